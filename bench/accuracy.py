@@ -1,0 +1,109 @@
+"""Did a run learn what such a training must learn? The answer is data: `accuracy_bands.toml`."""
+
+from __future__ import annotations
+
+import functools
+import math
+from importlib import resources
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from bench.record import Dataset, Run
+
+Accuracy = Annotated[float, Meta(ge=0, le=1)]
+#: Where the number is from, in words.
+Source = Annotated[str, Meta(min_length=1)]
+
+
+class Floor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a training on at least `samples` distinct images with at least `updates` updates must reach."""
+
+    network: str
+    dataset: str
+    samples: Annotated[int, Meta(ge=1)]
+    updates: Annotated[int, Meta(ge=1)]
+    lower: Accuracy
+    source: Source
+
+
+class Ceiling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What no honest training exceeds, however long."""
+
+    network: str
+    dataset: str
+    upper: Accuracy
+    source: Source
+
+
+class Bands(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The file `accuracy_bands.toml`."""
+
+    targets: dict[str, Accuracy]
+    floor: tuple[Floor, ...]
+    ceiling: tuple[Ceiling, ...]
+
+
+class Band(msgspec.Struct, frozen=True, kw_only=True):
+    """What applies to one run; None: that side is not judged."""
+
+    lower: float | None
+    upper: float | None
+
+    def __str__(self) -> str:
+        return f"{'' if self.lower is None else self.lower}..{'' if self.upper is None else self.upper}"
+
+
+@functools.cache
+def built_in_bands() -> Bands:
+    text = (resources.files("bench") / "accuracy_bands.toml").read_text(encoding="utf-8")
+    return msgspec.toml.decode(text, type=Bands)
+
+
+def updates(run: Run) -> int:
+    """SGD updates of the run: every epoch's last batch counts, whole or not."""
+    return sum(math.ceil(epoch.samples / run.scenario.batch_size) for epoch in run.epochs)
+
+
+def target(network: str, bands: Bands | None = None) -> float | None:
+    """The test accuracy that `time_to_accuracy_seconds` counts to; None for a user's own network."""
+    return (bands or built_in_bands()).targets.get(network)
+
+
+def band(run: Run, dataset: Dataset, bands: Bands | None = None) -> Band:
+    """The highest floor this much training must reach, and the ceiling of its network and data set."""
+    bands = bands or built_in_bands()
+    where = (run.scenario.network, dataset.name)
+    samples = min(run.recipe.samples or dataset.train_samples, dataset.train_samples)
+    run_updates = updates(run)
+    floors = (
+        floor.lower
+        for floor in bands.floor
+        if (floor.network, floor.dataset) == where and samples >= floor.samples and run_updates >= floor.updates
+    )
+    ceilings = (ceiling.upper for ceiling in bands.ceiling if (ceiling.network, ceiling.dataset) == where)
+    return Band(lower=max(floors, default=None), upper=min(ceilings, default=None))
+
+
+def judge(run: Run, dataset: Dataset, bands: Bands | None = None) -> str | None:
+    """None for a valid run, else one line that says why it carries no rank.
+
+    A run that no floor applies to (too little training, a user's own network or data) is not judged from below: None
+    then says no more than that nothing is known against it. `band` tells the two apart.
+    """
+    for index, epoch in enumerate(run.epochs):
+        if not math.isfinite(epoch.last_batch_loss):
+            return f"the loss was not finite at the end of epoch {index}"
+    applicable = band(run, dataset, bands)
+    accuracy = run.final_accuracy
+    if applicable.lower is not None and not accuracy >= applicable.lower:
+        side = "below"
+    elif applicable.upper is not None and not accuracy <= applicable.upper:
+        side = "above"
+    else:
+        return None
+    return (
+        f"accuracy {accuracy:.6g} is {side} the band {applicable} of {run.scenario.network} on {dataset.name} "
+        f"after {updates(run):,} updates"
+    )

@@ -1,0 +1,223 @@
+"""What a result file holds: frozen records with units in their names. Raw values only; everything derived is computed.
+
+The records are the format: `schema()` exports them as JSON Schema, `store` reads and writes them.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+from bench.scenario import PlannedRun, Scenario
+from mnist_core.recipe import Recipe
+
+#: Raised by any change after which an older reader would misread or refuse a file.
+#:
+#: History:
+#: 1. The first: environment, dataset, plan, runs, failures.
+SCHEMA_VERSION: Final = 1
+
+Count = Annotated[int, Meta(ge=0)]
+PositiveCount = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(ge=0)]
+PositiveSeconds = Annotated[float, Meta(gt=0)]
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+#: UTC, ISO 8601 with seconds, e.g. 2026-01-31T12:00:00Z.
+Timestamp = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+
+
+class FailureReason(str, enum.Enum):
+    """Why a run gave nothing."""
+
+    TIMEOUT = "timeout"
+    OUT_OF_MEMORY = "out_of_memory"
+    NO_DEVICE = "no_device"
+    CRASHED = "crashed"
+    DIVERGED = "diverged"
+    INTERRUPTED = "interrupted"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The settings all records share: immutable, named fields, nothing unknown."""
+
+
+class Dataset(Record, frozen=True):
+    """Which images. Results on different digests are never compared."""
+
+    name: str
+    #: Over the contents of the four files, see `mnist_core.datasets`.
+    digest: Sha256
+    #: Where they came from, in words.
+    source: str
+    train_samples: PositiveCount
+    test_samples: PositiveCount
+
+
+class Epoch(Record, frozen=True):
+    #: Images really trained inside the window; padding never counts.
+    samples: PositiveCount
+    #: From the barrier before the first batch is asked for to the barrier after the last update.
+    epoch_seconds: PositiveSeconds
+    #: Over the epoch's own batches while the weights still changed, as the tutorial prints it.
+    train_accuracy: Fraction
+    #: Mean loss of the epoch's last batch.
+    last_batch_loss: float
+    #: On the whole test set after this epoch.
+    test_accuracy: Fraction
+    #: Evaluation's own window; not part of `epoch_seconds`.
+    evaluation_seconds: PositiveSeconds
+
+
+class ThreadPool(Record, frozen=True):
+    """One native library with threads of its own, as threadpoolctl sees it inside the worker."""
+
+    #: "blas" or "openmp"
+    user_api: str
+    internal_api: str
+    version: str | None
+    architecture: str | None
+    num_threads: PositiveCount
+
+
+class Software(Record, frozen=True):
+    """What the worker's process really loaded."""
+
+    python: str
+    framework: str
+    framework_version: str
+    #: Enabled compile-time features.
+    framework_features: tuple[str, ...]
+    numpy: str
+    thread_pools: tuple[ThreadPool, ...]
+
+
+class Run(Record, frozen=True):
+    """What one fresh process measured for one scenario."""
+
+    scenario: Scenario
+    recipe: Recipe
+    repeat: Count
+    started_at: Timestamp
+    #: OpenMP threads each context was given, set before the framework was imported.
+    omp_num_threads: PositiveCount
+    #: Images per context and full batch.
+    per_context_batch_sizes: tuple[PositiveCount, ...]
+    #: From the process's start to the framework imported and the data in memory.
+    startup_seconds: Seconds
+    #: From building the network to the first update done.
+    first_step_seconds: Seconds
+    #: Touching every batch shape the epochs use, with weights that are thrown away.
+    warm_up_seconds: Seconds
+    epochs: Annotated[tuple[Epoch, ...], Meta(min_length=1)]
+    final_accuracy: Fraction
+    #: User and system time of the process inside the epoch windows, all threads.
+    epochs_cpu_seconds: Seconds
+    #: Times the kernel took a core away inside the epoch windows; None where it does not count them.
+    involuntary_context_switches: Count | None
+    #: High-water mark of the process's resident memory.
+    peak_rss_bytes: PositiveCount
+    #: Memory in use on the GPUs of the scenario after the last epoch; None without a GPU.
+    device_memory_bytes: Count | None
+
+
+class Failure(Record, frozen=True):
+    """A planned run that gave nothing, and why."""
+
+    scenario: Scenario
+    recipe: Recipe
+    repeat: Count
+    reason: FailureReason
+    #: One line.
+    detail: str
+    #: The end of the process's error output.
+    log: str
+
+
+class Environment(Record, frozen=True):
+    """Facts about machine and software, named as MLPerf's system description where it has a name.
+
+    None: this machine does not tell. No user name, no host name, no variable outside an allow-list.
+    """
+
+    captured_at: Timestamp
+    #: Salted SHA-256 of the host's identity: tells two machines apart, names neither.
+    host_hash: str | None
+    host_processor_model_name: str | None
+    #: Sockets.
+    host_processors_per_node: PositiveCount | None
+    #: Physical cores of the machine.
+    host_processor_core_count: PositiveCount | None
+    #: Logical CPUs of the machine.
+    host_processor_vcpu_count: PositiveCount | None
+    #: Logical CPUs this process may run on: affinity and cgroup quota applied.
+    usable_vcpu_count: PositiveCount
+    #: Physical cores behind those.
+    usable_core_count: PositiveCount
+    #: The vector and matrix instructions that decide a kernel's speed, e.g. avx2, avx512f, amx_tile, neon.
+    host_processor_instruction_sets: tuple[str, ...]
+    host_processor_max_frequency_hz: PositiveCount | None
+    host_memory_capacity_bytes: PositiveCount
+    #: Sum of the last-level caches as the kernel names them, e.g. {"L1d": 32768, "L3": 33554432}, bytes each.
+    host_processor_caches_bytes: dict[str, int]
+    accelerators_per_node: Count
+    accelerator_model_names: tuple[str, ...]
+    accelerator_memory_capacity_bytes: tuple[int, ...]
+    accelerator_driver: str | None
+    operating_system: str
+    kernel: str
+    architecture: str
+    libc: str | None
+    #: "kvm", "docker", …; None: none seen.
+    virtualization: str | None
+    #: CPUs the control group may use; None: no limit.
+    cgroup_cpu_quota: float | None
+    cgroup_memory_limit_bytes: PositiveCount | None
+    scaling_governor: str | None
+    turbo: bool | None
+    mnist_bench_version: str
+    #: Of mnist-bench's own source, where it runs from a git checkout.
+    git_commit: str | None
+    git_dirty: bool | None
+    #: None until a worker reported.
+    software: Software | None
+    #: Installed versions of the packages that measure.
+    packages: dict[str, str]
+    #: MXNET_*, OMP_*, KMP_*, … as the parent process sees them; an allow-list.
+    variables: dict[str, str]
+
+
+class ResultSet(Record, frozen=True, kw_only=True):
+    """A result file."""
+
+    schema_version: PositiveCount = SCHEMA_VERSION
+    suite: str
+    created_at: Timestamp
+    #: Orders the runs and seeds the trainings.
+    seed: Count
+    environment: Environment
+    dataset: Dataset
+    #: What was to be run. A planned run in neither `runs` nor `failures` has not been tried.
+    plan: tuple[PlannedRun, ...]
+    runs: tuple[Run, ...] = ()
+    failures: tuple[Failure, ...] = ()
+
+
+RunKey = tuple[Scenario, Recipe, int]
+
+
+def key(run: PlannedRun | Run | Failure) -> RunKey:
+    """What makes two records the same run of a plan."""
+    return (run.scenario, run.recipe, run.repeat)
+
+
+def schema() -> dict[str, Any]:
+    """The result file's JSON Schema (2020-12)."""
+    exported = msgspec.json.schema(ResultSet)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "mnist-bench result file", **exported}

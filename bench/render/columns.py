@@ -1,0 +1,361 @@
+"""The columns a table can have, as data: what a value is called, where it comes from, how it is written.
+
+A new column is one entry here and appears in every format.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from bench.render import units
+from bench.scenario import Scenario
+from bench.stats import Estimate
+from bench.summary import Measures, Row
+
+#: What a cell holds before it is written; None: absent.
+Raw = str | int | float | bool | Estimate | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heading:
+    """What a column is called and how it behaves, whatever is in it."""
+
+    #: For `--sort`, `--row`, `--column` and the key in JSON.
+    name: str
+    #: The header in CSV: the name, with the unit where that has none.
+    key: str
+    #: The header in a table meant to be read, on one or two lines.
+    title: str
+    #: Numbers stand on the right and can be a pivot's value.
+    number: bool = True
+    #: The greater, the sooner the column makes room on a narrow terminal; 0 always stays; None: for programs only.
+    priority: int | None = None
+    #: False: another form of other columns, for people only.
+    data: bool = True
+    #: Its values are estimates, with an interval where there are processes enough.
+    interval: bool = False
+    #: What the legend calls it; "": by its title.
+    term: str = ""
+    #: For the legend.
+    explanation: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A heading, and how a row fills the cell under it."""
+
+    heading: Heading
+    value: Callable[[Row], Raw]
+    #: The value as it is read; None: absent.
+    text: Callable[[Row], str | None]
+    #: Written behind the text and aligned by itself.
+    detail: Callable[[Row], str]
+
+
+def _column(
+    name: str,
+    value: Callable[[Row], Raw],
+    unit: Callable[[Any], str] = str,
+    *,
+    key: str | None = None,
+    title: str | None = None,
+    number: bool = True,
+    priority: int | None = None,
+    data: bool = True,
+    interval: bool = False,
+    explanation: str = "",
+    text: Callable[[Row], str | None] | None = None,
+    detail: Callable[[Row], str] = lambda _row: "",
+) -> Column:
+    """`text`, where a row is written as more than its value in that unit."""
+    heading = Heading(
+        name=name,
+        key=key or name,
+        title=title or name.replace("_", " "),
+        number=number,
+        priority=priority,
+        data=data,
+        interval=interval,
+        explanation=explanation,
+    )
+    return Column(heading=heading, value=value, text=text or _in_unit(value, unit), detail=detail)
+
+
+def _in_unit(value: Callable[[Row], Raw], unit: Callable[[Any], str]) -> Callable[[Row], str | None]:
+    def text(row: Row) -> str | None:
+        raw = value(row)
+        number = raw.value if isinstance(raw, Estimate) else raw
+        return None if number is None else unit(number)
+
+    return text
+
+
+def _measured(value: Callable[[Measures], Raw]) -> Callable[[Row], Raw]:
+    return lambda row: None if row.measures is None else value(row.measures)
+
+
+def _plus_minus(value: Callable[[Row], Raw]) -> Callable[[Row], str]:
+    """The interval of the estimate; "" where there is none."""
+
+    def text(row: Row) -> str:
+        estimate = value(row)
+        if not isinstance(estimate, Estimate) or estimate.upper is None:
+            return ""
+        return units.plus_minus(estimate.value, estimate.upper)
+
+    return text
+
+
+def _processes(row: Row) -> str:
+    """As "3", or "2/3" while some gave nothing."""
+    n = 0 if row.measures is None else row.measures.n
+    return str(n) if n >= row.planned else f"{n}/{row.planned}"
+
+
+def _epoch(row: Row) -> str | None:
+    if row.measures is None:
+        return None
+    return f"{'≈' if row.measures.epoch_extrapolated else ''}{units.seconds(row.measures.epoch_seconds.value)}"
+
+
+def _accuracy_range(row: Row) -> str | None:
+    if row.measures is None or row.measures.n == 1:
+        return None
+    least, greatest = row.measures.final_accuracy_min, row.measures.final_accuracy_max
+    return f"{units.accuracy(least)}{units.ABSENT}{units.accuracy(greatest)}"
+
+
+def _speedup(row: Row) -> str | None:
+    if row.measures is None or row.measures.speedup is None:
+        return None
+    return "baseline" if row.is_baseline else units.factor(row.measures.speedup.value)
+
+
+def _failures(row: Row) -> str | None:
+    return "; ".join(f"{failure.count} x {failure.reason}: {failure.detail}" for failure in row.failures) or None
+
+
+_THROUGHPUT = _measured(lambda m: m.throughput)
+_SPEEDUP = _measured(lambda m: m.speedup)
+_SCALING = _measured(lambda m: m.scaling_efficiency)
+
+#: In the order of a wide table.
+VALUES: Final[Sequence[Column]] = (
+    _column(
+        "throughput",
+        _THROUGHPUT,
+        units.significant,
+        key="throughput_images_per_second",
+        title="images/s",
+        interval=True,
+        priority=0,
+        detail=_plus_minus(_THROUGHPUT),
+        explanation="images trained per second of the epoch windows, geometric mean over n processes; ± is its 95 % t "
+        "interval over processes (log scale): n = 1 has none",
+    ),
+    _column(
+        "n",
+        _measured(lambda m: m.n),
+        key="n_processes",
+        priority=6,
+        text=_processes,
+        explanation="fresh processes; 2/3: of 3 planned",
+    ),
+    _column(
+        "epoch_seconds",
+        _measured(lambda m: m.epoch_seconds),
+        units.seconds,
+        title="epoch",
+        interval=True,
+        priority=2,
+        text=_epoch,
+        explanation="one pass over all {train_samples} training images; ≈ is extrapolated from the part that was run",
+    ),
+    _column("epoch_extrapolated", _measured(lambda m: m.epoch_extrapolated), number=False),
+    _column(
+        "update_microseconds",
+        _measured(lambda m: m.update_microseconds),
+        units.significant,
+        title="µs/step",
+        interval=True,
+        priority=5,
+        explanation="one step: a batch asked for, split, trained on, weights updated, metric updated",
+    ),
+    _column(
+        "final_accuracy",
+        _measured(lambda m: m.final_accuracy),
+        units.accuracy,
+        title="final\naccuracy",
+        priority=1,
+        explanation="on all {test_samples} test images after the last epoch, mean over processes",
+    ),
+    _column("final_accuracy_min", _measured(lambda m: m.final_accuracy_min), units.accuracy),
+    _column("final_accuracy_max", _measured(lambda m: m.final_accuracy_max), units.accuracy),
+    _column(
+        "final_accuracy_range",
+        _accuracy_range,
+        title="accuracy\nrange",
+        priority=12,
+        data=False,
+    ),
+    _column(
+        "speedup",
+        _SPEEDUP,
+        units.factor,
+        title="speed-up",
+        interval=True,
+        priority=3,
+        text=_speedup,
+        explanation="images/s over those of the tutorial's own setting: {tutorial}",
+    ),
+    _column("speedup_interval", _plus_minus(_SPEEDUP), title="speed-up\ninterval", priority=9, data=False),
+    _column(
+        "scaling_efficiency",
+        _SCALING,
+        units.percent,
+        title="scaling",
+        interval=True,
+        priority=4,
+        explanation="images/s over (number of contexts x images/s on the first of them alone); virtual CPU contexts "
+        "share the same cores, so do not expect 100 % of them",
+    ),
+    _column(
+        "time_to_accuracy_seconds",
+        _measured(lambda m: m.time_to_accuracy_seconds),
+        units.seconds,
+        title="to target\naccuracy",
+        priority=10,
+        explanation="epoch windows up to the first epoch that reached {targets}; evaluation excluded; median",
+    ),
+    _column(
+        "first_step_seconds",
+        _measured(lambda m: m.first_step_seconds),
+        units.seconds,
+        title="first\nstep",
+        priority=7,
+        explanation="from building the network to the first update done, median",
+    ),
+    _column(
+        "warm_up_seconds",
+        _measured(lambda m: m.warm_up_seconds),
+        units.seconds,
+        title="warm-up",
+        priority=14,
+        explanation="every batch shape touched once before the first epoch window, median",
+    ),
+    _column("startup_seconds", _measured(lambda m: m.startup_seconds), units.seconds),
+    _column(
+        "peak_rss_bytes",
+        _measured(lambda m: m.peak_rss_bytes),
+        units.memory,
+        title="peak\nmemory",
+        priority=8,
+        explanation="most resident memory of any of the processes, data set included",
+    ),
+    _column(
+        "device_memory_bytes",
+        _measured(lambda m: m.device_memory_bytes),
+        units.memory,
+        title="device\nmemory",
+        priority=11,
+        explanation="in use on the scenario's GPUs after the last epoch",
+    ),
+    _column(
+        "busy_cpus",
+        _measured(lambda m: m.busy_cpus),
+        units.significant,
+        title="busy\nCPUs",
+        priority=13,
+        explanation="CPU time over wall time inside the epoch windows, median",
+    ),
+    _column(
+        "omp_num_threads",
+        _measured(lambda m: m.omp_num_threads),
+        title="OpenMP\nthreads",
+        priority=15,
+        explanation="of each CPU context",
+    ),
+    _column("status", lambda row: str(row.status), number=False),
+    _column("invalid_reason", lambda row: row.invalid, number=False),
+    _column("failures", _failures, number=False),
+    _column("planned_processes", lambda row: row.planned),
+)
+
+#: Axes that are always worth their room; the others are shown where a row is off the default.
+MAIN_AXES: Final = ("contexts", "batch_size", "hybridize")
+_AXIS_TITLES: Final = {"batch_size": "batch", "cpu_threads": "threads"}
+_NUMBER_AXES: Final = frozenset({"batch_size", "cpu_threads"})
+_AXIS_EXPLANATIONS: Final = {
+    "batch_size": "images per update, over all contexts together",
+    "cpu_threads": "OpenMP threads of each CPU context; default: physical cores over CPU contexts",
+}
+
+
+_NUMBERED: Final = re.compile(r"(.*)\((\d+)\)")
+#: From so many on, consecutive devices are written as the first and the last.
+_MANY_CONTEXTS: Final = 3
+
+
+def _abridged(contexts: Sequence[str]) -> str:
+    """As cpu(0),cpu(1) or gpu(0)…gpu(7): many devices would push out everything that was measured on them."""
+    first = _NUMBERED.fullmatch(contexts[0])
+    if first is not None and len(contexts) >= _MANY_CONTEXTS:
+        consecutive = [f"{first[1]}({int(first[2]) + step})" for step in range(len(contexts))]
+        if consecutive == list(contexts):
+            return f"{contexts[0]}…{contexts[-1]}"
+    return ",".join(contexts)
+
+
+def _axis(name: str) -> Column:
+    def text(row: Row) -> str:
+        if name == "contexts":
+            return _abridged(row.scenario.contexts)
+        value = axis_value(row.scenario, name)
+        return "default" if value is None else str(value)
+
+    return _column(
+        name,
+        lambda row: axis_value(row.scenario, name),
+        title=_AXIS_TITLES.get(name, name),
+        number=name in _NUMBER_AXES,
+        priority=0,
+        text=text,
+        explanation=_AXIS_EXPLANATIONS.get(name, ""),
+    )
+
+
+def axis_value(scenario: Scenario, name: str) -> str | int | None:
+    """As it is written in a suite file: ("cpu(0)", "cpu(1)") is "cpu(0),cpu(1)"."""
+    value = getattr(scenario, name)
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return value if value is None or isinstance(value, int) else str(value)
+
+
+#: Every field of a Scenario is an axis; one that is added there is a column here.
+AXES: Final[Sequence[Column]] = tuple(_axis(field.name) for field in msgspec.structs.fields(Scenario))
+
+
+def find(name: str, columns: Iterable[Column], what: str) -> Column:
+    """A column by its name, its CSV header or its header in a table.
+
+    Raises `ValueError` for an unknown one, with what may have been meant.
+    """
+    known: dict[str, Column] = {}
+    for column in columns:
+        heading = column.heading
+        for alias in (heading.name, heading.key, heading.title.replace("\n", " ")):
+            known.setdefault(alias.lower(), column)
+    found = known.get(name.strip().lower())
+    if found is None:
+        close = difflib.get_close_matches(name.strip().lower(), known, n=1)
+        hint = f"; did you mean {known[close[0]].heading.name!r}?" if close else ""
+        names = ", ".join(dict.fromkeys(column.heading.name for column in known.values()))
+        raise ValueError(f"unknown {what} {name!r}{hint} (known: {names})")
+    return found

@@ -1,0 +1,441 @@
+"""Result sets -> format-independent tables. Grouping, sorting, pivoting and wording happen once, here."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from bench import accuracy
+from bench.record import ResultSet
+from bench.render.columns import AXES, MAIN_AXES, VALUES, Column, Heading, Raw, axis_value, find
+from bench.scenario import Scenario
+from bench.stats import Estimate
+from bench.summary import Row, Status, Summary, summarize, tutorial_setting
+from mnist_core.devices import DeviceKind
+from mnist_core.recipe import Recipe
+
+FASTEST: Final = "★"
+INVALID: Final = "!"
+FAILED: Final = "✗"
+NOT_RUN: Final = "·"
+#: A sign, never colour alone, says what a row is worth.
+MARKS: Final = {
+    FASTEST: "fastest valid row of its network, by images/s",
+    INVALID: "invalid, carries no rank: see below its table",
+    FAILED: "failed: see below its table",
+    NOT_RUN: "not run yet",
+}
+
+DEFAULT_VALUE: Final = "throughput"
+
+Fact = str | int | float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    #: As stored or computed, never rounded.
+    raw: Raw
+    text: str
+    #: Behind the text, aligned by itself.
+    detail: str = ""
+    #: In a pivot, where a row holds several scenarios: one of MARKS or "".
+    mark: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableRow:
+    cells: tuple[Cell, ...]
+    #: One of MARKS or "".
+    mark: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """What every format shows, each in its own way."""
+
+    title: str
+    #: Above the rows: what they are true of, as (label, text).
+    caption: tuple[tuple[str, str], ...]
+    #: The same for programs; they hold for every row.
+    facts: dict[str, Fact]
+    headings: tuple[Heading, ...]
+    rows: tuple[TableRow, ...]
+    #: Below the rows: why one is invalid, failed or missing, as (mark, text).
+    notes: tuple[tuple[str, str], ...]
+
+
+def tables(
+    result_sets: Iterable[ResultSet],
+    *,
+    sort: str | None = None,
+    row: str | None = None,
+    column: str | None = None,
+    value: str = DEFAULT_VALUE,
+) -> list[Table]:
+    """One table per result set, network and recipe; or, with `row` or `column`, one pivot per result set and recipe.
+
+    `sort` names a column, with a leading "-" for descending; raw values are sorted, absent ones last. Without it
+    rows have the order of the plan. `row` and `column` name axes and `value` a column of numbers; other axes that vary
+    lead the pivot's rows. A result set without a plan gives no table.
+
+    Raises `ValueError` for a name that is none, with what may have been meant.
+    """
+    order = None if sort is None else (find(sort.removeprefix("-"), (*AXES, *VALUES), "column"), sort.startswith("-"))
+    numeric = [candidate for candidate in VALUES if candidate.heading.number and candidate.heading.data]
+    pivot_value = find(value, numeric, "value")
+    pivot_row = None if row is None else find(row, AXES, "axis")
+    pivot_column = None if column is None else find(column, AXES, "axis")
+    pivots = pivot_row is not None or pivot_column is not None
+    if pivot_row is not None and pivot_row is pivot_column:
+        raise ValueError(f"rows and columns cannot both be {pivot_row.heading.name}")
+    if not pivots and value != DEFAULT_VALUE:
+        raise ValueError(f"the value {value!r} needs an axis for rows or columns")
+    built = []
+    for summary in map(summarize, result_sets):
+        for rows in _groups(summary.rows, by_network=not pivots):
+            ordered = rows if order is None else sort_rows(rows, order[0], descending=order[1])
+            if pivots:
+                built.append(
+                    _pivot(summary, rows, ordered, pivot_row, pivot_column, pivot_value, sorts=sort is not None)
+                )
+            else:
+                built.append(_listing(summary, ordered))
+    return built
+
+
+def readable(table: Table) -> list[int]:
+    """The columns meant to be read that have something to say: axes, and values that any row has."""
+    return [
+        index
+        for index, heading in enumerate(table.headings)
+        if heading.priority is not None
+        and (heading.priority == 0 or any(row.cells[index].text or row.cells[index].mark for row in table.rows))
+    ]
+
+
+def legend_of(shown: Iterable[tuple[Table, Sequence[int]]]) -> list[tuple[str, str]]:
+    """What the marks and the shown columns of these tables mean, each once, as (term, explanation).
+
+    Marks first, then the columns in the order of the table that shows most of them.
+    """
+    by_size = sorted(shown, key=lambda pair: len(pair[1]), reverse=True)
+    rows = [row for table, _indices in by_size for row in table.rows]
+    used = {row.mark for row in rows} | {cell.mark for row in rows for cell in row.cells}
+    headings = [table.headings[index] for table, indices in by_size for index in indices]
+    terms = [
+        (heading.term or _one_line(heading.title), heading.explanation) for heading in headings if heading.explanation
+    ]
+    return [(mark, meaning) for mark, meaning in MARKS.items() if mark in used] + list(dict.fromkeys(terms))
+
+
+def sort_rows(rows: Sequence[Row], column: Column, *, descending: bool) -> list[Row]:
+    """By raw values, absent ones last either way; digits in names count as numbers: cpu(2) is before cpu(10)."""
+    present = [row for row in rows if column.value(row) is not None]
+    absent = [row for row in rows if column.value(row) is None]
+    return sorted(present, key=lambda row: _sort_key(column.value(row)), reverse=descending) + absent
+
+
+def _sort_key(raw: Raw) -> tuple[float | str, ...]:
+    if isinstance(raw, Estimate):
+        return (raw.value,)
+    if isinstance(raw, str):
+        # Splitting by a group alternates text and digits, so equal places hold equal types.
+        return tuple(int(part) if index % 2 else part for index, part in enumerate(re.split(r"(\d+)", raw)))
+    assert raw is not None
+    return (raw,)
+
+
+def _groups(rows: Sequence[Row], *, by_network: bool) -> list[list[Row]]:
+    grouped: dict[tuple[str | None, Recipe], list[Row]] = {}
+    for row in rows:
+        grouped.setdefault((row.scenario.network if by_network else None, row.recipe), []).append(row)
+    return list(grouped.values())
+
+
+# --- the default view: one row per scenario
+
+
+def _listing(summary: Summary, rows: Sequence[Row]) -> Table:
+    network, recipe = rows[0].scenario.network, rows[0].recipe
+    axes = [
+        column if _is_shown(column.heading.name, rows) else _for_programs(column)
+        for column in sorted(AXES, key=lambda column: column.heading.name not in MAIN_AXES)
+    ]
+    columns = _explained((*axes, *VALUES), summary, rows)
+    return Table(
+        title=clean(f"{network}: {recipe_words(recipe, summary.dataset.train_samples)}, {_n_words(rows)}"),
+        caption=_caption(summary, rows),
+        facts=_facts(summary, recipe),
+        headings=tuple(column.heading for column in columns),
+        rows=tuple(TableRow(cells=tuple(_cell(column, row) for column in columns), mark=_mark(row)) for row in rows),
+        notes=_notes(rows),
+    )
+
+
+def _is_shown(axis: str, rows: Sequence[Row]) -> bool:
+    """The network is in the title; the lesser axes are worth a column once one row is off the tutorial's setting."""
+    if axis == "network":
+        return False
+    tutorial = tutorial_setting(rows[0].scenario.network)
+    return axis in MAIN_AXES or any(axis_value(row.scenario, axis) != axis_value(tutorial, axis) for row in rows)
+
+
+def _for_programs(column: Column) -> Column:
+    return dataclasses.replace(column, heading=dataclasses.replace(column.heading, priority=None))
+
+
+def _cell(column: Column, row: Row) -> Cell:
+    text = column.text(row)
+    return Cell(raw=column.value(row), text="" if text is None else clean(text), detail=column.detail(row))
+
+
+def _mark(row: Row) -> str:
+    if row.is_fastest:
+        return FASTEST
+    return {Status.INVALID: INVALID, Status.FAILED: FAILED, Status.NOT_RUN: NOT_RUN}.get(row.status, "")
+
+
+# --- the pivot: one column per value of an axis
+
+
+def _pivot(
+    summary: Summary,
+    planned: Sequence[Row],
+    ordered: Sequence[Row],
+    row_axis: Column | None,
+    column_axis: Column | None,
+    value: Column,
+    *,
+    sorts: bool,
+) -> Table:
+    """`planned` and `ordered` are the same rows: columns keep the order of the plan, rows take that of the sort."""
+    varying = [axis for axis in AXES if len({axis.value(row) for row in planned}) > 1]
+    leading = [axis for axis in varying if axis is not row_axis and axis is not column_axis]
+    if row_axis is not None:
+        leading.append(row_axis)
+    across = [None] if column_axis is None else list(dict.fromkeys(column_axis.value(row) for row in planned))
+    cells: dict[tuple[Raw, ...], dict[Raw, Row]] = {}
+    for row in ordered:
+        lead = tuple(axis.value(row) for axis in leading)
+        cells.setdefault(lead, {})[None if column_axis is None else column_axis.value(row)] = row
+    if not sorts:
+        # Equal leading values together, each axis in the order of the plan.
+        places = [list(dict.fromkeys(axis.value(row) for row in planned)) for axis in leading]
+        cells = dict(
+            sorted(
+                cells.items(), key=lambda item: [place.index(raw) for place, raw in zip(places, item[0], strict=True)]
+            )
+        )
+    *explained, explained_value = _explained((*leading, value), summary, planned)
+    shown = explained_value.heading
+    title = _one_line(shown.title) + ("" if column_axis is None else f" by {column_axis.heading.title}")
+    caption = _caption(summary, planned)
+    constant = [axis for axis in AXES if axis not in varying and axis is not row_axis and axis is not column_axis]
+    if setting := _setting(planned[0].scenario, constant):
+        caption = (*caption, ("all rows", clean(setting)))
+    return Table(
+        title=clean(f"{title}: {recipe_words(planned[0].recipe, summary.dataset.train_samples)}, {_n_words(planned)}"),
+        caption=caption,
+        facts=_facts(summary, planned[0].recipe),
+        headings=(
+            *(axis.heading for axis in explained),
+            *(_pivot_heading(shown, column_axis, raw) for raw in across),
+            *(_pivot_heading(_STATUS, column_axis, raw) for raw in across),
+        ),
+        rows=tuple(
+            TableRow(
+                cells=(
+                    *(_cell(axis, next(iter(found.values()))) for axis in leading),
+                    *(_pivot_cell(value, found.get(raw)) for raw in across),
+                    *(Cell(raw=str(found[raw].status) if raw in found else None, text="") for raw in across),
+                )
+            )
+            for found in cells.values()
+        ),
+        notes=_notes(planned),
+    )
+
+
+#: Beside the value, so that a program does not take an invalid number for a good one.
+_STATUS: Final = find("status", VALUES, "column").heading
+
+
+def _pivot_heading(heading: Heading, axis: Column | None, raw: Raw) -> Heading:
+    priority = None if heading.priority is None else 1
+    if axis is None:
+        return dataclasses.replace(heading, priority=priority)
+    where = f"[{axis.heading.name}={'default' if raw is None else raw}]"
+    return dataclasses.replace(
+        heading,
+        name=f"{heading.name}{where}",
+        key=f"{heading.key}{where}",
+        title=clean(f"{axis.heading.title}\n{'default' if raw is None else raw}"),
+        term=_one_line(heading.title),
+        priority=priority,
+    )
+
+
+def _pivot_cell(value: Column, row: Row | None) -> Cell:
+    if row is None:
+        return Cell(raw=None, text="")
+    mark = _mark(row)
+    # The fastest is that by throughput, which says nothing about another value.
+    shows_mark = mark != FASTEST or value.heading.name == DEFAULT_VALUE
+    return dataclasses.replace(_cell(value, row), mark=mark if shows_mark else "")
+
+
+# --- words around the rows
+
+
+def clean(text: str) -> str:
+    """On as many lines as headers need, without anything that could steer a terminal."""
+    return "\n".join(
+        " ".join("".join(character if character.isprintable() else " " for character in line).split())
+        for line in text.split("\n")
+    )
+
+
+def _one_line(title: str) -> str:
+    return title.replace("\n", " ")
+
+
+def recipe_words(recipe: Recipe, train_samples: int) -> str:
+    """10 epochs of 60,000 images; 1 epoch of the first 2,000 images."""
+    part = recipe.samples is not None and recipe.samples < train_samples
+    images = f"the first {recipe.samples:,}" if part else f"{train_samples:,}"
+    words = f"{_count(recipe.epochs, 'epoch')} of {images} images"
+    tutorial = Recipe()
+    if recipe.learning_rate != tutorial.learning_rate:
+        words += f", learning rate {recipe.learning_rate}"
+    if recipe.xavier_magnitude != tutorial.xavier_magnitude:
+        words += f", Xavier magnitude {recipe.xavier_magnitude}"
+    return words
+
+
+def _count(number: int, noun: str, plural: str | None = None) -> str:
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def _setting(scenario: Scenario, axes: Iterable[Column]) -> str:
+    """The tutorial's setting: cpu(0),cpu(1), batch 100, hybridize off."""
+    words = []
+    for axis in axes:
+        value = axis_value(scenario, axis.heading.name)
+        if value is not None and axis.heading.name != "framework":  # that is among the versions
+            named = axis.heading.name in {"network", "contexts"}
+            words.append(str(value) if named else f"{axis.heading.title} {value}")
+    return ", ".join(words)
+
+
+def _explained(columns: Iterable[Column], summary: Summary, rows: Sequence[Row]) -> list[Column]:
+    networks = dict.fromkeys(row.scenario.network for row in rows)
+    targets = [f"{target:g} ({network})" for network in networks if (target := accuracy.target(network)) is not None]
+    words = {
+        "train_samples": f"{summary.dataset.train_samples:,}",
+        "test_samples": f"{summary.dataset.test_samples:,}",
+        "tutorial": _setting(
+            tutorial_setting(rows[0].scenario.network), [axis for axis in AXES if axis.heading.name in MAIN_AXES]
+        ),
+        "targets": " or ".join(targets),
+    }
+    return [
+        dataclasses.replace(
+            column,
+            heading=dataclasses.replace(column.heading, explanation=column.heading.explanation.format_map(words)),
+        )
+        for column in columns
+    ]
+
+
+def _caption(summary: Summary, rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
+    environment, dataset, software = summary.environment, summary.dataset, summary.environment.software
+    machine = [
+        environment.host_processor_model_name or f"an unnamed {environment.architecture} processor",
+        f"{_count(environment.usable_core_count, 'usable core')} ({_count(environment.usable_vcpu_count, 'vCPU')})",
+    ]
+    if environment.virtualization is not None:
+        machine.append(environment.virtualization)
+    machine += [
+        _count_of(environment.accelerator_model_names.count(model), model)
+        for model in dict.fromkeys(environment.accelerator_model_names)
+    ]
+    versions = "versions not recorded: no run finished"
+    if software is not None:
+        versions = (
+            f"{software.framework} {software.framework_version}, numpy {software.numpy}, Python {software.python}"
+        )
+    lines = [
+        ("data", f"{dataset.name} ({dataset.digest[:12]}), {dataset.source}"),
+        ("machine", ", ".join(machine)),
+        ("software", f"{versions}, mnist-bench {environment.mnist_bench_version}"),
+        ("result", f"suite {summary.suite}, {summary.created_at}"),
+    ]
+    virtual = dict.fromkeys(
+        str(device)
+        for row in rows
+        if len(cpus := [device for device in row.scenario.devices if device.kind is DeviceKind.CPU]) > 1
+        for device in cpus
+    )
+    if virtual:
+        lines.append(("note", f"{', '.join(virtual)} are virtual contexts: no core is bound to one"))
+    return tuple((label, clean(text)) for label, text in lines)
+
+
+def _count_of(number: int, model: str) -> str:
+    return model if number == 1 else f"{number} x {model}"
+
+
+def _n_words(rows: Sequence[Row]) -> str:
+    ns = sorted({row.measures.n for row in rows if row.measures is not None})
+    if not ns:
+        return "n = 0"
+    return f"n = {ns[0]}" if len(ns) == 1 else f"n = {ns[0]} to {ns[-1]}"
+
+
+def _facts(summary: Summary, recipe: Recipe) -> dict[str, Fact]:
+    environment, software = summary.environment, summary.environment.software
+    return {
+        "suite": summary.suite,
+        "created_at": summary.created_at,
+        "dataset": summary.dataset.name,
+        "dataset_digest": summary.dataset.digest,
+        "dataset_source": summary.dataset.source,
+        "host_hash": environment.host_hash,
+        "host_processor_model_name": environment.host_processor_model_name,
+        "usable_core_count": environment.usable_core_count,
+        "usable_vcpu_count": environment.usable_vcpu_count,
+        "virtualization": environment.virtualization,
+        "accelerator_model_names": ", ".join(environment.accelerator_model_names) or None,
+        "framework_version": None if software is None else software.framework_version,
+        "numpy": None if software is None else software.numpy,
+        "python": None if software is None else software.python,
+        "mnist_bench_version": environment.mnist_bench_version,
+        "epochs": recipe.epochs,
+        "samples": recipe.samples,
+        "learning_rate": recipe.learning_rate,
+        "xavier_magnitude": recipe.xavier_magnitude,
+    }
+
+
+def _notes(rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
+    notes = []
+    for row in rows:
+        name = row.scenario.name
+        if row.invalid is not None:
+            notes.append((INVALID, f"{name}: {row.invalid}"))
+        for failure in row.failures:
+            share = f" ({failure.count} of {row.planned} processes)" if row.planned > 1 else ""
+            notes.append((FAILED, f"{name}: {failure.reason}{share}: {failure.detail}"))
+    not_run = sum(row.not_run for row in rows)
+    if not_run:
+        planned = sum(row.planned for row in rows)
+        notes.append((NOT_RUN, f"{not_run} of {_count(planned, 'planned process', 'planned processes')} not run yet"))
+    measured = [row for row in rows if row.measures is not None]
+    not_judged = sum(row.status is Status.NOT_JUDGED for row in measured)
+    if not_judged:
+        which = "accuracy" if not_judged == len(measured) else f"accuracy of {not_judged} of {len(measured)} rows"
+        notes.append(("", f"{which} not judged: no band for this network, data set and amount of training"))
+    return tuple((mark, clean(text.replace("\n", " "))) for mark, text in notes)

@@ -1,0 +1,143 @@
+"""Tables on a terminal, whatever its width, colours and encoding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rich.box import Box
+from rich.cells import cell_len
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from bench.render import units
+from bench.render.tables import FAILED, FASTEST, INVALID, NOT_RUN, Table, legend_of, readable
+
+_UNICODE_RULE = Box("    \n    \n ── \n    \n    \n    \n    \n    \n")
+_ASCII_RULE = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
+_ASCII = str.maketrans(
+    {
+        units.ABSENT: "-",
+        "±": "+/-",
+        "≈": "~",
+        units.TIMES: "x",
+        "µ": "u",
+        "…": "...",
+        FASTEST: "*",
+        FAILED: "x",
+        NOT_RUN: ".",
+    }
+)
+_STYLES = {FASTEST: "bold green", INVALID: "red", FAILED: "red", NOT_RUN: "dim"}
+#: Narrower text is not read but spelled.
+_NARROWEST_TEXT = 20
+
+#: Wider than any table.
+_NO_LIMIT = 100_000
+
+Writer = Callable[[str], str]
+
+
+def render_text(tables: Sequence[Table], console: Console) -> None:
+    """Every table with its own caption and notes, then one legend of what was shown in any of them."""
+    write = _writer(console.encoding)
+    fitting: list[tuple[Table, list[int]]] = []
+    hidden: dict[str, None] = {}
+    for table in tables:
+        shown, left_out = _fitting(table, console, write)
+        console.print(Text(write(table.title), style="bold"))
+        _print_pairs(table.caption, console, write)
+        console.print()
+        # Where even the fewest columns are too wide, whole lines that run over are better than torn cells.
+        body = _body(table, shown, write)
+        body.width = _width(body, console)
+        console.print(body, no_wrap=True, overflow="ignore", crop=False)
+        _print_pairs(table.notes, console, write)
+        console.print()
+        fitting.append((table, shown))
+        hidden |= dict.fromkeys(table.headings[index].title.replace("\n", " ") for index in left_out)
+    _print_pairs(legend_of(fitting), console, write)
+    if hidden:
+        line = f"Hidden where {console.width} columns are too few: {', '.join(hidden)}."
+        console.print(Text(write(f"{line} A wider terminal or --format csv shows them."), style="dim"))
+
+
+def _writer(encoding: str) -> Writer:
+    """Everything as it is where the console can show it, else in ASCII."""
+    if encoding.lower().replace("-", "").startswith("utf"):
+        return lambda text: text
+    return lambda text: text.translate(_ASCII).encode("ascii", "backslashreplace").decode("ascii")
+
+
+def _fitting(table: Table, console: Console, write: Writer) -> tuple[list[int], list[int]]:
+    """The columns that fit, and those that had to make room: the least important first, of equals the rightmost."""
+    shown = readable(table)
+    hidden: list[int] = []
+    while True:
+        width = _width(_body(table, shown, write), console)
+        droppable = [index for index in shown if table.headings[index].priority]
+        if width <= console.width or not droppable:
+            return shown, sorted(hidden)
+        least = max(droppable, key=lambda index: (table.headings[index].priority, index))
+        shown.remove(least)
+        hidden.append(least)
+
+
+def _width(body: RichTable, console: Console) -> int:
+    """What it takes, not what it would be squeezed into."""
+    return Measurement.get(console, console.options.update(max_width=_NO_LIMIT), body).maximum
+
+
+def _body(table: Table, shown: Sequence[int], write: Writer) -> RichTable:
+    body = RichTable(
+        box=_UNICODE_RULE if write(units.ABSENT) == units.ABSENT else _ASCII_RULE,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+    )
+    columns = []
+    for place, index in enumerate(shown):
+        header, texts = _aligned(table, index, write, marked=place == 0 and any(row.mark for row in table.rows))
+        body.add_column(Text(header, style="bold"), no_wrap=True)
+        columns.append(
+            [Text(text, _STYLES.get(row.cells[index].mark, "")) for text, row in zip(texts, table.rows, strict=True)]
+        )
+    for row, filled in zip(table.rows, zip(*columns, strict=True), strict=True):
+        body.add_row(*filled, style=_STYLES.get(row.mark))
+    return body
+
+
+def _aligned(table: Table, index: int, write: Writer, *, marked: bool) -> tuple[str, list[str]]:
+    """The column's header and texts: numbers flush right, the details behind them in line with each other."""
+    heading, cells = table.headings[index], [row.cells[index] for row in table.rows]
+    details = [write(cell.detail) for cell in cells]
+    detail_width = max(map(cell_len, details), default=0)
+    mark_width = 2 * any(cell.mark for cell in cells)
+    texts = [
+        write(cell.text or units.ABSENT)
+        + (detail.rjust(detail_width + 1) if detail_width else "")
+        + write(cell.mark).rjust(mark_width)
+        for cell, detail in zip(cells, details, strict=True)
+    ]
+    if marked:
+        texts = [f"{write(row.mark) or ' '} {text}" for row, text in zip(table.rows, texts, strict=True)]
+    lines = write(heading.title).split("\n")
+    if marked:
+        lines = [f"  {line}" for line in lines]
+    if not heading.number:
+        return "\n".join(lines), texts
+    width = max(map(cell_len, (*lines, *texts)))
+    return "\n".join(line.rjust(width) for line in lines), [text.rjust(width) for text in texts]
+
+
+def _print_pairs(pairs: Sequence[tuple[str, str]], console: Console, write: Writer) -> None:
+    """Terms and what is to be said of each; further lines stand under the first."""
+    terms = [write(term) for term, _text in pairs]
+    indent = max(map(cell_len, terms), default=0) + 2
+    for (mark, text), term in zip(pairs, terms, strict=True):
+        lines = Text(write(text)).wrap(console, max(_NARROWEST_TEXT, console.width - indent))
+        for number, line in enumerate(lines):
+            lead = term if number == 0 else ""
+            line.rstrip()
+            console.print(Text.assemble((lead.ljust(indent), _STYLES.get(mark, "dim")), line))

@@ -1,0 +1,178 @@
+"""Result files: write without ever losing one, read, check, migrate."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import filelock
+import jsonschema
+import msgspec
+
+from bench.record import SCHEMA_VERSION, Failure, ResultSet, Run, key, schema
+from bench.scenario import ConfigurationError
+
+#: From schema version n to n + 1, on the decoded JSON. See the history beside `record.SCHEMA_VERSION`.
+MIGRATIONS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
+
+
+class StoreError(Exception):
+    """A result file that cannot be read or written; one line naming file and cause."""
+
+
+class SchemaError(StoreError):
+    """A result file of another schema version than this program can read."""
+
+
+def write(path: Path, result_set: ResultSet) -> None:
+    """Replace `path` in one step: whoever reads it, whenever the machine stops, finds a whole file.
+
+    Raises `StoreError` when the file system refuses.
+    """
+    text = msgspec.json.format(msgspec.json.encode(result_set), indent=1) + b"\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(0o644)  # mkstemp's 0600 suits a secret, not a result
+            Path(temporary).replace(path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                Path(temporary).unlink()
+            raise
+        _sync_directory(path.parent)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _sync_directory(directory: Path) -> None:
+    """Without it the rename itself may be lost with the power."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read(path: Path) -> ResultSet:
+    """Raises `StoreError` for a file that is not a result file, `SchemaError` for one that is too new."""
+    document = _migrated(path, _load_json(path))
+    try:
+        return msgspec.convert(document, ResultSet, str_keys=True)
+    except (msgspec.ValidationError, ConfigurationError) as error:
+        raise StoreError(
+            f"{path}: not a valid result file: {error} (`mnist-bench check {path}` names every violation)"
+        ) from None
+
+
+def violations(path: Path) -> list[str]:
+    """Everything wrong with a file that is JSON, one line each; [] for a valid result file.
+
+    Raises `StoreError` where there is no document to check.
+    """
+    document = _migrated(path, _load_json(path))
+    validator = jsonschema.Draft202012Validator(schema())
+    found = [
+        f"{error.json_path}: {_shortened(error.message)}"
+        for error in sorted(validator.iter_errors(document), key=lambda error: error.json_path)
+    ]
+    if found:
+        return found
+    try:
+        return inconsistencies(msgspec.convert(document, ResultSet))
+    except (msgspec.ValidationError, ConfigurationError) as error:
+        return [str(error)]
+
+
+def inconsistencies(result_set: ResultSet) -> list[str]:
+    """What a schema cannot say: records that contradict each other."""
+    found = []
+    planned = {key(run) for run in result_set.plan}
+    seen = set()
+    outcomes: tuple[tuple[str, Sequence[Run | Failure]], ...] = (
+        ("runs", result_set.runs),
+        ("failures", result_set.failures),
+    )
+    for kind, records in outcomes:
+        for index, record in enumerate(records):
+            where = f"$.{kind}[{index}]"
+            if key(record) not in planned:
+                found.append(f"{where}: not in the plan: {record.scenario.name}, repeat {record.repeat}")
+            if key(record) in seen:
+                found.append(f"{where}: recorded twice: {record.scenario.name}, repeat {record.repeat}")
+            seen.add(key(record))
+    for index, run in enumerate(result_set.runs):
+        found += _run_inconsistencies(run, f"$.runs[{index}]", result_set.dataset.train_samples)
+    return found
+
+
+def _run_inconsistencies(run: Run, where: str, train_samples: int) -> Iterator[str]:
+    if len(run.epochs) != run.recipe.epochs:
+        yield f"{where}.epochs: {len(run.epochs)} of {run.recipe.epochs}"
+    if run.final_accuracy != run.epochs[-1].test_accuracy:
+        yield f"{where}.final_accuracy: not the last epoch's test_accuracy"
+    if run.per_context_batch_sizes != run.scenario.per_context_batch_sizes:
+        yield f"{where}.per_context_batch_sizes: not those of the scenario"
+    expected = min(run.recipe.samples or train_samples, train_samples)
+    for number, epoch in enumerate(run.epochs):
+        if epoch.samples != expected:
+            yield f"{where}.epochs[{number}].samples: {epoch.samples}, not {expected}"
+        if not math.isfinite(epoch.last_batch_loss):
+            yield f"{where}.epochs[{number}].last_batch_loss: not finite"
+
+
+@contextlib.contextmanager
+def exclusive(directory: Path) -> Iterator[None]:
+    """Nothing else measures into this folder meanwhile; two measurements at once would slow each other."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(directory / ".lock", timeout=0)
+        with lock:
+            yield
+    except filelock.Timeout:
+        raise StoreError(
+            f"{directory}: another mnist-bench is measuring into this folder; wait for it (two at once slow each other)"
+        ) from None
+    except OSError as error:
+        raise StoreError(f"{directory}: cannot be written: {error.strerror or error}") from error
+
+
+def _load_json(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_bytes())
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror or error}") from None
+    except (ValueError, RecursionError):
+        raise StoreError(f"{path}: not JSON, or cut off") from None
+    if not isinstance(document, dict) or not isinstance(document.get("schema_version"), int):
+        raise StoreError(f"{path}: not a result file: it has no schema_version")
+    return document
+
+
+def _migrated(path: Path, document: dict[str, Any]) -> dict[str, Any]:
+    version = document["schema_version"]
+    if version > SCHEMA_VERSION:
+        raise SchemaError(
+            f"{path}: schema version {version} is newer than this mnist-bench reads ({SCHEMA_VERSION}); update it"
+        )
+    while version < SCHEMA_VERSION:
+        if version not in MIGRATIONS:
+            raise SchemaError(f"{path}: schema version {version} is none that ever was")
+        document = MIGRATIONS[version](document)
+        version += 1
+    return document
+
+
+def _shortened(message: str, limit: int = 200) -> str:
+    line = " ".join(message.split())
+    return line if len(line) <= limit else f"{line[:limit]}…"

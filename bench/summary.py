@@ -1,0 +1,335 @@
+"""From raw runs to rows: one row per scenario and recipe, everything derived, nothing rounded."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import statistics
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+
+from bench import accuracy, stats
+from bench.record import Dataset, Environment, Failure, FailureReason, ResultSet, Run
+from bench.scenario import PlannedRun, Scenario
+from bench.stats import Estimate
+from mnist_core.recipe import Recipe
+
+
+class Status(str, enum.Enum):
+    """What is known of a row."""
+
+    VALID = "valid"
+    #: Measured, with nothing against it, but trained too little (or on unknown data) for an accuracy band.
+    NOT_JUDGED = "not_judged"
+    INVALID = "invalid"
+    FAILED = "failed"
+    NOT_RUN = "not_run"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureGroup:
+    """Processes of one row that gave nothing for the same reason."""
+
+    reason: FailureReason
+    detail: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measures:
+    """What the processes of a row measured, together."""
+
+    n: int
+    #: Images per second: of each process, all images over all epoch windows, so that a slow epoch counts for as long as
+    #: it took; geometric mean over processes. The first epoch is in it: what only happens once (building the graph,
+    #: choosing kernels, touching memory) is over with the first step and the warm-up, which are measured apart.
+    throughput: Estimate
+    #: Of one pass over the data set's whole training set, at the measured throughput.
+    epoch_seconds: Estimate
+    #: The epochs that were run were only a part of the training set.
+    epoch_extrapolated: bool
+    #: Of one update: epoch windows over updates, whole or partial batches alike.
+    update_microseconds: Estimate
+    #: Mean, least and greatest over processes.
+    final_accuracy: float
+    final_accuracy_min: float
+    final_accuracy_max: float
+    #: Median over processes of the epoch windows up to and including the first epoch that reached the network's target,
+    #: evaluation excluded; None where any process never did, or the network has no target.
+    time_to_accuracy_seconds: float | None
+    #: Medians over processes: one cold file cache says little about the others.
+    startup_seconds: float
+    first_step_seconds: float
+    warm_up_seconds: float
+    #: Greatest over processes.
+    peak_rss_bytes: int
+    device_memory_bytes: int | None
+    #: CPUs kept busy during the epoch windows, user and system time over wall time; median over processes.
+    busy_cpus: float
+    #: OpenMP threads of each context, as recorded; None where the processes differ.
+    omp_num_threads: int | None
+    #: Over the tutorial's own setting of the same network and recipe; 1 without an interval for that row itself.
+    speedup: Estimate | None
+    #: Throughput over the number of contexts times that of the same scenario on its first context alone.
+    scaling_efficiency: Estimate | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One scenario under one recipe."""
+
+    scenario: Scenario
+    #: Its seed is 0, for "any": the repeats of a scenario train with different seeds.
+    recipe: Recipe
+    status: Status
+    #: One line; why the row is invalid.
+    invalid: str | None
+    #: None: no process gave anything.
+    measures: Measures | None
+    failures: tuple[FailureGroup, ...]
+    #: Processes asked for, and those of them not tried yet.
+    planned: int
+    not_run: int
+    #: The row is the tutorial's own setting, over which speed-ups are.
+    is_baseline: bool
+    #: The highest throughput among the valid rows of its network and recipe, where there are several.
+    is_fastest: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """One result file's rows, in the order of its plan, and what they are true of."""
+
+    suite: str
+    created_at: str
+    environment: Environment
+    dataset: Dataset
+    rows: tuple[Row, ...]
+
+
+_AnyRecord = TypeVar("_AnyRecord", PlannedRun, Run, Failure)
+#: What makes processes repeats of each other.
+RowKey = tuple[Scenario, Recipe]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Group:
+    """The records of one row, judged."""
+
+    runs: tuple[Run, ...]
+    failures: tuple[Failure, ...]
+    planned: int
+    status: Status
+    invalid: str | None
+
+    @property
+    def ranks(self) -> bool:
+        return self.status in {Status.VALID, Status.NOT_JUDGED}
+
+
+def row_key(record: PlannedRun | Run | Failure) -> RowKey:
+    return (record.scenario, dataclasses.replace(record.recipe, seed=0))
+
+
+def summarize(result_set: ResultSet) -> Summary:
+    """The rows of one result file.
+
+    Files are never pooled: two files are two data sets, machines or days, and whether they may be compared is
+    a question of its own.
+    """
+    groups = _groups(result_set)
+    fastest = _fastest(groups)
+    rows = []
+    for key, group in groups.items():
+        scenario, recipe = key
+        rows.append(
+            Row(
+                scenario=scenario,
+                recipe=recipe,
+                status=group.status,
+                invalid=group.invalid,
+                measures=_measures(key, groups, result_set.dataset) if group.runs else None,
+                failures=_grouped(group.failures),
+                planned=group.planned,
+                not_run=max(0, group.planned - len(group.runs) - len(group.failures)),
+                is_baseline=scenario == tutorial_setting(scenario.network),
+                is_fastest=key in fastest,
+            )
+        )
+    return Summary(
+        suite=result_set.suite,
+        created_at=result_set.created_at,
+        environment=result_set.environment,
+        dataset=result_set.dataset,
+        rows=tuple(rows),
+    )
+
+
+def tutorial_setting(network: str) -> Scenario:
+    """What the tutorial itself runs, which are the defaults of every axis."""
+    return Scenario(network=network)
+
+
+def throughput(run: Run) -> float:
+    """Images per second of one process: all images really trained over all epoch windows."""
+    return sum(epoch.samples for epoch in run.epochs) / _epochs_seconds(run)
+
+
+def time_to_accuracy_seconds(run: Run) -> float | None:
+    """The epoch windows up to and including the first epoch that reached the network's target; evaluation excluded."""
+    target = accuracy.target(run.scenario.network)
+    if target is None:
+        return None
+    elapsed = 0.0
+    for epoch in run.epochs:
+        elapsed += epoch.epoch_seconds
+        if epoch.test_accuracy >= target:
+            return elapsed
+    return None
+
+
+def _groups(result_set: ResultSet) -> dict[RowKey, _Group]:
+    """In the order of the plan; the runs themselves are shuffled."""
+    planned = _by_key(result_set.plan)
+    runs = _by_key(result_set.runs)
+    failures = _by_key(result_set.failures)
+    groups = {}
+    for key in [*planned, *runs, *failures]:
+        own_runs = tuple(sorted(runs.get(key, ()), key=lambda run: run.repeat))
+        own_failures = tuple(sorted(failures.get(key, ()), key=lambda failure: failure.repeat))
+        status, invalid = _judgement(own_runs, own_failures, result_set.dataset)
+        groups[key] = _Group(
+            runs=own_runs,
+            failures=own_failures,
+            planned=len(planned.get(key, ())),
+            status=status,
+            invalid=invalid,
+        )
+    return groups
+
+
+def _by_key(records: Iterable[_AnyRecord]) -> dict[RowKey, list[_AnyRecord]]:
+    grouped: dict[RowKey, list[_AnyRecord]] = {}
+    for record in records:
+        grouped.setdefault(row_key(record), []).append(record)
+    return grouped
+
+
+def _judgement(runs: tuple[Run, ...], failures: tuple[Failure, ...], dataset: Dataset) -> tuple[Status, str | None]:
+    """One bad process makes the row invalid: what is wrong with it is wrong with the scenario."""
+    if not runs:
+        return (Status.FAILED if failures else Status.NOT_RUN), None
+    reasons = [reason for run in runs if (reason := accuracy.judge(run, dataset)) is not None]
+    if reasons:
+        share = f" ({len(reasons)} of {len(runs)} processes)" if len(runs) > 1 else ""
+        return Status.INVALID, f"{reasons[0]}{share}"
+    judged = all(accuracy.band(run, dataset).lower is not None for run in runs)
+    return (Status.VALID if judged else Status.NOT_JUDGED), None
+
+
+def _fastest(groups: dict[RowKey, _Group]) -> set[RowKey]:
+    """The fastest of each network and recipe with something to be faster than."""
+    contests: dict[tuple[str, Recipe], dict[RowKey, float]] = {}
+    for key, group in groups.items():
+        if group.ranks:
+            scenario, recipe = key
+            speed = stats.geometric_mean([throughput(run) for run in group.runs]).value
+            contests.setdefault((scenario.network, recipe), {})[key] = speed
+    return {max(contest, key=contest.__getitem__) for contest in contests.values() if len(contest) > 1}
+
+
+def _measures(key: RowKey, groups: dict[RowKey, _Group], dataset: Dataset) -> Measures:
+    _scenario, recipe = key
+    runs = groups[key].runs
+    speed = stats.geometric_mean([throughput(run) for run in runs])
+    times_to_accuracy = [time_to_accuracy_seconds(run) for run in runs]
+    reached = [seconds for seconds in times_to_accuracy if seconds is not None]
+    accuracies = [run.final_accuracy for run in runs]
+    device_memory = [run.device_memory_bytes for run in runs if run.device_memory_bytes is not None]
+    threads = {run.omp_num_threads for run in runs}
+    return Measures(
+        n=len(runs),
+        throughput=speed,
+        epoch_seconds=_inverse(speed, scale=dataset.train_samples),
+        epoch_extrapolated=recipe.samples is not None and recipe.samples < dataset.train_samples,
+        update_microseconds=stats.geometric_mean([1e6 * _epochs_seconds(run) / accuracy.updates(run) for run in runs]),
+        final_accuracy=statistics.fmean(accuracies),
+        final_accuracy_min=min(accuracies),
+        final_accuracy_max=max(accuracies),
+        time_to_accuracy_seconds=statistics.median(reached) if len(reached) == len(runs) else None,
+        startup_seconds=_median(runs, lambda run: run.startup_seconds),
+        first_step_seconds=_median(runs, lambda run: run.first_step_seconds),
+        warm_up_seconds=_median(runs, lambda run: run.warm_up_seconds),
+        peak_rss_bytes=max(run.peak_rss_bytes for run in runs),
+        device_memory_bytes=max(device_memory, default=None),
+        busy_cpus=_median(runs, lambda run: run.epochs_cpu_seconds / _epochs_seconds(run)),
+        omp_num_threads=threads.pop() if len(threads) == 1 else None,
+        speedup=_speedup(key, groups),
+        scaling_efficiency=_scaling_efficiency(key, groups),
+    )
+
+
+def _speedup(key: RowKey, groups: dict[RowKey, _Group]) -> Estimate | None:
+    scenario, recipe = key
+    baseline = (tutorial_setting(scenario.network), recipe)
+    if key == baseline and groups[key].ranks:
+        return Estimate(value=1.0, lower=None, upper=None, n=len(groups[key].runs))
+    return _relative(key, baseline, groups)
+
+
+def _scaling_efficiency(key: RowKey, groups: dict[RowKey, _Group]) -> Estimate | None:
+    scenario, recipe = key
+    count = len(scenario.contexts)
+    if count == 1:
+        return None
+    alone = (msgspec.structs.replace(scenario, contexts=scenario.contexts[:1]), recipe)
+    relative = _relative(key, alone, groups)
+    return None if relative is None else _scaled(relative, 1 / count)
+
+
+def _relative(key: RowKey, other: RowKey, groups: dict[RowKey, _Group]) -> Estimate | None:
+    """The ratio of two rows' throughputs; None unless both are there and neither is invalid."""
+    if other not in groups or not (groups[key].ranks and groups[other].ranks):
+        return None
+    return stats.ratio([throughput(run) for run in groups[key].runs], [throughput(run) for run in groups[other].runs])
+
+
+def _grouped(failures: Iterable[Failure]) -> tuple[FailureGroup, ...]:
+    counts: dict[tuple[FailureReason, str], int] = {}
+    for failure in failures:
+        what = (failure.reason, failure.detail)
+        counts[what] = counts.get(what, 0) + 1
+    return tuple(FailureGroup(reason=reason, detail=detail, count=count) for (reason, detail), count in counts.items())
+
+
+def _scaled(estimate: Estimate, factor: float) -> Estimate:
+    return Estimate(
+        value=estimate.value * factor,
+        lower=None if estimate.lower is None else estimate.lower * factor,
+        upper=None if estimate.upper is None else estimate.upper * factor,
+        n=estimate.n,
+    )
+
+
+def _inverse(estimate: Estimate, *, scale: float) -> Estimate:
+    """scale / estimate; on the logarithmic scale the interval only changes ends."""
+    return Estimate(
+        value=scale / estimate.value,
+        lower=None if estimate.upper is None else scale / estimate.upper,
+        upper=None if estimate.lower is None else scale / estimate.lower,
+        n=estimate.n,
+    )
+
+
+def _epochs_seconds(run: Run) -> float:
+    return sum(epoch.epoch_seconds for epoch in run.epochs)
+
+
+def _median(runs: tuple[Run, ...], value: Callable[[Run], float]) -> float:
+    return statistics.median(value(run) for run in runs)

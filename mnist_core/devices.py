@@ -1,0 +1,213 @@
+"""The devices a training can run on: how they are written, and which of them work here. Standard library only.
+
+Whether a device works is asked in a child process with a time-out, because a GPU build of MXNet on a card it was not
+built for can hang or crash the process that asks. `mnist_core.probe` is that child.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from enum import Enum
+
+
+class DeviceError(ValueError):
+    """A list of devices that cannot be meant; one line."""
+
+
+class DeviceKind(str, Enum):
+    """The kinds of device that MXNet trains on."""
+
+    CPU = "cpu"
+    GPU = "gpu"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Device:
+    """One of MXNet's contexts, without MXNet. Several CPU devices are virtual: no core belongs to one of them."""
+
+    kind: DeviceKind
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.kind}({self.index})"
+
+
+#: Four digits are more devices than any machine has, and few enough for MXNet's 32-bit index.
+_DEVICE = re.compile(r"(cpu|gpu)(?:\(\s*([0-9]{1,4})\s*\))?")
+#: What people write instead, for the sake of the hint.
+_ALMOST_DEVICE = re.compile(r"(cpu|gpu|cuda)[^\w-]*([0-9]{0,4})\W*", re.IGNORECASE)
+
+
+def parse_devices(text: str) -> tuple[Device, ...]:
+    """Read "gpu(0),gpu(1)". A kind alone means its first device; blanks do not matter. Raises `DeviceError`."""
+    devices: list[Device] = []
+    for part in text.split(","):
+        device = _parse_device(part.strip(), text)
+        if device in devices:
+            # Gluon keeps a dictionary of parameters by context.
+            raise DeviceError(f"{device} is listed twice: a network has one copy of its parameters per device")
+        devices.append(device)
+    return tuple(devices)
+
+
+def _parse_device(part: str, text: str) -> Device:
+    if not part:
+        raise DeviceError(
+            f"a device is missing in {text!r}: write one or more of cpu(0), gpu(0), … with commas between"
+        )
+    if match := _DEVICE.fullmatch(part):
+        return Device(DeviceKind(match[1]), int(match[2] or 0))
+    if re.fullmatch(r"(cpu|gpu)\(\s*-\s*[0-9]+\s*\)", part):
+        raise DeviceError(f"{part!r}: devices are counted from 0")
+    if match := _ALMOST_DEVICE.fullmatch(part):
+        kind = DeviceKind.CPU if match[1].lower() == "cpu" else DeviceKind.GPU
+        raise DeviceError(f"unknown device {part!r}: did you mean {Device(kind, int(match[2] or 0))}?")
+    raise DeviceError(f"unknown device {part!r}: write cpu(0), cpu(1), … or gpu(0), gpu(1), …")
+
+
+def format_devices(devices: Iterable[Device]) -> str:
+    """The text that `parse_devices` reads back."""
+    return ",".join(map(str, devices))
+
+
+class Unusable(str, Enum):
+    """Why a device cannot be trained on."""
+
+    NO_FRAMEWORK = "no_framework"
+    """MXNet cannot be imported."""
+    NO_CUDA_BUILD = "no_cuda_build"
+    """The installed MXNet knows no GPU."""
+    NO_DRIVER = "no_driver"
+    """NVIDIA's driver is missing or too old."""
+    NO_SUCH_DEVICE = "no_such_device"
+    """Fewer GPUs are visible."""
+    UNSUPPORTED_CAPABILITY = "unsupported_capability"
+    """The installed MXNet has no machine code for this card."""
+    OUT_OF_MEMORY = "out_of_memory"
+    WRONG_RESULT = "wrong_result"
+    """It computes, but not what was asked."""
+    HUNG = "hung"
+    CRASHED = "crashed"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+#: These say something of one card; every other reason would meet the next card too.
+_REASONS_OF_ONE_CARD = frozenset({Unusable.UNSUPPORTED_CAPABILITY, Unusable.OUT_OF_MEMORY, Unusable.WRONG_RESULT})
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What trying a device out has shown. The facts are those of a GPU, as far as the trial came."""
+
+    device: Device
+    #: None: it works.
+    reason: Unusable | None = None
+    #: One line for people.
+    detail: str = "usable"
+    gpu_name: str | None = None
+    #: "8.6"
+    compute_capability: str | None = None
+    memory_bytes: int | None = None
+    #: Version of NVIDIA's kernel driver, "535.104.05".
+    driver: str | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether a training may be started on the device."""
+        return self.reason is None
+
+    def to_json(self) -> str:
+        """The child's reply: one line."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, line: str) -> Probe:
+        """Raises ValueError, TypeError or KeyError for anything that `to_json` did not write."""
+        facts = json.loads(line)
+        kind, index = DeviceKind(facts["device"]["kind"]), facts["device"]["index"]
+        reason = None if facts["reason"] is None else Unusable(facts["reason"])
+        return cls(**{**facts, "device": Device(kind, index), "reason": reason})
+
+
+#: A GPU build and its libraries are 4 GB of files: 40 s from a cold disk of 100 MB/s, allowed three times over. A
+#: machine in order answers in a few seconds.
+PROBE_TIMEOUT_SECONDS = 120.0
+
+#: A process stuck inside a driver cannot even be killed: do not wait for it for ever.
+_REAP_SECONDS = 5.0
+
+
+def probe(device: Device, *, python: str = sys.executable, timeout_seconds: float = PROBE_TIMEOUT_SECONDS) -> Probe:
+    """Try one device out in a child process; never raises for what the child does."""
+    try:
+        child = _run([python, "-m", "mnist_core.probe", str(device)], timeout_seconds)
+    except subprocess.TimeoutExpired:
+        return Probe(device, Unusable.HUNG, f"{device} gave no answer within {timeout_seconds:g} s")
+    reply = last_line(child.stdout)
+    if child.returncode != 0:
+        detail = f"the trial of {device} {_ending(child.returncode)}: {last_line(child.stderr)}"
+        return Probe(device, Unusable.CRASHED, detail)
+    try:
+        return Probe.from_json(reply)
+    except (ValueError, TypeError, KeyError):
+        return Probe(device, Unusable.CRASHED, f"the trial of {device} gave no readable answer: {reply!r:.80}")
+
+
+def probe_gpus(*, python: str = sys.executable, timeout_seconds: float = PROBE_TIMEOUT_SECONDS) -> tuple[Probe, ...]:
+    """Try gpu(0), gpu(1), … out, up to the first answer that ends the row; that one is the last of the result."""
+    probes: list[Probe] = []
+    while not probes or probes[-1].usable or probes[-1].reason in _REASONS_OF_ONE_CARD:
+        probes.append(probe(Device(DeviceKind.GPU, len(probes)), python=python, timeout_seconds=timeout_seconds))
+    return tuple(probes)
+
+
+def available(*, python: str = sys.executable, timeout_seconds: float = PROBE_TIMEOUT_SECONDS) -> tuple[Device, ...]:
+    """What "auto" means: every usable GPU, or else the first CPU device."""
+    probes = probe_gpus(python=python, timeout_seconds=timeout_seconds)
+    return tuple(p.device for p in probes if p.usable) or (Device(DeviceKind.CPU, 0),)
+
+
+def _run(command: Sequence[str], timeout_seconds: float) -> subprocess.CompletedProcess[str]:
+    """As `subprocess.run`, but the time-out ends the child's children too, and never waits for what cannot be ended."""
+    child = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,
+    )
+    try:
+        stdout, stderr = child.communicate(timeout=timeout_seconds)
+    except BaseException:  # Ctrl-C too: it does not reach a session of its own
+        with contextlib.suppress(ProcessLookupError):  # it may have ended meanwhile
+            os.killpg(child.pid, signal.SIGKILL)
+        for pipe in filter(None, (child.stdout, child.stderr)):
+            pipe.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(_REAP_SECONDS)
+        raise
+    return subprocess.CompletedProcess(command, child.returncode, stdout, stderr)
+
+
+def _ending(returncode: int) -> str:
+    return f"was killed by {signal.Signals(-returncode).name}" if returncode < 0 else f"ended with status {returncode}"
+
+
+def last_line(output: str) -> str:
+    """The last line that says something: where a traceback names the error, and after a library's chatter the reply."""
+    return next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "")

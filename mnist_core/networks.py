@@ -1,0 +1,126 @@
+"""The tutorial's two networks, and the twin of each that Gluon can compile.
+
+The tutorial's MLP is a `Sequential` and its LeNet a `Block` that calls `mx.nd` itself: `hybridize()` does next to
+nothing for either. The twins hold the same layers and operators in `HybridSequential` and `HybridBlock`, and give the
+same bits.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from mnist_core.mxnet_border import gluon, nd
+from mnist_core.recipe import Hybridize, Network
+
+nn = gluon.nn
+
+#: MXNet has no types: a Gluon `Block` or `HybridBlock`, an `NDArray` or `Symbol`, and `mx.nd` or `mx.sym`.
+Block: TypeAlias = Any
+Array: TypeAlias = Any
+Operators: TypeAlias = Any
+
+
+class NetworkError(Exception):
+    """A network that cannot be built as asked; one line."""
+
+
+def build_mlp() -> Block:
+    """The tutorial's MLP: (n, 1, 28, 28) or (n, 784) -> (n, 10); 109,386 parameters."""
+    return _add_mlp_layers(nn.Sequential())
+
+
+def build_hybrid_mlp() -> Block:
+    """The MLP's compilable twin."""
+    return _add_mlp_layers(nn.HybridSequential())
+
+
+def _add_mlp_layers(net: Block) -> Block:
+    with net.name_scope():
+        net.add(nn.Dense(128, activation="relu"))
+        net.add(nn.Dense(64, activation="relu"))
+        net.add(nn.Dense(10))
+    return net
+
+
+def build_lenet() -> Block:
+    """The tutorial's LeNet: (n, 1, 28, 28) -> (n, 10); 431,080 parameters. tanh follows every layer, the last too."""
+    return _LeNet()
+
+
+def build_hybrid_lenet() -> Block:
+    """The LeNet's compilable twin."""
+    return _HybridLeNet()
+
+
+def _add_lenet_layers(net: Block) -> None:
+    with net.name_scope():
+        net.conv1 = nn.Conv2D(20, kernel_size=(5, 5))
+        net.pool1 = nn.MaxPool2D(pool_size=(2, 2), strides=(2, 2))
+        net.conv2 = nn.Conv2D(50, kernel_size=(5, 5))
+        net.pool2 = nn.MaxPool2D(pool_size=(2, 2), strides=(2, 2))
+        net.fc1 = nn.Dense(500)
+        net.fc2 = nn.Dense(10)
+
+
+class _LeNet(gluon.Block):  # type: ignore[misc]  # MXNet has no types
+    def __init__(self) -> None:
+        super().__init__()
+        _add_lenet_layers(self)
+
+    def forward(self, x: Array) -> Array:
+        x = self.pool1(nd.tanh(self.conv1(x)))
+        x = self.pool2(nd.tanh(self.conv2(x)))
+        x = x.reshape((0, -1))  # 0 keeps the batch axis, -1 flattens the rest
+        x = nd.tanh(self.fc1(x))
+        return nd.tanh(self.fc2(x))
+
+
+class _HybridLeNet(gluon.HybridBlock):  # type: ignore[misc]  # MXNet has no types
+    def __init__(self) -> None:
+        super().__init__()
+        _add_lenet_layers(self)
+
+    def hybrid_forward(self, F: Operators, x: Array) -> Array:  # noqa: N803  # Gluon's name for "nd or sym"
+        x = self.pool1(F.tanh(self.conv1(x)))
+        x = self.pool2(F.tanh(self.conv2(x)))
+        x = x.reshape((0, -1))
+        x = F.tanh(self.fc1(x))
+        return F.tanh(self.fc2(x))
+
+
+_BUILDERS: dict[tuple[str, bool], Callable[[], Block]] = {
+    (Network.MLP, False): build_mlp,
+    (Network.MLP, True): build_hybrid_mlp,
+    (Network.LENET, False): build_lenet,
+    (Network.LENET, True): build_hybrid_lenet,
+}
+
+
+def build(network: str, hybridize: Hybridize) -> Block:
+    """The network a scenario names, not yet initialized; compiled on first use unless `hybridize` is off.
+
+    `network` is "mlp", "lenet", or "package.module:factory": a function without arguments that returns a Gluon block
+    for (n, 1, 28, 28) images in 0..1. Raises `NetworkError` when it cannot be imported, called or hybridized.
+    """
+    compiled = hybridize is not Hybridize.OFF
+    net = build_own(network) if ":" in network else _BUILDERS[network, compiled]()
+    if compiled:
+        if not isinstance(net, gluon.HybridBlock):
+            raise NetworkError(f"{network}: hybridize={hybridize} needs a HybridBlock, not a {type(net).__name__}")
+        static = hybridize is Hybridize.STATIC
+        net.hybridize(static_alloc=static, static_shape=static)
+    return net
+
+
+def build_own(reference: str) -> Block:
+    """Import "package.module:factory" and call it."""
+    module_name, _, factory_name = reference.partition(":")
+    try:
+        net = getattr(importlib.import_module(module_name), factory_name)()
+    except Exception as error:  # a stranger's code may raise anything
+        raise NetworkError(f"{reference}: {type(error).__name__}: {error}") from error
+    if not isinstance(net, gluon.Block):
+        raise NetworkError(f"{reference}: returned a {type(net).__name__}, not a Gluon Block")
+    return net

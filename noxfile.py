@@ -1,0 +1,99 @@
+"""Everything a developer or a CI job runs: `nox -s tests`, `lint`, `typecheck`, `bench`, `coverage`."""
+
+# /// script
+# dependencies = ["nox[uv]>=2025.2.9"]
+# ///
+# nox reads the block above and runs itself with uv at hand: uv makes environments quickly, and brings a fitting Python
+# where the machine's own is newer than MXNet's wheels allow.
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+
+import nox
+
+#: MXNet 1.9.1 needs numpy < 2, which stops at Python 3.12. Best tried first.
+PYTHONS = ("3.11", "3.12", "3.10")
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["tests", "lint", "typecheck"]
+nox.options.error_on_missing_interpreters = True
+
+
+def fitting_python() -> str:
+    """This interpreter's version where MXNet runs on it, else one that uv finds or downloads; else exits."""
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if own in PYTHONS:
+        return own
+    uv = shutil.which("uv")
+    if uv is not None:
+        for arguments in (["python", "find", "--no-python-downloads"], ["python", "install"]):
+            for version in PYTHONS:
+                if subprocess.run([uv, *arguments, version], capture_output=True, check=False).returncode == 0:
+                    return version
+    sys.exit(
+        f"MXNet 1.9.1 does not run on Python {own}, and no Python {' or '.join(sorted(PYTHONS))} was found or could be "
+        "downloaded: install one of them and run nox with it"
+    )
+
+
+PYTHON = fitting_python()
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """The package with MXNet's CPU build, and the named dependency groups."""
+    requirements = [requirement for group in groups for requirement in nox.project.dependency_groups(PYPROJECT, group)]
+    session.install("-e", ".[cpu]", *requirements)
+
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+
+
+@nox.session(python=PYTHON)
+def tests(session: nox.Session) -> None:
+    """The whole test suite, with branch coverage."""
+    install(session, "test")
+    session.run("pytest", "--cov", "--cov-report=", *session.posargs)
+    if not session.posargs:  # a part of the tests covers a part of the code
+        session.run("coverage", "report", "--fail-under=90")
+
+
+@nox.session(python=PYTHON)
+def lint(session: nox.Session) -> None:
+    """ruff: rules and format."""
+    session.install(*nox.project.dependency_groups(PYPROJECT, "lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session(python=PYTHON)
+def typecheck(session: nox.Session) -> None:
+    """mypy, strict, over everything."""
+    install(session, "test", "typecheck")
+    session.install("nox")
+    session.run("mypy")
+    session.run("mypy", "noxfile.py")
+
+
+@nox.session(python=PYTHON, default=False)
+def bench(session: nox.Session) -> None:
+    """Measure: `nox -s bench -- ARGS` is `mnist-bench run ARGS`. No coverage, no tracing, nothing else in the way."""
+    install(session)
+    session.run("mnist-bench", "run", *session.posargs)
+
+
+@nox.session(python=PYTHON, default=False)
+def tables(session: nox.Session) -> None:
+    """Make every table in the documents again from its committed result file."""
+    install(session)
+    session.run("python", "tests/documents.py")
+
+
+@nox.session(python=PYTHON, default=False)
+def overhead(session: nox.Session) -> None:
+    """Measure what the harness costs: the same loop bare and under mnist-bench, interleaved."""
+    install(session)
+    session.run("python", "tests/benchmarks/harness_overhead.py", *session.posargs)

@@ -1,0 +1,127 @@
+"""Which runs learnt what they must."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+import pytest
+from factories import a_dataset, a_run, a_scenario, an_epoch
+
+from bench import accuracy
+from bench.accuracy import Band, Bands, Ceiling, Floor, band, built_in_bands, judge
+from bench.record import Run
+from mnist_core.recipe import Network, Recipe
+
+BANDS = Bands(
+    targets={"mlp": 0.96},
+    floor=(
+        Floor(network="mlp", dataset="mnist", samples=20_000, updates=200, lower=0.8, source="made up"),
+        Floor(network="mlp", dataset="mnist", samples=60_000, updates=6_000, lower=0.96, source="made up"),
+    ),
+    ceiling=(Ceiling(network="mlp", dataset="mnist", upper=0.99, source="made up"),),
+)
+
+
+def a_partial_run(accuracy: float, *, samples: int = 20_000, epochs: int = 1) -> Run:
+    return a_run(recipe=Recipe(epochs=epochs, samples=samples), accuracy=accuracy)
+
+
+def test_a_run_below_its_band_is_told_so_in_one_line() -> None:
+    """The line names accuracy, band, network, data set and the amount of training."""
+    assert judge(a_run(accuracy=0.9312), a_dataset()) == (
+        "accuracy 0.9312 is below the band 0.96..0.99 of mlp on mnist after 6,000 updates"
+    )
+
+
+def test_a_run_that_is_too_good_measured_something_else() -> None:
+    """The ceiling applies however short the training was, also where no floor does."""
+    assert judge(a_partial_run(0.9951), a_dataset()) == (
+        "accuracy 0.9951 is above the band ..0.99 of mlp on mnist after 200 updates"
+    )
+
+
+@pytest.mark.parametrize(("accuracy", "valid"), [(0.9599, False), (0.96, True), (0.99, True), (0.9901, False)])
+def test_the_ends_belong_to_the_band(accuracy: float, valid: bool) -> None:  # noqa: FBT001
+    """Exactly the floor and exactly the ceiling are valid."""
+    assert (judge(a_run(accuracy=accuracy), a_dataset(), BANDS) is None) is valid
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_is_invalid_whatever_the_accuracy(loss: float) -> None:
+    """Also in an epoch that is not the last."""
+    run = a_run(epochs=(an_epoch(), an_epoch(last_batch_loss=loss), an_epoch()))
+    assert judge(run, a_dataset()) == "the loss was not finite at the end of epoch 1"
+
+
+def test_the_highest_floor_that_applies_counts() -> None:
+    """Little training must reach the low floor, the whole recipe the high one."""
+    assert Band(lower=0.8, upper=0.99) == band(a_partial_run(0.9), a_dataset(), BANDS)
+    assert Band(lower=0.96, upper=0.99) == band(a_run(), a_dataset(), BANDS)
+
+
+@pytest.mark.parametrize(
+    ("run", "lower"),
+    [
+        (a_partial_run(0.5, samples=19_999, epochs=2), None),  # enough updates, too few images
+        (a_partial_run(0.5, samples=20_000, epochs=1), 0.8),
+        (a_partial_run(0.5, samples=20_000, epochs=100), 0.8),  # 20,000 updates on the same third of the images
+        (a_run(scenario=a_scenario(batch_size=101), recipe=Recipe(epochs=1)), 0.8),
+        (a_run(scenario=a_scenario(batch_size=500), recipe=Recipe(epochs=1)), None),  # 120 updates
+        (a_run(scenario=a_scenario(batch_size=101)), 0.8),  # 5,950 updates
+    ],
+)
+def test_a_floor_asks_for_both_images_and_updates(run: Run, lower: float | None) -> None:
+    """Too few distinct images or too few updates, and a floor does not apply."""
+    assert lower == band(run, a_dataset(), BANDS).lower
+
+
+def test_a_recipe_asking_for_more_images_than_there_are_trained_on_all() -> None:
+    """Distinct images are bounded by the data set."""
+    run = a_partial_run(0.9, samples=80_000, epochs=10)
+    assert band(run, a_dataset(), BANDS).lower == 0.96
+    assert band(run, a_dataset(train_samples=50_000), BANDS).lower == 0.8
+
+
+def test_a_partial_batch_is_an_update() -> None:
+    """60,000 images in batches of 128 are 469 updates an epoch."""
+    run = a_run(scenario=a_scenario(batch_size=128), recipe=Recipe(epochs=2))
+    assert accuracy.updates(run) == 938
+
+
+@pytest.mark.parametrize(
+    ("network", "dataset"), [("zoo.nets:tiny", "mnist"), ("mlp", "custom"), ("mlp", "fashion-mnist")]
+)
+def test_what_has_no_band_is_not_judged(network: str, dataset: str) -> None:
+    """A user's own network, custom data, and data sets nobody measured: nothing is held against them."""
+    run = a_run(scenario=a_scenario(network), accuracy=0.1)
+    assert judge(run, a_dataset(name=dataset)) is None
+    assert Band(lower=None, upper=None) == band(run, a_dataset(name=dataset))
+
+
+def test_the_built_in_bands_hold_the_tutorials_accuracies() -> None:
+    """Above 0.96 and 0.98 after ten epochs at batch 100, on MNIST and on the data set that stands in for it."""
+    assert {network: accuracy.target(network) for network in Network} == {Network.MLP: 0.96, Network.LENET: 0.98}
+    assert accuracy.target("zoo.nets:tiny") is None
+    for network in Network:
+        for dataset in ("mnist", "synthetic"):
+            lower = band(a_run(scenario=a_scenario(str(network))), a_dataset(name=dataset)).lower
+            assert lower == accuracy.target(network)
+
+
+def test_the_built_in_bands_can_be_met() -> None:
+    """No floor reaches a ceiling of the same network and data set, and every number names its source."""
+    bands = built_in_bands()
+    for ceiling in bands.ceiling:
+        floors = [f for f in bands.floor if (f.network, f.dataset) == (ceiling.network, ceiling.dataset)]
+        assert all(floor.lower < ceiling.upper for floor in floors)
+    assert all(floor.source for floor in bands.floor)
+    assert all(ceiling.source for ceiling in bands.ceiling)
+
+
+def test_a_band_with_an_unknown_or_impossible_field_is_refused() -> None:
+    """A misspelt threshold must not silently judge nothing."""
+    row = 'network = "mlp"\ndataset = "mnist"\nsource = "x"\n'
+    for wrong in ("uper = 0.99", "upper = 1.1", 'upper = "0.99"'):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.toml.decode(f"floor = []\n[targets]\n[[ceiling]]\n{row}{wrong}\n", type=Bands)

@@ -1,0 +1,409 @@
+"""The command line: real processes on a few images, and every exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+from factories import a_result_set, a_run, a_scenario, a_software
+from small_data import small_idx_folder
+
+from bench import cli, store
+from bench.protocol import RunRequest
+from bench.record import Failure, FailureReason, Run, Software
+from bench.runner import OnEpoch, UnusableError
+
+Command = Callable[..., int]
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_idx_folder(tmp_path_factory.mktemp("data"), train=200, test=50)
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Command]:
+    """Runs `mnist-bench ARGS` in this process, in an empty folder; returns its exit status."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MNIST_BENCH_CACHE_DIR", str(tmp_path / "cache"))
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def run(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["mnist-bench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        return int(caught.value.code or 0)
+
+    yield run
+    signal.signal(signal.SIGTERM, handler)
+
+
+class FakeWorker:
+    """Stands for `WorkerProcess`: measures at once, and fails as told."""
+
+    outcome: Callable[[RunRequest], Run | Failure]
+
+    def describe(self) -> Software:
+        return a_software()
+
+    def execute(self, request: RunRequest, timeout_seconds: float, on_epoch: OnEpoch) -> Run | Failure:
+        return type(self).outcome(request)
+
+
+def a_measured_run(request: RunRequest) -> Run:
+    """A valid run of the small data set, as requested."""
+    template = a_run(scenario=request.scenario, recipe=request.recipe, repeat=request.repeat)
+    samples = min(request.recipe.samples or 200, 200)
+    epochs = tuple(msgspec.structs.replace(template.epochs[0], samples=samples) for _ in range(request.recipe.epochs))
+    return msgspec.structs.replace(
+        template,
+        epochs=epochs,
+        final_accuracy=epochs[-1].test_accuracy,
+        per_context_batch_sizes=request.scenario.per_context_batch_sizes,
+    )
+
+
+@pytest.fixture
+def fake_worker(monkeypatch: pytest.MonkeyPatch) -> type[FakeWorker]:
+    monkeypatch.setattr(cli, "WorkerProcess", FakeWorker)
+    FakeWorker.outcome = staticmethod(a_measured_run)
+    return FakeWorker
+
+
+def result_file() -> Path:
+    (path,) = Path("results/runs").glob("*.json")
+    return path
+
+
+# --- run, with a fake worker ------------------------------------------------------------------------------------------
+
+
+def test_run_saves_a_valid_file_and_prints_tables(
+    command: Command, fake_worker: type[FakeWorker], data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The tables go to stdout, the file's name to stderr, and the file passes `check`."""
+    assert command("run", "--suite", "smoke", "--data-dir", data_dir) == cli.Exit.DONE
+    printed = capsys.readouterr()
+    assert "images/s" in printed.out
+    assert "custom" in printed.out
+    assert str(result_file()) in printed.err
+    assert command("check", result_file()) == cli.Exit.DONE
+    assert "valid" in capsys.readouterr().out
+    assert len(store.read(result_file()).runs) == 8
+
+
+def test_a_batch_size_walks_from_the_flag_to_the_column(
+    command: Command, fake_worker: type[FakeWorker], data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One value, one name: flag, request, result file, CSV column."""
+    asked: list[int] = []
+
+    def spy(request: RunRequest) -> Run:
+        asked.append(request.scenario.batch_size)
+        return a_measured_run(request)
+
+    fake_worker.outcome = staticmethod(spy)
+    arguments = ["--suite", "tutorial", "--batch-size", 64, "--data-dir", data_dir, "--format", "json"]
+    assert command("run", *arguments, "-o", "out/file.json") == cli.Exit.DONE
+    capsys.readouterr()
+    assert asked == [64, 64]
+    document = json.loads(Path("out/file.json").read_text())
+    assert {run["scenario"]["batch_size"] for run in document["runs"]} == {64}
+    assert {tuple(run["per_context_batch_sizes"]) for run in document["runs"]} == {(32, 32)}
+    assert command("show", "out/file.json", "--format", "csv") == cli.Exit.DONE
+    header, *rows = capsys.readouterr().out.splitlines()
+    column = header.split(",").index("batch_size")
+    assert {row.split(",")[column] for row in rows if row} == {"64"}
+
+
+def test_a_failed_scenario_gives_5_and_its_reason(
+    command: Command, fake_worker: type[FakeWorker], data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The suite goes on, the table names the failure, and the exit status says that something is missing."""
+
+    def one_crashes(request: RunRequest) -> Run | Failure:
+        if request.scenario.name.startswith("lenet cpu(0) ") and request.scenario.hybridize == "on":
+            return Failure(
+                scenario=request.scenario,
+                recipe=request.recipe,
+                repeat=0,
+                reason=FailureReason.CRASHED,
+                detail="killed by SIGSEGV",
+                log="",
+            )
+        return a_measured_run(request)
+
+    fake_worker.outcome = staticmethod(one_crashes)
+    assert command("run", "--suite", "smoke", "--data-dir", data_dir) == cli.Exit.FAILED
+    printed = capsys.readouterr()
+    assert "SIGSEGV" in printed.out
+    assert "FAILED (crashed)" in printed.err
+    assert len(store.read(result_file()).runs) == 7
+
+
+def test_an_interrupted_run_says_how_to_go_on_and_does(
+    command: Command, fake_worker: type[FakeWorker], data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 130, the command for the rest on stderr; --resume measures only the rest."""
+    seen: list[RunRequest] = []
+
+    def third_is_interrupted(request: RunRequest) -> Run:
+        seen.append(request)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return a_measured_run(request)
+
+    fake_worker.outcome = staticmethod(third_is_interrupted)
+    assert command("run", "--suite", "smoke", "--data-dir", data_dir) == cli.Exit.INTERRUPTED
+    path = result_file()
+    assert f"mnist-bench run --resume {path}" in capsys.readouterr().err
+    assert len(store.read(path).runs) == 2
+    assert command("run", "--resume", path, "--data-dir", data_dir) == cli.Exit.DONE
+    assert len(seen) == 3 + 6
+    assert len(store.read(path).runs) == 8
+    assert command("check", path) == cli.Exit.DONE
+
+
+def test_resume_refuses_other_data_and_other_machines(
+    command: Command, fake_worker: type[FakeWorker], data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Half a file of one thing and half of another would be worth nothing."""
+    assert command("run", "--suite", "smoke", "-k", "mlp", "--data-dir", data_dir, "-o", "file.json") == cli.Exit.DONE
+    other = small_idx_folder(tmp_path / "other", train=201, test=50)
+    assert command("run", "--resume", "file.json", "--data-dir", other) == cli.Exit.INCOMPARABLE
+    assert "other data" in capsys.readouterr().err
+    document = json.loads(Path("file.json").read_text())
+    document["environment"]["host_hash"] = "0" * 64
+    Path("file.json").write_text(json.dumps(document))
+    assert command("run", "--resume", "file.json", "--data-dir", data_dir) == cli.Exit.INCOMPARABLE
+    assert "another machine" in capsys.readouterr().err
+
+
+def test_a_run_outside_its_band_gives_5(
+    command: Command, fake_worker: type[FakeWorker], monkeypatch: pytest.MonkeyPatch, data_dir: Path
+) -> None:
+    """However fast: what did not learn is no result."""
+    monkeypatch.setattr(cli.accuracy, "judge", lambda run, _dataset: "below" if run.scenario.batch_size == 64 else None)
+    arguments = ["--suite", "smoke", "--data-dir", data_dir]
+    assert command("run", *arguments, "-o", "a.json") == cli.Exit.DONE
+    assert command("run", *arguments, "--batch-size", 64, "-o", "b.json") == cli.Exit.FAILED
+
+
+def test_the_tutorial_suite_prints_the_tutorials_lines(
+    command: Command, fake_worker: type[FakeWorker], data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever knows the tutorial finds its output again."""
+
+    def with_epochs(self: FakeWorker, request: RunRequest, timeout_seconds: float, on_epoch: OnEpoch) -> Run:
+        run = a_measured_run(request)
+        for index, epoch in enumerate(run.epochs):
+            on_epoch(index, epoch)
+        return run
+
+    fake_worker.execute = with_epochs  # type: ignore[method-assign,assignment]
+    try:
+        arguments = ["--suite", "tutorial", "--epochs", 2, "--data-dir", data_dir]
+        assert command("run", *arguments) == cli.Exit.DONE
+    finally:
+        del fake_worker.execute
+    lines = capsys.readouterr().err.splitlines()
+    assert sum(line.startswith("training acc at epoch 1: accuracy=0.") for line in lines) == 2
+    assert sum(line.startswith("validation acc: accuracy=0.") for line in lines) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--suite", "smok"], "did you mean 'smoke'"),
+        (["--suite", "none.toml"], "No such file"),
+        (["--network", "alexnet"], "unknown network"),
+        (["--contexts", "tpu(0)"], "tpu(0)"),
+        (["--contexts", "cpu(0),cpu(0)"], "twice"),
+        (["--batch-size", "1"], "never train"),
+        (["--batch-size", "0"], "--batch-size"),
+        (["--hybridize", "maybe"], "maybe"),
+        (["-k", "nothing like this"], "no scenario is left"),
+        (["-k", "and"], "-k"),
+        (["--resume", "none.json"], "No such file"),
+        (["--resume", "none.json", "--epochs", "3"], "--resume"),
+        (["--unknown"], "--unknown"),
+        (["--data-dir", "nowhere"], "nowhere"),
+    ],
+)
+def test_bad_input_gives_one_line_and_2(
+    command: Command,
+    fake_worker: type[FakeWorker],
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: str,
+) -> None:
+    """No traceback, no measuring, nothing written."""
+    assert command("run", *arguments) == cli.Exit.USAGE
+    printed = capsys.readouterr()
+    assert words in printed.err
+    assert "Traceback" not in printed.err
+    assert not Path("results").exists()
+
+
+def test_an_existing_output_is_never_overwritten(
+    command: Command, fake_worker: type[FakeWorker], data_dir: Path
+) -> None:
+    """A result took time to make."""
+    Path("file.json").write_text("precious")
+    assert command("run", "--suite", "smoke", "--data-dir", data_dir, "-o", "file.json") == cli.Exit.USAGE
+    assert Path("file.json").read_text() == "precious"
+
+
+def test_without_a_framework_run_says_which_extra(
+    command: Command, fake_worker: type[FakeWorker], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before any data is looked for."""
+
+    def nothing(_self: FakeWorker) -> Software:
+        raise UnusableError("MXNet is not installed: pip install 'mnist-bench[cpu]'")
+
+    monkeypatch.setattr(fake_worker, "describe", nothing)
+    assert command("run", "--data-dir", "nowhere") == cli.Exit.USAGE
+    assert "mnist-bench[cpu]" in capsys.readouterr().err
+    assert command("environment") == cli.Exit.DONE
+    assert json.loads(capsys.readouterr().out)["software"] is None
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def test_dry_run_lists_and_writes_nothing(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    """The scenarios, how many processes each, and the expected time."""
+    assert command("run", "--dry-run") == cli.Exit.DONE
+    printed = capsys.readouterr().out
+    assert "18 scenarios, 50 runs, about" in printed
+    assert "lenet cpu(0),cpu(1) batch=500 hybridize=on" in printed
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_show_reads_several_files(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    """One table after the other, each above its own data set and machine."""
+    for name, batch_size in (("a", 100), ("b", 500)):
+        run = a_run(scenario=a_scenario(batch_size=batch_size))
+        store.write(Path(f"{name}.json"), a_result_set(run))
+    assert command("show", "a.json", "b.json", "--format", "json") == cli.Exit.DONE
+    assert {"100", "500"} <= set(capsys.readouterr().out.replace(",", " ").split())
+    assert command("show", "a.json", "--sort", "speeed") == cli.Exit.USAGE
+    assert "speed" in capsys.readouterr().err
+
+
+def test_check_names_every_violation(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line each, exit 2; a newer file exits 4."""
+    store.write(Path("a.json"), a_result_set())
+    document = json.loads(Path("a.json").read_text())
+    document["runs"][0]["final_accuracy"] = 2
+    document["dataset"]["name"] = None
+    Path("a.json").write_text(json.dumps(document))
+    assert command("check", "a.json") == cli.Exit.USAGE
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    Path("a.json").write_text('{"schema_version": 1000}')
+    assert command("check", "a.json") == cli.Exit.INCOMPARABLE
+    assert command("show", "a.json") == cli.Exit.INCOMPARABLE
+    assert command("check") == cli.Exit.USAGE
+    capsys.readouterr()
+    assert command("check", "--schema") == cli.Exit.DONE
+    assert "$schema" in json.loads(capsys.readouterr().out)
+
+
+def test_data_shows_makes_and_draws(command: Command, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a flag it only looks; --picture writes a PNG; a bad folder is one line and 2."""
+    assert command("data", "--data-dir", data_dir) == cli.Exit.DONE
+    assert "custom" in capsys.readouterr().out
+    assert command("data", "--data-dir", data_dir, "--picture", "grid.png") == cli.Exit.DONE
+    assert Path("grid.png").read_bytes().startswith(b"\x89PNG")
+    assert command("data", "--data-dir", data_dir, "--picture", "grid.nonsense") == cli.Exit.USAGE
+    capsys.readouterr()
+    assert command("data", "--data-dir", "nowhere", "--make") == cli.Exit.USAGE
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_suites_and_version_and_help(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    """The small verbs answer."""
+    assert command("suites") == cli.Exit.DONE
+    assert "standard (default)" in capsys.readouterr().out
+    assert command("--version") == cli.Exit.DONE
+    assert capsys.readouterr().out.count(".") == 2
+    for verb in ("run", "show", "check", "data", "environment", "suites"):
+        assert command(verb, "--help") == cli.Exit.DONE
+
+
+# --- real processes ---------------------------------------------------------------------------------------------------
+
+
+def start(data_dir: Path, folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench", "run", "--data-dir", str(data_dir), "-o", "file.json", *arguments],
+        cwd=folder,
+        env={**os.environ, "MNIST_BENCH_CACHE_DIR": str(folder / "cache")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_for_worker(parent: subprocess.Popen[str], file: Path) -> psutil.Process:
+    """The worker of the first run; not that of the question what is installed, which comes before the file is there."""
+    for _ in range(600):
+        if file.exists() and (children := psutil.Process(parent.pid).children()):
+            return children[0]
+        time.sleep(0.1)
+    raise AssertionError(f"no worker within 60 s: {parent.communicate()[0]}")
+
+
+def test_two_real_runs(data_dir: Path, tmp_path: Path) -> None:
+    """The whole way with real MXNet: two scenarios, tables, a valid file."""
+    process = start(data_dir, tmp_path, "--suite", "smoke", "--network", "mlp", "--contexts", "cpu(0)")
+    printed = process.communicate(timeout=120)[0]
+    assert process.returncode == cli.Exit.DONE, printed
+    result_set = store.read(tmp_path / "file.json")
+    assert [run.epochs[0].samples for run in result_set.runs] == [200, 200]
+    assert store.violations(tmp_path / "file.json") == []
+    assert result_set.environment.software is not None
+
+
+def test_a_killed_worker_is_a_row_and_a_killed_parent_leaves_no_worker(data_dir: Path, tmp_path: Path) -> None:
+    """kill -9 of a worker costs its run alone; kill -9 of the parent costs nothing finished and leaves no process."""
+    file = tmp_path / "file.json"
+    parent = start(data_dir, tmp_path, "--suite", "smoke", "--network", "mlp", "--epochs", "1000")
+    wait_for_worker(parent, file).kill()
+    for _ in range(600):
+        if store.read(file).failures:
+            break
+        time.sleep(0.1)
+    (failure,) = store.read(file).failures
+    assert (failure.reason, failure.detail) == (FailureReason.CRASHED, "the worker was killed by SIGKILL")
+    second = wait_for_worker(parent, file)
+    parent.kill()
+    parent.communicate()
+    psutil.wait_procs([second], timeout=30)
+    assert not second.is_running()
+    assert store.violations(file) == []
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_everything_and_names_the_file(data_dir: Path, tmp_path: Path, signal_number: int) -> None:
+    """Exit 130, the interrupted run noted, the way to go on printed, no process left."""
+    file = tmp_path / "file.json"
+    parent = start(data_dir, tmp_path, "--suite", "smoke", "--network", "mlp", "--epochs", "1000")
+    worker = wait_for_worker(parent, file)
+    parent.send_signal(signal_number)
+    printed = parent.communicate(timeout=60)[0]
+    assert parent.returncode == cli.Exit.INTERRUPTED, printed
+    assert "mnist-bench run --resume file.json" in printed
+    assert "Traceback" not in printed
+    assert not worker.is_running()
+    assert [failure.reason for failure in store.read(file).failures] == [FailureReason.INTERRUPTED]

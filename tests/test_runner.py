@@ -1,0 +1,305 @@
+"""Scheduling with a fake executor; the real one with fake workers."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from factories import a_dataset, a_result_set, a_run
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench import runner
+from bench.protocol import RunRequest
+from bench.record import Epoch, Failure, FailureReason, ResultSet, Run, key
+from bench.runner import UnusableError, WorkerProcess, remaining, run_plan, schedule
+from bench.scenario import Overrides, PlannedRun, expand, load_suite, override
+from mnist_core.devices import Device, Probe, Unusable
+
+
+def a_plan(repeats: int = 2) -> tuple[PlannedRun, ...]:
+    return expand(override(load_suite("smoke"), Overrides(repeats=repeats)))
+
+
+def untried(plan: tuple[PlannedRun, ...]) -> ResultSet:
+    return a_result_set(plan=plan, runs=(), failures=())
+
+
+class FakeExecutor:
+    """Answers at once; `answers` decides by position."""
+
+    def __init__(self, answers: Callable[[int, RunRequest], Run | Failure] | None = None) -> None:
+        self.requests: list[RunRequest] = []
+        self._answers = answers or (lambda _position, request: measured(request))
+
+    def execute(self, request: RunRequest, timeout_seconds: float, on_epoch: runner.OnEpoch) -> Run | Failure:
+        self.requests.append(request)
+        return self._answers(len(self.requests), request)
+
+
+class Silent:
+    """An observer that watches nothing."""
+
+    def started(self, planned: PlannedRun, position: int, total: int) -> None: ...
+    def epoch(self, planned: PlannedRun, index: int, epoch: Epoch) -> None: ...
+    def finished(self, planned: PlannedRun, outcome: Run | Failure) -> None: ...
+
+
+def measured(request: RunRequest) -> Run:
+    return a_run(scenario=request.scenario, recipe=request.recipe, repeat=request.repeat)
+
+
+def failed(request: RunRequest, reason: FailureReason) -> Failure:
+    return Failure(
+        scenario=request.scenario, recipe=request.recipe, repeat=request.repeat, reason=reason, detail="x", log=""
+    )
+
+
+def run_with(
+    executor: runner.Executor, result_set: ResultSet, probe: Callable[[Device], Probe] | None = None
+) -> tuple[ResultSet, list[ResultSet]]:
+    saved: list[ResultSet] = []
+    final = run_plan(
+        result_set,
+        executor=executor,
+        data_directory=Path("/data"),
+        usable_cores=2,
+        save=saved.append,
+        observer=Silent(),
+        probe=probe or (lambda device: pytest.fail(f"asked for {device}")),
+    )
+    return final, saved
+
+
+@given(seed=st.integers(0, 1000), repeats=st.integers(1, 4))
+def test_repeats_of_different_scenarios_are_interleaved(seed: int, repeats: int) -> None:
+    """Every round holds every scenario once: no repeat is measured before all scenarios had the one before."""
+    plan = a_plan(repeats)
+    ordered = schedule(plan, seed)
+    assert Counter(ordered) == Counter(plan)
+    assert [planned.repeat for planned in ordered] == sorted(planned.repeat for planned in plan)
+
+
+def test_the_order_comes_from_the_seed() -> None:
+    """The same seed gives the same order, another seed another, and rounds differ among themselves."""
+    plan = a_plan(2)
+    assert schedule(plan, 1) == schedule(plan, 1) != schedule(plan, 2)
+    ordered = [planned.scenario for planned in schedule(plan, 1)]
+    assert ordered[: len(ordered) // 2] != ordered[len(ordered) // 2 :]
+
+
+def test_every_run_is_saved_as_it_ends() -> None:
+    """After the k-th run the file holds k runs; the first save comes before any run."""
+    plan = a_plan(1)
+    final, saved = run_with(FakeExecutor(), untried(plan))
+    assert [len(result_set.runs) for result_set in saved] == list(range(len(plan) + 1))
+    assert saved[-1] == final
+    assert remaining(final) == ()
+
+
+def test_a_failure_does_not_stop_the_suite() -> None:
+    """A crashed run becomes a failure row, and the others are measured."""
+    plan = a_plan(1)
+
+    def third_crashes(position: int, request: RunRequest) -> Run | Failure:
+        return failed(request, FailureReason.CRASHED) if position == 3 else measured(request)
+
+    final, _ = run_with(FakeExecutor(third_crashes), untried(plan))
+    assert (len(final.runs), len(final.failures)) == (len(plan) - 1, 1)
+
+
+def test_resume_does_the_rest_and_nothing_twice() -> None:
+    """Runs that ended and failures that stand are left; what was interrupted or never tried is measured."""
+    plan = a_plan(1)
+    before = a_result_set(
+        plan=plan,
+        runs=(a_run(scenario=plan[0].scenario, recipe=plan[0].recipe, repeat=0),),
+        failures=tuple(
+            Failure(scenario=p.scenario, recipe=p.recipe, repeat=p.repeat, reason=reason, detail="x", log="")
+            for p, reason in ((plan[1], FailureReason.CRASHED), (plan[2], FailureReason.INTERRUPTED))
+        ),
+    )
+    executor = FakeExecutor()
+    final, _ = run_with(executor, before)
+    assert {request.scenario for request in executor.requests} == {planned.scenario for planned in plan[2:]}
+    assert [failure.reason for failure in final.failures] == [FailureReason.CRASHED]
+    assert len({key(run) for run in final.runs}) == len(final.runs) == len(plan) - 1
+
+
+def test_an_interruption_keeps_what_is_finished() -> None:
+    """Ctrl-C during the third run: two runs and one interrupted failure are saved, and the exception goes on."""
+    plan = a_plan(1)
+
+    def interrupted(position: int, request: RunRequest) -> Run | Failure:
+        if position == 3:
+            raise KeyboardInterrupt
+        return measured(request)
+
+    saved: list[ResultSet] = []
+    with pytest.raises(KeyboardInterrupt):
+        run_plan(
+            untried(plan),
+            executor=FakeExecutor(interrupted),
+            data_directory=Path("/data"),
+            usable_cores=2,
+            save=saved.append,
+            observer=Silent(),
+            probe=lambda device: pytest.fail(f"asked for {device}"),
+        )
+    assert len(saved[-1].runs) == 2
+    assert [failure.reason for failure in saved[-1].failures] == [FailureReason.INTERRUPTED]
+    assert len(remaining(saved[-1])) == len(plan) - 2
+
+
+def test_a_gpu_that_cannot_be_used_is_a_failure_row() -> None:
+    """It is asked once, its runs fail with the reason, and nothing runs on the CPU instead."""
+    plan = expand(override(load_suite("smoke"), Overrides(contexts=("gpu(0)", "cpu(0)"))))
+    asked: list[Device] = []
+
+    def no_gpu(device: Device) -> Probe:
+        asked.append(device)
+        return Probe(device, Unusable.NO_CUDA_BUILD, "no CUDA in this build")
+
+    executor = FakeExecutor()
+    final, _ = run_with(executor, untried(plan), no_gpu)
+    assert len(asked) == 1
+    assert {request.scenario.contexts for request in executor.requests} == {("cpu(0)",)}
+    assert {(failure.scenario.contexts, failure.reason) for failure in final.failures} == {
+        (("gpu(0)",), FailureReason.NO_DEVICE)
+    }
+    assert "no CUDA in this build" in final.failures[0].detail
+
+
+def test_the_request_carries_the_batch_size_and_the_threads() -> None:
+    """What the suite declares is what the worker is asked for."""
+    plan = expand(override(load_suite("tutorial"), Overrides(batch_size=(64,), contexts=("cpu(0)",))))
+    executor = FakeExecutor()
+    run_with(executor, untried(plan))
+    assert {(r.scenario.batch_size, r.omp_num_threads) for r in executor.requests} == {(64, 2)}
+
+
+# --- the real executor, with workers that misbehave -------------------------------------------------------------------
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[Callable[[str], WorkerProcess]]:
+    """An executor whose worker runs the given Python code instead; afterwards no child may be left."""
+
+    def make(code: str) -> WorkerProcess:
+        script = tmp_path / "python"
+        body = textwrap.dedent(code)
+        (tmp_path / "worker.py").write_text(f"import os, sys, time, signal\nrequest = sys.stdin.readline()\n{body}")
+        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{tmp_path / "worker.py"}"\n')
+        script.chmod(0o755)
+        return WorkerProcess(python=str(script))
+
+    yield make
+    assert psutil.Process().children(recursive=True) == []
+
+
+def a_request() -> RunRequest:
+    planned = a_plan(1)[0]
+    return RunRequest(
+        scenario=planned.scenario,
+        recipe=planned.recipe,
+        repeat=0,
+        data_directory="/data",
+        dataset=a_dataset(),
+        omp_num_threads=1,
+    )
+
+
+def execute(worker: WorkerProcess, timeout_seconds: float = 30) -> Run | Failure:
+    return worker.execute(a_request(), timeout_seconds, lambda _index, _epoch: None)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "detail", "log"),
+    [
+        ("sys.exit(3)", FailureReason.CRASHED, "status 3", ""),
+        ("print('last words', file=sys.stderr); os.abort()", FailureReason.CRASHED, "SIGABRT", "last words"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", FailureReason.CRASHED, "SIGKILL", ""),
+        ("print('no JSON', flush=True); time.sleep(60)", FailureReason.CRASHED, "", ""),
+        ('print(\'{"type":"nonsense"}\', flush=True)', FailureReason.CRASHED, "no result", ""),
+        (
+            'print(\'{"type":"failed","reason":"out_of_memory","detail":"cudaMalloc failed"}\')',
+            FailureReason.OUT_OF_MEMORY,
+            "cudaMalloc",
+            "",
+        ),
+        ("1 / 0", FailureReason.CRASHED, "status 1", "ZeroDivisionError"),
+    ],
+)
+def test_a_worker_that_fails_becomes_a_failure(
+    worker: Callable[[str], WorkerProcess],
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+    reason: FailureReason,
+    detail: str,
+    log: str,
+) -> None:
+    """Reason, one line, and the end of its error output, whatever it did."""
+    monkeypatch.setattr(runner, "EXIT_SECONDS", 0.5)
+    outcome = execute(worker(code))
+    assert isinstance(outcome, Failure)
+    assert (outcome.reason, "\n" in outcome.detail) == (reason, False)
+    assert detail in outcome.detail
+    assert log in outcome.log
+
+
+def test_a_worker_that_hangs_is_killed_with_its_children(worker: Callable[[str], WorkerProcess]) -> None:
+    """After its time the whole process group goes."""
+    outcome = execute(
+        worker(
+            """
+            import subprocess
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            subprocess.Popen(["sleep", "600"])
+            time.sleep(600)
+            """
+        ),
+        timeout_seconds=1.0,
+    )
+    assert isinstance(outcome, Failure)
+    assert (outcome.reason, outcome.detail) == (FailureReason.TIMEOUT, "no result within 1 s")
+    assert not [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "600"]]
+
+
+def test_only_the_end_of_a_long_log_is_kept(worker: Callable[[str], WorkerProcess]) -> None:
+    """A flood on stderr neither blocks the worker nor fills the result file."""
+    outcome = execute(worker("for i in range(100_000): print(i, file=sys.stderr)\nsys.exit(1)"))
+    assert isinstance(outcome, Failure)
+    assert outcome.log.splitlines() == [str(i) for i in range(100_000 - runner.LOG_LINES, 100_000)]
+
+
+def test_an_interrupt_while_a_worker_runs_takes_it_along(worker: Callable[[str], WorkerProcess]) -> None:
+    """Ctrl-C reaches us, not the worker; leaving kills it."""
+    here = os.getpid()
+    with pytest.raises(KeyboardInterrupt):
+        execute(worker(f"os.kill({here}, signal.SIGINT); time.sleep(600)"))
+
+
+def test_an_installation_without_a_framework_stops_the_suite(worker: Callable[[str], WorkerProcess]) -> None:
+    """There is no point in failing a hundred runs one by one."""
+    with pytest.raises(UnusableError, match="pip install"):
+        execute(worker('print(\'{"type":"unusable","detail":"pip install it"}\')'))
+    with pytest.raises(UnusableError, match="pip install"):
+        worker('print(\'{"type":"unusable","detail":"pip install it"}\')').describe()
+    with pytest.raises(UnusableError, match="boom"):
+        worker("sys.exit('boom')").describe()
+
+
+def test_the_order_generator_is_its_own() -> None:
+    """Scheduling leaves Python's global generator alone."""
+    random.seed(5)
+    expected = random.random()
+    random.seed(5)
+    schedule(a_plan(2), 3)
+    assert random.random() == expected

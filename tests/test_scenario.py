@@ -1,0 +1,230 @@
+"""Scenarios, suites, narrowing and selecting."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.scenario import (
+    BUILT_IN_SUITES,
+    ConfigurationError,
+    Overrides,
+    Scenario,
+    Suite,
+    expand,
+    load_suite,
+    override,
+    parse_suite,
+    select,
+    thread_variables,
+)
+from mnist_core.recipe import Hybridize
+
+TWO_BY_TWO = """
+title = "two by two"
+[[matrix]]
+network = ["mlp", "lenet"]
+batch_size = [100, 500]
+sampling = { epochs = 2, repeats = 3, samples = 1000 }
+"""
+
+
+def test_the_defaults_are_the_tutorials() -> None:
+    """A scenario that says nothing but its network is the tutorial's own setting."""
+    scenario = Scenario(network="mlp")
+    expected = (("cpu(0)", "cpu(1)"), 100, Hybridize.OFF, None)
+    assert (scenario.contexts, scenario.batch_size, scenario.hybridize, scenario.cpu_threads) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"network": "lenett"}, "did you mean 'lenet'"),
+        ({"network": "own.module"}, "package.module:factory"),
+        ({"network": "a b:c"}, "unknown network"),
+        ({"contexts": ()}, "contexts"),
+        ({"contexts": ("cpu(0)", "cpu(0)")}, "cpu(0)"),
+        ({"contexts": ("tpu(0)",)}, "tpu"),
+        ({"contexts": ("cpu",)}, "written as"),
+        ({"batch_size": 1}, "never train"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(changes: dict[str, object], words: str) -> None:
+    """Each bad value gives one line that names it."""
+    with pytest.raises(ConfigurationError, match=r".*") as caught:
+        Scenario(**{"network": "mlp", **changes})  # type: ignore[arg-type]
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@given(batch_size=st.integers(4, 10_000), contexts=st.integers(1, 4))
+def test_shares_add_up_to_the_global_batch(batch_size: int, contexts: int) -> None:
+    """Every image of a batch goes to exactly one context, and no context gets two more than another."""
+    scenario = Scenario(
+        network="mlp", contexts=tuple(f"cpu({index})" for index in range(contexts)), batch_size=batch_size
+    )
+    shares = scenario.per_context_batch_sizes
+    assert (sum(shares), len(shares)) == (batch_size, contexts)
+    assert max(shares) - min(shares) <= 1
+
+
+@pytest.mark.parametrize(
+    ("contexts", "cpu_threads", "cores", "expected"),
+    [
+        (("cpu(0)",), None, 8, 8),
+        (("cpu(0)", "cpu(1)"), None, 8, 4),
+        (("cpu(0)", "cpu(1)", "cpu(2)"), None, 2, 1),
+        (("gpu(0)",), None, 8, 8),
+        (("cpu(0)", "cpu(1)"), 3, 8, 3),
+    ],
+)
+def test_cores_are_shared_by_the_cpu_contexts(
+    contexts: tuple[str, ...], cpu_threads: int | None, cores: int, expected: int
+) -> None:
+    """The default is physical cores divided by CPU contexts, at least one; what is set explicitly wins."""
+    scenario = Scenario(network="mlp", contexts=contexts, cpu_threads=cpu_threads)
+    assert scenario.threads_per_context(cores) == expected
+
+
+def test_every_thread_library_is_told() -> None:
+    """No library that a worker loads may fall back to its own idea of a thread count."""
+    variables = thread_variables(3)
+    assert {value for name, value in variables.items() if name.endswith("_THREADS")} == {"3"}
+    assert {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"} <= set(variables)
+
+
+@pytest.mark.parametrize("name", BUILT_IN_SUITES)
+def test_built_in_suites_are_valid(name: str) -> None:
+    """Each built-in suite parses and plans no run twice."""
+    plan = expand(load_suite(name))
+    assert len(set(plan)) == len(plan) > 0
+
+
+def test_standard_holds_what_it_promises() -> None:
+    """The tutorial's two scenarios in full, and the whole sweep from three processes each."""
+    plan = expand(load_suite("standard"))
+    full = [planned for planned in plan if planned.recipe.samples is None]
+    assert {(p.scenario, p.recipe.epochs) for p in full} == {
+        (Scenario(network="mlp"), 10),
+        (Scenario(network="lenet"), 10),
+    }
+    sweep = [planned for planned in plan if planned.recipe.samples is not None]
+    points = {(p.scenario.network, p.scenario.contexts, p.scenario.batch_size, p.scenario.hybridize) for p in sweep}
+    contexts = [("cpu(0)",), ("cpu(0)", "cpu(1)")]
+    assert points == set(itertools.product(["mlp", "lenet"], contexts, [100, 500], [Hybridize.OFF, Hybridize.ON]))
+    assert len(sweep) == 3 * len(points)
+
+
+def test_repeats_differ_in_seed_alone() -> None:
+    """Repeat r trains with seed + r, so that accuracies of repeats are independent."""
+    plan = expand(parse_suite(TWO_BY_TWO, where="here"), seed=7)
+    assert {(planned.repeat, planned.recipe.seed) for planned in plan} == {(0, 7), (1, 8), (2, 9)}
+
+
+def test_axes_narrow_where_the_suite_has_the_value() -> None:
+    """A value the suite has keeps only the scenarios with it."""
+    suite = override(load_suite("standard"), Overrides(network=("mlp",), batch_size=(500,)))
+    plan = expand(suite)
+    assert {(p.scenario.network, p.scenario.batch_size) for p in plan} == {("mlp", 500)}
+    assert all(planned.recipe.samples == 10_000 for planned in plan)  # the full tutorial matrix has no batch 500
+
+
+def test_axes_are_replaced_where_the_suite_lacks_the_value() -> None:
+    """A value the suite has not replaces the axis in every matrix."""
+    suite = override(
+        load_suite("tutorial"), Overrides(contexts=("cpu(0),cpu(1),cpu(2)",), batch_size=(128,), epochs=1, repeats=2)
+    )
+    plan = expand(suite)
+    assert {(p.scenario.contexts, p.scenario.batch_size, p.recipe.epochs, p.recipe.samples) for p in plan} == {
+        (("cpu(0)", "cpu(1)", "cpu(2)"), 128, 1, None)
+    }
+    assert len(plan) == 4
+
+
+def test_auto_stands_for_what_the_machine_has() -> None:
+    """`auto` becomes all GPUs together, or the one CPU."""
+    suite = override(load_suite("tutorial"), Overrides(contexts=("auto",)))
+    with_gpus = expand(suite, gpu_contexts=("gpu(0)", "gpu(1)"))
+    without = expand(suite)
+    assert {planned.scenario.contexts for planned in with_gpus} == {("gpu(0)", "gpu(1)")}
+    assert {planned.scenario.contexts for planned in without} == {("cpu(0)",)}
+
+
+@pytest.mark.parametrize(
+    ("expression", "count"),
+    [
+        ("mlp", 6),
+        ("not mlp", 6),
+        ("mlp and batch=500", 3),
+        ("mlp and not batch=500", 3),
+        ("MLP or lenet", 12),
+        ("x", 0),
+    ],
+)
+def test_k_selects_like_pytests(expression: str, count: int) -> None:
+    """Substrings joined by and, or, not; case does not matter."""
+    assert len(select(expand(parse_suite(TWO_BY_TWO, where="here")), expression)) == count
+
+
+@pytest.mark.parametrize("expression", ["", "and", "mlp and", "not", "mlp or not", "mlp and and lenet"])
+def test_k_refuses_what_is_no_expression(expression: str) -> None:
+    """A half expression selects nothing silently nowhere else; here it is an error."""
+    with pytest.raises(ConfigurationError, match="-k"):
+        select((), expression)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("title = 'x'", "matrix"),
+        ("title = 'x'\nmatrix = []", "length >= 1"),
+        ("title = 'x'\n[[matrix]]\nnetwork = []", "length >= 1"),
+        ("title = 'x'\n[[matrix]]\nnetwork = ['mlp']\nbatchsize = [1]", "batchsize"),
+        ("title = 'x'\n[[matrix]]\nnetwork = ['mlp']\nbatch_size = [0]", ">= 1"),
+        ("title = 'x'\n[[matrix]]\nnetwork = ['mlp']\nhybridize = ['perhaps']", "perhaps"),
+        ("title = 'x'\n[[matrix]]\nnetwork = ['alexnet']", "alexnet"),
+        ("title = 'x'\n[[matrix]]\nnetwork = ['mlp']\ncontexts = ['cpu(0) cpu(1)']", "contexts"),
+        ("title = 'x'\n[[matrix]]\nnetwork = ['mlp']\nsampling = { repeats = 0 }", ">= 1"),
+        ("title = ", "suite here"),
+    ],
+)
+def test_a_wrong_suite_file_is_named_in_one_line(text: str, words: str) -> None:
+    """Whatever is wrong with a suite, the message holds the file and the cause."""
+    with pytest.raises(ConfigurationError) as caught:
+        parse_suite(text, where="here.toml" if words != "suite here" else "here")
+    assert words in str(caught.value)
+    assert "here" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_users_file_is_read_by_the_same_code(tmp_path: Path) -> None:
+    """A path gives the suite in it; a missing file and an unknown name give one line."""
+    path = tmp_path / "own.toml"
+    path.write_text(TWO_BY_TWO, encoding="utf-8")
+    assert load_suite(str(path)) == parse_suite(TWO_BY_TWO, where="x")
+    with pytest.raises(ConfigurationError, match="No such file"):
+        load_suite(str(tmp_path / "none.toml"))
+    with pytest.raises(ConfigurationError, match="did you mean 'smoke'"):
+        load_suite("smok")
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_suite_or_a_configuration_error(text: str) -> None:
+    """No text makes the reader raise anything else."""
+    with contextlib.suppress(ConfigurationError):
+        assert isinstance(parse_suite(text, where="x"), Suite)
+
+
+def test_a_scenario_survives_json() -> None:
+    """Encoding and decoding gives an equal scenario, and unknown keys are refused."""
+    scenario = Scenario(network="lenet", contexts=("cpu(0)",), batch_size=7, hybridize=Hybridize.STATIC, cpu_threads=2)
+    encoded = msgspec.json.encode(scenario)
+    assert msgspec.json.decode(encoded, type=Scenario) == scenario
+    with pytest.raises(msgspec.ValidationError, match="batch"):
+        msgspec.json.decode(encoded.replace(b"batch_size", b"batch"), type=Scenario)

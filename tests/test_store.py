@@ -1,0 +1,185 @@
+"""Result files: written whole, read strictly, checked completely."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from factories import a_result_set, a_run
+
+from bench import store
+from bench.record import SCHEMA_VERSION, ResultSet, schema
+
+#: Damages a decoded result file in place.
+Change = Callable[[dict[str, Any]], object]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "results" / "file.json"
+    store.write(path, a_result_set())
+    return path
+
+
+def damaged(file: Path, change: Change) -> Path:
+    """The file with `change` applied to its document."""
+    document = json.loads(file.read_text())
+    change(document)
+    file.write_text(json.dumps(document))
+    return file
+
+
+def test_what_was_written_is_read_back_equal(file: Path) -> None:
+    """Nothing is rounded, dropped or renamed on the way."""
+    assert store.read(file) == a_result_set()
+    assert store.violations(file) == []
+
+
+def test_only_the_file_itself_is_left(file: Path) -> None:
+    """Writing over a file leaves no temporary behind, and the file readable by others."""
+    store.write(file, a_result_set())
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+    assert file.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_failed_write_leaves_the_old_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk costs the new result, never the old one."""
+    before = file.read_bytes()
+
+    def no_space(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(store.StoreError, match="No space left"):
+        store.write(file, a_result_set())
+    assert file.read_bytes() == before
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path: Path) -> None:
+    """kill -9 in the middle of many writes: what is there can be read."""
+    path = tmp_path / "file.json"
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "from pathlib import Path; from bench import store; from factories import a_result_set\n"
+        "while True:\n    store.write(Path(sys.argv[1]), a_result_set())\n    print('.', flush=True)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(path), str(Path(__file__).parent)], stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        for _ in range(20):
+            assert process.stdout.readline() == b".\n"
+        process.kill()
+        process.wait()
+    assert store.read(path).runs == (a_run(),)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "not JSON"),
+        (b'{"schema_version": 1', "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"[1, 2]", "schema_version"),
+        (b'{"runs": []}', "schema_version"),
+        (b'{"schema_version": 0}', "none that ever was"),
+        (b'{"schema_version": 99}', "newer than this mnist-bench reads"),
+        (b'{"schema_version": 1}', "names every violation"),
+    ],
+)
+def test_a_file_that_is_no_result_gives_one_line(tmp_path: Path, content: bytes, words: str) -> None:
+    """Whatever the bytes, the error names the file and the cause."""
+    path = tmp_path / "file.json"
+    path.write_bytes(content)
+    with pytest.raises(store.StoreError) as caught:
+        store.read(path)
+    assert words in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_gives_one_line(tmp_path: Path) -> None:
+    """So does a folder in its place."""
+    with pytest.raises(store.StoreError, match="No such file"):
+        store.read(tmp_path / "none.json")
+    with pytest.raises(store.StoreError, match="directory"):
+        store.read(tmp_path)
+
+
+def test_every_violation_of_the_schema_is_named(file: Path) -> None:
+    """Three faults, three lines, each with its place."""
+
+    def three_faults(document: dict[str, Any]) -> None:
+        document["runs"][0]["final_accuracy"] = 1.5
+        document["runs"][0]["epochs"][0]["epoch_seconds"] = "fast"
+        del document["dataset"]["digest"]
+
+    violations = store.violations(damaged(file, three_faults))
+    assert len(violations) == 3
+    assert "$.dataset" in violations[0]
+    assert "digest" in violations[0]
+    assert "$.runs[0].epochs[0].epoch_seconds" in violations[1]
+    assert "$.runs[0].final_accuracy" in violations[2]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d["runs"].append(d["runs"][0]), "recorded twice"),
+        (lambda d: d.update(plan=[]), "not in the plan"),
+        (lambda d: d["runs"][0]["epochs"].append(d["runs"][0]["epochs"][0]), "epochs"),
+        (lambda d: d["runs"][0].update(final_accuracy=0.0), "not the last epoch's"),
+        (lambda d: d["runs"][0]["epochs"][0].update(samples=60_032), "60032, not 60000"),
+        (lambda d: d["runs"][0].update(per_context_batch_sizes=[1]), "per_context_batch_sizes"),
+        (lambda d: d["runs"][0]["scenario"].update(network="alexnet"), "alexnet"),
+    ],
+)
+def test_records_that_contradict_each_other_are_named(file: Path, change: Change, words: str) -> None:
+    """What no schema can say is checked too."""
+    violations = store.violations(damaged(file, change))
+    assert any(words in violation for violation in violations), violations
+
+
+def test_the_exported_schema_is_the_one_that_is_checked(file: Path) -> None:
+    """The JSON Schema names its dialect and accepts what the program writes."""
+    exported = schema()
+    assert exported["$schema"].endswith("2020-12/schema")
+    assert exported["$ref"].startswith("#/$defs/ResultSet")
+    assert msgspec.json.decode(file.read_bytes(), type=ResultSet).schema_version == SCHEMA_VERSION
+
+
+def test_a_migration_leads_to_today(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older file is read through its migrations, step by step."""
+
+    def rename(document: dict[str, Any]) -> dict[str, Any]:
+        return {**{k: v for k, v in document.items() if k != "suite_name"}, "suite": document["suite_name"]}
+
+    monkeypatch.setattr(store, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
+    monkeypatch.setattr(store, "MIGRATIONS", {SCHEMA_VERSION: rename})
+    old = damaged(file, lambda d: d.update(suite_name=d.pop("suite")))
+    assert store.read(old).suite == a_result_set().suite
+
+
+def test_two_measurements_never_share_a_folder(tmp_path: Path) -> None:
+    """The second is told to wait; a folder that cannot be made is named."""
+    with (
+        store.exclusive(tmp_path / "runs"),
+        pytest.raises(store.StoreError, match="another mnist-bench"),
+        store.exclusive(tmp_path / "runs"),
+    ):
+        pass
+    with store.exclusive(tmp_path / "runs"):
+        pass
+    (tmp_path / "file").touch()
+    with pytest.raises(store.StoreError, match="cannot be written"), store.exclusive(tmp_path / "file" / "runs"):
+        pass

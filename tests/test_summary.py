@@ -1,0 +1,277 @@
+"""Raw runs -> rows."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import msgspec
+import pytest
+from factories import a_dataset, a_failure, a_result_set, a_run, a_scenario, an_epoch, planned
+
+from bench import stats
+from bench.record import FailureReason, ResultSet, Run
+from bench.scenario import Scenario
+from bench.stats import Estimate
+from bench.summary import Measures, Row, Status, summarize, time_to_accuracy_seconds
+from mnist_core.recipe import Hybridize, Recipe
+
+PART = Recipe(epochs=1, samples=20_000)
+
+
+def rows_of(*records: Run, **changes: object) -> tuple[Row, ...]:
+    return summarize(a_result_set(*records, **changes)).rows
+
+
+def measures_of(*records: Run, **changes: object) -> Measures:
+    """Of the first row."""
+    measures = rows_of(*records, **changes)[0].measures
+    assert measures is not None
+    return measures
+
+
+def repeats(
+    *throughputs: float, scenario: Scenario | None = None, recipe: Recipe = PART, accuracy: float = 0.9
+) -> list[Run]:
+    """One process per throughput, each with its own seed, as `expand` plans them."""
+    return [
+        a_run(
+            scenario=scenario,
+            recipe=dataclasses.replace(recipe, seed=42 + repeat),
+            repeat=repeat,
+            throughput=throughput,
+            accuracy=accuracy,
+        )
+        for repeat, throughput in enumerate(throughputs)
+    ]
+
+
+def test_processes_that_differ_only_in_their_seed_are_one_row() -> None:
+    """Their throughput is the geometric mean with its t interval, their recipe's seed is 0 for any."""
+    (row,) = rows_of(*repeats(9_900.0, 10_000.0, 10_100.0))
+    assert row.measures is not None
+    expected = stats.geometric_mean([9_900.0, 10_000.0, 10_100.0])
+    assert row.measures.throughput.value == pytest.approx(expected.value)
+    assert row.measures.throughput.upper == pytest.approx(expected.upper)
+    assert (row.measures.n, row.planned, row.not_run) == (3, 3, 0)
+    assert row.recipe == dataclasses.replace(PART, seed=0)
+
+
+def test_another_recipe_is_another_row() -> None:
+    """Ten epochs of everything and one of a part say different things about one scenario."""
+    first, second = rows_of(*repeats(1.0, recipe=PART), *repeats(1.0, recipe=Recipe(), accuracy=0.97))
+    assert first.scenario == second.scenario
+    assert first.recipe != second.recipe
+
+
+def test_rows_have_the_order_of_the_plan_not_of_the_runs() -> None:
+    """The runs are shuffled in time, which is nobody's order to read them in."""
+    one, two = a_run(scenario=a_scenario(contexts="cpu(0)")), a_run()
+    result_set = a_result_set(one, two)
+    shuffled = msgspec.structs.replace(result_set, runs=(two, one))
+    assert summarize(shuffled) == summarize(result_set)
+
+
+def test_throughput_is_all_images_over_all_epoch_windows() -> None:
+    """A slow epoch counts for as long as it took: 120,000 images in 6 + 18 seconds are 5,000 a second, not 6,667."""
+    run = a_run(epochs=(an_epoch(epoch_seconds=6.0), an_epoch(epoch_seconds=18.0)))
+    measures = measures_of(run)
+    assert Estimate(value=5_000.0, lower=None, upper=None, n=1) == measures.throughput
+    assert Estimate(value=12.0, lower=None, upper=None, n=1) == measures.epoch_seconds
+    assert measures.update_microseconds.value == pytest.approx(24e6 / 1_200)
+
+
+def test_the_epoch_is_the_whole_training_set_even_if_a_part_was_run() -> None:
+    """20,000 of 60,000 images in 2 s are an epoch of 6 s, marked as extrapolated; a whole epoch is not marked."""
+    measures = measures_of(*repeats(10_000.0))
+    assert measures.epoch_seconds.value == pytest.approx(6.0)
+    assert measures.epoch_extrapolated
+    assert not measures_of(a_run()).epoch_extrapolated
+
+
+def test_the_epochs_interval_is_the_throughputs_turned_over() -> None:
+    """The fastest plausible throughput is the shortest plausible epoch."""
+    measures = measures_of(*repeats(9_900.0, 10_000.0, 10_100.0))
+    assert measures.throughput.lower is not None
+    assert measures.throughput.upper is not None
+    assert measures.epoch_seconds.lower == pytest.approx(60_000 / measures.throughput.upper)
+    assert measures.epoch_seconds.upper == pytest.approx(60_000 / measures.throughput.lower)
+
+
+def test_the_last_batch_of_an_epoch_is_an_update_of_its_own() -> None:
+    """60,000 images at batch 128 are 469 steps."""
+    run = a_run(scenario=a_scenario(batch_size=128), epochs=(an_epoch(epoch_seconds=4.69),))
+    assert measures_of(run).update_microseconds.value == pytest.approx(10_000)
+
+
+def test_the_other_measures_over_processes() -> None:
+    """Accuracies as mean, least and greatest; one-off times as medians; memory as the greatest."""
+    changes: list[dict[str, Any]] = [
+        {"final_accuracy": 0.97, "first_step_seconds": 0.2, "peak_rss_bytes": 5, "device_memory_bytes": 7},
+        {"final_accuracy": 0.98, "first_step_seconds": 9.0, "peak_rss_bytes": 9, "device_memory_bytes": None},
+        {"final_accuracy": 0.975, "first_step_seconds": 0.3, "peak_rss_bytes": 4, "device_memory_bytes": 3},
+    ]
+    measures = measures_of(*(a_run(repeat=index, **change) for index, change in enumerate(changes)))
+    assert measures.final_accuracy == pytest.approx(0.975)
+    assert (measures.final_accuracy_min, measures.final_accuracy_max) == (0.97, 0.98)
+    assert measures.first_step_seconds == 0.3
+    assert (measures.peak_rss_bytes, measures.device_memory_bytes) == (9, 7)
+    assert measures.busy_cpus == pytest.approx(1.5)
+    assert measures_of(a_run()).device_memory_bytes is None
+
+
+def test_openmp_threads_that_differ_are_not_reported_as_one_number() -> None:
+    """None rather than a mean of settings."""
+    assert measures_of(a_run(omp_num_threads=2)).omp_num_threads == 2
+    assert measures_of(a_run(), a_run(repeat=1, omp_num_threads=2)).omp_num_threads is None
+
+
+def test_time_to_accuracy_ends_with_the_first_epoch_that_reached_the_target() -> None:
+    """0.9599 is not yet there; a later relapse does not matter; evaluation is not counted."""
+    accuracies = (0.95, 0.9599, 0.96, 0.955)
+    run = a_run(epochs=tuple(an_epoch(test_accuracy=accuracy, epoch_seconds=2.0) for accuracy in accuracies))
+    assert time_to_accuracy_seconds(run) == 6.0
+
+
+def test_no_time_to_an_accuracy_that_was_never_reached_or_never_set() -> None:
+    """None for a run that fell short, and for a user's own network, which has no target."""
+    assert time_to_accuracy_seconds(a_run(accuracy=0.9)) is None
+    assert time_to_accuracy_seconds(a_run(scenario=a_scenario("zoo.nets:tiny"))) is None
+
+
+def test_no_time_to_accuracy_where_any_process_fell_short() -> None:
+    """The median of only the lucky processes would flatter."""
+    reached, short = a_run(accuracy=0.97), a_run(repeat=1, accuracy=0.95)
+    assert measures_of(reached).time_to_accuracy_seconds is not None
+    assert measures_of(reached, short).time_to_accuracy_seconds is None
+
+
+def test_speed_up_is_over_the_tutorials_own_setting_of_the_same_network_and_recipe() -> None:
+    """The baseline itself has exactly 1; others have the Welch ratio; other networks and recipes do not matter."""
+    base = repeats(10_000.0, 10_100.0, 9_900.0)
+    fast = repeats(15_000.0, 15_200.0, 14_900.0, scenario=a_scenario(hybridize=Hybridize.ON))
+    lenet = repeats(900.0, scenario=a_scenario("lenet", hybridize=Hybridize.ON))
+    first, second, third = rows_of(*base, *fast, *lenet)
+    assert first.is_baseline
+    assert first.measures is not None
+    assert Estimate(value=1.0, lower=None, upper=None, n=3) == first.measures.speedup
+    assert second.measures is not None
+    assert second.measures.speedup is not None
+    expected = stats.ratio([15_000.0, 15_200.0, 14_900.0], [10_000.0, 10_100.0, 9_900.0])
+    assert second.measures.speedup.value == pytest.approx(expected.value)
+    assert second.measures.speedup.lower == pytest.approx(expected.lower)
+    assert third.measures is not None
+    assert third.measures.speedup is None
+    assert not second.is_baseline
+
+
+def test_scaling_is_per_context_over_the_first_context_alone() -> None:
+    """1.5 times the images on twice the contexts is 75 %; one context alone has no scaling."""
+    alone = repeats(10_000.0, scenario=a_scenario(contexts="cpu(0)"))
+    both = repeats(15_000.0, scenario=a_scenario(contexts="cpu(0),cpu(1)"))
+    first, second = rows_of(*alone, *both)
+    assert first.measures is not None
+    assert first.measures.scaling_efficiency is None
+    assert second.measures is not None
+    assert second.measures.scaling_efficiency is not None
+    assert second.measures.scaling_efficiency.value == pytest.approx(0.75)
+    assert measures_of(*both).scaling_efficiency is None
+
+
+def test_scaling_has_an_interval_where_both_rows_have_several_processes() -> None:
+    """The interval of the ratio is divided by the contexts like the ratio."""
+    alone = repeats(10_000.0, 10_200.0, scenario=a_scenario(contexts="cpu(0)"))
+    both = repeats(15_000.0, 15_100.0)
+    measures = measures_of(*both, *alone)
+    ratio = stats.ratio([15_000.0, 15_100.0], [10_000.0, 10_200.0])
+    assert measures.scaling_efficiency is not None
+    assert ratio.lower is not None
+    assert measures.scaling_efficiency.lower == pytest.approx(ratio.lower / 2)
+
+
+def test_an_invalid_row_carries_no_rank_however_fast() -> None:
+    """It is never the fastest, has no speed-up, and nothing is compared with it."""
+    invalid = a_run(scenario=a_scenario(contexts="cpu(0)"), throughput=99_000.0, accuracy=0.5)
+    slow, fast = a_run(throughput=9_000.0), a_run(scenario=a_scenario(batch_size=50), throughput=12_000.0)
+    first, second, third = rows_of(invalid, slow, fast)
+    assert first.status is Status.INVALID
+    assert first.invalid == "accuracy 0.5 is below the band 0.96..0.99 of mlp on mnist after 6,000 updates"
+    assert [row.is_fastest for row in (first, second, third)] == [False, False, True]
+    assert first.measures is not None
+    assert first.measures.speedup is None
+    assert second.measures is not None
+    assert second.measures.scaling_efficiency is None  # its cpu(0) alone is the invalid row
+
+
+def test_an_invalid_baseline_is_no_baseline() -> None:
+    """A ratio over a training that did not learn means nothing, not even 1."""
+    base, other = rows_of(a_run(accuracy=0.5), a_run(scenario=a_scenario(batch_size=50)))
+    assert base.measures is not None
+    assert base.measures.speedup is None
+    assert other.measures is not None
+    assert other.measures.speedup is None
+
+
+def test_one_invalid_process_makes_the_row_invalid() -> None:
+    """And the row says how many there were."""
+    (row,) = rows_of(a_run(), a_run(repeat=1, accuracy=0.9), a_run(repeat=2))
+    assert row.status is Status.INVALID
+    assert row.invalid == (
+        "accuracy 0.9 is below the band 0.96..0.99 of mlp on mnist after 6,000 updates (1 of 3 processes)"
+    )
+
+
+def test_too_little_training_is_not_judged_and_still_ranks() -> None:
+    """The sweep runs on part of an epoch; its throughputs are good, only its accuracies prove little."""
+    first, second = rows_of(*repeats(10_000.0), *repeats(12_000.0, scenario=a_scenario(batch_size=500)))
+    assert first.status is Status.NOT_JUDGED
+    assert second.is_fastest
+    assert rows_of(a_run())[0].status is Status.VALID
+
+
+def test_a_lone_row_is_not_the_fastest_of_anything() -> None:
+    """A mark that every table of one row has says nothing; each network and recipe has its own contest."""
+    assert not rows_of(a_run())[0].is_fastest
+    lenet = a_run(scenario=a_scenario("lenet"), accuracy=0.985)
+    part = repeats(99_000.0)[0]
+    assert not any(row.is_fastest for row in rows_of(a_run(), lenet, part))
+
+
+def test_failures_are_rows_with_their_reasons() -> None:
+    """Equal reasons are counted together, and a scenario that only failed has no measures."""
+    failures = [a_failure(repeat=repeat) for repeat in range(2)]
+    other = a_failure(repeat=2, reason=FailureReason.TIMEOUT, detail="after 600 s")
+    (row,) = summarize(a_result_set(*failures, other)).rows
+    assert row.status is Status.FAILED
+    assert row.measures is None
+    assert [(f.reason, f.count) for f in row.failures] == [(FailureReason.NO_DEVICE, 2), (FailureReason.TIMEOUT, 1)]
+
+
+def test_a_row_with_runs_and_failures_counts_its_runs() -> None:
+    """n is what was measured; the failure is still told."""
+    run = a_run()
+    (row,) = summarize(a_result_set(run, a_failure(scenario=run.scenario, repeat=1))).rows
+    assert row.status is Status.VALID
+    assert row.measures is not None
+    assert (row.measures.n, row.planned, len(row.failures)) == (1, 2, 1)
+
+
+def test_planned_runs_without_a_record_are_not_run() -> None:
+    """A scenario nobody got to is a row too; one with some of its processes counts the rest."""
+    result_set: ResultSet = a_result_set(a_run())
+    more = [planned(a_run(repeat=1)), planned(a_run(scenario=a_scenario(batch_size=500)))]
+    first, second = summarize(msgspec.structs.replace(result_set, plan=(*result_set.plan, *more))).rows
+    assert (first.status, first.planned, first.not_run) == (Status.VALID, 2, 1)
+    assert (second.status, second.measures, second.not_run) == (Status.NOT_RUN, None, 1)
+
+
+def test_a_file_without_a_plan_has_no_rows() -> None:
+    """Nothing planned, nothing to show, no error."""
+    result_set = msgspec.structs.replace(a_result_set(), plan=(), runs=())
+    assert summarize(result_set).rows == ()
+
+
+def test_the_epoch_follows_the_data_sets_own_size() -> None:
+    """A custom data set of 30,000 images at 10,000 a second has an epoch of 3 s."""
+    measures = measures_of(*repeats(10_000.0), dataset=a_dataset(name="custom", train_samples=30_000))
+    assert measures.epoch_seconds.value == pytest.approx(3.0)

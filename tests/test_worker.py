@@ -1,0 +1,223 @@
+"""The worker, and what it measures, with real MXNet on a few images."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from small_data import small_idx_folder
+
+from bench import worker
+from bench.protocol import (
+    DescribeReply,
+    DescribeRequest,
+    EpochDone,
+    FailureReply,
+    FromWorker,
+    Reply,
+    RunReply,
+    RunRequest,
+    UnusableReply,
+)
+from bench.record import Dataset, FailureReason
+from bench.runner import UnusableError, WorkerProcess
+from bench.scenario import Scenario
+from mnist_core import datasets
+from mnist_core.datasets import DatasetName
+from mnist_core.recipe import Hybridize, Recipe
+
+TRAIN, TEST = 250, 60
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> datasets.Prepared:
+    folder = small_idx_folder(tmp_path_factory.mktemp("data"), train=TRAIN, test=TEST)
+    return datasets.obtain(DatasetName.AUTO, data_dir=folder, environ={})
+
+
+@pytest.fixture
+def request_for(
+    prepared: datasets.Prepared, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Scenario, Recipe], RunRequest]:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+    def make(scenario: Scenario, recipe: Recipe) -> RunRequest:
+        return RunRequest(
+            scenario=scenario,
+            recipe=recipe,
+            repeat=0,
+            data_directory=str(prepared.directory),
+            dataset=Dataset(
+                name="custom", digest=prepared.digest, source="test", train_samples=TRAIN, test_samples=TEST
+            ),
+            omp_num_threads=1,
+        )
+
+    return make
+
+
+def answer(request: RunRequest) -> tuple[Reply, list[FromWorker]]:
+    events: list[FromWorker] = []
+    return worker.answer(msgspec.json.encode(request), events.append), events
+
+
+@pytest.mark.parametrize("hybridize", list(Hybridize))
+def test_a_run_measures_what_was_asked(
+    request_for: Callable[[Scenario, Recipe], RunRequest], hybridize: Hybridize
+) -> None:
+    """Samples without padding, an event per epoch, windows apart, the scenario as it was sent."""
+    scenario = Scenario(network="mlp", contexts=("cpu(0)", "cpu(1)", "cpu(2)"), batch_size=32, hybridize=hybridize)
+    reply, events = answer(request_for(scenario, Recipe(epochs=3)))
+    assert isinstance(reply, RunReply)
+    run = reply.run
+    assert run.scenario == scenario
+    assert [epoch.samples for epoch in run.epochs] == [TRAIN] * 3
+    assert run.per_context_batch_sizes == (11, 11, 10)
+    assert [event.epoch for event in events if isinstance(event, EpochDone)] == list(run.epochs)
+    assert run.final_accuracy == run.epochs[-1].test_accuracy
+    assert run.final_accuracy * TEST == pytest.approx(round(run.final_accuracy * TEST))
+    assert min(run.startup_seconds, run.first_step_seconds, run.warm_up_seconds, run.epochs_cpu_seconds) > 0
+    assert run.peak_rss_bytes > 50e6
+    assert run.device_memory_bytes is None
+
+
+def test_the_warm_up_leaves_no_trace(request_for: Callable[[Scenario, Recipe], RunRequest]) -> None:
+    """First step and warm-up do not train: the same seed gives the same learning curve, whatever came before it."""
+    scenario = Scenario(network="mlp", contexts=("cpu(0)",), batch_size=100)
+    curves = []
+    for _ in range(2):
+        reply, _events = answer(request_for(scenario, Recipe(epochs=2, seed=3)))
+        assert isinstance(reply, RunReply)
+        curves.append([(epoch.train_accuracy, epoch.last_batch_loss) for epoch in reply.run.epochs])
+    assert curves[0] == curves[1]
+
+
+def test_a_part_of_the_data_is_its_first_images(request_for: Callable[[Scenario, Recipe], RunRequest]) -> None:
+    """`samples` shortens the epoch; evaluation still uses the whole test set."""
+    reply, _ = answer(request_for(Scenario(network="mlp", batch_size=40), Recipe(epochs=1, samples=90)))
+    assert isinstance(reply, RunReply)
+    assert reply.run.epochs[0].samples == 90
+
+
+def test_a_training_that_diverges_is_a_failure(request_for: Callable[[Scenario, Recipe], RunRequest]) -> None:
+    """A loss that is no number ends the run with that reason, not with a throughput."""
+    recipe = Recipe(epochs=3, learning_rate=1e30)
+    reply, _ = answer(request_for(Scenario(network="mlp", contexts=("cpu(0)",)), recipe))
+    assert isinstance(reply, FailureReply)
+    assert reply.reason is FailureReason.DIVERGED
+
+
+@pytest.mark.parametrize(
+    ("body", "reason", "words"),
+    [
+        ("return nn.Dense(10)", None, ""),
+        ("return 5", FailureReason.CRASHED, "not a Gluon Block"),
+        ("return nn.Dense(10, in_units=3)", FailureReason.CRASHED, "MXNetError"),
+        ("raise MemoryError('cannot allocate memory')", FailureReason.OUT_OF_MEMORY, "MemoryError"),
+        ("raise KeyError('x')", FailureReason.CRASHED, "KeyError"),
+    ],
+)
+def test_a_users_own_network(
+    request_for: Callable[[Scenario, Recipe], RunRequest],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    body: str,
+    reason: FailureReason | None,
+    words: str,
+) -> None:
+    """package.module:factory is trained like the built-in ones, and what it raises becomes a failure."""
+    name = f"own_{abs(hash(body))}"
+    (tmp_path / f"{name}.py").write_text(f"from mnist_core.networks import nn\ndef build():\n    {body}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    reply, _ = answer(request_for(Scenario(network=f"{name}:build", batch_size=50), Recipe(epochs=1)))
+    if reason is None:
+        assert isinstance(reply, RunReply)
+    else:
+        assert isinstance(reply, FailureReply)
+        assert (reply.reason, "\n" in reply.detail) == (reason, False)
+        assert words in reply.detail
+
+
+def test_a_request_that_is_none_is_refused() -> None:
+    """Unknown keys and garbage get a reply, not a traceback."""
+    for line in (b"garbage", b'{"type":"run","scenario":{}}', b'{"type":"describe","more":1}'):
+        reply = worker.answer(line, lambda _event: None)
+        assert isinstance(reply, UnusableReply)
+        assert "disagree" in reply.detail
+
+
+def test_other_data_than_the_parents_is_refused(request_for: Callable[[Scenario, Recipe], RunRequest]) -> None:
+    """The worker verifies the files again."""
+    request = request_for(Scenario(network="mlp"), Recipe(epochs=1))
+    changed = msgspec.structs.replace(request, dataset=msgspec.structs.replace(request.dataset, digest="0" * 64))
+    reply, _ = answer(changed)
+    assert isinstance(reply, UnusableReply)
+
+
+def test_other_threads_than_recorded_are_refused(
+    request_for: Callable[[Scenario, Recipe], RunRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A number under another thread count than its row says is worse than none."""
+    request = request_for(Scenario(network="mlp"), Recipe(epochs=1))
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    reply, _ = answer(request)
+    assert isinstance(reply, UnusableReply)
+
+
+def test_a_real_process_answers_and_says_what_it_loaded() -> None:
+    """The executor's own worker imports the framework under the thread count it was given."""
+    software = WorkerProcess().describe()
+    assert (software.framework, software.framework_version) == ("mxnet", "1.9.1")
+    assert "OPENMP" in software.framework_features
+    assert {pool.num_threads for pool in software.thread_pools} == {1}
+
+
+def test_without_mxnet_the_worker_says_which_extra(tmp_path: Path) -> None:
+    """An environment that only reads results gets one line with the next step."""
+    (tmp_path / "mxnet.py").write_text("raise ModuleNotFoundError(\"No module named 'mxnet'\", name='mxnet')\n")
+    (tmp_path / "python").write_text(f'#!/bin/sh\nPYTHONPATH="{tmp_path}" exec "{sys.executable}" "$@"\n')
+    (tmp_path / "python").chmod(0o755)
+    with pytest.raises(UnusableError, match=r"mnist-bench\[cpu\]"):
+        WorkerProcess(python=str(tmp_path / "python")).describe()
+
+
+def test_prints_of_the_measured_code_do_not_disturb_the_reply() -> None:
+    """stdout belongs to the reply; what others print goes to stderr."""
+    code = (
+        "import os, sys\nfrom bench import worker\n"
+        "def noisy(line, on_event):\n    print('noise'); os.write(1, b'more noise\\n')\n"
+        "    return worker.UnusableReply(detail='quiet')\n"
+        "worker.answer = noisy\nworker.main()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(msgspec.json.encode(DescribeRequest()) + b"\n")
+        process.stdin.flush()  # and stays open: its end would end the worker
+        said = process.stdout.read()
+        noise = process.stderr.read()
+    assert msgspec.json.decode(said, type=FromWorker) == UnusableReply(detail="quiet")
+    assert {b"noise", b"more noise"} <= {*noise.splitlines()}
+
+
+def test_the_end_of_stdin_ends_the_worker() -> None:
+    """A parent that was killed leaves no worker behind, however busy it is."""
+    code = "import time\nfrom bench import worker\nworker.answer = lambda *_: time.sleep(600)\nworker.main()\n"
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
+    process.communicate(b"a request\n", timeout=60)
+    assert process.returncode == 1
+
+
+def test_describe_in_this_process() -> None:
+    """The same reply as from a fresh process, but for the threads."""
+    reply = worker.answer(msgspec.json.encode(DescribeRequest()), lambda _event: None)
+    assert isinstance(reply, DescribeReply)
+    assert reply.software.framework == "mxnet"
