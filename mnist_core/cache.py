@@ -16,7 +16,7 @@ from mnist_core.folder import FILES, Held, read_folder
 from mnist_core.idx import DataError
 
 CACHE_DIR_VARIABLE: Final = "MNIST_BENCH_CACHE_DIR"
-#: What lies where a data set belongs is moved away as often, should it be damaged.
+#: How often something damaged is moved out of a finished data set's place.
 _TRIES: Final = 2
 
 

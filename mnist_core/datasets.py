@@ -44,6 +44,7 @@ __all__ = [
 ]
 
 _DOWNLOAD: Final = "download"
+_PATIENCE: Final = Patience()
 
 TRAIN_SEED: Final = 20_250_101
 TEST_SEED: Final = 20_250_102
@@ -122,7 +123,7 @@ def obtain(
     environ: Mapping[str, str] = os.environ,
     progress: Progress | None = None,
     published: Mapping[DatasetName, Published] = PUBLISHED,
-    patience: Patience = Patience(),
+    patience: Patience = _PATIENCE,
 ) -> Prepared:
     """Find or make the four verified files of a data set.
 

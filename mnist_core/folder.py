@@ -50,10 +50,12 @@ class Held:
 
 
 def joint_digest(digests: Iterable[str]) -> str:
+    """One digest for four: the SHA-256 of their digits, joined."""
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def read_folder(folder: Path) -> Held:
+    """Read and check the four files, raw or gzip, under any of their spellings."""
     names = _names(folder)
     paths = tuple(_find(folder, names, file) for file in FILES)
     contents = tuple(map(_read_file, paths, _RANKS))

@@ -237,6 +237,7 @@ def _cause(error: Exception) -> str:
 
 
 def host(mirror: str) -> str:
+    """Name a mirror shortly."""
     return urlsplit(mirror).netloc
 
 

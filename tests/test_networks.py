@@ -28,9 +28,9 @@ TWINS: Builders = {Network.MLP: networks.build_hybrid_mlp, Network.LENET: networ
 #: Measured against the reference over 150 and more seeds: outputs of about 1 differ by 4e-7 at most, a few units in the
 #: last place of float32. A layer or activation that is not the tutorial's moves them by 1e-2 and more.
 FORWARD_TOLERANCE = 2e-6
-#: For weights after three steps, and for gradients, which are sums over four images of up to 10 each: see test_training,
-#: and there also why the seed of the images is a chosen one (here it keeps 2.6e-6 from every kink).
+#: For weights after three steps, and for gradients, sums over four images of up to 10 each; see test_training.
 TRAINING_TOLERANCE = 1e-5
+#: Chosen as test_training's is: at every step 2.6e-6 or more from where rounding decides which way a gradient goes.
 PICTURES_SEED = 3
 
 both_networks = pytest.mark.parametrize("network", list(Network))
@@ -204,7 +204,7 @@ def test_twin_and_original_agree_to_the_last_bit(network: Network) -> None:
 @both_networks
 @compiled
 def test_compiling_changes_nothing_but_rounding(network: Network, hybridize: Hybridize) -> None:
-    """Outputs, gradients, weights after three steps. On the CPUs tried the very bits were the same; no one promises it."""
+    """In outputs, gradients, and weights after three steps. On the CPUs tried not even a bit; but none promises it."""
     (expected_first, expected_weights), (first, after) = (
         train(draw_weights(networks.build(network, how))) for how in (Hybridize.OFF, hybridize)
     )

@@ -22,16 +22,16 @@ from mnist_core.training import Context, DataIter, TrainedEpoch, Trainer
 Images: TypeAlias = NDArray[np.float32]
 Labels: TypeAlias = NDArray[np.uint8]
 
-#: For weights of up to 0.5 after a few steps of 1e-3 to 1e-1 each. Over 150 seeds, one step from equal weights was never
-#: off by more than 1.1e-7, two units in the last place of such a weight, and the four steps that feed on each other never
-#: by more than 1.1e-6. An image left out, counted twice or divided by a wrong batch size shows at 1e-4.
+#: For weights of up to 0.5 after a few steps of 1e-3 to 1e-1 each. Over 150 seeds, one step from equal weights was
+#: never off by more than 1.1e-7, two units in the last place of such a weight, and the four steps that feed on each
+#: other by 1.1e-6. An image left out, counted twice or divided by a wrong batch size shows at 1e-4.
 WEIGHT_TOLERANCE = 3e-6
-#: MXNet's log-softmax is good to 3.5e-6 at a loss of 2.3 (oneDNN computes it fast rather than exactly); after some steps
-#: 8e-6 was seen.
+#: MXNet's log-softmax is good to 3.5e-6 at a loss of 2.3 (oneDNN computes it fast rather than exactly); after some
+#: steps 8e-6 was seen.
 LOSS_TOLERANCE = 2e-5
-#: Where the two largest of a pooled block, or a ReLU's input and zero, differ by less than float32's rounding (some 1e-7),
-#: the sign of the rounding decides where the gradient goes, and weights may differ by 1e-3. This seed was chosen, for the
-#: cases below, so that the differences are 2e-6 (LeNet) and 1e-5 (MLP) or more at every step, in float64.
+#: Where the two largest of a pooled block, or a ReLU's input and zero, differ by less than float32's rounding (some
+#: 1e-7), the sign of the rounding decides where the gradient goes, and weights may differ by 1e-3. This seed was chosen
+#: so that, in the cases compared with the reference, they differ by 2e-6 (LeNet) and 1e-5 (MLP) or more at every step.
 DATA_SEED = 18
 
 both_networks = pytest.mark.parametrize("network", list(Network))
