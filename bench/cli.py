@@ -17,7 +17,7 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.panel import Panel
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from bench import accuracy, store
 from bench.environment import capture, usable_core_count, utc_now
@@ -81,9 +81,9 @@ def main() -> NoReturn:
     """Run the command line; every foreseen error is one line on stderr and an exit status."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        app(standalone_mode=False)
-    except typer.Exit as error:
-        sys.exit(error.exit_code)
+        sys.exit(app(standalone_mode=False))
+    except typer.TyperException as error:
+        _fail(f"{error.format_message()} (--help explains)", Exit.USAGE)
     except (ConfigurationError, DataError, UnusableError, store.StoreError, IncomparableError) as error:
         status = Exit.INCOMPARABLE if isinstance(error, store.SchemaError | IncomparableError) else Exit.USAGE
         _fail(str(error), status)
@@ -92,7 +92,6 @@ def main() -> NoReturn:
     except BrokenPipeError:  # `mnist-bench show … | head`
         sys.stderr.close()
         sys.exit(Exit.DONE)
-    sys.exit(Exit.DONE)
 
 
 def _interrupt(_signal: int, _frame: object) -> None:
@@ -309,14 +308,20 @@ def data_command(
 
 
 def _prepared(name: DatasetName, data_dir: Path | None) -> datasets.Prepared:
-    bars: dict[str, object] = {}
+    bars: dict[str, TaskID] = {}
     with Progress(
-        TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=err, transient=True
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
     ) as progress:
 
         def report(what: str, done: int, total: int) -> None:
-            task = bars.setdefault(what, progress.add_task(what, total=total) if what not in bars else None)
-            progress.update(task, completed=done, total=total)  # type: ignore[arg-type]
+            if what not in bars:
+                bars[what] = progress.add_task(what)
+            progress.update(bars[what], completed=done, total=total)
 
         prepared = datasets.obtain(name, data_dir=data_dir, progress=report)
     _show_notice(prepared)

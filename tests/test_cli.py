@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -120,9 +121,8 @@ def test_a_batch_size_walks_from_the_flag_to_the_column(
     assert {run["scenario"]["batch_size"] for run in document["runs"]} == {64}
     assert {tuple(run["per_context_batch_sizes"]) for run in document["runs"]} == {(32, 32)}
     assert command("show", "out/file.json", "--format", "csv") == cli.Exit.DONE
-    header, *rows = capsys.readouterr().out.splitlines()
-    column = header.split(",").index("batch_size")
-    assert {row.split(",")[column] for row in rows if row} == {"64"}
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [row["batch_size"] for row in rows] == ["64", "64"]
 
 
 def test_a_failed_scenario_gives_5_and_its_reason(

@@ -1,0 +1,32 @@
+"""Tables in documents are made by the command that stands beside them: `python tests/documents.py` makes them again.
+
+A document holds `<!-- table: mnist-bench ARGS -->`, the command's output, and `<!-- end of table -->`.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "results" / "tables").glob("*.md")))
+_TABLE = re.compile(r"(<!-- table: mnist-bench (?P<arguments>.+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+
+
+def with_tables(text: str) -> str:
+    """The document with every table made from its result file, now."""
+
+    def made(match: re.Match[str]) -> str:
+        command = [sys.executable, "-m", "bench", *shlex.split(match["arguments"])]
+        table = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+        return f"{match[1]}{table.strip()}\n{match[3]}"
+
+    return _TABLE.sub(made, text)
+
+
+if __name__ == "__main__":
+    for document in DOCUMENTS:
+        document.write_text(with_tables(document.read_text(encoding="utf-8")), encoding="utf-8")

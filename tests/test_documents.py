@@ -1,0 +1,44 @@
+"""What the documents show is what the committed files say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from documents import DOCUMENTS, ROOT, with_tables
+
+from bench import store
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_tables_are_those_of_the_committed_results(document: Path) -> None:
+    """No figure in a document is typed by hand: `nox -s tables` changes nothing."""
+    text = document.read_text(encoding="utf-8")
+    assert "<!-- table: mnist-bench show results/baselines/" in text
+    assert with_tables(text) == text
+
+
+@pytest.mark.parametrize(
+    "baseline", sorted((ROOT / "results" / "baselines").glob("standard-*.json")), ids=lambda p: p.name
+)
+def test_baselines_are_valid_and_complete(baseline: Path) -> None:
+    """A committed result passes `check` and holds all its plan."""
+    assert store.violations(baseline) == []
+    result_set = store.read(baseline)
+    assert len(result_set.runs) == len(result_set.plan)
+
+
+def test_the_file_tree_in_the_readme_is_the_real_one() -> None:
+    """Every module has its line in the architecture section, and every line its module."""
+    tree = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Architecture")[2].split("```")[1]
+    named = set(re.findall(r"[a-z_]+\.py", tree))
+    real = {path.name for folder in ("bench", "mnist_core") for path in (ROOT / folder).glob("*.py")}
+    assert named - {"test_architecture.py"} == {name for name in real if not name.startswith("__")}
+
+
+def test_relative_links_lead_somewhere() -> None:
+    """No document points at a file that is not there."""
+    for document in (ROOT / "README.md", ROOT / "results" / "README.md", ROOT / "CHANGELOG.md"):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text(encoding="utf-8")):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
