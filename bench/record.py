@@ -164,7 +164,7 @@ class Environment(Record, frozen=True):
     host_processor_instruction_sets: tuple[str, ...]
     host_processor_max_frequency_hz: PositiveCount | None
     host_memory_capacity_bytes: PositiveCount
-    #: Sum of the last-level caches as the kernel names them, e.g. {"L1d": 32768, "L3": 33554432}, bytes each.
+    #: One cache of each kind that a core sees, e.g. {"L1d": 32768, "L3": 33554432}.
     host_processor_caches_bytes: dict[str, int]
     accelerators_per_node: Count
     accelerator_model_names: tuple[str, ...]
