@@ -120,7 +120,8 @@ def build_own(reference: str) -> Block:
     try:
         net = getattr(importlib.import_module(module_name), factory_name)()
     except Exception as error:  # a stranger's code may raise anything
-        raise NetworkError(f"{reference}: {type(error).__name__}: {error}") from error
+        first_line = (str(error).splitlines() or [""])[0]  # MXNet's errors bring their stack along
+        raise NetworkError(f"{reference}: {type(error).__name__}: {first_line}") from error
     if not isinstance(net, gluon.Block):
         raise NetworkError(f"{reference}: returned a {type(net).__name__}, not a Gluon Block")
     return net

@@ -148,9 +148,9 @@ def _clear_idle_gradients(net: Block, image: Array, label: Array, idle: Sequence
     """Contexts without an image in this batch still hold the last batch's gradient, and the trainer would add it again.
 
     A backward pass of weight zero, rather than writing zeros, also marks the gradient as fresh, which the trainer
-    checks.
+    checks. Not in training mode: a batch normalization must not learn from an image that is not there.
     """
     for context in idle:
-        with autograd.record():
+        with autograd.record(train_mode=False):
             nothing = _SOFTMAX_CROSS_ENTROPY(net(image.as_in_context(context)), label.as_in_context(context)) * 0
             nothing.backward()

@@ -18,7 +18,7 @@ import pytest
 from factories import a_result_set, a_run, a_scenario, a_software
 from small_data import small_idx_folder
 
-from bench import cli, store
+from bench import accuracy, cli, store
 from bench.protocol import RunRequest
 from bench.record import Failure, FailureReason, Run, Software
 from bench.runner import OnEpoch, UnusableError
@@ -192,7 +192,7 @@ def test_a_run_outside_its_band_gives_5(
     command: Command, fake_worker: type[FakeWorker], monkeypatch: pytest.MonkeyPatch, data_dir: Path
 ) -> None:
     """However fast: what did not learn is no result."""
-    monkeypatch.setattr(cli.accuracy, "judge", lambda run, _dataset: "below" if run.scenario.batch_size == 64 else None)
+    monkeypatch.setattr(accuracy, "judge", lambda run, _dataset: "below" if run.scenario.batch_size == 64 else None)
     arguments = ["--suite", "smoke", "--data-dir", data_dir]
     assert command("run", *arguments, "-o", "a.json") == cli.Exit.DONE
     assert command("run", *arguments, "--batch-size", 64, "-o", "b.json") == cli.Exit.FAILED
@@ -209,7 +209,7 @@ def test_the_tutorial_suite_prints_the_tutorials_lines(
             on_epoch(index, epoch)
         return run
 
-    fake_worker.execute = with_epochs  # type: ignore[method-assign,assignment]
+    fake_worker.execute = with_epochs  # type: ignore[method-assign]
     try:
         arguments = ["--suite", "tutorial", "--epochs", 2, "--data-dir", data_dir]
         assert command("run", *arguments) == cli.Exit.DONE

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import TracebackType
 
-from typing_extensions import Self
-
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
+from typing_extensions import Self
 
 from bench.record import Epoch, Failure, Run, RunKey, key
 from bench.scenario import PlannedRun
