@@ -5,7 +5,7 @@ and draws it with a pen of another width and pressure. How much of each makes th
 tutorial's networks; that was measured, so a changed number means measuring again.
 
 The seed alone decides the images, to the last bit, on any CPU and any NumPy from 1.23 on: the randomness is PCG64's
-uniform doubles, and the arithmetic is + - * / and square roots, elementwise, which IEEE 754 leaves only one result. So
+uniform doubles, and the arithmetic is + - * / and square roots, elementwise, whose results IEEE 754 prescribes. So
 there are no normal variates, sines, exponentials, matrix products or floating-point sums over an axis here: their last
 bits belong to the C library, the BLAS or the width of the CPU's vectors.
 """
@@ -46,7 +46,7 @@ _PIXELS_PER_UNIT: Final = 1.9
 
 # How an image differs from the next. A spread is a standard deviation; lengths are in units of the grid.
 _SHAPE_SPREAD: Final = 0.7  # of each control point
-_WARP_SPREAD: Final = 0.04  # per unit
+_WARP_SPREAD: Final = 0.04  # per unit of distance from the centre
 _SCALE_SPREAD: Final = 0.1
 _SLANT_SPREAD: Final = 0.25
 _TURN_SPREAD: Final = 0.1  # radians
@@ -56,7 +56,7 @@ _PEN_SOFTNESS: Final = 1.3  # pixels, from all the ink to none
 _PEN_PRESSURE: Final = (0.75, 1.0)  # of full black
 
 _SIDE: Final = 28
-#: Images drawn together: few enough for their pixels to stay in the CPU's cache, and as many of each class.
+#: Images drawn together: few enough for their pixels to stay in the CPU's cache, and equally many of each class.
 _BLOCK: Final = 200
 #: The pen leaves this many dots along a path: the longest one, with the thinnest pen, just does not look dotted.
 _DOTS: Final = 80
@@ -99,7 +99,7 @@ def draw(
 
 def _draw_block(rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Images (_BLOCK, 28, 28) and labels (_BLOCK,). The block is the last axis of all that follows: the longest one."""
-    labels = np.argsort(rng.random(_BLOCK)) % 10
+    labels = np.argsort(rng.random(_BLOCK), kind="stable") % 10
     x, y = _place(*_write(labels, rng), rng)
     return _ink(x, y, rng).transpose(2, 0, 1), labels.astype(np.uint8)
 

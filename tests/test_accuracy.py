@@ -35,9 +35,9 @@ def test_a_run_below_its_band_is_told_so_in_one_line() -> None:
 
 
 def test_a_run_that_is_too_good_measured_something_else() -> None:
-    """The ceiling applies however short the training was, also where no floor does."""
+    """The ceiling applies however short the training was."""
     assert judge(a_partial_run(0.9951), a_dataset()) == (
-        "accuracy 0.9951 is above the band ..0.99 of mlp on mnist after 200 updates"
+        "accuracy 0.9951 is above the band 0.8..0.99 of mlp on mnist after 200 updates"
     )
 
 
