@@ -30,14 +30,19 @@ def fitting_python() -> str:
         return own
     uv = shutil.which("uv")
     if uv is not None:
-        for arguments in (["python", "find", "--no-python-downloads"], ["python", "install"]):
-            for version in PYTHONS:
-                if subprocess.run([uv, *arguments, version], capture_output=True, check=False).returncode == 0:
-                    return version
+        for version in PYTHONS:
+            if _succeeds(uv, "python", "find", "--no-python-downloads", version):
+                return version
+        if _succeeds(uv, "python", "install", PYTHONS[0]):
+            return PYTHONS[0]
     sys.exit(
         f"MXNet 1.9.1 does not run on Python {own}, and no Python {' or '.join(sorted(PYTHONS))} was found or could be "
         "downloaded: install one of them and run nox with it"
     )
+
+
+def _succeeds(*command: str) -> bool:
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 PYTHON = fitting_python()

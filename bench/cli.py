@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import functools
 import json
+import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -27,7 +29,7 @@ from bench.render.export import Format, render_csv, render_json, render_markdown
 from bench.render.progress import RunProgress
 from bench.render.tables import DEFAULT_VALUE, Table, tables
 from bench.render.text import render_text
-from bench.runner import UnusableError, WorkerProcess, remaining, run_plan
+from bench.runner import Stop, UnusableError, WorkerProcess, remaining, run_plan
 from bench.scenario import (
     AUTO_CONTEXTS,
     BUILT_IN_SUITES,
@@ -217,30 +219,45 @@ def _measure(result_set: ResultSet, prepared: datasets.Prepared, path: Path, out
         key(planned): expected_seconds(planned, dataset.train_samples, dataset.test_samples) for planned in todo
     }
     err.print(f"{len(todo)} runs on {dataset.name} ({dataset.source}), into {path}", highlight=False, soft_wrap=True)
+    stop = Stop()
     try:
         with (
             store.exclusive(path.parent),
             RunProgress(err, expected, tutorial_lines=result_set.suite == "tutorial") as observer,
+            _on_signals(stop),
         ):
             result_set = run_plan(
                 result_set,
-                executor=WorkerProcess(),
+                executor=WorkerProcess(stop=stop),
                 data_directory=prepared.directory,
                 usable_cores=usable_core_count(),
                 save=functools.partial(store.write, path),
                 observer=observer,
                 probe=probe,
+                stop=stop,
             )
-    except KeyboardInterrupt:
-        _fail(
-            f"interrupted; finished runs are in {path}; go on with: mnist-bench run --resume {path}", Exit.INTERRUPTED
-        )
     except UnusableError as error:
         _fail(f"{error}; finished runs are in {path}", Exit.USAGE)
-    _print_tables(tables([result_set]), output_format)
+    if stop.requested:
+        _fail(f"interrupted; finished runs are in {path}; go on with: mnist-bench run --resume {path}", Exit.INTERRUPTED)
+    made = tables([result_set])
+    _print_tables(made, output_format)
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with Path(summary).open("a", encoding="utf-8") as file:
+            file.write(render_markdown(made))
     _show_notice(prepared)
     err.print(f"saved in {path}", highlight=False, soft_wrap=True)
     sys.exit(_status(result_set))
+
+
+@contextlib.contextmanager
+def _on_signals(handler: Callable[[int, object], None]) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
 
 
 def _status(result_set: ResultSet) -> Exit:

@@ -47,6 +47,34 @@ EXIT_SECONDS = 10.0
 OnEpoch: TypeAlias = Callable[[int, Epoch], None]
 
 
+class Stop:
+    """SIGINT and SIGTERM as a flag and a killed worker, instead of an exception wherever the program happens to be.
+
+    A signal can come between a run's last line and its being saved; with an exception that run would be lost.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._worker: subprocess.Popen[bytes] | None = None
+
+    def __call__(self, _signal: int = 0, _frame: object = None) -> None:
+        """A signal handler; may also be called directly, and more than once."""
+        self.requested = True
+        if self._worker is not None:
+            kill_group(self._worker)
+
+    @contextlib.contextmanager
+    def ending(self, worker: subprocess.Popen[bytes]) -> Iterator[None]:
+        """Inside, a request to stop ends this worker."""
+        self._worker = worker
+        try:
+            if self.requested:  # it came while the worker was started
+                kill_group(worker)
+            yield
+        finally:
+            self._worker = None
+
+
 class UnusableError(Exception):
     """No run of this suite can work here; one line with the next step."""
 
@@ -55,7 +83,7 @@ class Executor(Protocol):
     """Makes one run; everything that can go wrong with it comes back as a `Failure`."""
 
     def execute(self, request: RunRequest, timeout_seconds: float, on_epoch: OnEpoch) -> Run | Failure:
-        """Raises `UnusableError` where no other run can work either, and passes `KeyboardInterrupt` on."""
+        """Raises `UnusableError` where no other run can work either."""
 
 
 class Observer(Protocol):
@@ -98,10 +126,11 @@ def run_plan(
     save: Callable[[ResultSet], None],
     observer: Observer,
     probe: Callable[[Device], Probe],
+    stop: Stop,
 ) -> ResultSet:
     """Make every remaining run and save after each one, because an hour of measuring must survive whatever comes next.
 
-    On `KeyboardInterrupt` the run in progress is recorded as interrupted and saved before the exception goes on.
+    Asked to stop, it saves the run in progress, as interrupted if it had no result yet, and returns.
     """
     todo = schedule(remaining(result_set), result_set.seed)
     dropped = {key(planned) for planned in todo}
@@ -111,23 +140,23 @@ def run_plan(
     save(result_set)
     probes: dict[Device, Probe] = {}
     for position, planned in enumerate(todo, start=1):
+        if stop.requested:
+            break
         observer.started(planned, position, len(todo))
-        try:
-            outcome = _device_failure(planned, probes, probe) or executor.execute(
-                RunRequest(
-                    scenario=planned.scenario,
-                    recipe=planned.recipe,
-                    repeat=planned.repeat,
-                    data_directory=str(data_directory),
-                    dataset=result_set.dataset,
-                    omp_num_threads=planned.scenario.threads_per_context(usable_cores),
-                ),
-                planned.timeout_seconds,
-                lambda index, epoch, planned=planned: observer.epoch(planned, index, epoch),  # type: ignore[misc]
-            )
-        except KeyboardInterrupt:
-            save(_with(result_set, _failure(planned, FailureReason.INTERRUPTED, "stopped by the user")))
-            raise
+        outcome = _device_failure(planned, probes, probe) or executor.execute(
+            RunRequest(
+                scenario=planned.scenario,
+                recipe=planned.recipe,
+                repeat=planned.repeat,
+                data_directory=str(data_directory),
+                dataset=result_set.dataset,
+                omp_num_threads=planned.scenario.threads_per_context(usable_cores),
+            ),
+            planned.timeout_seconds,
+            lambda index, epoch, planned=planned: observer.epoch(planned, index, epoch),  # type: ignore[misc]
+        )
+        if stop.requested and isinstance(outcome, Failure):
+            outcome = _failure(planned, FailureReason.INTERRUPTED, "stopped by the user")
         result_set = _with(result_set, outcome)
         save(result_set)
         observer.finished(planned, outcome)
@@ -163,10 +192,15 @@ class WorkerProcess:
     """The real executor: a fresh Python process for each run."""
 
     python: str = sys.executable
+    stop: Stop = dataclasses.field(default_factory=Stop)
 
     def execute(self, request: RunRequest, timeout_seconds: float, on_epoch: OnEpoch) -> Run | Failure:
         kills_before = _out_of_memory_kills()
-        with _spawned(self.python, request, thread_variables(request.omp_num_threads), timeout_seconds) as worker:
+        variables = thread_variables(request.omp_num_threads)
+        with (
+            _spawned(self.python, request, variables, timeout_seconds) as worker,
+            self.stop.ending(worker.process),
+        ):
             match worker.converse(on_epoch):
                 case RunReply(run=run):
                     return run

@@ -21,7 +21,7 @@ from small_data import small_idx_folder
 from bench import accuracy, cli, store
 from bench.protocol import RunRequest
 from bench.record import Failure, FailureReason, Run, Software
-from bench.runner import OnEpoch, UnusableError
+from bench.runner import OnEpoch, Stop, UnusableError
 
 Command = Callable[..., int]
 
@@ -36,6 +36,7 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Command
     """Runs `mnist-bench ARGS` in this process, in an empty folder; returns its exit status."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MNIST_BENCH_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     handler = signal.getsignal(signal.SIGTERM)
 
     def run(*arguments: object) -> int:
@@ -52,6 +53,9 @@ class FakeWorker:
     """Stands for `WorkerProcess`: measures at once, and fails as told."""
 
     outcome: Callable[[RunRequest], Run | Failure]
+
+    def __init__(self, stop: Stop | None = None) -> None:
+        self._stop = stop
 
     def describe(self) -> Software:
         return a_software()
@@ -125,6 +129,18 @@ def test_a_batch_size_walks_from_the_flag_to_the_column(
     assert [row["batch_size"] for row in rows] == ["64", "64"]
 
 
+def test_a_github_job_gets_the_tables_as_its_summary(
+    command: Command, fake_worker: type[FakeWorker], data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where GitHub names a file for the job's summary, the tables are added to it as Markdown."""
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", "summary.md")
+    Path("summary.md").write_text("before\n")
+    assert command("run", "--suite", "smoke", "--data-dir", data_dir) == cli.Exit.DONE
+    summary = Path("summary.md").read_text()
+    assert summary.startswith("before\n")
+    assert "| contexts" in summary
+
+
 def test_a_failed_scenario_gives_5_and_its_reason(
     command: Command, fake_worker: type[FakeWorker], data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -156,19 +172,19 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(
     """Exit 130, the command for the rest on stderr; --resume measures only the rest."""
     seen: list[RunRequest] = []
 
-    def third_is_interrupted(request: RunRequest) -> Run:
+    def signal_during_the_third(request: RunRequest) -> Run:
         seen.append(request)
         if len(seen) == 3:
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGINT)
         return a_measured_run(request)
 
-    fake_worker.outcome = staticmethod(third_is_interrupted)
+    fake_worker.outcome = staticmethod(signal_during_the_third)
     assert command("run", "--suite", "smoke", "--data-dir", data_dir) == cli.Exit.INTERRUPTED
     path = result_file()
     assert f"mnist-bench run --resume {path}" in capsys.readouterr().err
-    assert len(store.read(path).runs) == 2
+    assert len(store.read(path).runs) == 3  # the third had its result when the signal came
     assert command("run", "--resume", path, "--data-dir", data_dir) == cli.Exit.DONE
-    assert len(seen) == 3 + 6
+    assert len(seen) == 3 + 5
     assert len(store.read(path).runs) == 8
     assert command("check", path) == cli.Exit.DONE
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import sys
 import textwrap
 from collections import Counter
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from bench import runner
 from bench.protocol import RunRequest
 from bench.record import Epoch, Failure, FailureReason, ResultSet, Run, key
-from bench.runner import UnusableError, WorkerProcess, remaining, run_plan, schedule
+from bench.runner import Stop, UnusableError, WorkerProcess, remaining, run_plan, schedule
 from bench.scenario import Overrides, PlannedRun, expand, load_suite, override
 from mnist_core.devices import Device, Probe, Unusable
 
@@ -63,7 +64,10 @@ def failed(request: RunRequest, reason: FailureReason) -> Failure:
 
 
 def run_with(
-    executor: runner.Executor, result_set: ResultSet, probe: Callable[[Device], Probe] | None = None
+    executor: runner.Executor,
+    result_set: ResultSet,
+    probe: Callable[[Device], Probe] | None = None,
+    stop: Stop | None = None,
 ) -> tuple[ResultSet, list[ResultSet]]:
     saved: list[ResultSet] = []
     final = run_plan(
@@ -74,6 +78,7 @@ def run_with(
         save=saved.append,
         observer=Silent(),
         probe=probe or (lambda device: pytest.fail(f"asked for {device}")),
+        stop=stop or Stop(),
     )
     return final, saved
 
@@ -133,29 +138,22 @@ def test_resume_does_the_rest_and_nothing_twice() -> None:
     assert len({key(run) for run in final.runs}) == len(final.runs) == len(plan) - 1
 
 
-def test_an_interruption_keeps_what_is_finished() -> None:
-    """Ctrl-C during the third run: two runs and one interrupted failure are saved, and the exception goes on."""
+@pytest.mark.parametrize(("finished", "runs", "failures"), [(False, 2, 1), (True, 3, 0)])
+def test_a_request_to_stop_keeps_what_is_finished(finished: bool, runs: int, failures: int) -> None:  # noqa: FBT001
+    """Asked during the third run: it is kept if it had its result, noted as interrupted if not, and no other starts."""
     plan = a_plan(1)
+    stop = Stop()
 
-    def interrupted(position: int, request: RunRequest) -> Run | Failure:
+    def asked_during_the_third(position: int, request: RunRequest) -> Run | Failure:
         if position == 3:
-            raise KeyboardInterrupt
-        return measured(request)
+            stop()
+        return measured(request) if finished or position != 3 else failed(request, FailureReason.CRASHED)
 
-    saved: list[ResultSet] = []
-    with pytest.raises(KeyboardInterrupt):
-        run_plan(
-            untried(plan),
-            executor=FakeExecutor(interrupted),
-            data_directory=Path("/data"),
-            usable_cores=2,
-            save=saved.append,
-            observer=Silent(),
-            probe=lambda device: pytest.fail(f"asked for {device}"),
-        )
-    assert len(saved[-1].runs) == 2
-    assert [failure.reason for failure in saved[-1].failures] == [FailureReason.INTERRUPTED]
-    assert len(remaining(saved[-1])) == len(plan) - 2
+    final, saved = run_with(FakeExecutor(asked_during_the_third), untried(plan), stop=stop)
+    assert saved[-1] == final
+    assert len(final.runs) == runs
+    assert [failure.reason for failure in final.failures] == [FailureReason.INTERRUPTED] * failures
+    assert len(remaining(final)) == len(plan) - runs
 
 
 def test_a_gpu_that_cannot_be_used_is_a_failure_row() -> None:
@@ -279,11 +277,16 @@ def test_only_the_end_of_a_long_log_is_kept(worker: Callable[[str], WorkerProces
     assert outcome.log.splitlines() == [str(i) for i in range(100_000 - runner.LOG_LINES, 100_000)]
 
 
-def test_an_interrupt_while_a_worker_runs_takes_it_along(worker: Callable[[str], WorkerProcess]) -> None:
-    """Ctrl-C reaches us, not the worker; leaving kills it."""
-    here = os.getpid()
-    with pytest.raises(KeyboardInterrupt):
-        execute(worker(f"os.kill({here}, signal.SIGINT); time.sleep(600)"))
+def test_a_request_to_stop_ends_the_worker(worker: Callable[[str], WorkerProcess]) -> None:
+    """Ctrl-C reaches us, not the worker: the handler kills it, whether it is running or only being started."""
+    executor = worker(f"os.kill({os.getpid()}, signal.SIGUSR1); time.sleep(600)")
+    before = signal.signal(signal.SIGUSR1, executor.stop)
+    try:
+        assert isinstance(execute(executor), Failure)
+        assert executor.stop.requested
+        assert isinstance(execute(executor), Failure)  # asked before it started
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_an_installation_without_a_framework_stops_the_suite(worker: Callable[[str], WorkerProcess]) -> None:
