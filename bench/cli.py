@@ -239,7 +239,9 @@ def _measure(result_set: ResultSet, prepared: datasets.Prepared, path: Path, out
     except UnusableError as error:
         _fail(f"{error}; finished runs are in {path}", Exit.USAGE)
     if stop.requested:
-        _fail(f"interrupted; finished runs are in {path}; go on with: mnist-bench run --resume {path}", Exit.INTERRUPTED)
+        _fail(
+            f"interrupted; finished runs are in {path}; go on with: mnist-bench run --resume {path}", Exit.INTERRUPTED
+        )
     made = tables([result_set])
     _print_tables(made, output_format)
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):

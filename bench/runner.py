@@ -140,8 +140,6 @@ def run_plan(
     save(result_set)
     probes: dict[Device, Probe] = {}
     for position, planned in enumerate(todo, start=1):
-        if stop.requested:
-            break
         observer.started(planned, position, len(todo))
         outcome = _device_failure(planned, probes, probe) or executor.execute(
             RunRequest(
@@ -160,6 +158,8 @@ def run_plan(
         result_set = _with(result_set, outcome)
         save(result_set)
         observer.finished(planned, outcome)
+        if stop.requested:
+            break
     return result_set
 
 
