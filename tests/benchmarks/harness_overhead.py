@@ -31,7 +31,7 @@ from mnist_core.recipe import Recipe
 
 #: Images per epoch, so that an epoch takes about a second.
 SAMPLES = {"mlp": 10_000, "lenet": 1_000}
-EPOCHS = 4
+EPOCHS = 3
 THREADS = 1
 
 
