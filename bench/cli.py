@@ -273,7 +273,8 @@ def _show_plan(plan: Sequence[PlannedRun]) -> None:
     seconds: dict[str, float] = {}
     for planned in plan:
         part = f"{planned.recipe.samples:,} images" if planned.recipe.samples else "all images"
-        line = f"{planned.scenario.name}  ·  {planned.recipe.epochs} epochs of {part}"
+        epochs = "1 epoch" if planned.recipe.epochs == 1 else f"{planned.recipe.epochs} epochs"
+        line = f"{planned.scenario.name}  ·  {epochs} of {part}"
         processes[line] = processes.get(line, 0) + 1
         seconds[line] = expected_seconds(planned, 60_000, 10_000)
         total += seconds[line]
