@@ -230,7 +230,7 @@ def expand(suite: Suite, *, seed: int = Recipe().seed, gpu_contexts: Sequence[st
 
     `gpu_contexts` is what `auto` stands for on this machine; without any it is the CPU.
     """
-    planned: dict[PlannedRun, None] = {}
+    planned: dict[tuple[Scenario, Recipe, int], PlannedRun] = {}
     for matrix in suite.matrix:
         sampling = matrix.sampling
         for network, contexts, batch_size, hybridize, cpu_threads in itertools.product(
@@ -248,8 +248,10 @@ def expand(suite: Suite, *, seed: int = Recipe().seed, gpu_contexts: Sequence[st
                 run = PlannedRun(
                     scenario=scenario, recipe=recipe, repeat=repeat, timeout_seconds=sampling.timeout_seconds
                 )
-                planned.setdefault(run)
-    return tuple(planned)
+                before = planned.setdefault((scenario, recipe, repeat), run)
+                if run.timeout_seconds > before.timeout_seconds:
+                    planned[scenario, recipe, repeat] = run
+    return tuple(planned.values())
 
 
 def canonical_contexts(text: str, *, gpu_contexts: Sequence[str] = ()) -> tuple[str, ...]:

@@ -137,14 +137,17 @@ def exclusive(directory: Path) -> Iterator[None]:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(directory / ".lock", timeout=0)
-        with lock:
-            yield
+        lock.acquire()
     except filelock.Timeout:
         raise StoreError(
             f"{directory}: another mnist-bench is measuring into this folder; wait for it (two at once slow each other)"
         ) from None
     except OSError as error:
         raise StoreError(f"{directory}: cannot be written: {error.strerror or error}") from error
+    try:
+        yield  # outside the handlers above: what fails in here has its own name
+    finally:
+        lock.release()
 
 
 def _load_json(path: Path) -> dict[str, Any]:

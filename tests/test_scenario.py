@@ -147,6 +147,15 @@ def test_axes_are_replaced_where_the_suite_lacks_the_value() -> None:
     assert len(plan) == 4
 
 
+def test_matrices_that_meet_plan_a_run_once() -> None:
+    """A run is its scenario, recipe and repeat, and the longer time-out counts."""
+    plan = expand(override(load_suite("standard"), Overrides(epochs=1, samples=1000)))
+    runs = [(planned.scenario, planned.recipe, planned.repeat) for planned in plan]
+    assert len(set(runs)) == len(runs)
+    tutorial = [p for p in plan if p.scenario == Scenario(network="mlp") and p.repeat == 0]
+    assert [planned.timeout_seconds for planned in tutorial] == [3600]
+
+
 def test_auto_stands_for_what_the_machine_has() -> None:
     """`auto` becomes all GPUs together, or the one CPU."""
     suite = override(load_suite("tutorial"), Overrides(contexts=("auto",)))
