@@ -99,6 +99,6 @@ def tables(session: nox.Session) -> None:
 
 @nox.session(python=PYTHON, default=False)
 def overhead(session: nox.Session) -> None:
-    """Measure what the harness costs: the same loop bare and under mnist-bench, interleaved."""
+    """Measure what mnist_core's loop costs over the tutorial's own, interleaved."""
     install(session)
-    session.run("python", "tests/benchmarks/harness_overhead.py", *session.posargs)
+    session.run("python", "tests/benchmarks/harness_overhead.py", *session.posargs, env={"PYTHONPATH": "tests"})

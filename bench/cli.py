@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version as installed_version
@@ -60,6 +61,8 @@ class Exit(enum.IntEnum):
     INCONCLUSIVE = 3
     INCOMPARABLE = 4
     FAILED = 5
+    #: A fault of the program itself (sysexits.h: EX_SOFTWARE); Python's own 1 would say "regressed".
+    INTERNAL = 70
     INTERRUPTED = 130
 
 
@@ -74,8 +77,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
 # Results go to stdout, everything about how they come to be to stderr: `show FILE --format csv > table.csv` works.
-out = Console()
+class ResultConsole(Console):
+    """rich would end the program with status 1, our "regressed", when `mnist-bench show … | head` has read enough."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+out = ResultConsole()
 err = Console(stderr=True)
 
 
@@ -83,7 +95,9 @@ def main() -> NoReturn:
     """Run the command line; every foreseen error is one line on stderr and an exit status."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        sys.exit(app(standalone_mode=False))
+        status = app(standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(status)
     except typer.TyperException as error:
         _fail(f"{error.format_message()} (--help explains)", Exit.USAGE)
     except (ConfigurationError, DataError, UnusableError, store.StoreError, IncomparableError) as error:
@@ -91,13 +105,23 @@ def main() -> NoReturn:
         _fail(str(error), status)
     except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted", Exit.INTERRUPTED)
-    except BrokenPipeError:  # `mnist-bench show … | head`
-        sys.stderr.close()
+    except BrokenPipeError:  # whoever read our output has enough; nothing is left to be flushed into the void
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(Exit.DONE)
+    except OSError as error:
+        _fail(str(error), Exit.USAGE)
+    except Exception:  # noqa: BLE001  # reported whole, with a status of its own
+        traceback.print_exc()
+        sys.exit(Exit.INTERNAL)
 
 
 def _interrupt(_signal: int, _frame: object) -> None:
     raise KeyboardInterrupt
+
+
+def _write(text: str) -> None:
+    """For programs: every character as it is, no wrapping, no colour."""
+    out.out(text, highlight=False, end="")
 
 
 def _fail(message: str, status: Exit) -> NoReturn:
@@ -159,9 +183,15 @@ def run(
         timeout_seconds=timeout,
     )
     if resume is not None:
-        if wishes != Overrides() or keyword or output or suite != DEFAULT_SUITE:
-            raise ConfigurationError("--resume does what its file planned: leave out suite, -k, --output and the axes")
-        _measure(*_resumed(resume, data_dir), resume, output_format)
+        others = (wishes, keyword, output, suite, seed, data)
+        if others != (Overrides(), None, None, DEFAULT_SUITE, Recipe().seed, DatasetName.AUTO):
+            raise ConfigurationError("--resume does what its file planned: leave out all but --data-dir and --format")
+        todo = remaining(store.read(resume))  # also: a file that is none must not cost a lock in its folder
+        if dry_run:
+            _show_plan(todo)
+            return
+        with store.exclusive(resume.parent):
+            _measure(*_resumed(resume, data_dir), resume, output_format)
     plan = _plan(suite, wishes, keyword, seed)
     if dry_run:
         _show_plan(plan)
@@ -171,8 +201,6 @@ def run(
     prepared = _prepared(data, data_dir)
     dataset = _dataset(prepared)
     path = output or RESULTS_DIRECTORY / f"{Path(suite).stem}-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}.json"
-    if path.exists():
-        raise ConfigurationError(f"{path} exists: name another --output, or --resume {path}")
     result_set = ResultSet(
         suite=suite if suite in BUILT_IN_SUITES else Path(suite).name,
         created_at=utc_now(),
@@ -181,7 +209,10 @@ def run(
         dataset=dataset,
         plan=plan,
     )
-    _measure(result_set, prepared, path, output_format)
+    with store.exclusive(path.parent):
+        if path.exists():
+            raise ConfigurationError(f"{path} exists: name another --output, or --resume {path}")
+        _measure(result_set, prepared, path, output_format)
 
 
 def _plan(suite: str, wishes: Overrides, keyword: str | None, seed: int) -> tuple[PlannedRun, ...]:
@@ -197,11 +228,18 @@ def _plan(suite: str, wishes: Overrides, keyword: str | None, seed: int) -> tupl
 
 
 def _resumed(path: Path, data_dir: Path | None) -> tuple[ResultSet, datasets.Prepared]:
+    """The file as it is under the lock, if its rest can be measured here: one environment heads all its rows."""
     result_set = store.read(path)
-    here = capture(software=WorkerProcess().describe())
-    if here.host_hash != result_set.environment.host_hash:
+    before, here = result_set.environment, capture(software=WorkerProcess().describe())
+    if here.host_hash is None or here.host_hash != before.host_hash:
         raise IncomparableError(f"{path}: was begun on another machine; its rest must be measured there")
-    name = DatasetName(result_set.dataset.name)
+    facts = ("software", "mnist_bench_version", "git_commit", "usable_core_count")
+    if changed := [fact for fact in facts if getattr(before, fact) != getattr(here, fact)]:
+        raise IncomparableError(f"{path}: was begun under another {' and '.join(changed)}; measure anew")
+    try:
+        name = DatasetName(result_set.dataset.name)
+    except ValueError:
+        raise store.StoreError(f"{path}: its data set {result_set.dataset.name!r} is unknown here") from None
     prepared = _prepared(DatasetName.AUTO if name is DatasetName.CUSTOM else name, data_dir)
     if prepared.digest != result_set.dataset.digest:
         raise IncomparableError(
@@ -222,7 +260,6 @@ def _measure(result_set: ResultSet, prepared: datasets.Prepared, path: Path, out
     stop = Stop()
     try:
         with (
-            store.exclusive(path.parent),
             RunProgress(err, expected, tutorial_lines=result_set.suite == "tutorial") as observer,
             _on_signals(stop),
         ):
@@ -238,15 +275,18 @@ def _measure(result_set: ResultSet, prepared: datasets.Prepared, path: Path, out
             )
     except UnusableError as error:
         _fail(f"{error}; finished runs are in {path}", Exit.USAGE)
-    if stop.requested:
+    if stop.requested and remaining(result_set):
         _fail(
             f"interrupted; finished runs are in {path}; go on with: mnist-bench run --resume {path}", Exit.INTERRUPTED
         )
     made = tables([result_set])
     _print_tables(made, output_format)
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        with Path(summary).open("a", encoding="utf-8") as file:
-            file.write(render_markdown(made))
+        try:
+            with Path(summary).open("a", encoding="utf-8") as file:
+                file.write(render_markdown(made))
+        except OSError as error:  # the measurement is worth more than its copy
+            err.print(f"no job summary: {error}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     _show_notice(prepared)
     err.print(f"saved in {path}", highlight=False, soft_wrap=True)
     sys.exit(_status(result_set))
@@ -390,11 +430,11 @@ def _print_tables(made: Sequence[Table], output_format: Format) -> None:
         case Format.TEXT:
             render_text(made, out)
         case Format.MARKDOWN:
-            out.file.write(render_markdown(made))
+            _write(render_markdown(made))
         case Format.CSV:
-            out.file.write(render_csv(made))
+            _write(render_csv(made))
         case Format.JSON:
-            out.file.write(render_json(made))
+            _write(render_json(made))
 
 
 @app.command()
@@ -404,13 +444,18 @@ def check(
 ) -> None:
     """Check result files against the schema and against themselves; names every violation."""
     if print_schema:
-        out.file.write(json.dumps(schema(), indent=1) + "\n")
+        _write(json.dumps(schema(), indent=1) + "\n")
         return
     if not files:
         raise ConfigurationError("check: name at least one result file")
     found = 0
     for path in files:
-        violations = store.violations(path)
+        try:
+            violations = store.violations(path)
+        except store.SchemaError:
+            raise
+        except store.StoreError as error:
+            violations = [str(error).removeprefix(f"{path}: ")]
         found += len(violations)
         for violation in violations or ["valid"]:
             out.print(f"{path}: {violation}", markup=False, highlight=False, soft_wrap=True)
@@ -427,7 +472,7 @@ def environment_command() -> None:
         err.print(f"no framework: {error}", style="yellow", markup=False, highlight=False, soft_wrap=True)
         software = None
     encoded = msgspec.json.format(msgspec.json.encode(capture(software=software)), indent=1)
-    out.file.write(encoded.decode() + "\n")
+    _write(encoded.decode() + "\n")
 
 
 @app.command()

@@ -56,7 +56,8 @@ def measure(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> Run:
     train, test = datasets.load(Path(request.data_directory), digest=request.dataset.digest)
     train = Split(train.images[: recipe.samples], train.labels[: recipe.samples])
     train_images, test_images = training.as_input(train.images), training.as_input(test.images)
-    startup_seconds = time.time() - psutil.Process().create_time()
+    # The two clocks may disagree by a step of the system's; a start-up below zero would cost the whole run.
+    startup_seconds = max(0.0, time.time() - psutil.Process().create_time())
 
     training.seed_everything(recipe.seed)
     begin = time.perf_counter()

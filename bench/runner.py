@@ -195,6 +195,12 @@ class WorkerProcess:
     stop: Stop = dataclasses.field(default_factory=Stop)
 
     def execute(self, request: RunRequest, timeout_seconds: float, on_epoch: OnEpoch) -> Run | Failure:
+        try:
+            return self._execute(request, timeout_seconds, on_epoch)
+        except OSError as error:  # no process, no memory, no file descriptor left: the next run may have better luck
+            return _failure(request, FailureReason.CRASHED, f"the worker could not be run: {error}")
+
+    def _execute(self, request: RunRequest, timeout_seconds: float, on_epoch: OnEpoch) -> Run | Failure:
         kills_before = _out_of_memory_kills()
         variables = thread_variables(request.omp_num_threads)
         with (
@@ -225,6 +231,8 @@ class WorkerProcess:
                     return software
                 case UnusableReply(detail=detail):
                     raise UnusableError(detail)
+            if worker.timed_out.is_set():
+                raise UnusableError(f"importing the framework took over {DESCRIBE_TIMEOUT_SECONDS:g} s")
             last_line = (worker.log().splitlines() or ["no error output"])[-1]
             raise UnusableError(f"the worker does not start: {_describe_status(worker.end())}: {last_line}")
 

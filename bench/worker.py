@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,6 +32,7 @@ from bench.protocol import (
 from bench.record import Epoch, FailureReason
 from bench.scenario import ConfigurationError
 from mnist_core.idx import DataError
+from mnist_core.lifeline import end_with_stdin
 
 try:
     from bench import measure
@@ -50,7 +50,7 @@ def main() -> None:
     sys.path.append(str(Path.cwd()))  # a user's own network; behind everything installed, so that it can shadow nothing
     with _reply_channel() as channel:
         request_line = sys.stdin.buffer.readline()
-        threading.Thread(target=_exit_with_parent, daemon=True).start()
+        end_with_stdin()
         _send(channel, answer(request_line, lambda event: _send(channel, event)))
 
 
@@ -107,9 +107,3 @@ def _reply_channel() -> Iterator[BinaryIO]:
 def _send(channel: BinaryIO, message: FromWorker) -> None:
     channel.write(msgspec.json.encode(message) + b"\n")
     channel.flush()
-
-
-def _exit_with_parent() -> None:
-    """The parent keeps our stdin open and says nothing more: its end means that the parent is gone or wants us gone."""
-    sys.stdin.buffer.read()
-    os._exit(1)

@@ -182,9 +182,18 @@ def available(*, python: str = sys.executable, timeout_seconds: float = PROBE_TI
 
 def _run(command: Sequence[str], timeout_seconds: float) -> subprocess.CompletedProcess[str]:
     """As `subprocess.run`, but the time-out ends the child's children too, and never waits for what cannot be ended."""
+    lifeline, ours = os.pipe()  # its end tells the child that we are gone, however we went
+    try:
+        return _run_with(lifeline, command, timeout_seconds)
+    finally:
+        os.close(lifeline)
+        os.close(ours)
+
+
+def _run_with(stdin: int, command: Sequence[str], timeout_seconds: float) -> subprocess.CompletedProcess[str]:
     child = subprocess.Popen(
         command,
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",

@@ -45,7 +45,7 @@ def explain(
         there = "{}.{}".format(*python)
         return f"MXNet 1.9.1 needs numpy < 2, which does not exist for Python {there}: use Python 3.10, 3.11 or 3.12"
     if missing_module == "mxnet":
-        return "MXNet is not installed: pip install 'mnist-bench[cpu]', or 'mnist-bench[gpu]' for an NVIDIA GPU"
+        return "MXNet is not installed: pip install '.[cpu]', or '.[gpu]' for an NVIDIA GPU"
     if numpy_too_new:
         return f"MXNet 1.9.1 needs numpy < 2, and {numpy_version} is installed: pip install 'numpy<2'"
     if missing_module == "distutils":
@@ -61,10 +61,10 @@ def _explain_missing(library: str) -> str:
     if library == DRIVER_SONAME:
         return (
             f"MXNet's GPU build needs NVIDIA's driver, which is not here ({library}): install the driver, "
-            "or the CPU build instead: pip uninstall mxnet-cu117; pip install 'mnist-bench[cpu]'"
+            "or the CPU build instead: pip uninstall mxnet-cu117; pip install '.[cpu]'"
         )
     if library in SONAMES:
-        return f"MXNet's GPU build needs the CUDA library {library}: pip install 'mnist-bench[gpu]'"
+        return f"MXNet's GPU build needs the CUDA library {library}: pip install '.[gpu]'"
     package = _SYSTEM_PACKAGES.get(library, "the package of your system that has it")
     return f"MXNet needs the system library {library}: apt-get install {package}"
 

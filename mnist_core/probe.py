@@ -7,6 +7,8 @@ driver before MXNet touches the card, because MXNet without machine code for a c
 from __future__ import annotations
 
 import ctypes
+import os
+import stat
 import sys
 from dataclasses import replace
 from importlib import import_module
@@ -15,6 +17,7 @@ from types import ModuleType
 
 from mnist_core.cuda_libraries import DRIVER_SONAME, installed_cuda_build, missing_library
 from mnist_core.devices import Device, DeviceKind, Probe, Unusable, last_line, parse_devices
+from mnist_core.lifeline import end_with_stdin
 
 #: Compute capabilities for which libmxnet.so of mxnet-cu117 1.9.1 carries machine code, as read from its .nv_fatbin
 #: section. It carries no PTX, so the driver cannot compile for any other.
@@ -27,6 +30,8 @@ _COMPUTE_CAPABILITY_MINOR = 76
 
 def main() -> None:
     """The reply is one line on stdout: the one place in `mnist_core` that writes there."""
+    if stat.S_ISFIFO(os.fstat(0).st_mode):  # not where a person tries it out
+        end_with_stdin()
     (device,) = parse_devices(sys.argv[1])
     sys.stdout.write(examine(device).to_json() + "\n")
 
@@ -45,7 +50,7 @@ def examine(device: Device) -> Probe:
 def examine_gpu(device: Device, border: ModuleType) -> Probe:
     """Everything that can be known of a GPU without computing on it."""
     if not border.features()["CUDA"]:
-        detail = "the installed MXNet is a CPU build: pip uninstall mxnet; pip install 'mnist-bench[gpu]'"
+        detail = "the installed MXNet is a CPU build: pip uninstall mxnet; pip install '.[gpu]'"
         return Probe(device, Unusable.NO_CUDA_BUILD, detail)
     try:
         count = border.mx.context.num_gpus()

@@ -139,6 +139,8 @@ def test_a_github_job_gets_the_tables_as_its_summary(
     summary = Path("summary.md").read_text()
     assert summary.startswith("before\n")
     assert "| contexts" in summary
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", "no/such/folder.md")
+    assert command("run", "--suite", "smoke", "--data-dir", data_dir, "-o", "again.json") == cli.Exit.DONE
 
 
 def test_a_failed_scenario_gives_5_and_its_reason(
@@ -202,6 +204,73 @@ def test_resume_refuses_other_data_and_other_machines(
     Path("file.json").write_text(json.dumps(document))
     assert command("run", "--resume", "file.json", "--data-dir", data_dir) == cli.Exit.INCOMPARABLE
     assert "another machine" in capsys.readouterr().err
+
+
+def test_resume_refuses_other_software_and_other_choices(
+    command: Command, fake_worker: type[FakeWorker], data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One environment stands above all rows; --dry-run shows the rest and measures nothing."""
+    assert command("run", "--suite", "smoke", "-k", "mlp", "--data-dir", data_dir, "-o", "file.json") == cli.Exit.DONE
+    document = json.loads(Path("file.json").read_text())
+    dropped = document["runs"].pop()
+    Path("file.json").write_text(json.dumps(document))
+    capsys.readouterr()
+    assert command("run", "--resume", "file.json", "--dry-run") == cli.Exit.DONE
+    assert "1 scenarios, 1 runs" in capsys.readouterr().out
+    assert dropped["scenario"] not in [run["scenario"] for run in json.loads(Path("file.json").read_text())["runs"]]
+    for choice in (["--seed", "7"], ["--data", "synthetic"], ["-k", "mlp"]):
+        assert command("run", "--resume", "file.json", *choice) == cli.Exit.USAGE
+    document["environment"]["software"]["numpy"] = "1.0"
+    Path("file.json").write_text(json.dumps(document))
+    capsys.readouterr()
+    assert command("run", "--resume", "file.json", "--data-dir", data_dir) == cli.Exit.INCOMPARABLE
+    assert "another software" in capsys.readouterr().err
+    document["environment"]["host_hash"] = None
+    Path("file.json").write_text(json.dumps(document))
+    assert command("run", "--resume", "file.json", "--data-dir", data_dir) == cli.Exit.INCOMPARABLE
+
+
+def test_a_file_is_resumed_by_one_at_a_time(
+    command: Command, fake_worker: type[FakeWorker], data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The folder is locked before the file is read, so nobody saves over what another has added."""
+    assert command("run", "--suite", "smoke", "-k", "mlp", "--data-dir", data_dir, "-o", "file.json") == cli.Exit.DONE
+    with store.exclusive(Path()):
+        assert command("run", "--resume", "file.json", "--data-dir", data_dir) == cli.Exit.USAGE
+    assert "another mnist-bench" in capsys.readouterr().err
+
+
+def test_a_fault_of_the_program_is_never_taken_for_a_regression(
+    command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An unforeseen error shows its traceback and has a status of its own; one of the system is one line."""
+
+    def fail(error: Exception) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "load_suite", lambda _name: fail(ZeroDivisionError("a fault")))
+    assert command("suites") == cli.Exit.INTERNAL
+    assert "ZeroDivisionError: a fault" in capsys.readouterr().err
+    monkeypatch.setattr(cli, "load_suite", lambda _name: fail(PermissionError(13, "Permission denied", "a place")))
+    assert command("suites") == cli.Exit.USAGE
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("table_format", ["text", "csv"])
+def test_a_reader_that_has_enough_is_no_error(tmp_path: Path, table_format: str) -> None:
+    """`mnist-bench show FILE | head` ends quietly with 0."""
+    runs = [a_run(scenario=a_scenario(batch_size=size)) for size in range(10, 400)]
+    store.write(tmp_path / "a.json", a_result_set(*runs))
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "show", str(tmp_path / "a.json"), "--format", table_format],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_run_outside_its_band_gives_5(
@@ -285,11 +354,11 @@ def test_without_a_framework_run_says_which_extra(
     """Before any data is looked for."""
 
     def nothing(_self: FakeWorker) -> Software:
-        raise UnusableError("MXNet is not installed: pip install 'mnist-bench[cpu]'")
+        raise UnusableError("MXNet is not installed: pip install '.[cpu]'")
 
     monkeypatch.setattr(fake_worker, "describe", nothing)
     assert command("run", "--data-dir", "nowhere") == cli.Exit.USAGE
-    assert "mnist-bench[cpu]" in capsys.readouterr().err
+    assert ".[cpu]" in capsys.readouterr().err
     assert command("environment") == cli.Exit.DONE
     assert json.loads(capsys.readouterr().out)["software"] is None
 
@@ -326,6 +395,9 @@ def test_check_names_every_violation(command: Command, capsys: pytest.CaptureFix
     Path("a.json").write_text(json.dumps(document))
     assert command("check", "a.json") == cli.Exit.USAGE
     assert len(capsys.readouterr().out.splitlines()) == 2
+    store.write(Path("b.json"), a_result_set())
+    assert command("check", "none.json", "b.json") == cli.Exit.USAGE
+    assert capsys.readouterr().out.splitlines() == ["none.json: No such file or directory", "b.json: valid"]
     Path("a.json").write_text('{"schema_version": 1000}')
     assert command("check", "a.json") == cli.Exit.INCOMPARABLE
     assert command("show", "a.json") == cli.Exit.INCOMPARABLE

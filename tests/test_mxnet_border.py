@@ -19,8 +19,8 @@ NOT_FOUND = "{}: cannot open shared object file: No such file or directory"
 @pytest.mark.parametrize(
     ("error", "python", "numpy_version", "next_step"),
     [
-        (ModuleNotFoundError(name="mxnet"), (3, 11), "1.26.4", "pip install 'mnist-bench[cpu]'"),
-        (ModuleNotFoundError(name="mxnet"), (3, 11), "2.1.0", "pip install 'mnist-bench[cpu]'"),
+        (ModuleNotFoundError(name="mxnet"), (3, 11), "1.26.4", "pip install '.[cpu]'"),
+        (ModuleNotFoundError(name="mxnet"), (3, 11), "2.1.0", "pip install '.[cpu]'"),
         (ModuleNotFoundError(name="mxnet"), (3, 13), "2.1.0", "use Python 3.10, 3.11 or 3.12"),
         (AttributeError("np.PZERO was removed"), (3, 12), "2.1.0", "pip install 'numpy<2'"),
         (AttributeError("np.PZERO was removed"), (3, 13), "2.1.0", "use Python 3.10, 3.11 or 3.12"),
@@ -28,7 +28,7 @@ NOT_FOUND = "{}: cannot open shared object file: No such file or directory"
         (OSError(NOT_FOUND.format("libgomp.so.1")), (3, 11), "1.26.4", "apt-get install libgomp1 libquadmath0"),
         (OSError(NOT_FOUND.format("libquadmath.so.0")), (3, 11), "1.26.4", "apt-get install libgomp1 libquadmath0"),
         (OSError(NOT_FOUND.format("libodd.so.3")), (3, 11), "1.26.4", "libodd.so.3: apt-get install the package"),
-        (OSError(NOT_FOUND.format("libcudart.so.11.0")), (3, 11), "1.26.4", "pip install 'mnist-bench[gpu]'"),
+        (OSError(NOT_FOUND.format("libcudart.so.11.0")), (3, 11), "1.26.4", "pip install '.[gpu]'"),
         (OSError(NOT_FOUND.format("libcuda.so.1")), (3, 11), "1.26.4", "install the driver"),
         (RuntimeError("Candidates:\nmxnet/libmxnet.so\n"), (3, 11), "1.26.4", "(mxnet/libmxnet.so): reinstall it"),
         (KeyError(), (3, 11), "1.26.4", "(KeyError): reinstall it"),

@@ -289,6 +289,13 @@ def test_a_request_to_stop_ends_the_worker(worker: Callable[[str], WorkerProcess
         signal.signal(signal.SIGUSR1, before)
 
 
+def test_a_worker_that_cannot_be_started_is_a_failure() -> None:
+    """The machine may have no process or memory left; the suite goes on."""
+    outcome = execute(WorkerProcess(python="/no/such/python"))
+    assert isinstance(outcome, Failure)
+    assert (outcome.reason, "/no/such/python" in outcome.detail) == (FailureReason.CRASHED, True)
+
+
 def test_an_installation_without_a_framework_stops_the_suite(worker: Callable[[str], WorkerProcess]) -> None:
     """There is no point in failing a hundred runs one by one."""
     with pytest.raises(UnusableError, match="pip install"):

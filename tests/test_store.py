@@ -183,3 +183,11 @@ def test_two_measurements_never_share_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(store.StoreError, match="cannot be written"), store.exclusive(tmp_path / "file" / "runs"):
         pass
+
+
+def test_an_error_under_the_lock_keeps_its_own_name(tmp_path: Path) -> None:
+    """What fails while measuring is not a folder that cannot be written; and the lock is free again."""
+    with pytest.raises(ConnectionError, match="of the network"), store.exclusive(tmp_path):
+        raise ConnectionError("of the network")
+    with store.exclusive(tmp_path):
+        pass

@@ -12,9 +12,10 @@ import reference
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tutorial import tutorial_epoch
 
 from mnist_core import networks, training
-from mnist_core.mxnet_border import autograd, gluon, mx, nd
+from mnist_core.mxnet_border import mx, nd
 from mnist_core.networks import Array, Block
 from mnist_core.recipe import Hybridize, Network, Recipe
 from mnist_core.training import Context, DataIter, TrainedEpoch, Trainer
@@ -288,27 +289,6 @@ def test_a_lenets_epoch_is_the_same_a_second_time(hybridize: Hybridize) -> None:
         trained.train_epoch()
         after.append(trained.weights())
     assert_same_bits(after[0], after[1])
-
-
-def tutorial_epoch(net: Block, train_data: DataIter, trainer: Trainer, ctx: Sequence[Context]) -> float:
-    """The body of the tutorial's loop over the epochs, with its names."""
-    metric = mx.metric.Accuracy()
-    softmax_cross_entropy_loss = gluon.loss.SoftmaxCrossEntropyLoss()
-    train_data.reset()
-    for batch in train_data:
-        data = gluon.utils.split_and_load(batch.data[0], ctx_list=ctx, batch_axis=0)
-        label = gluon.utils.split_and_load(batch.label[0], ctx_list=ctx, batch_axis=0)
-        outputs = []
-        with autograd.record():
-            for x, y in zip(data, label, strict=True):
-                z = net(x)
-                loss = softmax_cross_entropy_loss(z, y)
-                loss.backward()
-                outputs.append(z)
-        metric.update(label, outputs)
-        trainer.step(batch.data[0].shape[0])
-    _, accuracy = metric.get()
-    return float(accuracy)
 
 
 @both_networks

@@ -15,7 +15,6 @@ import math
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 # Before anything that reads it is imported: one OpenMP thread per context, as the suite's default is on two cores.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -23,37 +22,16 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import msgspec
 import numpy as np
 from scipy import stats
+from tutorial import tutorial_epoch
 
 from bench.environment import capture
 from mnist_core import datasets, networks, training
-from mnist_core.mxnet_border import autograd as ag
-from mnist_core.mxnet_border import gluon, mx
+from mnist_core.mxnet_border import mx
 from mnist_core.recipe import Hybridize, Network, Recipe
 
 #: Images per epoch, so that an epoch takes about a second on the 2-core machine of results/baselines.
 SAMPLES = {Network.MLP: 10_000, Network.LENET: 1_000}
 BATCH_SIZE = 100
-
-
-def bare_epoch(net: Any, train_data: Any, trainer: Any, ctx: list[Any]) -> float:  # noqa: ANN401  # MXNet has no types
-    """One epoch as the tutorial has it, statement for statement; its training accuracy."""
-    metric = mx.metric.Accuracy()
-    softmax_cross_entropy_loss = gluon.loss.SoftmaxCrossEntropyLoss()
-    train_data.reset()
-    for batch in train_data:
-        data = gluon.utils.split_and_load(batch.data[0], ctx_list=ctx, batch_axis=0)
-        label = gluon.utils.split_and_load(batch.label[0], ctx_list=ctx, batch_axis=0)
-        outputs = []
-        with ag.record():
-            for x, y in zip(data, label, strict=True):
-                z = net(x)
-                loss = softmax_cross_entropy_loss(z, y)
-                loss.backward()
-                outputs.append(z)
-        metric.update(label, outputs)
-        trainer.step(batch.data[0].shape[0])
-    _, accuracy = metric.get()
-    return float(accuracy)
 
 
 class Side:
@@ -80,7 +58,7 @@ class Side:
         mx.nd.waitall()
         begin = time.perf_counter()
         if self._bare:
-            accuracy = bare_epoch(self._net, self._batches, self._trainer, self._contexts)
+            accuracy = tutorial_epoch(self._net, self._batches, self._trainer, self._contexts)
         else:
             accuracy = training.train_epoch(self._net, self._batches, self._trainer, self._contexts).train_accuracy
         mx.nd.waitall()
@@ -109,6 +87,8 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
+    if arguments.pairs < 4 or arguments.pairs % 2:
+        parser.error("--pairs: an even number, 4 or more: two pairs are one ABBA, and one has no interval")
     prepared = datasets.obtain(arguments.data, data_dir=arguments.data_dir)
     results = {}
     for network in SAMPLES:
