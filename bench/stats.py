@@ -90,3 +90,19 @@ def _interval(center: float, standard_error: float, *, degrees_of_freedom: float
     with np.errstate(over="ignore"):  # beyond the largest float an upper end is infinite, which is true
         value, lower, upper = np.exp([center, center - half_width, center + half_width])
     return Estimate(value=float(value), lower=float(lower), upper=float(upper), n=n)
+
+
+def holm_adjusted(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment: reject where the adjusted value is at most alpha, and the family-wise error is alpha.
+
+    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6, 1979. The
+    smallest of m is multiplied by m, the next by m - 1 and so on, and none becomes smaller than the one before it. A test
+    that was planned and could not be done counts with p = 1.
+    """
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    adjusted = [1.0] * len(p_values)
+    highest = 0.0
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted

@@ -79,7 +79,8 @@ def a_measured_run(request: RunRequest) -> Run:
 
 @pytest.fixture
 def fake_worker(monkeypatch: pytest.MonkeyPatch) -> type[FakeWorker]:
-    monkeypatch.setattr(cli, "WorkerProcess", FakeWorker)
+    for verbs in (cli.run, cli.about):
+        monkeypatch.setattr(verbs, "WorkerProcess", FakeWorker)
     FakeWorker.outcome = staticmethod(a_measured_run)
     return FakeWorker
 
@@ -248,10 +249,12 @@ def test_a_fault_of_the_program_is_never_taken_for_a_regression(
     def fail(error: Exception) -> None:
         raise error
 
-    monkeypatch.setattr(cli, "load_suite", lambda _name: fail(ZeroDivisionError("a fault")))
+    monkeypatch.setattr(cli.about, "load_suite", lambda _name: fail(ZeroDivisionError("a fault")))
     assert command("suites") == cli.Exit.INTERNAL
     assert "ZeroDivisionError: a fault" in capsys.readouterr().err
-    monkeypatch.setattr(cli, "load_suite", lambda _name: fail(PermissionError(13, "Permission denied", "a place")))
+    monkeypatch.setattr(
+        cli.about, "load_suite", lambda _name: fail(PermissionError(13, "Permission denied", "a place"))
+    )
     assert command("suites") == cli.Exit.USAGE
     assert "Traceback" not in capsys.readouterr().err
 

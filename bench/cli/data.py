@@ -1,0 +1,90 @@
+"""`data`: which images; and what other verbs need to get them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.panel import Panel
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from bench.cli.shell import app, err, out
+from bench.record import Dataset
+from bench.scenario import ConfigurationError
+from mnist_core import datasets, picture
+from mnist_core.datasets import DatasetName
+
+
+@app.command("data")
+def data_command(
+    data: Annotated[DatasetName, typer.Option(help="Which images.")] = DatasetName.AUTO,
+    data_dir: Annotated[Path | None, typer.Option(help="The folder with the four IDX files, gzip or raw.")] = None,
+    make: Annotated[bool, typer.Option("--make", help="Prepare them: find, download or draw.")] = False,
+    grid: Annotated[
+        Path | None, typer.Option("--picture", metavar="FILE.png", help="Prepare them and draw a grid of digits.")
+    ] = None,
+) -> None:
+    """Show which image files would be used, verified."""
+    if not make and grid is None:
+        for candidate in datasets.locate(data, data_dir=data_dir):
+            out.print(
+                f"{candidate.state:<8} {candidate.where}: {candidate.detail}",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
+        return
+    prepared = prepare(data, data_dir)
+    dataset = dataset_of(prepared)
+    out.print(
+        f"{dataset.name} from {dataset.source}: {dataset.train_samples:,} training and {dataset.test_samples:,} test "
+        f"images, digest {dataset.digest[:12]}, in {prepared.directory}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    if grid is not None:
+        train, _ = datasets.load(prepared.directory, digest=prepared.digest)
+        try:
+            picture.save_grid(train, grid)
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"--picture {grid}: {error}") from error
+        out.print(f"drawn into {grid}", markup=False, highlight=False, soft_wrap=True)
+
+
+def prepare(name: DatasetName, data_dir: Path | None) -> datasets.Prepared:
+    bars: dict[str, TaskID] = {}
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
+    ) as progress:
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in bars:
+                bars[what] = progress.add_task(what)
+            progress.update(bars[what], completed=done, total=total)
+
+        prepared = datasets.obtain(name, data_dir=data_dir, progress=report)
+    show_notice(prepared)
+    return prepared
+
+
+def show_notice(prepared: datasets.Prepared) -> None:
+    """Before the run and after it: whoever reads the numbers must know that they are not MNIST's."""
+    if prepared.notice is not None:
+        err.print(Panel(prepared.notice, title="NOT MNIST", border_style="bold yellow", style="yellow"))
+
+
+def dataset_of(prepared: datasets.Prepared) -> Dataset:
+    return Dataset(
+        name=prepared.name.value,
+        digest=prepared.digest,
+        source=prepared.source,
+        train_samples=prepared.train_samples,
+        test_samples=prepared.test_samples,
+    )

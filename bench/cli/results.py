@@ -1,0 +1,60 @@
+"""`show` and `check`: reading result files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench import store
+from bench.cli.shell import Exit, app, out, print_tables, write
+from bench.record import schema
+from bench.render.export import Format
+from bench.render.tables import DEFAULT_VALUE, tables
+from bench.scenario import ConfigurationError
+
+
+@app.command()
+def show(
+    files: Annotated[list[Path], typer.Argument(help="Result files.")],
+    sort: Annotated[str | None, typer.Option(metavar="COLUMN", help="Sort by a column; -COLUMN: descending.")] = None,
+    row: Annotated[str | None, typer.Option(metavar="AXIS", help="Pivot: the axis down the side.")] = None,
+    column: Annotated[str | None, typer.Option(metavar="AXIS", help="Pivot: the axis across the top.")] = None,
+    value: Annotated[str, typer.Option(metavar="COLUMN", help="Pivot: what the cells hold.")] = DEFAULT_VALUE,
+    output_format: Annotated[Format, typer.Option("--format")] = Format.TEXT,
+) -> None:
+    """Tables of result files: throughput, epoch time, accuracy and the rest."""
+    result_sets = [store.read(path) for path in files]
+    try:
+        made = tables(result_sets, sort=sort, row=row, column=column, value=value)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    print_tables(made, output_format)
+
+
+@app.command()
+def check(
+    files: Annotated[list[Path] | None, typer.Argument(help="Result files.")] = None,
+    print_schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a result file.")] = False,
+) -> None:
+    """Check result files against the schema and against themselves; names every violation."""
+    if print_schema:
+        write(json.dumps(schema(), indent=1) + "\n")
+        return
+    if not files:
+        raise ConfigurationError("check: name at least one result file")
+    found = 0
+    for path in files:
+        try:
+            violations = store.violations(path)
+        except store.SchemaError:
+            raise
+        except store.StoreError as error:
+            violations = [str(error).removeprefix(f"{path}: ")]
+        found += len(violations)
+        for violation in violations or ["valid"]:
+            out.print(f"{path}: {violation}", markup=False, highlight=False, soft_wrap=True)
+    if found:
+        raise typer.Exit(Exit.USAGE)

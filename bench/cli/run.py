@@ -1,0 +1,219 @@
+"""`run`: measure a suite."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from bench import accuracy, store
+from bench.cli.data import dataset_of, prepare, show_notice
+from bench.cli.shell import Exit, IncomparableError, add_to_job_summary, app, err, fail, on_signals, out, print_tables
+from bench.environment import capture, usable_core_count, utc_now
+from bench.estimate import expected_seconds
+from bench.record import ResultSet, RunKey, key
+from bench.render.export import Format, render_markdown
+from bench.render.progress import RunProgress
+from bench.render.tables import tables
+from bench.runner import Stop, UnusableError, WorkerProcess, remaining, run_plan
+from bench.scenario import (
+    AUTO_CONTEXTS,
+    BUILT_IN_SUITES,
+    DEFAULT_SUITE,
+    ConfigurationError,
+    Overrides,
+    PlannedRun,
+    expand,
+    load_suite,
+    override,
+    select,
+)
+from mnist_core import datasets
+from mnist_core.datasets import DatasetName
+from mnist_core.devices import available, probe
+from mnist_core.recipe import Hybridize, Recipe
+
+RESULTS_DIRECTORY = Path("results/runs")
+
+
+@app.command()
+def run(
+    suite: Annotated[
+        str, typer.Option(help=f"A built-in suite ({', '.join(BUILT_IN_SUITES)}) or a TOML file of your own.")
+    ] = DEFAULT_SUITE,
+    keyword: Annotated[
+        str | None, typer.Option("-k", metavar="EXPR", help="Only matching scenarios: 'lenet and not on'.")
+    ] = None,
+    network: Annotated[
+        list[str] | None, typer.Option(help="mlp, lenet, or package.module:factory of your own; repeatable.")
+    ] = None,
+    contexts: Annotated[
+        list[str] | None, typer.Option(help="One list of devices, e.g. 'cpu(0),cpu(1)', or auto; repeatable.")
+    ] = None,
+    batch_size: Annotated[list[int] | None, typer.Option(min=1, help="Images per update; repeatable.")] = None,
+    hybridize: Annotated[list[Hybridize] | None, typer.Option(help="Repeatable.")] = None,
+    cpu_threads: Annotated[
+        list[int] | None, typer.Option(min=1, help="OpenMP threads per CPU context; repeatable.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs per run.")] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="Only the first so many training images.")] = None,
+    repeats: Annotated[int | None, typer.Option(min=1, help="Fresh processes per scenario.")] = None,
+    timeout: Annotated[float | None, typer.Option(min=1, help="Seconds a run may take.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seeds weights, shuffling and the order of runs.")] = Recipe().seed,
+    data: Annotated[DatasetName, typer.Option(help="Which images; auto: MNIST if it can be had.")] = DatasetName.AUTO,
+    data_dir: Annotated[Path | None, typer.Option(help="The folder with the four IDX files, gzip or raw.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help=f"Result file; default: a new one in {RESULTS_DIRECTORY}.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Do the rest of an interrupted run; no other choice applies.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the scenarios and the expected time.")] = False,
+    output_format: Annotated[Format, typer.Option("--format", help="Of the tables printed at the end.")] = Format.TEXT,
+) -> None:
+    """Measure a suite: each scenario in fresh processes, saved after each, then shown as tables.
+
+    Axis options narrow the suite where it has the value, and replace the axis where it has not.
+    """
+    wishes = Overrides(
+        network=tuple(network or ()),
+        contexts=tuple(contexts or ()),
+        batch_size=tuple(batch_size or ()),
+        hybridize=tuple(hybridize or ()),
+        cpu_threads=tuple(cpu_threads or ()),
+        repeats=repeats,
+        epochs=epochs,
+        samples=samples,
+        timeout_seconds=timeout,
+    )
+    if resume is not None:
+        others = (wishes, keyword, output, suite, seed, data)
+        if others != (Overrides(), None, None, DEFAULT_SUITE, Recipe().seed, DatasetName.AUTO):
+            raise ConfigurationError("--resume does what its file planned: leave out all but --data-dir and --format")
+        todo = remaining(store.read(resume))  # also: a file that is none must not cost a lock in its folder
+        if dry_run:
+            _show_plan(todo)
+            return
+        with store.exclusive(resume.parent):
+            _measure(*_resumed(resume, data_dir), resume, output_format)
+    plan = _plan(suite, wishes, keyword, seed)
+    if dry_run:
+        _show_plan(plan)
+        return
+    # The framework first: whoever lacks it should not wait for data.
+    software = WorkerProcess().describe()
+    prepared = prepare(data, data_dir)
+    dataset = dataset_of(prepared)
+    path = output or RESULTS_DIRECTORY / f"{Path(suite).stem}-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}.json"
+    result_set = ResultSet(
+        suite=suite if suite in BUILT_IN_SUITES else Path(suite).name,
+        created_at=utc_now(),
+        seed=seed,
+        environment=capture(software=software),
+        dataset=dataset,
+        plan=plan,
+    )
+    with store.exclusive(path.parent):
+        if path.exists():
+            raise ConfigurationError(f"{path} exists: name another --output, or --resume {path}")
+        _measure(result_set, prepared, path, output_format)
+
+
+def _plan(suite: str, wishes: Overrides, keyword: str | None, seed: int) -> tuple[PlannedRun, ...]:
+    wanted = override(load_suite(suite), wishes)
+    uses_auto = any(AUTO_CONTEXTS in matrix.contexts for matrix in wanted.matrix)
+    gpus = tuple(str(device) for device in available()) if uses_auto else ()
+    plan = expand(wanted, seed=seed, gpu_contexts=gpus)
+    if keyword is not None:
+        plan = select(plan, keyword)
+    if not plan:
+        raise ConfigurationError("no scenario is left: nothing in the suite matches (--dry-run lists what it has)")
+    return plan
+
+
+def _resumed(path: Path, data_dir: Path | None) -> tuple[ResultSet, datasets.Prepared]:
+    """The file as it is under the lock, if its rest can be measured here: one environment heads all its rows."""
+    result_set = store.read(path)
+    before, here = result_set.environment, capture(software=WorkerProcess().describe())
+    if here.host_hash is None or here.host_hash != before.host_hash:
+        raise IncomparableError(f"{path}: was begun on another machine; its rest must be measured there")
+    facts = ("software", "mnist_bench_version", "git_commit", "usable_core_count")
+    if changed := [fact for fact in facts if getattr(before, fact) != getattr(here, fact)]:
+        raise IncomparableError(f"{path}: was begun under another {' and '.join(changed)}; measure anew")
+    try:
+        name = DatasetName(result_set.dataset.name)
+    except ValueError:
+        raise store.StoreError(f"{path}: its data set {result_set.dataset.name!r} is unknown here") from None
+    prepared = prepare(DatasetName.AUTO if name is DatasetName.CUSTOM else name, data_dir)
+    if prepared.digest != result_set.dataset.digest:
+        raise IncomparableError(
+            f"{path}: was begun on other data ({result_set.dataset.name} {result_set.dataset.digest[:12]}); "
+            "name the same with --data-dir"
+        )
+    return result_set, prepared
+
+
+def _measure(result_set: ResultSet, prepared: datasets.Prepared, path: Path, output_format: Format) -> NoReturn:
+    """Run what remains of the plan, show the tables and exit."""
+    todo = remaining(result_set)
+    dataset = result_set.dataset
+    expected: dict[RunKey, float] = {
+        key(planned): expected_seconds(planned, dataset.train_samples, dataset.test_samples) for planned in todo
+    }
+    err.print(f"{len(todo)} runs on {dataset.name} ({dataset.source}), into {path}", highlight=False, soft_wrap=True)
+    stop = Stop()
+    try:
+        with (
+            RunProgress(err, expected, tutorial_lines=result_set.suite == "tutorial") as observer,
+            on_signals(stop),
+        ):
+            result_set = run_plan(
+                result_set,
+                executor=WorkerProcess(stop=stop),
+                data_directory=prepared.directory,
+                usable_cores=usable_core_count(),
+                save=functools.partial(store.write, path),
+                observer=observer,
+                probe=probe,
+                stop=stop,
+            )
+    except UnusableError as error:
+        fail(f"{error}; finished runs are in {path}", Exit.USAGE)
+    if stop.requested and remaining(result_set):
+        fail(f"interrupted; finished runs are in {path}; go on with: mnist-bench run --resume {path}", Exit.INTERRUPTED)
+    made = tables([result_set])
+    print_tables(made, output_format)
+    add_to_job_summary(render_markdown(made))
+    show_notice(prepared)
+    err.print(f"saved in {path}", highlight=False, soft_wrap=True)
+    sys.exit(_status(result_set))
+
+
+def _status(result_set: ResultSet) -> Exit:
+    invalid = [run for run in result_set.runs if accuracy.judge(run, result_set.dataset) is not None]
+    return Exit.FAILED if invalid or result_set.failures or remaining(result_set) else Exit.DONE
+
+
+def _show_plan(plan: Sequence[PlannedRun]) -> None:
+    total = 0.0
+    processes: dict[str, int] = {}
+    seconds: dict[str, float] = {}
+    for planned in plan:
+        part = f"{planned.recipe.samples:,} images" if planned.recipe.samples else "all images"
+        epochs = "1 epoch" if planned.recipe.epochs == 1 else f"{planned.recipe.epochs} epochs"
+        line = f"{planned.scenario.name}  ·  {epochs} of {part}"
+        processes[line] = processes.get(line, 0) + 1
+        seconds[line] = expected_seconds(planned, 60_000, 10_000)
+        total += seconds[line]
+    for line, count in processes.items():
+        out.print(f"{count} x {seconds[line]:6.0f} s  {line}", markup=False, highlight=False, soft_wrap=True)
+    out.print(
+        f"{len(processes)} scenarios, {len(plan)} runs, about {total / 60:.0f} minutes on a 2-core machine",
+        highlight=False,
+        soft_wrap=True,
+    )

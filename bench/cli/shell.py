@@ -1,0 +1,105 @@
+"""What all verbs share: the application, the consoles, the exit statuses."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+
+from bench.render.export import Format, render_csv, render_json, render_markdown
+from bench.render.tables import Table
+from bench.render.text import render_text
+
+
+class Exit(enum.IntEnum):
+    """What the exit status means; the same for every verb."""
+
+    DONE = 0
+    REGRESSED = 1
+    USAGE = 2
+    INCONCLUSIVE = 3
+    INCOMPARABLE = 4
+    FAILED = 5
+    #: A fault of the program itself (sysexits.h: EX_SOFTWARE); Python's own 1 would say "regressed".
+    INTERNAL = 70
+    INTERRUPTED = 130
+
+
+class IncomparableError(Exception):
+    """Results of different data, machines or schemas were to be put together; one line."""
+
+
+app = typer.Typer(
+    name="mnist-bench",
+    help="Benchmark the MXNet Gluon MNIST tutorial and compare machines.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+# Results go to stdout, everything about how they come to be to stderr: `show FILE --format csv > table.csv` works.
+class ResultConsole(Console):
+    """rich would end the program with status 1, our "regressed", when `mnist-bench show … | head` has read enough."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+out = ResultConsole()
+err = Console(stderr=True)
+
+
+def write(text: str) -> None:
+    """For programs: every character as it is, no wrapping, no colour."""
+    out.out(text, highlight=False, end="")
+
+
+def note(message: str, style: str = "") -> None:
+    """A line about how results come to be, on stderr."""
+    err.print(message, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def fail(message: str, status: Exit) -> NoReturn:
+    err.print(f"mnist-bench: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(status)
+
+
+def print_tables(made: Sequence[Table], output_format: Format) -> None:
+    match output_format:
+        case Format.TEXT:
+            render_text(made, out)
+        case Format.MARKDOWN:
+            write(render_markdown(made))
+        case Format.CSV:
+            write(render_csv(made))
+        case Format.JSON:
+            write(render_json(made))
+
+
+def add_to_job_summary(markdown: str) -> None:
+    """Where a GitHub job asks for one; a measurement is worth more than its copy, so a failure only warns."""
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        try:
+            with Path(summary).open("a", encoding="utf-8") as file:
+                file.write(markdown)
+        except OSError as error:
+            note(f"no job summary: {error}", style="yellow")
+
+
+@contextlib.contextmanager
+def on_signals(handler: Callable[[int, object], None]) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)

@@ -1,0 +1,227 @@
+"""What a gate file holds: the plan of an interleaved comparison and every block of passes that was measured for it.
+
+Raw values and every number that a verdict depends on, so that the same file gives the same verdict whichever version of
+the program reads it. `decide` draws the conclusions; `gate_store` reads and writes the files.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from bench.record import (
+    Count,
+    Dataset,
+    Environment,
+    FailureReason,
+    Fraction,
+    PositiveCount,
+    PositiveSeconds,
+    Record,
+    Seconds,
+    Sha256,
+    Software,
+    Timestamp,
+)
+from bench.scenario import Scenario
+
+#: Raised by any change after which an older reader would misread or refuse a file.
+#:
+#: History:
+#: 1. The first: plan, sides, environment, dataset, blocks.
+GATE_SCHEMA_VERSION: Final = 1
+
+Ratio = Annotated[float, Meta(ge=0)]
+Probability = Annotated[float, Meta(gt=0, lt=1)]
+
+
+class Side(str, enum.Enum):
+    """The two sides of a comparison."""
+
+    BASELINE = "baseline"
+    CONTENDER = "contender"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class Order(str, enum.Enum):
+    """Who is measured when within a block; A is the baseline. Linear drift cancels in both."""
+
+    ABBA = "ABBA"
+    BAAB = "BAAB"
+
+    def __str__(self) -> str:
+        return self.value
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """In order of time."""
+        return tuple(Side.BASELINE if letter == "A" else Side.CONTENDER for letter in self.value)
+
+
+class Purpose(str, enum.Enum):
+    """Why a gate file was measured, which decides when it stops."""
+
+    #: Until every scenario has its verdict, or the budget ends.
+    GATE = "gate"
+    #: Identical code on both sides, a fixed number of blocks.
+    CALIBRATION = "calibration"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class Phase(str, enum.Enum):
+    """What a block is evidence for."""
+
+    MAIN = "main"
+    #: Fresh blocks of suspected scenarios alone; a regression must show in them again.
+    CONFIRMATION = "confirmation"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class GatedScenario(Record, frozen=True, kw_only=True):
+    """A scenario of the gate's suite, and how a pass measures it."""
+
+    scenario: Scenario
+    omp_num_threads: PositiveCount
+    #: Training images of one timed window, fixed by a pilot so that a window is long enough.
+    window_samples: PositiveCount
+    #: What identical code seemed to differ by here, as a ratio - 1; None: no calibration for this machine.
+    noise_floor: Ratio | None
+
+
+class GatePlan(Record, frozen=True, kw_only=True):
+    """Everything that a verdict depends on besides the measurements."""
+
+    purpose: Purpose
+    suite: str
+    scenarios: Annotated[tuple[GatedScenario, ...], Meta(min_length=1)]
+    #: Timed windows per scenario and pass.
+    windows: PositiveCount
+    #: Orders the passes and the scenarios, and seeds the trainings: block b trains with seed + b on both sides.
+    seed: Count
+    #: Slower by less than this is nobody's regression; a ratio - 1.
+    margin: Ratio
+    #: Slower by less than this, surely, is "unchanged"; a ratio - 1.
+    tolerance: Ratio
+    #: Loss of accuracy that is nobody's regression; a difference.
+    accuracy_margin: Fraction
+    #: Family-wise, one-sided, shared by all looks and scenarios.
+    alpha: Probability
+    #: Valid blocks at which the evidence is looked at.
+    looks: Annotated[tuple[PositiveCount, ...], Meta(min_length=1)]
+    #: Shared by the confirmation's looks.
+    confirmation_alpha: Probability
+    confirmation_looks: Annotated[tuple[PositiveCount, ...], Meta(min_length=1)]
+    #: Of the checks of the measurement itself, each shared by all scenarios.
+    control_alpha: Probability
+    #: A block in which other tenants took more than this share of the machine is void.
+    void_steal_fraction: Fraction
+    #: A block is void whose anchor took longer than this times the run's median.
+    void_anchor_ratio: Ratio
+    #: More void blocks than this share make the machine unhealthy.
+    unhealthy_fraction: Fraction
+    #: More blocks than this are not measured, void ones included.
+    max_blocks: PositiveCount
+
+
+class SideDescription(Record, frozen=True, kw_only=True):
+    """What one side is made of."""
+
+    #: As the user gave it: a git reference, a folder; "working tree" without either.
+    name: str
+    git_commit: str | None
+    #: Over the names and contents of the measured package's files.
+    tree_digest: Sha256
+    software: Software
+
+
+class Health(Record, frozen=True, kw_only=True):
+    """What the machine did to a pass; None: it does not tell."""
+
+    #: Time that the hypervisor gave to others, of all time of the usable CPUs.
+    steal_fraction: Fraction | None
+    #: Time in which a task waited for a CPU, of the pass's time (Linux's pressure stall information).
+    cpu_pressure_fraction: Fraction | None
+    #: Runnable tasks, averaged over the last minute, when the pass began.
+    load_average: Seconds | None
+    #: Times the processor slowed itself for heat.
+    throttle_count: Count | None
+    #: Of a fixed matrix product in the parent process: mean of before and after the pass.
+    anchor_seconds: PositiveSeconds
+
+
+class ScenarioPass(Record, frozen=True, kw_only=True):
+    """What one pass measured for one scenario."""
+
+    scenario: Scenario
+    first_step_seconds: Seconds
+    warm_up_seconds: Seconds
+    #: Images really trained in each window; padding never counts.
+    samples: tuple[PositiveCount, ...]
+    #: From barrier to barrier.
+    window_seconds: tuple[PositiveSeconds, ...]
+    #: After the last window, on the first test images.
+    test_accuracy: Fraction
+    involuntary_context_switches: Count | None
+
+
+class Pass(Record, frozen=True, kw_only=True):
+    """One side once: a fresh process for each OpenMP thread count of its scenarios."""
+
+    side: Side
+    #: Start to end, processes included.
+    seconds: PositiveSeconds
+    health: Health
+    #: In the order in which they were measured.
+    scenarios: tuple[ScenarioPass, ...]
+
+
+class PassFailure(Record, frozen=True, kw_only=True):
+    """A pass that gave nothing; it ends the gate, since a crash is never a pass."""
+
+    side: Side
+    reason: FailureReason
+    #: One line.
+    detail: str
+    log: str
+
+
+class Block(Record, frozen=True, kw_only=True):
+    """Four passes, or those up to one that failed."""
+
+    index: Count
+    phase: Phase
+    order: Order
+    started_at: Timestamp
+    seed: Count
+    passes: tuple[Pass, ...]
+    failure: PassFailure | None = None
+
+    @property
+    def seconds(self) -> float:
+        return sum(each.seconds for each in self.passes)
+
+
+class GateFile(Record, frozen=True, kw_only=True):
+    """A gate file."""
+
+    gate_schema_version: PositiveCount = GATE_SCHEMA_VERSION
+    created_at: Timestamp
+    environment: Environment
+    dataset: Dataset
+    baseline: SideDescription
+    contender: SideDescription
+    plan: GatePlan
+    blocks: tuple[Block, ...] = ()
+
+
+def with_block(gate_file: GateFile, block: Block) -> GateFile:
+    return msgspec.structs.replace(gate_file, blocks=(*gate_file.blocks, block))
