@@ -91,9 +91,37 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHON, default=False)
+def compare(session: nox.Session) -> None:
+    """Compare stored results: `nox -s compare -- BASELINE.json CONTENDER.json`."""
+    install(session)
+    session.run("mnist-bench", "compare", *session.posargs)
+
+
+@nox.session(python=PYTHON, default=False)
+def regress(session: nox.Session) -> None:
+    """The regression gate: `nox -s regress -- --base origin/main`. nox fails with 1 whatever the gate's own status."""
+    install(session)
+    session.run("mnist-bench", "gate", *session.posargs)
+
+
+@nox.session(python=PYTHON, default=False)
+def calibrate(session: nox.Session) -> None:
+    """Record what this machine does to identical code, for later gates: `nox -s calibrate -- --blocks 100`."""
+    install(session)
+    session.run("mnist-bench", "calibrate", *session.posargs)
+
+
+@nox.session(python=PYTHON, default=False)
+def rivals(session: nox.Session) -> None:
+    """Play a calibration's blocks to our gate and to the rules in use today."""
+    install(session, "test")
+    session.run("python", "tests/benchmarks/rivals.py", *session.posargs)
+
+
+@nox.session(python=PYTHON, default=False)
 def tables(session: nox.Session) -> None:
     """Make every table in the documents again from its committed result file."""
-    install(session)
+    install(session, "test")  # one of them is of a script that uses pytest-benchmark's own comparison
     session.run("python", "tests/documents.py")
 
 

@@ -37,8 +37,8 @@ class Ceiling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     source: Source
 
 
-class Bands(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The file `accuracy_bands.toml`."""
+class Bands(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, eq=False):
+    """The file `accuracy_bands.toml`. Hashed by identity, which is what `_band` remembers its answers by."""
 
     targets: dict[str, Accuracy]
     floor: tuple[Floor, ...]
@@ -73,10 +73,13 @@ def target(network: str, bands: Bands | None = None) -> float | None:
 
 def band(run: Run, dataset: Dataset, bands: Bands | None = None) -> Band:
     """The highest floor this much training must reach, and the ceiling of its network and data set."""
-    bands = bands or built_in_bands()
-    where = (run.scenario.network, dataset.name)
     samples = min(run.recipe.samples or dataset.train_samples, dataset.train_samples)
-    run_updates = updates(run)
+    return _band(run.scenario.network, dataset.name, samples, updates(run), bands or built_in_bands())
+
+
+@functools.lru_cache(maxsize=1024)  # ten thousand result files are of a few amounts of training
+def _band(network: str, dataset: str, samples: int, run_updates: int, bands: Bands) -> Band:
+    where = (network, dataset)
     floors = (
         floor.lower
         for floor in bands.floor

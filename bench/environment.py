@@ -137,9 +137,14 @@ def describe_software(framework: str, framework_version: str, features: Iterable
         framework_features=tuple(features),
         numpy=getattr(sys.modules.get("numpy"), "__version__", None) or version("numpy"),
         thread_pools=tuple(
-            ThreadPool(**{key: pool.get(key) for key in told})
-            for pool in threadpoolctl.threadpool_info()
-            if pool["num_threads"]  # else the library does not tell
+            sorted(  # they are told in the order of their addresses, which changes from process to process
+                (
+                    ThreadPool(**{key: pool.get(key) for key in told})
+                    for pool in threadpoolctl.threadpool_info()
+                    if pool["num_threads"]  # else the library does not tell
+                ),
+                key=repr,
+            )
         ),
     )
 

@@ -7,6 +7,8 @@ the program reads it. `decide` draws the conclusions; `gate_store` reads and wri
 from __future__ import annotations
 
 import enum
+import random
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 import msgspec
@@ -49,7 +51,7 @@ class Side(str, enum.Enum):
 
 
 class Order(str, enum.Enum):
-    """Who is measured when within a block; A is the baseline. Linear drift cancels in both."""
+    """In which order the four passes of a block take their turns; A is the baseline. Linear drift cancels in both."""
 
     ABBA = "ABBA"
     BAAB = "BAAB"
@@ -91,10 +93,15 @@ class GatedScenario(Record, frozen=True, kw_only=True):
 
     scenario: Scenario
     omp_num_threads: PositiveCount
-    #: Training images of one timed window, fixed by a pilot so that a window is long enough.
-    window_samples: PositiveCount
+    #: Training images of an epoch, and epochs of a timed window, fixed by a pilot so that a window is long enough.
+    epoch_samples: PositiveCount
+    window_epochs: PositiveCount
     #: What identical code seemed to differ by here, as a ratio - 1; None: no calibration for this machine.
     noise_floor: Ratio | None
+
+    @property
+    def window_samples(self) -> int:
+        return self.epoch_samples * self.window_epochs
 
 
 class GatePlan(Record, frozen=True, kw_only=True):
@@ -122,13 +129,15 @@ class GatePlan(Record, frozen=True, kw_only=True):
     confirmation_looks: Annotated[tuple[PositiveCount, ...], Meta(min_length=1)]
     #: Of the checks of the measurement itself, each shared by all scenarios.
     control_alpha: Probability
+    #: Windows of a pass may get faster or slower by this before it counts as not steady; a ratio - 1.
+    steadiness_margin: Ratio = 0.1
     #: A block in which other tenants took more than this share of the machine is void.
     void_steal_fraction: Fraction
     #: A block is void whose anchor took longer than this times the run's median.
     void_anchor_ratio: Ratio
     #: More void blocks than this share make the machine unhealthy.
     unhealthy_fraction: Fraction
-    #: More blocks than this are not measured, void ones included.
+    #: A gate ends after so many blocks, void ones included; a calibration after so many valid ones.
     max_blocks: PositiveCount
 
 
@@ -141,21 +150,23 @@ class SideDescription(Record, frozen=True, kw_only=True):
     #: Over the names and contents of the measured package's files.
     tree_digest: Sha256
     software: Software
+    #: The Python it runs on, as the user gave it; None: the harness's own.
+    python: str | None = None
 
 
 class Health(Record, frozen=True, kw_only=True):
-    """What the machine did to a pass; None: it does not tell."""
+    """What the machine did to a block; None: it does not tell."""
 
-    #: Time that the hypervisor gave to others, of all time of the usable CPUs.
+    #: Time that the hypervisor gave to others, of all time of all CPUs.
     steal_fraction: Fraction | None
-    #: Time in which a task waited for a CPU, of the pass's time (Linux's pressure stall information).
+    #: Time in which a task waited for a CPU, of the block's time (Linux's pressure stall information).
     cpu_pressure_fraction: Fraction | None
-    #: Runnable tasks, averaged over the last minute, when the pass began.
+    #: Runnable tasks, averaged over the last minute, when the block began.
     load_average: Seconds | None
     #: Times the processor slowed itself for heat.
     throttle_count: Count | None
-    #: Of a fixed matrix product in the parent process: mean of before and after the pass.
-    anchor_seconds: PositiveSeconds
+    #: Of a fixed matrix product in the parent process: before and after the block.
+    anchor_seconds: tuple[PositiveSeconds, PositiveSeconds]
 
 
 class ScenarioPass(Record, frozen=True, kw_only=True):
@@ -170,22 +181,19 @@ class ScenarioPass(Record, frozen=True, kw_only=True):
     window_seconds: tuple[PositiveSeconds, ...]
     #: After the last window, on the first test images.
     test_accuracy: Fraction
-    involuntary_context_switches: Count | None
+    involuntary_context_switches: Count
 
 
 class Pass(Record, frozen=True, kw_only=True):
     """One side once: a fresh process for each OpenMP thread count of its scenarios."""
 
     side: Side
-    #: Start to end, processes included.
-    seconds: PositiveSeconds
-    health: Health
     #: In the order in which they were measured.
     scenarios: tuple[ScenarioPass, ...]
 
 
 class PassFailure(Record, frozen=True, kw_only=True):
-    """A pass that gave nothing; it ends the gate, since a crash is never a pass."""
+    """Why a block gave nothing; it ends the gate, since a crash is never a pass."""
 
     side: Side
     reason: FailureReason
@@ -195,19 +203,19 @@ class PassFailure(Record, frozen=True, kw_only=True):
 
 
 class Block(Record, frozen=True, kw_only=True):
-    """Four passes, or those up to one that failed."""
+    """Four passes that took turns, window by window; none where one of them failed."""
 
     index: Count
     phase: Phase
     order: Order
     started_at: Timestamp
+    #: Start to end, processes included.
+    seconds: PositiveSeconds
     seed: Count
+    health: Health
+    #: In the order of their turns.
     passes: tuple[Pass, ...]
     failure: PassFailure | None = None
-
-    @property
-    def seconds(self) -> float:
-        return sum(each.seconds for each in self.passes)
 
 
 class GateFile(Record, frozen=True, kw_only=True):
@@ -221,6 +229,15 @@ class GateFile(Record, frozen=True, kw_only=True):
     contender: SideDescription
     plan: GatePlan
     blocks: tuple[Block, ...] = ()
+
+
+def draw(seed: int, index: int, scenarios: Sequence[GatedScenario]) -> tuple[Order, tuple[GatedScenario, ...]]:
+    """The turns of a block and the order of its scenarios: known beforehand, the same whenever it is measured."""
+    generator = random.Random(f"{seed}/{index}")  # noqa: S311  # an order, not a secret
+    order = generator.choice(list(Order))
+    shuffled = list(scenarios)
+    generator.shuffle(shuffled)
+    return order, tuple(shuffled)
 
 
 def with_block(gate_file: GateFile, block: Block) -> GateFile:

@@ -17,13 +17,15 @@ from pathlib import Path
 import psutil
 
 from bench.environment import describe_software
-from bench.protocol import DivergedError, RunRequest
+from bench.protocol import DivergedError, Evaluated, PassRequest, RunRequest, SetUpDone, WindowDone
 from bench.record import Epoch, Run, Software
+from bench.scenario import Scenario
 from mnist_core import datasets, networks, training
 from mnist_core.devices import Device, DeviceKind
 from mnist_core.idx import Split
 from mnist_core.mxnet_border import features, mx, to_context, version
 from mnist_core.networks import Block
+from mnist_core.recipe import Recipe
 from mnist_core.training import Context, Trainer
 
 
@@ -59,24 +61,7 @@ def measure(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> Run:
     # The two clocks may disagree by a step of the system's; a start-up below zero would cost the whole run.
     startup_seconds = max(0.0, time.time() - psutil.Process().create_time())
 
-    training.seed_everything(recipe.seed)
-    begin = time.perf_counter()
-    net = networks.build(scenario.network, scenario.hybridize)
-    training.initialize(net, contexts, recipe)
-    trainer = training.make_trainer(net, recipe)
-
-    # With a learning rate of zero an update is real work that leaves every weight as it was, to the last bit. So the
-    # epochs start from the initial weights, with everything that is made on first use already made.
-    trainer.set_learning_rate(0.0)
-    sizes = training.batch_sizes(len(train_images), scenario.batch_size)
-    _throwaway_step(net, trainer, contexts, train, sizes[0])
-    first_step_seconds = time.perf_counter() - begin
-
-    begin = time.perf_counter()
-    for size in sizes:
-        _throwaway_step(net, trainer, contexts, train, size)
-    warm_up_seconds = time.perf_counter() - begin
-    trainer.set_learning_rate(recipe.learning_rate)
+    warm = _warmed_up(scenario, recipe, contexts, train)
 
     train_batches = training.training_batches(train_images, train.labels, scenario.batch_size)
     test_batches = training.evaluation_batches(test_images, test.labels, scenario.batch_size)
@@ -87,19 +72,17 @@ def measure(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> Run:
         mx.nd.waitall()
         before = _Usage.now()
         begin = time.perf_counter()
-        trained = training.train_epoch(net, train_batches, trainer, contexts)
+        trained = training.train_epoch(warm.net, train_batches, warm.trainer, contexts)
         mx.nd.waitall()
         epoch_seconds = time.perf_counter() - begin
         after = _Usage.now()
         cpu_seconds += after.cpu_seconds - before.cpu_seconds
         switches += after.involuntary_context_switches - before.involuntary_context_switches
 
-        loss = trained.last_batch_loss()
-        if not math.isfinite(loss):
-            raise DivergedError(f"the loss of epoch {index} ended at {loss}: the training diverged")
+        loss = _finite(trained.last_batch_loss(), f"epoch {index}")
 
         begin = time.perf_counter()
-        test_accuracy = training.evaluate(net, test_batches, contexts)
+        test_accuracy = training.evaluate(warm.net, test_batches, contexts)
         mx.nd.waitall()
         epoch = Epoch(
             samples=trained.samples,
@@ -120,8 +103,8 @@ def measure(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> Run:
         omp_num_threads=request.omp_num_threads,
         per_context_batch_sizes=scenario.per_context_batch_sizes,
         startup_seconds=startup_seconds,
-        first_step_seconds=first_step_seconds,
-        warm_up_seconds=warm_up_seconds,
+        first_step_seconds=warm.first_step_seconds,
+        warm_up_seconds=warm.warm_up_seconds,
         epochs=tuple(epochs),
         final_accuracy=epochs[-1].test_accuracy,
         epochs_cpu_seconds=cpu_seconds,
@@ -129,6 +112,98 @@ def measure(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> Run:
         peak_rss_bytes=_peak_rss_bytes(),
         device_memory_bytes=_device_memory_bytes(scenario.devices),
     )
+
+
+class Pass:
+    """One fresh process's part of a gate: scenario after scenario, window by window, as the parent says.
+
+    A window is a few whole `train_epoch` on the first images of the data set, so that whatever is slow in that is in
+    the window. Every method raises as `measure` does.
+    """
+
+    def __init__(self, request: PassRequest) -> None:
+        self._request = request
+        self._train, test = datasets.load(Path(request.data_directory), digest=request.dataset.digest)
+        self._test = Split(test.images[: request.test_samples], test.labels[: request.test_samples])
+
+    def set_up(self, scenario: Scenario, samples: int) -> SetUpDone:
+        train = Split(self._train.images[:samples], self._train.labels[:samples])
+        images = training.as_input(train.images)
+        self._batch_size = scenario.batch_size
+        self._contexts = [to_context(device) for device in scenario.devices]
+        self._warm = _warmed_up(scenario, Recipe(seed=self._request.seed), self._contexts, train)
+        self._batches = training.training_batches(images, train.labels, scenario.batch_size)
+        warm_up_seconds = self._warm.warm_up_seconds + self._warm_up_memory()
+        return SetUpDone(self._warm.first_step_seconds, warm_up_seconds)
+
+    def _warm_up_memory(self) -> float:
+        """Seconds of one epoch without learning: the first one's memory is new, which costs an MLP a quarter of it."""
+        trainer, learning_rate = self._warm.trainer, self._warm.trainer.learning_rate
+        begin = time.perf_counter()
+        trainer.set_learning_rate(0.0)
+        training.train_epoch(self._warm.net, self._batches, trainer, self._contexts)
+        mx.nd.waitall()
+        trainer.set_learning_rate(learning_rate)
+        return time.perf_counter() - begin
+
+    def run_window(self, epochs: int) -> WindowDone:
+        mx.nd.waitall()
+        before = _Usage.now()
+        begin = time.perf_counter()
+        trained = [
+            training.train_epoch(self._warm.net, self._batches, self._warm.trainer, self._contexts)
+            for _ in range(epochs)
+        ]
+        mx.nd.waitall()
+        seconds = time.perf_counter() - begin
+        switches = _Usage.now().involuntary_context_switches - before.involuntary_context_switches
+        _finite(trained[-1].last_batch_loss(), "a window")
+        return WindowDone(sum(epoch.samples for epoch in trained), seconds, switches)
+
+    def evaluate(self) -> Evaluated:
+        images = training.as_input(self._test.images)
+        batches = training.evaluation_batches(images, self._test.labels, self._batch_size)
+        return Evaluated(training.evaluate(self._warm.net, batches, self._contexts))
+
+
+@dataclass(frozen=True, slots=True)
+class _WarmedUp:
+    """A network with its initial weights, everything that is made on first use already made."""
+
+    net: Block
+    trainer: Trainer
+    first_step_seconds: float
+    warm_up_seconds: float
+
+
+def _warmed_up(scenario: Scenario, recipe: Recipe, contexts: Sequence[Context], train: Split) -> _WarmedUp:
+    """Build, train the first step, touch every batch shape that an epoch on `train` meets.
+
+    With a learning rate of zero an update is real work that leaves every weight as it was, to the last bit. So the
+    epochs start from the initial weights.
+    """
+    training.seed_everything(recipe.seed)
+    begin = time.perf_counter()
+    net = networks.build(scenario.network, scenario.hybridize)
+    training.initialize(net, contexts, recipe)
+    trainer = training.make_trainer(net, recipe)
+    trainer.set_learning_rate(0.0)
+    sizes = training.batch_sizes(len(train.images), scenario.batch_size)
+    _throwaway_step(net, trainer, contexts, train, sizes[0])
+    first_step_seconds = time.perf_counter() - begin
+
+    begin = time.perf_counter()
+    for size in sizes:
+        _throwaway_step(net, trainer, contexts, train, size)
+    warm_up_seconds = time.perf_counter() - begin
+    trainer.set_learning_rate(recipe.learning_rate)
+    return _WarmedUp(net, trainer, first_step_seconds, warm_up_seconds)
+
+
+def _finite(loss: float, when: str) -> float:
+    if not math.isfinite(loss):
+        raise DivergedError(f"the loss of {when} ended at {loss}: the training diverged")
+    return loss
 
 
 def _throwaway_step(net: Block, trainer: Trainer, contexts: Sequence[Context], train: Split, size: int) -> None:

@@ -1,17 +1,18 @@
 """Statistics of interleaved blocks: pure functions of numbers.
 
-A block is four passes, ABBA or BAAB; y is a pass's mean log(seconds per sample). Everything is on the logarithmic scale:
-a difference of 0.02 is 2 % slower. The unit of replication is the block: its effect is one number however many windows
-its passes had.
+A block is four passes, ABBA or BAAB; y is a pass's mean log(seconds per sample). Everything is on the logarithmic
+scale: a difference of 0.02 is 2 % slower. The unit of replication is the block: its effect is one number however many
+windows its passes had.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtr, stdtrit
+from scipy.special import ndtri, stdtr, stdtrit
 
 from bench.gate_record import Order
 
@@ -87,6 +88,10 @@ def t_quantile(degrees_of_freedom: float, probability: float) -> float:
     return float(stdtrit(degrees_of_freedom, probability))
 
 
+def normal_quantile(probability: float) -> float:
+    return float(ndtri(probability))
+
+
 def t_bounds(sample: Sequence[float], confidence: float) -> tuple[float, float]:
     """Two-sided t interval of the mean."""
     values = np.asarray(sample, dtype=np.float64)
@@ -127,8 +132,12 @@ def _two_sided(difference: float, error: float, degrees_of_freedom: float) -> fl
 def detectable_effect(error: float, degrees_of_freedom: float, threshold: float, alpha: float, power: float) -> float:
     """The slowdown, as a ratio - 1, that a test at this alpha shows with this power, at this standard error.
 
-    exp(threshold + (t_alpha + t_power) * error) - 1, the usual sum of the two quantiles (e.g. Bloom, "Minimum detectable
-    effects", Evaluation Review 19, 1995), above the threshold rather than above zero.
+    exp(threshold + (t_alpha + t_power) * error) - 1, the usual sum of the two quantiles (e.g. Bloom, "Minimum
+    detectable effects", Evaluation Review 19, 1995), above the threshold rather than above zero. Infinite where it is
+    beyond all numbers.
     """
     quantiles = t_quantile(degrees_of_freedom, 1 - alpha) + t_quantile(degrees_of_freedom, power)
-    return float(np.expm1(threshold + quantiles * error))
+    try:
+        return math.expm1(threshold + quantiles * error)
+    except OverflowError:
+        return math.inf

@@ -1,6 +1,6 @@
-"""What the parent and a worker say to each other: one JSON request on stdin, JSON lines on stdout.
+"""What the parent and a worker say to each other: JSON lines, a request on stdin, events and a reply on stdout.
 
-The last line is the reply.
+A pass of a gate goes on after that: command, reply, command, reply, since four passes take turns.
 """
 
 from __future__ import annotations
@@ -36,6 +36,35 @@ class RunRequest(Message, frozen=True, tag="run"):
     omp_num_threads: Annotated[int, Meta(ge=1)]
 
 
+class PassRequest(Message, frozen=True, tag="pass"):
+    """Be one pass of a gate: load the data, then do what the commands say, one at a time, until stdin ends."""
+
+    data_directory: str
+    dataset: Dataset
+    #: Test images for the accuracy after a scenario's windows.
+    test_samples: Annotated[int, Meta(ge=1)]
+    seed: Annotated[int, Meta(ge=0)]
+    omp_num_threads: Annotated[int, Meta(ge=1)]
+
+
+class SetUp(Message, frozen=True, tag="set_up"):
+    """Build the scenario's network, first step, warm-up; the scenario before it is over."""
+
+    scenario: Scenario
+    #: Training images of an epoch: the first ones of the data set.
+    samples: Annotated[int, Meta(ge=1)]
+
+
+class RunWindow(Message, frozen=True, tag="run_window"):
+    """Train one window: so many whole epochs on the first `samples` images."""
+
+    epochs: Annotated[int, Meta(ge=1)]
+
+
+class Evaluate(Message, frozen=True, tag="evaluate"):
+    """The accuracy of what was trained so far."""
+
+
 class DescribeRequest(Message, frozen=True, tag="describe"):
     """Import the framework and say what it is."""
 
@@ -49,6 +78,27 @@ class EpochDone(Message, frozen=True, tag="epoch"):
 
 class RunReply(Message, frozen=True, tag="measured"):
     run: Run
+
+
+class PassReady(Message, frozen=True, tag="pass_ready"):
+    """The data is in memory; commands may come."""
+
+
+class SetUpDone(Message, frozen=True, tag="set_up_done"):
+    first_step_seconds: Annotated[float, Meta(ge=0)]
+    warm_up_seconds: Annotated[float, Meta(ge=0)]
+
+
+class WindowDone(Message, frozen=True, tag="window_done"):
+    #: Images really trained.
+    samples: Annotated[int, Meta(ge=1)]
+    #: From barrier to barrier.
+    seconds: Annotated[float, Meta(gt=0)]
+    involuntary_context_switches: Annotated[int, Meta(ge=0)]
+
+
+class Evaluated(Message, frozen=True, tag="evaluated"):
+    test_accuracy: Annotated[float, Meta(ge=0, le=1)]
 
 
 class DescribeReply(Message, frozen=True, tag="described"):
@@ -67,6 +117,9 @@ class UnusableReply(Message, frozen=True, tag="unusable"):
     detail: str
 
 
-Request: TypeAlias = RunRequest | DescribeRequest
-Reply: TypeAlias = RunReply | DescribeReply | FailureReply | UnusableReply
+Request: TypeAlias = RunRequest | PassRequest | DescribeRequest
+Command: TypeAlias = SetUp | RunWindow | Evaluate
+Reply: TypeAlias = (
+    RunReply | PassReady | SetUpDone | WindowDone | Evaluated | DescribeReply | FailureReply | UnusableReply
+)
 FromWorker: TypeAlias = EpochDone | Reply

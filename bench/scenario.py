@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import enum
+import functools
 import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +22,7 @@ from msgspec import Meta
 from mnist_core.devices import Device, DeviceError, DeviceKind, parse_devices
 from mnist_core.recipe import Hybridize, Network, Recipe
 
-BUILT_IN_SUITES = ("smoke", "standard", "tutorial", "full")
+BUILT_IN_SUITES = ("smoke", "standard", "tutorial", "full", "gate")
 DEFAULT_SUITE = "standard"
 #: A suite's word for "the devices of this machine", resolved by `expand`.
 AUTO_CONTEXTS = "auto"
@@ -45,6 +46,24 @@ class Framework(str, enum.Enum):
         return self.value
 
 
+@functools.lru_cache(maxsize=256)  # ten thousand result files name the same few, a hundred times each
+def _check_network(network: str) -> None:
+    if network not in {known.value for known in Network} and not _OWN_NETWORK.match(network):
+        close = difflib.get_close_matches(network, [known.value for known in Network], n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ConfigurationError(f"unknown network {network!r}{hint} (known: mlp, lenet, or package.module:factory)")
+
+
+@functools.lru_cache(maxsize=256)  # as above
+def _check_contexts(contexts: tuple[str, ...]) -> None:
+    try:
+        devices = parse_devices(",".join(contexts))
+    except DeviceError as error:
+        raise ConfigurationError(f"contexts: {error}") from None
+    if tuple(str(device) for device in devices) != contexts:
+        raise ConfigurationError(f"contexts must be written as {[str(device) for device in devices]}")
+
+
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One point of the matrix. Equal scenarios are comparable; nothing else is.
 
@@ -63,21 +82,11 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     cpu_threads: PositiveInt | None = None
 
     def __post_init__(self) -> None:
-        if self.network not in {network.value for network in Network} and not _OWN_NETWORK.match(self.network):
-            close = difflib.get_close_matches(self.network, [n.value for n in Network], n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
+        _check_network(self.network)
+        _check_contexts(self.contexts)
+        if self.batch_size < len(self.contexts):
             raise ConfigurationError(
-                f"unknown network {self.network!r}{hint} (known: mlp, lenet, or package.module:factory)"
-            )
-        try:
-            devices = parse_devices(",".join(self.contexts))
-        except DeviceError as error:
-            raise ConfigurationError(f"contexts: {error}") from None
-        if tuple(str(device) for device in devices) != self.contexts:
-            raise ConfigurationError(f"contexts must be written as {[str(device) for device in devices]}")
-        if self.batch_size < len(devices):
-            raise ConfigurationError(
-                f"batch_size {self.batch_size} is smaller than the number of contexts ({len(devices)}): "
+                f"batch_size {self.batch_size} is smaller than the number of contexts ({len(self.contexts)}): "
                 "at least one of them would never train"
             )
 

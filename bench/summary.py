@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -119,7 +120,7 @@ RowKey = tuple[Scenario, Recipe]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Group:
+class Group:
     """The records of one row, judged."""
 
     runs: tuple[Run, ...]
@@ -134,7 +135,12 @@ class _Group:
 
 
 def row_key(record: PlannedRun | Run | Failure) -> RowKey:
-    return (record.scenario, dataclasses.replace(record.recipe, seed=0))
+    return (record.scenario, _any_seed(record.recipe))
+
+
+@functools.lru_cache(maxsize=256)  # files hold few recipes, many times each
+def _any_seed(recipe: Recipe) -> Recipe:
+    return dataclasses.replace(recipe, seed=0)
 
 
 def summarize(result_set: ResultSet) -> Summary:
@@ -143,7 +149,7 @@ def summarize(result_set: ResultSet) -> Summary:
     Files are never pooled: two files are two data sets, machines or days, and whether they may be compared is
     a question of its own.
     """
-    groups = _groups(result_set)
+    groups = group_by_row(result_set)
     fastest = _fastest(groups)
     rows = []
     for key, group in groups.items():
@@ -176,6 +182,14 @@ def tutorial_setting(network: str) -> Scenario:
     return Scenario(network=network)
 
 
+def axis_value(scenario: Scenario, name: str) -> str | int | None:
+    """As it is written in a suite file: ("cpu(0)", "cpu(1)") is "cpu(0),cpu(1)"."""
+    value = getattr(scenario, name)
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return value if value is None or isinstance(value, int) else str(value)
+
+
 def throughput(run: Run) -> float:
     """Images per second of one process: all images really trained over all epoch windows."""
     return sum(epoch.samples for epoch in run.epochs) / _epochs_seconds(run)
@@ -194,7 +208,7 @@ def time_to_accuracy_seconds(run: Run) -> float | None:
     return None
 
 
-def _groups(result_set: ResultSet) -> dict[RowKey, _Group]:
+def group_by_row(result_set: ResultSet) -> dict[RowKey, Group]:
     """In the order of the plan; the runs themselves are shuffled."""
     planned = _by_key(result_set.plan)
     runs = _by_key(result_set.runs)
@@ -204,7 +218,7 @@ def _groups(result_set: ResultSet) -> dict[RowKey, _Group]:
         own_runs = tuple(sorted(runs.get(key, ()), key=lambda run: run.repeat))
         own_failures = tuple(sorted(failures.get(key, ()), key=lambda failure: failure.repeat))
         status, invalid = _judgement(own_runs, own_failures, result_set.dataset)
-        groups[key] = _Group(
+        groups[key] = Group(
             runs=own_runs,
             failures=own_failures,
             planned=len(planned.get(key, ())),
@@ -233,7 +247,7 @@ def _judgement(runs: tuple[Run, ...], failures: tuple[Failure, ...], dataset: Da
     return (Status.VALID if judged else Status.NOT_JUDGED), None
 
 
-def _fastest(groups: dict[RowKey, _Group]) -> set[RowKey]:
+def _fastest(groups: dict[RowKey, Group]) -> set[RowKey]:
     """The fastest of each network and recipe with something to be faster than."""
     contests: dict[tuple[str, Recipe], dict[RowKey, float]] = {}
     for key, group in groups.items():
@@ -244,7 +258,7 @@ def _fastest(groups: dict[RowKey, _Group]) -> set[RowKey]:
     return {max(contest, key=contest.__getitem__) for contest in contests.values() if len(contest) > 1}
 
 
-def _measures(key: RowKey, groups: dict[RowKey, _Group], dataset: Dataset) -> Measures:
+def _measures(key: RowKey, groups: dict[RowKey, Group], dataset: Dataset) -> Measures:
     _scenario, recipe = key
     runs = groups[key].runs
     speed = stats.geometric_mean([throughput(run) for run in runs])
@@ -275,7 +289,7 @@ def _measures(key: RowKey, groups: dict[RowKey, _Group], dataset: Dataset) -> Me
     )
 
 
-def _speedup(key: RowKey, groups: dict[RowKey, _Group]) -> Estimate | None:
+def _speedup(key: RowKey, groups: dict[RowKey, Group]) -> Estimate | None:
     scenario, recipe = key
     baseline = (tutorial_setting(scenario.network), recipe)
     if key == baseline and groups[key].ranks:
@@ -283,7 +297,7 @@ def _speedup(key: RowKey, groups: dict[RowKey, _Group]) -> Estimate | None:
     return _relative(key, baseline, groups)
 
 
-def _scaling_efficiency(key: RowKey, groups: dict[RowKey, _Group]) -> Estimate | None:
+def _scaling_efficiency(key: RowKey, groups: dict[RowKey, Group]) -> Estimate | None:
     scenario, recipe = key
     count = len(scenario.contexts)
     if count == 1:
@@ -293,7 +307,7 @@ def _scaling_efficiency(key: RowKey, groups: dict[RowKey, _Group]) -> Estimate |
     return None if relative is None else _scaled(relative, 1 / count)
 
 
-def _relative(key: RowKey, other: RowKey, groups: dict[RowKey, _Group]) -> Estimate | None:
+def _relative(key: RowKey, other: RowKey, groups: dict[RowKey, Group]) -> Estimate | None:
     """The ratio of two rows' throughputs; None unless both are there and neither is invalid."""
     if other not in groups or not (groups[key].ranks and groups[other].ranks):
         return None

@@ -1,38 +1,46 @@
-"""The measured process: one JSON request on stdin, JSON lines on stdout, the last one the reply.
+"""The measured process: JSON lines on stdin and stdout, see `protocol`.
 
-Started fresh for every run, with its thread variables already set. It ends when its stdin does, so that it never
-outlives a parent that was killed.
+Started fresh for every run and every pass, with its thread variables already set. It ends when its stdin does, so that
+it never outlives a parent that was killed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import msgspec
+from typing_extensions import assert_never
 
 from bench.protocol import (
+    Command,
     DescribeReply,
     DescribeRequest,
     DivergedError,
     EpochDone,
+    Evaluate,
     FailureReply,
     FromWorker,
+    Message,
+    PassReady,
+    PassRequest,
     Reply,
     Request,
     RunReply,
-    RunRequest,
+    RunWindow,
+    SetUp,
     UnusableReply,
 )
-from bench.record import Epoch, FailureReason
+from bench.record import FailureReason
 from bench.scenario import ConfigurationError
 from mnist_core.idx import DataError
-from mnist_core.lifeline import end_with_stdin
 
 try:
     from bench import measure
@@ -41,20 +49,28 @@ except ImportError as error:  # no framework here: say so in a reply, not in a t
 else:
     _UNAVAILABLE = None
 
+T = TypeVar("T")
+
 #: What CUDA, cuDNN, MXNet's allocator and the C++ runtime say when memory ends.
 _OUT_OF_MEMORY_WORDS = ("out of memory", "bad_alloc", "cudamalloc", "alloc_failed", "cannot allocate memory")
 
 
 def main() -> None:
-    """Answer one request. The exit status is 0 whenever a reply was written."""
+    """Answer one request, or be a pass until stdin ends. The exit status is 0 whenever a reply was written."""
     sys.path.append(str(Path.cwd()))  # a user's own network; behind everything installed, so that it can shadow nothing
     with _reply_channel() as channel:
-        request_line = sys.stdin.buffer.readline()
-        end_with_stdin()
-        _send(channel, answer(request_line, lambda event: _send(channel, event)))
+        lines = _lines()
+        request_line = next(lines, b"")
+        measured = answer(request_line, lambda event: _send(channel, event))
+        if isinstance(measured, Message):
+            _send(channel, measured)
+            return
+        _send(channel, PassReady())
+        for line in lines:
+            _send(channel, obey(measured, line))
 
 
-def answer(request_line: bytes, on_event: Callable[[FromWorker], None]) -> Reply:
+def answer(request_line: bytes, on_event: Callable[[FromWorker], None]) -> Reply | measure.Pass:
     """The reply to a request; failures of the measured code become replies, faults of the harness raise."""
     try:
         request = msgspec.json.decode(request_line, type=Request)
@@ -64,14 +80,37 @@ def answer(request_line: bytes, on_event: Callable[[FromWorker], None]) -> Reply
         return UnusableReply(detail=_UNAVAILABLE)
     if isinstance(request, DescribeRequest):
         return DescribeReply(software=measure.describe())
-    return _measured(request, lambda index, epoch: on_event(EpochDone(index=index, epoch=epoch)))
-
-
-def _measured(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> Reply:
     if os.environ.get("OMP_NUM_THREADS") != str(request.omp_num_threads):
         return UnusableReply(detail=f"OMP_NUM_THREADS is not {request.omp_num_threads} in the worker's environment")
+    if isinstance(request, PassRequest):
+        return _guarded(lambda: measure.Pass(request))
+    return _guarded(
+        lambda: RunReply(
+            run=measure.measure(request, lambda index, epoch: on_event(EpochDone(index=index, epoch=epoch)))
+        )
+    )
+
+
+def obey(measured: measure.Pass, line: bytes) -> Reply:
+    """The reply to a command of a pass."""
     try:
-        return RunReply(run=measure.measure(request, on_epoch))
+        command = msgspec.json.decode(line, type=Command)
+    except (msgspec.DecodeError, ConfigurationError) as error:
+        return UnusableReply(detail=f"worker and parent disagree on a command: {error}")
+    match command:
+        case SetUp(scenario=scenario, samples=samples):
+            return _guarded(lambda: measured.set_up(scenario, samples))
+        case RunWindow(epochs=epochs):
+            return _guarded(lambda: measured.run_window(epochs))
+        case Evaluate():
+            return _guarded(measured.evaluate)
+        case _:
+            assert_never(command)
+
+
+def _guarded(measured_code: Callable[[], T]) -> T | FailureReply | UnusableReply:
+    try:
+        return measured_code()
     except DivergedError as error:
         return FailureReply(reason=FailureReason.DIVERGED, detail=str(error))
     except DataError as error:
@@ -79,6 +118,26 @@ def _measured(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> Re
     except Exception as error:  # noqa: BLE001  # whatever the measured code raises is a result, its traceback the log
         traceback.print_exc()
         return FailureReply(reason=_reason(error), detail=_one_line(error))
+
+
+def _lines() -> Iterator[bytes]:
+    """What the parent sends, as it comes. When it closes the pipe this process ends at once, whatever it is doing.
+
+    Not sys.stdin: a thread inside its lock would make the interpreter abort when the process ends by itself.
+    """
+    received: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+    def receive() -> None:
+        unfinished = b""
+        while part := os.read(0, 1 << 16):
+            *whole, unfinished = (unfinished + part).split(b"\n")
+            for line in whole:
+                received.put(line)
+        os._exit(1)
+
+    threading.Thread(target=receive, daemon=True).start()
+    while True:
+        yield received.get()
 
 
 def _reason(error: BaseException) -> FailureReason:

@@ -100,7 +100,8 @@ def train_batch(
             loss.backward()
             outputs.append(z)
             losses.append(loss)
-    _clear_idle_gradients(net, data[0][:1], label[0][:1], contexts[len(data) :])
+    if idle := contexts[len(data) :]:
+        _clear_idle_gradients(net, data[0][:1], label[0][:1], idle)
     metric.update(label, outputs)
     trainer.step(images.shape[0])
     return losses

@@ -1,6 +1,7 @@
 """Tables in documents are made by the command that stands beside them: `python tests/documents.py` makes them again.
 
-A document holds `<!-- table: mnist-bench ARGS -->`, the command's output, and `<!-- end of table -->`.
+A document holds `<!-- table: mnist-bench ARGS -->`, or `python SCRIPT ARGS` instead, then the command's output, and
+`<!-- end of table -->`.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "results" / "tables").glob("*.md")))
-_TABLE = re.compile(r"(<!-- table: mnist-bench (?P<arguments>.+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+_TABLE = re.compile(r"(<!-- table: (?P<command>[^\n]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+_PROGRAMS = {"mnist-bench": ["-m", "bench"], "python": []}
 
 
 def with_tables(text: str) -> str:
     """The document with every table made from its result file, now."""
 
     def made(match: re.Match[str]) -> str:
-        command = [sys.executable, "-m", "bench", *shlex.split(match["arguments"])]
+        program, *arguments = shlex.split(match["command"])
+        command = [sys.executable, *_PROGRAMS[program], *arguments]
         table = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
         return f"{match[1]}{table.strip()}\n{match[3]}"
 

@@ -59,9 +59,9 @@ def test_mxnet_is_met_at_one_border() -> None:
     [
         ("rich", ("bench.render", "bench.cli")),
         ("typer", ("bench.cli",)),
-        ("time", ("bench.measure",)),
-        ("psutil", ("bench.environment", "bench.measure", "bench.runner")),
-        ("subprocess", ("bench.runner", "bench.environment", "mnist_core.devices")),
+        ("time", ("bench.measure", "bench.gate")),
+        ("psutil", ("bench.environment", "bench.measure")),
+        ("subprocess", ("bench.process", "bench.environment", "bench.sides", "mnist_core.devices")),
         ("pytest_benchmark", ()),
         ("pytest", ()),
     ],

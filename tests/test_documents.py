@@ -15,7 +15,7 @@ from bench import store
 def test_tables_are_those_of_the_committed_results(document: Path) -> None:
     """No figure in a document is typed by hand: `nox -s tables` changes nothing."""
     text = document.read_text(encoding="utf-8")
-    assert "<!-- table: mnist-bench show results/baselines/" in text
+    assert "<!-- table: " in text
     assert with_tables(text) == text
 
 

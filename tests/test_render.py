@@ -450,8 +450,8 @@ def test_clean_text_is_printable(text: str) -> None:
 
 
 def test_the_formats_are_those_of_the_command_line() -> None:
-    """`--format text|markdown|csv|json`."""
-    assert [str(member) for member in Format] == ["text", "markdown", "csv", "json"]
+    """`--format text|markdown|csv|json|html|junit`."""
+    assert [str(member) for member in Format] == ["text", "markdown", "csv", "json", "html", "junit"]
 
 
 def test_software_of_the_worker_is_what_the_facts_name() -> None:

@@ -17,10 +17,11 @@ from factories import a_dataset, a_result_set, a_run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import runner
+from bench import process, runner
+from bench.process import Stop, UnusableError
 from bench.protocol import RunRequest
 from bench.record import Epoch, Failure, FailureReason, ResultSet, Run, key
-from bench.runner import Stop, UnusableError, WorkerProcess, remaining, run_plan, schedule
+from bench.runner import WorkerProcess, remaining, run_plan, schedule
 from bench.scenario import Overrides, PlannedRun, expand, load_suite, override
 from mnist_core.devices import Device, Probe, Unusable
 
@@ -40,7 +41,7 @@ class FakeExecutor:
         self.requests: list[RunRequest] = []
         self._answers = answers or (lambda _position, request: measured(request))
 
-    def execute(self, request: RunRequest, timeout_seconds: float, on_epoch: runner.OnEpoch) -> Run | Failure:
+    def execute(self, request: RunRequest, timeout_seconds: float, on_epoch: process.OnEpoch) -> Run | Failure:
         self.requests.append(request)
         return self._answers(len(self.requests), request)
 
@@ -244,7 +245,7 @@ def test_a_worker_that_fails_becomes_a_failure(
     log: str,
 ) -> None:
     """Reason, one line, and the end of its error output, whatever it did."""
-    monkeypatch.setattr(runner, "EXIT_SECONDS", 0.5)
+    monkeypatch.setattr(process, "EXIT_SECONDS", 0.5)
     outcome = execute(worker(code))
     assert isinstance(outcome, Failure)
     assert (outcome.reason, "\n" in outcome.detail) == (reason, False)
@@ -274,7 +275,7 @@ def test_only_the_end_of_a_long_log_is_kept(worker: Callable[[str], WorkerProces
     """A flood on stderr neither blocks the worker nor fills the result file."""
     outcome = execute(worker("for i in range(100_000): print(i, file=sys.stderr)\nsys.exit(1)"))
     assert isinstance(outcome, Failure)
-    assert outcome.log.splitlines() == [str(i) for i in range(100_000 - runner.LOG_LINES, 100_000)]
+    assert outcome.log.splitlines() == [str(i) for i in range(100_000 - process.LOG_LINES, 100_000)]
 
 
 def test_a_request_to_stop_ends_the_worker(worker: Callable[[str], WorkerProcess]) -> None:

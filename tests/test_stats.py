@@ -12,7 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import stats
-from bench.stats import Estimate, geometric_mean, ratio
+from bench.stats import (
+    Estimate,
+    LogDifference,
+    bounds,
+    geometric_mean,
+    log_difference,
+    log_sample,
+    mean_difference,
+    p_above,
+    ratio,
+    upper_bound,
+)
 
 positive = st.floats(min_value=1e-6, max_value=1e6)
 samples = st.lists(positive, min_size=2, max_size=8)
@@ -168,3 +179,75 @@ def test_an_interval_beyond_the_largest_float_is_infinite() -> None:
     estimate = geometric_mean([1e-200, 1e200])
     assert estimate.upper == math.inf
     assert stats.CONFIDENCE == 0.95
+
+
+def differences(*pairs: tuple[list[float], list[float]]) -> list[LogDifference]:
+    return [log_difference(log_sample(above), log_sample(below)) for above, below in pairs]
+
+
+def test_the_one_sided_p_value_is_scipys() -> None:
+    """Of the difference of the mean logarithms being at most the threshold, by Welch's test."""
+    above, below = [930.0, 910.0, 955.0, 921.0], [610.0, 540.0, 590.0]
+    (difference,) = differences((above, below))
+    for threshold in (0.0, 0.3, 0.48):
+        expected = scipy.stats.ttest_ind(
+            np.log(above) - threshold, np.log(below), equal_var=False, alternative="greater"
+        ).pvalue
+        assert p_above(difference, threshold) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_difference_without_a_spread_shows_nothing_or_everything() -> None:
+    """A single process: nothing. Identical ones: whatever lies beyond the threshold."""
+    alone, exact = differences(([2.0], [1.0, 4.0]), ([3.0, 3.0], [2.0, 2.0]))
+    assert (p_above(alone, -9.0), upper_bound(alone, 0.05), bounds(alone)) == (1.0, math.inf, None)
+    assert (p_above(exact, 0.4), p_above(exact, 0.41)) == (0.0, 1.0)
+    assert upper_bound(exact, 0.05) == pytest.approx(math.log(1.5))
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(samples, samples, st.floats(-2, 2), st.floats(0.001, 0.499))
+def test_the_upper_bound_is_where_the_p_value_is_alpha(
+    above: list[float], below: list[float], threshold: float, alpha: float
+) -> None:
+    """Test and interval are two readings of one thing: below the bound is what the test rejects."""
+    (difference,) = differences((above, below))
+    bound = upper_bound(difference, alpha)
+    if difference.error and abs(bound - threshold) > 1e-6 * max(1, abs(bound)):
+        assert (p_above(-difference, -threshold) <= alpha) == (bound <= threshold)
+
+
+def test_a_mean_of_differences_is_the_geometric_mean_of_the_ratios() -> None:
+    """Of the same spread each, k of them have an interval narrower by the square root of k."""
+    one, other = differences(([4.0, 4.1, 3.9], [1.0, 1.1, 0.9]), ([9.0, 9.1, 8.9], [1.0, 1.1, 0.9]))
+    assert math.exp(mean_difference([one, other]).value) == pytest.approx(6, rel=0.01)
+    same = mean_difference([one] * 4)
+    assert same.value == pytest.approx(one.value)
+    assert one.error is not None
+    assert one.degrees_of_freedom is not None
+    assert same.error == pytest.approx(one.error / 2)
+    assert same.degrees_of_freedom == pytest.approx(4 * one.degrees_of_freedom)
+    assert mean_difference([one]).value == one.value
+
+
+def test_a_mean_of_differences_without_any_spread_or_with_a_lone_process() -> None:
+    """A point in the one case, no interval in the other; of none at all there is no mean."""
+    exact, alone = differences(([3.0, 3.0], [2.0, 2.0]), ([3.0], [2.0]))
+    assert bounds(mean_difference([exact, exact])) == pytest.approx((math.log(1.5), math.log(1.5)))
+    assert bounds(mean_difference([exact, alone])) is None
+    with pytest.raises(ValueError, match="no differences"):
+        mean_difference([])
+
+
+def test_the_interval_of_a_mean_of_differences_covers_the_truth_in_95_of_100_cases() -> None:
+    """Over 5 scenarios of unequal spread, 3 processes a side."""
+    generator = np.random.default_rng(20260131)
+    covered = 0
+    for _ in range(2000):
+        pairs = [
+            (np.exp(generator.normal(0.3, spread, 3)).tolist(), np.exp(generator.normal(0, spread, 3)).tolist())
+            for spread in (0.01, 0.02, 0.03, 0.04, 0.05)
+        ]
+        ends = bounds(mean_difference(differences(*pairs)))
+        assert ends is not None
+        covered += ends[0] <= 0.3 <= ends[1]
+    assert 0.93 <= covered / 2000 <= 0.97

@@ -12,19 +12,29 @@ import pytest
 from small_data import small_idx_folder
 
 from bench import worker
+from bench.process import UnusableError
 from bench.protocol import (
+    Command,
     DescribeReply,
     DescribeRequest,
     EpochDone,
+    Evaluate,
+    Evaluated,
     FailureReply,
     FromWorker,
+    Message,
+    PassRequest,
     Reply,
     RunReply,
     RunRequest,
+    RunWindow,
+    SetUp,
+    SetUpDone,
     UnusableReply,
+    WindowDone,
 )
 from bench.record import Dataset, FailureReason
-from bench.runner import UnusableError, WorkerProcess
+from bench.runner import WorkerProcess
 from bench.scenario import Scenario
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
@@ -62,7 +72,9 @@ def request_for(
 
 def answer(request: RunRequest) -> tuple[Reply, list[FromWorker]]:
     events: list[FromWorker] = []
-    return worker.answer(msgspec.json.encode(request), events.append), events
+    reply = worker.answer(msgspec.json.encode(request), events.append)
+    assert isinstance(reply, Message)
+    return reply, events
 
 
 @pytest.mark.parametrize("hybridize", list(Hybridize))
@@ -140,6 +152,77 @@ def test_a_users_own_network(
         assert isinstance(reply, FailureReply)
         assert (reply.reason, "\n" in reply.detail) == (reason, False)
         assert words in reply.detail
+
+
+# --- a pass of a gate -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def a_pass(prepared: datasets.Prepared, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Callable[[Command], Reply]]:
+    """Starts a pass in this process; its commands go the way that they go in a worker."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    request = PassRequest(
+        data_directory=str(prepared.directory),
+        dataset=Dataset(name="custom", digest=prepared.digest, source="test", train_samples=TRAIN, test_samples=TEST),
+        test_samples=30,
+        seed=5,
+        omp_num_threads=1,
+    )
+
+    def start() -> Callable[[Command], Reply]:
+        measured = worker.answer(msgspec.json.encode(request), lambda _event: None)
+        assert not isinstance(measured, Message)
+        return lambda command: worker.obey(measured, msgspec.json.encode(command))
+
+    return start
+
+
+def test_a_pass_measures_scenario_after_scenario(a_pass: Callable[[], Callable[[Command], Reply]]) -> None:
+    """Whole epochs of the images that were asked for; the accuracy is of the scenario set up last."""
+    command = a_pass()
+    for network, samples in (("mlp", 120), ("lenet", 70)):
+        done = command(SetUp(Scenario(network=network, batch_size=50), samples))
+        assert isinstance(done, SetUpDone)
+        assert min(done.first_step_seconds, done.warm_up_seconds) > 0
+        windows = [command(RunWindow(epochs)) for epochs in (1, 2)]
+        assert [window.samples for window in windows if isinstance(window, WindowDone)] == [samples, 2 * samples]
+        accuracy = command(Evaluate())
+        assert isinstance(accuracy, Evaluated)
+        assert accuracy.test_accuracy * 30 == pytest.approx(round(accuracy.test_accuracy * 30))
+
+
+def test_two_passes_from_one_seed_learn_the_same(a_pass: Callable[[], Callable[[Command], Reply]]) -> None:
+    """To the last image, also where another scenario came before: their accuracies are paired."""
+    accuracies = []
+    befores: tuple[list[Command], ...] = ([], [SetUp(Scenario(network="lenet"), 50), RunWindow(1)])
+    for before in befores:
+        command = a_pass()
+        commands: list[Command] = [*before, SetUp(Scenario(network="mlp", batch_size=20), 200), RunWindow(3)]
+        for each in commands:
+            command(each)
+        accuracies.append(command(Evaluate()))
+    assert accuracies[0] == accuracies[1]
+    assert isinstance(accuracies[0], Evaluated)
+    assert accuracies[0].test_accuracy > 0.3  # it learnt something in its windows
+
+
+def test_the_warm_up_of_a_pass_does_not_train(a_pass: Callable[[], Callable[[Command], Reply]]) -> None:
+    """Before the first window the network is what chance made it."""
+    command = a_pass()
+    command(SetUp(Scenario(network="mlp", batch_size=20), 200))
+    untrained = command(Evaluate())
+    assert isinstance(untrained, Evaluated)
+    assert untrained.test_accuracy < 0.3
+
+
+def test_a_pass_that_fails_says_why(a_pass: Callable[[], Callable[[Command], Reply]]) -> None:
+    """One line, as a run does; a command that is none is the harness's fault."""
+    command = a_pass()
+    reply = command(SetUp(Scenario(network="no.such:network"), 50))
+    assert isinstance(reply, FailureReply)
+    assert reply.reason is FailureReason.CRASHED
+    measured = worker.answer(b"", lambda _event: None)
+    assert isinstance(measured, UnusableReply)
 
 
 def test_a_request_that_is_none_is_refused() -> None:

@@ -11,7 +11,8 @@ import typer
 from bench.cli.shell import app, note, out, write
 from bench.environment import capture
 from bench.estimate import expected_seconds
-from bench.runner import UnusableError, WorkerProcess
+from bench.process import UnusableError
+from bench.runner import WorkerProcess
 from bench.scenario import BUILT_IN_SUITES, DEFAULT_SUITE, expand, load_suite
 
 

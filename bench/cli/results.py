@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bench import store
-from bench.cli.shell import Exit, app, out, print_tables, write
+from bench.cli.shell import Exit, app, out, print_tables, refuse_junit, write
 from bench.record import schema
 from bench.render.export import Format
 from bench.render.tables import DEFAULT_VALUE, tables
@@ -26,6 +26,7 @@ def show(
     output_format: Annotated[Format, typer.Option("--format")] = Format.TEXT,
 ) -> None:
     """Tables of result files: throughput, epoch time, accuracy and the rest."""
+    refuse_junit(output_format)
     result_sets = [store.read(path) for path in files]
     try:
         made = tables(result_sets, sort=sort, row=row, column=column, value=value)

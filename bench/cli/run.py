@@ -13,14 +13,26 @@ import typer
 
 from bench import accuracy, store
 from bench.cli.data import dataset_of, prepare, show_notice
-from bench.cli.shell import Exit, IncomparableError, add_to_job_summary, app, err, fail, on_signals, out, print_tables
+from bench.cli.resuming import prepare_same, require_same_machine
+from bench.cli.shell import (
+    Exit,
+    add_to_job_summary,
+    app,
+    err,
+    fail,
+    on_signals,
+    out,
+    print_tables,
+    refuse_junit,
+)
 from bench.environment import capture, usable_core_count, utc_now
 from bench.estimate import expected_seconds
+from bench.process import Stop, UnusableError
 from bench.record import ResultSet, RunKey, key
 from bench.render.export import Format, render_markdown
 from bench.render.progress import RunProgress
 from bench.render.tables import tables
-from bench.runner import Stop, UnusableError, WorkerProcess, remaining, run_plan
+from bench.runner import WorkerProcess, remaining, run_plan
 from bench.scenario import (
     AUTO_CONTEXTS,
     BUILT_IN_SUITES,
@@ -80,6 +92,7 @@ def run(
 
     Axis options narrow the suite where it has the value, and replace the axis where it has not.
     """
+    refuse_junit(output_format)
     wishes = Overrides(
         network=tuple(network or ()),
         contexts=tuple(contexts or ()),
@@ -101,7 +114,7 @@ def run(
             return
         with store.exclusive(resume.parent):
             _measure(*_resumed(resume, data_dir), resume, output_format)
-    plan = _plan(suite, wishes, keyword, seed)
+    plan = plan_here(suite, wishes, keyword, seed)
     if dry_run:
         _show_plan(plan)
         return
@@ -124,7 +137,8 @@ def run(
         _measure(result_set, prepared, path, output_format)
 
 
-def _plan(suite: str, wishes: Overrides, keyword: str | None, seed: int) -> tuple[PlannedRun, ...]:
+def plan_here(suite: str, wishes: Overrides, keyword: str | None, seed: int) -> tuple[PlannedRun, ...]:
+    """What the suite asks for on this machine; `auto` contexts are its GPUs, else the CPU."""
     wanted = override(load_suite(suite), wishes)
     uses_auto = any(AUTO_CONTEXTS in matrix.contexts for matrix in wanted.matrix)
     gpus = tuple(str(device) for device in available()) if uses_auto else ()
@@ -139,23 +153,10 @@ def _plan(suite: str, wishes: Overrides, keyword: str | None, seed: int) -> tupl
 def _resumed(path: Path, data_dir: Path | None) -> tuple[ResultSet, datasets.Prepared]:
     """The file as it is under the lock, if its rest can be measured here: one environment heads all its rows."""
     result_set = store.read(path)
-    before, here = result_set.environment, capture(software=WorkerProcess().describe())
-    if here.host_hash is None or here.host_hash != before.host_hash:
-        raise IncomparableError(f"{path}: was begun on another machine; its rest must be measured there")
+    here = capture(software=WorkerProcess().describe())
     facts = ("software", "mnist_bench_version", "git_commit", "usable_core_count")
-    if changed := [fact for fact in facts if getattr(before, fact) != getattr(here, fact)]:
-        raise IncomparableError(f"{path}: was begun under another {' and '.join(changed)}; measure anew")
-    try:
-        name = DatasetName(result_set.dataset.name)
-    except ValueError:
-        raise store.StoreError(f"{path}: its data set {result_set.dataset.name!r} is unknown here") from None
-    prepared = prepare(DatasetName.AUTO if name is DatasetName.CUSTOM else name, data_dir)
-    if prepared.digest != result_set.dataset.digest:
-        raise IncomparableError(
-            f"{path}: was begun on other data ({result_set.dataset.name} {result_set.dataset.digest[:12]}); "
-            "name the same with --data-dir"
-        )
-    return result_set, prepared
+    require_same_machine(path, result_set.environment, here, facts)
+    return result_set, prepare_same(path, result_set.dataset, data_dir)
 
 
 def _measure(result_set: ResultSet, prepared: datasets.Prepared, path: Path, output_format: Format) -> NoReturn:

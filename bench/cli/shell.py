@@ -7,16 +7,19 @@ import enum
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import typer
 from rich.console import Console
 
 from bench.render.export import Format, render_csv, render_json, render_markdown
+from bench.render.html import render_html
 from bench.render.tables import Table
 from bench.render.text import render_text
+from bench.scenario import ConfigurationError
+from bench.verdict import Verdict
 
 
 class Exit(enum.IntEnum):
@@ -31,6 +34,19 @@ class Exit(enum.IntEnum):
     #: A fault of the program itself (sysexits.h: EX_SOFTWARE); Python's own 1 would say "regressed".
     INTERNAL = 70
     INTERRUPTED = 130
+
+
+#: What any comparison's overall verdict means for whoever waits for it: only what was shown passes.
+EXIT_OF_VERDICT: Final[Mapping[Verdict, Exit]] = {
+    Verdict.IMPROVED: Exit.DONE,
+    Verdict.UNCHANGED: Exit.DONE,
+    Verdict.REGRESSED: Exit.REGRESSED,
+    Verdict.INCONCLUSIVE: Exit.INCONCLUSIVE,
+    Verdict.UNDERPOWERED: Exit.INCONCLUSIVE,
+    Verdict.INVALID: Exit.INCONCLUSIVE,
+    Verdict.INCOMPARABLE: Exit.INCOMPARABLE,
+    Verdict.MISSING: Exit.FAILED,
+}
 
 
 class IncomparableError(Exception):
@@ -54,8 +70,16 @@ class ResultConsole(Console):
         raise BrokenPipeError
 
 
+class ProgressConsole(Console):
+    """Nobody reads any more how the results come to be: they come all the same, and so does the exit status."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
 out = ResultConsole()
-err = Console(stderr=True)
+err = ProgressConsole(stderr=True)
 
 
 def write(text: str) -> None:
@@ -73,6 +97,22 @@ def fail(message: str, status: Exit) -> NoReturn:
     sys.exit(status)
 
 
+@contextlib.contextmanager
+def despite_a_closed_pipe() -> Iterator[None]:
+    """Around what is printed before a verdict: `… | head` may have read enough, the exit status still tells."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter flushes into the closed pipe at the end
+
+
+def refuse_junit(output_format: Format) -> None:
+    """For verbs that measure or show and have no verdicts. Before they begin: nobody should measure in vain."""
+    if output_format is Format.JUNIT:
+        raise ConfigurationError("--format junit holds verdicts, which only compare and gate have")
+
+
 def print_tables(made: Sequence[Table], output_format: Format) -> None:
     match output_format:
         case Format.TEXT:
@@ -83,6 +123,10 @@ def print_tables(made: Sequence[Table], output_format: Format) -> None:
             write(render_csv(made))
         case Format.JSON:
             write(render_json(made))
+        case Format.HTML:
+            write(render_html(made))
+        case Format.JUNIT:
+            refuse_junit(output_format)
 
 
 def add_to_job_summary(markdown: str) -> None:

@@ -9,14 +9,14 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
 
 from bench.render import units
 from bench.scenario import Scenario
 from bench.stats import Estimate
-from bench.summary import Measures, Row
+from bench.summary import Measures, Row, axis_value
 
 #: What a cell holds before it is written; None: absent.
 Raw = str | int | float | bool | Estimate | None
@@ -46,21 +46,33 @@ class Heading:
     explanation: str = ""
 
 
+class OfScenario(Protocol):
+    """A row of any table: it is about a scenario."""
+
+    @property
+    def scenario(self) -> Scenario: ...
+
+
+#: What a column is read from; whoever can read every row can read one kind of them.
+RowT_contra = TypeVar("RowT_contra", contravariant=True)
+RowT = TypeVar("RowT")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
+class Column(Generic[RowT_contra]):
     """A heading, and how a row fills the cell under it."""
 
     heading: Heading
-    value: Callable[[Row], Raw]
+    value: Callable[[RowT_contra], Raw]
     #: The value as it is read; None: absent.
-    text: Callable[[Row], str | None]
+    text: Callable[[RowT_contra], str | None]
     #: Written behind the text and aligned by itself.
-    detail: Callable[[Row], str]
+    detail: Callable[[RowT_contra], str]
 
 
-def _column(
+def make_column(
     name: str,
-    value: Callable[[Row], Raw],
+    value: Callable[[RowT], Raw],
     unit: Callable[[Any], str] = str,
     *,
     key: str | None = None,
@@ -70,9 +82,9 @@ def _column(
     data: bool = True,
     interval: bool = False,
     explanation: str = "",
-    text: Callable[[Row], str | None] | None = None,
-    detail: Callable[[Row], str] = lambda _row: "",
-) -> Column:
+    text: Callable[[RowT], str | None] | None = None,
+    detail: Callable[[RowT], str] = lambda _row: "",
+) -> Column[RowT]:
     """`text`, where a row is written as more than its value in that unit."""
     heading = Heading(
         name=name,
@@ -87,8 +99,8 @@ def _column(
     return Column(heading=heading, value=value, text=text or _in_unit(value, unit), detail=detail)
 
 
-def _in_unit(value: Callable[[Row], Raw], unit: Callable[[Any], str]) -> Callable[[Row], str | None]:
-    def text(row: Row) -> str | None:
+def _in_unit(value: Callable[[RowT], Raw], unit: Callable[[Any], str]) -> Callable[[RowT], str | None]:
+    def text(row: RowT) -> str | None:
         raw = value(row)
         number = raw.value if isinstance(raw, Estimate) else raw
         return None if number is None else unit(number)
@@ -100,10 +112,10 @@ def _measured(value: Callable[[Measures], Raw]) -> Callable[[Row], Raw]:
     return lambda row: None if row.measures is None else value(row.measures)
 
 
-def _plus_minus(value: Callable[[Row], Raw]) -> Callable[[Row], str]:
+def plus_minus_of(value: Callable[[RowT], Raw]) -> Callable[[RowT], str]:
     """The interval of the estimate; "" where there is none."""
 
-    def text(row: Row) -> str:
+    def text(row: RowT) -> str:
         estimate = value(row)
         if not isinstance(estimate, Estimate) or estimate.upper is None:
             return ""
@@ -146,8 +158,8 @@ _SPEEDUP = _measured(lambda m: m.speedup)
 _SCALING = _measured(lambda m: m.scaling_efficiency)
 
 #: In the order of a wide table.
-VALUES: Final[Sequence[Column]] = (
-    _column(
+VALUES: Final[Sequence[Column[Row]]] = (
+    make_column(
         "throughput",
         _THROUGHPUT,
         units.significant,
@@ -155,11 +167,11 @@ VALUES: Final[Sequence[Column]] = (
         title="images/s",
         interval=True,
         priority=0,
-        detail=_plus_minus(_THROUGHPUT),
+        detail=plus_minus_of(_THROUGHPUT),
         explanation="images trained per second of the epoch windows, geometric mean over n processes; ± is its 95 % t "
         "interval over processes (log scale): n = 1 has none",
     ),
-    _column(
+    make_column(
         "n",
         _measured(lambda m: m.n),
         key="n_processes",
@@ -167,7 +179,7 @@ VALUES: Final[Sequence[Column]] = (
         text=_processes,
         explanation="fresh processes; 2/3: of 3 planned",
     ),
-    _column(
+    make_column(
         "epoch_seconds",
         _measured(lambda m: m.epoch_seconds),
         units.seconds,
@@ -177,8 +189,8 @@ VALUES: Final[Sequence[Column]] = (
         text=_epoch,
         explanation="one pass over all {train_samples} training images; ≈ is extrapolated from the part that was run",
     ),
-    _column("epoch_extrapolated", _measured(lambda m: m.epoch_extrapolated), number=False),
-    _column(
+    make_column("epoch_extrapolated", _measured(lambda m: m.epoch_extrapolated), number=False),
+    make_column(
         "update_microseconds",
         _measured(lambda m: m.update_microseconds),
         units.significant,
@@ -187,7 +199,7 @@ VALUES: Final[Sequence[Column]] = (
         priority=5,
         explanation="one step: a batch asked for, split, trained on, weights updated, metric updated",
     ),
-    _column(
+    make_column(
         "final_accuracy",
         _measured(lambda m: m.final_accuracy),
         units.accuracy,
@@ -195,16 +207,16 @@ VALUES: Final[Sequence[Column]] = (
         priority=1,
         explanation="on all {test_samples} test images after the last epoch, mean over processes",
     ),
-    _column("final_accuracy_min", _measured(lambda m: m.final_accuracy_min), units.accuracy),
-    _column("final_accuracy_max", _measured(lambda m: m.final_accuracy_max), units.accuracy),
-    _column(
+    make_column("final_accuracy_min", _measured(lambda m: m.final_accuracy_min), units.accuracy),
+    make_column("final_accuracy_max", _measured(lambda m: m.final_accuracy_max), units.accuracy),
+    make_column(
         "final_accuracy_range",
         _accuracy_range,
         title="accuracy\nrange",
         priority=12,
         data=False,
     ),
-    _column(
+    make_column(
         "speedup",
         _SPEEDUP,
         units.factor,
@@ -214,8 +226,8 @@ VALUES: Final[Sequence[Column]] = (
         text=_speedup,
         explanation="images/s over those of the tutorial's own setting: {tutorial}",
     ),
-    _column("speedup_interval", _plus_minus(_SPEEDUP), title="speed-up\ninterval", priority=9, data=False),
-    _column(
+    make_column("speedup_interval", plus_minus_of(_SPEEDUP), title="speed-up\ninterval", priority=9, data=False),
+    make_column(
         "scaling_efficiency",
         _SCALING,
         units.percent,
@@ -225,7 +237,7 @@ VALUES: Final[Sequence[Column]] = (
         explanation="images/s over (number of contexts x images/s on the first of them alone); virtual CPU contexts "
         "share the same cores, so do not expect 100 % of them",
     ),
-    _column(
+    make_column(
         "time_to_accuracy_seconds",
         _measured(lambda m: m.time_to_accuracy_seconds),
         units.seconds,
@@ -233,7 +245,7 @@ VALUES: Final[Sequence[Column]] = (
         priority=10,
         explanation="epoch windows up to the first epoch that reached {targets}; evaluation excluded; median",
     ),
-    _column(
+    make_column(
         "first_step_seconds",
         _measured(lambda m: m.first_step_seconds),
         units.seconds,
@@ -241,7 +253,7 @@ VALUES: Final[Sequence[Column]] = (
         priority=7,
         explanation="from building the network to the first update done, median",
     ),
-    _column(
+    make_column(
         "warm_up_seconds",
         _measured(lambda m: m.warm_up_seconds),
         units.seconds,
@@ -249,8 +261,8 @@ VALUES: Final[Sequence[Column]] = (
         priority=14,
         explanation="every batch shape touched once before the first epoch window, median",
     ),
-    _column("startup_seconds", _measured(lambda m: m.startup_seconds), units.seconds),
-    _column(
+    make_column("startup_seconds", _measured(lambda m: m.startup_seconds), units.seconds),
+    make_column(
         "peak_rss_bytes",
         _measured(lambda m: m.peak_rss_bytes),
         units.memory,
@@ -258,7 +270,7 @@ VALUES: Final[Sequence[Column]] = (
         priority=8,
         explanation="most resident memory of any of the processes, data set included",
     ),
-    _column(
+    make_column(
         "device_memory_bytes",
         _measured(lambda m: m.device_memory_bytes),
         units.memory,
@@ -266,7 +278,7 @@ VALUES: Final[Sequence[Column]] = (
         priority=11,
         explanation="in use on the scenario's GPUs after the last epoch",
     ),
-    _column(
+    make_column(
         "busy_cpus",
         _measured(lambda m: m.busy_cpus),
         units.significant,
@@ -274,17 +286,17 @@ VALUES: Final[Sequence[Column]] = (
         priority=13,
         explanation="CPU time over wall time inside the epoch windows, median",
     ),
-    _column(
+    make_column(
         "omp_num_threads",
         _measured(lambda m: m.omp_num_threads),
         title="OpenMP\nthreads",
         priority=15,
         explanation="of each CPU context",
     ),
-    _column("status", lambda row: str(row.status), number=False),
-    _column("invalid_reason", lambda row: row.invalid, number=False),
-    _column("failures", _failures, number=False),
-    _column("planned_processes", lambda row: row.planned),
+    make_column("status", lambda row: str(row.status), number=False),
+    make_column("invalid_reason", lambda row: row.invalid, number=False),
+    make_column("failures", _failures, number=False),
+    make_column("planned_processes", lambda row: row.planned),
 )
 
 #: Axes that are always worth their room; the others are shown where a row is off the default.
@@ -312,14 +324,14 @@ def _abridged(contexts: Sequence[str]) -> str:
     return ",".join(contexts)
 
 
-def _axis(name: str) -> Column:
-    def text(row: Row) -> str:
+def _axis(name: str) -> Column[OfScenario]:
+    def text(row: OfScenario) -> str:
         if name == "contexts":
             return _abridged(row.scenario.contexts)
         value = axis_value(row.scenario, name)
         return "default" if value is None else str(value)
 
-    return _column(
+    return make_column(
         name,
         lambda row: axis_value(row.scenario, name),
         title=_AXIS_TITLES.get(name, name),
@@ -330,24 +342,16 @@ def _axis(name: str) -> Column:
     )
 
 
-def axis_value(scenario: Scenario, name: str) -> str | int | None:
-    """As it is written in a suite file: ("cpu(0)", "cpu(1)") is "cpu(0),cpu(1)"."""
-    value = getattr(scenario, name)
-    if isinstance(value, tuple):
-        return ",".join(value)
-    return value if value is None or isinstance(value, int) else str(value)
-
-
 #: Every field of a Scenario is an axis; one that is added there is a column here.
-AXES: Final[Sequence[Column]] = tuple(_axis(field.name) for field in msgspec.structs.fields(Scenario))
+AXES: Final[Sequence[Column[OfScenario]]] = tuple(_axis(field.name) for field in msgspec.structs.fields(Scenario))
 
 
-def find(name: str, columns: Iterable[Column], what: str) -> Column:
+def find(name: str, columns: Iterable[Column[RowT]], what: str) -> Column[RowT]:
     """A column by its name, its CSV header or its header in a table.
 
     Raises `ValueError` for an unknown one, with what may have been meant.
     """
-    known: dict[str, Column] = {}
+    known: dict[str, Column[RowT]] = {}
     for column in columns:
         heading = column.heading
         for alias in (heading.name, heading.key, heading.title.replace("\n", " ")):

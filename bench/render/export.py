@@ -29,6 +29,9 @@ class Format(str, enum.Enum):
     MARKDOWN = "markdown"
     CSV = "csv"
     JSON = "json"
+    HTML = "html"
+    #: Of verdicts, not of tables: `compare` and `gate` have it.
+    JUNIT = "junit"
 
     def __str__(self) -> str:
         return self.value

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from bench import accuracy
-from bench.record import ResultSet
-from bench.render.columns import AXES, MAIN_AXES, VALUES, Column, Heading, Raw, axis_value, find
+from bench.record import Dataset, Environment, ResultSet
+from bench.render.columns import AXES, MAIN_AXES, VALUES, Column, Heading, OfScenario, Raw, RowT, find
 from bench.scenario import Scenario
 from bench.stats import Estimate
-from bench.summary import Row, Status, Summary, summarize, tutorial_setting
+from bench.summary import Row, Status, Summary, axis_value, summarize, tutorial_setting
 from mnist_core.devices import DeviceKind
 from mnist_core.recipe import Recipe
 
 FASTEST: Final = "★"
+FASTER: Final = "▲"
+SLOWER: Final = "▼"
+LEVEL: Final = "="
+OPEN: Final = "?"
+MISSING: Final = "○"
+OTHER: Final = "≠"
 INVALID: Final = "!"
 FAILED: Final = "✗"
 NOT_RUN: Final = "·"
@@ -27,11 +34,26 @@ MARKS: Final = {
     INVALID: "invalid, carries no rank: see below its table",
     FAILED: "failed: see below its table",
     NOT_RUN: "not run yet",
+    FASTER: "faster, or improved",
+    SLOWER: "slower, or regressed",
+    LEVEL: "unchanged",
+    OPEN: "undecided: not told apart, inconclusive or underpowered",
+    MISSING: "missing on one side, or failed: see below its table",
+    OTHER: "not comparable: see below its table",
 }
 
 DEFAULT_VALUE: Final = "throughput"
 
 Fact = str | int | float | None
+
+
+class Tone(enum.Enum):
+    """Whether a row is good news."""
+
+    PLAIN = ""
+    GOOD = "good"
+    BAD = "bad"
+    DIM = "dim"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +72,8 @@ class TableRow:
     cells: tuple[Cell, ...]
     #: One of MARKS or "".
     mark: str = ""
+    #: For colour, which repeats what the words of the row say.
+    tone: Tone = Tone.PLAIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +89,35 @@ class Table:
     rows: tuple[TableRow, ...]
     #: Below the rows: why one is invalid, failed or missing, as (mark, text).
     notes: tuple[tuple[str, str], ...]
+
+
+Axis = Column[OfScenario]
+#: Of a pivot: down the side, across the top.
+Axes = tuple[Axis | None, Axis | None]
+ScenarioRowT = TypeVar("ScenarioRowT", bound=OfScenario)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """What stands around a pivot's rows, as `Table` has it."""
+
+    #: Of what the rows are; the value and the axis come before it.
+    title: str
+    caption: tuple[tuple[str, str], ...]
+    facts: dict[str, Fact]
+    notes: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pivot(Generic[ScenarioRowT]):
+    """What stands where in a pivot, whose cells each show one row of a listing."""
+
+    axes: Axes
+    value: Column[ScenarioRowT]
+    #: Beside the value, so that a program does not take an invalid number for a good one.
+    status: Column[ScenarioRowT]
+    #: One of MARKS or "".
+    mark: Callable[[ScenarioRowT], str]
 
 
 def tables(
@@ -83,14 +136,11 @@ def tables(
 
     Raises `ValueError` for a name that is none, with what may have been meant.
     """
-    order = None if sort is None else (find(sort.removeprefix("-"), (*AXES, *VALUES), "column"), sort.startswith("-"))
-    numeric = [candidate for candidate in VALUES if candidate.heading.number and candidate.heading.data]
-    pivot_value = find(value, numeric, "value")
-    pivot_row = None if row is None else find(row, AXES, "axis")
-    pivot_column = None if column is None else find(column, AXES, "axis")
-    pivots = pivot_row is not None or pivot_column is not None
-    if pivot_row is not None and pivot_row is pivot_column:
-        raise ValueError(f"rows and columns cannot both be {pivot_row.heading.name}")
+    columns: Sequence[Column[Row]] = (*AXES, *VALUES)
+    order = None if sort is None else (find(sort.removeprefix("-"), columns, "column"), sort.startswith("-"))
+    pivot_value = find(value, numeric(VALUES), "value")
+    axes = axes_of_pivot(row, column)
+    pivots = axes != (None, None)
     if not pivots and value != DEFAULT_VALUE:
         raise ValueError(f"the value {value!r} needs an axis for rows or columns")
     built = []
@@ -98,12 +148,15 @@ def tables(
         for rows in _groups(summary.rows, by_network=not pivots):
             ordered = rows if order is None else sort_rows(rows, order[0], descending=order[1])
             if pivots:
-                built.append(
-                    _pivot(summary, rows, ordered, pivot_row, pivot_column, pivot_value, sorts=sort is not None)
-                )
+                built.append(_summary_pivot(summary, rows, ordered, axes, pivot_value, sorts=sort is not None))
             else:
                 built.append(_listing(summary, ordered))
     return built
+
+
+def numeric(columns: Iterable[Column[RowT]]) -> list[Column[RowT]]:
+    """Those that a pivot's cells can hold."""
+    return [column for column in columns if column.heading.number and column.heading.data]
 
 
 def readable(table: Table) -> list[int]:
@@ -131,7 +184,7 @@ def legend_of(shown: Iterable[tuple[Table, Sequence[int]]]) -> list[tuple[str, s
     return [(mark, meaning) for mark, meaning in MARKS.items() if mark in used] + list(dict.fromkeys(terms))
 
 
-def sort_rows(rows: Sequence[Row], column: Column, *, descending: bool) -> list[Row]:
+def sort_rows(rows: Sequence[Row], column: Column[Row], *, descending: bool) -> list[Row]:
     """By raw values, absent ones last either way; digits in names count as numbers: cpu(2) is before cpu(10)."""
     present = [row for row in rows if column.value(row) is not None]
     absent = [row for row in rows if column.value(row) is None]
@@ -161,16 +214,16 @@ def _groups(rows: Sequence[Row], *, by_network: bool) -> list[list[Row]]:
 def _listing(summary: Summary, rows: Sequence[Row]) -> Table:
     network, recipe = rows[0].scenario.network, rows[0].recipe
     axes = [
-        column if _is_shown(column.heading.name, rows) else _for_programs(column)
+        column if _is_shown(column.heading.name, rows) else for_programs(column)
         for column in sorted(AXES, key=lambda column: column.heading.name not in MAIN_AXES)
     ]
     columns = _explained((*axes, *VALUES), summary, rows)
     return Table(
-        title=clean(f"{network}: {recipe_words(recipe, summary.dataset.train_samples)}, {_n_words(rows)}"),
+        title=clean(f"{network}: {recipe_words(recipe, summary.dataset.train_samples)}, {n_words(_processes(rows))}"),
         caption=_caption(summary, rows),
         facts=_facts(summary, recipe),
         headings=tuple(column.heading for column in columns),
-        rows=tuple(TableRow(cells=tuple(_cell(column, row) for column in columns), mark=_mark(row)) for row in rows),
+        rows=tuple(TableRow(cells=tuple(cell_of(column, row) for column in columns), mark=_mark(row)) for row in rows),
         notes=_notes(rows),
     )
 
@@ -183,11 +236,11 @@ def _is_shown(axis: str, rows: Sequence[Row]) -> bool:
     return axis in MAIN_AXES or any(axis_value(row.scenario, axis) != axis_value(tutorial, axis) for row in rows)
 
 
-def _for_programs(column: Column) -> Column:
+def for_programs(column: Column[RowT]) -> Column[RowT]:
     return dataclasses.replace(column, heading=dataclasses.replace(column.heading, priority=None))
 
 
-def _cell(column: Column, row: Row) -> Cell:
+def cell_of(column: Column[RowT], row: RowT) -> Cell:
     text = column.text(row)
     return Cell(raw=column.value(row), text="" if text is None else clean(text), detail=column.detail(row))
 
@@ -201,23 +254,31 @@ def _mark(row: Row) -> str:
 # --- the pivot: one column per value of an axis
 
 
-def _pivot(
-    summary: Summary,
-    planned: Sequence[Row],
-    ordered: Sequence[Row],
-    row_axis: Column | None,
-    column_axis: Column | None,
-    value: Column,
+def axes_of_pivot(row: str | None, column: str | None) -> Axes:
+    """Raises `ValueError` for a name that is none, or one that is both."""
+    row_axis = None if row is None else find(row, AXES, "axis")
+    column_axis = None if column is None else find(column, AXES, "axis")
+    if row_axis is not None and row_axis is column_axis:
+        raise ValueError(f"rows and columns cannot both be {row_axis.heading.name}")
+    return row_axis, column_axis
+
+
+def pivot_table(
+    planned: Sequence[ScenarioRowT],
+    ordered: Sequence[ScenarioRowT],
+    pivot: Pivot[ScenarioRowT],
+    frame: Frame,
     *,
-    sorts: bool,
+    sorts: bool = False,
 ) -> Table:
     """`planned` and `ordered` are the same rows: columns keep the order of the plan, rows take that of the sort."""
+    (row_axis, column_axis), value = pivot.axes, pivot.value
     varying = [axis for axis in AXES if len({axis.value(row) for row in planned}) > 1]
     leading = [axis for axis in varying if axis is not row_axis and axis is not column_axis]
     if row_axis is not None:
         leading.append(row_axis)
     across = [None] if column_axis is None else list(dict.fromkeys(column_axis.value(row) for row in planned))
-    cells: dict[tuple[Raw, ...], dict[Raw, Row]] = {}
+    cells: dict[tuple[Raw, ...], dict[Raw, ScenarioRowT]] = {}
     for row in ordered:
         lead = tuple(axis.value(row) for axis in leading)
         cells.setdefault(lead, {})[None if column_axis is None else column_axis.value(row)] = row
@@ -229,41 +290,35 @@ def _pivot(
                 cells.items(), key=lambda item: [place.index(raw) for place, raw in zip(places, item[0], strict=True)]
             )
         )
-    *explained, explained_value = _explained((*leading, value), summary, planned)
-    shown = explained_value.heading
-    title = _one_line(shown.title) + ("" if column_axis is None else f" by {column_axis.heading.title}")
-    caption = _caption(summary, planned)
+    title = _one_line(value.heading.title) + ("" if column_axis is None else f" by {column_axis.heading.title}")
+    caption = frame.caption
     constant = [axis for axis in AXES if axis not in varying and axis is not row_axis and axis is not column_axis]
-    if setting := _setting(planned[0].scenario, constant):
+    if setting := setting_words(planned[0].scenario, constant):
         caption = (*caption, ("all rows", clean(setting)))
     return Table(
-        title=clean(f"{title}: {recipe_words(planned[0].recipe, summary.dataset.train_samples)}, {_n_words(planned)}"),
+        title=clean(f"{title}: {frame.title}"),
         caption=caption,
-        facts=_facts(summary, planned[0].recipe),
+        facts=frame.facts,
         headings=(
-            *(axis.heading for axis in explained),
-            *(_pivot_heading(shown, column_axis, raw) for raw in across),
-            *(_pivot_heading(_STATUS, column_axis, raw) for raw in across),
+            *(axis.heading for axis in leading),
+            *(_pivot_heading(value.heading, column_axis, raw) for raw in across),
+            *(_pivot_heading(pivot.status.heading, column_axis, raw) for raw in across),
         ),
         rows=tuple(
             TableRow(
                 cells=(
-                    *(_cell(axis, next(iter(found.values()))) for axis in leading),
-                    *(_pivot_cell(value, found.get(raw)) for raw in across),
-                    *(Cell(raw=str(found[raw].status) if raw in found else None, text="") for raw in across),
+                    *(cell_of(axis, next(iter(found.values()))) for axis in leading),
+                    *(_pivot_cell(pivot, found.get(raw)) for raw in across),
+                    *(Cell(raw=pivot.status.value(found[raw]) if raw in found else None, text="") for raw in across),
                 )
             )
             for found in cells.values()
         ),
-        notes=_notes(planned),
+        notes=frame.notes,
     )
 
 
-#: Beside the value, so that a program does not take an invalid number for a good one.
-_STATUS: Final = find("status", VALUES, "column").heading
-
-
-def _pivot_heading(heading: Heading, axis: Column | None, raw: Raw) -> Heading:
+def _pivot_heading(heading: Heading, axis: Axis | None, raw: Raw) -> Heading:
     priority = None if heading.priority is None else 1
     if axis is None:
         return dataclasses.replace(heading, priority=priority)
@@ -278,13 +333,37 @@ def _pivot_heading(heading: Heading, axis: Column | None, raw: Raw) -> Heading:
     )
 
 
-def _pivot_cell(value: Column, row: Row | None) -> Cell:
+def _pivot_cell(pivot: Pivot[ScenarioRowT], row: ScenarioRowT | None) -> Cell:
     if row is None:
         return Cell(raw=None, text="")
-    mark = _mark(row)
-    # The fastest is that by throughput, which says nothing about another value.
-    shows_mark = mark != FASTEST or value.heading.name == DEFAULT_VALUE
-    return dataclasses.replace(_cell(value, row), mark=mark if shows_mark else "")
+    return dataclasses.replace(cell_of(pivot.value, row), mark=pivot.mark(row))
+
+
+#: What a program must know beside each value.
+_STATUS: Final = find("status", VALUES, "column")
+
+
+def _summary_pivot(
+    summary: Summary, planned: Sequence[Row], ordered: Sequence[Row], axes: Axes, value: Column[Row], *, sorts: bool
+) -> Table:
+    def mark(row: Row) -> str:
+        # The fastest is that by throughput, which says nothing about another value.
+        return _mark(row) if value.heading.name == DEFAULT_VALUE or not row.is_fastest else ""
+
+    recipe = planned[0].recipe
+    (explained,) = _explained([value], summary, planned)
+    return pivot_table(
+        planned,
+        ordered,
+        Pivot(axes=axes, value=explained, status=_STATUS, mark=mark),
+        Frame(
+            title=f"{recipe_words(recipe, summary.dataset.train_samples)}, {n_words(_processes(planned))}",
+            caption=_caption(summary, planned),
+            facts=_facts(summary, recipe),
+            notes=_notes(planned),
+        ),
+        sorts=sorts,
+    )
 
 
 # --- words around the rows
@@ -306,7 +385,7 @@ def recipe_words(recipe: Recipe, train_samples: int) -> str:
     """10 epochs of 60,000 images; 1 epoch of the first 2,000 images."""
     part = recipe.samples is not None and recipe.samples < train_samples
     images = f"the first {recipe.samples:,}" if part else f"{train_samples:,}"
-    words = f"{_count(recipe.epochs, 'epoch')} of {images} images"
+    words = f"{count_words(recipe.epochs, 'epoch')} of {images} images"
     tutorial = Recipe()
     if recipe.learning_rate != tutorial.learning_rate:
         words += f", learning rate {recipe.learning_rate}"
@@ -315,11 +394,11 @@ def recipe_words(recipe: Recipe, train_samples: int) -> str:
     return words
 
 
-def _count(number: int, noun: str, plural: str | None = None) -> str:
+def count_words(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-def _setting(scenario: Scenario, axes: Iterable[Column]) -> str:
+def setting_words(scenario: Scenario, axes: Iterable[Axis]) -> str:
     """The tutorial's setting: cpu(0),cpu(1), batch 100, hybridize off."""
     words = []
     for axis in axes:
@@ -330,13 +409,13 @@ def _setting(scenario: Scenario, axes: Iterable[Column]) -> str:
     return ", ".join(words)
 
 
-def _explained(columns: Iterable[Column], summary: Summary, rows: Sequence[Row]) -> list[Column]:
+def _explained(columns: Iterable[Column[Row]], summary: Summary, rows: Sequence[Row]) -> list[Column[Row]]:
     networks = dict.fromkeys(row.scenario.network for row in rows)
     targets = [f"{target:g} ({network})" for network in networks if (target := accuracy.target(network)) is not None]
     words = {
         "train_samples": f"{summary.dataset.train_samples:,}",
         "test_samples": f"{summary.dataset.test_samples:,}",
-        "tutorial": _setting(
+        "tutorial": setting_words(
             tutorial_setting(rows[0].scenario.network), [axis for axis in AXES if axis.heading.name in MAIN_AXES]
         ),
         "targets": " or ".join(targets),
@@ -351,45 +430,65 @@ def _explained(columns: Iterable[Column], summary: Summary, rows: Sequence[Row])
 
 
 def _caption(summary: Summary, rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
-    environment, dataset, software = summary.environment, summary.dataset, summary.environment.software
-    machine = [
+    lines = [
+        ("data", dataset_words(summary.dataset)),
+        ("machine", machine_words(summary.environment)),
+        ("software", software_words(summary.environment)),
+        ("result", f"suite {summary.suite}, {summary.created_at}"),
+        *virtual_contexts(row.scenario for row in rows),
+    ]
+    return tuple((label, clean(text)) for label, text in lines)
+
+
+def dataset_words(dataset: Dataset) -> str:
+    return f"{dataset.name} ({dataset.digest[:12]}), {dataset.source}"
+
+
+def machine_words(environment: Environment) -> str:
+    words = [
         environment.host_processor_model_name or f"an unnamed {environment.architecture} processor",
-        f"{_count(environment.usable_core_count, 'usable core')} ({_count(environment.usable_vcpu_count, 'vCPU')})",
+        count_words(environment.usable_core_count, "usable core")
+        + f" ({count_words(environment.usable_vcpu_count, 'vCPU')})",
     ]
     if environment.virtualization is not None:
-        machine.append(environment.virtualization)
-    machine += [
+        words.append(environment.virtualization)
+    words += [
         _count_of(environment.accelerator_model_names.count(model), model)
         for model in dict.fromkeys(environment.accelerator_model_names)
     ]
-    versions = "versions not recorded: no run finished"
+    return ", ".join(words)
+
+
+def software_words(environment: Environment) -> str:
+    software, versions = environment.software, "versions not recorded: no run finished"
     if software is not None:
         versions = (
             f"{software.framework} {software.framework_version}, numpy {software.numpy}, Python {software.python}"
         )
-    lines = [
-        ("data", f"{dataset.name} ({dataset.digest[:12]}), {dataset.source}"),
-        ("machine", ", ".join(machine)),
-        ("software", f"{versions}, mnist-bench {environment.mnist_bench_version}"),
-        ("result", f"suite {summary.suite}, {summary.created_at}"),
-    ]
+    return f"{versions}, mnist-bench {environment.mnist_bench_version}"
+
+
+def virtual_contexts(scenarios: Iterable[Scenario]) -> list[tuple[str, str]]:
+    """A caption's note where any of them has several CPU contexts."""
     virtual = dict.fromkeys(
         str(device)
-        for row in rows
-        if len(cpus := [device for device in row.scenario.devices if device.kind is DeviceKind.CPU]) > 1
+        for scenario in scenarios
+        if len(cpus := [device for device in scenario.devices if device.kind is DeviceKind.CPU]) > 1
         for device in cpus
     )
-    if virtual:
-        lines.append(("note", f"{', '.join(virtual)} are virtual contexts: no core is bound to one"))
-    return tuple((label, clean(text)) for label, text in lines)
+    return [("note", f"{', '.join(virtual)} are virtual contexts: no core is bound to one")] if virtual else []
 
 
 def _count_of(number: int, model: str) -> str:
     return model if number == 1 else f"{number} x {model}"
 
 
-def _n_words(rows: Sequence[Row]) -> str:
-    ns = sorted({row.measures.n for row in rows if row.measures is not None})
+def _processes(rows: Sequence[Row]) -> list[int]:
+    return [row.measures.n for row in rows if row.measures is not None]
+
+
+def n_words(processes: Iterable[int]) -> str:
+    ns = sorted({*processes})
     if not ns:
         return "n = 0"
     return f"n = {ns[0]}" if len(ns) == 1 else f"n = {ns[0]} to {ns[-1]}"
@@ -432,7 +531,9 @@ def _notes(rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
     not_run = sum(row.not_run for row in rows)
     if not_run:
         planned = sum(row.planned for row in rows)
-        notes.append((NOT_RUN, f"{not_run} of {_count(planned, 'planned process', 'planned processes')} not run yet"))
+        notes.append(
+            (NOT_RUN, f"{not_run} of {count_words(planned, 'planned process', 'planned processes')} not run yet")
+        )
     measured = [row for row in rows if row.measures is not None]
     not_judged = sum(row.status is Status.NOT_JUDGED for row in measured)
     if not_judged:

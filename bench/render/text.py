@@ -12,7 +12,20 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from bench.render import units
-from bench.render.tables import FAILED, FASTEST, INVALID, NOT_RUN, Table, legend_of, readable
+from bench.render.tables import (
+    FAILED,
+    FASTER,
+    FASTEST,
+    INVALID,
+    MISSING,
+    NOT_RUN,
+    OTHER,
+    SLOWER,
+    Table,
+    Tone,
+    legend_of,
+    readable,
+)
 
 _UNICODE_RULE = Box("    \n    \n ── \n    \n    \n    \n    \n    \n")
 _ASCII_RULE = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
@@ -24,12 +37,28 @@ _ASCII = str.maketrans(
         units.TIMES: "x",
         "µ": "u",
         "…": "...",
+        "→": "->",
+        "\N{INFINITY}": "inf",
         FASTEST: "*",
         FAILED: "x",
         NOT_RUN: ".",
+        FASTER: "^",
+        SLOWER: "v",
+        MISSING: "o",
+        OTHER: "#",
     }
 )
-_STYLES = {FASTEST: "bold green", INVALID: "red", FAILED: "red", NOT_RUN: "dim"}
+_STYLES = {
+    FASTEST: "bold green",
+    INVALID: "red",
+    FAILED: "red",
+    NOT_RUN: "dim",
+    FASTER: "green",
+    SLOWER: "red",
+    MISSING: "red",
+    OTHER: "red",
+}
+_TONES = {Tone.GOOD: "green", Tone.BAD: "red", Tone.DIM: "dim"}
 #: Narrower text is not read but spelled.
 _NARROWEST_TEXT = 20
 
@@ -56,7 +85,7 @@ def render_text(tables: Sequence[Table], console: Console) -> None:
         _print_pairs(table.notes, console, write)
         console.print()
         fitting.append((table, shown))
-        hidden |= dict.fromkeys(table.headings[index].title.replace("\n", " ") for index in left_out)
+        hidden |= dict.fromkeys(" ".join(table.headings[index].title.split()) for index in left_out)
     _print_pairs(legend_of(fitting), console, write)
     if hidden:
         line = f"Hidden where {console.width} columns are too few: {', '.join(hidden)}."
@@ -104,7 +133,7 @@ def _body(table: Table, shown: Sequence[int], write: Writer) -> RichTable:
             [Text(text, _STYLES.get(row.cells[index].mark, "")) for text, row in zip(texts, table.rows, strict=True)]
         )
     for row, filled in zip(table.rows, zip(*columns, strict=True), strict=True):
-        body.add_row(*filled, style=_STYLES.get(row.mark))
+        body.add_row(*filled, style=_STYLES.get(row.mark) or _TONES.get(row.tone))
     return body
 
 

@@ -15,7 +15,10 @@ _HOUR = 60 * _MINUTE
 #: Up to here seconds are easier to compare as seconds.
 _LONGEST_SECONDS = 100.0
 _KIB = 1024.0
+_TWO_DIGITS = 10.0
 _FOUR_DIGITS = 1000.0
+#: Its exponential is far beyond what is written out, and no overflow.
+_HUGE_LOGARITHM = 100.0
 #: An interval wider than this says only that there are too few processes.
 _WIDEST_PERCENT = 999.0
 
@@ -69,6 +72,34 @@ def factor(number: float) -> str:
 def percent(number: float) -> str:
     """0.87 is 87 %."""
     return f"{100 * number:,.0f} %"
+
+
+def percentage(ratio: float) -> str:
+    """A ratio - 1 as 4.1 %, 12 %, 2 %; beyond tenfold only that it is."""
+    return f"{_points(100 * ratio).removesuffix('.0')} %"
+
+
+def points(logarithm: float) -> str:
+    """A difference of logarithms in percent, for "4.1 % slower" and its ends: 4.1, 12, -3.0."""
+    return _points(100 * math.expm1(min(logarithm, _HUGE_LOGARITHM)))
+
+
+def _points(percent: float) -> str:
+    if percent > _WIDEST_PERCENT:
+        return f">{_WIDEST_PERCENT:.0f}"
+    one_digit = f"{percent:.1f}"
+    return f"{percent:.0f}" if abs(float(one_digit)) >= _TWO_DIGITS else one_digit.replace("-0.0", "0.0")
+
+
+def bound(ratio: float) -> str:
+    """An end of a ratio's interval: 1.40, 12.3; 0 and the infinite are possible."""
+    return "∞" if math.isinf(ratio) else significant(ratio)
+
+
+def accuracy_change(number: float) -> str:
+    """+0.0012, -0.0034, 0.0000: as many digits as an accuracy has."""
+    text = f"{number:+.4f}"
+    return text[1:] if float(text) == 0 else text
 
 
 def plus_minus(value: float, upper: float) -> str:

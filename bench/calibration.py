@@ -1,0 +1,267 @@
+"""What a gate is worth on a machine: the whole gate replayed over recorded blocks of identical code. Pure functions.
+
+In a block of identical code the sides' names mean nothing, so that each block may be relabelled by a coin, as the
+gate's own design does: every replay takes a stretch of blocks, tosses its coins, and lets the gate decide, confirmation
+included. Side B scaled by 1.05 is a slowdown of 5 % with this machine's real noise.
+
+The replays share blocks. Their exact bounds hold for the recorded blocks under new coins; that other days of this
+machine are like these is an assumption that no replay can test.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+import statistics
+from collections.abc import Sequence
+from typing import Annotated, Final
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from bench import paired, stats
+from bench.decide import BlockEvidence, Conclusion, RowEvidence, conclude, evidence_of
+from bench.fingerprint import class_digest
+from bench.gate_record import GateFile, GatePlan, Order, Purpose, Ratio
+from bench.record import Count, Dataset, Environment, Fraction, PositiveCount, PositiveSeconds, Record, Timestamp
+from bench.scenario import Scenario
+from bench.verdict import Verdict
+
+#: Raised by any change after which an older reader would misread or refuse a file.
+#:
+#: History:
+#: 1. The first.
+CALIBRATION_SCHEMA_VERSION: Final = 1
+
+#: Whole gates that are replayed for each slowdown: with none of them a false alarm, the bound is 0.3 %.
+REPLAYS: Final = 1000
+#: As a ratio - 1; 0 is identical code.
+SLOWDOWNS: Final = (0.0, 0.05, 0.10)
+#: A gate's time, for the number of blocks that a replay may take.
+BUDGET_SECONDS: Final = 600.0
+#: The noise floor is what this share of the gate's first looks stay below.
+_FLOOR_QUANTILE: Final = 0.95
+#: Of a normal distribution, over its median absolute deviation.
+_MAD_TO_SD: Final = 1.4826
+
+
+class ScenarioCalibration(Record, frozen=True, kw_only=True):
+    """What identical code looked like for one scenario."""
+
+    scenario: Scenario
+    #: 95 % of first looks at identical code stayed within this of 1, either way; a ratio - 1.
+    noise_floor: Ratio
+    #: Of a block's effect (log ratio), median absolute deviation scaled to a standard deviation.
+    effect_robust_sd: Annotated[float, Meta(ge=0)]
+    #: Mean effect over all blocks, as a ratio, and its 95 % interval: 1 for identical code.
+    ratio: float
+    ratio_lower: float
+    ratio_upper: float
+    #: Share of the replays' 95 % intervals, at the first look, that held the truth.
+    coverage: Fraction
+
+
+class Replays(Record, frozen=True, kw_only=True):
+    """Whole gates at one slowdown of side B."""
+
+    slowdown: Ratio
+    gates: PositiveCount
+    #: Gates by verdict.
+    verdicts: dict[str, int]
+    #: Of a verdict "regressed": false alarms at slowdown 0, power elsewhere.
+    regressed: Fraction
+    #: Exact one-sided 95 % upper bound of that share.
+    regressed_upper: Fraction
+    #: Exact one-sided 95 % lower bound of that share.
+    regressed_lower: Fraction
+    #: Blocks that a gate took, and their time.
+    median_blocks: Annotated[float, Meta(ge=0)]
+    median_seconds: Annotated[float, Meta(ge=0)]
+
+
+class Calibration(Record, frozen=True, kw_only=True):
+    """A calibration file: what later gates on this class of machines start from."""
+
+    calibration_schema_version: PositiveCount = CALIBRATION_SCHEMA_VERSION
+    created_at: Timestamp
+    machine_class: str
+    environment: Environment
+    dataset: Dataset
+    suite: str
+    #: Recorded, and those of them that a gate would have replaced.
+    blocks: PositiveCount
+    void_blocks: Count
+    median_block_seconds: PositiveSeconds
+    seed: Count
+    alpha: Fraction
+    margin: Ratio
+    tolerance: Ratio
+    scenarios: tuple[ScenarioCalibration, ...]
+    replays: tuple[Replays, ...]
+
+    def noise_floor(self, scenario: Scenario) -> float | None:
+        return next((each.noise_floor for each in self.scenarios if each.scenario == scenario), None)
+
+
+def calibrate(
+    gate_file: GateFile,
+    *,
+    gates: int = REPLAYS,
+    slowdowns: Sequence[float] = SLOWDOWNS,
+    seed: int = 0,
+) -> Calibration:
+    """Everything that recorded blocks of identical code say. Raises `ValueError` for too few of them."""
+    evidence = [block for block in evidence_of(gate_file.plan, gate_file.blocks) if block.failure is None]
+    valid = [block for block in evidence if block.void is None]
+    first_look = gate_file.plan.looks[0]
+    if len(valid) < first_look:
+        raise ValueError(f"{len(valid)} valid blocks are too few to replay a gate, which takes {first_look} at least")
+    block_seconds = statistics.median(block.seconds for block in gate_file.blocks)
+    floors = {
+        gated.scenario: noise_floor([block.rows[gated.scenario].effect for block in valid], first_look, gates, seed)
+        for gated in gate_file.plan.scenarios
+    }
+    # No more than there are: a suspicion must not be confirmed by the blocks that raised it.
+    within_budget = min(len(evidence), max(first_look, int(BUDGET_SECONDS / block_seconds)))
+    plan = gate_plan(gate_file.plan, floors, max_blocks=within_budget)
+    return Calibration(
+        created_at=gate_file.created_at,
+        machine_class=class_digest(gate_file.environment),
+        environment=gate_file.environment,
+        dataset=gate_file.dataset,
+        suite=plan.suite,
+        blocks=len(evidence),
+        void_blocks=len(evidence) - len(valid),
+        median_block_seconds=block_seconds,
+        seed=seed,
+        alpha=plan.alpha,
+        margin=plan.margin,
+        tolerance=plan.tolerance,
+        scenarios=tuple(
+            _scenario(gated.scenario, floors[gated.scenario], valid, first_look, gates, seed)
+            for gated in plan.scenarios
+        ),
+        replays=tuple(_replays(plan, evidence, slowdown, gates, seed, block_seconds) for slowdown in slowdowns),
+    )
+
+
+def to_go_on(gate_file: GateFile, blocks: int) -> GateFile:
+    """The same recording, until it has so many valid blocks; one that a crash ended goes on before the crash."""
+    plan = msgspec.structs.replace(gate_file.plan, max_blocks=blocks)
+    kept = tuple(block for block in gate_file.blocks if block.failure is None)
+    return msgspec.structs.replace(gate_file, plan=plan, blocks=kept)
+
+
+def is_complete(gate_file: GateFile) -> bool:
+    """It has the valid blocks that it was to have."""
+    evidence = evidence_of(gate_file.plan, gate_file.blocks)
+    return sum(block.void is None and block.failure is None for block in evidence) >= gate_file.plan.max_blocks
+
+
+def gate_plan(plan: GatePlan, floors: dict[Scenario, float], *, max_blocks: int) -> GatePlan:
+    """The gate that would have been measured instead of the calibration, with its noise floors."""
+    scenarios = tuple(msgspec.structs.replace(gated, noise_floor=floors[gated.scenario]) for gated in plan.scenarios)
+    return msgspec.structs.replace(plan, purpose=Purpose.GATE, scenarios=scenarios, max_blocks=max_blocks)
+
+
+def noise_floor(effects: Sequence[float], look: int, windows: int, seed: int) -> float:
+    """What identical code seems to differ by: 95 % quantile of |mean effect| over relabelled stretches of a look."""
+    generator = np.random.default_rng(seed)
+    values = np.asarray(effects, dtype=np.float64)
+    starts = generator.integers(0, values.size, windows)
+    stretches = values[(starts[:, np.newaxis] + np.arange(look)) % values.size]
+    means = np.abs((stretches * generator.choice([-1.0, 1.0], stretches.shape)).mean(axis=1))
+    return float(np.expm1(np.quantile(means, _FLOOR_QUANTILE)))
+
+
+def relabelled(block: BlockEvidence) -> BlockEvidence:
+    """The same four passes, had the coin named the sides the other way round. The control knows no sides."""
+    return dataclasses.replace(
+        block,
+        order=Order.BAAB if block.order is Order.ABBA else Order.ABBA,
+        rows={
+            scenario: dataclasses.replace(
+                row, effect=-row.effect, accuracy_difference=-row.accuracy_difference, trends=row.trends[::-1]
+            )
+            for scenario, row in block.rows.items()
+        },
+    )
+
+
+def slowed(block: BlockEvidence, slowdown: float) -> BlockEvidence:
+    """The same block, had every pass of the contender taken longer by this ratio - 1."""
+    return dataclasses.replace(
+        block,
+        rows={
+            scenario: dataclasses.replace(row, effect=row.effect + math.log1p(slowdown))
+            for scenario, row in block.rows.items()
+        },
+    )
+
+
+def replay(plan: GatePlan, stream: Sequence[BlockEvidence]) -> Conclusion:
+    """Let a gate decide over a stream of blocks, each of which serves whatever phase is wanted when it comes."""
+    taken: list[BlockEvidence] = []
+    conclusion = conclude(plan, taken)
+    while conclusion.wanted is not None and len(taken) < len(stream):
+        missing = min(conclusion.wanted.until - conclusion.wanted.done, len(stream) - len(taken))
+        phase = conclusion.wanted.phase
+        taken += [dataclasses.replace(block, phase=phase) for block in stream[len(taken) : len(taken) + missing]]
+        conclusion = conclude(plan, taken)
+    return conclusion
+
+
+def stretch(evidence: Sequence[BlockEvidence], length: int, generator: random.Random) -> list[BlockEvidence]:
+    """So many blocks from a random place, the first following the last, each relabelled or not by a coin."""
+    start = generator.randrange(len(evidence))
+    blocks = [evidence[(start + step) % len(evidence)] for step in range(length)]
+    return [relabelled(block) if generator.random() < 0.5 else block for block in blocks]  # noqa: PLR2004  # a coin
+
+
+def _replays(
+    plan: GatePlan, evidence: Sequence[BlockEvidence], slowdown: float, gates: int, seed: int, block_seconds: float
+) -> Replays:
+    generator = random.Random(f"{seed}/{slowdown}")  # noqa: S311  # a replay, not a secret
+    verdicts = dict.fromkeys(map(str, Verdict), 0)
+    blocks = []
+    for _ in range(gates):
+        stream = [slowed(block, slowdown) for block in stretch(evidence, plan.max_blocks, generator)]
+        conclusion = replay(plan, stream)
+        verdicts[str(conclusion.verdict)] += 1
+        blocks.append(conclusion.blocks)
+    regressed = verdicts[str(Verdict.REGRESSED)]
+    return Replays(
+        slowdown=slowdown,
+        gates=gates,
+        verdicts={verdict: count for verdict, count in verdicts.items() if count},
+        regressed=regressed / gates,
+        regressed_upper=stats.exact_upper_bound(regressed, gates),
+        regressed_lower=1 - stats.exact_upper_bound(gates - regressed, gates),
+        median_blocks=statistics.median(blocks),
+        median_seconds=statistics.median(blocks) * block_seconds,
+    )
+
+
+def _scenario(
+    scenario: Scenario, floor: float, valid: Sequence[BlockEvidence], look: int, gates: int, seed: int
+) -> ScenarioCalibration:
+    effects = [block.rows[scenario].effect for block in valid]
+    center = statistics.median(effects)
+    lower, upper = paired.t_bounds(effects, stats.CONFIDENCE)
+    generator = random.Random(f"{seed}/{scenario.name}")  # noqa: S311  # a replay, not a secret
+    covered = 0
+    for _ in range(gates):
+        rows: list[RowEvidence] = [block.rows[scenario] for block in stretch(valid, look, generator)]
+        low, high = paired.t_bounds([row.effect for row in rows], stats.CONFIDENCE)
+        covered += low <= 0 <= high
+    return ScenarioCalibration(
+        scenario=scenario,
+        noise_floor=floor,
+        effect_robust_sd=_MAD_TO_SD * statistics.median(abs(effect - center) for effect in effects),
+        ratio=math.exp(statistics.fmean(effects)),
+        ratio_lower=math.exp(lower),
+        ratio_upper=math.exp(upper),
+        coverage=covered / gates,
+    )

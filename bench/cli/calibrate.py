@@ -1,0 +1,207 @@
+"""`calibrate` and `selftest`: what is a gate on this machine worth, and can it fail?"""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench import calibration, gate_store, process, sides, store
+from bench.cli.data import prepare
+from bench.cli.gate import (
+    GATE_SUITE,
+    BudgetOption,
+    DataDirOption,
+    DataOption,
+    FormatOption,
+    KeywordOption,
+    SeedOption,
+    SuiteOption,
+    Wishes,
+    conclusion_of,
+    interpreters_of,
+    new_gate_file,
+    run,
+    scenarios_of,
+)
+from bench.cli.options import ratio, seconds
+from bench.cli.resuming import prepare_same, require_same_machine
+from bench.cli.run import RESULTS_DIRECTORY
+from bench.cli.shell import (
+    Exit,
+    IncomparableError,
+    app,
+    despite_a_closed_pipe,
+    fail,
+    note,
+    print_tables,
+    refuse_junit,
+)
+from bench.environment import capture, utc_now
+from bench.gate_record import GateFile, Purpose, Side
+from bench.injection import inject
+from bench.process import Stop
+from bench.record import Software
+from bench.render.export import Format
+from bench.render.gates import calibration_tables, gate_table
+from bench.render.words import change_words
+from bench.scenario import ConfigurationError
+from bench.sides import WORKING_TREE
+from bench.verdict import Verdict
+from mnist_core import datasets
+from mnist_core.datasets import DatasetName
+
+
+@app.command()
+def calibrate(
+    blocks: Annotated[int, typer.Option(min=8, help="Valid blocks of identical code to record, in all.")] = 100,
+    suite: SuiteOption = GATE_SUITE,
+    keyword: KeywordOption = None,
+    seed: SeedOption = None,
+    data: DataOption = DatasetName.AUTO,
+    data_dir: DataDirOption = None,
+    directory: Annotated[Path, typer.Option("-o", "--output", help="Folder of calibrations.")] = (
+        gate_store.CALIBRATIONS_DIRECTORY
+    ),
+    anew: Annotated[bool, typer.Option("--anew", help="Begin again; blocks that are there are kept aside.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Show this machine's calibration; measure nothing.")] = False,
+    output_format: FormatOption = Format.TEXT,
+) -> None:
+    """Record what this machine does to identical code: noise floor, false alarms, power. Goes on where it stopped.
+
+    Later gates on this class of machines take their noise floors from it.
+    """
+    refuse_junit(output_format)
+    environment = capture()
+    if show:
+        found = gate_store.calibration_for(environment, directory)
+        if found is None:
+            raise ConfigurationError(f"no calibration of this machine in {directory}: mnist-bench calibrate makes it")
+        print_tables(calibration_tables(found), output_format)
+        return
+    path = gate_store.blocks_path(environment, directory)
+    with store.exclusive(directory), store.exclusive(RESULTS_DIRECTORY), sides.scratch_folder() as scratch:
+        sources = {side: sides.prepare(WORKING_TREE, side, scratch) for side in Side}
+        interpreters = interpreters_of(sources, None)
+        if anew and path.exists():
+            path.rename(path.with_suffix(f".before-{_stamp()}.json"))
+        if path.exists():
+            gate_file = gate_store.read_gate(path)
+            wanted = [scenario for scenario, _threads in scenarios_of(suite, keyword)]
+            if seed is not None or wanted != [gated.scenario for gated in gate_file.plan.scenarios]:
+                raise ConfigurationError(f"{path}: was begun with other scenarios or another seed: {_ANEW}")
+            software = process.describe(interpreters[Side.CONTENDER], Stop())
+            _require_same_calibration(path, gate_file, sources[Side.CONTENDER].tree_digest, software)
+            prepared = prepare_same(path, gate_file.dataset, data_dir)
+            gate_file = calibration.to_go_on(gate_file, blocks)
+        else:
+            wishes = Wishes(suite=suite, keyword=keyword, seed=seed, purpose=Purpose.CALIBRATION, max_blocks=blocks)
+            prepared = prepare(data, data_dir)
+            gate_file = new_gate_file(wishes, sources, interpreters, prepared)
+        gate_file, stop = run(gate_file, interpreters, prepared, path, math.inf)
+    if any(block.failure is not None for block in gate_file.blocks):
+        reason = conclusion_of(gate_file).rows[0].reason
+        fail(f"{reason}; finished blocks are in {path}, the same command goes on", Exit.FAILED)
+    if not calibration.is_complete(gate_file):
+        if stop.requested:
+            fail(
+                f"interrupted; {len(gate_file.blocks)} blocks are in {path}, the same command goes on", Exit.INTERRUPTED
+            )
+        voids = len(conclusion_of(gate_file).voids)
+        fail(
+            f"unhealthy machine: {voids} of {len(gate_file.blocks)} blocks are void; they are in {path}",
+            Exit.INCONCLUSIVE,
+        )
+    note("replaying whole gates over these blocks")
+    try:
+        made = calibration.calibrate(gate_file)
+    except ValueError as error:
+        fail(f"{error}; they are in {path}", Exit.INCONCLUSIVE)
+    store.write(gate_store.calibration_path(environment, directory), made)
+    print_tables(calibration_tables(made), output_format)
+
+
+_ANEW = "--anew begins again and keeps these blocks aside"
+
+
+def _stamp() -> str:
+    return utc_now().replace(":", "").replace("-", "")
+
+
+def _require_same_calibration(path: Path, gate_file: GateFile, tree_digest: str, software: Software) -> None:
+    if gate_file.plan.purpose is not Purpose.CALIBRATION:
+        raise ConfigurationError(f"{path}: is not a calibration's blocks: {_ANEW}")
+    require_same_machine(path, gate_file.environment, capture(), ("mnist_bench_version", "usable_core_count"))
+    if gate_file.contender.tree_digest != tree_digest:
+        raise IncomparableError(f"{path}: was recorded with other measured code: {_ANEW}")
+    if gate_file.contender.software != software:
+        raise IncomparableError(f"{path}: was recorded with other software: {_ANEW}")
+
+
+@app.command()
+def selftest(
+    slowdown: Annotated[str, typer.Option(help="Spun into every training step of the contender.")] = "10%",
+    budget: BudgetOption = "10m",
+    suite: SuiteOption = GATE_SUITE,
+    keyword: KeywordOption = None,
+    seed: SeedOption = None,
+    data: DataOption = DatasetName.AUTO,
+    data_dir: DataDirOption = None,
+    output_format: FormatOption = Format.TEXT,
+) -> None:
+    """Show that the gate can fail, and can pass: a real slowdown must be "regressed", identical code must not."""
+    refuse_junit(output_format)
+    injected, budget_seconds = ratio(slowdown, "--slowdown"), seconds(budget, "--budget")
+    if injected == 0:
+        raise ConfigurationError("--slowdown 0: that is the other half of the test; name a slowdown, e.g. 10%")
+    wishes = Wishes(suite=suite, keyword=keyword, seed=seed)
+    prepared = prepare(data, data_dir)
+    stamp = _stamp()
+    verdicts = []
+    with store.exclusive(RESULTS_DIRECTORY):
+        for each in (injected, 0.0):
+            path = RESULTS_DIRECTORY / f"selftest-{100 * each:g}-percent-{stamp}.json"
+            gate_file = _selftest(each, wishes, prepared, path, budget_seconds)
+            conclusion = conclusion_of(gate_file)
+            with despite_a_closed_pipe():
+                print_tables([gate_table(gate_file, conclusion)], output_format)
+            verdicts.append(conclusion.verdict)
+            for row in conclusion.rows:
+                found = "nothing" if row.ratio is None else change_words(row.ratio)
+                note(f"injected {100 * each:g} % per step, found {found}: {row.verdict}: {row.scenario.name}")
+    slowed, identical = verdicts
+    note(f"injected {100 * injected:g} %: {slowed}, expected regressed")
+    note(f"identical code: {identical}, expected unchanged, and never regressed")
+    sys.exit(selftest_status(slowed, identical))
+
+
+def selftest_status(slowed: Verdict, identical: Verdict) -> Exit:
+    """DONE where the gate failed what is slower and passed what is not; a test that showed less did not succeed."""
+    if Verdict.MISSING in {slowed, identical}:
+        return Exit.FAILED
+    if identical is Verdict.REGRESSED:
+        return Exit.REGRESSED
+    return Exit.DONE if slowed is Verdict.REGRESSED and identical.passes else Exit.INCONCLUSIVE
+
+
+def _selftest(
+    slowdown: float, wishes: Wishes, prepared: datasets.Prepared, path: Path, budget_seconds: float
+) -> GateFile:
+    """Both sides wait for each step's end; the contender then spins for a share of its time."""
+    with sides.scratch_folder() as scratch:
+        sources = {side: sides.prepare(WORKING_TREE, side, scratch) for side in Side}
+        inject(sources[Side.BASELINE].folder, 0.0)
+        inject(sources[Side.CONTENDER].folder, slowdown)
+        sources = {
+            side: sides.described_anew(source, f"working tree, {100 * each:g} % spun into each step")
+            for (side, source), each in zip(sources.items(), (0.0, slowdown), strict=True)
+        }
+        interpreters = interpreters_of(sources, None)
+        gate_file = new_gate_file(wishes, sources, interpreters, prepared)
+        gate_file, stop = run(gate_file, interpreters, prepared, path, budget_seconds)
+    if stop.requested:
+        fail(f"interrupted; finished blocks are in {path}", Exit.INTERRUPTED)
+    return gate_file

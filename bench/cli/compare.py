@@ -1,0 +1,207 @@
+"""`compare`: stored results against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench import store
+from bench.cli.options import ratio
+from bench.cli.shell import (
+    EXIT_OF_VERDICT,
+    Exit,
+    add_to_job_summary,
+    app,
+    despite_a_closed_pipe,
+    fail,
+    note,
+    print_tables,
+    write,
+)
+from bench.compare import (
+    AxisBaseline,
+    Comparison,
+    Settings,
+    Side,
+    compare,
+    compare_scenarios,
+    gate_refusal,
+    gate_verdict,
+    index,
+    is_incomparable,
+)
+from bench.render.columns import AXES, find
+from bench.render.comparisons import DEFAULT_VALUE, comparison_tables, junit_cases
+from bench.render.export import Format, render_markdown
+from bench.render.junit import render_junit
+from bench.render.tables import Table
+from bench.scenario import ConfigurationError, canonical_contexts
+from bench.summary import RowKey
+from bench.verdict import Verdict
+
+#: For people; programs get every scenario of every contender.
+_READ = {Format.TEXT, Format.MARKDOWN, Format.HTML}
+
+
+@app.command("compare")
+def compare_command(
+    baseline: Annotated[Path, typer.Argument(help="The result file to compare with.")],
+    contenders: Annotated[list[Path] | None, typer.Argument(help="Result files, or folders of them.")] = None,
+    gate: Annotated[
+        bool, typer.Option("--gate", help="Decide: exit 1 regressed, 3 undecided, 4 not comparable, 5 missing.")
+    ] = False,
+    margin: Annotated[str, typer.Option(help="Slower by less is no regression.")] = "2%",
+    tolerance: Annotated[str, typer.Option(help="Surely slower by less is unchanged.")] = "10%",
+    alpha: Annotated[str, typer.Option(help="Error that all scenarios share.")] = "5%",
+    baseline_scenario: Annotated[
+        str | None,
+        typer.Option(metavar="EXPR", help="Compare scenarios: with those that have 'cpu(0)', or 'hybridize=off'."),
+    ] = None,
+    row: Annotated[str | None, typer.Option(metavar="AXIS", help="Pivot: the axis down the side.")] = None,
+    column: Annotated[str | None, typer.Option(metavar="AXIS", help="Pivot: the axis across the top.")] = None,
+    value: Annotated[str, typer.Option(metavar="COLUMN", help="Pivot: what the cells hold.")] = DEFAULT_VALUE,
+    output_format: Annotated[Format, typer.Option("--format")] = Format.TEXT,
+) -> None:
+    """Compare result files, scenario by scenario: on one machine with verdicts, on two with ratios.
+
+    Both were measured at some other time, whatever else the machine did then: `gate` measures both in turns.
+    """
+    settings = _settings(margin, tolerance, alpha)
+    axis = None if baseline_scenario is None else _axis_baseline(baseline_scenario)
+    given = contenders or []
+    if not given and axis is None:
+        raise ConfigurationError("compare: name a contender too, or --baseline-scenario to compare within the one file")
+    if gate and axis is not None:
+        raise ConfigurationError("--gate decides about two files of the same scenarios: leave out --baseline-scenario")
+    if output_format is Format.JUNIT and (row is not None or column is not None):
+        raise ConfigurationError("--format junit has one case per scenario: leave out --row and --column")
+    comparisons = list(_comparisons(baseline, given, axis, settings))
+
+    def made(*, readable: bool) -> list[Table]:
+        try:
+            return comparison_tables(comparisons, row=row, column=column, value=value, gate=gate, readable=readable)
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from None
+
+    with despite_a_closed_pipe():
+        if output_format is Format.JUNIT:
+            write(render_junit("mnist-bench compare", junit_cases(comparisons, gate=gate)))
+        else:
+            print_tables(made(readable=output_format in _READ), output_format)
+    add_to_job_summary(render_markdown(made(readable=True)))
+    _exit(comparisons, gate=gate)
+
+
+def _settings(margin: str, tolerance: str, alpha: str) -> Settings:
+    try:
+        return Settings(
+            margin=ratio(margin, "--margin"), tolerance=ratio(tolerance, "--tolerance"), alpha=ratio(alpha, "--alpha")
+        )
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def _axis_baseline(expression: str) -> AxisBaseline:
+    """Contexts alone, or axis=value."""
+    name, equals, value = expression.partition("=")
+    if not equals:
+        name, value = "contexts", expression
+    try:
+        axis = find(name, AXES, "axis").heading.name
+    except ValueError as error:
+        raise ConfigurationError(f"--baseline-scenario: {error}") from None
+    value = ",".join(canonical_contexts(value)) if axis == "contexts" else value.strip()
+    return AxisBaseline(axis=axis, value=value)
+
+
+def _comparisons(
+    baseline: Path, contenders: Sequence[Path], axis: AxisBaseline | None, settings: Settings
+) -> Iterator[Comparison]:
+    shared: dict[RowKey, RowKey] = {}
+    base = index(str(baseline), store.read(baseline), shared)
+    for side in [base] if not contenders else _sides(baseline, contenders, shared):
+        if axis is None:
+            yield compare(base, side, settings)
+            continue
+        try:
+            yield compare_scenarios(base, side, axis, settings)
+        except ValueError as error:
+            raise ConfigurationError(f"{baseline}: {error}") from None
+
+
+def _sides(baseline: Path, contenders: Sequence[Path], shared: dict[RowKey, RowKey]) -> Iterator[Side]:
+    seen = {baseline.resolve()}
+    found = 0
+    for given in contenders:
+        in_folder = given.is_dir()
+        for path in sorted(given.glob("*.json")) if in_folder else [given]:
+            place = path.resolve()
+            if place in seen:
+                if in_folder:  # the baseline often lies among the others
+                    continue
+                raise ConfigurationError(f"{path} is given twice: there is nothing to compare it with")
+            seen.add(place)
+            try:
+                side = index(str(path), store.read(path), shared)
+            except store.NoResultError as error:
+                if not in_folder:
+                    raise
+                note(f"left out: {error}")
+                continue
+            found += 1
+            yield side
+    if not found:
+        raise ConfigurationError(f"no result file in {', '.join(map(str, contenders))} but the baseline")
+
+
+def _exit(comparisons: Sequence[Comparison], *, gate: bool) -> None:
+    """Why the exit status is not 0 in one line; returns where it is."""
+    if not gate:
+        if odd := [comparison for comparison in comparisons if is_incomparable(comparison)]:
+            fail(_among([f"{c.contender.name}: not comparable: {_why(c)}" for c in odd]), Exit.INCOMPARABLE)
+        return
+    verdict = gate_verdict(comparisons)
+    status = EXIT_OF_VERDICT[verdict]
+    if status is Exit.DONE:
+        return
+    refused = [(c, reason) for c in comparisons if (reason := gate_refusal(c)) is not None]
+    if verdict is Verdict.INCOMPARABLE and refused:
+        fail(_among([f"{c.contender.name}: refused by --gate: {reason}" for c, reason in refused]), status)
+    fail(f"{verdict}: {_among(_names(comparisons, verdict))}{_ADVICE.get(verdict, '')}", status)
+
+
+#: What helps against an answer that is none.
+_ADVICE = {
+    Verdict.UNDERPOWERED: "; more processes help (run --repeats), mnist-bench gate far more",
+    Verdict.INCONCLUSIVE: "; more processes help (run --repeats), mnist-bench gate far more",
+}
+
+
+def _why(comparison: Comparison) -> str:
+    if comparison.refusal is not None:
+        return comparison.refusal
+    if not comparison.has_pairs:
+        return "no scenario in common (show puts files side by side, --baseline-scenario compares scenarios)"
+    return _among(
+        [f"{row.scenario.name}: {row.reason}" for row in comparison.rows if row.outcome is Verdict.INCOMPARABLE]
+    )
+
+
+def _names(comparisons: Sequence[Comparison], verdict: Verdict) -> list[str]:
+    return [
+        ("" if len(comparisons) == 1 else f"{comparison.contender.name}: ")
+        + row.scenario.name
+        + (f" ({row.reason})" if row.reason is not None else "")
+        for comparison in comparisons
+        for row in comparison.rows
+        if row.outcome is verdict
+    ]
+
+
+def _among(names: Sequence[str], most: int = 3) -> str:
+    """The first few of them, and how many more there are."""
+    more = len(names) - most
+    return "; ".join([*names[:most], *([f"and {more:,} more"] if more > 0 else [])])

@@ -1,0 +1,31 @@
+"""Values that more than one verb takes from the command line, and how they are read."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from bench.scenario import ConfigurationError
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def ratio(text: str, option: str) -> float:
+    """0.02 from "0.02" or "2%". Raises `ConfigurationError` for anything that is no number from 0 to below 1."""
+    number, percent = text.strip().removesuffix("%").rstrip(), text.strip().endswith("%")
+    try:
+        value = float(number) / (100 if percent else 1)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < 1:
+        raise ConfigurationError(f"{option} {text}: expected a ratio such as 0.02 or 2%")
+    return value
+
+
+def seconds(text: str, option: str) -> float:
+    """600.0 from "10m", "600s", "600" or "1h30m". Raises `ConfigurationError` for anything else, and for nothing."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    value = sum(float(number) * _UNITS[unit or "s"] for number, unit in parts)
+    if "".join(map("".join, parts)) != text.strip() or value <= 0:
+        raise ConfigurationError(f"{option} {text}: expected a time such as 90s, 10m or 1h30m")
+    return value

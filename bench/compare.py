@@ -1,0 +1,584 @@
+"""Result files -> what they say about each other. Pure: no file is read and nothing is rendered here.
+
+Files are joined on the scenario and on how it was trained, never on a name. Two files of one machine give verdicts; two
+machines, or two scenarios of one file, give ratios and which is faster: there nothing can regress.
+
+Two stored results are not paired: whatever else the machine did while one of them was measured counts as the code's
+doing. The unit of replication is the process, the interval Welch's, over processes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from bench import stats
+from bench.fingerprint import Difference, difference, machine_differences, same_machine, software_differences
+from bench.paired import detectable_effect
+from bench.record import Dataset, Environment, ResultSet
+from bench.scenario import Scenario
+from bench.stats import LogDifference, LogSample
+from bench.summary import Group, RowKey, Status, axis_value, group_by_row, throughput
+from bench.verdict import Verdict, worst
+from mnist_core.recipe import Recipe
+
+#: Of the detectable effect: a slowdown so large is called regressed in 9 of 10 comparisons.
+POWER: Final = 0.9
+#: Where not even half the speed would be seen, nothing that was seen can pass: a ratio - 1.
+_HOPELESS: Final = 1.0
+
+
+class Standing(str, enum.Enum):
+    """Of two machines, or of two scenarios: neither is the other's earlier self, so neither can have regressed."""
+
+    FASTER = "faster"
+    SLOWER = "slower"
+    NOT_TOLD_APART = "not told apart"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+Outcome = Verdict | Standing
+
+
+class Kind(str, enum.Enum):
+    """What a comparison is about."""
+
+    SAME_MACHINE = "comparison"
+    HARDWARE = "hardware comparison"
+    WITHIN = "comparison within one file"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a verdict depends on besides the measurements. Raises `ValueError` for limits that contradict each other."""
+
+    #: Slower by less than this is nobody's regression; a ratio - 1.
+    margin: float = 0.02
+    #: Slower by less than this, surely, is "unchanged"; a ratio - 1.
+    tolerance: float = 0.10
+    #: One-sided and family-wise: over all scenarios of both files.
+    alpha: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.margin < math.inf:
+            raise ValueError(f"a margin is at least 0, not {self.margin:g}")
+        if not self.margin <= self.tolerance < math.inf:
+            raise ValueError(
+                f"the tolerance ({self.tolerance:g}) must not be below the margin ({self.margin:g}): "
+                "what is slower by no more than the margin has not regressed"
+            )
+        if not 0 < self.alpha < 0.5:  # noqa: PLR2004  # beyond it a coin decides better
+            raise ValueError(f"alpha lies between 0 and 0.5, not at {self.alpha:g}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What one result file says about one scenario under one recipe."""
+
+    status: Status
+    #: Why it is invalid, what failed, or what was not run; one line. None: nothing is wrong with it.
+    trouble: str | None
+    #: Images per second, one number per process; None where no process gave one.
+    speed: LogSample | None
+    #: Mean of the final accuracies; None where no process ended.
+    accuracy: float | None
+    #: Processes that were measured, and that were asked for.
+    n: int
+    planned: int
+    #: OpenMP threads of each context, as recorded; several where the processes differ.
+    omp_num_threads: tuple[int, ...]
+
+    @property
+    def ranks(self) -> bool:
+        return self.speed is not None and self.status in {Status.VALID, Status.NOT_JUDGED}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """What a comparison needs of one result file."""
+
+    #: As the user calls it: the file's path.
+    name: str
+    suite: str
+    created_at: str
+    environment: Environment
+    dataset: Dataset
+    #: In the order of the plan.
+    entries: Mapping[RowKey, Entry]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedRow:
+    """One scenario, on both sides where both have it."""
+
+    #: The contender's; the baseline's where the contender has none.
+    scenario: Scenario
+    #: Its seed is 0, for "any".
+    recipe: Recipe
+    baseline: Entry | None
+    contender: Entry | None
+    #: log(baseline's images/s over the contender's): positive is slower. None unless both rank.
+    slowdown: LogDifference | None
+    outcome: Outcome
+    #: Why the outcome is not what the speeds say, or why there is none; one line.
+    reason: str | None
+    #: Of "slower by the margin at most" and of "faster by it at most", adjusted for all rows of the comparison (Holm).
+    p_slower: float | None
+    p_faster: float | None
+    #: The slowdown that would be called regressed with probability `POWER`, given this spread; a ratio - 1.
+    detectable: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AxisBaseline:
+    """Scenarios with this value are the baseline of those that differ from them in nothing else."""
+
+    axis: str
+    #: As it is written in a suite file; "default" for none.
+    value: str
+
+    def holds(self, scenario: Scenario) -> bool:
+        return axis_text(scenario, self.axis) == self.value
+
+    def __str__(self) -> str:
+        return self.value if self.axis == "contexts" else f"{self.axis}={self.value}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One contender against one baseline."""
+
+    kind: Kind
+    baseline: Side
+    contender: Side
+    settings: Settings
+    rows: tuple[ComparedRow, ...]
+    #: None: scenarios are compared with themselves.
+    axis: AxisBaseline | None = None
+    #: Why the files as wholes cannot be compared; one line. Then no row has a ratio.
+    refusal: str | None = None
+
+    @property
+    def gives_verdicts(self) -> bool:
+        """Else the rows have standings, and nothing can regress."""
+        return self.kind is Kind.SAME_MACHINE and self.axis is None
+
+    @property
+    def common(self) -> tuple[ComparedRow, ...]:
+        """The rows that have a ratio."""
+        return tuple(row for row in self.rows if row.slowdown is not None)
+
+    @property
+    def has_pairs(self) -> bool:
+        """Any scenario is there on both sides, whatever came of it."""
+        return any(row.baseline is not None and row.contender is not None for row in self.rows)
+
+    @property
+    def slowdown(self) -> LogDifference | None:
+        """Mean over the common scenarios only, each counting the same; None without any."""
+        differences = [row.slowdown for row in self.rows if row.slowdown is not None]
+        return stats.mean_difference(differences) if differences else None
+
+    @property
+    def machine_differences(self) -> tuple[Difference, ...]:
+        return () if self.baseline is self.contender else machine_differences(*self._environments)
+
+    @property
+    def software_differences(self) -> tuple[Difference, ...]:
+        """Versions, commits, settings, and OpenMP threads where one scenario had others."""
+        threads = {
+            (row.baseline.omp_num_threads, row.contender.omp_num_threads): None
+            for row in self.rows
+            if row.baseline and row.contender and self.axis is None and row.baseline.n and row.contender.n
+        }
+        changed = [(before, after) for before, after in threads if before != after]
+        return software_differences(*self._environments) + tuple(
+            difference("OpenMP threads", _joined(before), _joined(after)) for before, after in changed
+        )
+
+    @property
+    def is_copy(self) -> bool:
+        """The files hold the same measurements: one is the other under another name."""
+        one, other = self.baseline, self.contender
+        return one is not other and one.created_at == other.created_at and one.entries == other.entries
+
+    @property
+    def _environments(self) -> tuple[Environment, Environment]:
+        return self.baseline.environment, self.contender.environment
+
+
+def _joined(numbers: Iterable[int]) -> str:
+    return "/".join(map(str, numbers))
+
+
+# --- from a file to a side
+
+
+def index(name: str, result_set: ResultSet, shared: dict[RowKey, RowKey] | None = None) -> Side:
+    """What a comparison needs of a result file; the runs themselves are not kept.
+
+    `shared` lets many files have their scenarios and recipes in common: ten thousand results are of a few scenarios.
+    """
+    keep = {} if shared is None else shared
+    return Side(
+        name=name,
+        suite=result_set.suite,
+        created_at=result_set.created_at,
+        environment=result_set.environment,
+        dataset=result_set.dataset,
+        entries={keep.setdefault(key, key): _entry(group) for key, group in group_by_row(result_set).items()},
+    )
+
+
+def _entry(group: Group) -> Entry:
+    status, trouble, speed = group.status, _trouble(group), None
+    if group.runs:
+        try:
+            speed = stats.log_sample([throughput(run) for run in group.runs])
+        except ValueError:  # times of nothing or of no number, which a file edited by hand may hold
+            status, trouble = Status.INVALID, "its throughput is no positive, finite number"
+    return Entry(
+        status=status,
+        trouble=trouble,
+        speed=speed,
+        accuracy=statistics.fmean([run.final_accuracy for run in group.runs]) if group.runs else None,
+        n=len(group.runs),
+        planned=group.planned,
+        omp_num_threads=tuple(sorted({run.omp_num_threads for run in group.runs})),
+    )
+
+
+def _trouble(group: Group) -> str | None:
+    if group.invalid is not None:
+        return group.invalid
+    if group.failures:
+        first = group.failures[0]
+        share = f" ({len(group.failures)} of {group.planned} processes)" if group.planned > 1 else ""
+        return f"{first.reason}{share}: {first.detail}"
+    not_run = group.planned - len(group.runs)
+    if not_run > 0:
+        return f"{not_run} of {group.planned} planned processes not run" if group.planned > 1 else "not run"
+    return None
+
+
+# --- from two sides to rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pair:
+    """What is to become a row."""
+
+    key: RowKey
+    baseline: Entry | None
+    contender: Entry | None
+    #: Why these must not be compared, or what is missing.
+    incomparable: str | None = None
+    missing: str | None = None
+
+
+def compare(baseline: Side, contender: Side, settings: Settings = Settings()) -> Comparison:
+    """Every scenario of either file, the baseline's in its order first."""
+    kind = Kind.SAME_MACHINE if same_machine(baseline.environment, contender.environment) else Kind.HARDWARE
+    refusal = _other_data(baseline.dataset, contender.dataset)
+    reasons = {} if refusal else _edited(baseline.entries, contender.entries, across_machines=kind is Kind.HARDWARE)
+    pairs = [
+        _Pair(
+            key=key,
+            baseline=baseline.entries.get(key),
+            contender=contender.entries.get(key),
+            incomparable=refusal or reasons.get(key),
+        )
+        for key in {**baseline.entries, **contender.entries}
+    ]
+    rows = _rows(pairs, settings, judged=kind is Kind.SAME_MACHINE)
+    return Comparison(kind=kind, baseline=baseline, contender=contender, settings=settings, rows=rows, refusal=refusal)
+
+
+def compare_scenarios(
+    baseline: Side,
+    contender: Side,
+    axis: AxisBaseline,
+    settings: Settings = Settings(),
+) -> Comparison:
+    """The contender's rows against those of the baseline that have the axis's value and differ in nothing else.
+
+    Both sides may be the same file. Raises `ValueError` where the baseline has no scenario with that value.
+    """
+    within = baseline is contender
+    same = within or same_machine(baseline.environment, contender.environment)
+    refusal = _other_data(baseline.dataset, contender.dataset)
+    partners = {_rest(key, axis.axis): key for key in baseline.entries if axis.holds(key[0])}
+    if not partners:
+        known = dict.fromkeys(axis_text(scenario, axis.axis) for scenario, _recipe in baseline.entries)
+        raise ValueError(f"no scenario has {axis.axis} {axis.value} (there are: {' '.join(known) or 'none'})")
+    pairs, met = [], set()
+    for key, entry in contender.entries.items():
+        partner = partners.get(_rest(key, axis.axis))
+        if within and key == partner:
+            continue
+        pairs.append(
+            _Pair(
+                key=key,
+                baseline=None if partner is None else baseline.entries[partner],
+                contender=entry,
+                incomparable=refusal,
+                missing=f"nothing with {axis} to compare with" if partner is None else None,
+            )
+        )
+        met.add(partner)
+    pairs += [
+        _Pair(
+            key=key,
+            baseline=baseline.entries[key],
+            contender=None,
+            incomparable=refusal,
+            missing=f"nothing that differs only in {axis.axis}",
+        )
+        for key in partners.values()
+        if key not in met
+    ]
+    return Comparison(
+        kind=Kind.WITHIN if within else Kind.SAME_MACHINE if same else Kind.HARDWARE,
+        baseline=baseline,
+        contender=contender,
+        settings=settings,
+        rows=_rows(pairs, settings, judged=False),
+        axis=axis,
+        refusal=refusal,
+    )
+
+
+def axis_text(scenario: Scenario, axis: str) -> str:
+    """The axis's value as it is written in a suite file; "default" for none."""
+    value = axis_value(scenario, axis)
+    return "default" if value is None else str(value)
+
+
+def _rest(key: RowKey, axis: str) -> tuple[object, ...]:
+    """All that makes a row but this axis."""
+    scenario, recipe = key
+    axes = (field.name for field in msgspec.structs.fields(Scenario))
+    return (recipe, *(getattr(scenario, name) for name in axes if name != axis))
+
+
+def _other_data(baseline: Dataset, contender: Dataset) -> str | None:
+    if baseline.digest == contender.digest:
+        return None
+    names = (f"{dataset.name} ({dataset.digest[:12]})" for dataset in (baseline, contender))
+    return f"other data: {next(names)} in the baseline, {next(names)} in the contender"
+
+
+def _edited(
+    baseline: Mapping[RowKey, Entry], contender: Mapping[RowKey, Entry], *, across_machines: bool
+) -> dict[RowKey, str]:
+    """Why rows that only one side has are not simply missing: the other side has them by another definition.
+
+    That is the same scenario with no recipe in common; or, with the same recipe, scenarios that differ in a single axis
+    and fit no other. Machines differ in their devices, so across machines other contexts are no edit.
+    """
+    alone, others = ([key for key in mine if key not in theirs] for mine, theirs in _both_ways(baseline, contender))
+    reasons = {}
+    shared = {scenario for scenario, _recipe in baseline.keys() & contender.keys()}
+    for before in alone:
+        for after in others:
+            if before[0] == after[0] and before[0] not in shared:
+                changes = (
+                    difference(field.name, getattr(before[1], field.name), getattr(after[1], field.name))
+                    for field in dataclasses.fields(Recipe)
+                    if getattr(before[1], field.name) != getattr(after[1], field.name)
+                )
+                reasons[before] = reasons[after] = f"another recipe: {', '.join(map(str, changes))}"
+    fits = {
+        before: [after for after in others if after not in reasons and _changed_axis(before, after) is not None]
+        for before in alone
+        if before not in reasons
+    }
+    for before, candidates in fits.items():
+        rivals = [other for other, theirs in fits.items() if candidates and candidates[0] in theirs]
+        if len(candidates) == 1 and rivals == [before]:
+            after = candidates[0]
+            axis = _changed_axis(before, after)
+            assert axis is not None
+            if not (across_machines and axis == "contexts"):
+                change = difference(axis, axis_text(before[0], axis), axis_text(after[0], axis))
+                reasons[before] = reasons[after] = f"another scenario: {change}"
+    return reasons
+
+
+def _both_ways(
+    one: Mapping[RowKey, Entry], other: Mapping[RowKey, Entry]
+) -> Sequence[tuple[Mapping[RowKey, Entry], Mapping[RowKey, Entry]]]:
+    return ((one, other), (other, one))
+
+
+def _changed_axis(before: RowKey, after: RowKey) -> str | None:
+    """The one axis in which two rows differ; None where there are more, or the recipe does."""
+    if before[1] != after[1]:
+        return None
+    axes = (field.name for field in msgspec.structs.fields(Scenario))
+    changed = [name for name in axes if getattr(before[0], name) != getattr(after[0], name)]
+    return changed[0] if len(changed) == 1 else None
+
+
+def _rows(pairs: Sequence[_Pair], settings: Settings, *, judged: bool) -> tuple[ComparedRow, ...]:
+    slowdowns = [_slowdown(pair) for pair in pairs]
+    margin = math.log1p(settings.margin)
+    p_slower = stats.holm_adjusted([1.0 if each is None else stats.p_above(each, margin) for each in slowdowns])
+    p_faster = stats.holm_adjusted([1.0 if each is None else stats.p_above(-each, margin) for each in slowdowns])
+    rows = []
+    for pair, slowdown, slower, faster in zip(pairs, slowdowns, p_slower, p_faster, strict=True):
+        detectable = detectable_slowdown(slowdown, settings, scenarios=len(pairs)) if slowdown and judged else None
+        outcome, reason = (
+            _verdict(pair, slowdown, slower, faster, detectable, settings) if judged else _standing(pair, slowdown)
+        )
+        tested = judged and slowdown is not None
+        rows.append(
+            ComparedRow(
+                scenario=pair.key[0],
+                recipe=pair.key[1],
+                baseline=pair.baseline,
+                contender=pair.contender,
+                slowdown=slowdown,
+                outcome=outcome,
+                reason=reason,
+                p_slower=slower if tested else None,
+                p_faster=faster if tested else None,
+                detectable=detectable,
+            )
+        )
+    return tuple(rows)
+
+
+def _slowdown(pair: _Pair) -> LogDifference | None:
+    one, other = pair.baseline, pair.contender
+    if pair.incomparable or one is None or other is None or not (one.ranks and other.ranks):
+        return None
+    assert one.speed is not None
+    assert other.speed is not None
+    return stats.log_difference(one.speed, other.speed)
+
+
+def detectable_slowdown(slowdown: LogDifference, settings: Settings, *, scenarios: int) -> float:
+    """The slowdown that this many processes with this spread would show with probability `POWER`; a ratio - 1.
+
+    At alpha over the number of scenarios, which is what the smallest p-value is held against. Infinite without a spread
+    to go by.
+    """
+    if slowdown.error is None or slowdown.degrees_of_freedom is None:
+        return math.inf
+    return detectable_effect(
+        slowdown.error, slowdown.degrees_of_freedom, math.log1p(settings.margin), settings.alpha / scenarios, POWER
+    )
+
+
+def _verdict(
+    pair: _Pair,
+    slowdown: LogDifference | None,
+    p_slower: float,
+    p_faster: float,
+    detectable: float | None,
+    settings: Settings,
+) -> tuple[Verdict, str | None]:
+    """Of one scenario at two times on one machine."""
+    if slowdown is None or detectable is None:
+        verdict, reason = _without_ratio(pair)
+        learned = pair.baseline is not None and pair.baseline.ranks
+        if verdict is Verdict.INVALID and learned:
+            return Verdict.REGRESSED, reason  # however fast: it no longer learns what it must
+        return verdict, reason
+    verdict = decide(slowdown, p_slower, p_faster, detectable, settings)
+    if verdict is not Verdict.REGRESSED and pair.contender is not None and pair.contender.n < pair.contender.planned:
+        return Verdict.MISSING, f"contender: {pair.contender.trouble}"  # a crash is never a pass
+    return verdict, "n = 1 has no interval" if slowdown.error is None else None
+
+
+def decide(slowdown: LogDifference, p_slower: float, p_faster: float, detectable: float, settings: Settings) -> Verdict:
+    """What two samples of processes say; the p-values are adjusted for all scenarios of the comparison."""
+    ends = stats.bounds(slowdown)
+    if ends is None:
+        return Verdict.UNDERPOWERED
+    margin, (lower, upper) = math.log1p(settings.margin), ends
+    if p_slower <= settings.alpha and lower > margin:
+        return Verdict.REGRESSED
+    if p_faster <= settings.alpha and upper < -margin:
+        return Verdict.IMPROVED
+    if detectable >= _HOPELESS:
+        return Verdict.UNDERPOWERED
+    if stats.upper_bound(slowdown, settings.alpha) < math.log1p(settings.tolerance):
+        return Verdict.UNCHANGED
+    return Verdict.INCONCLUSIVE
+
+
+def _standing(pair: _Pair, slowdown: LogDifference | None) -> tuple[Outcome, str | None]:
+    """Of two machines, or of two scenarios."""
+    if slowdown is None:
+        return _without_ratio(pair)
+    ends = stats.bounds(slowdown)
+    if ends is None:
+        return Standing.NOT_TOLD_APART, "n = 1 has no interval"
+    lower, upper = ends
+    return (Standing.SLOWER if lower > 0 else Standing.FASTER if upper < 0 else Standing.NOT_TOLD_APART), None
+
+
+def _without_ratio(pair: _Pair) -> tuple[Verdict, str]:
+    """Why, and what that is called."""
+    if pair.incomparable is not None:
+        return Verdict.INCOMPARABLE, pair.incomparable
+    sides = (("baseline", pair.baseline), ("contender", pair.contender))
+    for name, entry in sides:
+        if entry is None:
+            return Verdict.MISSING, pair.missing or f"not in the {name}"
+    for name, entry in sides:
+        if entry is not None and entry.n == 0:
+            return Verdict.MISSING, f"{name}: {entry.trouble}"
+    for name, entry in sides:
+        if entry is not None and not entry.ranks:
+            return Verdict.INVALID, f"{name}: {entry.trouble}"
+    raise AssertionError("both sides rank, so there is a ratio")
+
+
+# --- from rows to an answer
+
+
+def gate_refusal(comparison: Comparison) -> str | None:
+    """Why a comparison must not decide about code; None where it may."""
+    if comparison.refusal is not None:
+        return comparison.refusal
+    if not comparison.has_pairs:
+        return "no scenario in common"
+    if comparison.kind is Kind.HARDWARE:
+        first, *others = comparison.machine_differences
+        return f"another machine: {', also '.join([str(first), *(each.name for each in others)])}"
+    return None
+
+
+def gate_verdict(comparisons: Iterable[Comparison]) -> Verdict:
+    """Of all rows of all comparisons together; one that must not decide is `INCOMPARABLE`, whatever its rows say."""
+    verdicts: list[Verdict] = []
+    for comparison in comparisons:
+        if gate_refusal(comparison) is not None:
+            verdicts.append(Verdict.INCOMPARABLE)
+        else:
+            verdicts += [row.outcome for row in comparison.rows if isinstance(row.outcome, Verdict)]
+    return worst(verdicts)
+
+
+def is_incomparable(comparison: Comparison) -> bool:
+    """Anything in it that cannot be compared at all, on whatever machine."""
+    return (
+        comparison.refusal is not None
+        or not comparison.has_pairs
+        or any(row.outcome is Verdict.INCOMPARABLE for row in comparison.rows)
+    )

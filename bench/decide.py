@@ -1,0 +1,515 @@
+"""From a gate's blocks to its verdicts, and to what it must measure next: pure functions of the gate file.
+
+The same file gives the same verdicts, to the bit: who measures asks `conclude` after each block, and who replays a file
+calls the same function once. The method's parts:
+
+- Evidence: each block gives each scenario an effect, a control and a difference in accuracy (`evidence_of`).
+- Looks: at 8, 12 and 20 valid blocks every scenario is judged on all main blocks so far. Holm over the planned
+  scenarios and Bonferroni over the looks keep the family-wise error of a whole run at alpha.
+- Confirmation: a regression counts when it shows again in fresh blocks of the suspects alone. An unconfirmed suspect
+  goes on to the next look.
+- Whatever the test assumes is checked on the same blocks; a run that breaks it has no verdict but "invalid".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from bench import paired, stats
+from bench.gate_record import Block, GatedScenario, GatePlan, Order, Pass, Phase, Purpose, ScenarioPass, Side, draw
+from bench.scenario import Scenario
+from bench.stats import Estimate
+from bench.verdict import Verdict, worst
+
+#: Of the detectable effect that a row prints: it would have raised a suspicion in nine runs of ten.
+POWER: Final = 0.9
+#: Fewer blocks have no spread.
+_FEWEST: Final = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowEvidence:
+    """What one block says of one scenario, on the logarithmic scale."""
+
+    effect: float
+    control: float
+    #: Contender's test accuracy minus the baseline's, same seed, mean over the two passes of each.
+    accuracy_difference: float
+    #: log(last window / first window), mean over the two passes of the baseline and of the contender.
+    trends: tuple[float, float]
+
+
+class Suspicion(enum.Enum):
+    """What a regression looks like; it must be confirmed as the same."""
+
+    SLOWER = "slower"
+    LESS_ACCURATE = "less accurate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockEvidence:
+    """What one block says."""
+
+    phase: Phase
+    order: Order
+    #: Why it does not count, by rules that do not look at the sides; None: it counts.
+    void: str | None
+    #: Why there is no complete block; None: there is one.
+    failure: str | None
+    #: A scenario that any of the passes lacks is not in it.
+    rows: Mapping[Scenario, RowEvidence]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """A mean difference with its 95 % t interval over blocks; None where there are too few."""
+
+    value: float
+    lower: float | None
+    upper: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateRow:
+    """What is known of one scenario."""
+
+    scenario: Scenario
+    verdict: Verdict
+    #: One line; why this verdict.
+    reason: str
+    #: None unless the verdict is "regressed".
+    suspicion: Suspicion | None
+    #: Valid main blocks behind it.
+    n: int
+    #: Contender's seconds per sample over the baseline's: above 1 is slower. 95 % t interval over blocks.
+    ratio: Estimate | None
+    #: Of "slower by at most the threshold", adjusted for all scenarios and looks; compare with alpha.
+    p_value: float | None
+    #: Slower by less than this is nobody's regression; a ratio - 1: the margin or, if greater, the noise floor.
+    threshold: float
+    #: The slowdown, as a ratio - 1, that so many blocks with this spread would have shown; None: none at all.
+    detectable: float | None
+    #: The blocks' own A/A comparison, as a ratio; it must not be off 1.
+    control: Estimate | None
+    accuracy: Difference | None
+    #: Of the confirmation blocks since the last look; None: not suspected.
+    confirmation: Estimate | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """The next block to measure."""
+
+    phase: Phase
+    scenarios: tuple[GatedScenario, ...]
+    #: Valid blocks of this phase so far, and those at which it is looked at next.
+    done: int
+    until: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conclusion:
+    """Of all blocks so far."""
+
+    verdict: Verdict
+    rows: tuple[GateRow, ...]
+    #: None: nothing more to measure, the verdict is final.
+    wanted: Wanted | None
+    blocks: int
+    #: (block, why).
+    voids: tuple[tuple[int, str], ...]
+
+
+# --- evidence ---------------------------------------------------------------------------------------------------------
+
+
+def evidence_of(plan: GatePlan, blocks: Sequence[Block]) -> list[BlockEvidence]:
+    """Each block judged once, as it ended: against what was known of the machine then, never revised."""
+    anchors: list[float] = []
+    evidence: list[BlockEvidence] = []
+    for block in blocks:
+        anchors += block.health.anchor_seconds
+        failure = _failure_reason(plan, block, len(evidence))
+        evidence.append(
+            BlockEvidence(
+                phase=block.phase,
+                order=block.order,
+                void=_void_reason(plan, block, statistics.median(anchors)) if failure is None else None,
+                failure=failure,
+                rows=_rows_of(block) if failure is None else {},
+            )
+        )
+    return evidence
+
+
+def _failure_reason(plan: GatePlan, block: Block, index: int) -> str | None:
+    """A pass that failed, or a block that is not as its plan says: no file passes by what it leaves out."""
+    if block.failure is not None:
+        return f"the {block.failure.side}'s pass failed: {block.failure.reason}: {block.failure.detail}"
+    windows = {gated.scenario: gated.window_samples for gated in plan.scenarios}
+    if block.index != index:
+        return f"block {index} is missing"
+    if block.order is not draw(plan.seed, index, plan.scenarios)[0]:
+        return f"block {index} is not in the order that was drawn for it"
+    if [each.side for each in block.passes] != list(block.order.sides):
+        return f"block {index} does not have its four passes in the order {block.order}"
+    for measured in (measured for each in block.passes for measured in each.scenarios):
+        wanted = (windows.get(measured.scenario, 0),) * plan.windows
+        if measured.samples != wanted or len(measured.window_seconds) != plan.windows:
+            return f"block {index} does not have the windows that were planned for {measured.scenario.name}"
+    return None
+
+
+def _void_reason(plan: GatePlan, block: Block, median_anchor: float) -> str | None:
+    stolen = block.health.steal_fraction
+    if stolen is not None and stolen > plan.void_steal_fraction:
+        return f"{100 * stolen:.0f} % of the CPUs' time was stolen by other tenants"
+    slowest = max(block.health.anchor_seconds) / median_anchor
+    if slowest > plan.void_anchor_ratio:
+        return f"the machine itself was {slowest:.2f} times slower than usual"
+    return None
+
+
+def _rows_of(block: Block) -> dict[Scenario, RowEvidence]:
+    rows = {}
+    by_pass = [{measured.scenario: measured for measured in each.scenarios} for each in block.passes]
+    for scenario in by_pass[0]:
+        if all(scenario in measured for measured in by_pass):
+            rows[scenario] = _row_of(block.order, block.passes, [measured[scenario] for measured in by_pass])
+    return rows
+
+
+def _row_of(order: Order, passes: Sequence[Pass], measured: Sequence[ScenarioPass]) -> RowEvidence:
+    logs = [
+        [math.log(seconds / samples) for seconds, samples in zip(each.window_seconds, each.samples, strict=True)]
+        for each in measured
+    ]
+    y = [statistics.fmean(windows) for windows in logs]
+    accuracies: dict[Side, list[float]] = {side: [] for side in Side}
+    trends: dict[Side, list[float]] = {side: [] for side in Side}
+    for each, found, windows in zip(passes, measured, logs, strict=True):
+        accuracies[each.side].append(found.test_accuracy)
+        trends[each.side].append(windows[-1] - windows[0])
+    return RowEvidence(
+        effect=paired.effect(order, y),
+        control=paired.control(y),
+        accuracy_difference=statistics.fmean(accuracies[Side.CONTENDER]) - statistics.fmean(accuracies[Side.BASELINE]),
+        trends=(statistics.fmean(trends[Side.BASELINE]), statistics.fmean(trends[Side.CONTENDER])),
+    )
+
+
+# --- conclusion -------------------------------------------------------------------------------------------------------
+
+
+def conclude(plan: GatePlan, evidence: Sequence[BlockEvidence]) -> Conclusion:
+    """The verdicts as they stand after these blocks, and the block that is wanted next."""
+    voids = tuple((index, block.void) for index, block in enumerate(evidence) if block.void is not None)
+    valid = [block for block in evidence if block.void is None]
+    main = [block for block in valid if block.phase is Phase.MAIN]
+    if failure := next((block.failure for block in evidence if block.failure is not None), None):
+        rows, wanted = _all(plan, main, Verdict.MISSING, failure), None
+    elif plan.purpose is Purpose.CALIBRATION:  # its blocks are recorded, whatever they say
+        rows, wanted = judge(plan, main), _wanted_main(plan, main, plan.max_blocks)
+        if len(main) >= plan.max_blocks or len(evidence) >= 2 * plan.max_blocks:
+            wanted = None
+    elif len(voids) > plan.unhealthy_fraction * max(len(evidence), plan.looks[0]):
+        reason = f"unhealthy machine: {len(voids)} of {len(evidence)} blocks void, the last since {voids[-1][1]}"
+        rows, wanted = _all(plan, main, Verdict.INVALID, reason), None
+    else:
+        rows, wanted = _follow(plan, valid)
+        if len(evidence) >= plan.max_blocks:
+            wanted = None
+    return Conclusion(
+        verdict=worst(row.verdict for row in rows),
+        rows=tuple(rows),
+        wanted=wanted,
+        blocks=len(evidence),
+        voids=voids,
+    )
+
+
+def _follow(plan: GatePlan, valid: Sequence[BlockEvidence]) -> tuple[list[GateRow], Wanted | None]:
+    """The rows, and what is wanted next, after these valid blocks: looks, each followed by a confirmation if needed."""
+    remaining = list(valid)
+    main: list[BlockEvidence] = []
+    rows: list[GateRow] = []
+    wanted: Wanted | None = None
+    for look in plan.looks:
+        taken = _take(remaining, Phase.MAIN, look - len(main))
+        main += taken
+        rows = judge(plan, main)
+        if len(main) < look:  # the budget may end here: these rows are then the last look
+            rows, wanted = [_unconfirmed(row) for row in rows], _wanted_main(plan, main, look)
+            break
+        if any(row.suspicion for row in rows):
+            rows, wanted = _confirm(plan, rows, remaining)
+            if wanted is not None or any(row.suspicion for row in rows):
+                break
+        elif all(row.verdict.passes for row in rows):
+            break
+    if remaining:
+        return _all(plan, main, Verdict.INVALID, "the file's blocks do not follow its plan"), None
+    return rows, wanted
+
+
+def _confirm(
+    plan: GatePlan, rows: Sequence[GateRow], remaining: list[BlockEvidence]
+) -> tuple[list[GateRow], Wanted | None]:
+    """The rows after the confirmation of those that look regressed; takes its blocks from `remaining`."""
+    gated = {each.scenario: each for each in plan.scenarios}
+    suspicions = {row.scenario: row.suspicion for row in rows if row.suspicion is not None}
+    suspects = [gated[scenario] for scenario in suspicions]
+    fresh: list[BlockEvidence] = []
+    for look in plan.confirmation_looks:
+        fresh += _take(remaining, Phase.CONFIRMATION, look - len(fresh))
+        if len(fresh) < look:
+            wanted = Wanted(phase=Phase.CONFIRMATION, scenarios=tuple(suspects), done=len(fresh), until=look)
+            return [_unconfirmed(row, fresh) for row in rows], wanted
+        confirmed = {each.scenario for each in suspects if _shows_again(plan, each, suspicions[each.scenario], fresh)}
+        if confirmed:
+            return [
+                _confirmed(row, fresh) if row.scenario in confirmed else _unconfirmed(row, fresh) for row in rows
+            ], None
+    return [_unconfirmed(row, fresh) for row in rows], None
+
+
+def _shows_again(plan: GatePlan, gated: GatedScenario, suspicion: Suspicion, fresh: Sequence[BlockEvidence]) -> bool:
+    """Slower again, or less accurate again, in the fresh blocks alone; the confirmation's looks share its alpha."""
+    alpha = plan.confirmation_alpha / len(plan.confirmation_looks)
+    found = [block.rows[gated.scenario] for block in fresh if gated.scenario in block.rows]
+    if len(found) < _FEWEST:
+        return False
+    if suspicion is Suspicion.SLOWER:
+        return paired.sign_flip_p_value([row.effect for row in found], _threshold(plan, gated)) <= alpha
+    return paired.t_upper_bound([row.accuracy_difference for row in found], alpha) < -plan.accuracy_margin
+
+
+def _take(remaining: list[BlockEvidence], phase: Phase, count: int) -> list[BlockEvidence]:
+    """Removes and returns the next `count` blocks, as far as they are of this phase."""
+    taken: list[BlockEvidence] = []
+    while remaining and len(taken) < count and remaining[0].phase is phase:
+        taken.append(remaining.pop(0))
+    return taken
+
+
+def _wanted_main(plan: GatePlan, main: Sequence[BlockEvidence], until: int) -> Wanted:
+    return Wanted(phase=Phase.MAIN, scenarios=plan.scenarios, done=len(main), until=until)
+
+
+def _confirmation(row: GateRow, fresh: Sequence[BlockEvidence]) -> Estimate | None:
+    effects = [block.rows[row.scenario].effect for block in fresh if row.scenario in block.rows]
+    return _ratio(effects) if effects else None
+
+
+def _confirmed(row: GateRow, fresh: Sequence[BlockEvidence]) -> GateRow:
+    confirmation = _confirmation(row, fresh)
+    return dataclasses.replace(
+        row, confirmation=confirmation, reason=f"{row.reason}; confirmed in {len(fresh)} fresh blocks"
+    )
+
+
+def _unconfirmed(row: GateRow, fresh: Sequence[BlockEvidence] = ()) -> GateRow:
+    """A suspicion is not a regression; any other row stays as it is."""
+    if row.suspicion is None:
+        return row
+    blocks = f"not confirmed in {len(fresh)} fresh blocks" if fresh else "not confirmed yet"
+    return dataclasses.replace(
+        row,
+        verdict=Verdict.INCONCLUSIVE,
+        suspicion=None,
+        reason=f"suspected ({row.reason}), {blocks}",
+        confirmation=_confirmation(row, fresh),
+    )
+
+
+# --- one look ---------------------------------------------------------------------------------------------------------
+
+
+def judge(plan: GatePlan, main: Sequence[BlockEvidence]) -> list[GateRow]:
+    """Every planned scenario on these blocks; "regressed" here is a suspicion that `conclude` wants confirmed."""
+    evidence = {gated.scenario: _evidence(gated.scenario, main) for gated in plan.scenarios}
+    slower, faster = [], []
+    for gated in plan.scenarios:
+        effects = [row.effect for row in evidence[gated.scenario]]
+        threshold = _threshold(plan, gated)
+        # A calibration has more blocks than a gate ever looks at: they are recorded, not judged.
+        testable = 0 < len(effects) == len(main) <= plan.looks[-1] and all(map(math.isfinite, effects))
+        slower.append(paired.sign_flip_p_value(effects, threshold) if testable else 1.0)
+        faster.append(paired.sign_flip_p_value([-effect for effect in effects], threshold) if testable else 1.0)
+    adjusted = zip(stats.holm_adjusted(slower), stats.holm_adjusted(faster), strict=True)
+    return [
+        _row(plan, gated, main, evidence[gated.scenario], len(plan.looks) * of_slower, len(plan.looks) * of_faster)
+        for gated, (of_slower, of_faster) in zip(plan.scenarios, adjusted, strict=True)
+    ]
+
+
+def _evidence(scenario: Scenario, blocks: Iterable[BlockEvidence]) -> list[RowEvidence]:
+    return [block.rows[scenario] for block in blocks if scenario in block.rows]
+
+
+def _threshold(plan: GatePlan, gated: GatedScenario) -> float:
+    return math.log1p(max(plan.margin, gated.noise_floor or 0.0))
+
+
+def _row(
+    plan: GatePlan,
+    gated: GatedScenario,
+    main: Sequence[BlockEvidence],
+    evidence: Sequence[RowEvidence],
+    slower_p_value: float,
+    faster_p_value: float,
+) -> GateRow:
+    effects = [row.effect for row in evidence]
+    threshold = _threshold(plan, gated)
+    finite = all(map(_is_finite, evidence))
+    verdict, reason, suspicion = _verdict(plan, gated, main, evidence, slower_p_value, faster_p_value)
+    return GateRow(
+        scenario=gated.scenario,
+        verdict=verdict,
+        reason=reason,
+        suspicion=suspicion,
+        n=len(effects),
+        ratio=_ratio(effects) if finite and effects else None,
+        p_value=min(1.0, slower_p_value) if effects else None,
+        threshold=math.expm1(threshold),
+        detectable=_detectable(plan, effects, threshold) if finite and len(effects) >= _FEWEST else None,
+        control=_ratio([row.control for row in evidence]) if finite and effects else None,
+        accuracy=_difference([row.accuracy_difference for row in evidence]) if evidence else None,
+        confirmation=None,
+    )
+
+
+def _detectable(plan: GatePlan, effects: Sequence[float], threshold: float) -> float | None:
+    """Of a t test at the strictest alpha of a look; where only unanimous blocks are significant, of that.
+
+    With a spread s, n blocks all exceed the threshold with the power P when each does with P^(1/n).
+    """
+    n, error = len(effects), paired.standard_error(effects)
+    alpha = plan.alpha / len(plan.looks) / len(plan.scenarios)
+    by_t_test = paired.detectable_effect(error, n - 1, threshold, alpha, POWER)
+    unanimous = 0.0
+    if alpha * 2.0**n < 2:  # noqa: PLR2004  # then no second sign pattern is significant
+        unanimous = math.expm1(threshold + paired.normal_quantile(POWER ** (1 / n)) * error * math.sqrt(n))
+    largest = max(by_t_test, unanimous)
+    return largest if math.isfinite(largest) else None
+
+
+_Judgement = tuple[Verdict, str, Suspicion | None]
+
+
+def _verdict(
+    plan: GatePlan,
+    gated: GatedScenario,
+    main: Sequence[BlockEvidence],
+    evidence: Sequence[RowEvidence],
+    slower_p_value: float,
+    faster_p_value: float,
+) -> _Judgement:
+    """What speaks against the measurement comes first, then bad news, then good news that was shown."""
+    return _unusable(plan, main, evidence) or _decided(plan, gated, evidence, slower_p_value, faster_p_value)
+
+
+def _unusable(plan: GatePlan, main: Sequence[BlockEvidence], evidence: Sequence[RowEvidence]) -> _Judgement | None:
+    """Why these blocks cannot be judged; None: they can."""
+    n = len(evidence)
+    if n < len(main):
+        return Verdict.MISSING, f"{len(main) - n} of {len(main)} blocks lack it", None
+    if not n:
+        return Verdict.UNDERPOWERED, "no valid block yet", None
+    if not all(map(_is_finite, evidence)):
+        return Verdict.INVALID, "a measurement is not a finite number", None
+    best_p_value = 2.0**-n * len(plan.scenarios) * len(plan.looks)
+    if n < _FEWEST or best_p_value > plan.alpha:
+        blocks = f"{n} {'block' if n == 1 else 'blocks'}"
+        reason = f"{blocks} cannot show a regression: p is {best_p_value:.2g} at best, and alpha {plan.alpha:g}"
+        return Verdict.UNDERPOWERED, reason, None
+    if broken := _broken_assumption(plan, main, evidence):
+        return Verdict.INVALID, broken, None
+    return None
+
+
+def _decided(
+    plan: GatePlan,
+    gated: GatedScenario,
+    evidence: Sequence[RowEvidence],
+    slower_p_value: float,
+    faster_p_value: float,
+) -> _Judgement:
+    look_alpha = plan.alpha / len(plan.looks)
+    effects, differences = [row.effect for row in evidence], [row.accuracy_difference for row in evidence]
+    threshold, mean = _threshold(plan, gated), statistics.fmean(effects)
+    lower, upper = paired.t_bounds(effects, stats.CONFIDENCE)
+    bound = paired.t_upper_bound(effects, look_alpha)
+    accuracy_loss = paired.t_upper_bound([-difference for difference in differences], look_alpha)
+    if paired.t_upper_bound(differences, look_alpha / len(plan.scenarios)) < -plan.accuracy_margin:
+        reason = f"less accurate by {-statistics.fmean(differences):.4f}"
+        return Verdict.REGRESSED, reason, Suspicion.LESS_ACCURATE
+    if slower_p_value <= plan.alpha and lower > threshold:
+        return Verdict.REGRESSED, f"slower by more than {_percent(threshold)}", Suspicion.SLOWER
+    if accuracy_loss > plan.accuracy_margin:
+        verdict, reason = Verdict.INCONCLUSIVE, f"accuracy could have fallen by more than {plan.accuracy_margin:g}"
+    elif faster_p_value <= plan.alpha and upper < -threshold:
+        verdict, reason = Verdict.IMPROVED, f"faster by more than {_percent(threshold)}"
+    elif mean > threshold:  # not yet shown to be slower, and no reason at all to call it unchanged
+        verdict, reason = Verdict.INCONCLUSIVE, f"on average slower by more than {_percent(threshold)}, not surely"
+    elif bound >= math.log1p(plan.tolerance):
+        verdict, reason = Verdict.INCONCLUSIVE, f"could be up to {_percent(bound)} slower"
+    else:
+        verdict, reason = Verdict.UNCHANGED, f"at most {_percent(bound)} slower"
+    return verdict, reason, None
+
+
+def _is_finite(row: RowEvidence) -> bool:
+    return all(map(math.isfinite, (row.effect, row.control, row.accuracy_difference, *row.trends)))
+
+
+def _broken_assumption(plan: GatePlan, main: Sequence[BlockEvidence], evidence: Sequence[RowEvidence]) -> str | None:
+    """What the measurement contradicts of what the test assumes; each check's alpha is shared by the scenarios."""
+    alpha = plan.control_alpha / len(plan.scenarios)
+    effects, controls = [row.effect for row in evidence], [row.control for row in evidence]
+    if len({*effects}) == 1:
+        return "every block gave the same ratio, to the last bit: no clock does that"
+    if paired.zero_mean_p_value(controls) <= alpha:
+        off = _percent(abs(statistics.fmean(controls)))
+        return f"the control is off zero by {off}: one side differs from itself by its place in the block"
+    by_order: dict[Order, list[float]] = {order: [] for order in Order}
+    for block, row in zip(main, evidence, strict=True):
+        by_order[block.order].append(row.effect)
+    if paired.equal_means_p_value(by_order[Order.ABBA], by_order[Order.BAAB]) <= alpha:
+        return "order effect: ABBA and BAAB blocks disagree"
+    for side, trends in zip(Side, zip(*(row.trends for row in evidence), strict=True), strict=True):
+        trend = abs(statistics.fmean(trends))
+        if trend > math.log1p(plan.steadiness_margin) and paired.zero_mean_p_value(trends) <= alpha:
+            return f"not steady: the {side}'s last window differs from its first by {_percent(trend)}"
+    return None
+
+
+def _all(plan: GatePlan, main: Sequence[BlockEvidence], verdict: Verdict, reason: str) -> list[GateRow]:
+    return [dataclasses.replace(row, verdict=verdict, reason=reason, suspicion=None) for row in judge(plan, main)]
+
+
+def _ratio(logs: Sequence[float]) -> Estimate:
+    mean = statistics.fmean(logs)
+    if len(logs) < _FEWEST:
+        return Estimate(value=math.exp(mean), lower=None, upper=None, n=len(logs))
+    lower, upper = paired.t_bounds(logs, stats.CONFIDENCE)
+    return Estimate(value=math.exp(mean), lower=math.exp(lower), upper=math.exp(upper), n=len(logs))
+
+
+def _difference(values: Sequence[float]) -> Difference:
+    mean = statistics.fmean(values)
+    if len(values) < _FEWEST:
+        return Difference(value=mean, lower=None, upper=None)
+    lower, upper = paired.t_bounds(values, stats.CONFIDENCE)
+    return Difference(value=mean, lower=lower, upper=upper)
+
+
+def _percent(log: float) -> str:
+    """A difference on the logarithmic scale, as the percentage it is."""
+    return f"{100 * math.expm1(log):.1f} %"

@@ -1,0 +1,195 @@
+"""Which machine a result is from, and what else was different: the fields that must match, as data.
+
+The *class* of a machine is what another one of the same kind would share: the facts that decide how fast it can be and
+that stay as they are from one day to the next. No clock reading, no load, no bogomips, no kernel version, no cache size
+(hypervisors make those up). The *same machine* is the same class and the same installation.
+
+Software is not the machine: another NumPy is what a comparison is often about, so it is named and compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from bench.record import Environment, Software
+
+Fact = str | int | float | tuple[str, ...] | None
+
+_GIB: Final = 1024**3
+#: Of a SHA-256, in a file name or a table: 2^32 machine classes before two are likely to be taken for one.
+_SHORT: Final = 8
+#: Of a processor's name in a file name; no real one is longer without its decoration.
+_SLUG_LENGTH: Final = 48
+#: What vendors add to a processor's name that names nothing: (R), (TM), CPU, the nominal clock.
+_DECORATION: Final = re.compile(r"\((?:r|tm|c)\)|\bcpu\b|@.*$")
+#: Of the digest itself: raised with any change of `MACHINE_FACTS`, so that no old digest means anything new.
+_FINGERPRINT_VERSION: Final = 1
+
+#: What makes a machine's class, by the names people know. Memory is in whole GiB: the kernel keeps some for itself, and
+#: another one keeps some more.
+MACHINE_FACTS: Final[Mapping[str, Callable[[Environment], Fact]]] = {
+    "processor": lambda e: e.host_processor_model_name,
+    "architecture": lambda e: e.architecture,
+    "sockets": lambda e: e.host_processors_per_node,
+    "cores": lambda e: e.host_processor_core_count,
+    "vCPUs": lambda e: e.host_processor_vcpu_count,
+    "usable cores": lambda e: e.usable_core_count,
+    "usable vCPUs": lambda e: e.usable_vcpu_count,
+    "CPU quota": lambda e: e.cgroup_cpu_quota,
+    "instruction sets": lambda e: e.host_processor_instruction_sets,
+    "memory in GiB": lambda e: round(e.host_memory_capacity_bytes / _GIB),
+    "accelerators": lambda e: e.accelerators_per_node,
+    "accelerator models": lambda e: tuple(sorted(e.accelerator_model_names)),
+    "virtualization": lambda e: e.virtualization,
+}
+
+
+def _of_software(fact: Callable[[Software], Fact]) -> Callable[[Environment], Fact]:
+    return lambda e: None if e.software is None else fact(e.software)
+
+
+def _thread_pools(software: Software) -> tuple[str, ...]:
+    """The libraries, by name and version. How many threads they got is a fact of each run."""
+    return tuple(sorted({" ".join(filter(None, (p.internal_api, p.version))) for p in software.thread_pools}))
+
+
+def _source(environment: Environment) -> str | None:
+    if environment.git_commit is None:
+        return None
+    return environment.git_commit[:_SHORT] + (" with changes" if environment.git_dirty else "")
+
+
+#: What may differ on one machine, and is then said. What is installed or set follows by its own name.
+SOFTWARE_FACTS: Final[Mapping[str, Callable[[Environment], Fact]]] = {
+    "framework": _of_software(lambda s: s.framework),
+    "framework version": _of_software(lambda s: s.framework_version),
+    "framework features": _of_software(lambda s: s.framework_features),
+    "numpy": _of_software(lambda s: s.numpy),
+    "Python": _of_software(lambda s: s.python),
+    "thread pools": _of_software(_thread_pools),
+    "mnist-bench": lambda e: e.mnist_bench_version,
+    "source": _source,
+    "accelerator driver": lambda e: e.accelerator_driver,
+    "operating system": lambda e: e.operating_system,
+    "kernel": lambda e: e.kernel,
+    "libc": lambda e: e.libc,
+    "memory limit in bytes": lambda e: e.cgroup_memory_limit_bytes,
+    "scaling governor": lambda e: e.scaling_governor,
+    "turbo": lambda e: None if e.turbo is None else ("on" if e.turbo else "off"),
+}
+
+
+_FROM_WORKERS: Final = frozenset(
+    {"framework", "framework version", "framework features", "numpy", "Python", "thread pools"}
+)
+#: What workers really loaded is among the facts, and rich only draws tables.
+_OF_NO_INTEREST: Final = frozenset({"numpy", "mxnet", "rich"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """A fact that two results do not share, in words."""
+
+    name: str
+    baseline: str
+    contender: str
+    #: The fact is a list, and these are what only one side has; "" for nothing.
+    of_lists: bool = False
+
+    def __str__(self) -> str:
+        if not self.of_lists:
+            return f"{self.name} {self.baseline} -> {self.contender}"
+        parts = [("without", self.baseline), ("with", self.contender)]
+        return f"{self.name} {', '.join(f'{word} {text}' for word, text in parts if text)}"
+
+
+def machine_class(environment: Environment) -> dict[str, Fact]:
+    """What another machine of the same kind would share, by the names people know."""
+    return {name: fact(environment) for name, fact in MACHINE_FACTS.items()}
+
+
+def class_digest(environment: Environment) -> str:
+    """SHA-256 of the machine's class, in hexadecimal: equal for machines of one kind, on any day."""
+    document = [_FINGERPRINT_VERSION, *machine_class(environment).items()]
+    return hashlib.sha256(msgspec.json.encode(document)).hexdigest()
+
+
+def class_slug(environment: Environment) -> str:
+    """A file name for what belongs to a machine's class, e.g. intel-xeon-processor-2-cores-1a2b3c4d."""
+    name = _DECORATION.sub(" ", (environment.host_processor_model_name or environment.architecture).lower())
+    words = re.sub("[^a-z0-9]+", "-", name).strip("-")[:_SLUG_LENGTH].strip("-") or "unnamed"
+    cores = environment.usable_core_count
+    return f"{words}-{cores}-{'core' if cores == 1 else 'cores'}-{class_digest(environment)[:_SHORT]}"
+
+
+def same_machine(one: Environment, other: Environment) -> bool:
+    """The same class and the same installation; one that does not tell who it is, is never the same as any."""
+    return one.host_hash is not None and one.host_hash == other.host_hash and machine_class(one) == machine_class(other)
+
+
+def machine_differences(baseline: Environment, contender: Environment) -> tuple[Difference, ...]:
+    """What keeps two results from being of one machine; empty exactly for `same_machine`."""
+    found = _differences(MACHINE_FACTS, baseline, contender)
+    if baseline.host_hash is None or baseline.host_hash != contender.host_hash:
+        hosts = ("unknown" if e.host_hash is None else e.host_hash[:_SHORT] for e in (baseline, contender))
+        found.append(Difference(name="host", baseline=next(hosts), contender=next(hosts)))
+    return tuple(found)
+
+
+def software_differences(baseline: Environment, contender: Environment) -> tuple[Difference, ...]:
+    """What else may explain a difference: versions, the source's commit, settings. Empty where nothing differs.
+
+    A side whose software is unknown (no run of it finished) differs in none of it.
+    """
+    known = baseline.software is not None and contender.software is not None
+    facts = {name: fact for name, fact in SOFTWARE_FACTS.items() if known or name not in _FROM_WORKERS}
+    return (
+        *_differences(facts, baseline, contender),
+        *_mapping_differences(baseline.packages, contender.packages, leave_out=_OF_NO_INTEREST),
+        *_mapping_differences(baseline.variables, contender.variables),
+    )
+
+
+def _differences(
+    facts: Mapping[str, Callable[[Environment], Fact]], baseline: Environment, contender: Environment
+) -> list[Difference]:
+    return [
+        difference(name, fact(baseline), fact(contender))
+        for name, fact in facts.items()
+        if fact(baseline) != fact(contender)
+    ]
+
+
+def _mapping_differences(
+    baseline: Mapping[str, str], contender: Mapping[str, str], leave_out: frozenset[str] = frozenset()
+) -> list[Difference]:
+    names = sorted((baseline.keys() | contender.keys()) - leave_out)
+    return [
+        difference(name, baseline.get(name), contender.get(name))
+        for name in names
+        if baseline.get(name) != contender.get(name)
+    ]
+
+
+def difference(name: str, baseline: Fact, contender: Fact) -> Difference:
+    """Of two lists only what one has and the other lacks."""
+    if isinstance(baseline, tuple) and isinstance(contender, tuple) and {*baseline} != {*contender}:
+        return Difference(
+            name=name,
+            baseline=", ".join(each for each in baseline if each not in contender),
+            contender=", ".join(each for each in contender if each not in baseline),
+            of_lists=True,
+        )
+    return Difference(name=name, baseline=_words(baseline), contender=_words(contender))
+
+
+def _words(fact: Fact) -> str:
+    if isinstance(fact, tuple):
+        return ", ".join(fact) or "none"
+    return "none" if fact is None else f"{fact:g}" if isinstance(fact, float) else str(fact)

@@ -1,0 +1,477 @@
+"""Interleaved passes of baseline and contender, block by block, until `decide` wants no more or the budget ends.
+
+A block is four fresh processes, two of each side, alive together and taking turns: one window of the first, one of the
+second, and so on, for each scenario. Turns are a third of a second apart, so that the drift of a shared machine, which
+takes seconds to minutes, hits all four alike. While one works the others wait for their next command.
+
+The effects of a gate are here: processes through `Passes`, the clock, and one save after every block.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Final, Protocol, TypeVar
+
+import numpy as np
+
+from bench import process
+from bench.decide import Conclusion, Wanted, conclude, evidence_of
+from bench.environment import utc_now
+from bench.gate_record import (
+    Block,
+    GatedScenario,
+    GateFile,
+    GatePlan,
+    Health,
+    Order,
+    Pass,
+    PassFailure,
+    Purpose,
+    ScenarioPass,
+    Side,
+    draw,
+    with_block,
+)
+from bench.health import load_average, read_counters
+from bench.process import Ended, Interpreter, Session, Stop, UnusableError
+from bench.protocol import Evaluate, Evaluated, PassReady, PassRequest, RunWindow, SetUp, SetUpDone, WindowDone
+from bench.record import Dataset, FailureReason
+from bench.scenario import Scenario
+
+#: A timed window lasts at least this long on the machine of the pilot: shorter ones measure the barriers.
+WINDOW_SECONDS: Final = 0.3
+#: The pilot is short, so its speed is only roughly right.
+_WINDOW_SLACK: Final = 1.2
+#: Steps of a pilot's window.
+_PILOT_STEPS: Final = 10
+_PILOT_WINDOWS: Final = 2
+#: `NDArrayIter.reset` copies all images. Up to 32 MB glibc gives the same memory again (mallopt(3), M_MMAP_THRESHOLD);
+#: above it each copy is mapped anew, and on a virtual machine the page faults of one window in two cost half its time:
+#: 12 or 19 microseconds an image at 107 MB. 5,000 images are 16 MB.
+_EPOCH_SAMPLES: Final = 5000
+#: Test images of the accuracy after the windows: a paired difference, so that few are enough.
+TEST_SAMPLES: Final = 1000
+#: A block takes a few seconds for each scenario; one that takes this long for each of them hangs.
+_TIMEOUT_SECONDS: Final = 120.0
+#: 2 GFLOP: long enough that a thread's waking does not count.
+_ANCHOR_SIZE: Final = 1024
+_ANCHOR_REPEATS: Final = 9
+
+#: Timed windows of a scenario in a pass: 12 turns of a third of a second in a block, long against a clock's error.
+WINDOWS: Final = 3
+#: Valid blocks at which the evidence is looked at. Eight are the fewest that can show anything for four scenarios and
+#: three looks at alpha 0.05: 2^-8 x 4 x 3 = 0.047.
+LOOKS: Final = (8, 12, 20)
+#: Fresh blocks of the suspects alone. Five that all agree have p = 2^-5 = 0.03, below half of this alpha; another five
+#: give a smaller effect a second chance. A false suspicion, at most one in twenty gates, survives in one case of ten.
+CONFIRMATION_LOOKS: Final = (5, 10)
+CONFIRMATION_ALPHA: Final = 0.1
+#: Of each check of the measurement itself: one look in a hundred is refused for nothing, and the next one decides.
+CONTROL_ALPHA: Final = 0.01
+#: Loss of test accuracy after the windows that is nobody's regression: one image in a hundred.
+ACCURACY_MARGIN: Final = 0.01
+#: The rules for void blocks and their limit are the method's: fixed beforehand, blind to the sides.
+VOID_STEAL_FRACTION: Final = 0.05
+VOID_ANCHOR_RATIO: Final = 1.25
+UNHEALTHY_FRACTION: Final = 0.3
+#: All looks, each with its confirmation, and as many void blocks as a healthy machine may have.
+MAX_BLOCKS: Final = 70
+#: Here a pass's windows drift by 5 % either way with the processor's clock; one that is not warm yet, by 25 %.
+STEADINESS_MARGIN: Final = 0.1
+
+Now = Callable[[], float]
+T = TypeVar("T")
+
+
+class PassProcess(Protocol):
+    """One live pass; every method waits until it is done. Raises `PassEndedError` where it gave nothing."""
+
+    def wait_until_ready(self) -> None: ...
+    def set_up(self, scenario: Scenario, samples: int) -> SetUpDone: ...
+    def run_window(self, epochs: int) -> WindowDone: ...
+    def evaluate(self) -> Evaluated: ...
+
+
+class Passes(Protocol):
+    """Starts the processes of passes."""
+
+    def start(self, side: Side, request: PassRequest) -> AbstractContextManager[PassProcess]:
+        """Does not wait: passes get ready at the same time. Raises `PassEndedError` where none can be started."""
+
+
+class PassEndedError(Exception):
+    """A pass ended without its result."""
+
+    def __init__(self, ended: Ended) -> None:
+        super().__init__(ended.detail)
+        self.ended = ended
+
+
+class GateObserver(Protocol):
+    """Told what happens, as it happens."""
+
+    def block_started(self, index: int, wanted: Wanted, order: Order) -> None: ...
+    def scenario_started(self, scenario: Scenario) -> None: ...
+    def block_finished(self, block: Block, conclusion: Conclusion, seconds_left: float) -> None: ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SideProcesses:
+    """The real passes: each side's own interpreter and code, fresh processes each time."""
+
+    interpreters: Mapping[Side, Interpreter]
+    stop: Stop
+    #: How many scenarios a process measures, at most.
+    scenarios: int
+
+    @contextlib.contextmanager
+    def start(self, side: Side, request: PassRequest) -> Iterator[PassProcess]:
+        with contextlib.ExitStack() as stack:
+            try:
+                session = stack.enter_context(
+                    process.session(
+                        self.interpreters[side],
+                        request.omp_num_threads,
+                        _TIMEOUT_SECONDS * (1 + self.scenarios),
+                        self.stop,
+                    )
+                )
+            except OSError as error:
+                detail = f"the worker could not be run: {error}"
+                raise PassEndedError(Ended(FailureReason.CRASHED, detail)) from error
+            session.send(request)
+            yield _LivePass(session)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _LivePass:
+    session: Session
+
+    def wait_until_ready(self) -> None:
+        self._expect(PassReady)
+
+    def set_up(self, scenario: Scenario, samples: int) -> SetUpDone:
+        self.session.send(SetUp(scenario, samples))
+        return self._expect(SetUpDone)
+
+    def run_window(self, epochs: int) -> WindowDone:
+        self.session.send(RunWindow(epochs))
+        return self._expect(WindowDone)
+
+    def evaluate(self) -> Evaluated:
+        self.session.send(Evaluate())
+        return self._expect(Evaluated)
+
+    def _expect(self, kind: type[T]) -> T:
+        answer = self.session.receive()
+        if isinstance(answer, kind):
+            return answer
+        if isinstance(answer, Ended):
+            raise PassEndedError(answer)
+        raise PassEndedError(Ended(FailureReason.CRASHED, f"the pass answered {answer!r}"))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class WindowSize:
+    """A timed window: so many epochs of so many images."""
+
+    epoch_samples: int
+    epochs: int
+
+
+class PilotError(Exception):
+    """A side that cannot be measured at all; one line with the cause."""
+
+
+def pilot(
+    scenarios: Sequence[tuple[Scenario, int]],
+    *,
+    passes: Passes,
+    data_directory: Path,
+    dataset: Dataset,
+    seed: int,
+) -> dict[Scenario, WindowSize]:
+    """A window for each (scenario, OpenMP threads) that lasts `WINDOW_SECONDS` on either side.
+
+    It also fills the caches of files and bytecode, and finds out before the first block whether both sides work. Raises
+    `PilotError` where one does not.
+    """
+    fastest: dict[Scenario, float] = {}
+    for side in Side:
+        for threads, group in _by_threads(scenarios):
+            request = _request(data_directory, dataset, seed, threads)
+            try:
+                with passes.start(side, request) as running:
+                    running.wait_until_ready()
+                    for scenario in group:
+                        running.set_up(scenario, min(dataset.train_samples, _PILOT_STEPS * scenario.batch_size))
+                        windows = [running.run_window(epochs=1) for _ in range(_PILOT_WINDOWS)]
+                        running.evaluate()
+                        seconds = min(window.seconds / window.samples for window in windows)
+                        fastest[scenario] = min(seconds, fastest.get(scenario, math.inf))
+            except PassEndedError as error:
+                raise PilotError(_pilot_line(side, error.ended)) from error
+            except UnusableError as error:
+                raise PilotError(f"the {side}: {error}") from error
+    return {
+        scenario: window_size(scenario.batch_size, seconds, dataset.train_samples)
+        for scenario, seconds in fastest.items()
+    }
+
+
+def window_size(batch_size: int, seconds_per_sample: float, train_samples: int) -> WindowSize:
+    """The fewest epochs of whole batches that last long enough, each of them small enough."""
+    batches = math.ceil(_WINDOW_SLACK * WINDOW_SECONDS / (seconds_per_sample * batch_size))
+    batches_per_epoch = max(1, min(_EPOCH_SAMPLES, train_samples) // batch_size)
+    epochs = math.ceil(batches / batches_per_epoch)
+    samples = min(train_samples, batch_size * math.ceil(batches / epochs))
+    return WindowSize(epoch_samples=samples, epochs=epochs)
+
+
+def _pilot_line(side: Side, ended: Ended) -> str:
+    last = (ended.log.splitlines() or [""])[-1]
+    cause = f": {last}" if last and last not in ended.detail else ""
+    return f"the {side} does not work under this harness: {ended.reason}: {ended.detail}{cause}"
+
+
+def plan(
+    scenarios: Sequence[tuple[Scenario, int]],
+    windows: Mapping[Scenario, WindowSize],
+    noise_floors: Mapping[Scenario, float | None],
+    *,
+    purpose: Purpose,
+    suite: str,
+    seed: int,
+    margin: float,
+    tolerance: float,
+    alpha: float,
+    max_blocks: int = MAX_BLOCKS,
+) -> GatePlan:
+    """For each (scenario, OpenMP threads). Stored in the gate file, so that no later change of a limit moves it."""
+    return GatePlan(
+        purpose=purpose,
+        suite=suite,
+        scenarios=tuple(
+            GatedScenario(
+                scenario=scenario,
+                omp_num_threads=threads,
+                epoch_samples=windows[scenario].epoch_samples,
+                window_epochs=windows[scenario].epochs,
+                noise_floor=noise_floors[scenario],
+            )
+            for scenario, threads in scenarios
+        ),
+        windows=WINDOWS,
+        seed=seed,
+        margin=margin,
+        tolerance=tolerance,
+        accuracy_margin=ACCURACY_MARGIN,
+        alpha=alpha,
+        looks=LOOKS,
+        confirmation_alpha=CONFIRMATION_ALPHA,
+        confirmation_looks=CONFIRMATION_LOOKS,
+        control_alpha=CONTROL_ALPHA,
+        steadiness_margin=STEADINESS_MARGIN,
+        void_steal_fraction=VOID_STEAL_FRACTION,
+        void_anchor_ratio=VOID_ANCHOR_RATIO,
+        unhealthy_fraction=UNHEALTHY_FRACTION,
+        max_blocks=max_blocks,
+    )
+
+
+def run_blocks(
+    gate_file: GateFile,
+    *,
+    passes: Passes,
+    data_directory: Path,
+    budget_seconds: float,
+    save: Callable[[GateFile], None],
+    observer: GateObserver,
+    stop: Stop,
+    now: Now = time.monotonic,
+) -> GateFile:
+    """Measure what `decide` wants, save after every block, and return the file as it then is.
+
+    Ends when nothing is wanted, when the next block would not end within the budget, or when asked to stop; a block
+    that was not finished then is not kept, since half a block is no evidence.
+    """
+    begin = now()
+    save(gate_file)
+    while not stop.requested:
+        wanted = conclude(gate_file.plan, evidence_of(gate_file.plan, gate_file.blocks)).wanted
+        if wanted is None or now() - begin + _expected_seconds(gate_file, wanted) > budget_seconds:
+            break
+        block = _measure_block(gate_file, wanted, passes, data_directory, observer, now)
+        if _was_interrupted(block, stop):
+            break
+        gate_file = with_block(gate_file, block)
+        save(gate_file)
+        conclusion = conclude(gate_file.plan, evidence_of(gate_file.plan, gate_file.blocks))
+        observer.block_finished(block, conclusion, budget_seconds - (now() - begin))
+    return gate_file
+
+
+def _was_interrupted(block: Block, stop: Stop) -> bool:
+    return stop.requested and block.failure is not None
+
+
+def _expected_seconds(gate_file: GateFile, wanted: Wanted) -> float:
+    """Of the next block, from the blocks before it; nothing is known of the first."""
+    of_one = [
+        block.seconds / len(block.passes[0].scenarios)
+        for block in gate_file.blocks
+        if block.passes and block.passes[0].scenarios
+    ]
+    return statistics.median(of_one) * len(wanted.scenarios) if of_one else 0.0
+
+
+def _measure_block(
+    gate_file: GateFile, wanted: Wanted, passes: Passes, data_directory: Path, observer: GateObserver, now: Now
+) -> Block:
+    index, planned = len(gate_file.blocks), gate_file.plan
+    order, scenarios = draw(planned.seed, index, wanted.scenarios)
+    gated = {each.scenario: each for each in scenarios}
+    observer.block_started(index, wanted, order)
+    begin, started_at = now(), utc_now()
+    anchor, load, counters = _anchor_seconds(now), load_average(), read_counters()
+    measured: list[list[ScenarioPass]] = [[] for _ in order.sides]
+    failure = None
+    for threads, group in _by_threads([(each.scenario, each.omp_num_threads) for each in scenarios]):
+        request = _request(data_directory, gate_file.dataset, planned.seed + index, threads)
+        try:
+            _take_turns(order, passes, request, [gated[each] for each in group], planned.windows, measured, observer)
+        except _SideFailedError as error:
+            failure = error.failure
+            break
+    after = read_counters()
+    seconds = now() - begin
+    return Block(
+        index=index,
+        phase=wanted.phase,
+        order=order,
+        started_at=started_at,
+        seconds=seconds,
+        seed=planned.seed + index,
+        health=Health(
+            steal_fraction=after.steal_fraction_since(counters),
+            cpu_pressure_fraction=after.cpu_pressure_fraction_since(counters, seconds),
+            load_average=load,
+            throttle_count=after.throttled_since(counters),
+            anchor_seconds=(anchor, _anchor_seconds(now)),
+        ),
+        passes=()
+        if failure is not None
+        else tuple(Pass(side=side, scenarios=tuple(own)) for side, own in zip(order.sides, measured, strict=True)),
+        failure=failure,
+    )
+
+
+class _SideFailedError(Exception):
+    def __init__(self, failure: PassFailure) -> None:
+        super().__init__(failure.detail)
+        self.failure = failure
+
+
+def _take_turns(
+    order: Order,
+    passes: Passes,
+    request: PassRequest,
+    scenarios: Sequence[GatedScenario],
+    windows: int,
+    measured: list[list[ScenarioPass]],
+    observer: GateObserver,
+) -> None:
+    """Four passes alive together; what each measured is added to its list. Raises `_SideFailedError`."""
+    with contextlib.ExitStack() as stack:
+        running: list[PassProcess] = []
+        for side in order.sides:
+            with _blaming(side):
+                running.append(stack.enter_context(passes.start(side, request)))
+        turns = list(zip(order.sides, running, strict=True))
+        for side, each in turns:
+            with _blaming(side):
+                each.wait_until_ready()
+        for gated in scenarios:
+            observer.scenario_started(gated.scenario)
+            set_ups: list[SetUpDone] = []
+            done: list[list[WindowDone]] = [[] for _ in turns]
+            for side, each in turns:
+                with _blaming(side):
+                    set_ups.append(each.set_up(gated.scenario, gated.epoch_samples))
+            for _ in range(windows):
+                for own, (side, each) in zip(done, turns, strict=True):
+                    with _blaming(side):
+                        own.append(_whole(each.run_window(gated.window_epochs), gated))
+            for position, (side, each) in enumerate(turns):
+                with _blaming(side):
+                    accuracy = each.evaluate().test_accuracy
+                measured[position].append(_scenario_pass(gated.scenario, set_ups[position], done[position], accuracy))
+
+
+def _whole(window: WindowDone, gated: GatedScenario) -> WindowDone:
+    """The measured code counts its own images, so that whoever counts more than there are would look faster."""
+    if window.samples != gated.window_samples:
+        detail = f"a window trained {window.samples} images, not {gated.window_samples}"
+        raise PassEndedError(Ended(FailureReason.CRASHED, detail))
+    return window
+
+
+@contextlib.contextmanager
+def _blaming(side: Side) -> Iterator[None]:
+    try:
+        yield
+    except PassEndedError as error:
+        ended = error.ended
+        raise _SideFailedError(
+            PassFailure(side=side, reason=ended.reason, detail=ended.detail, log=ended.log)
+        ) from error
+
+
+def _scenario_pass(
+    scenario: Scenario, set_up: SetUpDone, windows: Sequence[WindowDone], test_accuracy: float
+) -> ScenarioPass:
+    return ScenarioPass(
+        scenario=scenario,
+        first_step_seconds=set_up.first_step_seconds,
+        warm_up_seconds=set_up.warm_up_seconds,
+        samples=tuple(window.samples for window in windows),
+        window_seconds=tuple(window.seconds for window in windows),
+        test_accuracy=test_accuracy,
+        involuntary_context_switches=sum(window.involuntary_context_switches for window in windows),
+    )
+
+
+def _request(data_directory: Path, dataset: Dataset, seed: int, threads: int) -> PassRequest:
+    return PassRequest(
+        data_directory=str(data_directory),
+        dataset=dataset,
+        test_samples=min(dataset.test_samples, TEST_SAMPLES),
+        seed=seed,
+        omp_num_threads=threads,
+    )
+
+
+def _by_threads(scenarios: Sequence[tuple[Scenario, int]]) -> list[tuple[int, list[Scenario]]]:
+    """OpenMP takes its thread count once for a process, so that each count needs a process of its own."""
+    groups: dict[int, list[Scenario]] = {}
+    for scenario, threads in scenarios:
+        groups.setdefault(threads, []).append(scenario)
+    return list(groups.items())
+
+
+def _anchor_seconds(now: Now) -> float:
+    """A fixed matrix product here in the parent, the same whatever the sides are: how fast is the machine just now?"""
+    matrix = np.linspace(0, 1, _ANCHOR_SIZE**2, dtype=np.float32).reshape(_ANCHOR_SIZE, _ANCHOR_SIZE)
+    seconds = []
+    for _ in range(_ANCHOR_REPEATS):
+        begin = now()
+        matrix @ matrix
+        seconds.append(now() - begin)
+    return statistics.median(seconds)

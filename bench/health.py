@@ -1,0 +1,87 @@
+"""What the machine does to a measurement, read from the kernel's counters: no clock is asked, nothing is changed.
+
+Linux counts; elsewhere every answer is None.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_ROOT: Final = Path("/")
+#: Fields of /proc/stat's first line that add up to all time (proc(5)); guest time is part of user time already.
+_ALL_TIME: Final = slice(0, 8)
+_STEAL: Final = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """The kernel's counters at one moment; differences of two are facts about the time between them."""
+
+    #: Clock ticks of all CPUs together.
+    stolen_ticks: int | None
+    all_ticks: int | None
+    #: Microseconds in which a task waited for a CPU.
+    cpu_pressure_microseconds: int | None
+    throttle_count: int | None
+
+    def steal_fraction_since(self, before: Counters) -> float | None:
+        """The share of all CPUs' time that a hypervisor gave to others; None: not told, or no tick has passed."""
+        stolen, total = _since(self.stolen_ticks, before.stolen_ticks), _since(self.all_ticks, before.all_ticks)
+        return None if stolen is None or not total else min(1.0, max(0.0, stolen / total))
+
+    def cpu_pressure_fraction_since(self, before: Counters, seconds: float) -> float | None:
+        """The share of these seconds in which a task waited for a CPU."""
+        waited = _since(self.cpu_pressure_microseconds, before.cpu_pressure_microseconds)
+        return None if waited is None else min(1.0, max(0.0, waited / 1e6 / seconds))
+
+    def throttled_since(self, before: Counters) -> int | None:
+        counted = _since(self.throttle_count, before.throttle_count)
+        return None if counted is None else max(0, counted)
+
+
+def read_counters(root: Path = _ROOT) -> Counters:
+    """Never raises."""
+    ticks = _numbers(_line(root / "proc/stat", "cpu "))
+    has_steal = len(ticks) > _STEAL
+    pressure = _line(root / "proc/pressure/cpu", "some ").rpartition("total=")[2]
+    throttled = [
+        int(text)
+        for path in sorted((root / "sys/devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))
+        if (text := _text(path).strip()).isdigit()
+    ]
+    return Counters(
+        stolen_ticks=ticks[_STEAL] if has_steal else None,
+        all_ticks=sum(ticks[_ALL_TIME]) if has_steal else None,
+        cpu_pressure_microseconds=int(pressure) if pressure.isdigit() else None,
+        throttle_count=sum(throttled) if throttled else None,
+    )
+
+
+def load_average() -> float | None:
+    """Runnable tasks over the last minute."""
+    with contextlib.suppress(OSError, AttributeError):
+        return os.getloadavg()[0]
+    return None
+
+
+def _since(after: int | None, before: int | None) -> int | None:
+    return None if after is None or before is None else after - before
+
+
+def _line(path: Path, start: str) -> str:
+    return next((line for line in _text(path).splitlines() if line.startswith(start)), "")
+
+
+def _numbers(line: str) -> list[int]:
+    return [int(word) for word in line.split()[1:] if word.isdigit()]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,282 @@
+"""A worker process: started fresh, asked, timed out, gone when it is no longer needed.
+
+Everything that can go wrong with one comes back as an `Ended`. The parent knows a worker only as a command line and the
+messages of `protocol`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, TypeAlias
+
+import msgspec
+
+from bench.protocol import (
+    Command,
+    DescribeReply,
+    DescribeRequest,
+    EpochDone,
+    Evaluated,
+    FailureReply,
+    FromWorker,
+    PassReady,
+    Reply,
+    Request,
+    RunReply,
+    SetUpDone,
+    UnusableReply,
+    WindowDone,
+)
+from bench.record import Epoch, FailureReason, Software
+from bench.scenario import ConfigurationError, thread_variables
+
+#: Lines of a failed worker's error output that are kept.
+LOG_LINES = 40
+#: Long enough for `import mxnet` on a loaded machine, short enough not to look like a hang.
+DESCRIBE_TIMEOUT_SECONDS = 120.0
+#: After its reply a worker has nothing left to do but unload libraries.
+EXIT_SECONDS = 10.0
+
+_SOURCE = Path(__file__).resolve().parents[1]
+
+OnEpoch: TypeAlias = Callable[[int, Epoch], None]
+Answer: TypeAlias = RunReply | PassReady | SetUpDone | WindowDone | Evaluated | DescribeReply
+
+
+class UnusableError(Exception):
+    """No run can work here; one line with the next step."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ended:
+    """Why a worker gave nothing."""
+
+    reason: FailureReason
+    #: One line.
+    detail: str
+    #: The end of its error output.
+    log: str = ""
+
+
+class Stop:
+    """SIGINT and SIGTERM as a flag and a killed workers, instead of an exception wherever the program happens to be.
+
+    A signal can come between a run's last line and its being saved; with an exception that run would be lost.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._workers: list[subprocess.Popen[bytes]] = []
+
+    def __call__(self, _signal: int = 0, _frame: object = None) -> None:
+        """A signal handler; may also be called directly, and more than once."""
+        self.requested = True
+        for worker in self._workers:
+            kill_group(worker)
+
+    @contextlib.contextmanager
+    def ending(self, worker: subprocess.Popen[bytes]) -> Iterator[None]:
+        """Inside, a request to stop ends this worker."""
+        self._workers = [*self._workers, worker]
+        try:
+            if self.requested:  # it came while the worker was started
+                kill_group(worker)
+            yield
+        finally:
+            self._workers = [other for other in self._workers if other is not worker]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Interpreter:
+    """What a worker runs on: a Python, and the measured code that it imports."""
+
+    python: str = sys.executable
+    #: The folder that holds `mnist_core`; everything else is always this source's own.
+    measured: Path = _SOURCE
+
+
+def ask(
+    interpreter: Interpreter,
+    request: Request,
+    *,
+    omp_num_threads: int,
+    timeout_seconds: float,
+    stop: Stop,
+    on_epoch: OnEpoch = lambda _index, _epoch: None,
+) -> Answer | Ended:
+    """A fresh process's answer to its only request. Raises `UnusableError` where no other can work either."""
+    try:
+        with session(interpreter, omp_num_threads, timeout_seconds, stop) as worker:
+            worker.send(request)
+            return worker.receive(on_epoch)
+    except OSError as error:  # no process, no memory, no file descriptor left: the next one may have better luck
+        return Ended(FailureReason.CRASHED, f"the worker could not be run: {error}")
+
+
+def describe(interpreter: Interpreter, stop: Stop) -> Software:
+    """What a worker loads when it imports the framework; raises `UnusableError` where it cannot."""
+    answer = ask(interpreter, DescribeRequest(), omp_num_threads=1, timeout_seconds=DESCRIBE_TIMEOUT_SECONDS, stop=stop)
+    if isinstance(answer, DescribeReply):
+        return answer.software
+    assert isinstance(answer, Ended)
+    if answer.reason is FailureReason.TIMEOUT:
+        raise UnusableError(f"importing the framework took over {DESCRIBE_TIMEOUT_SECONDS:g} s")
+    last_line = (answer.log.splitlines() or ["no error output"])[-1]
+    raise UnusableError(f"the worker does not start: {answer.detail}: {last_line}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Session:
+    """A live worker: what is sent to it, it answers in order."""
+
+    process: subprocess.Popen[bytes]
+    errors: IO[bytes]
+    timed_out: threading.Event
+    timeout_seconds: float
+    kills_before: str
+
+    def send(self, message: Request | Command) -> None:
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it died; its exit status says more
+            self.process.stdin.write(msgspec.json.encode(message) + b"\n")
+            self.process.stdin.flush()
+
+    def receive(self, on_epoch: OnEpoch = lambda _index, _epoch: None) -> Answer | Ended:
+        """The next reply. Raises `UnusableError` where no other worker can work either."""
+        match self._reply(on_epoch):
+            case FailureReply(reason=reason, detail=detail):
+                return Ended(reason, detail, self.log())
+            case UnusableReply(detail=detail):
+                raise UnusableError(detail)
+            case None:
+                return self._ended()
+            case reply:
+                return reply
+
+    def _reply(self, on_epoch: OnEpoch) -> Reply | None:
+        """None when the worker ended, or was ended, without one."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            try:
+                message: FromWorker = msgspec.json.decode(line, type=FromWorker)
+            except (msgspec.DecodeError, ConfigurationError):
+                return None
+            if not isinstance(message, EpochDone):
+                return message
+            on_epoch(message.index, message.epoch)
+        return None
+
+    def _ended(self) -> Ended:
+        status = self.end()
+        if self.timed_out.is_set():
+            reason, detail = FailureReason.TIMEOUT, f"no result within {self.timeout_seconds:g} s"
+        elif status == -signal.SIGKILL and _out_of_memory_kills() != self.kills_before:
+            reason, detail = FailureReason.OUT_OF_MEMORY, "the kernel killed the worker: the machine's memory ended"
+        else:
+            reason, detail = FailureReason.CRASHED, _describe_status(status)
+        return Ended(reason, detail, self.log())
+
+    def end(self) -> int:
+        """Its exit status: given a moment to leave by itself, then killed."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self.process.wait(EXIT_SECONDS)
+        kill_group(self.process)
+        return self.process.wait()
+
+    def log(self) -> str:
+        """The end of its error output."""
+        self.errors.seek(0)
+        lines = self.errors.read().decode("utf-8", errors="replace").splitlines()
+        return "\n".join(lines[-LOG_LINES:])
+
+
+@contextlib.contextmanager
+def session(interpreter: Interpreter, omp_num_threads: int, timeout_seconds: float, stop: Stop) -> Iterator[Session]:
+    """A worker in a process group of its own: killed after its time, gone when the block is left.
+
+    Raises `OSError` where no process can be started.
+    """
+    kills_before = _out_of_memory_kills()
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            [interpreter.python, "-c", _code(interpreter.measured)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env={**os.environ, **thread_variables(omp_num_threads)},
+            start_new_session=True,  # Ctrl-C is ours to handle: the terminal must not send it to the worker as well
+        )
+        timed_out = threading.Event()
+
+        def end() -> None:
+            timed_out.set()
+            kill_group(process)
+
+        timer = threading.Timer(timeout_seconds, end)
+        timer.daemon = True
+        try:
+            timer.start()
+            with stop.ending(process):
+                yield Session(process, errors, timed_out, timeout_seconds, kills_before)
+        finally:
+            timer.cancel()
+            kill_group(process)
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                with contextlib.suppress(BrokenPipeError):
+                    assert pipe is not None
+                    pipe.close()
+
+
+def _code(measured: Path) -> str:
+    """Not `-m bench.worker`: that would let a folder named `bench` in the current directory take our package's place.
+
+    `mnist_core` is registered before anything imports it, so that it alone comes from `measured`. Both sides of a gate
+    are started in this same way, whichever folder is theirs.
+    """
+    package = str(measured / "mnist_core")
+    return (
+        "import sys, importlib.util as u\n"
+        f"sys.path[0] = {str(_SOURCE)!r}\n"
+        f"s = u.spec_from_file_location('mnist_core', {package + '/__init__.py'!r},"
+        f" submodule_search_locations=[{package!r}])\n"
+        "m = sys.modules['mnist_core'] = u.module_from_spec(s)\n"
+        "s.loader.exec_module(m)\n"
+        "from bench.worker import main\n"
+        "main()\n"
+    )
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """The worker and whatever it started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _describe_status(status: int) -> str:
+    if status < 0:
+        with contextlib.suppress(ValueError):
+            return f"the worker was killed by {signal.Signals(-status).name}"
+    return f"the worker ended with status {status} and no result"
+
+
+def _out_of_memory_kills() -> str:
+    """The kernel's own count of processes it killed for memory, of the machine or of our control group."""
+    counts = []
+    for path, field in (("/proc/vmstat", "oom_kill"), ("/sys/fs/cgroup/memory.events", "oom_kill")):
+        with contextlib.suppress(OSError):
+            text = Path(path).read_text(encoding="ascii", errors="replace")
+            counts += [line for line in text.splitlines() if line.split()[:1] == [field]]
+    return "\n".join(counts)

@@ -1,0 +1,70 @@
+"""Verdicts as a JUnit report, which every CI system can show: one test case per scenario."""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from xml.etree import ElementTree as ET  # only written, never read
+
+#: What XML 1.0 cannot hold, not even escaped (its section 2.2), such as the escape sequences of a terminal.
+_ILLEGAL: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+class CaseOutcome(str, enum.Enum):
+    """What JUnit knows."""
+
+    PASSED = "passed"
+    #: What was asked has the answer no.
+    FAILURE = "failure"
+    #: It could not be asked.
+    ERROR = "error"
+    #: It has no answer.
+    SKIPPED = "skipped"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JUnitCase:
+    """A test case."""
+
+    name: str
+    #: None: nothing ran.
+    seconds: float | None
+    outcome: CaseOutcome
+    #: One line.
+    message: str
+    #: What else there is to say.
+    detail: str
+
+
+def render_junit(suite_name: str, cases: Sequence[JUnitCase]) -> str:
+    """A report of one suite. Characters that XML cannot hold are left out."""
+    counts = {
+        "tests": str(len(cases)),
+        "failures": str(sum(case.outcome is CaseOutcome.FAILURE for case in cases)),
+        "errors": str(sum(case.outcome is CaseOutcome.ERROR for case in cases)),
+        "skipped": str(sum(case.outcome is CaseOutcome.SKIPPED for case in cases)),
+    }
+    root = ET.Element("testsuites", counts)
+    seconds = sum(case.seconds or 0 for case in cases)
+    suite = ET.SubElement(root, "testsuite", {"name": _legal(suite_name), **counts, "time": f"{seconds:.3f}"})
+    for case in cases:
+        facts = {"classname": _legal(suite_name), "name": _legal(case.name)}
+        if case.seconds is not None:
+            facts["time"] = f"{case.seconds:.3f}"
+        element = ET.SubElement(suite, "testcase", facts)
+        if case.outcome is CaseOutcome.PASSED:
+            ET.SubElement(element, "system-out").text = _legal(f"{case.message}\n{case.detail}".strip())
+        else:
+            ET.SubElement(element, case.outcome.value, {"message": _legal(case.message)}).text = _legal(case.detail)
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _legal(text: str) -> str:
+    return _ILLEGAL.sub("", text)

@@ -1,0 +1,170 @@
+"""The measured code of each side of a gate, as folders that hold `mnist_core` and go when the gate ends.
+
+Both sides are copies in one scratch folder, at paths of the same length: an edit during the gate reaches neither, and
+neither has an advantage of place (Mytkowicz et al., "Producing wrong data without doing anything obviously wrong!",
+ASPLOS 2009, on what a path's length alone can do).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import io
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from bench.gate_record import Side
+from bench.scenario import ConfigurationError
+
+#: The package that is measured; the harness around it is this program's own on both sides.
+PACKAGE: Final = "mnist_core"
+SOURCE: Final = Path(__file__).resolve().parents[1]
+WORKING_TREE: Final = "working tree"
+
+_FOLDERS: Final = {Side.BASELINE: "a", Side.CONTENDER: "b"}
+_GIT_SECONDS: Final = 60.0
+
+#: Makes a folder, prints its name, and removes it when its stdin ends: however this process ends, also by SIGKILL, the
+#: pipe closes. A worker may still be writing bytecode into it then, so it tries again for a while.
+_CLEANER: Final = """
+import shutil, sys, tempfile, time, pathlib
+folder = tempfile.mkdtemp(prefix="mnist-bench-")
+print(folder, flush=True)
+sys.stdin.read()
+for _ in range(50):
+    shutil.rmtree(folder, ignore_errors=True)
+    if not pathlib.Path(folder).exists():
+        break
+    time.sleep(0.1)
+"""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SideSource:
+    """One side's code, ready to be imported."""
+
+    #: As the user gave it.
+    name: str
+    git_commit: str | None
+    #: Holds the package.
+    folder: Path
+    tree_digest: str
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder that is gone after the block, also when this process was killed in it."""
+    cleaner = subprocess.Popen(
+        [sys.executable, "-c", _CLEANER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # it must outlive a Ctrl-C that ends us
+        text=True,
+    )
+    assert cleaner.stdin is not None
+    assert cleaner.stdout is not None
+    try:
+        folder = cleaner.stdout.readline().rstrip("\n")
+        if not folder:
+            raise ConfigurationError("no temporary folder can be made here: free some space, or set TMPDIR")
+        yield Path(folder)
+    finally:
+        cleaner.stdin.close()
+        cleaner.wait()
+        cleaner.stdout.close()
+
+
+def prepare(reference: str, side: Side, scratch: Path, *, source: Path = SOURCE) -> SideSource:
+    """Copy the package of a folder, of a git reference of `source`, or of its working tree, into the scratch folder.
+
+    A name that is a folder is one; anything else is a git reference. Raises `ConfigurationError`, one line, where it is
+    neither or holds no package.
+    """
+    if not reference.strip():  # an unset variable of a CI job; Path("") would be the folder we are in
+        raise ConfigurationError("--base is empty: name a git reference or a folder")
+    target = scratch / _FOLDERS[side]
+    target.mkdir()
+    commit = None
+    if reference == WORKING_TREE:
+        _copy(source, target, reference)
+    elif Path(reference).is_dir():
+        _copy(Path(reference), target, reference)
+    else:
+        commit = resolve(reference, source)
+        _extract(commit, reference, target, source)
+    return SideSource(reference, commit, target, tree_digest(target))
+
+
+def described_anew(side: SideSource, name: str) -> SideSource:
+    """After its folder was changed."""
+    return dataclasses.replace(side, name=name, tree_digest=tree_digest(side.folder))
+
+
+def tree_digest(folder: Path) -> str:
+    """SHA-256 over names and contents of the package's files, compiled ones left out."""
+    digest = hashlib.sha256()
+    files = [path for path in (folder / PACKAGE).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    for path in sorted(files, key=lambda path: path.relative_to(folder).as_posix()):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def resolve(reference: str, source: Path = SOURCE) -> str:
+    """The commit that a git reference names. Raises `ConfigurationError`."""
+    if reference.startswith("-"):
+        raise ConfigurationError(f"--base {reference}: neither a folder nor a git reference")
+    try:
+        found = _git(source, "rev-parse", "--verify", "--quiet", f"{reference}^{{commit}}")
+    except subprocess.CalledProcessError:
+        raise ConfigurationError(
+            f"--base {reference}: neither a folder nor a git reference of {source.name} "
+            "(in CI: fetch it first, e.g. with fetch-depth: 0)"
+        ) from None
+    return found.decode().strip()
+
+
+def _copy(folder: Path, target: Path, reference: str) -> None:
+    if not (folder / PACKAGE / "__init__.py").is_file():
+        raise ConfigurationError(f"--base {reference}: no package {PACKAGE} in this folder")
+    shutil.copytree(folder / PACKAGE, target / PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def _extract(commit: str, reference: str, target: Path, source: Path) -> None:
+    """`git archive` rather than a registered work tree: nothing is left in the repository, whatever happens."""
+    try:
+        archive = _git(source, "archive", "--format=tar", commit, PACKAGE)
+    except subprocess.CalledProcessError:
+        raise ConfigurationError(f"--base {reference}: no package {PACKAGE} in this commit") from None
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        for member in tar:
+            if member.isfile():
+                content = tar.extractfile(member)
+                assert content is not None
+                path = target / member.name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content.read())
+
+
+def _git(source: Path, *arguments: str) -> bytes:
+    git = shutil.which("git")
+    if git is None:
+        raise ConfigurationError("a git reference needs git, which is not installed: name a folder instead")
+    try:
+        return subprocess.run(
+            [git, "-C", str(source), *arguments],
+            check=True,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_GIT_SECONDS,
+        ).stdout
+    except subprocess.TimeoutExpired:
+        raise ConfigurationError(f"git gave no answer within {_GIT_SECONDS:g} s: name a folder instead") from None

@@ -1,0 +1,242 @@
+"""Gate files made up for tests: four passes of every block, with the noise that a test is about."""
+
+# ruff: noqa: ANN401 (a factory takes whatever fields its record has)
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from factories import CREATED_AT, a_dataset, a_scenario, a_software, an_environment
+
+from bench.decide import conclude, evidence_of
+from bench.gate import PassProcess
+from bench.gate_record import (
+    Block,
+    GatedScenario,
+    GateFile,
+    GatePlan,
+    Health,
+    Order,
+    Pass,
+    Phase,
+    Purpose,
+    ScenarioPass,
+    Side,
+    SideDescription,
+    draw,
+)
+from bench.health import Counters
+from bench.protocol import Evaluated, PassRequest, SetUpDone, WindowDone
+from bench.scenario import Scenario
+
+if TYPE_CHECKING:
+    import pytest
+
+MLP, LENET = a_scenario("mlp"), a_scenario("lenet")
+MLP_STATIC, LENET_STATIC = (a_scenario(network, "cpu(0)", hybridize="static") for network in ("mlp", "lenet"))
+SEED = 42
+FOUR = (MLP, LENET, MLP_STATIC, LENET_STATIC)
+
+#: log seconds per sample added to a pass: (block, turn, side, scenario) -> number.
+Noise = Callable[[int, int, Side, Scenario], float]
+
+
+def a_plan(scenarios: Sequence[Scenario] = FOUR, **changes: Any) -> GatePlan:
+    facts: dict[str, Any] = {
+        "purpose": Purpose.GATE,
+        "suite": "gate",
+        "scenarios": tuple(
+            GatedScenario(scenario=each, omp_num_threads=1, epoch_samples=1000, window_epochs=2, noise_floor=None)
+            for each in scenarios
+        ),
+        "windows": 3,
+        "seed": SEED,
+        "margin": 0.02,
+        "tolerance": 0.10,
+        "accuracy_margin": 0.01,
+        "alpha": 0.05,
+        "looks": (8, 12, 20),
+        "confirmation_alpha": 0.1,
+        "confirmation_looks": (5, 10),
+        "control_alpha": 0.01,
+        "void_steal_fraction": 0.05,
+        "void_anchor_ratio": 1.25,
+        "unhealthy_fraction": 0.3,
+        "max_blocks": 60,
+    }
+    return GatePlan(**facts | changes)
+
+
+def a_health(**changes: Any) -> Health:
+    facts: dict[str, Any] = {
+        "steal_fraction": 0.001,
+        "cpu_pressure_fraction": 0.1,
+        "load_average": 1.0,
+        "throttle_count": None,
+        "anchor_seconds": (0.006, 0.006),
+    }
+    return Health(**facts | changes)
+
+
+def noisy(seed: int, sd: float = 0.01) -> Noise:
+    """Independent normal noise for each pass."""
+    generator = np.random.default_rng(seed)
+    return lambda _block, _turn, _side, _scenario: float(generator.normal(0, sd))
+
+
+def slowed(noise: Noise, slowdown: float, scenarios: Sequence[Scenario] = FOUR) -> Noise:
+    """The contender slower by a ratio - 1, in these scenarios."""
+    extra = math.log1p(slowdown)
+    return lambda block, turn, side, scenario: (
+        noise(block, turn, side, scenario) + (extra if side is Side.CONTENDER and scenario in scenarios else 0.0)
+    )
+
+
+def a_block(
+    index: int,
+    noise: Noise,
+    *,
+    scenarios: Sequence[Scenario] = FOUR,
+    order: Order | None = None,
+    accuracy: Callable[[Side], float] = lambda _side: 0.9,
+    trend: float = 0.0,
+    **changes: Any,
+) -> Block:
+    """Windows of a pass differ by `trend` from first to last; the order is the one drawn for the plan's seed."""
+    order = order or draw(SEED, index, ())[0]
+    passes = []
+    for turn, side in enumerate(order.sides):
+        measured = []
+        for scenario in scenarios:
+            log = math.log(1e-4) + noise(index, turn, side, scenario)
+            seconds = tuple(2000 * math.exp(log + trend * (window - 1) / 2) for window in range(3))
+            measured.append(
+                ScenarioPass(
+                    scenario=scenario,
+                    first_step_seconds=0.1,
+                    warm_up_seconds=0.2,
+                    samples=(2000, 2000, 2000),
+                    window_seconds=seconds,
+                    test_accuracy=accuracy(side),
+                    involuntary_context_switches=1,
+                )
+            )
+        passes.append(Pass(side=side, scenarios=tuple(measured)))
+    facts: dict[str, Any] = {
+        "index": index,
+        "phase": Phase.MAIN,
+        "order": order,
+        "started_at": CREATED_AT,
+        "seconds": 30.0,
+        "seed": SEED + index,
+        "health": a_health(),
+        "passes": tuple(passes),
+    }
+    return Block(**facts | changes)
+
+
+def blocks(count: int, noise: Noise, **changes: Any) -> list[Block]:
+    return [a_block(index, noise, **changes) for index in range(count)]
+
+
+def whole_gate(plan: GatePlan, noise: Noise, **changes: Any) -> list[Block]:
+    """Whatever block is wanted next is made, until none is."""
+    found: list[Block] = []
+    while (wanted := conclude(plan, evidence_of(plan, found)).wanted) is not None:
+        scenarios = [gated.scenario for gated in wanted.scenarios]
+        found.append(a_block(len(found), noise, scenarios=scenarios, phase=wanted.phase, **changes))
+    return found
+
+
+def a_side(**changes: Any) -> SideDescription:
+    facts: dict[str, Any] = {
+        "name": "working tree",
+        "git_commit": None,
+        "tree_digest": "c" * 64,
+        "software": a_software(),
+    }
+    return SideDescription(**facts | changes)
+
+
+def a_gate_file(found: Sequence[Block] = (), **changes: Any) -> GateFile:
+    facts: dict[str, Any] = {
+        "created_at": CREATED_AT,
+        "environment": an_environment(),
+        "dataset": a_dataset(),
+        "baseline": a_side(name="main", git_commit="a" * 40, tree_digest="d" * 64),
+        "contender": a_side(),
+        "plan": a_plan(),
+        "blocks": tuple(found),
+    }
+    return GateFile(**facts | changes)
+
+
+@dataclass
+class FakePasses:
+    """Stands for `SideProcesses`: windows take the time that a test says, and nothing is started.
+
+    `on_window` is called before each window, and may raise.
+    """
+
+    slowdown: float = 0.0
+    sd: float = 0.01
+    #: Of the contender's windows: images that it says to have trained, over those that it was told to.
+    counts: float = 1.0
+    accuracy: Callable[[Side], float] = lambda _side: 0.9
+    on_window: Callable[[Side, Scenario], None] = lambda _side, _scenario: None
+    #: Every (side, what) in order.
+    calls: list[tuple[Side, str]] = field(default_factory=list)
+    #: Requests in the order of their starts.
+    requests: list[tuple[Side, PassRequest]] = field(default_factory=list)
+    generator: np.random.Generator = field(default_factory=lambda: np.random.default_rng(7))
+
+    @contextlib.contextmanager
+    def start(self, side: Side, request: PassRequest) -> Iterator[PassProcess]:
+        self.calls.append((side, "start"))
+        self.requests.append((side, request))
+        try:
+            yield _FakePass(self, side)
+        finally:
+            self.calls.append((side, "end"))
+
+
+@dataclass
+class _FakePass:
+    passes: FakePasses
+    side: Side
+    scenario: Scenario = MLP
+    samples: int = 0
+
+    def wait_until_ready(self) -> None:
+        self.passes.calls.append((self.side, "ready"))
+
+    def set_up(self, scenario: Scenario, samples: int) -> SetUpDone:
+        self.scenario, self.samples = scenario, samples
+        self.passes.calls.append((self.side, "set up"))
+        return SetUpDone(0.1, 0.2)
+
+    def run_window(self, epochs: int) -> WindowDone:
+        self.passes.calls.append((self.side, "window"))
+        self.passes.on_window(self.side, self.scenario)
+        log = float(self.passes.generator.normal(0, self.passes.sd))
+        if self.side is Side.CONTENDER:
+            log += math.log1p(self.passes.slowdown)
+        samples = self.samples * epochs
+        if self.side is Side.CONTENDER:
+            samples = round(samples * self.passes.counts)
+        return WindowDone(samples, 1e-4 * samples * math.exp(log), 0)
+
+    def evaluate(self) -> Evaluated:
+        self.passes.calls.append((self.side, "evaluate"))
+        return Evaluated(self.passes.accuracy(self.side))
+
+
+def make_machine_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever else uses the machine that runs the tests: no block is void for it."""
+    monkeypatch.setattr("bench.gate._anchor_seconds", lambda _now: 0.006)
+    monkeypatch.setattr("bench.gate.read_counters", lambda: Counters(None, None, None, None))

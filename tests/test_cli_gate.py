@@ -1,0 +1,475 @@
+"""`gate`, `calibrate` and `selftest` as a user meets them: every exit status, replay, resume, and real processes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import msgspec
+import psutil
+import pytest
+from factories import a_software
+from gate_factories import (
+    LENET,
+    FakePasses,
+    a_gate_file,
+    a_plan,
+    blocks,
+    make_machine_quiet,
+    noisy,
+    slowed,
+    whole_gate,
+)
+from small_data import small_idx_folder
+
+from bench import cli, gate_store, process, store
+from bench.gate import PassEndedError
+from bench.gate_record import GateFile, Side
+from bench.process import Ended, Interpreter, Stop
+from bench.record import FailureReason, Software
+from bench.scenario import Scenario
+from bench.verdict import Verdict
+
+ROOT = Path(__file__).resolve().parents[1]
+Command = Callable[..., int]
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_idx_folder(tmp_path_factory.mktemp("data"), train=400, test=50)
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """Runs `mnist-bench ARGS` in this process, in an empty folder; returns its exit status."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MNIST_BENCH_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+
+    def run(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["mnist-bench", *map(str, arguments)])
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            with pytest.raises(SystemExit) as caught:
+                cli.main()
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+        return int(caught.value.code or 0)
+
+    return run
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> FakePasses:
+    """Stands for all processes of a gate; the test says how fast they are."""
+    fake = FakePasses()
+
+    def side_processes(interpreters: Mapping[Side, Interpreter], stop: Stop, scenarios: int) -> FakePasses:
+        return fake
+
+    def describe(interpreter: Interpreter, stop: Stop) -> Software:
+        return a_software()
+
+    make_machine_quiet(monkeypatch)
+    monkeypatch.setattr("bench.cli.gate.SideProcesses", side_processes)
+    monkeypatch.setattr(process, "describe", describe)
+    monkeypatch.setattr("bench.cli.gate.secrets.randbelow", lambda _limit: 42)  # the same coins in every test
+    return fake
+
+
+@pytest.fixture
+def other_code(tmp_path: Path) -> Path:
+    """A folder whose measured code differs from the working tree's by a comment."""
+    folder = tmp_path / "other"
+    shutil.copytree(ROOT / "mnist_core", folder / "mnist_core", ignore=shutil.ignore_patterns("__pycache__"))
+    with (folder / "mnist_core" / "training.py").open("a", encoding="utf-8") as file:
+        file.write("# another version\n")
+    return folder
+
+
+def the_file() -> Path:
+    (path,) = Path("results/runs").glob("gate-*.json")
+    return path
+
+
+# --- gate -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("slowdown", "status", "word"),
+    [
+        (0.0, cli.Exit.DONE, "unchanged"),
+        (-0.1, cli.Exit.DONE, "improved"),
+        (0.1, cli.Exit.REGRESSED, "regressed"),
+    ],
+)
+def test_a_gate_says_what_it_found_and_its_file_says_it_again(
+    command: Command,
+    passes: FakePasses,
+    other_code: Path,
+    data_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+    slowdown: float,
+    status: int,
+    word: str,
+) -> None:
+    """The same verdict and the same text, to the bit, from the stored file."""
+    passes.slowdown = slowdown
+    assert command("gate", "--base", other_code, "--data-dir", data_dir) == status
+    printed = capsys.readouterr()
+    assert f"gate: {word}" in printed.out
+    assert "block 1:" in printed.err
+    assert command("gate", "--replay", the_file()) == status
+    assert capsys.readouterr().out == printed.out
+
+
+def test_an_undecided_gate_is_no_pass(command: Command, passes: FakePasses, other_code: Path, data_dir: Path) -> None:
+    """Exit 3: too noisy to say."""
+    passes.sd = 0.3
+    assert command("gate", "--base", other_code, "--data-dir", data_dir) == cli.Exit.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("side", Side)
+def test_a_crash_on_either_side_is_a_failure(
+    command: Command,
+    passes: FakePasses,
+    other_code: Path,
+    data_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+    side: Side,
+) -> None:
+    """Exit 5, in the pilot and in a block; what was measured before is kept."""
+
+    def crash(turn: Side, _scenario: Scenario) -> None:
+        if turn is side:
+            raise PassEndedError(Ended(FailureReason.CRASHED, "status 1", "ValueError: broken"))
+
+    passes.on_window = crash
+    assert command("gate", "--base", other_code, "--data-dir", data_dir) == cli.Exit.FAILED
+    error = capsys.readouterr().err
+    assert f"the {side} does not work under this harness: crashed: status 1: ValueError: broken" in error
+    windows = 0
+
+    def crash_later(turn: Side, scenario: Scenario) -> None:
+        nonlocal windows
+        windows += 1
+        if windows > 100:
+            crash(turn, scenario)
+
+    passes.on_window = crash_later
+    assert command("gate", "--base", other_code, "--data-dir", data_dir) == cli.Exit.FAILED
+    assert f"the {side}'s pass failed: crashed" in capsys.readouterr().out
+    assert len(gate_store.read_gate(the_file()).blocks) >= 1
+
+
+def test_identical_code_is_said_and_not_measured(
+    command: Command, passes: FakePasses, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Unless it is asked for."""
+    assert command("gate", "--base", ROOT, "--data-dir", data_dir) == cli.Exit.DONE
+    assert "identical" in capsys.readouterr().err
+    assert passes.calls == []
+    assert command("gate", "--base", ROOT, "--data-dir", data_dir, "--force") == cli.Exit.DONE
+    assert len(gate_store.read_gate(the_file()).blocks) == 8
+
+
+def test_strict_accepts_nothing_above_the_margin(
+    command: Command, passes: FakePasses, other_code: Path, data_dir: Path
+) -> None:
+    """1.9 % slower is surely below 10 %, but not surely below 2 %."""
+    passes.slowdown = 0.019
+    arguments = ("gate", "--base", other_code, "--data-dir", data_dir)
+    assert command(*arguments, "-o", "a.json") == cli.Exit.DONE
+    assert command(*arguments, "-o", "b.json", "--strict") == cli.Exit.INCONCLUSIVE
+
+
+def test_an_interrupted_gate_goes_on(
+    command: Command,
+    passes: FakePasses,
+    other_code: Path,
+    data_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Ctrl-C in the fourth block: exit 130, three blocks kept, and --resume measures the other five."""
+    windows = 0
+
+    def interrupt(_side: Side, _scenario: Scenario) -> None:
+        nonlocal windows
+        windows += 1
+        if windows == 16 + 3 * 48 + 5:
+            signal.raise_signal(signal.SIGINT)
+            raise PassEndedError(Ended(FailureReason.CRASHED, "the worker was killed by SIGKILL"))
+
+    passes.on_window = interrupt
+    assert command("gate", "--base", other_code, "--data-dir", data_dir) == cli.Exit.INTERRUPTED
+    assert f"mnist-bench gate --resume {the_file()}" in capsys.readouterr().err
+    assert len(gate_store.read_gate(the_file()).blocks) == 3
+    passes.on_window = lambda _side, _scenario: None
+    resume = ("gate", "--resume", the_file(), "--data-dir", data_dir)
+    assert command(*resume) == cli.Exit.USAGE  # a folder is not known by its name
+    assert "name it with --base" in capsys.readouterr().err
+    assert command(*resume, "--base", ROOT) == cli.Exit.INCOMPARABLE
+    assert "the baseline's code is not what it was" in capsys.readouterr().err
+    assert command(*resume, "--base", other_code) == cli.Exit.DONE
+    assert len(gate_store.read_gate(the_file()).blocks) == 8
+
+
+@pytest.mark.parametrize("output_format", ["markdown", "csv", "json", "junit", "html"])
+def test_every_format_has_the_verdict_of_every_scenario(
+    command: Command, capsys: pytest.CaptureFixture[str], output_format: str
+) -> None:
+    """Four scenarios, one of them slower in all formats."""
+    gate_file = a_gate_file(whole_gate(a_plan(), slowed(noisy(41), 0.1, [LENET])))
+    store.write(Path("g.json"), gate_file)
+    assert command("gate", "--replay", "g.json", "--format", output_format) == cli.Exit.REGRESSED
+    text = capsys.readouterr().out
+    expected = ["unchanged", "regressed", "unchanged", "unchanged"]
+    match output_format:
+        case "csv":
+            assert [row["verdict"] for row in csv.DictReader(text.splitlines())] == expected
+        case "json":
+            (table,) = json.loads(text)
+            assert [row["verdict"] for row in table["rows"]] == expected
+            assert table["facts"]["verdict"] == "regressed"
+        case "junit":
+            cases = ET.fromstring(text).findall(".//testcase")
+            assert [case.find("failure") is not None for case in cases] == [False, True, False, False]
+        case _:
+            assert text.count("unchanged") >= 3
+            assert "confirmed in 5 fresh blocks" in text
+
+
+def test_the_job_summary_gets_the_table(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where a GitHub job asks for one."""
+    store.write(Path("g.json"), a_gate_file(blocks(8, noisy(42))))
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    assert command("gate", "--replay", "g.json") == cli.Exit.DONE
+    assert "| unchanged |" in (tmp_path / "summary.md").read_text()
+
+
+def test_an_edited_file_gives_no_pass(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    """A dropped scenario, a dropped pass, a number that is none, a newer schema, another kind of file."""
+    gate_file = a_gate_file(blocks(8, noisy(43)))
+
+    def status(changed: GateFile | bytes) -> int:
+        Path("edited.json").write_bytes(changed if isinstance(changed, bytes) else msgspec.json.encode(changed))
+        return command("gate", "--replay", "edited.json")
+
+    block = gate_file.blocks[2]
+    shorter = msgspec.structs.replace(block, passes=block.passes[:3])
+    lacking = msgspec.structs.replace(
+        block,
+        passes=tuple(msgspec.structs.replace(each, scenarios=each.scenarios[1:]) for each in block.passes),
+    )
+    for changed in (shorter, lacking):
+        found = (*gate_file.blocks[:2], changed, *gate_file.blocks[3:])
+        assert status(msgspec.structs.replace(gate_file, blocks=found)) == cli.Exit.FAILED
+    assert status(msgspec.structs.replace(gate_file, blocks=())) == cli.Exit.INCONCLUSIVE
+    text = msgspec.json.encode(gate_file)
+    assert status(text.replace(b'"window_seconds":[', b'"window_seconds":[null,', 1)) == cli.Exit.USAGE
+    assert status(text.replace(b'"gate_schema_version":1', b'"gate_schema_version":2')) == cli.Exit.INCOMPARABLE
+    assert status(b"{}") == cli.Exit.USAGE
+    assert status(text[:1000]) == cli.Exit.USAGE
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "--base"),
+        (["--base", ""], "--base is empty"),
+        (["--replay", "g.json", "--margin", "5%"], "by the limits in their file"),
+        (["--base", "no-such-reference"], "neither a folder nor a git reference"),
+        (["--base", "HEAD", "--margin", "x"], "--margin"),
+        (["--base", "HEAD", "--margin", "2", "--alpha", "5%"], "--margin"),
+        (["--base", "HEAD", "--alpha", "0"], "--alpha"),
+        (["--base", "HEAD", "--tolerance", "1%"], "--tolerance"),
+        (["--base", "HEAD", "--budget", "soon"], "--budget"),
+        (["--base", "HEAD", "--base-python", "no/python"], "--base-python"),
+        (["--base", "HEAD", "--force", "--suite", "no-such-suite"], "unknown suite"),
+        (["--base", "HEAD", "--force", "-k", "no-such-scenario"], "no scenario is left"),
+        (["--replay", "none.json"], "none.json"),
+        (["--resume", "none.json"], "none.json"),
+    ],
+)
+def test_wrong_usage_is_one_line(
+    command: Command, data_dir: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    """Exit 2, what is wrong, no traceback."""
+    assert command("gate", "--data-dir", data_dir, *arguments) == cli.Exit.USAGE
+    error = capsys.readouterr().err
+    assert words in error
+    assert "Traceback" not in error
+
+
+# --- calibrate and selftest -------------------------------------------------------------------------------------------
+
+
+def test_a_calibration_is_recorded_resumed_shown_and_used(
+    command: Command,
+    passes: FakePasses,
+    other_code: Path,
+    data_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Ten blocks, then twelve; a later gate on this machine takes its noise floors."""
+    assert command("calibrate", "--show") == cli.Exit.USAGE
+    assert "no calibration of this machine" in capsys.readouterr().err
+    assert command("calibrate", "--blocks", 10, "--data-dir", data_dir) == cli.Exit.DONE
+    assert "noise" in capsys.readouterr().out
+    assert command("calibrate", "--blocks", 12, "--data-dir", data_dir) == cli.Exit.DONE
+    (path,) = Path("results/calibration").glob("*.blocks.json")
+    assert len(gate_store.read_gate(path).blocks) == 12
+    capsys.readouterr()
+    assert command("calibrate", "--show", "--format", "json") == cli.Exit.DONE
+    shown = json.loads(capsys.readouterr().out)
+    floors = [row["noise_floor"] for row in shown[0]["rows"]]
+    assert command("gate", "--base", other_code, "--data-dir", data_dir) == cli.Exit.DONE
+    assert [gated.noise_floor for gated in gate_store.read_gate(the_file()).plan.scenarios] == floors
+    assert command("gate", "--resume", path, "--data-dir", data_dir) == cli.Exit.USAGE
+    assert "is a calibration" in capsys.readouterr().err
+
+
+def test_an_interrupted_or_failed_calibration_goes_on_and_is_not_used(
+    command: Command, passes: FakePasses, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A crash in the third block: exit 5, no calibration, and the same command does the rest."""
+    windows = 0
+
+    def crash(_side: Side, _scenario: Scenario) -> None:
+        nonlocal windows
+        windows += 1
+        if windows == 16 + 2 * 48 + 5:
+            raise PassEndedError(Ended(FailureReason.CRASHED, "status 1"))
+
+    passes.on_window = crash
+    arguments = ("calibrate", "--blocks", 10, "--data-dir", data_dir)
+    assert command(*arguments) == cli.Exit.FAILED
+    assert "the same command goes on" in capsys.readouterr().err
+    assert command("calibrate", "--show") == cli.Exit.USAGE
+    assert command(*arguments) == cli.Exit.DONE
+    (path,) = Path("results/calibration").glob("*.blocks.json")
+    assert [block.index for block in gate_store.read_gate(path).blocks] == [*range(10)]
+    assert command(*arguments, "-k", "mlp") == cli.Exit.USAGE
+    assert "--anew" in capsys.readouterr().err
+
+
+def test_a_calibration_of_other_code_is_not_mixed(
+    command: Command, passes: FakePasses, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says how to begin anew, and --anew keeps the old blocks beside the new ones."""
+    assert command("calibrate", "--blocks", 8, "--data-dir", data_dir) == cli.Exit.DONE
+    (path,) = Path("results/calibration").glob("*.blocks.json")
+    old = gate_store.read_gate(path)
+    side = msgspec.structs.replace(old.contender, tree_digest="e" * 64)
+    store.write(path, msgspec.structs.replace(old, contender=side))
+    assert command("calibrate", "--blocks", 8, "--data-dir", data_dir) == cli.Exit.INCOMPARABLE
+    assert "--anew" in capsys.readouterr().err
+    assert command("calibrate", "--blocks", 8, "--data-dir", data_dir, "--anew") == cli.Exit.DONE
+    assert len(list(Path("results/calibration").glob("*.json"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("found", "status"), [(0.1, cli.Exit.DONE), (0.0, cli.Exit.INCONCLUSIVE)], ids=["works", "finds nothing"]
+)
+def test_the_selftest_demands_both_answers(
+    command: Command,
+    passes: FakePasses,
+    data_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+    found: float,
+    status: int,
+) -> None:
+    """The injected slowdown regressed, identical code not; a gate that finds nothing fails its own test."""
+    starts = 0
+
+    def slow_in_the_first_half(_side: Side, _scenario: Scenario) -> None:
+        nonlocal starts
+        starts += 1
+        if starts > 16 + 8 * 48 + 5 * 48:  # pilot, eight blocks and a confirmation of the first gate
+            passes.slowdown = 0.0
+
+    passes.slowdown = found
+    passes.on_window = slow_in_the_first_half
+    assert command("selftest", "--slowdown", "10%", "--data-dir", data_dir) == status
+    printed = capsys.readouterr()
+    assert f"injected 10 %: {'regressed' if found else 'unchanged'}, expected regressed" in printed.err
+    assert "identical code: unchanged, expected unchanged, and never regressed" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("slowed_side", "identical", "status"),
+    [
+        (Verdict.REGRESSED, Verdict.UNCHANGED, cli.Exit.DONE),
+        (Verdict.REGRESSED, Verdict.REGRESSED, cli.Exit.REGRESSED),
+        (Verdict.REGRESSED, Verdict.INVALID, cli.Exit.INCONCLUSIVE),
+        (Verdict.REGRESSED, Verdict.MISSING, cli.Exit.FAILED),
+        (Verdict.MISSING, Verdict.UNCHANGED, cli.Exit.FAILED),
+        (Verdict.UNCHANGED, Verdict.UNCHANGED, cli.Exit.INCONCLUSIVE),
+    ],
+)
+def test_a_selftest_that_showed_less_did_not_succeed(slowed_side: Verdict, identical: Verdict, status: int) -> None:
+    """Both halves must give their answer."""
+    assert cli.calibrate.selftest_status(slowed_side, identical) == status
+
+
+# --- real processes ---------------------------------------------------------------------------------------------------
+
+
+def start(data_dir: Path, folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench", "gate", "--data-dir", str(data_dir), *arguments],
+        cwd=folder,
+        env={**os.environ, "MNIST_BENCH_CACHE_DIR": str(folder / "cache"), "TMPDIR": str(folder)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_a_real_gate_survives_kill_9_and_goes_on(data_dir: Path, other_code: Path, tmp_path: Path) -> None:
+    """Real MXNet on both sides: a killed gate keeps its block, leaves no process and no copy, and can be resumed."""
+    arguments = ("--base", str(other_code), "-k", "mlp and static", "-o", "gate.json")
+    parent = start(data_dir, tmp_path, *arguments)
+    file = tmp_path / "gate.json"
+    deadline = time.monotonic() + 120
+    while not (file.exists() and gate_store.read_gate(file).blocks):
+        assert parent.poll() is None, parent.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    children = psutil.Process(parent.pid).children(recursive=True)
+    assert children
+    parent.kill()
+    parent.communicate()
+    psutil.wait_procs(children, timeout=30)
+    assert not [c for c in children if c.is_running() and c.status() != psutil.STATUS_ZOMBIE]
+    assert not list(tmp_path.glob("mnist-bench-*"))
+    measured = gate_store.read_gate(file)
+    assert measured.blocks[0].failure is None
+    again = start(data_dir, tmp_path, "--base", str(other_code), "--resume", "gate.json", "--budget", "1s")
+    printed = again.communicate(timeout=120)[0]
+    assert again.returncode == cli.Exit.INCONCLUSIVE, printed
+    assert "underpowered" in printed
+    assert gate_store.read_gate(file).blocks[: len(measured.blocks)] == measured.blocks
+    assert not list(tmp_path.glob("mnist-bench-*"))
+
+
+def test_a_change_that_breaks_the_import_has_failed(data_dir: Path, other_code: Path, tmp_path: Path) -> None:
+    """Exit 5 and one line, not a traceback: nobody typed anything wrong."""
+    (other_code / "mnist_core" / "training.py").write_text("def broken(:\n")
+    process = start(data_dir, tmp_path, "--base", str(other_code))
+    printed = process.communicate(timeout=120)[0]
+    assert process.returncode == cli.Exit.FAILED, printed
+    assert "the baseline does not work under this harness" in printed
+    assert "SyntaxError" in printed
+    assert "Traceback" not in printed

@@ -1,0 +1,544 @@
+"""Result files -> rows, verdicts, standings."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import scipy.stats
+from factories import (
+    a_dataset,
+    a_failure,
+    a_result_set,
+    a_run,
+    a_scenario,
+    a_software,
+    an_environment,
+    planned,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench import stats
+from bench.compare import (
+    AxisBaseline,
+    ComparedRow,
+    Comparison,
+    Kind,
+    Outcome,
+    Settings,
+    Side,
+    Standing,
+    compare,
+    compare_scenarios,
+    decide,
+    detectable_slowdown,
+    gate_refusal,
+    gate_verdict,
+    index,
+    is_incomparable,
+)
+from bench.record import FailureReason, ResultSet, Run
+from bench.scenario import Scenario
+from bench.stats import LogDifference
+from bench.verdict import Verdict
+from mnist_core.recipe import Hybridize, Recipe
+
+PART = Recipe(epochs=1, samples=20_000)
+QUIET = (9_950.0, 10_000.0, 10_050.0)
+ELSEWHERE = an_environment(host_hash="c" * 64, host_processor_model_name="Imaginary EPYC")
+
+
+def repeats(speeds: Sequence[float], scenario: Scenario | None = None, recipe: Recipe = PART) -> list[Run]:
+    """One process per speed, each with its own seed."""
+    return [
+        a_run(
+            scenario=scenario,
+            recipe=dataclasses.replace(recipe, seed=42 + repeat),
+            repeat=repeat,
+            throughput=speed,
+            accuracy=0.9 if recipe == PART else 0.975,
+        )
+        for repeat, speed in enumerate(speeds)
+    ]
+
+
+def scaled(factor: float, speeds: Sequence[float] = QUIET) -> list[float]:
+    return [factor * speed for speed in speeds]
+
+
+def side(*records: Any, name: str = "file.json", **changes: Any) -> Side:  # noqa: ANN401
+    return index(name, a_result_set(*records, **changes))
+
+
+def compared(
+    before: Sequence[float],
+    after: Sequence[float],
+    wishes: Settings | None = None,
+    **changes: Any,  # noqa: ANN401
+) -> ComparedRow:
+    """The one row of two files of one scenario."""
+    (row,) = compare(side(*repeats(before)), side(*repeats(after), **changes), wishes or Settings()).rows
+    return row
+
+
+def outcomes(comparison: Comparison) -> list[Outcome]:
+    return [row.outcome for row in comparison.rows]
+
+
+# --- joining
+
+
+def test_files_are_joined_on_scenario_and_recipe_not_on_order_or_seed() -> None:
+    """The contender ran the same two scenarios in another order, from another seed."""
+    fast = a_scenario(hybridize=Hybridize.ON)
+    other_seed = dataclasses.replace(PART, seed=700)
+    comparison = compare(
+        side(*repeats(QUIET), *repeats(scaled(2), fast)),
+        side(*repeats(scaled(2), fast, other_seed), *repeats(QUIET, recipe=other_seed)),
+    )
+    assert [row.scenario for row in comparison.rows] == [a_scenario(), fast]
+    assert outcomes(comparison) == [Verdict.UNCHANGED, Verdict.UNCHANGED]
+    assert comparison.kind is Kind.SAME_MACHINE
+
+
+def test_what_one_side_lacks_is_a_row_with_the_side_that_lacks_it() -> None:
+    """Neither drops out: not the baseline's failure, not the contender's addition."""
+    lenet, gpu = a_scenario("lenet", batch_size=7), a_scenario(contexts="gpu(0)")
+    before = side(*repeats(QUIET), *repeats(QUIET, lenet), a_failure(scenario=gpu, recipe=PART))
+    after = side(*repeats(QUIET), *repeats(QUIET, gpu), *repeats(QUIET, a_scenario(batch_size=500, cpu_threads=3)))
+    comparison = compare(before, after)
+    assert outcomes(comparison) == [Verdict.UNCHANGED, *[Verdict.MISSING] * 3]
+    assert [row.reason for row in comparison.rows[1:]] == [
+        "not in the contender",
+        "baseline: no_device: gpu(0): this MXNet has no CUDA build",
+        "not in the baseline",
+    ]
+
+
+def test_the_mean_is_over_the_common_scenarios_only() -> None:
+    """A scenario of one side, however fast, does not touch it; each common one counts the same."""
+    on, static = a_scenario(hybridize=Hybridize.ON), a_scenario(hybridize=Hybridize.STATIC, batch_size=7)
+    before = side(*repeats(QUIET), *repeats(QUIET, on), *repeats(scaled(100), static))
+    after = side(*repeats(scaled(4)), *repeats(scaled(9), on))
+    comparison = compare(before, after)
+    assert len(comparison.common) == 2
+    assert comparison.slowdown is not None
+    assert math.exp(-comparison.slowdown.value) == pytest.approx(6)
+    assert compare(side(*repeats(QUIET, static)), side(*repeats(QUIET))).slowdown is None
+
+
+def test_other_data_are_never_compared() -> None:
+    """However equal the rest: no ratio, and the reason in words."""
+    other = a_dataset(name="synthetic", digest="f" * 64)
+    comparison = compare(side(*repeats(QUIET)), side(*repeats(QUIET), dataset=other))
+    assert (
+        comparison.refusal
+        == "other data: mnist (0123456789ab) in the baseline, synthetic (ffffffffffff) in the contender"
+    )
+    assert outcomes(comparison) == [Verdict.INCOMPARABLE]
+    assert comparison.common == ()
+    assert is_incomparable(comparison)
+    assert gate_verdict([comparison]) is Verdict.INCOMPARABLE
+
+
+def test_the_same_scenario_trained_otherwise_is_an_edit_and_not_missing() -> None:
+    """Both files' rows say what was changed; a recipe that they share beside it makes it only missing."""
+    slower_learning = dataclasses.replace(PART, learning_rate=0.05)
+    comparison = compare(side(*repeats(QUIET)), side(*repeats(QUIET, recipe=slower_learning)))
+    assert outcomes(comparison) == [Verdict.INCOMPARABLE] * 2
+    assert {row.reason for row in comparison.rows} == {"another recipe: learning_rate 0.1 -> 0.05"}
+    whole = repeats([9_000.0], recipe=Recipe())
+    comparison = compare(side(*repeats(QUIET), *whole), side(*whole))
+    assert outcomes(comparison) == [Verdict.MISSING, Verdict.UNDERPOWERED]
+
+
+def test_a_scenario_edited_in_one_axis_is_an_edit_and_not_missing() -> None:
+    """One row of each side left over, one axis between them: that is what somebody edited."""
+    common = repeats(QUIET, a_scenario("lenet"))
+    comparison = compare(side(*common, *repeats(QUIET)), side(*common, *repeats(QUIET, a_scenario(batch_size=128))))
+    assert outcomes(comparison) == [Verdict.UNCHANGED, Verdict.INCOMPARABLE, Verdict.INCOMPARABLE]
+    assert comparison.rows[1].reason == "another scenario: batch_size 100 -> 128"
+    assert is_incomparable(comparison)
+
+
+def test_two_possible_edits_are_none() -> None:
+    """Whether 100 became 128 or 256 nobody can tell: they are missing, and new."""
+    common = repeats(QUIET, a_scenario("lenet"))
+    more = [*repeats(QUIET, a_scenario(batch_size=128)), *repeats(QUIET, a_scenario(batch_size=256))]
+    comparison = compare(side(*common, *repeats(QUIET)), side(*common, *more))
+    assert outcomes(comparison) == [Verdict.UNCHANGED, *[Verdict.MISSING] * 3]
+
+
+def test_another_machines_devices_are_no_edit() -> None:
+    """A suite's `auto` is a CPU here and a GPU there."""
+    common = repeats(QUIET)
+    comparison = compare(
+        side(*common, *repeats(QUIET, a_scenario(contexts="cpu(0)"))),
+        side(*common, *repeats(QUIET, a_scenario(contexts="gpu(0)")), environment=ELSEWHERE),
+    )
+    assert outcomes(comparison) == [Standing.NOT_TOLD_APART, Verdict.MISSING, Verdict.MISSING]
+    assert not is_incomparable(comparison)
+
+
+# --- verdicts on one machine
+
+
+@pytest.mark.parametrize(
+    ("factor", "verdict"),
+    [(1 / 1.15, Verdict.REGRESSED), (1.15, Verdict.IMPROVED), (1.0, Verdict.UNCHANGED), (1 / 1.015, Verdict.UNCHANGED)],
+)
+def test_a_quiet_machine_gives_clear_verdicts(factor: float, verdict: Verdict) -> None:
+    """Half a percent of spread: 15 % shows either way, within the margin nothing has changed."""
+    assert compared(QUIET, scaled(factor)).outcome is verdict
+
+
+def test_a_noisy_machine_gives_none() -> None:
+    """20 % of spread and 5 % slower: neither shown nor excluded."""
+    noisy = (8_000.0, 10_000.0, 12_000.0, 9_000.0, 11_000.0, 10_500.0, 9_500.0, 10_200.0)
+    assert compared(noisy, scaled(0.95, noisy)).outcome is Verdict.INCONCLUSIVE
+
+
+def test_a_slowdown_that_is_shown_but_within_the_margin_is_no_regression() -> None:
+    """The margin is part of the hypothesis, not a filter behind it."""
+    sharp = (9_999.0, 10_000.0, 10_001.0)
+    assert compared(sharp, scaled(1 / 1.019, sharp)).outcome is Verdict.UNCHANGED
+    assert compared(sharp, scaled(1 / 1.03, sharp)).outcome is Verdict.REGRESSED
+    assert compared(sharp, scaled(1 / 1.03, sharp), Settings(margin=0.05)).outcome is Verdict.UNCHANGED
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 1), (1, 1)])
+def test_a_single_process_is_underpowered_whatever_it_says(before: int, after: int) -> None:
+    """No spread, no interval, never a pass, even where the other side has several."""
+    row = compared(QUIET[:before], scaled(0.5, QUIET[:after]))
+    assert (row.outcome, row.reason) == (Verdict.UNDERPOWERED, "n = 1 has no interval")
+    assert row.detectable == math.inf
+
+
+def test_where_not_even_half_the_speed_would_show_nothing_passes() -> None:
+    """Two processes a side, ten scenarios: each alone would be unchanged, together that is a guess."""
+    pairs = (9_860.0, 10_140.0), (10_000.0, 10_000.0)
+    assert compared(*pairs).outcome is Verdict.UNCHANGED
+    scenarios = [a_scenario(batch_size=size) for size in range(100, 1100, 100)]
+    comparison = compare(*(side(*(run for each in scenarios for run in repeats(pair, each))) for pair in pairs))
+    assert set(outcomes(comparison)) == {Verdict.UNDERPOWERED}
+    assert all(row.detectable is not None and row.detectable > 1 for row in comparison.rows)
+
+
+@pytest.mark.parametrize(
+    ("factor", "verdict"),
+    [(1.0, Verdict.UNCHANGED), (0.9, Verdict.REGRESSED), (1.1, Verdict.IMPROVED)],
+)
+def test_no_spread_at_all_is_decided_by_the_margin_alone(factor: float, verdict: Verdict) -> None:
+    """Identical processes: the interval is a point, no division by zero."""
+    assert compared([10_000.0] * 3, [factor * 10_000.0] * 3).outcome is verdict
+
+
+def test_a_failed_process_of_the_contender_is_never_a_pass() -> None:
+    """Two good processes of three are still a crash; but a regression they show is the worse news."""
+    crash = a_failure(
+        scenario=a_scenario(), recipe=PART, repeat=3, reason=FailureReason.CRASHED, detail="killed by SIGSEGV"
+    )
+    fine = compare(side(*repeats(QUIET)), side(*repeats(QUIET), crash))
+    assert outcomes(fine) == [Verdict.MISSING]
+    assert fine.rows[0].reason == "contender: crashed (1 of 4 processes): killed by SIGSEGV"
+    assert outcomes(compare(side(*repeats(QUIET)), side(*repeats(scaled(0.5)), crash))) == [Verdict.REGRESSED]
+    assert outcomes(compare(side(*repeats(QUIET), crash), side(*repeats(QUIET)))) == [Verdict.UNCHANGED]
+
+
+def test_a_planned_process_that_never_ran_is_missing() -> None:
+    """An interrupted file is not a faster one."""
+    whole = a_result_set(*repeats(QUIET))
+    rest = planned(a_run(recipe=PART, repeat=7))
+    (row,) = compare(index("a", whole), index("b", msgspec.structs.replace(whole, plan=(*whole.plan, rest)))).rows
+    assert (row.outcome, row.reason) == (Verdict.MISSING, "contender: 1 of 4 planned processes not run")
+
+
+def test_faster_but_outside_its_accuracy_band_has_regressed() -> None:
+    """Speed is no excuse; where already the baseline did not learn, nothing can be said."""
+    good, bad = a_run(throughput=9_000.0), a_run(throughput=90_000.0, accuracy=0.5)
+    (row,) = compare(side(good), side(bad)).rows
+    assert row.outcome is Verdict.REGRESSED
+    assert row.slowdown is None
+    assert row.reason == "contender: accuracy 0.5 is below the band 0.96..0.99 of mlp on mnist after 6,000 updates"
+    assert outcomes(compare(side(bad), side(good))) == [Verdict.INVALID]
+    assert outcomes(compare(side(bad), side(bad))) == [Verdict.INVALID]
+    assert outcomes(compare(side(good), side(bad, environment=ELSEWHERE))) == [Verdict.INVALID]
+
+
+@pytest.mark.parametrize("seconds", [math.inf, math.nan])
+def test_times_of_no_number_are_invalid_and_never_a_pass(seconds: float) -> None:
+    """A file edited by hand may hold what no clock gives."""
+    good = a_run()
+    epochs = tuple(msgspec.structs.replace(epoch, epoch_seconds=seconds) for epoch in good.epochs)
+    comparison = compare(side(good), side(msgspec.structs.replace(good, epochs=epochs)))
+    assert comparison.rows[0].reason == "contender: its throughput is no positive, finite number"
+    assert not gate_verdict([comparison]).passes
+
+
+def test_holm_counts_every_planned_scenario_of_both_files() -> None:
+    """Scenarios that failed or are missing still make the alpha of the others smaller."""
+    alone = compare(side(*repeats(QUIET)), side(*repeats(scaled(0.97)))).rows[0].p_slower
+    extra = [a_failure(scenario=a_scenario(batch_size=size), recipe=PART) for size in (7, 8, 9)]
+    among = compare(side(*repeats(QUIET), *extra), side(*repeats(scaled(0.97)))).rows[0].p_slower
+    assert alone is not None
+    assert among == pytest.approx(min(1, 4 * alone))
+
+
+def test_the_p_value_is_welchs_against_the_margin() -> None:
+    """As `scipy.stats.ttest_ind` has it, of logarithms, shifted by the margin."""
+    before, after = (9_950.0, 10_000.0, 10_080.0), (9_300.0, 9_520.0, 9_410.0, 9_600.0)
+    shifted = np.log(before) - math.log1p(0.02)
+    expected = scipy.stats.ttest_ind(shifted, np.log(after), equal_var=False, alternative="greater").pvalue
+    assert compared(before, after).p_slower == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "wishes", [{"margin": -0.1}, {"margin": 0.2}, {"tolerance": math.inf}, {"alpha": 0.0}, {"alpha": 0.5}]
+)
+def test_limits_that_contradict_each_other_are_refused(wishes: dict[str, float]) -> None:
+    """A tolerance below the margin would call one row both."""
+    with pytest.raises(ValueError, match="margin|tolerance|alpha"):
+        Settings(**wishes)
+
+
+speeds = st.lists(st.floats(min_value=100, max_value=100_000), min_size=2, max_size=6)
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(speeds, speeds, st.floats(min_value=0.1, max_value=10))
+def test_the_unit_does_not_matter(before: list[float], after: list[float], factor: float) -> None:
+    """A clock that runs at another speed on both sides changes no ratio."""
+    plain, rescaled = compared(before, after), compared(scaled(factor, before), scaled(factor, after))
+    assert plain.slowdown is not None
+    assert rescaled.slowdown is not None
+    assert plain.slowdown.value == pytest.approx(rescaled.slowdown.value, abs=1e-9)
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(speeds, speeds)
+def test_a_regression_the_other_way_round_is_an_improvement(before: list[float], after: list[float]) -> None:
+    """The two tests are mirror images."""
+    there, back = compared(before, after).outcome, compared(after, before).outcome
+    assert (there is Verdict.REGRESSED) == (back is Verdict.IMPROVED)
+    assert (there is Verdict.IMPROVED) == (back is Verdict.REGRESSED)
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(
+    st.floats(-1, 1),
+    st.floats(0, 0.5),
+    st.floats(1, 30),
+    st.floats(0, 0.3),
+    st.integers(1, 40),
+)
+def test_a_verdict_never_contradicts_its_interval(
+    value: float, error: float, freedom: float, margin: float, scenarios: int
+) -> None:
+    """Regressed lies above the margin, improved below it, unchanged below the tolerance, and nothing slower passes."""
+    wishes = Settings(margin=margin, tolerance=0.3)
+    slowdown = LogDifference(value, error, freedom, 3)
+    p_slower, p_faster = (
+        min(1.0, scenarios * stats.p_above(each, math.log1p(margin))) for each in (slowdown, -slowdown)
+    )
+    detectable = detectable_slowdown(slowdown, wishes, scenarios=scenarios)
+    verdict = decide(slowdown, p_slower, p_faster, detectable, wishes)
+    ends = stats.bounds(slowdown)
+    assert ends is not None
+    lower, upper = ends
+    assert (verdict is Verdict.REGRESSED) <= (lower > math.log1p(margin))
+    assert (verdict is Verdict.IMPROVED) <= (upper < -math.log1p(margin))
+    assert (verdict is Verdict.UNCHANGED) <= (value < math.log1p(0.3) and detectable < 1)
+    assert (value > math.log1p(0.3)) <= (not verdict.passes)
+
+
+def test_identical_code_is_called_regressed_in_at_most_5_of_100_comparisons() -> None:
+    """The whole comparison over 6 scenarios, 1,000 times, on noise of 4 %, at a margin of nothing."""
+    generator = np.random.default_rng(20260131)
+    scenarios = [a_scenario(batch_size=size) for size in range(100, 700, 100)]
+    wishes = Settings(margin=0.0)
+    alarms = 0
+    for _ in range(1_000):
+        samples = [
+            [stats.log_sample(np.exp(generator.normal(9, 0.04, size=5)).tolist()) for _ in scenarios] for _ in "ab"
+        ]
+        slowdowns = [stats.log_difference(one, other) for one, other in zip(*samples, strict=True)]
+        p_values = stats.holm_adjusted([stats.p_above(each, 0.0) for each in slowdowns])
+        alarms += any(
+            decide(each, p, 1.0, 0.1, wishes) is Verdict.REGRESSED for each, p in zip(slowdowns, p_values, strict=True)
+        )
+    assert alarms <= scipy.stats.binom.ppf(0.999, 1_000, 0.05)
+
+
+def test_the_detectable_slowdown_is_detected_in_9_of_10_comparisons() -> None:
+    """What the row promises: with the true spread known, a slowdown of that size is called regressed as often."""
+    generator = np.random.default_rng(20260131)
+    spread, n, wishes = 0.02, 8, Settings()
+    error = spread * math.sqrt(2 / n)
+    promised = math.log1p(detectable_slowdown(LogDifference(0.0, error, 2 * n - 2, n), wishes, scenarios=1))
+    found = 0
+    for _ in range(1_000):
+        before, after = (stats.log_sample(np.exp(generator.normal(9, spread, size=n)).tolist()) for _ in "ab")
+        slower = LogDifference(*dataclasses.astuple(stats.log_difference(before, after)))
+        shifted = dataclasses.replace(slower, value=slower.value + promised)
+        found += stats.p_above(shifted, math.log1p(wishes.margin)) <= wishes.alpha
+    assert 0.85 <= found / 1_000 <= 0.95
+
+
+# --- two machines, two scenarios
+
+
+@pytest.mark.parametrize(
+    ("factor", "standing"), [(0.5, Standing.SLOWER), (1.5, Standing.FASTER), (1.001, Standing.NOT_TOLD_APART)]
+)
+def test_two_machines_have_standings_and_nothing_regresses(factor: float, standing: Standing) -> None:
+    """However slow the other machine is."""
+    comparison = compare(side(*repeats(QUIET)), side(*repeats(scaled(factor)), environment=ELSEWHERE))
+    assert comparison.kind is Kind.HARDWARE
+    assert outcomes(comparison) == [standing]
+    assert comparison.rows[0].p_slower is None
+    assert [each.name for each in comparison.machine_differences] == ["processor", "host"]
+
+
+def test_one_process_a_side_tells_no_machines_apart() -> None:
+    """A ratio without an interval is shown, and nothing is concluded."""
+    (row,) = compare(side(a_run()), side(a_run(throughput=1.0), environment=ELSEWHERE)).rows
+    assert (row.outcome, row.reason) == (Standing.NOT_TOLD_APART, "n = 1 has no interval")
+
+
+def test_other_software_on_one_machine_is_what_a_comparison_is_about() -> None:
+    """Named, and still judged."""
+    newer = an_environment(software=a_software(numpy="1.23.5"), git_commit="c" * 40)
+    comparison = compare(side(*repeats(QUIET)), side(*repeats(scaled(0.5)), environment=newer))
+    assert [str(each) for each in comparison.software_differences] == [
+        "numpy 1.26.4 -> 1.23.5",
+        "source bbbbbbbb -> cccccccc",
+    ]
+    assert outcomes(comparison) == [Verdict.REGRESSED]
+
+
+def test_openmp_threads_that_differ_are_named() -> None:
+    """Twice the threads explain much."""
+    before, after = a_run(omp_num_threads=1), a_run(omp_num_threads=2)
+    assert [str(each) for each in compare(side(before), side(after)).software_differences] == ["OpenMP threads 1 -> 2"]
+
+
+CPU, GPU = "cpu(0)", "gpu(0)"
+ON_CPU = AxisBaseline(axis="contexts", value=CPU)
+
+
+def test_contexts_are_compared_within_one_file() -> None:
+    """gpu(0) against cpu(0) of the same batch size; nothing is compared with itself, or with another batch."""
+    records = [
+        run
+        for contexts, factor in ((CPU, 1.0), (GPU, 9.0))
+        for size in (100, 500)
+        for run in repeats(scaled(factor), a_scenario(contexts=contexts, batch_size=size))
+    ]
+    one = side(*records)
+    comparison = compare_scenarios(one, one, ON_CPU)
+    assert comparison.kind is Kind.WITHIN
+    assert [(row.scenario.contexts, row.scenario.batch_size) for row in comparison.rows] == [
+        ((GPU,), 100),
+        ((GPU,), 500),
+    ]
+    assert outcomes(comparison) == [Standing.FASTER] * 2
+    assert comparison.slowdown is not None
+    assert math.exp(-comparison.slowdown.value) == pytest.approx(9)
+
+
+def test_scenarios_without_a_partner_within_the_file_are_named() -> None:
+    """The GPU's batch 500 has no CPU's, the CPU's batch 64 no GPU's."""
+    one = side(
+        *repeats(QUIET, a_scenario(contexts=CPU)),
+        *repeats(QUIET, a_scenario(contexts=GPU)),
+        *repeats(QUIET, a_scenario(contexts=CPU, batch_size=64)),
+        *repeats(QUIET, a_scenario(contexts=GPU, batch_size=500)),
+    )
+    comparison = compare_scenarios(one, one, ON_CPU)
+    assert [(row.scenario.batch_size, str(row.outcome), row.reason) for row in comparison.rows] == [
+        (100, "not told apart", None),
+        (500, "missing", "nothing with cpu(0) to compare with"),
+        (64, "missing", "nothing that differs only in contexts"),
+    ]
+
+
+def test_another_machines_gpu_is_compared_with_this_ones_cpu() -> None:
+    """The two files have no scenario in common, and yet one question."""
+    here = side(*repeats(QUIET, a_scenario(contexts=CPU)))
+    there = side(*repeats(scaled(9), a_scenario(contexts=GPU)), environment=ELSEWHERE)
+    assert not compare(here, there).has_pairs
+    comparison = compare_scenarios(here, there, ON_CPU)
+    assert comparison.kind is Kind.HARDWARE
+    assert outcomes(comparison) == [Standing.FASTER]
+
+
+def test_any_axis_can_be_the_baselines() -> None:
+    """hybridize=off against on and static; a value that nobody has is named with those that are there."""
+    modes = (Hybridize.OFF, Hybridize.ON, Hybridize.STATIC)
+    one = side(*(run for mode in modes for run in repeats(QUIET, a_scenario(hybridize=mode))))
+    comparison = compare_scenarios(one, one, AxisBaseline(axis="hybridize", value="off"))
+    assert [row.scenario.hybridize for row in comparison.rows] == [Hybridize.ON, Hybridize.STATIC]
+    with pytest.raises(ValueError, match=r"no scenario has hybridize of \(there are: off on static\)"):
+        compare_scenarios(one, one, AxisBaseline(axis="hybridize", value="of"))
+
+
+# --- what all rows together say
+
+
+def gate_of(after: ResultSet) -> Verdict:
+    return gate_verdict([compare(index("a", a_result_set(*repeats(QUIET))), index("b", after))])
+
+
+def change_recipe(result_set: ResultSet) -> ResultSet:
+    recipe = dataclasses.replace(PART, learning_rate=0.5)
+    return a_result_set(*(msgspec.structs.replace(run, recipe=recipe) for run in result_set.runs))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda r: msgspec.structs.replace(r, environment=ELSEWHERE), "another machine: processor"),
+        (lambda r: msgspec.structs.replace(r, environment=an_environment(host_hash=None)), "another machine: host"),
+        (lambda r: msgspec.structs.replace(r, dataset=a_dataset(digest="f" * 64)), "other data"),
+        (lambda _r: a_result_set(*repeats(QUIET, a_scenario(batch_size=64))), "no scenario in common"),
+        (change_recipe, "no scenario in common"),
+    ],
+)
+def test_a_gate_refuses_what_it_cannot_compare(change: Callable[[ResultSet], ResultSet], reason: str) -> None:
+    """Another machine, data set, scenario or recipe gives no verdict but that."""
+    result_set = a_result_set(*repeats(QUIET))
+    comparison = compare(index("a", result_set), index("b", change(result_set)))
+    assert (gate_refusal(comparison) or "").startswith(reason)
+    assert gate_verdict([comparison]) is Verdict.INCOMPARABLE
+
+
+def test_a_gate_says_the_worst() -> None:
+    """One regression among many passes; of several contenders too; of none at all it cannot say anything."""
+    assert gate_of(a_result_set(*repeats(QUIET))) is Verdict.UNCHANGED
+    assert gate_of(a_result_set(*repeats(scaled(0.5)))) is Verdict.REGRESSED
+    assert gate_of(a_result_set(*repeats(scaled(2)))) is Verdict.IMPROVED
+    before = side(*repeats(QUIET))
+    contenders = [side(*repeats(scaled(factor))) for factor in (2, 0.5, 1)]
+    assert gate_verdict(compare(before, each) for each in contenders) is Verdict.REGRESSED
+    assert gate_verdict([]) is Verdict.MISSING
+
+
+def test_a_copy_is_recognised() -> None:
+    """A file against its own copy proves nothing, which is said; the same speeds on another day are no copy."""
+    before = side(*repeats(QUIET), name="a.json")
+    assert compare(before, side(*repeats(QUIET), name="b.json")).is_copy
+    assert not compare(before, side(*repeats(QUIET), created_at="2026-02-01T12:00:00Z")).is_copy
+    assert not compare(before, side(*repeats(scaled(1.001)))).is_copy
+
+
+def test_many_files_share_their_scenarios() -> None:
+    """Ten thousand results are of a few scenarios: the same objects, not equal ones."""
+    shared: dict[Any, Any] = {}
+    first, second = (index(name, a_result_set(*repeats(QUIET)), shared) for name in "ab")
+    assert all(one is other for one, other in zip(first.entries, second.entries, strict=True))

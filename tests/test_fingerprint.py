@@ -1,0 +1,142 @@
+"""Which machine a result is from, and what else was different."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from factories import a_software, an_environment
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.fingerprint import (
+    Difference,
+    class_digest,
+    class_slug,
+    machine_class,
+    machine_differences,
+    same_machine,
+    software_differences,
+)
+from bench.record import ThreadPool
+
+#: What another day, boot or load of the same machine may change.
+OF_THE_DAY: dict[str, Any] = {
+    "captured_at": "2027-12-31T23:59:59Z",
+    "host_processor_max_frequency_hz": 3_100_000_000,
+    "host_memory_capacity_bytes": 8 * 1024**3 - 40 * 1024**2,
+    "host_processor_caches_bytes": {},
+    "kernel": "6.2.0",
+    "operating_system": "Debian GNU/Linux 13",
+    "scaling_governor": "powersave",
+    "git_commit": None,
+    "software": None,
+    "packages": {},
+    "variables": {"OMP_NUM_THREADS": "3"},
+}
+OF_ANOTHER_MACHINE: dict[str, Any] = {
+    "host_processor_model_name": "Imaginary Xeon 9000",
+    "architecture": "aarch64",
+    "host_processors_per_node": 2,
+    "host_processor_core_count": 4,
+    "host_processor_vcpu_count": 8,
+    "usable_core_count": 1,
+    "usable_vcpu_count": 2,
+    "cgroup_cpu_quota": 1.5,
+    "host_processor_instruction_sets": ("avx2",),
+    "host_memory_capacity_bytes": 16 * 1024**3,
+    "accelerators_per_node": 1,
+    "accelerator_model_names": ("Imaginary G1",),
+    "virtualization": None,
+}
+
+
+@pytest.mark.parametrize("fact", OF_THE_DAY)
+def test_what_changes_from_day_to_day_is_no_other_machine(fact: str) -> None:
+    """Clock, kernel, free memory and software leave class, digest and slug alone."""
+    today, tomorrow = an_environment(), an_environment(**{fact: OF_THE_DAY[fact]})
+    assert class_digest(today) == class_digest(tomorrow)
+    assert class_slug(today) == class_slug(tomorrow)
+    assert same_machine(today, tomorrow)
+
+
+@pytest.mark.parametrize("fact", OF_ANOTHER_MACHINE)
+def test_every_fact_of_the_class_makes_another_machine(fact: str) -> None:
+    """Each alone changes the digest, and is the one difference that is named."""
+    here, there = an_environment(), an_environment(**{fact: OF_ANOTHER_MACHINE[fact]})
+    assert class_digest(here) != class_digest(there)
+    assert not same_machine(here, there)
+    assert len(machine_differences(here, there)) == 1
+    assert len(OF_ANOTHER_MACHINE) == len(machine_class(here))
+
+
+def test_the_same_kind_of_machine_is_not_the_same_machine() -> None:
+    """Another installation of the same class: one digest, two machines; the difference is the host."""
+    here, there = an_environment(), an_environment(host_hash="c" * 64)
+    assert class_digest(here) == class_digest(there)
+    assert not same_machine(here, there)
+    assert machine_differences(here, there) == (Difference(name="host", baseline="aaaaaaaa", contender="cccccccc"),)
+
+
+def test_a_machine_that_does_not_tell_who_it_is_is_never_the_same() -> None:
+    """Two unknowns are not one."""
+    unknown = an_environment(host_hash=None)
+    assert not same_machine(unknown, unknown)
+    assert [str(each) for each in machine_differences(unknown, unknown)] == ["host unknown -> unknown"]
+
+
+def test_the_digest_is_pinned() -> None:
+    """A calibration is found by it next year: whoever changes this line makes all of them anew."""
+    assert class_digest(an_environment()) == "c4f0f91ff5a82e47568c15cd9396a7307e26f37eb0faa07070ad2cc102b1d157"
+
+
+@pytest.mark.parametrize(
+    ("model", "cores", "words"),
+    [
+        ("Intel(R) Xeon(R) Processor", 2, "intel-xeon-processor-2-cores"),
+        ("Intel(R) Xeon(R) CPU E5-2673 v4 @ 2.30GHz", 1, "intel-xeon-e5-2673-v4-1-core"),
+        ("AMD EPYC", 64, "amd-epyc-64-cores"),
+        ("../../etc/passwd\n", 2, "etc-passwd-2-cores"),
+        ("処理", 2, "unnamed-2-cores"),
+        (None, 2, "x86-64-2-cores"),
+    ],
+)
+def test_a_slug_is_a_readable_file_name(model: str | None, cores: int, words: str) -> None:
+    """The processor without its decoration, the cores, the digest's first characters."""
+    environment = an_environment(host_processor_model_name=model, usable_core_count=cores)
+    assert class_slug(environment) == f"{words}-{class_digest(environment)[:8]}"
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(st.text(max_size=300))
+def test_a_slug_is_safe_whatever_the_processor_is_called(model: str) -> None:
+    """Small letters, digits and dashes, of bounded length."""
+    assert re.fullmatch("[a-z0-9-]{1,80}", class_slug(an_environment(host_processor_model_name=model)))
+
+
+def words_of(**changes: Any) -> list[str]:  # noqa: ANN401
+    return [str(each) for each in software_differences(an_environment(), an_environment(**changes))]
+
+
+def test_versions_commits_and_settings_that_differ_are_named() -> None:
+    """In one line each, with both values."""
+    assert words_of() == []
+    assert words_of(software=a_software(numpy="1.23.5")) == ["numpy 1.26.4 -> 1.23.5"]
+    assert words_of(git_commit="c" * 40, git_dirty=True) == ["source bbbbbbbb -> cccccccc with changes"]
+    assert words_of(variables={"OMP_WAIT_POLICY": "active"}) == ["OMP_WAIT_POLICY none -> active"]
+    assert words_of(turbo=True) == ["turbo none -> on"]
+    assert words_of(packages={"mxnet": "1.9.1", "numpy": "1.26.4", "scipy": "1.17.0"}) == ["scipy none -> 1.17.0"]
+
+
+def test_of_lists_only_what_one_side_lacks_is_named() -> None:
+    """Twenty compile-time features and one more make one word."""
+    more = a_software(framework_features=("BLAS_OPEN", "MKLDNN", "OPENMP", "CUDA"))
+    assert words_of(software=more) == ["framework features with CUDA"]
+    pools = (ThreadPool(user_api="blas", internal_api="mkl", version="2024", architecture=None, num_threads=1),)
+    assert words_of(software=a_software(thread_pools=pools)) == ["thread pools without openmp, with mkl 2024"]
+
+
+def test_software_that_nobody_recorded_differs_in_nothing() -> None:
+    """A file without a finished run does not claim that it had no NumPy."""
+    assert words_of(software=None) == []

@@ -1,0 +1,260 @@
+"""How a gate measures: turns, seeds, budget, interruption, failures; with fake passes and a fake clock."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from factories import a_dataset
+from gate_factories import FOUR, LENET, MLP, FakePasses, a_gate_file, a_plan, make_machine_quiet
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench import gate
+from bench.decide import Conclusion, Wanted, conclude, evidence_of
+from bench.gate import PassEndedError, PilotError, pilot, run_blocks, window_size
+from bench.gate_record import Block, GateFile, Order, Phase, Side
+from bench.process import Ended, Stop, UnusableError
+from bench.record import FailureReason
+from bench.scenario import Scenario
+from bench.verdict import Verdict
+
+
+@pytest.fixture(autouse=True)
+def _quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_machine_quiet(monkeypatch)
+
+
+class Silent:
+    """An observer that remembers what it was told last."""
+
+    conclusion: Conclusion | None = None
+
+    def block_started(self, index: int, wanted: Wanted, order: Order) -> None: ...
+    def scenario_started(self, scenario: Scenario) -> None: ...
+    def block_finished(self, block: Block, conclusion: Conclusion, seconds_left: float) -> None:
+        self.conclusion = conclusion
+
+
+class Clock:
+    """Time passes only where a test says so, but for a nanosecond a reading."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def __call__(self) -> float:
+        self.time += 1e-9  # a block takes some time, however little is done in it
+        return self.time
+
+    def tick(self, _side: Side, _scenario: Scenario) -> None:
+        """A window of a second."""
+        self.time += 1.0
+
+
+def run(
+    passes: FakePasses,
+    gate_file: GateFile | None = None,
+    *,
+    budget_seconds: float = math.inf,
+    save: Callable[[GateFile], None] = lambda _file: None,
+    stop: Stop | None = None,
+    clock: Clock | None = None,
+) -> GateFile:
+    return run_blocks(
+        gate_file or a_gate_file(),
+        passes=passes,
+        data_directory=Path("/data"),
+        budget_seconds=budget_seconds,
+        save=save,
+        observer=Silent(),
+        stop=stop or Stop(),
+        now=clock or Clock(),
+    )
+
+
+def verdict(gate_file: GateFile) -> Verdict:
+    return conclude(gate_file.plan, evidence_of(gate_file.plan, gate_file.blocks)).verdict
+
+
+def test_identical_code_passes_and_slower_code_does_not() -> None:
+    """Until there is nothing more to measure: eight blocks, or thirteen with their confirmation."""
+    same = run(FakePasses())
+    assert (verdict(same), len(same.blocks)) == (Verdict.UNCHANGED, 8)
+    slower = run(FakePasses(slowdown=0.10))
+    assert (verdict(slower), len(slower.blocks)) == (Verdict.REGRESSED, 13)
+    assert [block.phase for block in slower.blocks] == [Phase.MAIN] * 8 + [Phase.CONFIRMATION] * 5
+
+
+def test_four_passes_live_together_and_take_turns() -> None:
+    """One window each, in the block's order, and none begins before all four are ready."""
+    passes = FakePasses()
+    plan = a_plan([MLP], max_blocks=1)
+    (block,) = run(passes, a_gate_file(plan=plan)).blocks
+    sides = list(block.order.sides)
+    expected = [(side, "start") for side in sides] + [(side, "ready") for side in sides]
+    expected += [(side, "set up") for side in sides] + 3 * [(side, "window") for side in sides]
+    expected += [(side, "evaluate") for side in sides]
+    assert passes.calls[:-4] == expected
+    assert [what for _side, what in passes.calls[-4:]] == ["end"] * 4
+
+
+def test_both_sides_of_a_block_train_from_the_same_seed_and_blocks_from_different_ones() -> None:
+    """Their accuracies are paired, and no seed decides alone."""
+    passes = FakePasses()
+    gate_file = run(passes)
+    seeds = [request.seed for _side, request in passes.requests]
+    assert seeds == [42 + index for index in range(8) for _turn in range(4)]
+    assert [block.seed for block in gate_file.blocks] == [42 + index for index in range(8)]
+
+
+def test_orders_are_drawn_from_the_seed() -> None:
+    """Known beforehand, and not always the same."""
+
+    def orders(seed: int) -> list[Order]:
+        plan = a_plan([MLP], seed=seed, max_blocks=16, alpha=1e-9)
+        return [block.order for block in run(FakePasses(), a_gate_file(plan=plan)).blocks]
+
+    assert orders(1) == orders(1)
+    assert orders(1) != orders(2)
+    assert {*orders(1)} == {*Order}
+
+
+def test_each_thread_count_has_processes_of_its_own() -> None:
+    """OpenMP takes its number once."""
+    plan = a_plan(FOUR, max_blocks=1)
+    scenarios = tuple(
+        msgspec.structs.replace(gated, omp_num_threads=2 if "cpu(1)" in gated.scenario.contexts else 1)
+        for gated in plan.scenarios
+    )
+    passes = FakePasses()
+    (block,) = run(passes, a_gate_file(plan=msgspec.structs.replace(plan, scenarios=scenarios))).blocks
+    threads = [request.omp_num_threads for _side, request in passes.requests]
+    assert sorted(threads) == [1] * 4 + [2] * 4
+    assert all({each.scenario for each in one.scenarios} == {*FOUR} for one in block.passes)
+
+
+def test_every_block_is_saved_as_it_ends() -> None:
+    """The first save comes before any block."""
+    saved: list[GateFile] = []
+    final = run(FakePasses(), save=saved.append)
+    assert [len(each.blocks) for each in saved] == list(range(9))
+    assert saved[-1] == final
+
+
+def test_the_budget_ends_a_gate_before_the_block_that_would_exceed_it() -> None:
+    """Blocks of 48 s in a budget of 200 s: four. What is measured then is too little, and not a pass."""
+    clock = Clock()
+    final = run(FakePasses(on_window=clock.tick), budget_seconds=200.0, clock=clock)
+    assert len(final.blocks) == 4
+    assert clock.time <= 200.0
+    assert verdict(final) is Verdict.UNDERPOWERED
+
+
+def test_a_resumed_gate_goes_on_as_if_it_had_not_been_interrupted() -> None:
+    """The same orders and seeds for the blocks that were left."""
+    whole = run(FakePasses(slowdown=0.10))
+    begun = msgspec.structs.replace(whole, blocks=whole.blocks[:5])
+    rest = run(FakePasses(slowdown=0.10), begun)
+    assert [(block.order, block.seed) for block in rest.blocks] == [(block.order, block.seed) for block in whole.blocks]
+    assert rest.blocks[:5] == whole.blocks[:5]
+
+
+def test_a_request_to_stop_keeps_finished_blocks_and_drops_the_one_in_progress() -> None:
+    """Half a block is no evidence; the killed worker is nobody's crash."""
+    stop = Stop()
+    windows = 0
+
+    def interrupt(_side: Side, _scenario: Scenario) -> None:
+        nonlocal windows
+        windows += 1
+        if windows == 2 * 48 + 7:  # in the third block
+            stop()
+            raise PassEndedError(Ended(FailureReason.CRASHED, "the worker was killed by SIGKILL"))
+
+    final = run(FakePasses(on_window=interrupt), stop=stop)
+    assert len(final.blocks) == 2
+    assert all(block.failure is None for block in final.blocks)
+
+
+@pytest.mark.parametrize("side", Side)
+def test_a_crash_ends_the_gate_and_is_recorded(side: Side) -> None:
+    """With the side, the reason and the end of its output; all processes are ended."""
+    windows = 0
+
+    def crash(turn: Side, _scenario: Scenario) -> None:
+        nonlocal windows
+        windows += 1
+        if windows > 60 and turn is side:
+            raise PassEndedError(Ended(FailureReason.OUT_OF_MEMORY, "no memory left", "the log"))
+
+    passes = FakePasses(on_window=crash)
+    final = run(passes)
+    failure = final.blocks[-1].failure
+    assert failure is not None
+    assert (failure.side, failure.reason, failure.log) == (side, FailureReason.OUT_OF_MEMORY, "the log")
+    assert len(final.blocks) == 2
+    assert verdict(final) is Verdict.MISSING
+    assert [what for _side, what in passes.calls].count("start") == [what for _side, what in passes.calls].count("end")
+
+
+def test_images_that_were_not_trained_do_not_count() -> None:
+    """A contender that says to have trained a tenth more than it was told is not faster but broken."""
+    final = run(FakePasses(counts=1.1))
+    failure = final.blocks[-1].failure
+    assert failure is not None
+    assert failure.side is Side.CONTENDER
+    assert failure.detail == "a window trained 2200 images, not 2000"
+    assert verdict(final) is Verdict.MISSING
+
+
+# --- the pilot --------------------------------------------------------------------------------------------------------
+
+
+def test_the_pilot_makes_windows_long_enough_and_epochs_small_enough() -> None:
+    """0.1 ms an image: 0.36 s are 3,600 images in one epoch."""
+    windows = pilot(
+        [(MLP, 1), (LENET, 1)], passes=FakePasses(), data_directory=Path("/data"), dataset=a_dataset(), seed=1
+    )
+    assert {*windows} == {MLP, LENET}
+    for size in windows.values():
+        assert 3300 < size.epoch_samples * size.epochs < 3900
+
+
+@given(batch_size=st.integers(1, 1000), seconds=st.floats(1e-7, 1e-2), train_samples=st.integers(1, 60_000))
+def test_a_window_is_whole_epochs_of_what_is_there(batch_size: int, seconds: float, train_samples: int) -> None:
+    """Never more images than the data set has, never so many that memory is mapped anew, long enough where possible."""
+    size = window_size(batch_size, seconds, train_samples)
+    assert 1 <= size.epoch_samples <= train_samples
+    assert size.epoch_samples <= max(5000, batch_size)
+    if train_samples >= batch_size:
+        assert size.epochs * size.epoch_samples * seconds >= gate.WINDOW_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            PassEndedError(Ended(FailureReason.CRASHED, "status 1", "Traceback\nImportError: no lifeline")),
+            "the baseline does not work under this harness: crashed: status 1: ImportError: no lifeline",
+        ),
+        (UnusableError("MXNet is not installed"), "the baseline: MXNet is not installed"),
+    ],
+)
+def test_a_side_that_does_not_work_is_found_out_before_the_first_block(error: Exception, line: str) -> None:
+    """In one line, with its own last words."""
+
+    def fail(_side: Side, _scenario: Scenario) -> None:
+        raise error
+
+    with pytest.raises(PilotError) as caught:
+        pilot(
+            [(MLP, 1)],
+            passes=FakePasses(on_window=fail),
+            data_directory=Path("/data"),
+            dataset=a_dataset(),
+            seed=1,
+        )
+    assert str(caught.value) == line

@@ -1,0 +1,50 @@
+"""Ratios and times as people write them."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.cli import options
+from bench.scenario import ConfigurationError
+
+
+@pytest.mark.parametrize(("text", "value"), [("0.02", 0.02), ("2%", 0.02), ("2 %", 0.02), ("0", 0.0), (" .5 ", 0.5)])
+def test_a_ratio_is_a_number_or_a_percentage(text: str, value: float) -> None:
+    """From 0 to below 1."""
+    assert options.ratio(text, "--margin") == pytest.approx(value)
+
+
+@pytest.mark.parametrize("text", ["", "%", "x", "1", "100%", "-1%", "nan", "inf", "2%%", "0.02x"])
+def test_what_is_no_ratio_names_its_option(text: str) -> None:
+    """And gives an example."""
+    with pytest.raises(ConfigurationError, match=r"--margin .*0\.02 or 2%"):
+        options.ratio(text, "--margin")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("90s", 90), ("10m", 600), ("1h30m", 5400), ("45", 45), ("1.5m", 90), ("2h", 7200)]
+)
+def test_a_time_has_units(text: str, value: float) -> None:
+    """Seconds without one."""
+    assert options.seconds(text, "--budget") == value
+
+
+@pytest.mark.parametrize("text", ["", "soon", "10 m", "m", "-5m", "0", "0s", "10d", "10m x"])
+def test_what_is_no_time_names_its_option(text: str) -> None:
+    """And gives an example."""
+    with pytest.raises(ConfigurationError, match=r"--budget .*90s, 10m or 1h30m"):
+        options.seconds(text, "--budget")
+
+
+@given(text=st.text(max_size=12))
+def test_no_text_is_more_than_one_line_of_trouble(text: str) -> None:
+    """Whatever is typed."""
+    for read in (options.ratio, options.seconds):
+        value = 0.0
+        with contextlib.suppress(ConfigurationError):
+            value = read(text, "--x")
+        assert value >= 0

@@ -1,0 +1,122 @@
+"""The statistics of blocks, against scipy and against what they promise."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench import paired
+from bench.gate_record import Order
+
+SMALL = st.floats(-0.3, 0.3, allow_nan=False)
+FOUR = st.lists(SMALL, min_size=4, max_size=4)
+
+
+@given(y=FOUR, slope=SMALL, level=SMALL, order=st.sampled_from(Order))
+def test_linear_drift_changes_neither_effect_nor_control(
+    y: list[float], slope: float, level: float, order: Order
+) -> None:
+    """A machine that gets slower at a constant pace, or is slower altogether, looks like one that is not."""
+    drifted = [value + level + slope * place for place, value in enumerate(y)]
+    assert paired.effect(order, drifted) == pytest.approx(paired.effect(order, y), abs=1e-12)
+    assert paired.control(drifted) == pytest.approx(paired.control(y), abs=1e-12)
+
+
+@given(effect=SMALL, order=st.sampled_from(Order))
+def test_the_effect_is_the_contenders_excess_and_the_control_ignores_it(effect: float, order: Order) -> None:
+    """A contender that is slower by a factor gives its logarithm, whatever the order; the control stays zero."""
+    y = [effect if letter == "B" else 0.0 for letter in order.value]
+    assert paired.effect(order, y) == pytest.approx(effect)
+    assert paired.control(y) == pytest.approx(0.0)
+
+
+def test_the_variances_are_those_of_the_method() -> None:
+    """Var(d) is that of one pass and Var(e) 20/9 of it."""
+    y = np.random.default_rng(1).normal(size=(200_000, 4))
+    effects = [paired.effect(Order.ABBA, list(row)) for row in y[:20_000]]
+    controls = [paired.control(list(row)) for row in y[:20_000]]
+    assert np.var(effects) == pytest.approx(1, rel=0.05)
+    assert np.var(controls) == pytest.approx(20 / 9, rel=0.05)
+
+
+@given(effects=st.lists(SMALL, min_size=1, max_size=11), threshold=st.sampled_from([0.0, 0.02, -0.1]))
+def test_the_sign_flip_test_counts_patterns(effects: list[float], threshold: float) -> None:
+    """It equals the listing of all 2^n patterns, and is never below 2^-n."""
+    values = [effect - threshold for effect in effects]
+    sums = [
+        math.fsum(s * v for s, v in zip(signs, values, strict=True))
+        for signs in itertools.product((1, -1), repeat=len(values))
+    ]
+    tolerance = 1e-9 * sum(map(abs, values))
+    expected = sum(total >= math.fsum(values) - tolerance for total in sums) / len(sums)
+    assert paired.sign_flip_p_value(effects, threshold) == pytest.approx(expected, abs=0.51 / len(sums))
+    assert paired.sign_flip_p_value(effects, threshold) >= 2.0 ** -len(effects)
+
+
+def test_the_sign_flip_test_is_scipys() -> None:
+    """The same number as `scipy.stats.permutation_test`, which lists the patterns."""
+    effects = np.random.default_rng(3).normal(0.03, 0.02, 12)
+    theirs = scipy.stats.permutation_test(
+        (effects - 0.02,),
+        np.sum,
+        permutation_type="samples",
+        alternative="greater",
+        n_resamples=np.inf,
+        vectorized=True,
+    )
+    assert paired.sign_flip_p_value(list(effects), 0.02) == pytest.approx(theirs.pvalue, abs=1e-12)
+
+
+@pytest.mark.parametrize("effects", [[], [0.1] * 41, [0.1, math.nan], [math.inf]])
+def test_what_has_no_sign_flip_test(effects: list[float]) -> None:
+    """No effects, too many, or one that is no number."""
+    with pytest.raises(ValueError, match=r"."):
+        paired.sign_flip_p_value(effects, 0.0)
+
+
+@given(sample=st.lists(SMALL, min_size=2, max_size=20, unique=True))
+def test_t_tests_are_scipys(sample: list[float]) -> None:
+    """Interval, one-sided bound and two-sided test of a mean."""
+    if np.std(sample) < 1e-6:
+        return
+    interval = scipy.stats.ttest_1samp(sample, 0).confidence_interval(0.95)
+    assert paired.t_bounds(sample, 0.95) == pytest.approx((interval.low, interval.high))
+    one_sided = scipy.stats.ttest_1samp(sample, 0, alternative="less").confidence_interval(0.95)
+    assert paired.t_upper_bound(sample, 0.05) == pytest.approx(one_sided.high)
+    assert paired.zero_mean_p_value(sample) == pytest.approx(scipy.stats.ttest_1samp(sample, 0).pvalue)
+
+
+@given(
+    first=st.lists(SMALL, min_size=2, max_size=9, unique=True),
+    second=st.lists(SMALL, min_size=2, max_size=9, unique=True),
+)
+def test_welchs_test_is_scipys(first: list[float], second: list[float]) -> None:
+    """Two-sided, unequal variances."""
+    if min(np.std(first), np.std(second)) < 1e-6:
+        return
+    expected = scipy.stats.ttest_ind(first, second, equal_var=False).pvalue
+    assert paired.equal_means_p_value(first, second) == pytest.approx(expected, abs=1e-9)
+
+
+def test_without_spread_a_test_is_certain() -> None:
+    """All equal: 1 where nothing differs, else 0; too few: 1, since nothing is known."""
+    assert paired.zero_mean_p_value([0.0, 0.0]) == 1.0
+    assert paired.zero_mean_p_value([0.1, 0.1]) == 0.0
+    assert paired.equal_means_p_value([0.1, 0.1], [0.1, 0.1]) == 1.0
+    assert paired.equal_means_p_value([0.1, 0.1], [0.2, 0.2]) == 0.0
+    assert paired.equal_means_p_value([0.1], [0.2, 0.3]) == 1.0
+
+
+def test_the_detectable_effect_is_detected() -> None:
+    """At that slowdown a t test above the threshold rejects in the promised share of experiments."""
+    n, sd, threshold, alpha, power = 12, 0.02, 0.02, 0.01, 0.9
+    slowdown = paired.detectable_effect(sd / math.sqrt(n), n - 1, threshold, alpha, power)
+    samples = np.random.default_rng(5).normal(math.log1p(slowdown), sd, (4000, n))
+    rejected = scipy.stats.ttest_1samp(samples, threshold, axis=1, alternative="greater").pvalue <= alpha
+    assert rejected.mean() == pytest.approx(power, abs=0.03)

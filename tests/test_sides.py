@@ -1,0 +1,159 @@
+"""The two sides' code: where it comes from, and that nothing of it stays."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bench import sides
+from bench.gate_record import Side
+from bench.injection import inject
+from bench.scenario import ConfigurationError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def git(folder: Path, *arguments: str) -> str:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        **{f"GIT_{who}_{what}": "x@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+    }
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """One commit of a package, tagged `old`, and a change to it that is not committed."""
+    folder = tmp_path / "repository"
+    package = folder / "mnist_core"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "training.py").write_text("SPEED = 1\n")
+    git(folder, "init", "-q")
+    git(folder, "add", ".")
+    git(folder, "commit", "-qm", "first")
+    git(folder, "tag", "old")
+    (package / "training.py").write_text("SPEED = 2\n")
+    return folder
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    return folder
+
+
+def speed(source: sides.SideSource) -> str:
+    return (source.folder / "mnist_core" / "training.py").read_text()
+
+
+def test_a_reference_is_what_was_committed_and_the_working_tree_what_is_there(repository: Path, scratch: Path) -> None:
+    """Both at paths of the same length, and the repository is left as it was."""
+    before = git(repository, "status", "--porcelain"), git(repository, "worktree", "list")
+    baseline = sides.prepare("old", Side.BASELINE, scratch, source=repository)
+    contender = sides.prepare(sides.WORKING_TREE, Side.CONTENDER, scratch, source=repository)
+    assert (speed(baseline), speed(contender)) == ("SPEED = 1\n", "SPEED = 2\n")
+    assert (baseline.git_commit, contender.git_commit) == (git(repository, "rev-parse", "old"), None)
+    assert len(str(baseline.folder)) == len(str(contender.folder))
+    assert (git(repository, "status", "--porcelain"), git(repository, "worktree", "list")) == before
+
+
+def test_a_later_edit_reaches_neither_side(repository: Path, scratch: Path) -> None:
+    """What is measured is what was there when the gate began."""
+    contender = sides.prepare(sides.WORKING_TREE, Side.CONTENDER, scratch, source=repository)
+    (repository / "mnist_core" / "training.py").write_text("SPEED = 3\n")
+    assert speed(contender) == "SPEED = 2\n"
+
+
+def test_the_digest_is_of_names_and_contents(repository: Path, scratch: Path) -> None:
+    """Equal code has an equal digest wherever it is from; compiled files do not count."""
+    folder = sides.prepare(str(repository), Side.BASELINE, scratch, source=repository)
+    tree = sides.prepare(sides.WORKING_TREE, Side.CONTENDER, scratch, source=repository)
+    assert folder.tree_digest == tree.tree_digest
+    cache = tree.folder / "mnist_core" / "__pycache__"
+    cache.mkdir()
+    (cache / "training.pyc").write_bytes(b"compiled")
+    assert sides.tree_digest(tree.folder) == folder.tree_digest
+    (tree.folder / "mnist_core" / "training.py").rename(tree.folder / "mnist_core" / "trainings.py")
+    assert sides.tree_digest(tree.folder) != folder.tree_digest
+
+
+@pytest.mark.parametrize("reference", ["no-such-branch", "-x", "--output=x", "", "old:mnist_core"])
+def test_what_is_neither_folder_nor_reference_is_one_line(repository: Path, scratch: Path, reference: str) -> None:
+    """Nothing that looks like an option reaches git."""
+    with pytest.raises(ConfigurationError, match="--base") as caught:
+        sides.prepare(reference, Side.BASELINE, scratch, source=repository)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_or_commit_without_the_package_is_one_line(repository: Path, scratch: Path, tmp_path: Path) -> None:
+    """It says what is missing there."""
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(ConfigurationError, match="no package mnist_core in this folder"):
+        sides.prepare(str(empty), Side.BASELINE, scratch, source=repository)
+    git(repository, "rm", "-rqf", "mnist_core")
+    git(repository, "commit", "-qm", "second")
+    with pytest.raises(ConfigurationError, match="no package mnist_core in this commit"):
+        sides.prepare("HEAD", Side.CONTENDER, scratch, source=repository)
+
+
+def test_a_scratch_folder_is_gone_after_its_block() -> None:
+    """Whatever was put there."""
+    with sides.scratch_folder() as folder:
+        (folder / "a").mkdir()
+        (folder / "a" / "file").write_text("x")
+    assert not folder.exists()
+
+
+def test_a_scratch_folder_is_gone_after_its_process_was_killed() -> None:
+    """SIGKILL leaves no chance to clean up; the cleaner has it."""
+    code = (
+        "from bench.sides import scratch_folder\nimport time\n"
+        "with scratch_folder() as f: print(f, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        folder = Path(process.stdout.readline().strip())
+        assert folder.is_dir()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    deadline = time.monotonic() + 30
+    while folder.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not folder.exists()
+
+
+def test_the_injected_slowdown_is_spun_into_each_step(scratch: Path) -> None:
+    """The measured package's own code is there, and after it a step that takes longer by the ratio."""
+    side = sides.prepare(str(ROOT), Side.CONTENDER, scratch)
+    inject(side.folder, 0.5)
+    changed = sides.described_anew(side, "slower")
+    assert changed.tree_digest != side.tree_digest
+    code = f"""
+import sys, types
+sys.path[0] = {str(side.folder)!r}
+from mnist_core import training
+plain, calls = training._plain_train_batch, []
+import time
+def step(*arguments):
+    time.sleep(0.02)
+    return "losses"
+training._plain_train_batch = step
+seconds = []
+for _ in range(5):
+    begin = time.perf_counter()
+    assert training.train_batch(1, 2, 3) == "losses"
+    seconds.append(time.perf_counter() - begin)
+assert min(seconds) >= 0.03, seconds
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
