@@ -225,7 +225,8 @@ def test_where_not_even_half_the_speed_would_show_nothing_passes() -> None:
     pairs = (9_860.0, 10_140.0), (10_000.0, 10_000.0)
     assert compared(*pairs).outcome is Verdict.UNCHANGED
     scenarios = [a_scenario(batch_size=size) for size in range(100, 1100, 100)]
-    comparison = compare(*(side(*(run for each in scenarios for run in repeats(pair, each))) for pair in pairs))
+    before, after = (side(*(run for each in scenarios for run in repeats(pair, each))) for pair in pairs)
+    comparison = compare(before, after)
     assert set(outcomes(comparison)) == {Verdict.UNDERPOWERED}
     assert all(row.detectable is not None and row.detectable > 1 for row in comparison.rows)
 
@@ -303,7 +304,7 @@ def test_the_p_value_is_welchs_against_the_margin() -> None:
 )
 def test_limits_that_contradict_each_other_are_refused(wishes: dict[str, float]) -> None:
     """A tolerance below the margin would call one row both."""
-    with pytest.raises(ValueError, match="margin|tolerance|alpha"):
+    with pytest.raises(ValueError, match=r"margin|tolerance|alpha"):
         Settings(**wishes)
 
 

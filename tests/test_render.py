@@ -35,11 +35,12 @@ from rich.console import Console
 from bench import accuracy
 from bench.record import FailureReason, ResultSet
 from bench.render import units
-from bench.render.columns import AXES, VALUES, find
+from bench.render.columns import AXES, VALUES, Column, find
 from bench.render.export import Format, render_csv, render_json, render_markdown
 from bench.render.tables import Table, clean, recipe_words, tables
 from bench.render.text import render_text
 from bench.scenario import Scenario
+from bench.summary import Row
 from mnist_core.recipe import Hybridize, Recipe
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -417,9 +418,10 @@ def test_json_holds_estimates_with_their_intervals_and_null_for_absent() -> None
 
 def test_json_and_csv_have_every_column() -> None:
     """A new column of `columns` is in every format without more."""
-    expected = {column.heading.name for column in (*AXES, *VALUES) if column.heading.data}
+    columns: list[Column[Row]] = [*AXES, *VALUES]
+    expected = {column.heading.name for column in columns if column.heading.data}
     assert set(json.loads(render_json(tables([a_sweep()])))[0]["rows"][0]) == expected
-    keys = {column.heading.key for column in (*AXES, *VALUES) if column.heading.data}
+    keys = {column.heading.key for column in columns if column.heading.data}
     assert keys <= set(csv_rows(tables([a_sweep()]))[0])
 
 

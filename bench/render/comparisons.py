@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -42,6 +43,7 @@ from bench.render.tables import (
     software_words,
     virtual_contexts,
 )
+from bench.render.words import change
 from bench.stats import Estimate, LogDifference, bounds, mean_of, ratio_of
 from bench.summary import Status
 from bench.verdict import Verdict, worst
@@ -181,7 +183,8 @@ def _detail(comparison: Comparison, row: ComparedRow) -> list[str]:
     sides = ((comparison.baseline, row.baseline), (comparison.contender, row.contender))
     lines = [f"{side.name}: {_entry_words(entry)}" for side, entry in sides]
     if row.detectable is not None:
-        lines.append(f"detectable here: {_detectable(row) or 'nothing'} slower")
+        detectable = _detectable(row)
+        lines.append("no slowdown would show here" if detectable is None else f"slowdowns show here from {detectable}")
     return lines
 
 
@@ -256,17 +259,11 @@ def _detectable(row: ComparedRow) -> str | None:
 
 def _change(comparison: Comparison, slowdown: LogDifference) -> tuple[str, str]:
     """In words: of one machine as a change, of two as a ratio; and the interval, "" without one."""
-    ends = bounds(slowdown)
-    if not comparison.gives_verdicts:
-        ratio = ratio_of(-slowdown)
-        interval = "" if ratio.lower is None or ratio.upper is None else _interval(ratio.lower, ratio.upper)
-        return units.factor(ratio.value), interval
-    slower = slowdown.value >= 0
-    word = "slower" if slower else "faster"
-    if ends is not None and not slower:
-        ends = (-ends[1], -ends[0])
-    interval = "" if ends is None else f"[{units.points(ends[0])}, {units.points(ends[1])}]"
-    return f"{units.points(abs(slowdown.value))} % {word}", interval
+    if comparison.gives_verdicts:
+        return change(ratio_of(slowdown))
+    ratio = ratio_of(-slowdown)
+    interval = "" if ratio.lower is None or ratio.upper is None else _interval(ratio.lower, ratio.upper)
+    return units.factor(ratio.value), interval
 
 
 def _interval(lower: float, upper: float) -> str:
@@ -298,7 +295,7 @@ def _columns(comparison: Comparison, rows: Sequence[ComparedRow], *, gate: bool)
         words = [units.ABSENT if each is None else f"{about}{units.seconds(each)}" for each in seconds]
         return None if seconds == [None, None] else " → ".join(words)
 
-    def change(row: ComparedRow) -> str | None:
+    def change_text(row: ComparedRow) -> str | None:
         return None if row.slowdown is None else _change(comparison, row.slowdown)[0]
 
     def interval(row: ComparedRow) -> str:
@@ -344,7 +341,7 @@ def _columns(comparison: Comparison, rows: Sequence[ComparedRow], *, gate: bool)
             title="change\n[95 % interval]" if verdicts else "ratio\n[95 % interval]",
             interval=True,
             priority=0,
-            text=change,
+            text=change_text,
             detail=interval,
             explanation=_CHANGE if verdicts else _RATIO,
         ),
@@ -510,9 +507,11 @@ def _pivot(
     frame: Frame,
 ) -> Table:
     (status,) = (for_programs(column) for column in columns if column.heading.key == "verdict")
-    return pivot_table(
-        rows, rows, Pivot(axes=axes, value=value, status=status, mark=lambda row: _MARKS[row.outcome]), frame
-    )
+    pivot = Pivot(axes=axes, value=value, status=status, mark=lambda row: _MARKS[row.outcome])
+    kind, _colon, what = frame.title.partition(": ")
+    across = "" if axes[1] is None else f" by {axes[1].heading.title}"
+    cells = " ".join(value.heading.title.split()).partition(" [")[0]
+    return dataclasses.replace(pivot_table(rows, rows, pivot, frame), title=f"{kind}: {cells}{across}: {what}")
 
 
 def _frame(comparison: Comparison, rows: Sequence[ComparedRow], *, first: bool, last: bool, gate: bool) -> Frame:
@@ -537,40 +536,52 @@ def _side_words(side: Side) -> str:
 
 
 def _caption(comparison: Comparison, *, gate: bool) -> list[tuple[str, str]]:
-    baseline, contender = comparison.baseline, comparison.contender
-    lines: list[tuple[str, str]] = []
+    lines = []
     if comparison.refusal is not None:
         lines.append(("because", comparison.refusal))
     if comparison.axis is not None:
-        lines.append(
-            ("against", f"{comparison.axis}: each row is compared with the one that differs from it only there")
-        )
-    if comparison.kind is Kind.WITHIN:
-        lines.append(("file", _side_words(baseline)))
-    else:
-        lines.append(("baseline", _side_words(baseline)))
-        if comparison.kind is Kind.HARDWARE:
-            lines += [("on", machine_words(baseline.environment)), ("with", software_words(baseline.environment))]
-        lines.append(("contender", _side_words(contender)))
-    if comparison.kind is Kind.HARDWARE:
-        lines += [("on", machine_words(contender.environment)), ("with", software_words(contender.environment))]
-    else:
-        lines += [
-            ("machine", machine_words(contender.environment)),
-            ("software", software_words(contender.environment)),
-        ]
+        lines.append(("against", f"{comparison.axis}: for each row, the one that differs from it only there"))
+    lines += _sides(comparison)
     if comparison.refusal is None:
-        lines.insert(len(lines), ("data", dataset_words(baseline.dataset)))
-    if comparison.kind is not Kind.WITHIN:
-        machine, software = comparison.machine_differences, comparison.software_differences
-        lines.append(("differs", _difference_words(machine or software)))
-        if machine and software:
-            lines.append(("besides", _difference_words(software)))
-    if comparison.is_copy:
-        lines.append(("note", "both files hold the same measurements: one is a copy of the other"))
+        lines.append(("data", dataset_words(comparison.baseline.dataset)))
+    lines += _differences(comparison)
     lines += virtual_contexts(row.scenario for row in comparison.rows)
     if gate and gate_refusal(comparison) is None:
         lines.append(("method", _method(comparison)))
+    return lines
+
+
+def _sides(comparison: Comparison) -> list[tuple[str, str]]:
+    """The files, and their machines: both where there are two."""
+    baseline, contender = comparison.baseline, comparison.contender
+    if comparison.kind is Kind.HARDWARE:
+        return [
+            line
+            for name, side in (("baseline", baseline), ("contender", contender))
+            for line in (
+                (name, _side_words(side)),
+                ("on", machine_words(side.environment)),
+                ("with", software_words(side.environment)),
+            )
+        ]
+    within = comparison.kind is Kind.WITHIN
+    files = [("file", baseline)] if within else [("baseline", baseline), ("contender", contender)]
+    return [
+        *((name, _side_words(side)) for name, side in files),
+        ("machine", machine_words(contender.environment)),
+        ("software", software_words(contender.environment)),
+    ]
+
+
+def _differences(comparison: Comparison) -> list[tuple[str, str]]:
+    if comparison.kind is Kind.WITHIN:
+        return []
+    machine, software = comparison.machine_differences, comparison.software_differences
+    lines = [("differs", _difference_words(machine or software))]
+    if machine and software:
+        lines.append(("besides", _difference_words(software)))
+    if comparison.is_copy:
+        lines.append(("note", "both files hold the same measurements: one is a copy of the other"))
     return lines
 
 
@@ -581,14 +592,14 @@ def _difference_words(differences: Iterable[Difference]) -> str:
 def _method(comparison: Comparison) -> str:
     """How much weaker stored results are than measuring both sides in turns.
 
-    Two to four times: the spreads of paired and unpaired windows of the same code on a shared 2-CPU machine were 1.8 and
-    3.2 % (LeNet, static) to 3.6 and 12.8 % (MLP).
+    Two to four times: the spreads of paired and of unpaired windows of the same code on a shared 2-CPU machine were 1.8
+    and 3.2 % (LeNet, static) to 3.6 and 12.8 % (MLP).
     """
     tested = [row.detectable for row in comparison.rows if row.detectable is not None]
     shown = sorted(each for each in tested if math.isfinite(each))
     words = (
         "two stored results: a machine that was slower that day looks like a regression, and no interval shows it. "
-        "`mnist-bench gate` measures both sides in turns, where drift cancels and changes two to four times smaller show"
+        "`mnist-bench gate` measures both sides in turns: drift cancels, and changes two to four times smaller show"
     )
     if shown:
         ends = dict.fromkeys(map(units.percentage, (shown[0], shown[-1])))

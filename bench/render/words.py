@@ -14,12 +14,17 @@ def change(ratio: Estimate) -> tuple[str, str]:
     The ends count in the direction of the word: a negative one lies on the other side of "equal".
     """
     slower = ratio.value >= 1
-    text = f"{units.points(abs(math.log(ratio.value)))} % {'slower' if slower else 'faster'}"
+    text = f"{units.points(abs(_log(ratio.value)))} % {'slower' if slower else 'faster'}"
     if ratio.lower is None or ratio.upper is None:
         return text, ""
-    ends = (math.log(ratio.lower), math.log(ratio.upper))
+    ends = (_log(ratio.lower), _log(ratio.upper))
     lower, upper = ends if slower else (-ends[1], -ends[0])
     return text, f"[{units.points(lower)}, {units.points(upper)}]"
+
+
+def _log(ratio: float) -> float:
+    """An absurd spread has an end that no float can hold."""
+    return math.log(ratio) if ratio > 0 else -math.inf
 
 
 def change_words(ratio: Estimate) -> str:
