@@ -1,0 +1,61 @@
+"""How long and how much memory `compare` takes for ten thousand result files.
+
+    python tests/benchmarks/many_files.py [COUNT]
+
+Each file has 2 scenarios of 3 processes. Prints seconds and peak memory of the whole command, and of one that does
+nothing, which is what starting up takes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import msgspec
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from factories import a_result_set, a_run, a_scenario
+
+from mnist_core.recipe import Hybridize, Recipe
+
+RECIPE = Recipe(epochs=1, samples=20_000)
+
+
+def make_files(folder: Path, count: int) -> None:
+    noise = random.Random(20260131)
+    for number in range(count):
+        runs = [
+            a_run(
+                scenario=a_scenario(contexts="cpu(0)", hybridize=hybridize),
+                recipe=dataclasses.replace(RECIPE, seed=42 + repeat),
+                repeat=repeat,
+                throughput=10_000 * noise.uniform(0.97, 1.03),
+                accuracy=0.9,
+            )
+            for hybridize in (Hybridize.OFF, Hybridize.ON)
+            for repeat in range(3)
+        ]
+        text = msgspec.json.format(msgspec.json.encode(a_result_set(*runs)), indent=1)
+        (folder / f"{number:05}.json").write_bytes(text)
+
+
+def measure(*arguments: str) -> str:
+    started = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-m", "bench", *arguments], stdout=subprocess.DEVNULL)
+    _pid, status, usage = os.wait4(process.pid, 0)
+    assert status == 0, arguments
+    return f"{arguments[0]}: {time.perf_counter() - started:.2f} s, {usage.ru_maxrss / 1024:.0f} MiB"
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as name:
+        make_files(Path(name), int(sys.argv[1]) if len(sys.argv) > 1 else 10_000)
+        print(measure("--version"))
+        print(measure("compare", str(Path(name) / "00000.json"), name))
