@@ -385,15 +385,14 @@ def _edited(
 ) -> dict[RowKey, str]:
     """Why rows that only one side has are not simply missing: the other side has them by another definition.
 
-    That is the same scenario with no recipe in common; or, with the same recipe, scenarios that differ in a single axis
-    and fit no other. Machines differ in their devices, so across machines other contexts are no edit.
+    That is the same scenario under another recipe; or, with the same recipe, scenarios that differ in a single axis and
+    fit no other. Machines differ in their devices, so across machines other contexts are no edit.
     """
     alone, others = ([key for key in mine if key not in theirs] for mine, theirs in _both_ways(baseline, contender))
     reasons = {}
-    shared = {scenario for scenario, _recipe in baseline.keys() & contender.keys()}
     for before in alone:
         for after in others:
-            if before[0] == after[0] and before[0] not in shared:
+            if before[0] == after[0]:
                 changes = (
                     difference(field.name, getattr(before[1], field.name), getattr(after[1], field.name))
                     for field in dataclasses.fields(Recipe)

@@ -148,7 +148,7 @@ def test_other_data_are_never_compared() -> None:
 
 
 def test_the_same_scenario_trained_otherwise_is_an_edit_and_not_missing() -> None:
-    """Both files' rows say what was changed; a recipe that they share beside it makes it only missing."""
+    """Both files' rows say what was changed; where the other file has nothing left over for it, it is only missing."""
     slower_learning = dataclasses.replace(PART, learning_rate=0.05)
     comparison = compare(side(*repeats(QUIET)), side(*repeats(QUIET, recipe=slower_learning)))
     assert outcomes(comparison) == [Verdict.INCOMPARABLE] * 2
@@ -156,6 +156,8 @@ def test_the_same_scenario_trained_otherwise_is_an_edit_and_not_missing() -> Non
     whole = repeats([9_000.0], recipe=Recipe())
     comparison = compare(side(*repeats(QUIET), *whole), side(*whole))
     assert outcomes(comparison) == [Verdict.MISSING, Verdict.UNDERPOWERED]
+    comparison = compare(side(*repeats(QUIET), *whole), side(*repeats(QUIET, recipe=slower_learning), *whole))
+    assert outcomes(comparison) == [Verdict.INCOMPARABLE, Verdict.UNDERPOWERED, Verdict.INCOMPARABLE]
 
 
 def test_a_scenario_edited_in_one_axis_is_an_edit_and_not_missing() -> None:
