@@ -460,6 +460,9 @@ def _decided(
         verdict, reason = Verdict.INCONCLUSIVE, f"on average slower by more than {_percent(threshold)}, not surely"
     elif bound >= math.log1p(plan.tolerance):
         verdict, reason = Verdict.INCONCLUSIVE, f"could be up to {_percent(bound)} slower"
+    elif (_detectable(plan, effects, threshold) or math.inf) > plan.detectable_limit:
+        limit = _percent(math.log1p(plan.detectable_limit))
+        verdict, reason = Verdict.INCONCLUSIVE, f"too noisy: {limit} slower might not have been suspected"
     else:
         verdict, reason = Verdict.UNCHANGED, f"at most {_percent(bound)} slower"
     return verdict, reason, None

@@ -73,6 +73,8 @@ LOOKS: Final = (8, 12, 20)
 #: give a smaller effect a second chance. A false suspicion, at most one in twenty gates, survives in one case of ten.
 CONFIRMATION_LOOKS: Final = (5, 10)
 CONFIRMATION_ALPHA: Final = 0.1
+#: A row so noisy that a tenth would not have been seen in it is not called unchanged, whatever its mean.
+DETECTABLE_LIMIT: Final = 0.1
 #: Of each check of the measurement itself: one look in a hundred is refused for nothing, and the next one decides.
 CONTROL_ALPHA: Final = 0.01
 #: Loss of test accuracy after the windows that is nobody's regression: one image in a hundred.
@@ -278,6 +280,7 @@ def plan(
         confirmation_alpha=CONFIRMATION_ALPHA,
         confirmation_looks=CONFIRMATION_LOOKS,
         control_alpha=CONTROL_ALPHA,
+        detectable_limit=DETECTABLE_LIMIT,
         steadiness_margin=STEADINESS_MARGIN,
         void_steal_fraction=VOID_STEAL_FRACTION,
         void_anchor_ratio=VOID_ANCHOR_RATIO,

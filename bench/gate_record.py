@@ -129,6 +129,8 @@ class GatePlan(Record, frozen=True, kw_only=True):
     confirmation_looks: Annotated[tuple[PositiveCount, ...], Meta(min_length=1)]
     #: Of the checks of the measurement itself, each shared by all scenarios.
     control_alpha: Probability
+    #: Where a slowdown of this size would not have been suspected, nothing is called unchanged; a ratio - 1.
+    detectable_limit: Ratio = 0.1
     #: Windows of a pass may get faster or slower by this before it counts as not steady; a ratio - 1.
     steadiness_margin: Ratio = 0.1
     #: A block in which other tenants took more than this share of the machine is void.

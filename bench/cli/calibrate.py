@@ -43,8 +43,7 @@ from bench.cli.shell import (
 from bench.environment import capture, utc_now
 from bench.gate_record import GateFile, Purpose, Side
 from bench.injection import inject
-from bench.process import Stop
-from bench.record import Software
+from bench.process import Interpreter, Stop
 from bench.render.export import Format
 from bench.render.gates import calibration_tables, gate_table
 from bench.render.words import change_words
@@ -68,6 +67,9 @@ def calibrate(
     ),
     anew: Annotated[bool, typer.Option("--anew", help="Begin again; blocks that are there are kept aside.")] = False,
     show: Annotated[bool, typer.Option("--show", help="Show this machine's calibration; measure nothing.")] = False,
+    file: Annotated[
+        Path | None, typer.Option("--file", help="Show this calibration instead of this machine's.")
+    ] = None,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
     """Record what this machine does to identical code: noise floor, false alarms, power. Goes on where it stopped.
@@ -75,53 +77,52 @@ def calibrate(
     Later gates on this class of machines take their noise floors from it.
     """
     refuse_junit(output_format)
-    environment = capture()
-    if show:
-        found = gate_store.calibration_for(environment, directory)
+    if file is not None:
+        made = gate_store.read_calibration(file)
+    elif show:
+        found = gate_store.calibration_for(capture(), directory)
         if found is None:
             raise ConfigurationError(f"no calibration of this machine in {directory}: mnist-bench calibrate makes it")
-        print_tables(calibration_tables(found), output_format)
-        return
-    path = gate_store.blocks_path(environment, directory)
-    with store.exclusive(directory), store.exclusive(RESULTS_DIRECTORY), sides.scratch_folder() as scratch:
+        made = found
+    else:
+        wishes = Wishes(suite=suite, keyword=keyword, seed=seed, purpose=Purpose.CALIBRATION, max_blocks=blocks)
+        path = gate_store.blocks_path(capture(), directory)
+        with store.exclusive(directory), store.exclusive(RESULTS_DIRECTORY):
+            if anew and path.exists():
+                path.rename(path.with_suffix(f".before-{_stamp()}.json"))
+            gate_file = _recorded(path, wishes, data, data_dir)
+        note("replaying whole gates over these blocks")
+        try:
+            made = calibration.calibrate(gate_file)
+        except ValueError as error:
+            fail(f"{error}; they are in {path}", Exit.INCONCLUSIVE)
+        store.write(gate_store.calibration_path(gate_file.environment, directory), made)
+    print_tables(calibration_tables(made), output_format)
+
+
+def _recorded(path: Path, wishes: Wishes, data: DatasetName, data_dir: Path | None) -> GateFile:
+    """So many valid blocks of identical code: those of the file, and what they lack of them; else exits."""
+    with sides.scratch_folder() as scratch:
         sources = {side: sides.prepare(WORKING_TREE, side, scratch) for side in Side}
         interpreters = interpreters_of(sources, None)
-        if anew and path.exists():
-            path.rename(path.with_suffix(f".before-{_stamp()}.json"))
         if path.exists():
-            gate_file = gate_store.read_gate(path)
-            wanted = [scenario for scenario, _threads in scenarios_of(suite, keyword)]
-            if seed is not None or wanted != [gated.scenario for gated in gate_file.plan.scenarios]:
-                raise ConfigurationError(f"{path}: was begun with other scenarios or another seed: {_ANEW}")
-            software = process.describe(interpreters[Side.CONTENDER], Stop())
-            _require_same_calibration(path, gate_file, sources[Side.CONTENDER].tree_digest, software)
+            gate_file = _begun(path, wishes, sources[Side.CONTENDER].tree_digest, interpreters[Side.CONTENDER])
             prepared = prepare_same(path, gate_file.dataset, data_dir)
-            gate_file = calibration.to_go_on(gate_file, blocks)
         else:
-            wishes = Wishes(suite=suite, keyword=keyword, seed=seed, purpose=Purpose.CALIBRATION, max_blocks=blocks)
             prepared = prepare(data, data_dir)
             gate_file = new_gate_file(wishes, sources, interpreters, prepared)
         gate_file, stop = run(gate_file, interpreters, prepared, path, math.inf)
+    count = len(gate_file.blocks)
     if any(block.failure is not None for block in gate_file.blocks):
         reason = conclusion_of(gate_file).rows[0].reason
         fail(f"{reason}; finished blocks are in {path}, the same command goes on", Exit.FAILED)
-    if not calibration.is_complete(gate_file):
-        if stop.requested:
-            fail(
-                f"interrupted; {len(gate_file.blocks)} blocks are in {path}, the same command goes on", Exit.INTERRUPTED
-            )
+    complete = calibration.is_complete(gate_file)
+    if not complete and stop.requested:
+        fail(f"interrupted; {count} blocks are in {path}, the same command goes on", Exit.INTERRUPTED)
+    if not complete:
         voids = len(conclusion_of(gate_file).voids)
-        fail(
-            f"unhealthy machine: {voids} of {len(gate_file.blocks)} blocks are void; they are in {path}",
-            Exit.INCONCLUSIVE,
-        )
-    note("replaying whole gates over these blocks")
-    try:
-        made = calibration.calibrate(gate_file)
-    except ValueError as error:
-        fail(f"{error}; they are in {path}", Exit.INCONCLUSIVE)
-    store.write(gate_store.calibration_path(environment, directory), made)
-    print_tables(calibration_tables(made), output_format)
+        fail(f"unhealthy machine: {voids} of {count} blocks are void; they are in {path}", Exit.INCONCLUSIVE)
+    return gate_file
 
 
 _ANEW = "--anew begins again and keeps these blocks aside"
@@ -131,14 +132,20 @@ def _stamp() -> str:
     return utc_now().replace(":", "").replace("-", "")
 
 
-def _require_same_calibration(path: Path, gate_file: GateFile, tree_digest: str, software: Software) -> None:
+def _begun(path: Path, wishes: Wishes, tree_digest: str, interpreter: Interpreter) -> GateFile:
+    """A recording to go on with, if its rest would be of the same kind."""
+    gate_file = gate_store.read_gate(path)
     if gate_file.plan.purpose is not Purpose.CALIBRATION:
         raise ConfigurationError(f"{path}: is not a calibration's blocks: {_ANEW}")
+    wanted = [scenario for scenario, _threads in scenarios_of(wishes.suite, wishes.keyword)]
+    if wishes.seed is not None or wanted != [gated.scenario for gated in gate_file.plan.scenarios]:
+        raise ConfigurationError(f"{path}: was begun with other scenarios or another seed: {_ANEW}")
     require_same_machine(path, gate_file.environment, capture(), ("mnist_bench_version", "usable_core_count"))
     if gate_file.contender.tree_digest != tree_digest:
         raise IncomparableError(f"{path}: was recorded with other measured code: {_ANEW}")
-    if gate_file.contender.software != software:
+    if gate_file.contender.software != process.describe(interpreter, Stop()):
         raise IncomparableError(f"{path}: was recorded with other software: {_ANEW}")
+    return calibration.to_go_on(gate_file, wishes.max_blocks)
 
 
 @app.command()

@@ -59,4 +59,7 @@ class GateProgress:
 
 def _standing(row: GateRow) -> str:
     ratio = "no result yet" if row.ratio is None else change_words(row.ratio)
-    return f"{row.scenario.name}: {ratio}, n = {row.n}, {row.verdict}"
+    again = (
+        "" if row.confirmation is None else f", in {row.confirmation.n} fresh blocks {change_words(row.confirmation)}"
+    )
+    return f"{row.scenario.name}: {ratio}, n = {row.n}{again}, {row.verdict}"

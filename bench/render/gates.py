@@ -28,13 +28,14 @@ from bench.render.tables import (
     dataset_words,
     for_programs,
     machine_words,
+    setting_words,
     software_words,
     virtual_contexts,
 )
 from bench.render.words import change, change_words
 from bench.scenario import Scenario
 from bench.stats import Estimate
-from bench.summary import axis_value, tutorial_setting
+from bench.summary import axis_value
 from bench.verdict import Verdict
 
 _Text = Callable[[GateRow], str | None]
@@ -105,15 +106,22 @@ def gate_cases(conclusion: Conclusion) -> list[JUnitCase]:
     ]
 
 
+def _varies(axis: Column[OfScenario], scenarios: Sequence[Scenario]) -> bool:
+    return len({axis_value(each, axis.heading.name) for each in scenarios}) > 1
+
+
 def _axes(scenarios: Sequence[Scenario]) -> list[Column[OfScenario]]:
-    """The network and the main axes always; the lesser ones where a row is off the tutorial's setting."""
-    shown = {"network", *MAIN_AXES}
-    for axis in AXES:
-        name = axis.heading.name
-        if any(axis_value(each, name) != axis_value(tutorial_setting(each.network), name) for each in scenarios):
-            shown.add(name)
+    """The network, and what tells the rows apart; the rest is said once, by `_common`."""
     ordered = sorted(AXES, key=lambda axis: (axis.heading.name != "network", axis.heading.name not in MAIN_AXES))
-    return [axis if axis.heading.name in shown else for_programs(axis) for axis in ordered]
+    return [
+        axis if axis.heading.name == "network" or _varies(axis, scenarios) else for_programs(axis) for axis in ordered
+    ]
+
+
+def _common(scenarios: Sequence[Scenario]) -> list[tuple[str, str]]:
+    same = [axis for axis in AXES if axis.heading.name != "network" and not _varies(axis, scenarios)]
+    words = setting_words(scenarios[0], same)
+    return [("all rows", words)] if words else []
 
 
 def _columns(gate_file: GateFile) -> list[Column[GateRow]]:
@@ -232,6 +240,7 @@ def _caption(gate_file: GateFile, conclusion: Conclusion) -> list[tuple[str, str
             ),
         ),
         *([("note", _NO_CALIBRATION)] if any(each.noise_floor is None for each in plan.scenarios) else []),
+        *_common([each.scenario for each in plan.scenarios]),
         *virtual_contexts(each.scenario for each in plan.scenarios),
     ]
 
@@ -304,6 +313,7 @@ def calibration_tables(calibration: Calibration) -> list[Table]:
                 f"{units.seconds(calibration.median_block_seconds)} each, {calibration.created_at}"
             ),
         ),
+        *_common([each.scenario for each in calibration.scenarios]),
     )
     facts: dict[str, Fact] = {"machine_class": calibration.machine_class, "blocks": calibration.blocks}
     scenario_columns: list[Column[ScenarioCalibration]] = [
@@ -403,7 +413,7 @@ def _passed(each: Replays) -> float:
 
 
 def _what(each: Replays) -> str:
-    return "identical code" if each.slowdown == 0 else f"{units.percentage(each.slowdown)} slower"
+    return "identical code" if each.slowdown == 0 else f"{units.percentage(each.slowdown)} slower everywhere"
 
 
 _REPLAY_COLUMNS: Final[Sequence[Column[Replays]]] = (
