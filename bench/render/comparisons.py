@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from bench.compare import POWER, ComparedRow, Comparison, Entry, Kind, Outcome, Side, Standing, gate_refusal
@@ -15,11 +15,7 @@ from bench.render.columns import AXES, MAIN_AXES, Column, find, make_column, plu
 from bench.render.junit import CaseOutcome, JUnitCase
 from bench.render.tables import (
     FASTER,
-    INVALID,
-    LEVEL,
-    MISSING,
     OPEN,
-    OTHER,
     SLOWER,
     Axes,
     Fact,
@@ -43,6 +39,7 @@ from bench.render.tables import (
     software_words,
     virtual_contexts,
 )
+from bench.render.verdicts import MARKS, TONES
 from bench.render.words import change
 from bench.stats import Estimate, LogDifference, bounds, mean_of, ratio_of
 from bench.summary import Status
@@ -55,28 +52,13 @@ _MANY: Final = 10
 #: Of an overview that is meant to be read; the worst come first.
 _LONGEST: Final = 100
 
-_MARKS: Final[dict[Outcome, str]] = {
-    Verdict.IMPROVED: FASTER,
-    Verdict.UNCHANGED: LEVEL,
-    Verdict.REGRESSED: SLOWER,
-    Verdict.INCONCLUSIVE: OPEN,
-    Verdict.UNDERPOWERED: OPEN,
-    Verdict.INVALID: INVALID,
-    Verdict.MISSING: MISSING,
-    Verdict.INCOMPARABLE: OTHER,
+_MARKS: Final[Mapping[Outcome, str]] = {
+    **MARKS,
     Standing.FASTER: FASTER,
     Standing.SLOWER: SLOWER,
     Standing.NOT_TOLD_APART: OPEN,
 }
-_TONES: Final[dict[Outcome, Tone]] = {
-    Verdict.IMPROVED: Tone.GOOD,
-    Verdict.REGRESSED: Tone.BAD,
-    Verdict.INVALID: Tone.BAD,
-    Verdict.MISSING: Tone.BAD,
-    Verdict.INCOMPARABLE: Tone.BAD,
-    Verdict.INCONCLUSIVE: Tone.DIM,
-    Verdict.UNDERPOWERED: Tone.DIM,
-}
+_TONES: Final[Mapping[Outcome, Tone]] = {**TONES}
 _CASES: Final[dict[Outcome, CaseOutcome]] = {
     Verdict.REGRESSED: CaseOutcome.FAILURE,
     Verdict.MISSING: CaseOutcome.FAILURE,

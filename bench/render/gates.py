@@ -12,16 +12,9 @@ from bench.render import units
 from bench.render.columns import AXES, MAIN_AXES, Column, OfScenario, make_column
 from bench.render.junit import CaseOutcome, JUnitCase
 from bench.render.tables import (
-    FASTER,
-    INVALID,
-    LEVEL,
-    MISSING,
-    OPEN,
-    SLOWER,
     Fact,
     Table,
     TableRow,
-    Tone,
     cell_of,
     clean,
     count_words,
@@ -32,6 +25,7 @@ from bench.render.tables import (
     software_words,
     virtual_contexts,
 )
+from bench.render.verdicts import MARKS, TONES
 from bench.render.words import change, change_words
 from bench.scenario import Scenario
 from bench.stats import Estimate
@@ -43,23 +37,6 @@ _Text = Callable[[GateRow], str | None]
 #: Of a commit or a digest, as people write one.
 _SHORT: Final = 10
 
-_MARKS: Final[Mapping[Verdict, str]] = {
-    Verdict.IMPROVED: FASTER,
-    Verdict.UNCHANGED: LEVEL,
-    Verdict.REGRESSED: SLOWER,
-    Verdict.INCONCLUSIVE: OPEN,
-    Verdict.UNDERPOWERED: OPEN,
-    Verdict.INVALID: INVALID,
-    Verdict.MISSING: MISSING,
-}
-_TONES: Final[Mapping[Verdict, Tone]] = {
-    Verdict.IMPROVED: Tone.GOOD,
-    Verdict.REGRESSED: Tone.BAD,
-    Verdict.INVALID: Tone.BAD,
-    Verdict.MISSING: Tone.BAD,
-    Verdict.INCONCLUSIVE: Tone.DIM,
-    Verdict.UNDERPOWERED: Tone.DIM,
-}
 _CASES: Final[Mapping[Verdict, CaseOutcome]] = {
     Verdict.REGRESSED: CaseOutcome.FAILURE,
     Verdict.MISSING: CaseOutcome.FAILURE,
@@ -80,8 +57,8 @@ def gate_table(gate_file: GateFile, conclusion: Conclusion) -> Table:
         rows=tuple(
             TableRow(
                 cells=tuple(cell_of(column, row) for column in columns),
-                mark=_MARKS.get(row.verdict, ""),
-                tone=_TONES.get(row.verdict, Tone.PLAIN),
+                mark=MARKS[row.verdict],
+                tone=TONES[row.verdict],
             )
             for row in conclusion.rows
         ),
@@ -269,7 +246,7 @@ def _software_difference(gate_file: GateFile) -> list[tuple[str, str]]:
 
 
 def _notes(conclusion: Conclusion) -> list[tuple[str, str]]:
-    notes = [(_MARKS.get(row.verdict, ""), f"{row.scenario.name}: {row.reason}") for row in conclusion.rows]
+    notes = [(MARKS[row.verdict], f"{row.scenario.name}: {row.reason}") for row in conclusion.rows]
     notes += [("", f"block {index + 1} is void: {why}") for index, why in conclusion.voids]
     return notes
 
