@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from bench.compare import POWER, ComparedRow, Comparison, Entry, Kind, Outcome, Side, Standing, gate_refusal
@@ -52,13 +52,7 @@ _MANY: Final = 10
 #: Of an overview that is meant to be read; the worst come first.
 _LONGEST: Final = 100
 
-_MARKS: Final[Mapping[Outcome, str]] = {
-    **MARKS,
-    Standing.FASTER: FASTER,
-    Standing.SLOWER: SLOWER,
-    Standing.NOT_TOLD_APART: OPEN,
-}
-_TONES: Final[Mapping[Outcome, Tone]] = {**TONES}
+_STANDING_MARKS: Final = {Standing.FASTER: FASTER, Standing.SLOWER: SLOWER, Standing.NOT_TOLD_APART: OPEN}
 _CASES: Final[dict[Outcome, CaseOutcome]] = {
     Verdict.REGRESSED: CaseOutcome.FAILURE,
     Verdict.MISSING: CaseOutcome.FAILURE,
@@ -67,6 +61,14 @@ _CASES: Final[dict[Outcome, CaseOutcome]] = {
     Verdict.INCONCLUSIVE: CaseOutcome.SKIPPED,
     Verdict.UNDERPOWERED: CaseOutcome.SKIPPED,
 }
+
+
+def _mark(outcome: Outcome) -> str:
+    return MARKS[outcome] if isinstance(outcome, Verdict) else _STANDING_MARKS[outcome]
+
+
+def _tone(outcome: Outcome) -> Tone:
+    return TONES[outcome] if isinstance(outcome, Verdict) else Tone.PLAIN
 
 
 def comparison_tables(
@@ -127,7 +129,7 @@ def overview(comparisons: Sequence[Comparison]) -> Table:
         rows=tuple(
             TableRow(
                 cells=tuple(cell_of(column, comparison) for column in _OVERVIEW),
-                tone=_TONES.get(overall(comparison), Tone.PLAIN),
+                tone=_tone(overall(comparison)),
             )
             for comparison in ordered
         ),
@@ -474,8 +476,7 @@ def _listing(rows: Sequence[ComparedRow], columns: Sequence[Column[ComparedRow]]
         facts=frame.facts,
         headings=tuple(column.heading for column in whole),
         rows=tuple(
-            TableRow(cells=tuple(cell_of(column, row) for column in whole), tone=_TONES.get(row.outcome, Tone.PLAIN))
-            for row in rows
+            TableRow(cells=tuple(cell_of(column, row) for column in whole), tone=_tone(row.outcome)) for row in rows
         ),
         notes=frame.notes,
     )
@@ -489,7 +490,7 @@ def _pivot(
     frame: Frame,
 ) -> Table:
     (status,) = (for_programs(column) for column in columns if column.heading.key == "verdict")
-    pivot = Pivot(axes=axes, value=value, status=status, mark=lambda row: _MARKS[row.outcome])
+    pivot = Pivot(axes=axes, value=value, status=status, mark=lambda row: _mark(row.outcome))
     kind, _colon, what = frame.title.partition(": ")
     across = "" if axes[1] is None else f" by {axes[1].heading.title}"
     cells = " ".join(value.heading.title.split()).partition(" [")[0]
@@ -638,7 +639,7 @@ def _notes(comparison: Comparison, rows: Sequence[ComparedRow], *, last: bool) -
         if row.reason is not None and row.reason != comparison.refusal:
             reasons.setdefault((row.outcome, row.reason), []).append(row.scenario.name)
     notes = [
-        (_MARKS[outcome], f"{outcome}: {'; '.join(names)}: {reason}") for (outcome, reason), names in reasons.items()
+        (_mark(outcome), f"{outcome}: {'; '.join(names)}: {reason}") for (outcome, reason), names in reasons.items()
     ]
     paired = [row for row in rows if row.slowdown is not None]
     not_judged = sum(Status.NOT_JUDGED in _statuses(row) for row in paired)
