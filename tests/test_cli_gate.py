@@ -336,8 +336,9 @@ def test_a_calibration_is_recorded_resumed_shown_and_used(
     floors = [row["noise_floor"] for row in shown[0]["rows"]]
     assert command("gate", "--base", other_code, "--data-dir", data_dir) == cli.Exit.DONE
     assert [gated.noise_floor for gated in gate_store.read_gate(the_file()).plan.scenarios] == floors
-    assert command("gate", "--resume", path, "--data-dir", data_dir) == cli.Exit.USAGE
-    assert "is a calibration" in capsys.readouterr().err
+    for verb in ("--resume", "--replay"):
+        assert command("gate", verb, path, "--data-dir", data_dir) == cli.Exit.USAGE
+        assert "is a calibration" in capsys.readouterr().err
 
 
 def test_an_interrupted_or_failed_calibration_goes_on_and_is_not_used(

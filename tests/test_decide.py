@@ -319,6 +319,22 @@ def test_a_slowdown_of_just_the_margin_is_rarely_even_suspected() -> None:
     assert suspected <= 16
 
 
+def test_the_p_value_is_adjusted_for_all_scenarios_and_looks() -> None:
+    """Seven of eight blocks far above the threshold, one just below: 2 of 256 patterns, times 4, times 3."""
+    quiet = noisy(44, sd=1e-4)
+
+    def all_but_one(block: int, turn: int, side: Side, scenario: Scenario) -> float:
+        slower = 0.0 if scenario != MLP or side is Side.BASELINE else 0.019 if block == 5 else 0.1
+        return quiet(block, turn, side, scenario) + slower
+
+    row = judge(a_plan(), evidence_of(a_plan(), blocks(8, all_but_one)))[0]
+    assert row.p_value == pytest.approx(2 / 256 * 4 * 3)
+    assert row.verdict is Verdict.INCONCLUSIVE
+    unanimous = judge(a_plan(), evidence_of(a_plan(), blocks(8, slowed(quiet, 0.1, [MLP]))))[0]
+    assert unanimous.p_value == pytest.approx(1 / 256 * 4 * 3)
+    assert unanimous.verdict is Verdict.REGRESSED
+
+
 def test_five_percent_slower_is_never_called_unchanged() -> None:
     """Where a block's spread is 2 %: regressed mostly, else undecided."""
     verdicts = [measured(a_plan(), slowed(noisy(seed, sd=0.02), 0.05, [MLP])).verdict for seed in range(200)]

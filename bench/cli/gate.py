@@ -129,10 +129,10 @@ def gate(
     if (replay or resume) and limits != (GATE_SUITE, None, MARGIN, TOLERANCE, ALPHA, None, False, False, None):
         raise ConfigurationError("--replay and --resume decide by the limits in their file: leave out the others")
     if replay is not None:
-        report(gate_store.read_gate(replay), output_format)
+        report(_of_a_gate(replay), output_format)
     budget_seconds = seconds(budget, "--budget")
     if resume is not None:
-        gate_store.read_gate(resume)  # a file that is none must not cost a lock in its folder
+        _of_a_gate(resume)  # a file that is none must not cost a lock in its folder
         with store.exclusive(resume.parent), sides.scratch_folder() as scratch:
             gate_file, interpreters, prepared = _resumed(resume, base, base_python, data_dir, scratch)
             measure(gate_file, interpreters, prepared, resume, budget_seconds, output_format)
@@ -299,13 +299,18 @@ def report(gate_file: GateFile, output_format: Format) -> NoReturn:
 # --- details ----------------------------------------------------------------------------------------------------------
 
 
+def _of_a_gate(path: Path) -> GateFile:
+    gate_file = gate_store.read_gate(path)
+    if gate_file.plan.purpose is not Purpose.GATE:  # its blocks decide nothing
+        raise ConfigurationError(f"{path}: is a calibration: mnist-bench calibrate goes on with it, or shows it")
+    return gate_file
+
+
 def _resumed(
     path: Path, base: str | None, base_python: Path | None, data_dir: Path | None, scratch: Path
 ) -> tuple[GateFile, dict[Side, Interpreter], datasets.Prepared]:
     """The file as it is under the lock, and its sides as they were: the commit by its hash, a folder by its digest."""
-    gate_file = gate_store.read_gate(path)
-    if gate_file.plan.purpose is not Purpose.GATE:
-        raise ConfigurationError(f"{path}: is a calibration: mnist-bench calibrate goes on with it")
+    gate_file = _of_a_gate(path)
     if gate_file.baseline.python != (None if base_python is None else str(base_python)):
         python = gate_file.baseline.python or "this Python"
         raise ConfigurationError(f"{path}: its baseline ran on {python}: name the same with --base-python")
