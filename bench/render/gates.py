@@ -122,6 +122,9 @@ def _columns(gate_file: GateFile) -> list[Column[GateRow]]:
             "negative ends are the other way",
         ),
         make_column(
+            "verdict", lambda row: str(row.verdict), number=False, priority=0, explanation=_verdicts(gate_file)
+        ),
+        make_column(
             "threshold",
             lambda row: row.threshold,
             units.percentage,
@@ -145,8 +148,8 @@ def _columns(gate_file: GateFile) -> list[Column[GateRow]]:
             title="control\n(A/A)",
             interval=True,
             priority=7,
-            text=lambda row: None if row.control is None else change(row.control)[0].replace(" slower", ""),
-            detail=lambda row: "" if row.control is None else change(row.control)[1],
+            text=lambda row: None if row.control is None else _signed(row.control.value),
+            detail=lambda row: "" if row.control is None else _ends(row.control),
             explanation="the blocks' comparison of each side with itself; off zero the row is invalid",
         ),
         make_column(
@@ -180,11 +183,18 @@ def _columns(gate_file: GateFile) -> list[Column[GateRow]]:
             detail=lambda row: "" if row.confirmation is None else change(row.confirmation)[1],
             explanation="the change in fresh blocks of the suspects alone",
         ),
-        make_column(
-            "verdict", lambda row: str(row.verdict), number=False, priority=0, explanation=_verdicts(gate_file)
-        ),
         make_column("reason", lambda row: row.reason, number=False),
     ]
+
+
+def _signed(ratio: float) -> str:
+    return f"{100 * (ratio - 1):+.1f} %"
+
+
+def _ends(ratio: Estimate) -> str:
+    if ratio.lower is None or ratio.upper is None:
+        return ""
+    return f"[{100 * (ratio.lower - 1):+.1f}, {100 * (ratio.upper - 1):+.1f}]"
 
 
 def _verdicts(gate_file: GateFile) -> str:
