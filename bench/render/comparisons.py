@@ -575,14 +575,15 @@ def _difference_words(differences: Iterable[Difference]) -> str:
 def _method(comparison: Comparison) -> str:
     """How much weaker stored results are than measuring both sides in turns.
 
-    Two to four times: the spreads of paired and of unpaired windows of the same code on a shared 2-CPU machine were 1.8
-    and 3.2 % (LeNet, static) to 3.6 and 12.8 % (MLP).
+    In results/calibration, single processes of the same code differed with a robust standard deviation of 3.9 to 4.9 %,
+    blocks of four that took turns with one of 1.1 to 1.4 %.
     """
     tested = [row.detectable for row in comparison.rows if row.detectable is not None]
     shown = sorted(each for each in tested if math.isfinite(each))
     words = (
         "two stored results: a machine that was slower that day looks like a regression, and no interval shows it. "
-        "`mnist-bench gate` measures both sides in turns: drift cancels, and changes two to four times smaller show"
+        "`mnist-bench gate` measures both sides in turns: drift cancels, and where both were recorded the spread was a "
+        "third"
     )
     if shown:
         ends = dict.fromkeys(map(units.percentage, (shown[0], shown[-1])))
