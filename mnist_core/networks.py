@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from mnist_core.mxnet_border import gluon, nd
-from mnist_core.recipe import Hybridize, Network
+from mnist_core.recipe import Hybridize, Layers, Network
 
 nn = gluon.nn
 
@@ -54,11 +54,18 @@ def build_hybrid_lenet() -> Block:
     return _HybridLeNet()
 
 
-def _add_lenet_layers(net: Block) -> None:
+#: Filters of the LeNet's two convolutions.
+_FILTERS = (20, 50)
+#: The same, filled up to whole vectors of 16 floats: what oneDNN's AVX-512 kernels for convolutions take. Others
+#: multiply matrices that are copied together first.
+_PADDED_FILTERS = (32, 64)
+
+
+def _add_lenet_layers(net: Block, filters: tuple[int, int] = _FILTERS) -> None:
     with net.name_scope():
-        net.conv1 = nn.Conv2D(20, kernel_size=(5, 5))
+        net.conv1 = nn.Conv2D(filters[0], kernel_size=(5, 5))
         net.pool1 = nn.MaxPool2D(pool_size=(2, 2), strides=(2, 2))
-        net.conv2 = nn.Conv2D(50, kernel_size=(5, 5))
+        net.conv2 = nn.Conv2D(filters[1], kernel_size=(5, 5))
         net.pool2 = nn.MaxPool2D(pool_size=(2, 2), strides=(2, 2))
         net.fc1 = nn.Dense(500)
         net.fc2 = nn.Dense(10)
@@ -90,6 +97,43 @@ class _HybridLeNet(gluon.HybridBlock):  # type: ignore[misc]  # MXNet has no typ
         return F.tanh(self.fc2(x))
 
 
+class _RewrittenLeNet(gluon.HybridBlock):  # type: ignore[misc]  # MXNet has no types
+    """The LeNet in other operators, see `Layers`: the same function of the same weights."""
+
+    def __init__(self, layers: Layers) -> None:
+        super().__init__()
+        self._layers = layers
+        _add_lenet_layers(self, _PADDED_FILTERS if layers is Layers.PADDED else _FILTERS)
+
+    def hybrid_forward(self, F: Operators, x: Array) -> Array:  # noqa: N803  # Gluon's name for "nd or sym"
+        def tanh(values: Array) -> Array:
+            return F.Activation(values, act_type="tanh")
+
+        if self._layers is Layers.ACTIVATION:
+            x = self.pool1(tanh(self.conv1(x)))
+            x = self.pool2(tanh(self.conv2(x)))
+        else:
+            x = tanh(self.pool1(self.conv1(x)))
+            x = tanh(self.pool2(self.conv2(x)))
+        if self._layers is Layers.PADDED:
+            x = F.slice_axis(x, axis=1, begin=0, end=_FILTERS[1])
+        x = x.reshape((0, -1))
+        x = tanh(self.fc1(x))
+        return tanh(self.fc2(x))
+
+
+def copy_padded(source: Block, target: Block) -> None:
+    """The weights of one LeNet into one with more filters, which get zeros.
+
+    They stay zeros: what they put out is 0, so that the weights behind them get no gradient, and those are zeros too,
+    so that none comes back.
+    """
+    for small, large in zip(source.collect_params().values(), target.collect_params().values(), strict=True):
+        padded = nd.zeros(large.shape)
+        padded[tuple(slice(0, size) for size in small.shape)] = small.data().as_in_context(padded.context)
+        large.set_data(padded)
+
+
 _BUILDERS: dict[tuple[str, bool], Callable[[], Block]] = {
     (Network.MLP, False): build_mlp,
     (Network.MLP, True): build_hybrid_mlp,
@@ -98,18 +142,24 @@ _BUILDERS: dict[tuple[str, bool], Callable[[], Block]] = {
 }
 
 
-def build(network: str, hybridize: Hybridize) -> Block:
+def build(network: str, hybridize: Hybridize, layers: Layers = Layers.TUTORIAL) -> Block:
     """The network a scenario names, not yet initialized; compiled on first use unless `hybridize` is off.
 
     `network` is "mlp", "lenet", or "package.module:factory": a function without arguments that returns a Gluon block
-    for (n, 1, 28, 28) images in 0..1. Raises `NetworkError` when it cannot be imported, called or hybridized.
+    for (n, 1, 28, 28) images in 0..1. `layers` other than the tutorial's are the LeNet's. Raises `NetworkError` when it
+    cannot be imported, called or hybridized.
     """
     compiled = hybridize is not Hybridize.OFF
-    net = build_own(network) if ":" in network else _BUILDERS[network, compiled]()
+    if layers is not Layers.TUTORIAL:
+        if network != Network.LENET:
+            raise NetworkError(f"{network}: layers={layers} is for the lenet alone")
+        net = _RewrittenLeNet(layers)
+    else:
+        net = build_own(network) if ":" in network else _BUILDERS[network, compiled]()
     if compiled:
         if not isinstance(net, gluon.HybridBlock):
             raise NetworkError(f"{network}: hybridize={hybridize} needs a HybridBlock, not a {type(net).__name__}")
-        static = hybridize is Hybridize.STATIC
+        static = hybridize is not Hybridize.ON  # a bound network is still evaluated as a Gluon one
         net.hybridize(static_alloc=static, static_shape=static)
     return net
 

@@ -20,15 +20,98 @@ class Hybridize(str, enum.Enum):
     """How Gluon executes the network.
 
     ``OFF`` is the tutorial: its own imperative blocks, one operator at a time. ``ON`` compiles the hybridizable twin
-    into one cached graph; ``STATIC`` also plans its memory once (``static_alloc`` and ``static_shape``).
+    into one cached graph; ``STATIC`` also plans its memory once (``static_alloc`` and ``static_shape``). ``BOUND``
+    leaves Gluon: network, loss and count of right answers are one graph, bound to fixed arrays by MXNet's symbolic
+    executor.
     """
 
     OFF = "off"
     ON = "on"
     STATIC = "static"
+    BOUND = "bound"
 
     def __str__(self) -> str:
         return self.value
+
+
+class InputPipeline(str, enum.Enum):
+    """Where a batch comes from.
+
+    ``NDARRAYITER`` is the tutorial's iterator, which copies the whole training set in a new order for every epoch.
+    ``RESIDENT`` keeps one copy on each device and gathers every batch by a shuffled index. The orders are the same.
+    """
+
+    NDARRAYITER = "ndarrayiter"
+    RESIDENT = "resident"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class MetricSync(str, enum.Enum):
+    """When the training accuracy is read: after every batch (the tutorial's), or once, counted on the device."""
+
+    BATCH = "batch"
+    EPOCH = "epoch"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class Layers(str, enum.Enum):
+    """How the same network is written down. Each adds to the one before; they differ for the LeNet alone.
+
+    ``TUTORIAL`` calls the plain operator ``tanh``; ``ACTIVATION`` the operator ``Activation``, which oneDNN has;
+    ``POOL_FIRST`` takes the tanh of the pooled values, a quarter as many: tanh grows with its argument, so that the
+    maximum is the same; ``PADDED`` fills the channels of the convolutions up to whole vectors of 16 with zeros, which
+    stay zeros, so that oneDNN has a kernel for them.
+    """
+
+    TUTORIAL = "tutorial"
+    ACTIVATION = "activation"
+    POOL_FIRST = "pool_first"
+    PADDED = "padded"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class Update(str, enum.Enum):
+    """How the weights are updated: by ``gluon.Trainer``, or as one array with one addition of scaled gradients."""
+
+    TRAINER = "trainer"
+    FLAT = "flat"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class Kvstore(str, enum.Enum):
+    """Where ``gluon.Trainer`` sums the gradients of several contexts; with one context there is no store.
+
+    A closed list, since ``mx.kv.create`` silently makes a local store of any misspelt name.
+    """
+
+    DEVICE = "device"
+    LOCAL = "local"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """The parts of the training loop that can be exchanged without changing what is learnt. The defaults are the
+    tutorial's."""
+
+    hybridize: Hybridize = Hybridize.OFF
+    input_pipeline: InputPipeline = InputPipeline.NDARRAYITER
+    metric_sync: MetricSync = MetricSync.BATCH
+    layers: Layers = Layers.TUTORIAL
+    update: Update = Update.TRAINER
+    kvstore: Kvstore = Kvstore.DEVICE
+    #: Whether the store also updates the weights, in which case every parameter is a Python call of its own.
+    update_on_kvstore: bool = True
 
 
 @dataclass(frozen=True, slots=True)

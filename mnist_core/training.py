@@ -79,7 +79,7 @@ def train_epoch(net: Block, batches: DataIter, trainer: Trainer, contexts: Seque
     losses: list[Array] = []
     batches.reset()
     for batch in batches:
-        images, labels = _real_part(batch)
+        images, labels = real_part(batch)
         losses = train_batch(net, images, labels, trainer, contexts, metric)
         samples += images.shape[0]
     return TrainedEpoch(samples=samples, train_accuracy=float(metric.get()[1]), last_losses=tuple(losses))
@@ -101,7 +101,7 @@ def train_batch(
             outputs.append(z)
             losses.append(loss)
     if idle := contexts[len(data) :]:
-        _clear_idle_gradients(net, data[0][:1], label[0][:1], idle)
+        clear_idle_gradients(net, data[0][:1], label[0][:1], idle)
     metric.update(label, outputs)
     trainer.step(images.shape[0])
     return losses
@@ -112,7 +112,7 @@ def evaluate(net: Block, batches: DataIter, contexts: Sequence[Context]) -> floa
     metric = mx.metric.Accuracy()
     batches.reset()
     for batch in batches:
-        images, labels = _real_part(batch)
+        images, labels = real_part(batch)
         metric.update(split_and_load(labels, contexts), [net(x) for x in split_and_load(images, contexts)])
     return float(metric.get()[1])
 
@@ -136,7 +136,7 @@ def parameter_count(net: Block) -> int:
 _SOFTMAX_CROSS_ENTROPY = gluon.loss.SoftmaxCrossEntropyLoss()
 
 
-def _real_part(batch: DataBatch) -> tuple[Array, Array]:
+def real_part(batch: DataBatch) -> tuple[Array, Array]:
     """The batch without the images that `NDArrayIter` padded it with."""
     images, labels = batch.data[0], batch.label[0]
     if batch.pad:
@@ -145,7 +145,7 @@ def _real_part(batch: DataBatch) -> tuple[Array, Array]:
     return images, labels
 
 
-def _clear_idle_gradients(net: Block, image: Array, label: Array, idle: Sequence[Context]) -> None:
+def clear_idle_gradients(net: Block, image: Array, label: Array, idle: Sequence[Context]) -> None:
     """Contexts without an image in this batch still hold the last batch's gradient, and the trainer would add it again.
 
     A backward pass of weight zero, rather than writing zeros, also marks the gradient as fresh, which the trainer
