@@ -52,7 +52,7 @@ _INSTRUCTION_SETS: Final = (
     *("neon", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "svei8mm", "svebf16", "sve2", "sme"),
 )
 _VARIABLES: Final = re.compile(
-    "(MXNET|OMP|KMP|GOMP|MKL|MKLDNN|DNNL|ONEDNN|OPENBLAS|GOTO|BLIS|MALLOC)_.*"
+    "(MXNET|OMP|KMP|GOMP|MKL|MKLDNN|DNNL|ONEDNN|OPENBLAS|GOTO|BLIS|MALLOC|TORCH|TORCHINDUCTOR|PYTORCH|JAX|XLA)_.*"
     "|CUDA_(VISIBLE_DEVICES|DEVICE_ORDER|LAUNCH_BLOCKING)|NVIDIA_(VISIBLE_DEVICES|TF32_OVERRIDE)"
     "|NUMEXPR_NUM_THREADS|LD_PRELOAD"
 )
@@ -79,9 +79,13 @@ def utc_now() -> str:
 
 
 def capture(
-    *, software: Software | None = None, root: Path = _ROOT, variables: Mapping[str, str] = os.environ
+    *,
+    software: Software | None = None,
+    peers: tuple[Software, ...] = (),
+    root: Path = _ROOT,
+    variables: Mapping[str, str] = os.environ,
 ) -> Environment:
-    """The facts about this machine; `software` is what a worker reported. Never raises."""
+    """The facts about this machine; `software` and `peers` are what workers reported. Never raises."""
     online, usable, quota = _online_cpus(root), _usable_cpus(root), _cpu_quota(root)
     processor, accelerators, (git_commit, git_dirty) = _processor(root), _accelerators(), _git(_SOURCE)
     return Environment(
@@ -116,6 +120,7 @@ def capture(
         software=software,
         packages=_installed(_PACKAGES),
         variables=_relevant(variables),
+        peers=peers,
     )
 
 

@@ -43,7 +43,8 @@ from bench.health import load_average, read_counters
 from bench.process import Ended, Interpreter, Session, Stop, UnusableError
 from bench.protocol import Evaluate, Evaluated, PassReady, PassRequest, RunWindow, SetUp, SetUpDone, WindowDone
 from bench.record import Dataset, FailureReason
-from bench.scenario import Scenario
+from bench.scenario import Scenario, worker_variables
+from mnist_core.recipe import Engine
 
 #: A timed window lasts at least this long on the machine of the pilot: shorter ones measure the barriers.
 WINDOW_SECONDS: Final = 0.3
@@ -140,7 +141,7 @@ class SideProcesses:
                 session = stack.enter_context(
                     process.session(
                         self.interpreters[side],
-                        request.omp_num_threads,
+                        worker_variables(request.omp_num_threads, request.engine),
                         _TIMEOUT_SECONDS * (1 + self.scenarios),
                         self.stop,
                     )
@@ -207,8 +208,8 @@ def pilot(
     """
     fastest: dict[Scenario, float] = {}
     for side in Side:
-        for threads, group in _by_threads(scenarios):
-            request = _request(data_directory, dataset, seed, threads)
+        for (threads, engine), group in _by_variables(scenarios):
+            request = _request(data_directory, dataset, seed, threads, engine)
             try:
                 with passes.start(side, request) as running:
                     running.wait_until_ready()
@@ -346,8 +347,8 @@ def _measure_block(
     anchor, load, counters = _anchor_seconds(now), load_average(), read_counters()
     measured: list[list[ScenarioPass]] = [[] for _ in order.sides]
     failure = None
-    for threads, group in _by_threads([(each.scenario, each.omp_num_threads) for each in scenarios]):
-        request = _request(data_directory, gate_file.dataset, planned.seed + index, threads)
+    for (threads, engine), group in _by_variables([(each.scenario, each.omp_num_threads) for each in scenarios]):
+        request = _request(data_directory, gate_file.dataset, planned.seed + index, threads, engine)
         try:
             _take_turns(order, passes, request, [gated[each] for each in group], planned.windows, measured, observer)
         except _SideFailedError as error:
@@ -451,21 +452,22 @@ def _scenario_pass(
     )
 
 
-def _request(data_directory: Path, dataset: Dataset, seed: int, threads: int) -> PassRequest:
+def _request(data_directory: Path, dataset: Dataset, seed: int, threads: int, engine: Engine) -> PassRequest:
     return PassRequest(
         data_directory=str(data_directory),
         dataset=dataset,
         test_samples=min(dataset.test_samples, TEST_SAMPLES),
         seed=seed,
         omp_num_threads=threads,
+        engine=engine,
     )
 
 
-def _by_threads(scenarios: Sequence[tuple[Scenario, int]]) -> list[tuple[int, list[Scenario]]]:
-    """OpenMP takes its thread count once for a process, so that each count needs a process of its own."""
-    groups: dict[int, list[Scenario]] = {}
+def _by_variables(scenarios: Sequence[tuple[Scenario, int]]) -> list[tuple[tuple[int, Engine], list[Scenario]]]:
+    """Thread count and engine are taken once for a process, so that each pair of them needs a process of its own."""
+    groups: dict[tuple[int, Engine], list[Scenario]] = {}
     for scenario, threads in scenarios:
-        groups.setdefault(threads, []).append(scenario)
+        groups.setdefault((threads, scenario.engine), []).append(scenario)
     return list(groups.items())
 
 

@@ -34,7 +34,8 @@ from bench.scenario import Scenario
 #:
 #: History:
 #: 1. The first: plan, sides, environment, dataset, blocks.
-GATE_SCHEMA_VERSION: Final = 1
+#: 2. More axes of a scenario, as in the result file's version 2. Every file of version 1 is one of version 2.
+GATE_SCHEMA_VERSION: Final = 2
 
 Ratio = Annotated[float, Meta(ge=0)]
 Probability = Annotated[float, Meta(gt=0, lt=1)]

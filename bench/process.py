@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TypeAlias
 
@@ -37,7 +37,7 @@ from bench.protocol import (
     WindowDone,
 )
 from bench.record import Epoch, FailureReason, Software
-from bench.scenario import ConfigurationError, thread_variables
+from bench.scenario import ConfigurationError, Framework, worker_variables
 
 #: Lines of a failed worker's error output that are kept.
 LOG_LINES = 40
@@ -108,23 +108,32 @@ def ask(
     interpreter: Interpreter,
     request: Request,
     *,
-    omp_num_threads: int,
+    variables: Mapping[str, str],
     timeout_seconds: float,
     stop: Stop,
     on_epoch: OnEpoch = lambda _index, _epoch: None,
 ) -> Answer | Ended:
-    """A fresh process's answer to its only request. Raises `UnusableError` where no other can work either."""
+    """A fresh process's answer to its only request. Raises `UnusableError` where no other can work either.
+
+    `variables` are the worker's own, over those of this process: see `worker_variables`.
+    """
     try:
-        with session(interpreter, omp_num_threads, timeout_seconds, stop) as worker:
+        with session(interpreter, variables, timeout_seconds, stop) as worker:
             worker.send(request)
             return worker.receive(on_epoch)
     except OSError as error:  # no process, no memory, no file descriptor left: the next one may have better luck
         return Ended(FailureReason.CRASHED, f"the worker could not be run: {error}")
 
 
-def describe(interpreter: Interpreter, stop: Stop) -> Software:
+def describe(interpreter: Interpreter, stop: Stop, framework: Framework = Framework.MXNET) -> Software:
     """What a worker loads when it imports the framework; raises `UnusableError` where it cannot."""
-    answer = ask(interpreter, DescribeRequest(), omp_num_threads=1, timeout_seconds=DESCRIBE_TIMEOUT_SECONDS, stop=stop)
+    answer = ask(
+        interpreter,
+        DescribeRequest(framework=framework),
+        variables=worker_variables(1),
+        timeout_seconds=DESCRIBE_TIMEOUT_SECONDS,
+        stop=stop,
+    )
     if isinstance(answer, DescribeReply):
         return answer.software
     assert isinstance(answer, Ended)
@@ -203,7 +212,9 @@ class Session:
 
 
 @contextlib.contextmanager
-def session(interpreter: Interpreter, omp_num_threads: int, timeout_seconds: float, stop: Stop) -> Iterator[Session]:
+def session(
+    interpreter: Interpreter, variables: Mapping[str, str], timeout_seconds: float, stop: Stop
+) -> Iterator[Session]:
     """A worker in a process group of its own: killed after its time, gone when the block is left.
 
     Raises `OSError` where no process can be started.
@@ -215,7 +226,7 @@ def session(interpreter: Interpreter, omp_num_threads: int, timeout_seconds: flo
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            env={**os.environ, **thread_variables(omp_num_threads)},
+            env={**os.environ, **variables},
             start_new_session=True,  # Ctrl-C is ours to handle: the terminal must not send it to the worker as well
         )
         timed_out = threading.Event()

@@ -11,8 +11,8 @@ import msgspec
 from msgspec import Meta
 
 from bench.record import Dataset, Epoch, FailureReason, Run, Software
-from bench.scenario import Scenario
-from mnist_core.recipe import Recipe
+from bench.scenario import Framework, Scenario
+from mnist_core.recipe import Engine, Recipe
 
 
 class DivergedError(Exception):
@@ -45,6 +45,8 @@ class PassRequest(Message, frozen=True, tag="pass"):
     test_samples: Annotated[int, Meta(ge=1)]
     seed: Annotated[int, Meta(ge=0)]
     omp_num_threads: Annotated[int, Meta(ge=1)]
+    #: As `omp_num_threads`, in the worker's environment; all scenarios of the pass share it.
+    engine: Engine = Engine.THREADED
 
 
 class SetUp(Message, frozen=True, tag="set_up"):
@@ -67,6 +69,8 @@ class Evaluate(Message, frozen=True, tag="evaluate"):
 
 class DescribeRequest(Message, frozen=True, tag="describe"):
     """Import the framework and say what it is."""
+
+    framework: Framework
 
 
 class EpochDone(Message, frozen=True, tag="epoch"):

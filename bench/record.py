@@ -18,7 +18,9 @@ from mnist_core.recipe import Recipe
 #:
 #: History:
 #: 1. The first: environment, dataset, plan, runs, failures.
-SCHEMA_VERSION: Final = 1
+#: 2. More axes of a scenario (the parts of the loop; other frameworks), `environment.peers`. Every file of version 1 is
+#:    one of version 2 with the tutorial's values.
+SCHEMA_VERSION: Final = 2
 
 Count = Annotated[int, Meta(ge=0)]
 PositiveCount = Annotated[int, Meta(ge=1)]
@@ -185,12 +187,14 @@ class Environment(Record, frozen=True):
     #: Of mnist-bench's own source, where it runs from a git checkout.
     git_commit: str | None
     git_dirty: bool | None
-    #: None until a worker reported.
+    #: Of the workers of the first framework of the plan; None until one reported.
     software: Software | None
     #: Installed versions of the packages that measure.
     packages: dict[str, str]
     #: MXNET_*, OMP_*, KMP_*, … as the parent process sees them; an allow-list.
     variables: dict[str, str]
+    #: Of the workers of the plan's other frameworks, each in an environment of its own.
+    peers: tuple[Software, ...] = ()
 
 
 class ResultSet(Record, frozen=True, kw_only=True):

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -18,7 +19,7 @@ from bench import process
 from bench.process import Ended, Interpreter, OnEpoch, Stop
 from bench.protocol import RunReply, RunRequest
 from bench.record import Epoch, Failure, FailureReason, ResultSet, Run, RunKey, Software, key
-from bench.scenario import PlannedRun
+from bench.scenario import ConfigurationError, Framework, PlannedRun, worker_variables
 from mnist_core.devices import Device, DeviceKind, Probe
 
 
@@ -131,17 +132,51 @@ def _device_failure(
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Interpreters:
+    """A Python for each framework: their NumPy differs, so that they do not fit into one environment."""
+
+    #: Those that are not this program's own.
+    python: Mapping[Framework, str] = dataclasses.field(default_factory=dict)
+
+    def of(self, framework: Framework) -> Interpreter:
+        return Interpreter(self.python.get(framework, sys.executable))
+
+
+def interpreters_of(choices: Sequence[str], variables: Mapping[str, str]) -> Interpreters:
+    """From "torch=/path/to/python", else from MNIST_BENCH_PYTHON_TORCH and its like.
+
+    Raises `ConfigurationError` for a framework or a path that is none.
+    """
+    python = {
+        framework: path
+        for framework in Framework
+        if (path := variables.get(f"MNIST_BENCH_PYTHON_{framework.value.upper()}"))
+    }
+    for choice in choices:
+        name, _, path = choice.partition("=")
+        known = [framework for framework in Framework if framework.value == name]
+        if not known or not path:
+            names = ", ".join(framework.value for framework in Framework)
+            raise ConfigurationError(f"--python {choice!r}: expected FRAMEWORK=PATH, with one of {names}")
+        python[known[0]] = path
+    for framework, path in python.items():
+        if shutil.which(path) is None:
+            raise ConfigurationError(f"the Python for {framework}, {path}, cannot be executed")
+    return Interpreters(python)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class WorkerProcess:
     """The real executor: a fresh Python process for each run."""
 
-    python: str = sys.executable
+    interpreters: Interpreters = dataclasses.field(default_factory=Interpreters)
     stop: Stop = dataclasses.field(default_factory=Stop)
 
     def execute(self, request: RunRequest, timeout_seconds: float, on_epoch: OnEpoch) -> Run | Failure:
         answer = process.ask(
-            Interpreter(self.python),
+            self.interpreters.of(request.scenario.framework),
             request,
-            omp_num_threads=request.omp_num_threads,
+            variables=worker_variables(request.omp_num_threads, request.scenario.engine),
             timeout_seconds=timeout_seconds,
             stop=self.stop,
             on_epoch=on_epoch,
@@ -151,6 +186,6 @@ class WorkerProcess:
         assert isinstance(answer, Ended)
         return _failure(request, answer.reason, answer.detail, answer.log)
 
-    def describe(self) -> Software:
+    def describe(self, framework: Framework = Framework.MXNET) -> Software:
         """What a worker loads when it imports the framework; raises `UnusableError` where it cannot."""
-        return process.describe(Interpreter(self.python), self.stop)
+        return process.describe(self.interpreters.of(framework), self.stop, framework)

@@ -1,7 +1,8 @@
 """Scenario, Suite and how the one becomes a list of the other. No framework is imported here.
 
 A `Scenario` is one point of the matrix and the identity on which results are joined. A `Suite` is a TOML file: a list
-of matrices, each a product of axes with its own sampling. `expand` turns it into the runs to make.
+of matrices, each a product of axes with its own sampling. `expand` turns it into the runs to make. `tuned` is the
+fastest loop that is known for a network, by name.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import enum
 import functools
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -20,9 +21,20 @@ import msgspec
 from msgspec import Meta
 
 from mnist_core.devices import Device, DeviceError, DeviceKind, parse_devices
-from mnist_core.recipe import Hybridize, Network, Recipe
+from mnist_core.recipe import (
+    Engine,
+    Hybridize,
+    InputPipeline,
+    Kvstore,
+    Layers,
+    Loop,
+    MetricSync,
+    Network,
+    Recipe,
+    Update,
+)
 
-BUILT_IN_SUITES = ("smoke", "standard", "tutorial", "full", "gate")
+BUILT_IN_SUITES = ("smoke", "standard", "tutorial", "full", "gate", "ablation", "peers")
 DEFAULT_SUITE = "standard"
 #: A suite's word for "the devices of this machine", resolved by `expand`.
 AUTO_CONTEXTS = "auto"
@@ -40,10 +52,41 @@ class ConfigurationError(Exception):
 
 
 class Framework(str, enum.Enum):
+    """MXNet, whose tutorial is measured, and its peers: the same networks and recipe, see `bench.peers`."""
+
     MXNET = "mxnet"
+    TORCH = "torch"
+    JAX = "jax"
 
     def __str__(self) -> str:
         return self.value
+
+
+class LoopName(str, enum.Enum):
+    """Loops with a name: the tutorial's, and the fastest that is known for a network on a kind of device."""
+
+    TUTORIAL = "tutorial"
+    TUNED = "tuned"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+#: What each framework can do; of MXNet's layers all but the first are the LeNet's.
+_EXECUTIONS = {
+    Framework.MXNET: (Hybridize.OFF, Hybridize.ON, Hybridize.STATIC, Hybridize.BOUND),
+    Framework.TORCH: (Hybridize.OFF, Hybridize.COMPILE),
+    Framework.JAX: (Hybridize.JIT, Hybridize.SCAN),
+}
+_LAYERS = {
+    Framework.MXNET: (Layers.TUTORIAL, Layers.ACTIVATION, Layers.POOL_FIRST, Layers.PADDED),
+    Framework.TORCH: (Layers.TUTORIAL, Layers.CHANNELS_LAST),
+    Framework.JAX: (Layers.TUTORIAL, Layers.CHANNELS_LAST),
+}
+#: The axes, beside hybridize, that say how the loop does what it does.
+LOOP_AXES = ("input_pipeline", "metric_sync", "layers", "update", "kvstore", "update_on_kvstore", "engine")
+#: The peers' fair setting: the data on the device, the accuracy read once an epoch. Nothing else is a choice there.
+_PEERS_LOOP = {"input_pipeline": InputPipeline.RESIDENT, "metric_sync": MetricSync.EPOCH}
 
 
 @functools.lru_cache(maxsize=256)  # ten thousand result files name the same few, a hundred times each
@@ -80,15 +123,73 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     hybridize: Hybridize = Hybridize.OFF
     #: OpenMP threads of each CPU context; None: physical cores / CPU contexts, at least 1.
     cpu_threads: PositiveInt | None = None
+    input_pipeline: InputPipeline = InputPipeline.NDARRAYITER
+    metric_sync: MetricSync = MetricSync.BATCH
+    layers: Layers = Layers.TUTORIAL
+    update: Update = Update.TRAINER
+    kvstore: Kvstore = Kvstore.DEVICE
+    update_on_kvstore: bool = True
+    engine: Engine = Engine.THREADED
 
     def __post_init__(self) -> None:
         _check_network(self.network)
+        self._check_framework()
         _check_contexts(self.contexts)
         if self.batch_size < len(self.contexts):
             raise ConfigurationError(
                 f"batch_size {self.batch_size} is smaller than the number of contexts ({len(self.contexts)}): "
                 "at least one of them would never train"
             )
+
+    def _check_framework(self) -> None:
+        framework = self.framework
+        for axis, allowed in (("hybridize", _EXECUTIONS[framework]), ("layers", _LAYERS[framework])):
+            if getattr(self, axis) not in allowed:
+                raise ConfigurationError(
+                    f"{axis}={getattr(self, axis)} is none of {framework}'s: {', '.join(map(str, allowed))}"
+                )
+        if framework is Framework.MXNET:
+            if self.layers is not Layers.TUTORIAL and self.network != Network.LENET:
+                raise ConfigurationError(f"layers={self.layers} is the lenet's alone: {self.network} has no such layer")
+            return
+        if ":" in self.network:
+            raise ConfigurationError(
+                f"network {self.network!r} is a Gluon network: framework {framework} cannot train it"
+            )
+        for axis in LOOP_AXES:
+            only = _PEERS_LOOP.get(axis, _DEFAULTS[axis])
+            if axis != "layers" and getattr(self, axis) != only:
+                raise ConfigurationError(f"framework {framework} is measured with {axis}={_word(only)} alone")
+
+    @property
+    def loop(self) -> Loop:
+        """What `mnist_core.loop` needs to know of it."""
+        return Loop(
+            hybridize=self.hybridize,
+            input_pipeline=self.input_pipeline,
+            metric_sync=self.metric_sync,
+            layers=self.layers,
+            update=self.update,
+            kvstore=self.kvstore,
+            update_on_kvstore=self.update_on_kvstore,
+        )
+
+    @property
+    def loop_words(self) -> str:
+        """The loop in the fewest words: "tutorial", "tuned", or the nearer of the two and what differs from it."""
+        own = {axis: getattr(self, axis) for axis in LOOP_AXES}
+        if self.framework is not Framework.MXNET:
+            return "" if self.layers is Layers.TUTORIAL else f"layers={self.layers}"
+        best: tuple[int, str] | None = None
+        for name in LoopName:
+            base = {axis: _DEFAULTS[axis] for axis in LOOP_AXES} | preset(
+                self.framework, self.network, name, self.contexts
+            )
+            differences = [f"{axis}={_word(own[axis])}" for axis in LOOP_AXES if own[axis] != base[axis]]
+            if best is None or len(differences) < best[0]:
+                best = (len(differences), " ".join([str(name), *differences]))
+        assert best is not None
+        return best[1]
 
     @property
     def devices(self) -> tuple[Device, ...]:
@@ -104,8 +205,12 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def name(self) -> str:
         """For people and for `-k`; never parsed back."""
         parts = [str(self.network), ",".join(self.contexts), f"batch={self.batch_size}", f"hybridize={self.hybridize}"]
+        if self.framework is not Framework.MXNET:
+            parts.insert(0, str(self.framework))
         if self.cpu_threads is not None:
             parts.append(f"threads={self.cpu_threads}")
+        if (words := self.loop_words) not in {"", LoopName.TUTORIAL.value}:
+            parts.append(words)
         return " ".join(parts)
 
     def threads_per_context(self, physical_cores: int) -> int:
@@ -114,6 +219,56 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             return self.cpu_threads
         cpu_contexts = sum(device.kind is DeviceKind.CPU for device in self.devices)
         return max(1, physical_cores // max(1, cpu_contexts))
+
+
+_DEFAULTS: dict[str, Any] = {
+    field.name: field.default for field in msgspec.structs.fields(Scenario) if field.default is not msgspec.NODEFAULT
+}
+
+
+def _word(value: object) -> str:
+    """As it is written in a suite file."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def preset(framework: Framework, network: str, name: LoopName, contexts: Sequence[str]) -> dict[str, Any]:
+    """The axes in which a loop with a name differs from the defaults; `contexts` empty: its own choice of them.
+
+    The tuned loops are what `mnist-bench tune` and the suite `ablation` found on 2-core machines. A GPU's differs where
+    the choice is the CPU's own: the naive engine would wait for the GPU after every operation.
+    """
+    if framework is not Framework.MXNET:
+        execution = Hybridize.OFF if framework is Framework.TORCH else Hybridize.JIT
+        return {**_PEERS_LOOP, "hybridize": execution, "contexts": ("cpu(0)",)}
+    if name is LoopName.TUTORIAL:
+        return {}
+    on_gpu = any(context.startswith(str(DeviceKind.GPU)) for context in contexts)
+    chosen: dict[str, Any] = {
+        "contexts": ("cpu(0)",),
+        "hybridize": Hybridize.BOUND,
+        "input_pipeline": InputPipeline.RESIDENT,
+        "metric_sync": MetricSync.EPOCH,
+        "update": Update.FLAT,
+    }
+    if network == Network.LENET:
+        chosen["layers"] = Layers.POOL_FIRST if on_gpu else Layers.PADDED
+    if not on_gpu:
+        chosen["engine"] = Engine.NAIVE
+    return chosen
+
+
+def tutorial_setting(network: str) -> Scenario:
+    """What the tutorial itself runs, which are the defaults of every axis."""
+    return Scenario(network=network)
+
+
+def tuned(network: str) -> Scenario:
+    """The fastest loop that is known for a network on the CPU."""
+    return Scenario(network=network, **preset(Framework.MXNET, network, LoopName.TUNED, ()))
+
+
+#: Every axis but framework and network, in the order in which a suite varies them.
+AXES = ("contexts", "batch_size", "hybridize", "cpu_threads", *LOOP_AXES)
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -128,14 +283,34 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Matrix(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A product of axes, and how it is sampled. Axes left out have the tutorial's value."""
+    """A product of axes, and how it is sampled. Axes left out have the loop's value, which is the tutorial's."""
 
+    framework: NonEmpty[Framework] = (Framework.MXNET,)
     network: NonEmpty[str]
-    contexts: NonEmpty[str] = ("cpu(0),cpu(1)",)
-    batch_size: NonEmpty[PositiveInt] = (100,)
-    hybridize: NonEmpty[Hybridize] = (Hybridize.OFF,)
+    loop: NonEmpty[LoopName] = (LoopName.TUTORIAL,)
+    contexts: tuple[str, ...] = ()
+    batch_size: tuple[PositiveInt, ...] = ()
+    hybridize: tuple[Hybridize, ...] = ()
     cpu_threads: tuple[PositiveInt, ...] = ()
+    input_pipeline: tuple[InputPipeline, ...] = ()
+    metric_sync: tuple[MetricSync, ...] = ()
+    layers: tuple[Layers, ...] = ()
+    update: tuple[Update, ...] = ()
+    kvstore: tuple[Kvstore, ...] = ()
+    update_on_kvstore: tuple[bool, ...] = ()
+    engine: tuple[Engine, ...] = ()
     sampling: Sampling = Sampling()
+
+    def values(self, axis: str) -> tuple[Any, ...]:
+        """What it has on an axis: written down, or the loop's own."""
+        written: tuple[Any, ...] = getattr(self, axis)
+        if written or axis in {"framework", "network", "loop"}:
+            return written
+        own = (
+            preset(framework, network, loop, self.contexts).get(axis, _DEFAULTS[axis])
+            for framework, network, loop in itertools.product(self.framework, self.network, self.loop)
+        )
+        return tuple(dict.fromkeys(",".join(value) if axis == "contexts" else value for value in own))
 
 
 class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -158,11 +333,15 @@ class PlannedRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class Overrides(msgspec.Struct, frozen=True, kw_only=True):
     """What the command line says about a suite. Empty or None: the suite decides."""
 
+    framework: tuple[Framework, ...] = ()
     network: tuple[str, ...] = ()
+    loop: tuple[LoopName, ...] = ()
     contexts: tuple[str, ...] = ()
     batch_size: tuple[int, ...] = ()
     hybridize: tuple[Hybridize, ...] = ()
     cpu_threads: tuple[int, ...] = ()
+    #: Of `LOOP_AXES`, by name; see `axis_settings`.
+    settings: tuple[tuple[str, tuple[Any, ...]], ...] = ()
     repeats: int | None = None
     epochs: int | None = None
     samples: int | None = None
@@ -209,8 +388,10 @@ def override(suite: Suite, overrides: Overrides) -> Suite:
     *replaced* in every matrix otherwise. Sampling is always replaced.
     """
     matrices = suite.matrix
-    for axis in ("network", "contexts", "batch_size", "hybridize", "cpu_threads"):
+    for axis in ("framework", "network", "loop", "contexts", "batch_size", "hybridize", "cpu_threads"):
         matrices = _override_axis(matrices, axis, tuple(dict.fromkeys(getattr(overrides, axis))))
+    for axis, values in overrides.settings:
+        matrices = _override_axis(matrices, axis, values)
     sampling = {
         field: value
         for field in ("repeats", "epochs", "samples", "timeout_seconds")
@@ -228,8 +409,8 @@ def override(suite: Suite, overrides: Overrides) -> Suite:
 def _override_axis(matrices: tuple[Matrix, ...], axis: str, values: tuple[Any, ...]) -> tuple[Matrix, ...]:
     if not values:
         return matrices
-    if {*values} <= {value for matrix in matrices for value in getattr(matrix, axis)}:
-        narrowed = ((matrix, tuple(v for v in getattr(matrix, axis) if v in values)) for matrix in matrices)
+    if {*values} <= {value for matrix in matrices for value in matrix.values(axis)}:
+        narrowed = ((matrix, tuple(v for v in matrix.values(axis) if v in values)) for matrix in matrices)
         return tuple(msgspec.structs.replace(matrix, **{axis: kept}) for matrix, kept in narrowed if kept)
     return tuple(msgspec.structs.replace(matrix, **{axis: values}) for matrix in matrices)
 
@@ -242,16 +423,7 @@ def expand(suite: Suite, *, seed: int = Recipe().seed, gpu_contexts: Sequence[st
     planned: dict[tuple[Scenario, Recipe, int], PlannedRun] = {}
     for matrix in suite.matrix:
         sampling = matrix.sampling
-        for network, contexts, batch_size, hybridize, cpu_threads in itertools.product(
-            matrix.network, matrix.contexts, matrix.batch_size, matrix.hybridize, matrix.cpu_threads or (None,)
-        ):
-            scenario = Scenario(
-                network=network,
-                contexts=canonical_contexts(contexts, gpu_contexts=gpu_contexts),
-                batch_size=batch_size,
-                hybridize=hybridize,
-                cpu_threads=cpu_threads,
-            )
+        for scenario in _scenarios(matrix, gpu_contexts):
             for repeat in range(sampling.repeats):
                 recipe = Recipe(epochs=sampling.epochs, samples=sampling.samples, seed=seed + repeat)
                 run = PlannedRun(
@@ -261,6 +433,41 @@ def expand(suite: Suite, *, seed: int = Recipe().seed, gpu_contexts: Sequence[st
                 if run.timeout_seconds > before.timeout_seconds:
                     planned[scenario, recipe, repeat] = run
     return tuple(planned.values())
+
+
+def _scenarios(matrix: Matrix, gpu_contexts: Sequence[str]) -> Iterator[Scenario]:
+    """Written axes vary in their order in the file format; the others have the value of the loop."""
+    given: dict[str, tuple[Any, ...]] = {axis: values for axis in AXES if (values := getattr(matrix, axis))}
+    given["contexts"] = tuple(canonical_contexts(text, gpu_contexts=gpu_contexts) for text in matrix.contexts) or (
+        None,
+    )
+    for framework, network, loop, *written in itertools.product(
+        matrix.framework, matrix.network, matrix.loop, *given.values()
+    ):
+        chosen = {axis: value for axis, value in zip(given, written, strict=True) if value is not None}
+        own = preset(framework, network, loop, chosen.get("contexts", ()))
+        yield Scenario(**{"framework": framework, "network": network, **own, **chosen})
+
+
+def axis_settings(texts: Sequence[str]) -> tuple[tuple[str, tuple[Any, ...]], ...]:
+    """(axis, values) from "update=flat" or "update=flat,trainer"; raises `ConfigurationError` for what is none."""
+    types = {field.name: field.type for field in msgspec.structs.fields(Scenario)}
+    settings = []
+    for text in texts:
+        axis, _, values = text.partition("=")
+        if axis not in LOOP_AXES:
+            close = difflib.get_close_matches(axis, LOOP_AXES, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise ConfigurationError(f"unknown axis {axis!r}{hint} (known: {', '.join(LOOP_AXES)})")
+        try:
+            settings.append(
+                (axis, tuple(msgspec.convert(each, types[axis], strict=False) for each in values.split(",")))
+            )
+        except msgspec.ValidationError:
+            kind = types[axis]
+            known = ", ".join(map(str, kind)) if isinstance(kind, enum.EnumMeta) else "true, false"
+            raise ConfigurationError(f"{text!r}: {axis} is one of {known}") from None
+    return tuple(settings)
 
 
 def canonical_contexts(text: str, *, gpu_contexts: Sequence[str] = ()) -> tuple[str, ...]:
@@ -305,10 +512,14 @@ def _compile(expression: str) -> _Matcher:
     return _Matcher(tuple(alternatives))
 
 
-def thread_variables(threads: int) -> Mapping[str, str]:
+def worker_variables(threads: int, engine: Engine = Engine.THREADED) -> Mapping[str, str]:
     """The environment of a worker whose every context may use so many threads.
 
-    All of them, since a library that reads another name than OMP_NUM_THREADS would oversubscribe silently.
+    All of them, since a library that reads another name than OMP_NUM_THREADS would oversubscribe silently. The threaded
+    engine is MXNet's own choice, which the user's variables may refine.
     """
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-    return {name: str(threads) for name in names} | {"OMP_DYNAMIC": "FALSE"}
+    variables = {name: str(threads) for name in names} | {"OMP_DYNAMIC": "FALSE"}
+    if engine is Engine.NAIVE:
+        variables["MXNET_ENGINE_TYPE"] = "NaiveEngine"
+    return variables

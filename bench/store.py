@@ -20,7 +20,9 @@ from bench.record import SCHEMA_VERSION, Failure, Record, ResultSet, Run, key, s
 from bench.scenario import ConfigurationError
 
 #: From schema version n to n + 1, on the decoded JSON. See the history beside `record.SCHEMA_VERSION`.
-MIGRATIONS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
+MIGRATIONS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
+    1: lambda document: document | {"schema_version": 2},  # what is new has defaults
+}
 _DECODER: Final = msgspec.json.Decoder(ResultSet)
 _BEGIN: Final = re.compile(rb'\s*\{\s*"schema_version"\s*:\s*(\d{1,9})\s*,')
 

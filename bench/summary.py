@@ -14,7 +14,7 @@ import msgspec
 
 from bench import accuracy, stats
 from bench.record import Dataset, Environment, Failure, FailureReason, ResultSet, Run
-from bench.scenario import PlannedRun, Scenario
+from bench.scenario import PlannedRun, Scenario, tutorial_setting
 from bench.stats import Estimate
 from mnist_core.recipe import Recipe
 
@@ -177,16 +177,13 @@ def summarize(result_set: ResultSet) -> Summary:
     )
 
 
-def tutorial_setting(network: str) -> Scenario:
-    """What the tutorial itself runs, which are the defaults of every axis."""
-    return Scenario(network=network)
-
-
 def axis_value(scenario: Scenario, name: str) -> str | int | None:
     """As it is written in a suite file: ("cpu(0)", "cpu(1)") is "cpu(0),cpu(1)"."""
     value = getattr(scenario, name)
     if isinstance(value, tuple):
         return ",".join(value)
+    if isinstance(value, bool):
+        return str(value).lower()
     return value if value is None or isinstance(value, int) else str(value)
 
 

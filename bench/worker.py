@@ -19,6 +19,7 @@ from typing import BinaryIO, TypeVar
 import msgspec
 from typing_extensions import assert_never
 
+from bench import measure
 from bench.protocol import (
     Command,
     DescribeReply,
@@ -41,13 +42,6 @@ from bench.protocol import (
 from bench.record import FailureReason
 from bench.scenario import ConfigurationError
 from mnist_core.idx import DataError
-
-try:
-    from bench import measure
-except ImportError as error:  # no framework here: say so in a reply, not in a traceback
-    _UNAVAILABLE: str | None = str(error)
-else:
-    _UNAVAILABLE = None
 
 T = TypeVar("T")
 
@@ -76,10 +70,8 @@ def answer(request_line: bytes, on_event: Callable[[FromWorker], None]) -> Reply
         request = msgspec.json.decode(request_line, type=Request)
     except (msgspec.DecodeError, ConfigurationError) as error:
         return UnusableReply(detail=f"worker and parent disagree on the request: {error}")
-    if _UNAVAILABLE is not None:
-        return UnusableReply(detail=_UNAVAILABLE)
     if isinstance(request, DescribeRequest):
-        return DescribeReply(software=measure.describe())
+        return _guarded(lambda: DescribeReply(software=measure.describe(request.framework)))
     if os.environ.get("OMP_NUM_THREADS") != str(request.omp_num_threads):
         return UnusableReply(detail=f"OMP_NUM_THREADS is not {request.omp_num_threads} in the worker's environment")
     if isinstance(request, PassRequest):
@@ -113,7 +105,7 @@ def _guarded(measured_code: Callable[[], T]) -> T | FailureReply | UnusableReply
         return measured_code()
     except DivergedError as error:
         return FailureReply(reason=FailureReason.DIVERGED, detail=str(error))
-    except DataError as error:
+    except (DataError, ImportError) as error:  # no framework here: say so in a reply, not in a traceback
         return UnusableReply(detail=str(error))
     except Exception as error:  # noqa: BLE001  # whatever the measured code raises is a result, its traceback the log
         traceback.print_exc()

@@ -71,7 +71,9 @@ class Training:
             self._update = _TrainerUpdate(self.net, loop, recipe)
         bound = loop.hybridize is Hybridize.BOUND
         self._step: _Step = (
-            _BoundStep(self.net, self._contexts, counts=self._counts) if bound else _GluonStep(self.net, loop.hybridize, counts=self._counts)
+            _BoundStep(self.net, self._contexts, counts=self._counts)
+            if bound
+            else _GluonStep(self.net, loop.hybridize, counts=self._counts)
         )
         self._batches: _Batches
 
@@ -127,6 +129,7 @@ class Training:
 
 
 # --- where a batch comes from
+
 
 class _Inputs(Protocol):
     def __call__(self, context: int, size: int) -> _Part | None:
@@ -244,7 +247,7 @@ class _GluonStep:
 
 
 class _BoundStep:
-    """Network, loss and, where it is wanted, the count of right answers, bound to fixed arrays for each size of a share.
+    """Network, loss and, where wanted, the count of right answers, bound to fixed arrays for each size of a share.
 
     The weights and gradients are those of the Gluon network, so that whatever updates or evaluates it still works.
     """

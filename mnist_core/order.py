@@ -43,3 +43,8 @@ def shares(size: int, parts: int) -> list[tuple[int, int]]:
     each, left_over = divmod(size, parts)
     ends = [each * (part + 1) + min(part + 1, left_over) for part in range(parts)]
     return list(zip([0, *ends], ends, strict=False))
+
+
+def batch_sizes(samples: int, batch_size: int) -> list[int]:
+    """The batch sizes an epoch meets: full batches and, where there is one, the smaller last batch."""
+    return sorted({size for size in (min(batch_size, samples), samples % batch_size) if size}, reverse=True)

@@ -17,18 +17,24 @@ class Network(str, enum.Enum):
 
 
 class Hybridize(str, enum.Enum):
-    """How Gluon executes the network.
+    """How the framework executes the network; the first four are MXNet's.
 
     ``OFF`` is the tutorial: its own imperative blocks, one operator at a time. ``ON`` compiles the hybridizable twin
     into one cached graph; ``STATIC`` also plans its memory once (``static_alloc`` and ``static_shape``). ``BOUND``
     leaves Gluon: network, loss and count of right answers are one graph, bound to fixed arrays by MXNet's symbolic
     executor.
+
+    PyTorch's are ``OFF`` (eager) and ``COMPILE`` (``torch.compile``). JAX's are ``JIT``, a step compiled, and ``SCAN``,
+    an epoch compiled as one scan over its steps.
     """
 
     OFF = "off"
     ON = "on"
     STATIC = "static"
     BOUND = "bound"
+    COMPILE = "compile"
+    JIT = "jit"
+    SCAN = "scan"
 
     def __str__(self) -> str:
         return self.value
@@ -64,13 +70,15 @@ class Layers(str, enum.Enum):
     ``TUTORIAL`` calls the plain operator ``tanh``; ``ACTIVATION`` the operator ``Activation``, which oneDNN has;
     ``POOL_FIRST`` takes the tanh of the pooled values, a quarter as many: tanh grows with its argument, so that the
     maximum is the same; ``PADDED`` fills the channels of the convolutions up to whole vectors of 16 with zeros, which
-    stay zeros, so that oneDNN has a kernel for them.
+    stay zeros, so that oneDNN has a kernel for them. ``CHANNELS_LAST`` is the peers': images and weights with the
+    channels innermost.
     """
 
     TUTORIAL = "tutorial"
     ACTIVATION = "activation"
     POOL_FIRST = "pool_first"
     PADDED = "padded"
+    CHANNELS_LAST = "channels_last"
 
     def __str__(self) -> str:
         return self.value
@@ -99,10 +107,22 @@ class Kvstore(str, enum.Enum):
         return self.value
 
 
+class Engine(str, enum.Enum):
+    """MXNet's engine: ``THREADED`` hands every operation to a thread of its own, ``NAIVE`` does it at once."""
+
+    THREADED = "threaded"
+    NAIVE = "naive"
+
+    def __str__(self) -> str:
+        return self.value
+
+
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """The parts of the training loop that can be exchanged without changing what is learnt. The defaults are the
-    tutorial's."""
+    """The parts of the training loop that can be exchanged without changing what is learnt.
+
+    The defaults are the tutorial's.
+    """
 
     hybridize: Hybridize = Hybridize.OFF
     input_pipeline: InputPipeline = InputPipeline.NDARRAYITER

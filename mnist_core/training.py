@@ -123,11 +123,6 @@ def split_and_load(batch: Array, contexts: Sequence[Context]) -> list[Array]:
     return slices
 
 
-def batch_sizes(samples: int, batch_size: int) -> list[int]:
-    """The batch sizes an epoch meets: full batches and, where there is one, the smaller last batch."""
-    return sorted({size for size in (min(batch_size, samples), samples % batch_size) if size}, reverse=True)
-
-
 def parameter_count(net: Block) -> int:
     """Trained numbers in an initialized network that has seen a batch."""
     return sum(int(np.prod(p.shape)) for p in net.collect_params().values() if p.grad_req != "null")

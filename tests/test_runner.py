@@ -21,8 +21,8 @@ from bench import process, runner
 from bench.process import Stop, UnusableError
 from bench.protocol import RunRequest
 from bench.record import Epoch, Failure, FailureReason, ResultSet, Run, key
-from bench.runner import WorkerProcess, remaining, run_plan, schedule
-from bench.scenario import Overrides, PlannedRun, expand, load_suite, override
+from bench.runner import Interpreters, WorkerProcess, remaining, run_plan, schedule
+from bench.scenario import Framework, Overrides, PlannedRun, expand, load_suite, override
 from mnist_core.devices import Device, Probe, Unusable
 
 
@@ -197,7 +197,7 @@ def worker(tmp_path: Path) -> Iterator[Callable[[str], WorkerProcess]]:
         (tmp_path / "worker.py").write_text(f"import os, sys, time, signal\nrequest = sys.stdin.readline()\n{body}")
         script.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{tmp_path / "worker.py"}"\n')
         script.chmod(0o755)
-        return WorkerProcess(python=str(script))
+        return WorkerProcess(Interpreters({Framework.MXNET: str(script)}))
 
     yield make
     assert psutil.Process().children(recursive=True) == []
@@ -292,7 +292,7 @@ def test_a_request_to_stop_ends_the_worker(worker: Callable[[str], WorkerProcess
 
 def test_a_worker_that_cannot_be_started_is_a_failure() -> None:
     """The machine may have no process or memory left; the suite goes on."""
-    outcome = execute(WorkerProcess(python="/no/such/python"))
+    outcome = execute(WorkerProcess(Interpreters({Framework.MXNET: "/no/such/python"})))
     assert isinstance(outcome, Failure)
     assert (outcome.reason, "/no/such/python" in outcome.detail) == (FailureReason.CRASHED, True)
 

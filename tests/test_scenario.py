@@ -22,7 +22,7 @@ from bench.scenario import (
     override,
     parse_suite,
     select,
-    thread_variables,
+    worker_variables,
 )
 from mnist_core.recipe import Hybridize
 
@@ -94,7 +94,7 @@ def test_cores_are_shared_by_the_cpu_contexts(
 
 def test_every_thread_library_is_told() -> None:
     """No library that a worker loads may fall back to its own idea of a thread count."""
-    variables = thread_variables(3)
+    variables = worker_variables(3)
     assert {value for name, value in variables.items() if name.endswith("_THREADS")} == {"3"}
     assert {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"} <= set(variables)
 

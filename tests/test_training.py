@@ -17,6 +17,7 @@ from tutorial import tutorial_epoch
 from mnist_core import networks, training
 from mnist_core.mxnet_border import mx, nd
 from mnist_core.networks import Array, Block
+from mnist_core.order import batch_sizes
 from mnist_core.recipe import Hybridize, Network, Recipe
 from mnist_core.training import Context, DataIter, TrainedEpoch, Trainer
 
@@ -319,7 +320,7 @@ def test_steps_at_a_rate_of_zero_leave_no_trace(network: Network, hybridize: Hyb
 
     warm = job(network, images, labels, 4, contexts=contexts, hybridize=hybridize)
     warm.trainer.set_learning_rate(0.0)
-    for size in [4, *training.batch_sizes(9, 4)]:
+    for size in [4, *batch_sizes(9, 4)]:
         x, y = nd.array(images[:size]), nd.array(labels[:size])
         training.train_batch(warm.net, x, y, warm.trainer, warm.contexts, mx.metric.Accuracy())
     assert_same_bits(initial, warm.weights())
@@ -380,7 +381,7 @@ def test_a_batch_is_split_as_evenly_as_can_be(count: int, contexts: int, sizes: 
 def test_the_batch_sizes_are_those_of_cutting_the_set(samples: int, batch_size: int) -> None:
     """The full batch first, then the last one where it is smaller."""
     cut = {len(range(samples)[begin : begin + batch_size]) for begin in range(0, samples, batch_size)}
-    assert sorted(cut, reverse=True) == training.batch_sizes(samples, batch_size)
+    assert sorted(cut, reverse=True) == batch_sizes(samples, batch_size)
 
 
 @pytest.mark.parametrize(("count", "batch_size"), [(12, 6), (10, 4), (5, 5), (5, 7), (5, 100)])
@@ -390,7 +391,7 @@ def test_the_batch_sizes_are_those_that_an_epoch_meets(count: int, batch_size: i
     trained = job(Network.MLP, images, labels, batch_size)
     recorder = Recorder(trained.net)
     trained._replace(net=recorder).train_epoch()
-    assert set(training.batch_sizes(count, batch_size)) == {len(call) for call in recorder.fed}
+    assert set(batch_sizes(count, batch_size)) == {len(call) for call in recorder.fed}
 
 
 def test_images_become_float32_in_0_to_1_with_one_channel() -> None:

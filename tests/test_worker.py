@@ -34,8 +34,8 @@ from bench.protocol import (
     WindowDone,
 )
 from bench.record import Dataset, FailureReason
-from bench.runner import WorkerProcess
-from bench.scenario import Scenario
+from bench.runner import Interpreters, WorkerProcess
+from bench.scenario import Framework, Scenario
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 from mnist_core.recipe import Hybridize, Recipe
@@ -265,7 +265,7 @@ def test_without_mxnet_the_worker_says_which_extra(tmp_path: Path) -> None:
     (tmp_path / "python").write_text(f'#!/bin/sh\nPYTHONPATH="{tmp_path}" exec "{sys.executable}" "$@"\n')
     (tmp_path / "python").chmod(0o755)
     with pytest.raises(UnusableError, match=r"\.\[cpu\]"):
-        WorkerProcess(python=str(tmp_path / "python")).describe()
+        WorkerProcess(Interpreters({Framework.MXNET: str(tmp_path / "python")})).describe()
 
 
 def test_prints_of_the_measured_code_do_not_disturb_the_reply() -> None:
@@ -283,7 +283,7 @@ def test_prints_of_the_measured_code_do_not_disturb_the_reply() -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
-        process.stdin.write(msgspec.json.encode(DescribeRequest()) + b"\n")
+        process.stdin.write(msgspec.json.encode(DescribeRequest(framework=Framework.MXNET)) + b"\n")
         process.stdin.flush()  # and stays open: its end would end the worker
         said = process.stdout.read()
         noise = process.stderr.read()
@@ -301,6 +301,6 @@ def test_the_end_of_stdin_ends_the_worker() -> None:
 
 def test_describe_in_this_process() -> None:
     """The same reply as from a fresh process, but for the threads."""
-    reply = worker.answer(msgspec.json.encode(DescribeRequest()), lambda _event: None)
+    reply = worker.answer(msgspec.json.encode(DescribeRequest(framework=Framework.MXNET)), lambda _event: None)
     assert isinstance(reply, DescribeReply)
     assert reply.software.framework == "mxnet"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -28,18 +29,22 @@ from bench.cli.shell import (
 from bench.environment import capture, usable_core_count, utc_now
 from bench.estimate import expected_seconds
 from bench.process import Stop, UnusableError
-from bench.record import ResultSet, RunKey, key
+from bench.record import ResultSet, RunKey, Software, key
 from bench.render.export import Format, render_markdown
 from bench.render.progress import RunProgress
 from bench.render.tables import tables
-from bench.runner import WorkerProcess, remaining, run_plan
+from bench.runner import Interpreters, WorkerProcess, interpreters_of, remaining, run_plan
 from bench.scenario import (
     AUTO_CONTEXTS,
     BUILT_IN_SUITES,
     DEFAULT_SUITE,
+    LOOP_AXES,
     ConfigurationError,
+    Framework,
+    LoopName,
     Overrides,
     PlannedRun,
+    axis_settings,
     expand,
     load_suite,
     override,
@@ -61,8 +66,12 @@ def run(
     keyword: Annotated[
         str | None, typer.Option("-k", metavar="EXPR", help="Only matching scenarios: 'lenet and not on'.")
     ] = None,
+    framework: Annotated[list[Framework] | None, typer.Option(help="Repeatable; see --python.")] = None,
     network: Annotated[
         list[str] | None, typer.Option(help="mlp, lenet, or package.module:factory of your own; repeatable.")
+    ] = None,
+    loop: Annotated[
+        list[LoopName] | None, typer.Option(help="The tutorial's loop, or the fastest one known; repeatable.")
     ] = None,
     contexts: Annotated[
         list[str] | None, typer.Option(help="One list of devices, e.g. 'cpu(0),cpu(1)', or auto; repeatable.")
@@ -72,6 +81,12 @@ def run(
     cpu_threads: Annotated[
         list[int] | None, typer.Option(min=1, help="OpenMP threads per CPU context; repeatable.")
     ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="AXIS=VALUE", help=f"Another part of the loop ({', '.join(LOOP_AXES)}); repeatable."
+        ),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs per run.")] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Only the first so many training images.")] = None,
     repeats: Annotated[int | None, typer.Option(min=1, help="Fresh processes per scenario.")] = None,
@@ -79,6 +94,12 @@ def run(
     seed: Annotated[int, typer.Option(min=0, help="Seeds weights, shuffling and the order of runs.")] = Recipe().seed,
     data: Annotated[DatasetName, typer.Option(help="Which images; auto: MNIST if it can be had.")] = DatasetName.AUTO,
     data_dir: Annotated[Path | None, typer.Option(help="The folder with the four IDX files, gzip or raw.")] = None,
+    python: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FRAMEWORK=PATH", help="The Python that has this framework; repeatable. Default: this one."
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help=f"Result file; default: a new one in {RESULTS_DIRECTORY}.")
     ] = None,
@@ -94,32 +115,38 @@ def run(
     """
     refuse_junit(output_format)
     wishes = Overrides(
+        framework=tuple(framework or ()),
         network=tuple(network or ()),
+        loop=tuple(loop or ()),
         contexts=tuple(contexts or ()),
         batch_size=tuple(batch_size or ()),
         hybridize=tuple(hybridize or ()),
         cpu_threads=tuple(cpu_threads or ()),
+        settings=axis_settings(settings or ()),
         repeats=repeats,
         epochs=epochs,
         samples=samples,
         timeout_seconds=timeout,
     )
+    interpreters = interpreters_of(python or (), os.environ)
     if resume is not None:
         others = (wishes, keyword, output, suite, seed, data)
         if others != (Overrides(), None, None, DEFAULT_SUITE, Recipe().seed, DatasetName.AUTO):
-            raise ConfigurationError("--resume does what its file planned: leave out all but --data-dir and --format")
+            raise ConfigurationError(
+                "--resume does what its file planned: leave out all but --data-dir, --python and --format"
+            )
         todo = remaining(store.read(resume))  # also: a file that is none must not cost a lock in its folder
         if dry_run:
             _show_plan(todo)
             return
         with store.exclusive(resume.parent):
-            _measure(*_resumed(resume, data_dir), resume, output_format)
+            _measure(*_resumed(resume, data_dir, interpreters), resume, output_format, interpreters)
     plan = plan_here(suite, wishes, keyword, seed)
     if dry_run:
         _show_plan(plan)
         return
     # The framework first: whoever lacks it should not wait for data.
-    software = WorkerProcess().describe()
+    software, *peers = describe_all(interpreters, plan)
     prepared = prepare(data, data_dir)
     dataset = dataset_of(prepared)
     path = output or RESULTS_DIRECTORY / f"{Path(suite).stem}-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}.json"
@@ -127,14 +154,21 @@ def run(
         suite=suite if suite in BUILT_IN_SUITES else Path(suite).name,
         created_at=utc_now(),
         seed=seed,
-        environment=capture(software=software),
+        environment=capture(software=software, peers=tuple(peers)),
         dataset=dataset,
         plan=plan,
     )
     with store.exclusive(path.parent):
         if path.exists():
             raise ConfigurationError(f"{path} exists: name another --output, or --resume {path}")
-        _measure(result_set, prepared, path, output_format)
+        _measure(result_set, prepared, path, output_format, interpreters)
+
+
+def describe_all(interpreters: Interpreters, plan: Sequence[PlannedRun]) -> list[Software]:
+    """What each framework of the plan is, in the order of `Framework`; raises `UnusableError` where one is missing."""
+    wanted = {planned.scenario.framework for planned in plan}
+    worker = WorkerProcess(interpreters)
+    return [worker.describe(framework) for framework in Framework if framework in wanted]
 
 
 def plan_here(suite: str, wishes: Overrides, keyword: str | None, seed: int) -> tuple[PlannedRun, ...]:
@@ -150,16 +184,23 @@ def plan_here(suite: str, wishes: Overrides, keyword: str | None, seed: int) -> 
     return plan
 
 
-def _resumed(path: Path, data_dir: Path | None) -> tuple[ResultSet, datasets.Prepared]:
+def _resumed(path: Path, data_dir: Path | None, interpreters: Interpreters) -> tuple[ResultSet, datasets.Prepared]:
     """The file as it is under the lock, if its rest can be measured here: one environment heads all its rows."""
     result_set = store.read(path)
-    here = capture(software=WorkerProcess().describe())
-    facts = ("software", "mnist_bench_version", "git_commit", "usable_core_count")
+    software, *peers = describe_all(interpreters, result_set.plan)
+    here = capture(software=software, peers=tuple(peers))
+    facts = ("software", "peers", "mnist_bench_version", "git_commit", "usable_core_count")
     require_same_machine(path, result_set.environment, here, facts)
     return result_set, prepare_same(path, result_set.dataset, data_dir)
 
 
-def _measure(result_set: ResultSet, prepared: datasets.Prepared, path: Path, output_format: Format) -> NoReturn:
+def _measure(
+    result_set: ResultSet,
+    prepared: datasets.Prepared,
+    path: Path,
+    output_format: Format,
+    interpreters: Interpreters,
+) -> NoReturn:
     """Run what remains of the plan, show the tables and exit."""
     todo = remaining(result_set)
     dataset = result_set.dataset
@@ -175,7 +216,7 @@ def _measure(result_set: ResultSet, prepared: datasets.Prepared, path: Path, out
         ):
             result_set = run_plan(
                 result_set,
-                executor=WorkerProcess(stop=stop),
+                executor=WorkerProcess(interpreters, stop),
                 data_directory=prepared.directory,
                 usable_cores=usable_core_count(),
                 save=functools.partial(store.write, path),

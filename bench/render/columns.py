@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 import msgspec
 
 from bench.render import units
-from bench.scenario import Scenario
+from bench.scenario import LOOP_AXES, Scenario
 from bench.stats import Estimate
 from bench.summary import Measures, Row, axis_value
 
@@ -344,6 +344,19 @@ def _axis(name: str) -> Column[OfScenario]:
 
 #: Every field of a Scenario is an axis; one that is added there is a column here.
 AXES: Final[Sequence[Column[OfScenario]]] = tuple(_axis(field.name) for field in msgspec.structs.fields(Scenario))
+#: For people: the parts of the loop in a few words, since most of them are the same in most rows.
+LOOP: Final[Column[OfScenario]] = make_column(
+    "loop",
+    lambda row: row.scenario.loop_words,
+    priority=0,
+    number=False,
+    data=False,
+    explanation="tutorial, or tuned: the fastest known for the network; then the parts that differ from it",
+)
+SHOWN_AXES: Final[Sequence[Column[OfScenario]]] = (
+    *(axis for axis in AXES if axis.heading.name not in LOOP_AXES),
+    LOOP,
+)
 
 
 def find(name: str, columns: Iterable[Column[RowT]], what: str) -> Column[RowT]:

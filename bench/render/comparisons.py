@@ -11,7 +11,7 @@ from typing import Final
 from bench.compare import POWER, ComparedRow, Comparison, Entry, Kind, Outcome, Side, Standing, gate_refusal
 from bench.fingerprint import Difference
 from bench.render import units
-from bench.render.columns import AXES, MAIN_AXES, Column, find, make_column, plus_minus_of
+from bench.render.columns import MAIN_AXES, SHOWN_AXES, Column, find, make_column, plus_minus_of
 from bench.render.junit import CaseOutcome, JUnitCase
 from bench.render.tables import (
     FASTER,
@@ -464,11 +464,11 @@ def _groups(rows: Sequence[ComparedRow], *, by_network: bool) -> list[list[Compa
 
 def _listing(rows: Sequence[ComparedRow], columns: Sequence[Column[ComparedRow]], frame: Frame) -> Table:
     """Axes that do not vary make room for what was measured: they stand above the table."""
-    varying = [axis for axis in AXES if len({axis.value(row) for row in rows}) > 1]
-    shown = varying or [axis for axis in AXES if axis.heading.name == "contexts"]
-    axes = sorted(AXES, key=lambda axis: axis.heading.name not in MAIN_AXES)
+    varying = [axis for axis in SHOWN_AXES if len({axis.value(row) for row in rows}) > 1]
+    shown = varying or [axis for axis in SHOWN_AXES if axis.heading.name == "contexts"]
+    axes = sorted(SHOWN_AXES, key=lambda axis: axis.heading.name not in MAIN_AXES)
     whole: list[Column[ComparedRow]] = [*(axis if axis in shown else for_programs(axis) for axis in axes), *columns]
-    constant = [axis for axis in AXES if axis not in shown and axis.heading.name != "network"]
+    constant = [axis for axis in SHOWN_AXES if axis not in shown and axis.heading.name != "network"]
     setting = setting_words(rows[0].scenario, constant)
     return Table(
         title=frame.title,

@@ -9,7 +9,7 @@ from bench.calibration import Calibration, Replays, ScenarioCalibration
 from bench.decide import POWER, Conclusion, GateRow
 from bench.gate_record import GateFile, Order, Purpose, SideDescription
 from bench.render import units
-from bench.render.columns import AXES, MAIN_AXES, Column, OfScenario, make_column
+from bench.render.columns import MAIN_AXES, SHOWN_AXES, Column, OfScenario, make_column
 from bench.render.junit import CaseOutcome, JUnitCase
 from bench.render.tables import (
     Fact,
@@ -89,14 +89,14 @@ def _varies(axis: Column[OfScenario], scenarios: Sequence[Scenario]) -> bool:
 
 def _axes(scenarios: Sequence[Scenario]) -> list[Column[OfScenario]]:
     """The network, and what tells the rows apart; the rest is said once, by `_common`."""
-    ordered = sorted(AXES, key=lambda axis: (axis.heading.name != "network", axis.heading.name not in MAIN_AXES))
+    ordered = sorted(SHOWN_AXES, key=lambda axis: (axis.heading.name != "network", axis.heading.name not in MAIN_AXES))
     return [
         axis if axis.heading.name == "network" or _varies(axis, scenarios) else for_programs(axis) for axis in ordered
     ]
 
 
 def _common(scenarios: Sequence[Scenario]) -> list[tuple[str, str]]:
-    same = [axis for axis in AXES if axis.heading.name != "network" and not _varies(axis, scenarios)]
+    same = [axis for axis in SHOWN_AXES if axis.heading.name != "network" and not _varies(axis, scenarios)]
     words = setting_words(scenarios[0], same)
     return [("all rows", words)] if words else []
 

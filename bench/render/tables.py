@@ -11,10 +11,10 @@ from typing import Final, Generic, TypeVar
 
 from bench import accuracy
 from bench.record import Dataset, Environment, ResultSet
-from bench.render.columns import AXES, MAIN_AXES, VALUES, Column, Heading, OfScenario, Raw, RowT, find
-from bench.scenario import Scenario
+from bench.render.columns import AXES, LOOP, MAIN_AXES, SHOWN_AXES, VALUES, Column, Heading, OfScenario, Raw, RowT, find
+from bench.scenario import LOOP_AXES, LoopName, Scenario, tutorial_setting
 from bench.stats import Estimate
-from bench.summary import Row, Status, Summary, axis_value, summarize, tutorial_setting
+from bench.summary import Row, Status, Summary, axis_value, summarize
 from mnist_core.devices import DeviceKind
 from mnist_core.recipe import Recipe
 
@@ -215,7 +215,7 @@ def _listing(summary: Summary, rows: Sequence[Row]) -> Table:
     network, recipe = rows[0].scenario.network, rows[0].recipe
     axes = [
         column if _is_shown(column.heading.name, rows) else for_programs(column)
-        for column in sorted(AXES, key=lambda column: column.heading.name not in MAIN_AXES)
+        for column in sorted((*AXES, LOOP), key=lambda column: column.heading.name not in MAIN_AXES)
     ]
     columns = _explained((*axes, *VALUES), summary, rows)
     return Table(
@@ -230,9 +230,11 @@ def _listing(summary: Summary, rows: Sequence[Row]) -> Table:
 
 def _is_shown(axis: str, rows: Sequence[Row]) -> bool:
     """The network is in the title; the lesser axes are worth a column once one row is off the tutorial's setting."""
-    if axis == "network":
+    if axis == "network" or axis in LOOP_AXES:
         return False
     tutorial = tutorial_setting(rows[0].scenario.network)
+    if axis == LOOP.heading.name:
+        return any(row.scenario.loop_words != tutorial.loop_words for row in rows)
     return axis in MAIN_AXES or any(axis_value(row.scenario, axis) != axis_value(tutorial, axis) for row in rows)
 
 
@@ -256,8 +258,8 @@ def _mark(row: Row) -> str:
 
 def axes_of_pivot(row: str | None, column: str | None) -> Axes:
     """Raises `ValueError` for a name that is none, or one that is both."""
-    row_axis = None if row is None else find(row, AXES, "axis")
-    column_axis = None if column is None else find(column, AXES, "axis")
+    row_axis = None if row is None else find(row, (*AXES, LOOP), "axis")
+    column_axis = None if column is None else find(column, (*AXES, LOOP), "axis")
     if row_axis is not None and row_axis is column_axis:
         raise ValueError(f"rows and columns cannot both be {row_axis.heading.name}")
     return row_axis, column_axis
@@ -273,7 +275,10 @@ def pivot_table(
 ) -> Table:
     """`planned` and `ordered` are the same rows: columns keep the order of the plan, rows take that of the sort."""
     (row_axis, column_axis), value = pivot.axes, pivot.value
-    varying = [axis for axis in AXES if len({axis.value(row) for row in planned}) > 1]
+    # By one part of the loop: then its words would repeat what the row or column says.
+    by_part = any(axis is not None and axis.heading.name in LOOP_AXES for axis in pivot.axes)
+    known = AXES if by_part else SHOWN_AXES
+    varying = [axis for axis in known if len({axis.value(row) for row in planned}) > 1]
     leading = [axis for axis in varying if axis is not row_axis and axis is not column_axis]
     if row_axis is not None:
         leading.append(row_axis)
@@ -292,7 +297,7 @@ def pivot_table(
         )
     title = _one_line(value.heading.title) + ("" if column_axis is None else f" by {column_axis.heading.title}")
     caption = frame.caption
-    constant = [axis for axis in AXES if axis not in varying and axis is not row_axis and axis is not column_axis]
+    constant = [axis for axis in known if axis not in varying and axis is not row_axis and axis is not column_axis]
     if setting := setting_words(planned[0].scenario, constant):
         caption = (*caption, ("all rows", clean(setting)))
     return Table(
@@ -402,9 +407,12 @@ def setting_words(scenario: Scenario, axes: Iterable[Axis]) -> str:
     """The tutorial's setting: cpu(0),cpu(1), batch 100, hybridize off."""
     words = []
     for axis in axes:
-        value = axis_value(scenario, axis.heading.name)
-        if value is not None and axis.heading.name != "framework":  # that is among the versions
-            named = axis.heading.name in {"network", "contexts"}
+        name = axis.heading.name
+        value = scenario.loop_words if name == LOOP.heading.name else axis_value(scenario, name)
+        if name == LOOP.heading.name and value in {"", str(LoopName.TUTORIAL)}:
+            continue
+        if value is not None and name != "framework":  # that is among the versions
+            named = name in {"network", "contexts"}
             words.append(str(value) if named else f"{axis.heading.title} {value}")
     return ", ".join(words)
 
@@ -460,12 +468,9 @@ def machine_words(environment: Environment) -> str:
 
 
 def software_words(environment: Environment) -> str:
-    software, versions = environment.software, "versions not recorded: no run finished"
-    if software is not None:
-        versions = (
-            f"{software.framework} {software.framework_version}, numpy {software.numpy}, Python {software.python}"
-        )
-    return f"{versions}, mnist-bench {environment.mnist_bench_version}"
+    loaded = [*([environment.software] if environment.software else []), *environment.peers]
+    versions = "; ".join(f"{s.framework} {s.framework_version}, numpy {s.numpy}, Python {s.python}" for s in loaded)
+    return f"{versions or 'versions not recorded: no run finished'}, mnist-bench {environment.mnist_bench_version}"
 
 
 def virtual_contexts(scenarios: Iterable[Scenario]) -> list[tuple[str, str]]:

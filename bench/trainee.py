@@ -1,0 +1,89 @@
+"""What `measure` puts its clock around: one network in training, in one framework. Which module has it is decided here.
+
+No framework is imported by this module; the worker imports the one its scenario needs.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Protocol
+
+from bench.record import Software
+from bench.scenario import Framework, LoopName, Scenario
+from mnist_core.idx import Split
+from mnist_core.recipe import Recipe
+
+
+class TrainedEpoch(Protocol):
+    """What one pass over the training set did."""
+
+    @property
+    def samples(self) -> int:
+        """Images trained, each once; padding not counted."""
+
+    @property
+    def train_accuracy(self) -> float:
+        """Over the epoch's batches, each judged before its own update."""
+
+    def last_batch_loss(self) -> float:
+        """Mean loss of the last batch; waits for it. NaN or infinite when the training diverged."""
+
+
+class Trainee(Protocol):
+    """One network in training. `build`, throw-away batches, `prepare`, then epochs; the clock is the caller's.
+
+    Made with its training images in memory; every method raises what its framework raises.
+    """
+
+    def build(self) -> None:
+        """The network with its initial weights, and its optimizer. Raises `NetworkError`."""
+
+    def train_throwaway_batch(self, size: int) -> None:
+        """One whole step on the first `size` images, waited for, at the learning rate that is set."""
+
+    def set_learning_rate(self, value: float) -> None:
+        """Zero makes every update real work that leaves the weights as they were."""
+
+    def prepare(self) -> None:
+        """Put the training set where the epochs take it from."""
+
+    def train_epoch(self) -> TrainedEpoch:
+        """One pass over the training set. May return before the last update is done."""
+
+    def wait(self) -> None:
+        """The barrier: everything that was asked for is done."""
+
+    def evaluate(self, test: Split) -> float:
+        """Accuracy over every image of `test`, each counted once."""
+
+    def device_memory_bytes(self) -> int | None:
+        """Memory in use on the scenario's GPUs, by whoever uses it; None without a GPU."""
+
+
+class TraineeModule(Protocol):
+    """What every module named below has."""
+
+    def describe(self) -> Software:
+        """What this process has loaded."""
+
+    def make(self, scenario: Scenario, recipe: Recipe, train: Split) -> Trainee: ...
+
+
+_PEERS = {Framework.TORCH: "bench.peers.torch_trainee", Framework.JAX: "bench.peers.jax_trainee"}
+
+
+def module_for(framework: Framework) -> TraineeModule:
+    """Raises `ImportError` where the framework is not installed; the reason is the next step."""
+    return _module(_PEERS.get(framework, "bench.tutorial_trainee"))
+
+
+def make(scenario: Scenario, recipe: Recipe, train: Split) -> Trainee:
+    """Raises as `module_for`. What only the tutorial's own loop can do is left to it."""
+    if scenario.framework is Framework.MXNET and scenario.loop_words != LoopName.TUTORIAL:
+        return _module("bench.loop_trainee").make(scenario, recipe, train)
+    return module_for(scenario.framework).make(scenario, recipe, train)
+
+
+def _module(name: str) -> TraineeModule:
+    module: TraineeModule = importlib.import_module(name)
+    return module

@@ -1,0 +1,91 @@
+"""The tutorial's own loop as a `Trainee`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.environment import describe_software
+from bench.record import Software
+from bench.scenario import Scenario
+from mnist_core import networks, training
+from mnist_core.devices import Device, DeviceKind
+from mnist_core.idx import Split
+from mnist_core.mxnet_border import features, mx, to_context, version
+from mnist_core.networks import Block
+from mnist_core.recipe import Recipe
+from mnist_core.training import Context, DataIter, TrainedEpoch, Trainer
+
+
+def describe() -> Software:
+    return describe_software("mxnet", version(), tuple(name for name, on in sorted(features().items()) if on))
+
+
+def make(scenario: Scenario, recipe: Recipe, train: Split) -> TutorialTrainee:
+    return TutorialTrainee(scenario, recipe, train)
+
+
+class MXNetTrainee:
+    """What both of MXNet's have: the barrier, evaluation, the GPU's memory."""
+
+    net: Block
+
+    def __init__(self, scenario: Scenario, recipe: Recipe, train: Split) -> None:
+        self.scenario = scenario
+        self.recipe = recipe
+        self.train = train
+        self.contexts: Sequence[Context] = [to_context(device) for device in scenario.devices]
+
+    def wait(self) -> None:
+        mx.nd.waitall()
+
+    def evaluate(self, test: Split) -> float:
+        images = training.as_input(test.images)
+        batches = training.evaluation_batches(images, test.labels, self.scenario.batch_size)
+        return training.evaluate(self.net, batches, self.contexts)
+
+    def device_memory_bytes(self) -> int | None:
+        return device_memory_bytes(self.scenario.devices)
+
+
+class TutorialTrainee(MXNetTrainee):
+    """`split_and_load` over the contexts, statement for statement."""
+
+    _trainer: Trainer
+    _batches: DataIter
+
+    def __init__(self, scenario: Scenario, recipe: Recipe, train: Split) -> None:
+        super().__init__(scenario, recipe, train)
+        self._images = training.as_input(train.images)
+
+    def build(self) -> None:
+        training.seed_everything(self.recipe.seed)
+        self.net = networks.build(self.scenario.network, self.scenario.hybridize)
+        training.initialize(self.net, self.contexts, self.recipe)
+        self._trainer = training.make_trainer(self.net, self.recipe)
+
+    def train_throwaway_batch(self, size: int) -> None:
+        images = mx.nd.array(self._images[:size])
+        labels = mx.nd.array(self.train.labels[:size].astype("float32"))
+        training.train_batch(self.net, images, labels, self._trainer, self.contexts, mx.metric.Accuracy())
+        mx.nd.waitall()
+
+    def set_learning_rate(self, value: float) -> None:
+        self._trainer.set_learning_rate(value)
+
+    def prepare(self) -> None:
+        self._batches = training.training_batches(self._images, self.train.labels, self.scenario.batch_size)
+
+    def train_epoch(self) -> TrainedEpoch:
+        return training.train_epoch(self.net, self._batches, self._trainer, self.contexts)
+
+
+def device_memory_bytes(devices: Sequence[Device]) -> int | None:
+    """Memory in use on the scenario's GPUs, by whoever uses it; None without a GPU."""
+    gpus = [device for device in devices if device.kind is DeviceKind.GPU]
+    if not gpus:
+        return None
+    in_use = 0
+    for device in gpus:
+        free, total = mx.context.gpu_memory_info(device.index)
+        in_use += total - free
+    return in_use
