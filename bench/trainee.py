@@ -6,10 +6,12 @@ No framework is imported by this module; the worker imports the one its scenario
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import Protocol
 
 from bench.record import Software
 from bench.scenario import Framework, LoopName, Scenario
+from mnist_core.devices import Device
 from mnist_core.idx import Split
 from mnist_core.recipe import Recipe
 
@@ -67,6 +69,12 @@ class TraineeModule(Protocol):
         """What this process has loaded."""
 
     def make(self, scenario: Scenario, recipe: Recipe, train: Split) -> Trainee: ...
+
+    def matrix_product(self, device: Device, size: int) -> Callable[[], None]:
+        """Multiplies two (size, size) float32 matrices that lie on the device, waited for, at each call."""
+
+    def vector_sum(self, device: Device, elements: int) -> Callable[[], None]:
+        """a = b + c (STREAM's "add") on float32 arrays of so many elements on the device, waited for, at each call."""
 
 
 _PEERS = {Framework.TORCH: "bench.peers.torch_trainee", Framework.JAX: "bench.peers.jax_trainee"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from bench.environment import describe_software
 from bench.record import Software
@@ -22,6 +22,30 @@ def describe() -> Software:
 
 def make(scenario: Scenario, recipe: Recipe, train: Split) -> TutorialTrainee:
     return TutorialTrainee(scenario, recipe, train)
+
+
+def matrix_product(device: Device, size: int) -> Callable[[], None]:
+    context = to_context(device)
+    left, right = (mx.nd.random.uniform(shape=(size, size), ctx=context) for _ in range(2))
+    product = mx.nd.zeros((size, size), ctx=context)
+
+    def multiply() -> None:
+        mx.nd.dot(left, right, out=product)
+        product.wait_to_read()
+
+    return multiply
+
+
+def vector_sum(device: Device, elements: int) -> Callable[[], None]:
+    context = to_context(device)
+    b, c = (mx.nd.random.uniform(shape=(elements,), ctx=context) for _ in range(2))
+    a = mx.nd.zeros((elements,), ctx=context)
+
+    def add() -> None:
+        mx.nd.elemwise_add(b, c, out=a)
+        a.wait_to_read()
+
+    return add
 
 
 class MXNetTrainee:
