@@ -178,7 +178,9 @@ def summarize(result_set: ResultSet) -> Summary:
 
 
 def axis_value(scenario: Scenario, name: str) -> str | int | None:
-    """As it is written in a suite file: ("cpu(0)", "cpu(1)") is "cpu(0),cpu(1)"."""
+    """As it is written in a suite file: ("cpu(0)", "cpu(1)") is "cpu(0),cpu(1)"; "loop" is its parts in a few words."""
+    if name == "loop":
+        return scenario.loop_words
     value = getattr(scenario, name)
     if isinstance(value, tuple):
         return ",".join(value)

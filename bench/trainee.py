@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 from bench.record import Software
-from bench.scenario import Framework, LoopName, Scenario
+from bench.scenario import Framework, Scenario
 from mnist_core.devices import Device
 from mnist_core.idx import Split
-from mnist_core.recipe import Recipe
+from mnist_core.recipe import Hybridize, Loop, Recipe
 
 
 class TrainedEpoch(Protocol):
@@ -86,8 +86,9 @@ def module_for(framework: Framework) -> TraineeModule:
 
 
 def make(scenario: Scenario, recipe: Recipe, train: Split) -> Trainee:
-    """Raises as `module_for`. What only the tutorial's own loop can do is left to it."""
-    if scenario.framework is Framework.MXNET and scenario.loop_words != LoopName.TUTORIAL:
+    """Raises as `module_for`. Whatever the tutorial's own loop can train, it trains."""
+    exchanged = scenario.loop != Loop(hybridize=scenario.hybridize) or scenario.hybridize is Hybridize.BOUND
+    if scenario.framework is Framework.MXNET and exchanged:
         return _module("bench.loop_trainee").make(scenario, recipe, train)
     return module_for(scenario.framework).make(scenario, recipe, train)
 

@@ -97,7 +97,10 @@ class Training:
             self._batches = _IteratorBatches(iterator, self._contexts)
 
     def train_epoch(self) -> TrainedEpoch:
-        """One pass over the training set. May return before the last update is done: `mx.nd.waitall()` waits."""
+        """One pass over the training set. May return before the last update is done: `mx.nd.waitall()` waits.
+
+        Where arrays are fixed, the last batch's losses are there until the next epoch.
+        """
         metric: _Metric = _EpochMetric(self._contexts) if self._counts else _BatchMetric()
         samples = 0
         outcomes: list[_Outcome] = []

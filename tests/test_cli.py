@@ -22,6 +22,8 @@ from bench import accuracy, cli, store
 from bench.process import OnEpoch, Stop, UnusableError
 from bench.protocol import RunRequest
 from bench.record import Failure, FailureReason, Run, Software
+from bench.runner import Interpreters
+from bench.scenario import Framework
 
 Command = Callable[..., int]
 
@@ -54,10 +56,10 @@ class FakeWorker:
 
     outcome: Callable[[RunRequest], Run | Failure]
 
-    def __init__(self, stop: Stop | None = None) -> None:
+    def __init__(self, interpreters: Interpreters | None = None, stop: Stop | None = None) -> None:
         self._stop = stop
 
-    def describe(self) -> Software:
+    def describe(self, framework: Framework = Framework.MXNET) -> Software:
         return a_software()
 
     def execute(self, request: RunRequest, timeout_seconds: float, on_epoch: OnEpoch) -> Run | Failure:
@@ -356,7 +358,7 @@ def test_without_a_framework_run_says_which_extra(
 ) -> None:
     """Before any data is looked for."""
 
-    def nothing(_self: FakeWorker) -> Software:
+    def nothing(_self: FakeWorker, _framework: Framework = Framework.MXNET) -> Software:
         raise UnusableError("MXNet is not installed: pip install '.[cpu]'")
 
     monkeypatch.setattr(fake_worker, "describe", nothing)

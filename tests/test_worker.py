@@ -77,7 +77,7 @@ def answer(request: RunRequest) -> tuple[Reply, list[FromWorker]]:
     return reply, events
 
 
-@pytest.mark.parametrize("hybridize", list(Hybridize))
+@pytest.mark.parametrize("hybridize", [Hybridize.OFF, Hybridize.ON, Hybridize.STATIC, Hybridize.BOUND])
 def test_a_run_measures_what_was_asked(
     request_for: Callable[[Scenario, Recipe], RunRequest], hybridize: Hybridize
 ) -> None:

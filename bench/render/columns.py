@@ -347,7 +347,7 @@ AXES: Final[Sequence[Column[OfScenario]]] = tuple(_axis(field.name) for field in
 #: For people: the parts of the loop in a few words, since most of them are the same in most rows.
 LOOP: Final[Column[OfScenario]] = make_column(
     "loop",
-    lambda row: row.scenario.loop_words,
+    lambda row: axis_value(row.scenario, "loop"),
     priority=0,
     number=False,
     data=False,

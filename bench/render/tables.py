@@ -408,7 +408,7 @@ def setting_words(scenario: Scenario, axes: Iterable[Axis]) -> str:
     words = []
     for axis in axes:
         name = axis.heading.name
-        value = scenario.loop_words if name == LOOP.heading.name else axis_value(scenario, name)
+        value = axis_value(scenario, name)
         if name == LOOP.heading.name and value in {"", str(LoopName.TUTORIAL)}:
             continue
         if value is not None and name != "framework":  # that is among the versions
