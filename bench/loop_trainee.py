@@ -26,7 +26,6 @@ class LoopTrainee(MXNetTrainee):
         self._training = Training(
             scenario.network, scenario.loop, self.contexts, scenario.batch_size, self.recipe, self.train
         )
-        self.net = self._training.net
 
     def train_throwaway_batch(self, size: int) -> None:
         self._training.train_throwaway_batch(size)
@@ -39,3 +38,7 @@ class LoopTrainee(MXNetTrainee):
 
     def train_epoch(self) -> TrainedEpoch:
         return self._training.train_epoch()
+
+    def evaluate(self, test: Split) -> float:
+        self.net = self._training.net_to_evaluate()
+        return super().evaluate(test)

@@ -63,7 +63,9 @@ class Training:
         self._recipe = recipe
         self._train = train
         self._loop = loop
+        self._network = network
         self.net = _initialized(network, loop, self._contexts, recipe)
+        self._copy: Block | None = None
         self._update: _Update
         if loop.update is Update.FLAT:
             self._update = _FlatUpdate(_lay_flat(self.net, self._contexts), recipe.learning_rate)
@@ -121,6 +123,19 @@ class Training:
         self._train_batch(_filled(_split(images, labels, self._contexts), self._step.inputs), size, metric)
         metric.get(size)
         mx.nd.waitall()
+
+    def net_to_evaluate(self) -> Block:
+        """The network; where its weights are views of one array, a copy of it with their values of now.
+
+        MXNet's inference may reorder a convolution's weights in place, for the kernel, and would take the whole array
+        for that convolution's.
+        """
+        if self._loop.update is not Update.FLAT:
+            return self.net
+        if self._copy is None:
+            self._copy = networks.build(self._network, self._loop.hybridize, self._loop.layers)
+        _copy_parameters(self.net, self._copy, self._contexts)
+        return self._copy
 
     def _train_batch(self, parts: Sequence[_Part], size: int, metric: _Metric) -> list[_Outcome]:
         outcomes = self._step(parts, self._update.scale(size))
@@ -503,3 +518,14 @@ def _initialized(network: str, loop: Loop, contexts: Sequence[Context], recipe: 
         training.initialize(net, contexts, recipe)
         net(nd.zeros((1, 1, 28, 28), ctx=contexts[0]))
     return net
+
+
+def _copy_parameters(source: Block, target: Block, contexts: Sequence[Context]) -> None:
+    """On every context, what is not trained included; `target` is a network of the same layers."""
+    pairs = list(zip(source.collect_params().values(), target.collect_params().values(), strict=True))
+    for theirs, mine in pairs:
+        mine.shape = theirs.shape
+    target.initialize(mx.init.Zero(), ctx=contexts, force_reinit=True)
+    for theirs, mine in pairs:
+        for context in contexts:
+            theirs.data(context).copyto(mine.data(context))

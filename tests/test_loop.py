@@ -153,7 +153,28 @@ def test_the_network_evaluates_what_the_loop_trained(hybridize: Hybridize) -> No
         learnt = trained.train_epoch()
     batches = training.evaluation_batches(training.as_input(train.images), train.labels, BATCH_SIZE)
     assert learnt.train_accuracy > 0.9
-    assert training.evaluate(trained.net, batches, [mx.cpu()]) > 0.9
+    assert training.evaluate(trained.net_to_evaluate(), batches, [mx.cpu()]) > 0.9
+
+
+@pytest.mark.parametrize("hybridize", MODES)
+@pytest.mark.parametrize("update", Update)
+def test_evaluating_changes_nothing(hybridize: Hybridize, update: Update) -> None:
+    """A convolution's inference reorders its weights; in one flat array they would end up among all the others."""
+    train = images()
+    parts = Loop(hybridize=hybridize, update=update, layers=Layers.PADDED)
+    contexts = [mx.cpu(0), mx.cpu(1)]
+    trained = Training(Network.LENET, parts, contexts, BATCH_SIZE, Recipe(), train)
+    trained.prepare()
+    for _ in range(2):
+        trained.train_epoch()
+        before = weights(trained.net)
+        batches = training.evaluation_batches(training.as_input(train.images), train.labels, BATCH_SIZE)
+        accuracies = [training.evaluate(trained.net_to_evaluate(), batches, contexts) for _ in range(2)]
+        for mine, theirs in zip(weights(trained.net), before, strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+        assert accuracies[0] == accuracies[1]
+        for mine, theirs in zip(weights(trained.net_to_evaluate()), before, strict=True):
+            np.testing.assert_array_equal(mine, theirs)
 
 
 class _Normalized(gluon.nn.HybridSequential):  # type: ignore[misc]  # MXNet has no types
