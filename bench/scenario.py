@@ -133,33 +133,13 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def __post_init__(self) -> None:
         _check_network(self.network)
-        self._check_framework()
+        _check_parts(self.framework, self.network, self.hybridize, self._parts)
         _check_contexts(self.contexts)
         if self.batch_size < len(self.contexts):
             raise ConfigurationError(
                 f"batch_size {self.batch_size} is smaller than the number of contexts ({len(self.contexts)}): "
                 "at least one of them would never train"
             )
-
-    def _check_framework(self) -> None:
-        framework = self.framework
-        for axis, allowed in (("hybridize", _EXECUTIONS[framework]), ("layers", _LAYERS[framework])):
-            if getattr(self, axis) not in allowed:
-                raise ConfigurationError(
-                    f"{axis}={getattr(self, axis)} is none of {framework}'s: {', '.join(map(str, allowed))}"
-                )
-        if framework is Framework.MXNET:
-            if self.layers is not Layers.TUTORIAL and self.network != Network.LENET:
-                raise ConfigurationError(f"layers={self.layers} is the lenet's alone: {self.network} has no such layer")
-            return
-        if ":" in self.network:
-            raise ConfigurationError(
-                f"network {self.network!r} is a Gluon network: framework {framework} cannot train it"
-            )
-        for axis in LOOP_AXES:
-            only = _PEERS_LOOP.get(axis, _DEFAULTS[axis])
-            if axis != "layers" and getattr(self, axis) != only:
-                raise ConfigurationError(f"framework {framework} is measured with {axis}={_word(only)} alone")
 
     @property
     def loop(self) -> Loop:
@@ -175,21 +155,22 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         )
 
     @property
+    def _parts(self) -> tuple[Any, ...]:
+        """Of the loop, in the order of `LOOP_AXES`."""
+        return (
+            self.input_pipeline,
+            self.metric_sync,
+            self.layers,
+            self.update,
+            self.kvstore,
+            self.update_on_kvstore,
+            self.engine,
+        )
+
+    @property
     def loop_words(self) -> str:
         """The loop in the fewest words: "tutorial", "tuned", or the nearer of the two and what differs from it."""
-        own = {axis: getattr(self, axis) for axis in LOOP_AXES}
-        if self.framework is not Framework.MXNET:
-            return "" if self.layers is Layers.TUTORIAL else f"layers={self.layers}"
-        best: tuple[int, str] | None = None
-        for name in LoopName:
-            base = {axis: _DEFAULTS[axis] for axis in LOOP_AXES} | preset(
-                self.framework, self.network, name, self.contexts
-            )
-            differences = [f"{axis}={_word(own[axis])}" for axis in LOOP_AXES if own[axis] != base[axis]]
-            if best is None or len(differences) < best[0]:
-                best = (len(differences), " ".join([str(name), *differences]))
-        assert best is not None
-        return best[1]
+        return _loop_words(self.framework, self.network, self.contexts, self._parts)
 
     @property
     def devices(self) -> tuple[Device, ...]:
@@ -224,6 +205,40 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 _DEFAULTS: dict[str, Any] = {
     field.name: field.default for field in msgspec.structs.fields(Scenario) if field.default is not msgspec.NODEFAULT
 }
+
+
+@functools.lru_cache(maxsize=4096)  # the parts of a hundred thousand scenarios are few
+def _check_parts(framework: Framework, network: str, hybridize: Hybridize, parts: tuple[Any, ...]) -> None:
+    own = dict(zip(LOOP_AXES, parts, strict=True))
+    for axis, value, allowed in (
+        ("hybridize", hybridize, _EXECUTIONS[framework]),
+        ("layers", own["layers"], _LAYERS[framework]),
+    ):
+        if value not in allowed:
+            raise ConfigurationError(f"{axis}={value} is none of {framework}'s: {', '.join(map(str, allowed))}")
+    if framework is Framework.MXNET:
+        if own["layers"] is not Layers.TUTORIAL and network != Network.LENET:
+            raise ConfigurationError(f"layers={own['layers']} is the lenet's alone: {network} has no such layer")
+        return
+    if ":" in network:
+        raise ConfigurationError(f"network {network!r} is a Gluon network: framework {framework} cannot train it")
+    for axis, value in own.items():
+        only = _PEERS_LOOP.get(axis, _DEFAULTS[axis])
+        if axis != "layers" and value != only:
+            raise ConfigurationError(f"framework {framework} is measured with {axis}={_word(only)} alone")
+
+
+@functools.lru_cache(maxsize=4096)  # as above
+def _loop_words(framework: Framework, network: str, contexts: tuple[str, ...], parts: tuple[Any, ...]) -> str:
+    own = dict(zip(LOOP_AXES, parts, strict=True))
+    if framework is not Framework.MXNET:
+        return "" if own["layers"] is Layers.TUTORIAL else f"layers={own['layers']}"
+
+    def words(name: LoopName) -> list[str]:
+        base = _DEFAULTS | preset(framework, network, name, contexts)
+        return [str(name), *(f"{axis}={_word(value)}" for axis, value in own.items() if value != base[axis])]
+
+    return " ".join(min((words(name) for name in LoopName), key=len))
 
 
 def _word(value: object) -> str:
@@ -375,7 +390,9 @@ def parse_suite(text: str, *, where: str) -> Suite:
     """Raises `ConfigurationError`, naming `where`, for anything that is not a suite with at least one run."""
     try:
         suite = msgspec.toml.decode(text, type=Suite)
-        expand(suite)
+        for matrix in suite.matrix:
+            for _ in _scenarios(matrix, ()):
+                pass  # made, and so valid
     except (msgspec.DecodeError, ConfigurationError, ValueError) as error:
         raise ConfigurationError(f"suite {where}: {' '.join(str(error).split())}") from None
     return suite

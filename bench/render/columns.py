@@ -261,7 +261,14 @@ VALUES: Final[Sequence[Column[Row]]] = (
         priority=14,
         explanation="every batch shape touched once before the first epoch window, median",
     ),
-    make_column("startup_seconds", _measured(lambda m: m.startup_seconds), units.seconds),
+    make_column(
+        "startup_seconds",
+        _measured(lambda m: m.startup_seconds),
+        units.seconds,
+        title="start-up",
+        priority=16,
+        explanation="from the process's start to the framework imported and the data in memory, median",
+    ),
     make_column(
         "peak_rss_bytes",
         _measured(lambda m: m.peak_rss_bytes),

@@ -14,6 +14,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 # Before anything that reads it is imported: one OpenMP thread per context, as the suite's default is on two cores.
@@ -24,8 +25,11 @@ import numpy as np
 from scipy import stats
 from tutorial import tutorial_epoch
 
+from bench import trainee
 from bench.environment import capture
+from bench.scenario import tutorial_setting
 from mnist_core import datasets, networks, training
+from mnist_core.idx import Split
 from mnist_core.mxnet_border import mx
 from mnist_core.recipe import Hybridize, Network, Recipe
 
@@ -38,18 +42,9 @@ class Side:
     """A network and its data, and how an epoch of it is trained."""
 
     def __init__(self, network: Network, prepared: datasets.Prepared, *, bare: bool) -> None:
-        recipe = Recipe()
         train, _ = datasets.load(prepared.directory, digest=prepared.digest)
-        count = SAMPLES[network]
-        self._bare = bare
-        self._contexts = [mx.cpu(0), mx.cpu(1)]
-        training.seed_everything(recipe.seed)
-        self._net = networks.build(network, Hybridize.OFF)
-        training.initialize(self._net, self._contexts, recipe)
-        self._net(mx.nd.zeros((1, 1, 28, 28)))  # draws the weights now, while the seed is this side's own
-        self._trainer = training.make_trainer(self._net, recipe)
-        images = training.as_input(train.images[:count])
-        self._batches = training.training_batches(images, train.labels[:count], BATCH_SIZE)
+        train = Split(train.images[: SAMPLES[network]], train.labels[: SAMPLES[network]])
+        self.epoch_accuracy = _bare(network, train) if bare else _under_the_harness(network, train)
         self._order = np.random.get_state()  # noqa: NPY002  # what NDArrayIter shuffles with: one for each side
 
     def epoch(self) -> tuple[float, float]:
@@ -57,14 +52,34 @@ class Side:
         np.random.set_state(self._order)  # noqa: NPY002
         mx.nd.waitall()
         begin = time.perf_counter()
-        if self._bare:
-            accuracy = tutorial_epoch(self._net, self._batches, self._trainer, self._contexts)
-        else:
-            accuracy = training.train_epoch(self._net, self._batches, self._trainer, self._contexts).train_accuracy
+        accuracy = self.epoch_accuracy()
         mx.nd.waitall()
         seconds = time.perf_counter() - begin
         self._order = np.random.get_state()  # noqa: NPY002
         return seconds, accuracy
+
+
+def _bare(network: Network, train: Split) -> Callable[[], float]:
+    """The tutorial's statements, with nothing of ours around them."""
+    contexts = [mx.cpu(0), mx.cpu(1)]
+    training.seed_everything(Recipe().seed)
+    net = networks.build(network, Hybridize.OFF)
+    training.initialize(net, contexts, Recipe())
+    net(mx.nd.zeros((1, 1, 28, 28)))  # draws the weights now, while the seed is this side's own
+    trainer = training.make_trainer(net, Recipe())
+    batches = training.training_batches(training.as_input(train.images), train.labels, BATCH_SIZE)
+    return lambda: tutorial_epoch(net, batches, trainer, contexts)
+
+
+def _under_the_harness(network: Network, train: Split) -> Callable[[], float]:
+    """As `bench.measure` trains it."""
+    trained = trainee.make(tutorial_setting(network), Recipe(), train)
+    trained.build()
+    trained.set_learning_rate(0.0)
+    trained.train_throwaway_batch(1)  # draws the weights now
+    trained.set_learning_rate(Recipe().learning_rate)
+    trained.prepare()
+    return lambda: trained.train_epoch().train_accuracy
 
 
 def measure(network: Network, prepared: datasets.Prepared, pairs: int) -> list[tuple[float, float]]:
