@@ -1,0 +1,183 @@
+"""The parts of a loop as axes: named loops, suites and flags that choose them, and how they are told."""
+
+from __future__ import annotations
+
+import itertools
+
+import msgspec
+import numpy as np
+import pytest
+
+from bench import trainee
+from bench.loop_trainee import LoopTrainee
+from bench.scenario import (
+    LOOP_AXES,
+    ConfigurationError,
+    Framework,
+    LoopName,
+    Overrides,
+    Scenario,
+    axis_settings,
+    expand,
+    load_suite,
+    override,
+    parse_suite,
+    preset,
+    tuned,
+    tutorial_setting,
+    worker_variables,
+)
+from bench.tutorial_trainee import TutorialTrainee
+from mnist_core.idx import Split
+from mnist_core.recipe import (
+    Engine,
+    Hybridize,
+    InputPipeline,
+    Kvstore,
+    Layers,
+    Loop,
+    MetricSync,
+    Network,
+    Recipe,
+    Update,
+)
+
+
+def scenarios_of(text: str, **wishes: tuple[object, ...]) -> list[Scenario]:
+    """Of one matrix, given as TOML."""
+    suite = parse_suite(f'title = "one"\n[[matrix]]\n{text}\n', where="here")
+    return [planned.scenario for planned in expand(override(suite, Overrides(**wishes)))]  # type: ignore[arg-type]
+
+
+def test_the_tuned_loop_is_one_name_wherever_a_scenario_is() -> None:
+    """In a suite, on the command line, and in the names that -k searches."""
+    assert scenarios_of('network = ["lenet"]\nloop = ["tuned"]') == [tuned("lenet")]
+    assert scenarios_of('network = ["lenet", "mlp"]', loop=(LoopName.TUNED,)) == [tuned("lenet"), tuned("mlp")]
+    assert scenarios_of('network = ["mlp"]', loop=(LoopName.TUTORIAL,)) == [tutorial_setting("mlp")]
+    assert tuned("lenet").name.endswith(" tuned")
+    assert "tuned" not in tutorial_setting("lenet").name
+
+
+def test_a_written_axis_wins_over_the_loops_own() -> None:
+    """One part of the tuned loop is put back, the others stay."""
+    (put_back,) = scenarios_of('network = ["mlp"]\nloop = ["tuned"]\nupdate = ["trainer"]')
+    assert put_back == msgspec.structs.replace(tuned("mlp"), update=Update.TRAINER)
+    assert put_back.loop_words == "tuned update=trainer"
+
+
+def test_on_a_gpu_the_tuned_loop_keeps_the_threaded_engine() -> None:
+    """Nor does it pad what oneDNN alone wants padded."""
+    (on_gpu,) = scenarios_of('network = ["lenet"]\nloop = ["tuned"]\ncontexts = ["gpu(0)"]')
+    assert (on_gpu.engine, on_gpu.layers, on_gpu.update) == (Engine.THREADED, Layers.POOL_FIRST, Update.FLAT)
+    assert on_gpu.loop_words == "tuned"
+
+
+def test_the_loop_is_told_in_the_fewest_words() -> None:
+    """Different loops of a network have different words, and the nearer of the two names stands first."""
+    axes = {
+        "input_pipeline": InputPipeline,
+        "metric_sync": MetricSync,
+        "layers": (Layers.TUTORIAL, Layers.PADDED),
+        "update": Update,
+        "kvstore": Kvstore,
+        "update_on_kvstore": (True, False),
+        "engine": Engine,
+    }
+    assert tuple(axes) == LOOP_AXES
+    every = [
+        Scenario(network="lenet", **dict(zip(axes, values, strict=True)))
+        for values in itertools.product(*axes.values())
+    ]
+    words = [scenario.loop_words for scenario in every]
+    assert len({*words}) == len(every)
+    assert max(len(each.split()) for each in words) <= 5
+    assert Scenario(network="mlp", engine=Engine.NAIVE).loop_words == "tutorial engine=naive"
+
+
+def test_flags_choose_parts_of_the_loop() -> None:
+    settings = axis_settings(["update=flat,trainer", "update_on_kvstore=false"])
+    assert settings == (("update", (Update.FLAT, Update.TRAINER)), ("update_on_kvstore", (False,)))
+    chosen = scenarios_of('network = ["mlp"]', settings=settings)
+    assert [(each.update, each.update_on_kvstore) for each in chosen] == [(Update.FLAT, False), (Update.TRAINER, False)]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("updte=flat", "did you mean 'update'"),
+        ("update", "trainer, flat"),
+        ("update=", "trainer, flat"),
+        ("update=flat,", "trainer, flat"),
+        ("update_on_kvstore=maybe", "true, false"),
+        ("batch_size=3", "known: input_pipeline"),
+    ],
+)
+def test_a_wrong_flag_gives_one_line(text: str, words: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        axis_settings([text])
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_layers_are_the_lenets_alone() -> None:
+    with pytest.raises(ConfigurationError, match="the lenet's alone"):
+        Scenario(network="mlp", layers=Layers.PADDED)
+    with pytest.raises(ConfigurationError, match="none of mxnet's"):
+        Scenario(network="lenet", layers=Layers.CHANNELS_LAST)
+    with pytest.raises(ConfigurationError, match="none of mxnet's"):
+        Scenario(network="lenet", hybridize=Hybridize.JIT)
+
+
+def test_every_part_of_a_loop_is_an_axis() -> None:
+    """What the core can exchange a scenario can name; the engine is chosen before MXNet is there."""
+    parts = {field for field in Loop.__dataclass_fields__ if field != "hybridize"}
+    assert parts | {"engine"} == {*LOOP_AXES}
+    scenario = tuned("lenet")
+    assert {name: getattr(scenario.loop, name) for name in parts} == {name: getattr(scenario, name) for name in parts}
+    assert scenario.loop.hybridize is scenario.hybridize
+
+
+def test_the_engine_is_the_workers_variable() -> None:
+    assert worker_variables(2, Engine.NAIVE)["MXNET_ENGINE_TYPE"] == "NaiveEngine"
+    assert "MXNET_ENGINE_TYPE" not in worker_variables(2, Engine.THREADED)
+
+
+def test_the_ablation_exchanges_one_part_at_a_time() -> None:
+    """Every scenario is one of the two loops, or differs from one of them in one axis; threads go with contexts."""
+    loops = {network: (tutorial_setting(network), tuned(network)) for network in Network}
+    seen = {planned.scenario for planned in expand(load_suite("ablation"))}
+    for scenario in seen:
+        differences = [
+            {field for field in scenario.__struct_fields__ if getattr(scenario, field) != getattr(loop, field)}
+            for loop in loops[Network(scenario.network)]
+        ]
+        assert any(len(each - {"cpu_threads"}) <= 1 for each in differences), scenario.name
+    for network in Network:
+        tutorial, best = loops[network]
+        assert {tutorial, best} <= seen
+        for axis in preset(Framework.MXNET, network, LoopName.TUNED, ()):
+            exchanged = msgspec.structs.replace(tutorial, **{axis: getattr(best, axis)})
+            put_back = msgspec.structs.replace(best, **{axis: getattr(tutorial, axis)})
+            assert put_back in seen
+            assert axis == "contexts" or exchanged in seen
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({}, TutorialTrainee),
+        ({"hybridize": Hybridize.STATIC}, TutorialTrainee),
+        ({"engine": Engine.NAIVE}, TutorialTrainee),
+        ({"hybridize": Hybridize.BOUND}, LoopTrainee),
+        ({"update": Update.FLAT}, LoopTrainee),
+        ({"kvstore": Kvstore.LOCAL}, LoopTrainee),
+    ],
+)
+def test_the_tutorials_own_loop_trains_what_it_can(changes: dict[str, object], kind: type, a_split: Split) -> None:
+    made = trainee.make(msgspec.structs.replace(tutorial_setting("mlp"), **changes), Recipe(), a_split)
+    assert type(made) is kind
+
+
+@pytest.fixture
+def a_split() -> Split:
+    return Split(np.zeros((10, 28, 28), np.uint8), np.zeros(10, np.uint8))
