@@ -12,7 +12,7 @@ import enum
 import functools
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -107,7 +107,8 @@ def _check_contexts(contexts: tuple[str, ...]) -> None:
         raise ConfigurationError(f"contexts must be written as {[str(device) for device in devices]}")
 
 
-class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+# gc: neither can be part of a cycle, and a hundred thousand of them cost the collector a tenth of a `--dry-run`.
+class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """One point of the matrix. Equal scenarios are comparable; nothing else is.
 
     The defaults are the tutorial's. Raises `ConfigurationError` for values that cannot be trained.
@@ -234,11 +235,13 @@ def _loop_words(framework: Framework, network: str, contexts: tuple[str, ...], p
     if framework is not Framework.MXNET:
         return "" if own["layers"] is Layers.TUTORIAL else f"layers={own['layers']}"
 
-    def words(name: LoopName) -> list[str]:
+    fewest: list[str] = []
+    for name in LoopName:
         base = _DEFAULTS | preset(framework, network, name, contexts)
-        return [str(name), *(f"{axis}={_word(value)}" for axis, value in own.items() if value != base[axis])]
-
-    return " ".join(min((words(name) for name in LoopName), key=len))
+        words = [str(name), *(f"{axis}={_word(value)}" for axis, value in own.items() if value != base[axis])]
+        if not fewest or len(words) < len(fewest):
+            fewest = words
+    return " ".join(fewest)
 
 
 def _word(value: object) -> str:
@@ -335,7 +338,7 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     matrix: NonEmpty[Matrix]
 
 
-class PlannedRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PlannedRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """One process to start: what a suite asks for, and what a result file checks itself against."""
 
     scenario: Scenario
@@ -391,8 +394,7 @@ def parse_suite(text: str, *, where: str) -> Suite:
     try:
         suite = msgspec.toml.decode(text, type=Suite)
         for matrix in suite.matrix:
-            for _ in _scenarios(matrix, ()):
-                pass  # made, and so valid
+            _scenarios(matrix, ())
     except (msgspec.DecodeError, ConfigurationError, ValueError) as error:
         raise ConfigurationError(f"suite {where}: {' '.join(str(error).split())}") from None
     return suite
@@ -440,9 +442,12 @@ def expand(suite: Suite, *, seed: int = Recipe().seed, gpu_contexts: Sequence[st
     planned: dict[tuple[Scenario, Recipe, int], PlannedRun] = {}
     for matrix in suite.matrix:
         sampling = matrix.sampling
-        for scenario in _scenarios(matrix, gpu_contexts):
-            for repeat in range(sampling.repeats):
-                recipe = Recipe(epochs=sampling.epochs, samples=sampling.samples, seed=seed + repeat)
+        recipes = [
+            Recipe(epochs=sampling.epochs, samples=sampling.samples, seed=seed + repeat)
+            for repeat in range(sampling.repeats)
+        ]
+        for scenario in _scenarios(matrix, tuple(gpu_contexts)):
+            for repeat, recipe in enumerate(recipes):
                 run = PlannedRun(
                     scenario=scenario, recipe=recipe, repeat=repeat, timeout_seconds=sampling.timeout_seconds
                 )
@@ -452,18 +457,21 @@ def expand(suite: Suite, *, seed: int = Recipe().seed, gpu_contexts: Sequence[st
     return tuple(planned.values())
 
 
-def _scenarios(matrix: Matrix, gpu_contexts: Sequence[str]) -> Iterator[Scenario]:
+@functools.lru_cache(maxsize=64)  # a suite is made once when it is read, to find what is wrong with it, and then again
+def _scenarios(matrix: Matrix, gpu_contexts: tuple[str, ...]) -> tuple[Scenario, ...]:
     """Written axes vary in their order in the file format; the others have the value of the loop."""
     given: dict[str, tuple[Any, ...]] = {axis: values for axis in AXES if (values := getattr(matrix, axis))}
     given["contexts"] = tuple(canonical_contexts(text, gpu_contexts=gpu_contexts) for text in matrix.contexts) or (
         None,
     )
+    made = []
     for framework, network, loop, *written in itertools.product(
         matrix.framework, matrix.network, matrix.loop, *given.values()
     ):
         chosen = {axis: value for axis, value in zip(given, written, strict=True) if value is not None}
         own = preset(framework, network, loop, chosen.get("contexts", ()))
-        yield Scenario(**{"framework": framework, "network": network, **own, **chosen})
+        made.append(Scenario(**{"framework": framework, "network": network, **own, **chosen}))
+    return tuple(made)
 
 
 def axis_settings(texts: Sequence[str]) -> tuple[tuple[str, tuple[Any, ...]], ...]:
