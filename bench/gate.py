@@ -17,11 +17,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 import numpy as np
 
-from bench import process
+from bench import live_pass
 from bench.decide import Conclusion, Wanted, conclude, evidence_of
 from bench.environment import utc_now
 from bench.gate_record import (
@@ -40,25 +40,16 @@ from bench.gate_record import (
     with_block,
 )
 from bench.health import load_average, read_counters
-from bench.process import Ended, Interpreter, Session, Stop, UnusableError
-from bench.protocol import Evaluate, Evaluated, PassReady, PassRequest, RunWindow, SetUp, SetUpDone, WindowDone
+from bench.live_pass import PassEndedError, PassProcess, WindowSize, window_size
+from bench.process import Ended, Interpreter, Stop, UnusableError
+from bench.protocol import PassRequest, SetUpDone, WindowDone
 from bench.record import Dataset, FailureReason
-from bench.scenario import Scenario, worker_variables
+from bench.scenario import Scenario
 from mnist_core.recipe import Engine
 
-#: A timed window lasts at least this long on the machine of the pilot: shorter ones measure the barriers.
-WINDOW_SECONDS: Final = 0.3
-#: The pilot is short, so its speed is only roughly right.
-_WINDOW_SLACK: Final = 1.2
 #: Steps of a pilot's window.
 _PILOT_STEPS: Final = 10
 _PILOT_WINDOWS: Final = 2
-#: `NDArrayIter.reset` copies all images. Up to 32 MB glibc gives the same memory again (mallopt(3), M_MMAP_THRESHOLD);
-#: above it each copy is mapped anew, and on a virtual machine the page faults of one window in two cost half its time:
-#: 12 or 19 microseconds an image at 107 MB. 5,000 images are 16 MB.
-_EPOCH_SAMPLES: Final = 5000
-#: Test images of the accuracy after the windows: a paired difference, so that few are enough.
-TEST_SAMPLES: Final = 1000
 #: A block takes a few seconds for each scenario; one that takes this long for each of them hangs.
 _TIMEOUT_SECONDS: Final = 120.0
 #: 2 GFLOP: long enough that a thread's waking does not count.
@@ -90,16 +81,6 @@ MAX_BLOCKS: Final = 70
 STEADINESS_MARGIN: Final = 0.1
 
 Now = Callable[[], float]
-T = TypeVar("T")
-
-
-class PassProcess(Protocol):
-    """One live pass; every method waits until it is done. Raises `PassEndedError` where it gave nothing."""
-
-    def wait_until_ready(self) -> None: ...
-    def set_up(self, scenario: Scenario, samples: int) -> SetUpDone: ...
-    def run_window(self, epochs: int) -> WindowDone: ...
-    def evaluate(self) -> Evaluated: ...
 
 
 class Passes(Protocol):
@@ -107,14 +88,6 @@ class Passes(Protocol):
 
     def start(self, side: Side, request: PassRequest) -> AbstractContextManager[PassProcess]:
         """Does not wait: passes get ready at the same time. Raises `PassEndedError` where none can be started."""
-
-
-class PassEndedError(Exception):
-    """A pass ended without its result."""
-
-    def __init__(self, ended: Ended) -> None:
-        super().__init__(ended.detail)
-        self.ended = ended
 
 
 class GateObserver(Protocol):
@@ -134,59 +107,9 @@ class SideProcesses:
     #: How many scenarios a process measures, at most.
     scenarios: int
 
-    @contextlib.contextmanager
-    def start(self, side: Side, request: PassRequest) -> Iterator[PassProcess]:
-        with contextlib.ExitStack() as stack:
-            try:
-                session = stack.enter_context(
-                    process.session(
-                        self.interpreters[side],
-                        worker_variables(request.omp_num_threads, request.engine),
-                        _TIMEOUT_SECONDS * (1 + self.scenarios),
-                        self.stop,
-                    )
-                )
-            except OSError as error:
-                detail = f"the worker could not be run: {error}"
-                raise PassEndedError(Ended(FailureReason.CRASHED, detail)) from error
-            session.send(request)
-            yield _LivePass(session)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _LivePass:
-    session: Session
-
-    def wait_until_ready(self) -> None:
-        self._expect(PassReady)
-
-    def set_up(self, scenario: Scenario, samples: int) -> SetUpDone:
-        self.session.send(SetUp(scenario, samples))
-        return self._expect(SetUpDone)
-
-    def run_window(self, epochs: int) -> WindowDone:
-        self.session.send(RunWindow(epochs))
-        return self._expect(WindowDone)
-
-    def evaluate(self) -> Evaluated:
-        self.session.send(Evaluate())
-        return self._expect(Evaluated)
-
-    def _expect(self, kind: type[T]) -> T:
-        answer = self.session.receive()
-        if isinstance(answer, kind):
-            return answer
-        if isinstance(answer, Ended):
-            raise PassEndedError(answer)
-        raise PassEndedError(Ended(FailureReason.CRASHED, f"the pass answered {answer!r}"))
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class WindowSize:
-    """A timed window: so many epochs of so many images."""
-
-    epoch_samples: int
-    epochs: int
+    def start(self, side: Side, request: PassRequest) -> AbstractContextManager[PassProcess]:
+        life_seconds = _TIMEOUT_SECONDS * (1 + self.scenarios)
+        return live_pass.start(self.interpreters[side], request, life_seconds=life_seconds, stop=self.stop)
 
 
 class PilotError(Exception):
@@ -201,7 +124,7 @@ def pilot(
     dataset: Dataset,
     seed: int,
 ) -> dict[Scenario, WindowSize]:
-    """A window for each (scenario, OpenMP threads) that lasts `WINDOW_SECONDS` on either side.
+    """A window for each (scenario, OpenMP threads) that lasts `live_pass.WINDOW_SECONDS` on either side.
 
     It also fills the caches of files and bytecode, and finds out before the first block whether both sides work. Raises
     `PilotError` where one does not.
@@ -209,7 +132,7 @@ def pilot(
     fastest: dict[Scenario, float] = {}
     for side in Side:
         for (threads, engine), group in _by_variables(scenarios):
-            request = _request(data_directory, dataset, seed, threads, engine)
+            request = live_pass.request(data_directory, dataset, seed, threads, engine)
             try:
                 with passes.start(side, request) as running:
                     running.wait_until_ready()
@@ -227,15 +150,6 @@ def pilot(
         scenario: window_size(scenario.batch_size, seconds, dataset.train_samples)
         for scenario, seconds in fastest.items()
     }
-
-
-def window_size(batch_size: int, seconds_per_sample: float, train_samples: int) -> WindowSize:
-    """The fewest epochs of whole batches that last long enough, each of them small enough."""
-    batches = math.ceil(_WINDOW_SLACK * WINDOW_SECONDS / (seconds_per_sample * batch_size))
-    batches_per_epoch = max(1, min(_EPOCH_SAMPLES, train_samples) // batch_size)
-    epochs = math.ceil(batches / batches_per_epoch)
-    samples = min(train_samples, batch_size * math.ceil(batches / epochs))
-    return WindowSize(epoch_samples=samples, epochs=epochs)
 
 
 def _pilot_line(side: Side, ended: Ended) -> str:
@@ -348,7 +262,7 @@ def _measure_block(
     measured: list[list[ScenarioPass]] = [[] for _ in order.sides]
     failure = None
     for (threads, engine), group in _by_variables([(each.scenario, each.omp_num_threads) for each in scenarios]):
-        request = _request(data_directory, gate_file.dataset, planned.seed + index, threads, engine)
+        request = live_pass.request(data_directory, gate_file.dataset, planned.seed + index, threads, engine)
         try:
             _take_turns(order, passes, request, [gated[each] for each in group], planned.windows, measured, observer)
         except _SideFailedError as error:
@@ -449,17 +363,6 @@ def _scenario_pass(
         window_seconds=tuple(window.seconds for window in windows),
         test_accuracy=test_accuracy,
         involuntary_context_switches=sum(window.involuntary_context_switches for window in windows),
-    )
-
-
-def _request(data_directory: Path, dataset: Dataset, seed: int, threads: int, engine: Engine) -> PassRequest:
-    return PassRequest(
-        data_directory=str(data_directory),
-        dataset=dataset,
-        test_samples=min(dataset.test_samples, TEST_SAMPLES),
-        seed=seed,
-        omp_num_threads=threads,
-        engine=engine,
     )
 
 

@@ -14,7 +14,6 @@ import numpy as np
 from factories import CREATED_AT, a_dataset, a_scenario, a_software, an_environment
 
 from bench.decide import conclude, evidence_of
-from bench.gate import PassProcess
 from bench.gate_record import (
     Block,
     GatedScenario,
@@ -31,6 +30,7 @@ from bench.gate_record import (
     draw,
 )
 from bench.health import Counters
+from bench.live_pass import PassProcess
 from bench.protocol import Evaluated, PassRequest, SetUpDone, WindowDone
 from bench.scenario import Scenario
 

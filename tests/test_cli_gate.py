@@ -32,8 +32,8 @@ from gate_factories import (
 from small_data import small_idx_folder
 
 from bench import cli, gate_store, process, store
-from bench.gate import PassEndedError
 from bench.gate_record import GateFile, Side
+from bench.live_pass import PassEndedError
 from bench.process import Ended, Interpreter, Stop
 from bench.record import FailureReason, Software
 from bench.scenario import Scenario

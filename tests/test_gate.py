@@ -13,10 +13,11 @@ from gate_factories import FOUR, LENET, MLP, FakePasses, a_gate_file, a_plan, ma
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import gate
+from bench import live_pass
 from bench.decide import Conclusion, Wanted, conclude, evidence_of
-from bench.gate import PassEndedError, PilotError, pilot, run_blocks, window_size
+from bench.gate import PilotError, pilot, run_blocks
 from bench.gate_record import Block, GateFile, Order, Phase, Side
+from bench.live_pass import PassEndedError, window_size
 from bench.process import Ended, Stop, UnusableError
 from bench.record import FailureReason
 from bench.scenario import Scenario
@@ -230,7 +231,7 @@ def test_a_window_is_whole_epochs_of_what_is_there(batch_size: int, seconds: flo
     assert 1 <= size.epoch_samples <= train_samples
     assert size.epoch_samples <= max(5000, batch_size)
     if train_samples >= batch_size:
-        assert size.epochs * size.epoch_samples * seconds >= gate.WINDOW_SECONDS
+        assert size.epochs * size.epoch_samples * seconds >= live_pass.WINDOW_SECONDS
 
 
 @pytest.mark.parametrize(
