@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -74,7 +76,7 @@ def test_on_a_gpu_the_tuned_loop_keeps_the_threaded_engine() -> None:
 
 def test_the_loop_is_told_in_the_fewest_words() -> None:
     """Different loops of a network have different words, and the nearer of the two names stands first."""
-    axes = {
+    axes: dict[str, Iterable[Any]] = {
         "input_pipeline": InputPipeline,
         "metric_sync": MetricSync,
         "layers": (Layers.TUTORIAL, Layers.PADDED),
