@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 
 from bench.scenario import PlannedRun
-from mnist_core.recipe import Network
+from mnist_core.recipe import Hybridize, Network
 
 #: Interpreter, framework import and data; seconds. This and the costs below: a 2-core AVX2 machine, rounded.
 STARTUP_SECONDS = 3.0
+#: Compiling a step for each of its shapes; nothing worth mentioning where it is not here.
+_COMPILE_SECONDS = {Hybridize.COMPILE: 20.0, Hybridize.JIT: 4.0, Hybridize.SCAN: 6.0}
 #: (per update and context, per image trained, per image evaluated); seconds.
 _COSTS: dict[str, tuple[float, float, float]] = {
     Network.MLP: (1.5e-3, 2e-5, 1.5e-5),
@@ -22,4 +24,5 @@ def expected_seconds(planned: PlannedRun, train_samples: int, test_samples: int)
     samples = min(planned.recipe.samples or train_samples, train_samples)
     updates = math.ceil(samples / planned.scenario.batch_size)
     epoch = updates * per_update * len(planned.scenario.contexts) + samples * per_image + test_samples * per_evaluated
-    return STARTUP_SECONDS + planned.recipe.epochs * epoch
+    compiling = _COMPILE_SECONDS.get(planned.scenario.hybridize, 0.0)
+    return STARTUP_SECONDS + compiling + planned.recipe.epochs * epoch

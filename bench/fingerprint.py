@@ -151,6 +151,7 @@ def software_differences(baseline: Environment, contender: Environment) -> tuple
     facts = {name: fact for name, fact in SOFTWARE_FACTS.items() if known or name not in _FROM_WORKERS}
     return (
         *_differences(facts, baseline, contender),
+        *_peer_differences(baseline, contender),
         *_mapping_differences(baseline.packages, contender.packages, leave_out=_OF_NO_INTEREST),
         *_mapping_differences(baseline.variables, contender.variables),
     )
@@ -163,6 +164,17 @@ def _differences(
         difference(name, fact(baseline), fact(contender))
         for name, fact in facts.items()
         if fact(baseline) != fact(contender)
+    ]
+
+
+def _peer_differences(baseline: Environment, contender: Environment) -> list[Difference]:
+    """Of the frameworks beside the first that both sides have: what only one has is not compared."""
+    before, after = (
+        {s.framework: f"{s.framework_version} with numpy {s.numpy}, Python {s.python}" for s in environment.peers}
+        for environment in (baseline, contender)
+    )
+    return [
+        difference(name, before[name], after[name]) for name in before if name in after and before[name] != after[name]
     ]
 
 

@@ -64,7 +64,7 @@ def examine_gpu(device: Device, border: ModuleType) -> Probe:
         carried = ", ".join(f"{major}.{minor}" for major, minor in MACHINE_CODE)
         detail = (
             f"{known.gpu_name} has compute capability {known.compute_capability}, and {build} carries machine code for "
-            f"{carried} only: build MXNet from source for it, or use a peer framework"
+            f"{carried} only: build MXNet from source for it, or measure its peers on it (nox -s peers)"
         )
         return replace(known, reason=Unusable.UNSUPPORTED_CAPABILITY, detail=detail)
     return known
