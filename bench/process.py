@@ -21,6 +21,7 @@ from typing import IO, TypeAlias
 import msgspec
 
 from bench.protocol import (
+    CeilingReply,
     Command,
     DescribeReply,
     DescribeRequest,
@@ -49,7 +50,7 @@ EXIT_SECONDS = 10.0
 _SOURCE = Path(__file__).resolve().parents[1]
 
 OnEpoch: TypeAlias = Callable[[int, Epoch], None]
-Answer: TypeAlias = RunReply | PassReady | SetUpDone | WindowDone | Evaluated | DescribeReply
+Answer: TypeAlias = RunReply | PassReady | SetUpDone | WindowDone | Evaluated | DescribeReply | CeilingReply
 
 
 class UnusableError(Exception):

@@ -10,7 +10,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from bench.record import Dataset, Epoch, FailureReason, Run, Software
+from bench.record import Ceiling, Dataset, DeviceName, Epoch, FailureReason, Library, Run, Software
 from bench.scenario import Framework, Scenario
 from mnist_core.recipe import Engine, Recipe
 
@@ -73,6 +73,19 @@ class DescribeRequest(Message, frozen=True, tag="describe"):
     framework: Framework
 
 
+class CeilingRequest(Message, frozen=True, tag="ceiling"):
+    """Multiply matrices and add vectors on one device, as fast as the library can."""
+
+    framework: Library
+    device: DeviceName
+    #: As of a run, but all threads there are: the ceiling of two contexts of one thread is that of two threads.
+    omp_num_threads: Annotated[int, Meta(ge=1)]
+    #: Rows and columns, ascending.
+    matrix_sizes: Annotated[tuple[Annotated[int, Meta(ge=1)], ...], Meta(min_length=1)]
+    #: Numbers in each of three arrays, ascending.
+    vector_elements: Annotated[tuple[Annotated[int, Meta(ge=1)], ...], Meta(min_length=1)]
+
+
 class EpochDone(Message, frozen=True, tag="epoch"):
     """An epoch's window and evaluation are over."""
 
@@ -109,6 +122,10 @@ class DescribeReply(Message, frozen=True, tag="described"):
     software: Software
 
 
+class CeilingReply(Message, frozen=True, tag="ceiling_measured"):
+    ceiling: Ceiling
+
+
 class FailureReply(Message, frozen=True, tag="failed"):
     reason: FailureReason
     #: One line.
@@ -121,9 +138,17 @@ class UnusableReply(Message, frozen=True, tag="unusable"):
     detail: str
 
 
-Request: TypeAlias = RunRequest | PassRequest | DescribeRequest
+Request: TypeAlias = RunRequest | PassRequest | DescribeRequest | CeilingRequest
 Command: TypeAlias = SetUp | RunWindow | Evaluate
 Reply: TypeAlias = (
-    RunReply | PassReady | SetUpDone | WindowDone | Evaluated | DescribeReply | FailureReply | UnusableReply
+    RunReply
+    | PassReady
+    | SetUpDone
+    | WindowDone
+    | Evaluated
+    | DescribeReply
+    | CeilingReply
+    | FailureReply
+    | UnusableReply
 )
 FromWorker: TypeAlias = EpochDone | Reply

@@ -11,15 +11,15 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from bench.scenario import PlannedRun, Scenario
+from bench.scenario import Framework, PlannedRun, Scenario
 from mnist_core.recipe import Recipe
 
 #: Raised by any change after which an older reader would misread or refuse a file.
 #:
 #: History:
 #: 1. The first: environment, dataset, plan, runs, failures.
-#: 2. More axes of a scenario (the parts of the loop; other frameworks), `environment.peers`. Every file of version 1 is
-#:    one of version 2 with the tutorial's values.
+#: 2. More axes of a scenario (the parts of the loop; other frameworks), `environment.peers`, `ceilings`. Every file of
+#:    version 1 is one of version 2 with the tutorial's values and nothing measured beside the runs.
 SCHEMA_VERSION: Final = 2
 
 Count = Annotated[int, Meta(ge=0)]
@@ -29,6 +29,8 @@ PositiveSeconds = Annotated[float, Meta(gt=0)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 #: UTC, ISO 8601 with seconds, e.g. 2026-01-31T12:00:00Z.
 Timestamp = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
+#: As `mnist_core.devices` writes one.
+DeviceName = Annotated[str, Meta(pattern=r"^(cpu|gpu)\([0-9]{1,4}\)$")]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -196,6 +198,71 @@ class Environment(Record, frozen=True):
     #: Of the workers of the plan's other frameworks, each in an environment of its own.
     peers: tuple[Software, ...] = ()
 
+    def software_of(self, framework: Framework) -> Software | None:
+        """What the workers of one framework loaded."""
+        loaded = (*([self.software] if self.software else []), *self.peers)
+        return next((each for each in loaded if each.framework == framework.value), None)
+
+
+class Library(str, enum.Enum):
+    """What multiplies matrices for a ceiling: NumPy, or one of the frameworks."""
+
+    NUMPY = "numpy"
+    MXNET = "mxnet"
+    TORCH = "torch"
+    JAX = "jax"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class MatrixProduct(Record, frozen=True):
+    """Of two square float32 matrices."""
+
+    size: PositiveCount
+    #: Of the fastest repetition: 2 size³ operations over its seconds.
+    gflop_per_second: Annotated[float, Meta(gt=0)]
+
+
+class VectorSum(Record, frozen=True):
+    """a = b + c on float32 arrays."""
+
+    #: Of each of the three.
+    elements: PositiveCount
+    #: Of the fastest repetition: 12 bytes per element, two numbers read and one written, over its seconds.
+    bytes_per_second: Annotated[float, Meta(gt=0)]
+
+
+class Ceiling(Record, frozen=True, kw_only=True):
+    """How fast one library multiplied and added on one device, in a fresh process, at one time."""
+
+    measured_at: Timestamp
+    device: DeviceName
+    #: Threads in all, set before the library was imported.
+    omp_num_threads: PositiveCount
+    framework: Library
+    framework_version: str
+    #: What the process had loaded: a BLAS without kernels for the processor is a low ceiling.
+    thread_pools: tuple[ThreadPool, ...]
+    #: From small to large, until larger ones won no more.
+    matrix_products: Annotated[tuple[MatrixProduct, ...], Meta(min_length=1)]
+    #: From small to large; the last are far larger than any cache.
+    vector_sums: Annotated[tuple[VectorSum, ...], Meta(min_length=1)]
+
+    @property
+    def fastest_product(self) -> MatrixProduct:
+        return max(self.matrix_products, key=lambda product: product.gflop_per_second)
+
+    @property
+    def gflop_per_second(self) -> float:
+        """Of the fastest product."""
+        return self.fastest_product.gflop_per_second
+
+    @property
+    def bandwidth_bytes_per_second(self) -> float:
+        """The memory's: of the largest arrays."""
+        return self.vector_sums[-1].bytes_per_second
+
 
 class ResultSet(Record, frozen=True, kw_only=True):
     """A result file."""
@@ -211,6 +278,8 @@ class ResultSet(Record, frozen=True, kw_only=True):
     plan: tuple[PlannedRun, ...]
     runs: tuple[Run, ...] = ()
     failures: tuple[Failure, ...] = ()
+    #: Measured before, between and after the rounds of runs, in the order of time.
+    ceilings: tuple[Ceiling, ...] = ()
 
 
 RunKey = tuple[Scenario, Recipe, int]

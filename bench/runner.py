@@ -9,18 +9,21 @@ import dataclasses
 import random
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
 from bench import process
-from bench.process import Ended, Interpreter, OnEpoch, Stop
-from bench.protocol import RunReply, RunRequest
-from bench.record import Epoch, Failure, FailureReason, ResultSet, Run, RunKey, Software, key
+from bench.process import Ended, Interpreter, OnEpoch, Stop, UnusableError
+from bench.protocol import CeilingReply, CeilingRequest, RunReply, RunRequest
+from bench.record import Ceiling, Epoch, Failure, FailureReason, Library, ResultSet, Run, RunKey, Software, key
 from bench.scenario import ConfigurationError, Framework, PlannedRun, worker_variables
 from mnist_core.devices import Device, DeviceKind, Probe
+
+#: Start-up, and a dozen sizes of a few seconds at most.
+CEILING_TIMEOUT_SECONDS = 180.0
 
 
 class Executor(Protocol):
@@ -28,6 +31,16 @@ class Executor(Protocol):
 
     def execute(self, request: RunRequest, timeout_seconds: float, on_epoch: OnEpoch) -> Run | Failure:
         """Raises `UnusableError` where no other run can work either."""
+
+
+class CeilingExecutor(Protocol):
+    """Measures one ceiling; everything that can go wrong with it comes back as an `Ended`."""
+
+    @property
+    def stop(self) -> Stop: ...
+
+    def measure_ceiling(self, request: CeilingRequest) -> Ceiling | Ended:
+        """Raises `UnusableError` where the library is not installed."""
 
 
 class Observer(Protocol):
@@ -71,10 +84,12 @@ def run_plan(
     observer: Observer,
     probe: Callable[[Device], Probe],
     stop: Stop,
+    ceilings: Callable[[], Iterable[Ceiling]] = tuple,
 ) -> ResultSet:
     """Make every remaining run and save after each one, because an hour of measuring must survive whatever comes next.
 
-    Asked to stop, it saves the run in progress, as interrupted if it had no result yet, and returns.
+    `ceilings` is asked for some before the first run, between the rounds and after the last. Asked to stop, it saves
+    the run in progress, as interrupted if it had no result yet, and returns.
     """
     todo = schedule(remaining(result_set), result_set.seed)
     dropped = {key(planned) for planned in todo}
@@ -84,6 +99,10 @@ def run_plan(
     save(result_set)
     probes: dict[Device, Probe] = {}
     for position, planned in enumerate(todo, start=1):
+        if position == 1 or planned.repeat != todo[position - 2].repeat:
+            result_set = _with_ceilings(result_set, ceilings, save)
+            if stop.requested:
+                break
         observer.started(planned, position, len(todo))
         outcome = _device_failure(planned, probes, probe) or executor.execute(
             RunRequest(
@@ -104,6 +123,17 @@ def run_plan(
         observer.finished(planned, outcome)
         if stop.requested:
             break
+    if todo and not stop.requested:
+        result_set = _with_ceilings(result_set, ceilings, save)
+    return result_set
+
+
+def _with_ceilings(
+    result_set: ResultSet, ceilings: Callable[[], Iterable[Ceiling]], save: Callable[[ResultSet], None]
+) -> ResultSet:
+    for ceiling in ceilings():
+        result_set = msgspec.structs.replace(result_set, ceilings=(*result_set.ceilings, ceiling))
+        save(result_set)
     return result_set
 
 
@@ -186,6 +216,50 @@ class WorkerProcess:
         assert isinstance(answer, Ended)
         return _failure(request, answer.reason, answer.detail, answer.log)
 
+    def measure_ceiling(self, request: CeilingRequest) -> Ceiling | Ended:
+        """Raises `UnusableError` where the library is not installed."""
+        own = request.framework is Library.NUMPY
+        answer = process.ask(
+            Interpreter() if own else self.interpreters.of(Framework(request.framework.value)),
+            request,
+            variables=worker_variables(request.omp_num_threads),
+            timeout_seconds=CEILING_TIMEOUT_SECONDS,
+            stop=self.stop,
+        )
+        if isinstance(answer, CeilingReply):
+            return answer.ceiling
+        assert isinstance(answer, Ended)
+        return answer
+
     def describe(self, framework: Framework = Framework.MXNET) -> Software:
         """What a worker loads when it imports the framework; raises `UnusableError` where it cannot."""
         return process.describe(self.interpreters.of(framework), self.stop, framework)
+
+
+class CeilingRounds:
+    """Every ceiling once, each time it is called; one that fails is reported and not tried again."""
+
+    def __init__(
+        self, requests: Iterable[CeilingRequest], executor: CeilingExecutor, report: Callable[[str], None]
+    ) -> None:
+        self._requests = list(requests)
+        self._executor = executor
+        self._report = report
+
+    def __call__(self) -> Iterator[Ceiling]:
+        """Ends early where the executor was asked to stop."""
+        for request in tuple(self._requests):
+            try:
+                outcome = self._executor.measure_ceiling(request)
+            except UnusableError as error:
+                outcome = Ended(FailureReason.CRASHED, str(error))
+            if self._executor.stop.requested:
+                return
+            if isinstance(outcome, Ceiling):
+                yield outcome
+            else:
+                self._requests.remove(request)
+                self._report(
+                    f"no ceiling of {request.device} through {request.framework}, "
+                    f"OMP_NUM_THREADS={request.omp_num_threads}: {outcome.detail}"
+                )

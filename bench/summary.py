@@ -13,9 +13,11 @@ from typing import TypeVar
 import msgspec
 
 from bench import accuracy, stats
-from bench.record import Dataset, Environment, Failure, FailureReason, ResultSet, Run
+from bench.costs import Costs, costs_of
+from bench.record import Dataset, Environment, Failure, FailureReason, ResultSet, Run, Software
+from bench.roofline import Bound, Place, Roof, place_of, roofs
 from bench.scenario import PlannedRun, Scenario, tutorial_setting
-from bench.stats import Estimate
+from bench.stats import Estimate, Line
 from mnist_core.recipe import Recipe
 
 
@@ -79,6 +81,22 @@ class Measures:
     speedup: Estimate | None
     #: Throughput over the number of contexts times that of the same scenario on its first context alone.
     scaling_efficiency: Estimate | None
+    #: Throughput times the floating-point operations an image needs; None for a user's own network, here and below.
+    achieved_gflop_per_second: Estimate | None
+    #: Of the ceilings measured beside the runs, on as many threads; None without any.
+    roof: Roof | None
+    #: The fastest float32 matrix product on the scenario's devices together.
+    ceiling_gflop_per_second: float | None
+    #: Achieved over ceiling. The interval is the throughput's: the ceiling is taken as it is.
+    utilisation: Estimate | None
+    #: The fewest bytes an update must move, over the time that it took.
+    bytes_per_second: Estimate | None
+    #: Overhead needs a second batch size to be known; compute and memory need a ceiling.
+    bound: Bound | None
+    #: Of the line through the times of the same scenario's updates over their images, for all its batch sizes: what an
+    #: update takes however few images it is on, and what each adds. None for a single batch size.
+    fixed_update_microseconds: Estimate | None
+    image_microseconds: Estimate | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +107,8 @@ class Row:
     #: Its seed is 0, for "any": the repeats of a scenario train with different seeds.
     recipe: Recipe
     status: Status
+    #: What its processes loaded; None: not recorded.
+    software: Software | None
     #: One line; why the row is invalid.
     invalid: str | None
     #: None: no process gave anything.
@@ -151,6 +171,8 @@ def summarize(result_set: ResultSet) -> Summary:
     """
     groups = group_by_row(result_set)
     fastest = _fastest(groups)
+    lines = _lines(groups)
+    measured_roofs = roofs(result_set.ceilings)
     rows = []
     for key, group in groups.items():
         scenario, recipe = key
@@ -159,8 +181,11 @@ def summarize(result_set: ResultSet) -> Summary:
                 scenario=scenario,
                 recipe=recipe,
                 status=group.status,
+                software=result_set.environment.software_of(scenario.framework),
                 invalid=group.invalid,
-                measures=_measures(key, groups, result_set.dataset) if group.runs else None,
+                measures=_measures(key, groups, result_set.dataset, lines.get(key), measured_roofs)
+                if group.runs
+                else None,
                 failures=_grouped(group.failures),
                 planned=group.planned,
                 not_run=max(0, group.planned - len(group.runs) - len(group.failures)),
@@ -257,8 +282,57 @@ def _fastest(groups: dict[RowKey, Group]) -> set[RowKey]:
     return {max(contest, key=contest.__getitem__) for contest in contests.values() if len(contest) > 1}
 
 
-def _measures(key: RowKey, groups: dict[RowKey, Group], dataset: Dataset) -> Measures:
-    _scenario, recipe = key
+def _family(key: RowKey) -> RowKey:
+    """The same for scenarios that differ in their batch size alone."""
+    scenario, recipe = key
+    return msgspec.structs.replace(scenario, batch_size=len(scenario.contexts)), recipe
+
+
+def _lines(groups: dict[RowKey, Group]) -> dict[RowKey, Line]:
+    """Microseconds of an update over its images, one point per process; for rows with several batch sizes.
+
+    A smaller last batch makes the images of an update a mean, through which the same line passes.
+    """
+    families: dict[RowKey, list[RowKey]] = {}
+    for key, group in groups.items():
+        if group.ranks:
+            families.setdefault(_family(key), []).append(key)
+    lines: dict[RowKey, Line] = {}
+    for keys in families.values():
+        runs = [run for key in keys for run in groups[key].runs]
+        points = [(_images_per_update(run), _update_microseconds(run)) for run in runs]
+        if len({images for images, _microseconds in points}) > 1:
+            lines |= dict.fromkeys(keys, stats.line(points))
+    return lines
+
+
+def _images_per_update(run: Run) -> float:
+    return sum(epoch.samples for epoch in run.epochs) / accuracy.updates(run)
+
+
+def _update_microseconds(run: Run) -> float:
+    return 1e6 * _epochs_seconds(run) / accuracy.updates(run)
+
+
+def _bound(
+    costs: Costs | None, roof: Roof | None, run: Run, update_microseconds: float, line: Line | None
+) -> Bound | None:
+    """Overhead where over half of an update does not grow with its images.
+
+    That is below the number of images at which half of the rate without overhead is reached, Hockney's n½ (Hockney and
+    Jesshope, "Parallel computers 2", 1988).
+    """
+    if line is not None and line.intercept.value > update_microseconds / 2:
+        return Bound.OVERHEAD
+    if costs is None or roof is None:
+        return None
+    return roof.bound(costs, _images_per_update(run), len(run.scenario.contexts))
+
+
+def _measures(
+    key: RowKey, groups: dict[RowKey, Group], dataset: Dataset, line: Line | None, known: dict[Place, Roof]
+) -> Measures:
+    scenario, recipe = key
     runs = groups[key].runs
     speed = stats.geometric_mean([throughput(run) for run in runs])
     times_to_accuracy = [time_to_accuracy_seconds(run) for run in runs]
@@ -266,12 +340,20 @@ def _measures(key: RowKey, groups: dict[RowKey, Group], dataset: Dataset) -> Mea
     accuracies = [run.final_accuracy for run in runs]
     device_memory = [run.device_memory_bytes for run in runs if run.device_memory_bytes is not None]
     threads = {run.omp_num_threads for run in runs}
+    omp_num_threads = threads.pop() if len(threads) == 1 else None
+    update_microseconds = stats.geometric_mean([_update_microseconds(run) for run in runs])
+    place = None if omp_num_threads is None else place_of(scenario, omp_num_threads)
+    roof = None if place is None else known.get(place)
+    costs, contexts = costs_of(scenario.network), len(scenario.contexts)
+    achieved = None if costs is None else _scaled(speed, costs.flop_per_image / 1e9)
+    ceiling = None if roof is None else roof.gflop_per_second_of(contexts)
+    update_bytes = None if costs is None else costs.update_bytes(_images_per_update(runs[0]), contexts)
     return Measures(
         n=len(runs),
         throughput=speed,
         epoch_seconds=_inverse(speed, scale=dataset.train_samples),
         epoch_extrapolated=recipe.samples is not None and recipe.samples < dataset.train_samples,
-        update_microseconds=stats.geometric_mean([1e6 * _epochs_seconds(run) / accuracy.updates(run) for run in runs]),
+        update_microseconds=update_microseconds,
         final_accuracy=statistics.fmean(accuracies),
         final_accuracy_min=min(accuracies),
         final_accuracy_max=max(accuracies),
@@ -282,9 +364,17 @@ def _measures(key: RowKey, groups: dict[RowKey, Group], dataset: Dataset) -> Mea
         peak_rss_bytes=max(run.peak_rss_bytes for run in runs),
         device_memory_bytes=max(device_memory, default=None),
         busy_cpus=_median(runs, lambda run: run.epochs_cpu_seconds / _epochs_seconds(run)),
-        omp_num_threads=threads.pop() if len(threads) == 1 else None,
+        omp_num_threads=omp_num_threads,
         speedup=_speedup(key, groups),
         scaling_efficiency=_scaling_efficiency(key, groups),
+        achieved_gflop_per_second=achieved,
+        roof=roof,
+        ceiling_gflop_per_second=ceiling,
+        utilisation=None if achieved is None or ceiling is None else _scaled(achieved, 1 / ceiling),
+        bytes_per_second=None if update_bytes is None else _inverse(update_microseconds, scale=1e6 * update_bytes),
+        bound=_bound(costs, roof, runs[0], update_microseconds.value, line),
+        fixed_update_microseconds=None if line is None else line.intercept,
+        image_microseconds=None if line is None else line.slope,
     )
 
 

@@ -19,8 +19,10 @@ from typing import BinaryIO, TypeVar
 import msgspec
 from typing_extensions import assert_never
 
-from bench import measure
+from bench import ceilings, measure
 from bench.protocol import (
+    CeilingReply,
+    CeilingRequest,
     Command,
     DescribeReply,
     DescribeRequest,
@@ -76,6 +78,8 @@ def answer(request_line: bytes, on_event: Callable[[FromWorker], None]) -> Reply
         return UnusableReply(detail=f"OMP_NUM_THREADS is not {request.omp_num_threads} in the worker's environment")
     if isinstance(request, PassRequest):
         return _guarded(lambda: measure.Pass(request))
+    if isinstance(request, CeilingRequest):
+        return _guarded(lambda: CeilingReply(ceiling=ceilings.measure(request)))
     return _guarded(
         lambda: RunReply(
             run=measure.measure(request, lambda index, epoch: on_event(EpochDone(index=index, epoch=epoch)))

@@ -6,7 +6,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.record import Dataset, Environment, Epoch, Failure, FailureReason, ResultSet, Run, Software, ThreadPool
+from bench.record import (
+    Ceiling,
+    Dataset,
+    Environment,
+    Epoch,
+    Failure,
+    FailureReason,
+    Library,
+    MatrixProduct,
+    ResultSet,
+    Run,
+    Software,
+    ThreadPool,
+    VectorSum,
+)
 from bench.scenario import PlannedRun, Scenario
 from mnist_core.recipe import Recipe
 
@@ -115,6 +129,30 @@ def a_software(**changes: Any) -> Software:
         ),
     }
     return Software(**facts | changes)
+
+
+def a_ceiling(
+    *, gflop: float = 100.0, bandwidth: float = 10e9, vectors: dict[int, float] | None = None, **changes: Any
+) -> Ceiling:
+    """Two CPU threads' by MXNet; `gflop` is the best of three sizes, `vectors` maps elements to bytes per second."""
+    vectors = vectors or {100_000: 3 * bandwidth, 100_000_000: bandwidth}
+    facts: dict[str, Any] = {
+        "measured_at": CREATED_AT,
+        "device": "cpu(0)",
+        "omp_num_threads": 2,
+        "framework": Library.MXNET,
+        "framework_version": "1.9.1",
+        "thread_pools": (
+            ThreadPool("blas", "openblas", version="0.3.23", architecture="SkylakeX", num_threads=2),
+            ThreadPool("openmp", "openmp", version=None, architecture=None, num_threads=2),
+        ),
+        "matrix_products": tuple(
+            MatrixProduct(size=size, gflop_per_second=share * gflop)
+            for size, share in ((256, 0.5), (512, 1.0), (1024, 0.9))
+        ),
+        "vector_sums": tuple(VectorSum(elements=count, bytes_per_second=rate) for count, rate in vectors.items()),
+    }
+    return Ceiling(**facts | changes)
 
 
 def an_environment(**changes: Any) -> Environment:

@@ -59,7 +59,7 @@ def test_mxnet_is_met_at_one_border() -> None:
     [
         ("rich", ("bench.render", "bench.cli")),
         ("typer", ("bench.cli",)),
-        ("time", ("bench.measure", "bench.gate")),
+        ("time", ("bench.measure", "bench.ceilings", "bench.gate")),
         ("psutil", ("bench.environment", "bench.measure")),
         ("subprocess", ("bench.process", "bench.environment", "bench.sides", "mnist_core.devices")),
         ("pytest_benchmark", ()),

@@ -12,6 +12,7 @@ import io
 import itertools
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 import msgspec
 import pytest
 from factories import (
+    a_ceiling,
     a_dataset,
     a_failure,
     a_result_set,
@@ -33,10 +35,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from bench import accuracy
-from bench.record import FailureReason, ResultSet
+from bench.record import FailureReason, Library, ResultSet
 from bench.render import units
+from bench.render.ceilings import ceiling_table
 from bench.render.columns import AXES, VALUES, Column, find
 from bench.render.export import Format, render_csv, render_json, render_markdown
+from bench.render.html import render_html
 from bench.render.tables import Table, clean, recipe_words, tables
 from bench.render.text import render_text
 from bench.scenario import Scenario
@@ -514,3 +518,90 @@ def test_an_interval_is_plus_minus_percent(upper: float, text: str) -> None:
 def test_significant_digits_are_never_off_by_more_than_half_of_the_third(number: float) -> None:
     """Rounding loses at most 0.5 % of any number."""
     assert math.isclose(float(units.significant(number).replace(",", "")), number, rel_tol=0.0051)
+
+
+# --- ceilings ---------------------------------------------------------------------------------------------------------
+
+BESIDE_A_CEILING = ("utilisation", "GFLOP/s", "GB/s", "bound", "fixed µs/step", "µs/image")
+
+
+def three_sizes(**changes: object) -> ResultSet:
+    """800 and 4 µs: overhead-bound below 200 images."""
+    runs = [
+        a_run(
+            scenario=a_scenario(batch_size=size),
+            recipe=Recipe(epochs=1, samples=20_000, seed=42 + repeat),
+            repeat=repeat,
+            throughput=noise * 1e6 * size / (800 + 4 * size),
+            accuracy=0.91,
+        )
+        for size in (100, 500, 1_000)
+        for repeat, noise in enumerate((0.99, 1.0, 1.02))
+    ]
+    return a_result_set(*runs, **changes)
+
+
+CEILINGS = (
+    a_ceiling(gflop=350.0, bandwidth=20.1e9, framework=Library.TORCH, framework_version="2.5.1"),
+    a_ceiling(gflop=300.0),
+    a_ceiling(gflop=360.0, bandwidth=20.1e9, framework=Library.TORCH, framework_version="2.5.1"),
+    a_ceiling(gflop=310.0),
+)
+
+
+def test_the_caption_names_the_ceiling() -> None:
+    """Whose, on what, how often, and how far it moved; only that of the table's own threads."""
+    (table,) = tables([three_sizes(ceilings=(*CEILINGS, a_ceiling(omp_num_threads=7, gflop=999.0)))])
+    assert dict(table.caption)["ceiling"] == (
+        "355 GFLOP/s float32 matrix product (torch, 2 threads, size 512), 20.1 GB/s from memory; "
+        "best of mxnet, torch; n = 2 over the run, 350 to 360"
+    )
+    (table,) = tables([three_sizes(ceilings=CEILINGS[1:2])])
+    assert dict(table.caption)["ceiling"].endswith(
+        "(mxnet, 2 threads, size 512), 10.0 GB/s from memory; best of mxnet; n = 1 over the run"
+    )
+
+
+def test_beside_a_ceiling_every_format_shows_what_it_is_for() -> None:
+    """Text, Markdown and HTML the columns, CSV and JSON the raw values with their intervals."""
+    made = tables([three_sizes(ceilings=CEILINGS)])
+    wide, markdown, html = as_text(made, 250), render_markdown(made), render_html(made)
+    for title in BESIDE_A_CEILING:
+        assert all(word in wide for word in title.split())
+        assert f"| {title} |" in markdown
+        assert title.replace(" ", "<br>") in html
+    first, last = csv_rows(made)[0], csv_rows(made)[-1]
+    assert (first["bound"], last["bound"]) == ("overhead", "compute")
+    assert float(first["ceiling_gflop_per_second"]) == 355.0
+    assert float(first["utilisation"]) == pytest.approx(float(first["achieved_gflop_per_second"]) / 355)
+    assert float(first["fixed_update_microseconds_lower"]) < 800 < float(first["fixed_update_microseconds_upper"])
+    assert float(last["image_microseconds"]) == pytest.approx(4, rel=0.02)
+    row = json.loads(render_json(made))[0]["rows"][0]
+    assert row["fixed_update_microseconds"]["n"] == 9
+    assert row["bytes_per_second"]["lower"] < row["bytes_per_second"]["value"]
+
+
+def test_without_a_ceiling_tables_for_people_look_as_before() -> None:
+    """The same values are in CSV and JSON, and can fill a pivot."""
+    made = tables([three_sizes()])
+    for text in (as_text(made, 250), render_markdown(made), render_html(made)):
+        assert not any(title in text for title in ("GFLOP/s", "GB/s", "overhead", "fixed", "µs/image", "ceiling"))
+    (row, *_others) = csv_rows(made)
+    assert (row["bound"], row["utilisation"], row["ceiling_gflop_per_second"]) == ("overhead", "", "")
+    assert float(row["achieved_gflop_per_second"]) > 0
+    pivot = render_markdown(tables([three_sizes()], row="batch_size", value="fixed_update_microseconds"))
+    assert re.search(r"\| 100 \| \d{3} \\\[\d{3}, \d{3}\\\] \|", pivot)
+
+
+def test_the_table_of_ceilings_says_who_reached_what() -> None:
+    """A row for each device, number of threads and library; the BLAS of a slow one beside it."""
+    table = ceiling_table([*CEILINGS, a_ceiling(device="gpu(0)", gflop=5e4, thread_pools=())], an_environment())
+    wide = as_text([table], 200)
+    assert "355 (350 to 360)" in wide
+    assert "openblas 0.3.23 SkylakeX" in wide
+    mxnet, torch, gpu = csv_rows([table])
+    assert (mxnet["framework"], torch["framework"], gpu["device"]) == ("mxnet", "torch", "gpu(0)")
+    assert (torch["n_processes"], torch["size"], torch["threads"]) == ("2", "512", "2")
+    assert (torch["gflop_per_second_least"], torch["gflop_per_second_greatest"]) == ("350.0", "360.0")
+    assert gpu["blas"] == ""
+    assert ceiling_table([], an_environment()).rows == ()

@@ -8,20 +8,21 @@ import signal
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
-from factories import a_dataset, a_result_set, a_run
+from factories import a_ceiling, a_dataset, a_result_set, a_run
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import process, runner
-from bench.process import Stop, UnusableError
-from bench.protocol import RunRequest
-from bench.record import Epoch, Failure, FailureReason, ResultSet, Run, key
-from bench.runner import Interpreters, WorkerProcess, remaining, run_plan, schedule
+from bench.process import Ended, Stop, UnusableError
+from bench.protocol import CeilingRequest, RunRequest
+from bench.record import Ceiling, Epoch, Failure, FailureReason, Library, ResultSet, Run, key
+from bench.runner import CeilingRounds, Interpreters, WorkerProcess, remaining, run_plan, schedule
 from bench.scenario import Framework, Overrides, PlannedRun, expand, load_suite, override
 from mnist_core.devices import Device, Probe, Unusable
 
@@ -69,6 +70,7 @@ def run_with(
     result_set: ResultSet,
     probe: Callable[[Device], Probe] | None = None,
     stop: Stop | None = None,
+    ceilings: Callable[[], Iterable[Ceiling]] = tuple,
 ) -> tuple[ResultSet, list[ResultSet]]:
     saved: list[ResultSet] = []
     final = run_plan(
@@ -80,6 +82,7 @@ def run_with(
         observer=Silent(),
         probe=probe or (lambda device: pytest.fail(f"asked for {device}")),
         stop=stop or Stop(),
+        ceilings=ceilings,
     )
     return final, saved
 
@@ -182,6 +185,104 @@ def test_the_request_carries_the_batch_size_and_the_threads() -> None:
     executor = FakeExecutor()
     run_with(executor, untried(plan))
     assert {(r.scenario.batch_size, r.omp_num_threads) for r in executor.requests} == {(64, 2)}
+
+
+# --- ceilings between the rounds --------------------------------------------------------------------------------------
+
+
+class FakeCeilings:
+    """Answers at once, except for what it was told to fail."""
+
+    def __init__(self, *failing: Library) -> None:
+        self.stop = Stop()
+        self.asked: list[Library] = []
+        self.failing = failing
+
+    def measure_ceiling(self, request: CeilingRequest) -> Ceiling | Ended:
+        self.asked.append(request.framework)
+        if request.framework in self.failing:
+            if request.framework is Library.JAX:
+                raise UnusableError("jax is not installed")
+            return Ended(FailureReason.OUT_OF_MEMORY, "too large")
+        return a_ceiling(framework=request.framework)
+
+
+def a_ceiling_request(library: Library) -> CeilingRequest:
+    return CeilingRequest(
+        framework=library, device="cpu(0)", omp_num_threads=2, matrix_sizes=(8,), vector_elements=(8,)
+    )
+
+
+def ceiling_rounds(fake: FakeCeilings, *libraries: Library, report: Callable[[str], None] = print) -> CeilingRounds:
+    return CeilingRounds(map(a_ceiling_request, libraries), fake, report)
+
+
+def test_ceilings_are_measured_before_between_and_after_the_rounds() -> None:
+    """Each is saved as it comes; a round of runs never has one within it."""
+    plan = a_plan(3)
+    rounds = ceiling_rounds(FakeCeilings(), Library.NUMPY, Library.MXNET)
+    final, saved = run_with(FakeExecutor(), untried(plan), ceilings=rounds)
+    each = len(plan) // 3
+    steps = [(len(result_set.runs), len(result_set.ceilings)) for result_set in saved]
+    expected = [(0, 0), (0, 1), (0, 2)]
+    for finished in range(1, 4):
+        expected += [(runs, 2 * finished) for runs in range(each * (finished - 1) + 1, each * finished + 1)]
+        expected += [(each * finished, 2 * finished + 1), (each * finished, 2 * finished + 2)]
+    assert steps == expected
+    assert saved[-1] == final
+
+
+def test_resumed_runs_keep_their_ceilings_and_get_more() -> None:
+    """A finished file gets none."""
+    plan = a_plan(1)
+    before = msgspec.structs.replace(untried(plan), ceilings=(a_ceiling(gflop=7.0),))
+    final, _ = run_with(FakeExecutor(), before, ceilings=ceiling_rounds(FakeCeilings(), Library.NUMPY))
+    assert [ceiling.gflop_per_second for ceiling in final.ceilings] == [7.0, 100.0, 100.0]
+    again, _ = run_with(FakeExecutor(), final, ceilings=ceiling_rounds(FakeCeilings(), Library.NUMPY))
+    assert again == final
+
+
+def test_a_ceiling_that_fails_is_reported_once_and_the_runs_go_on() -> None:
+    """Out of memory, or not installed: it will not be otherwise in the next round."""
+    fake, told = FakeCeilings(Library.MXNET, Library.JAX), list[str]()
+    rounds = ceiling_rounds(fake, Library.NUMPY, Library.MXNET, Library.JAX, report=told.append)
+    final, _ = run_with(FakeExecutor(), untried(a_plan(2)), ceilings=rounds)
+    assert [ceiling.framework for ceiling in final.ceilings] == [Library.NUMPY] * 3
+    assert fake.asked.count(Library.MXNET) == fake.asked.count(Library.JAX) == 1
+    assert [line.rpartition(": ")[2] for line in told] == ["too large", "jax is not installed"]
+    assert remaining(final) == ()
+
+
+def test_a_request_to_stop_during_a_ceiling_starts_no_run() -> None:
+    """What was measured is kept; nothing is called a failure that was never tried."""
+    fake = FakeCeilings()
+    measure = fake.measure_ceiling
+
+    def asked_to_stop(request: CeilingRequest) -> Ceiling | Ended:
+        if request.framework is Library.MXNET:
+            fake.stop()
+            return Ended(FailureReason.CRASHED, "killed")
+        return measure(request)
+
+    fake.measure_ceiling = asked_to_stop  # type: ignore[method-assign]
+    executor = FakeExecutor()
+    rounds = ceiling_rounds(fake, Library.NUMPY, Library.MXNET, report=pytest.fail)
+    final, saved = run_with(executor, untried(a_plan(1)), stop=fake.stop, ceilings=rounds)
+    assert (len(final.ceilings), executor.requests, final.failures) == (1, [], ())
+    assert saved[-1] == final
+
+
+def test_a_real_process_measures_a_ceiling() -> None:
+    """Through NumPy and MXNet, under the thread count that was asked for, which its thread pools confirm."""
+    for library in (Library.NUMPY, Library.MXNET):
+        ceiling = WorkerProcess().measure_ceiling(
+            msgspec.structs.replace(a_ceiling_request(library), matrix_sizes=(8, 16), vector_elements=(1_000,))
+        )
+        assert isinstance(ceiling, Ceiling)
+        assert (ceiling.framework, ceiling.device, ceiling.omp_num_threads) == (library, "cpu(0)", 2)
+        assert [product.size for product in ceiling.matrix_products] == [8, 16]
+        assert {pool.num_threads for pool in ceiling.thread_pools} == {2}
+        assert ("openmp" in {pool.user_api for pool in ceiling.thread_pools}) is (library is Library.MXNET)
 
 
 # --- the real executor, with workers that misbehave -------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 
 import numpy as np
@@ -17,6 +18,7 @@ from bench.stats import (
     LogDifference,
     bounds,
     geometric_mean,
+    line,
     log_difference,
     log_sample,
     mean_difference,
@@ -251,3 +253,95 @@ def test_the_interval_of_a_mean_of_differences_covers_the_truth_in_95_of_100_cas
         assert ends is not None
         covered += ends[0] <= 0.3 <= ends[1]
     assert 0.93 <= covered / 2000 <= 0.97
+
+
+# --- a line through batch sizes
+
+
+sizes = st.lists(st.integers(1, 5_000), min_size=2, max_size=6, unique=True)
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(sizes, st.floats(0, 1e5), st.floats(1e-3, 1e3), st.integers(1, 4))
+def test_a_line_without_noise_is_found(xs: list[int], fixed: float, each: float, repeats: int) -> None:
+    """Intercept and slope, to the rounding of sums, whatever the batch sizes and processes."""
+    found = line([(float(x), fixed + each * x) for x in xs for _ in range(repeats)])
+    scale = fixed + each * max(xs)
+    assert found.intercept.value == pytest.approx(fixed, abs=1e-6 * scale)
+    assert found.slope.value == pytest.approx(each, abs=1e-6 * scale)
+    assert found.slope.n == len(xs) * repeats
+    assert (found.slope.lower is None) is (len(xs) == 2)
+
+
+def test_a_line_is_numpys_weighted_least_squares_with_scipys_quantile() -> None:
+    """Each residual over its group's mean; the covariance from what is left, on n - 2 degrees of freedom."""
+    points = [(50.0, 800.0), (50.0, 820.0), (200.0, 1_390.0), (200.0, 1_420.0), (1_000.0, 4_700.0), (1_000.0, 4_500.0)]
+    weights = [1 / mean for mean in (810.0, 1_405.0, 4_600.0) for _ in range(2)]
+    xs, ys = np.array(points).T
+    coefficients, covariance = np.polyfit(xs, ys, 1, w=np.array(weights), cov=True)
+    half_widths = scipy.stats.t.ppf(0.975, 4) * np.sqrt(np.diag(covariance))
+    slope, intercept = (
+        Estimate(value, lower=value - half_width, upper=value + half_width, n=6)
+        for value, half_width in zip(coefficients, half_widths, strict=True)
+    )
+    found = line(points)
+    assert (approximately(intercept), approximately(slope)) == (found.intercept, found.slope)
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(sizes, st.floats(0.01, 100))
+def test_a_line_does_not_depend_on_the_unit(xs: list[int], factor: float) -> None:
+    """Milliseconds or microseconds: everything is multiplied alike."""
+    points = [(float(x), 500 + 3 * x + (10 * index % 7)) for index, x in enumerate(sorted(xs))]
+    plain, scaled = line(points), line([(x, factor * y) for x, y in points])
+    assert scaled.slope.value == pytest.approx(factor * plain.slope.value)
+    assert scaled.intercept.value == pytest.approx(factor * plain.intercept.value, abs=1e-6 * factor)
+
+
+@pytest.mark.parametrize("batch_sizes", [(100, 500, 1_000), (32, 100, 300, 1_000)])
+@pytest.mark.parametrize("repeats", [1, 3, 10])
+@pytest.mark.parametrize(("fixed", "each"), [(600.0, 4.0), (20.0, 10.0)])
+@pytest.mark.parametrize("noise", [0.02, 0.15])
+def test_the_intervals_of_a_line_cover_the_truth_95_times_in_100(
+    batch_sizes: tuple[int, ...], repeats: int, fixed: float, each: float, noise: float
+) -> None:
+    """Played 3,000 times with log-normal noise; three standard errors of that are 1.2 %."""
+    generator = random.Random(7)
+    covered = [0, 0]
+    for _ in range(3_000):
+        points = [
+            (x, (fixed + each * x) * math.exp(generator.gauss(0, noise))) for x in batch_sizes for _ in range(repeats)
+        ]
+        found = line(points)
+        for index, (estimate, truth) in enumerate(((found.intercept, fixed), (found.slope, each))):
+            assert estimate.lower is not None
+            assert estimate.upper is not None
+            covered[index] += estimate.lower <= truth <= estimate.upper
+    assert all(0.93 < count / 3_000 < 0.97 for count in covered), covered
+
+
+def test_a_curve_is_no_line_however_sure_its_points_are() -> None:
+    """Processes that agree to a thousandth cannot make the intercept of a bent curve sure: its means decide."""
+    bent = {50: 1_000.0, 200: 1_200.0, 1_000: 4_000.0, 2_000: 9_000.0}
+    exact = [(float(x), y * jitter) for x, y in bent.items() for jitter in (0.999, 1.0, 1.001)]
+    found, of_means = line(exact), line([(float(x), y) for x, y in bent.items()])
+    assert found.intercept.lower == pytest.approx(of_means.intercept.lower, rel=1e-3)
+    assert found.slope.upper == pytest.approx(of_means.slope.upper, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        [],
+        [(100.0, 5.0)],
+        [(100.0, 5.0), (100.0, 6.0)],
+        [(100.0, 5.0), (200.0, 0.0)],
+        [(100.0, 5.0), (200.0, math.nan)],
+        [(100.0, 5.0), (200.0, math.inf)],
+        [(0.0, 5.0), (200.0, 6.0)],
+    ],
+)
+def test_what_has_no_line_is_refused(points: list[tuple[float, float]]) -> None:
+    """A single batch size, and times that are none."""
+    with pytest.raises(ValueError, match=r"different x|positive"):
+        line(points)

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from factories import a_result_set, a_run
+from factories import a_ceiling, a_result_set, a_run
 
 from bench import store
 from bench.record import SCHEMA_VERSION, ResultSet, schema
@@ -191,3 +191,29 @@ def test_an_error_under_the_lock_keeps_its_own_name(tmp_path: Path) -> None:
         raise ConnectionError("of the network")
     with store.exclusive(tmp_path):
         pass
+
+
+def test_ceilings_are_written_and_read_and_checked(file: Path) -> None:
+    """Every swept size; a device, size or rate that is none is named."""
+    measured = a_result_set(ceilings=(a_ceiling(), a_ceiling(device="gpu(0)", gflop=5e4)))
+    store.write(file, measured)
+    assert store.read(file) == measured
+    assert store.violations(file) == []
+
+    def spoil(document: dict[str, Any]) -> None:
+        document["ceilings"][0] |= {"device": "tpu(0)", "framework": "theano", "vector_sums": []}
+        document["ceilings"][1]["matrix_products"][0] = {"size": 0, "gflop_per_second": 0}
+
+    assert len(store.violations(damaged(file, spoil))) == 5
+    with pytest.raises(store.StoreError, match="ceilings"):
+        store.read(file)
+
+
+def test_a_file_of_schema_version_1_has_no_ceilings(file: Path) -> None:
+    """It is read as it always was."""
+
+    def older(document: dict[str, Any]) -> None:
+        document["schema_version"] = 1
+        del document["ceilings"]
+
+    assert store.read(damaged(file, older)) == a_result_set()

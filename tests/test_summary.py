@@ -7,10 +7,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from factories import a_dataset, a_failure, a_result_set, a_run, a_scenario, an_epoch, planned
+from factories import a_ceiling, a_dataset, a_failure, a_result_set, a_run, a_scenario, an_epoch, planned
 
 from bench import stats
+from bench.costs import costs_of
 from bench.record import FailureReason, ResultSet, Run
+from bench.roofline import Bound
 from bench.scenario import Scenario
 from bench.stats import Estimate
 from bench.summary import Measures, Row, Status, summarize, time_to_accuracy_seconds
@@ -278,3 +280,122 @@ def test_the_epoch_follows_the_data_sets_own_size() -> None:
     """A custom data set of 30,000 images at 10,000 a second has an epoch of 3 s."""
     measures = measures_of(*repeats(10_000.0), dataset=a_dataset(name="custom", train_samples=30_000))
     assert measures.epoch_seconds.value == pytest.approx(3.0)
+
+
+# --- costs and ceilings
+
+
+def updates_of(fixed: float, each: float, batch_sizes: tuple[int, ...], repeats: int = 1, **changes: str) -> list[Run]:
+    """Runs whose updates take `fixed` + `each` x images, in microseconds."""
+    return [
+        run
+        for batch_size in batch_sizes
+        for run in repeats_at(1e6 * batch_size / (fixed + each * batch_size), batch_size, repeats, **changes)
+    ]
+
+
+def repeats_at(
+    throughput: float, batch_size: int, count: int, network: str = "mlp", contexts: str = "cpu(0)"
+) -> list[Run]:
+    scenario = a_scenario(network, contexts, batch_size=batch_size)
+    runs = repeats(*[throughput] * count, scenario=scenario)
+    return [msgspec.structs.replace(run, omp_num_threads=2 // len(scenario.contexts)) for run in runs]
+
+
+def all_measures(*records: Run, **changes: object) -> list[Measures]:
+    return [row.measures for row in rows_of(*records, **changes) if row.measures is not None]
+
+
+def test_what_is_achieved_is_throughput_times_the_cost_of_an_image() -> None:
+    """10,000 images of the MLP are 4.544 GFLOP; the interval is the throughput's."""
+    measures = measures_of(*repeats(9_900.0, 10_000.0, 10_100.0))
+    assert measures.achieved_gflop_per_second is not None
+    assert measures.achieved_gflop_per_second.value == pytest.approx(measures.throughput.value * 454_400 / 1e9)
+    assert measures.achieved_gflop_per_second.upper == pytest.approx((measures.throughput.upper or 0) * 454_400 / 1e9)
+    assert (measures.roof, measures.ceiling_gflop_per_second, measures.utilisation) == (None, None, None)
+
+
+def test_a_users_own_network_achieves_nothing_that_is_known() -> None:
+    """No costs, no rates, no bound but overhead."""
+    runs = updates_of(600, 1, (100, 500), network="zoo.nets:tiny")
+    measures = measures_of(*runs, ceilings=(a_ceiling(),))
+    assert measures.achieved_gflop_per_second is measures.bytes_per_second is measures.utilisation is None
+    assert measures.bound is Bound.OVERHEAD
+    assert measures_of(*runs[1:], ceilings=(a_ceiling(),)).bound is None
+
+
+def test_utilisation_is_of_the_ceiling_at_as_many_threads() -> None:
+    """One context of two threads and two of one have the same; other thread counts have none."""
+    for contexts in ("cpu(0)", "cpu(0),cpu(1)"):
+        runs = repeats_at(10_000.0, 100, 1, contexts=contexts)
+        measures = measures_of(*runs, ceilings=(a_ceiling(gflop=45.44), a_ceiling(gflop=999.0, omp_num_threads=1)))
+        assert measures.ceiling_gflop_per_second == 45.44
+        assert measures.utilisation is not None
+        assert measures.utilisation.value == pytest.approx(0.1)
+    assert measures_of(*runs, ceilings=(a_ceiling(omp_num_threads=3),)).utilisation is None
+
+
+def test_bytes_per_second_are_the_fewest_of_an_update_over_its_time() -> None:
+    """Also where the last batch is smaller: 469 updates on 60,000 images are 127.9 each."""
+    run = a_run(scenario=a_scenario(contexts="cpu(0)", batch_size=128), epochs=(an_epoch(epoch_seconds=4.69),))
+    costs = costs_of("mlp")
+    assert costs is not None
+    measures = measures_of(run)
+    assert measures.bytes_per_second is not None
+    assert measures.bytes_per_second.value == pytest.approx(100 * costs.update_bytes(60_000 / 469, 1))
+
+
+def test_what_an_update_takes_without_images_comes_from_the_other_batch_sizes() -> None:
+    """The same in every row of the scenario; two batch sizes have no interval, one has no line."""
+    three = all_measures(*updates_of(800, 4, (100, 500, 1_000), repeats=2))
+    assert len(three) == 3
+    for measures in three:
+        assert measures.fixed_update_microseconds is not None
+        assert measures.image_microseconds is not None
+        assert measures.fixed_update_microseconds.value == pytest.approx(800)
+        assert measures.image_microseconds.value == pytest.approx(4)
+        assert measures.fixed_update_microseconds.lower == pytest.approx(800)
+        assert measures.fixed_update_microseconds.n == 6
+    (measures, _other) = all_measures(*updates_of(800, 4, (100, 500)))
+    assert measures.fixed_update_microseconds is not None
+    assert measures.fixed_update_microseconds.value == pytest.approx(800)
+    assert measures.fixed_update_microseconds.lower is None
+    (measures,) = all_measures(*updates_of(800, 4, (100,), repeats=3))
+    assert measures.fixed_update_microseconds is measures.image_microseconds is None
+
+
+def test_only_the_batch_size_may_differ_along_a_line() -> None:
+    """Other contexts, recipes and invalid rows are not on it."""
+    runs = updates_of(800, 4, (100, 500))
+    strangers = [
+        *repeats_at(9_999.0, 1_000, 1, contexts="cpu(0),cpu(1)"),
+        a_run(scenario=a_scenario(contexts="cpu(0)", batch_size=300)),
+    ]
+    lines = [measures.image_microseconds for measures in all_measures(*runs, *strangers)]
+    assert [None if slope is None else round(slope.value, 6) for slope in lines] == [4, 4, None, None]
+    invalid = a_run(scenario=a_scenario(contexts="cpu(0)", batch_size=200), accuracy=0.5)
+    valid = a_run(scenario=a_scenario(contexts="cpu(0)"))
+    assert [measures.image_microseconds for measures in all_measures(invalid, valid)] == [None, None]
+
+
+def test_a_smaller_last_batch_is_on_the_same_line() -> None:
+    """20,000 images in batches of 3,000 are seven updates of 2,857 on average."""
+    fixed, each, samples = 800.0, 4.0, 20_000
+    runs = []
+    for batch_size in (100, 1_000, 3_000):
+        seconds = (fixed * -(-samples // batch_size) + each * samples) / 1e6
+        epoch = an_epoch(samples=samples, epoch_seconds=seconds, test_accuracy=0.9)
+        runs.append(a_run(scenario=a_scenario(batch_size=batch_size), recipe=PART, epochs=(epoch,)))
+    for measures in all_measures(*runs):
+        assert measures.fixed_update_microseconds is not None
+        assert measures.fixed_update_microseconds.value == pytest.approx(fixed)
+
+
+def test_a_step_is_bound_by_overhead_where_over_half_of_it_is_fixed() -> None:
+    """With 800 and 4 µs that is below 200 images; the others have the roof that applies, if one was measured."""
+    runs = updates_of(800, 4, (100, 160, 250, 1_000))
+    known = [measures.bound for measures in all_measures(*runs, ceilings=(a_ceiling(gflop=30.0),))]
+    assert known == [Bound.OVERHEAD, Bound.OVERHEAD, Bound.COMPUTE, Bound.COMPUTE]
+    assert [measures.bound for measures in all_measures(*runs)] == [Bound.OVERHEAD, Bound.OVERHEAD, None, None]
+    slow_memory = a_ceiling(gflop=1_000.0, bandwidth=1e9)
+    assert all_measures(*runs, ceilings=(slow_memory,))[-1].bound is Bound.MEMORY

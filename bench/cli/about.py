@@ -2,30 +2,99 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import os
 from importlib.metadata import version as installed_version
 from typing import Annotated
 
 import msgspec
 import typer
 
-from bench.cli.shell import app, note, out, write
+from bench.cli.shell import Exit, app, fail, note, on_signals, out, print_tables, refuse_junit, write
 from bench.environment import capture
 from bench.estimate import expected_seconds
-from bench.process import UnusableError
-from bench.runner import WorkerProcess
-from bench.scenario import BUILT_IN_SUITES, DEFAULT_SUITE, expand, load_suite
+from bench.process import Stop, UnusableError
+from bench.record import Ceiling, Library
+from bench.render import units
+from bench.render.ceilings import ceiling_table
+from bench.render.export import Format
+from bench.render.tables import count_words
+from bench.roofline import requests_of_machine
+from bench.runner import CeilingRounds, WorkerProcess, interpreters_of
+from bench.scenario import BUILT_IN_SUITES, DEFAULT_SUITE, Framework, expand, load_suite
+from mnist_core.devices import Device, DeviceKind, parse_devices, probe
 
 
 @app.command("environment")
-def environment_command() -> None:
-    """What a result file would say about this machine, as JSON."""
+def environment_command(
+    ceilings: Annotated[
+        bool,
+        typer.Option("--ceilings", help="Measure the fastest float32 matrix product and the memory bandwidth instead."),
+    ] = False,
+    repeats: Annotated[int, typer.Option(min=1, help="Fresh processes per ceiling, in turns.")] = 3,
+    python: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FRAMEWORK=PATH", help="A Python whose framework has ceilings too; repeatable."),
+    ] = None,
+    output_format: Annotated[Format, typer.Option("--format", help="Of the ceilings.")] = Format.TEXT,
+    json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
+) -> None:
+    """What a result file would say about this machine, as JSON; or how fast it can be at best."""
+    refuse_junit(output_format)
+    stop = Stop()
+    worker = WorkerProcess(interpreters_of(python or (), os.environ), stop)
+    if ceilings:
+        with on_signals(stop):
+            measured = _measured_ceilings(worker, repeats)
+        if stop.requested:
+            fail("interrupted", Exit.INTERRUPTED)
+        print_tables([ceiling_table(measured, capture())], Format.JSON if json else output_format)
+        return
     try:
-        software = WorkerProcess().describe()
+        software = worker.describe()
     except UnusableError as error:
         note(f"no framework: {error}", style="yellow")
         software = None
     encoded = msgspec.json.format(msgspec.json.encode(capture(software=software)), indent=1)
     write(encoded.decode() + "\n")
+
+
+def _measured_ceilings(worker: WorkerProcess, repeats: int) -> list[Ceiling]:
+    """Every device, number of threads and installed framework, so many times, each as often as the others by then."""
+    environment = capture()
+    gpus = [Device(DeviceKind.GPU, index) for index in range(environment.accelerators_per_node)]
+    requests = [
+        request
+        for request in requests_of_machine(gpus, _installed(worker), environment)
+        if request.framework is not Library.MXNET or all(map(_is_usable, parse_devices(request.device)))
+    ]
+    rounds = CeilingRounds(requests, worker, functools.partial(note, style="yellow"))
+    measured = []
+    for repeat in range(repeats):
+        for ceiling in rounds():
+            measured.append(ceiling)
+            note(
+                f"[{repeat + 1}/{repeats}] {ceiling.device}, {count_words(ceiling.omp_num_threads, 'thread')}, "
+                f"{ceiling.framework}: {units.significant(ceiling.gflop_per_second)} GFLOP/s, "
+                f"{units.giga(ceiling.bandwidth_bytes_per_second)} GB/s"
+            )
+    return measured
+
+
+def _installed(worker: WorkerProcess) -> list[Framework]:
+    found = []
+    for framework in Framework:
+        with contextlib.suppress(UnusableError):
+            worker.describe(framework)
+            found.append(framework)
+    return found
+
+
+@functools.cache
+def _is_usable(device: Device) -> bool:
+    """To MXNet; another framework's worker says itself what it cannot use."""
+    return device.kind is DeviceKind.CPU or probe(device).usable
 
 
 @app.command()

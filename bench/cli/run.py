@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -21,6 +21,7 @@ from bench.cli.shell import (
     app,
     err,
     fail,
+    note,
     on_signals,
     out,
     print_tables,
@@ -33,7 +34,8 @@ from bench.record import ResultSet, RunKey, Software, key
 from bench.render.export import Format, render_markdown
 from bench.render.progress import RunProgress
 from bench.render.tables import tables
-from bench.runner import Interpreters, WorkerProcess, interpreters_of, remaining, run_plan
+from bench.roofline import requests_of_plan
+from bench.runner import CeilingRounds, Interpreters, WorkerProcess, interpreters_of, remaining, run_plan
 from bench.scenario import (
     AUTO_CONTEXTS,
     BUILT_IN_SUITES,
@@ -52,7 +54,7 @@ from bench.scenario import (
 )
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
-from mnist_core.devices import available, probe
+from mnist_core.devices import Device, DeviceKind, Probe, available, parse_devices, probe
 from mnist_core.recipe import Hybridize, Recipe
 
 RESULTS_DIRECTORY = Path("results/runs")
@@ -100,6 +102,13 @@ def run(
             metavar="FRAMEWORK=PATH", help="The Python that has this framework; repeatable. Default: this one."
         ),
     ] = None,
+    ceilings: Annotated[
+        bool,
+        typer.Option(
+            "--ceilings",
+            help="Before, between and after the rounds: what each framework's matrix product reaches here.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help=f"Result file; default: a new one in {RESULTS_DIRECTORY}.")
     ] = None,
@@ -133,14 +142,16 @@ def run(
         others = (wishes, keyword, output, suite, seed, data)
         if others != (Overrides(), None, None, DEFAULT_SUITE, Recipe().seed, DatasetName.AUTO):
             raise ConfigurationError(
-                "--resume does what its file planned: leave out all but --data-dir, --python and --format"
+                "--resume does what its file planned: leave out all but --ceilings, --data-dir, --python and --format"
             )
         todo = remaining(store.read(resume))  # also: a file that is none must not cost a lock in its folder
         if dry_run:
             _show_plan(todo)
             return
         with store.exclusive(resume.parent):
-            _measure(*_resumed(resume, data_dir, interpreters), resume, output_format, interpreters)
+            result_set, prepared = _resumed(resume, data_dir, interpreters)
+            wanted = ceilings or bool(result_set.ceilings)
+            _measure(result_set, prepared, resume, output_format, interpreters, ceilings=wanted)
     plan = plan_here(suite, wishes, keyword, seed)
     if dry_run:
         _show_plan(plan)
@@ -161,7 +172,7 @@ def run(
     with store.exclusive(path.parent):
         if path.exists():
             raise ConfigurationError(f"{path} exists: name another --output, or --resume {path}")
-        _measure(result_set, prepared, path, output_format, interpreters)
+        _measure(result_set, prepared, path, output_format, interpreters, ceilings=ceilings)
 
 
 def describe_all(interpreters: Interpreters, plan: Sequence[PlannedRun]) -> list[Software]:
@@ -200,6 +211,8 @@ def _measure(
     path: Path,
     output_format: Format,
     interpreters: Interpreters,
+    *,
+    ceilings: bool,
 ) -> NoReturn:
     """Run what remains of the plan, show the tables and exit."""
     todo = remaining(result_set)
@@ -209,6 +222,8 @@ def _measure(
     }
     err.print(f"{len(todo)} runs on {dataset.name} ({dataset.source}), into {path}", highlight=False, soft_wrap=True)
     stop = Stop()
+    worker = WorkerProcess(interpreters, stop)
+    probe_once = functools.cache(probe)
     try:
         with (
             RunProgress(err, expected, tutorial_lines=result_set.suite == "tutorial") as observer,
@@ -216,13 +231,14 @@ def _measure(
         ):
             result_set = run_plan(
                 result_set,
-                executor=WorkerProcess(interpreters, stop),
+                executor=worker,
                 data_directory=prepared.directory,
                 usable_cores=usable_core_count(),
                 save=functools.partial(store.write, path),
                 observer=observer,
-                probe=probe,
+                probe=probe_once,
                 stop=stop,
+                ceilings=_ceiling_rounds(result_set, worker, probe_once) if ceilings else tuple,
             )
     except UnusableError as error:
         fail(f"{error}; finished runs are in {path}", Exit.USAGE)
@@ -234,6 +250,17 @@ def _measure(
     show_notice(prepared)
     err.print(f"saved in {path}", highlight=False, soft_wrap=True)
     sys.exit(_status(result_set))
+
+
+def _ceiling_rounds(
+    result_set: ResultSet, worker: WorkerProcess, probe_once: Callable[[Device], Probe]
+) -> CeilingRounds:
+    requests = [
+        request
+        for request in requests_of_plan(result_set.plan, result_set.environment)
+        if all(device.kind is DeviceKind.CPU or probe_once(device).usable for device in parse_devices(request.device))
+    ]
+    return CeilingRounds(requests, worker, functools.partial(note, style="yellow"))
 
 
 def _status(result_set: ResultSet) -> Exit:

@@ -13,6 +13,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
 
+from bench.record import Software
 from bench.render import units
 from bench.scenario import LOOP_AXES, Scenario
 from bench.stats import Estimate
@@ -112,6 +113,10 @@ def _measured(value: Callable[[Measures], Raw]) -> Callable[[Row], Raw]:
     return lambda row: None if row.measures is None else value(row.measures)
 
 
+def _loaded(fact: Callable[[Software], str]) -> Callable[[Row], Raw]:
+    return lambda row: None if row.software is None else fact(row.software)
+
+
 def plus_minus_of(value: Callable[[RowT], Raw]) -> Callable[[RowT], str]:
     """The interval of the estimate; "" where there is none."""
 
@@ -149,6 +154,18 @@ def _speedup(row: Row) -> str | None:
     return "baseline" if row.is_baseline else units.factor(row.measures.speedup.value)
 
 
+def _interval_of(value: Callable[[RowT], Raw]) -> Callable[[RowT], str]:
+    """The ends of the interval: of what can be zero or less, where a factor would mean nothing."""
+
+    def text(row: RowT) -> str:
+        estimate = value(row)
+        if not isinstance(estimate, Estimate) or estimate.lower is None or estimate.upper is None:
+            return ""
+        return f"[{units.significant(estimate.lower)}, {units.significant(estimate.upper)}]"
+
+    return text
+
+
 def _failures(row: Row) -> str | None:
     return "; ".join(f"{failure.count} x {failure.reason}: {failure.detail}" for failure in row.failures) or None
 
@@ -156,6 +173,8 @@ def _failures(row: Row) -> str | None:
 _THROUGHPUT = _measured(lambda m: m.throughput)
 _SPEEDUP = _measured(lambda m: m.speedup)
 _SCALING = _measured(lambda m: m.scaling_efficiency)
+_FIXED = _measured(lambda m: m.fixed_update_microseconds)
+_PER_IMAGE = _measured(lambda m: m.image_microseconds)
 
 #: In the order of a wide table.
 VALUES: Final[Sequence[Column[Row]]] = (
@@ -300,10 +319,81 @@ VALUES: Final[Sequence[Column[Row]]] = (
         priority=15,
         explanation="of each CPU context",
     ),
+    make_column(
+        "utilisation",
+        _measured(lambda m: m.utilisation),
+        units.share,
+        interval=True,
+        priority=4,
+        explanation="GFLOP/s over the ceiling: the fastest float32 matrix product that was measured between the runs, "
+        "on as many threads",
+    ),
+    make_column(
+        "achieved_gflop_per_second",
+        _measured(lambda m: m.achieved_gflop_per_second),
+        units.significant,
+        title="GFLOP/s",
+        interval=True,
+        priority=7,
+        explanation="images/s times the multiplications and additions that training on an image needs",
+    ),
+    make_column("ceiling_gflop_per_second", _measured(lambda m: m.ceiling_gflop_per_second), units.significant),
+    make_column(
+        "bytes_per_second",
+        _measured(lambda m: m.bytes_per_second),
+        units.giga,
+        title="GB/s",
+        interval=True,
+        priority=8,
+        explanation="the fewest bytes that a step must move, over its time",
+    ),
+    make_column(
+        "bound",
+        _measured(lambda m: None if m.bound is None else str(m.bound)),
+        number=False,
+        priority=4,
+        explanation="what applies to a step: overhead where over half of it is fixed (known from two batch sizes on); "
+        "else compute or memory, whichever ceiling is lower, however far below it the step is",
+    ),
+    make_column(
+        "fixed_update_microseconds",
+        _FIXED,
+        units.significant,
+        title="fixed\nµs/step",
+        interval=True,
+        priority=6,
+        detail=_interval_of(_FIXED),
+        explanation="what a step takes however small the batch: from the line through all batch sizes, with its 95 % t "
+        "interval",
+    ),
+    make_column(
+        "image_microseconds",
+        _PER_IMAGE,
+        units.significant,
+        title="µs/image",
+        interval=True,
+        priority=7,
+        detail=_interval_of(_PER_IMAGE),
+        explanation="what each image of a batch adds to that",
+    ),
     make_column("status", lambda row: str(row.status), number=False),
     make_column("invalid_reason", lambda row: row.invalid, number=False),
     make_column("failures", _failures, number=False),
     make_column("planned_processes", lambda row: row.planned),
+    make_column("framework_version", _loaded(lambda software: software.framework_version), number=False),
+    make_column("numpy", _loaded(lambda software: software.numpy), number=False),
+    make_column("python", _loaded(lambda software: software.python), number=False),
+)
+
+#: Worth a reader's room beside a ceiling; without one they are for programs and pivots.
+BESIDE_CEILINGS: Final = frozenset(
+    {
+        "achieved_gflop_per_second",
+        "bytes_per_second",
+        "bound",
+        "fixed_update_microseconds",
+        "image_microseconds",
+    }
 )
 
 #: Axes that are always worth their room; the others are shown where a row is off the default.

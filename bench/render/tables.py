@@ -11,7 +11,22 @@ from typing import Final, Generic, TypeVar
 
 from bench import accuracy
 from bench.record import Dataset, Environment, ResultSet
-from bench.render.columns import AXES, LOOP, MAIN_AXES, SHOWN_AXES, VALUES, Column, Heading, OfScenario, Raw, RowT, find
+from bench.render import units
+from bench.render.columns import (
+    AXES,
+    BESIDE_CEILINGS,
+    LOOP,
+    MAIN_AXES,
+    SHOWN_AXES,
+    VALUES,
+    Column,
+    Heading,
+    OfScenario,
+    Raw,
+    RowT,
+    find,
+)
+from bench.roofline import Roof
 from bench.scenario import LOOP_AXES, LoopName, Scenario, tutorial_setting
 from bench.stats import Estimate
 from bench.summary import Row, Status, Summary, axis_value, summarize
@@ -217,11 +232,16 @@ def _listing(summary: Summary, rows: Sequence[Row]) -> Table:
         column if _is_shown(column.heading.name, rows) else for_programs(column)
         for column in sorted((*AXES, LOOP), key=lambda column: column.heading.name not in MAIN_AXES)
     ]
-    columns = _explained((*axes, *VALUES), summary, rows)
+    has_ceiling = any(row.measures is not None and row.measures.roof is not None for row in rows)
+    values = [
+        column if has_ceiling or column.heading.name not in BESIDE_CEILINGS else for_programs(column)
+        for column in VALUES
+    ]
+    columns = _explained((*axes, *values), summary, rows)
     return Table(
         title=clean(f"{network}: {recipe_words(recipe, summary.dataset.train_samples)}, {n_words(_processes(rows))}"),
         caption=_caption(summary, rows),
-        facts=_facts(summary, recipe),
+        facts=_facts(summary, rows),
         headings=tuple(column.heading for column in columns),
         rows=tuple(TableRow(cells=tuple(cell_of(column, row) for column in columns), mark=_mark(row)) for row in rows),
         notes=_notes(rows),
@@ -364,7 +384,7 @@ def _summary_pivot(
         Frame(
             title=f"{recipe_words(recipe, summary.dataset.train_samples)}, {n_words(_processes(planned))}",
             caption=_caption(summary, planned),
-            facts=_facts(summary, recipe),
+            facts=_facts(summary, planned) | _facts_of_each_framework(planned),
             notes=_notes(planned),
         ),
         sorts=sorts,
@@ -444,6 +464,7 @@ def _caption(summary: Summary, rows: Sequence[Row]) -> tuple[tuple[str, str], ..
         ("software", software_words(summary.environment)),
         ("result", f"suite {summary.suite}, {summary.created_at}"),
         *virtual_contexts(row.scenario for row in rows),
+        *ceiling_words(rows),
     ]
     return tuple((label, clean(text)) for label, text in lines)
 
@@ -484,6 +505,25 @@ def virtual_contexts(scenarios: Iterable[Scenario]) -> list[tuple[str, str]]:
     return [("note", f"{', '.join(virtual)} are virtual contexts: no core is bound to one")] if virtual else []
 
 
+def ceiling_words(rows: Iterable[Row]) -> list[tuple[str, str]]:
+    """A caption's line for each ceiling that a row is measured by."""
+    used = dict.fromkeys(row.measures.roof for row in rows if row.measures is not None)
+    return [("ceiling", _roof_words(roof)) for roof in used if roof is not None]
+
+
+def _roof_words(roof: Roof) -> str:
+    best = roof.best
+    where = [str(best.framework)]
+    where += ["of each GPU"] if roof.place.kind is DeviceKind.GPU else [count_words(best.threads, "thread")]
+    rate, times = best.gflop_per_second, len(best.ceilings)
+    over_time = f", {units.significant(rate.least)} to {units.significant(rate.greatest)}" if times > 1 else ""
+    return (
+        f"{units.significant(rate.median)} GFLOP/s float32 matrix product ({', '.join(where)}, size {best.size}), "
+        f"{units.giga(roof.bandwidth_bytes_per_second)} GB/s from memory; "
+        f"best of {', '.join(str(level.framework) for level in roof.levels)}; n = {times} over the run{over_time}"
+    )
+
+
 def _count_of(number: int, model: str) -> str:
     return model if number == 1 else f"{number} x {model}"
 
@@ -499,8 +539,11 @@ def n_words(processes: Iterable[int]) -> str:
     return f"n = {ns[0]}" if len(ns) == 1 else f"n = {ns[0]} to {ns[-1]}"
 
 
-def _facts(summary: Summary, recipe: Recipe) -> dict[str, Fact]:
-    environment, software = summary.environment, summary.environment.software
+def _facts(summary: Summary, rows: Sequence[Row]) -> dict[str, Fact]:
+    """The versions only where all rows have the same."""
+    environment, recipe = summary.environment, rows[0].recipe
+    softwares = [*dict.fromkeys(row.software for row in rows)]
+    software = softwares[0] if len(softwares) == 1 else None
     return {
         "suite": summary.suite,
         "created_at": summary.created_at,
@@ -521,6 +564,17 @@ def _facts(summary: Summary, recipe: Recipe) -> dict[str, Fact]:
         "samples": recipe.samples,
         "learning_rate": recipe.learning_rate,
         "xavier_magnitude": recipe.xavier_magnitude,
+    }
+
+
+def _facts_of_each_framework(rows: Sequence[Row]) -> dict[str, Fact]:
+    """The versions where rows differ, named as the columns of a pivot are: its cells have no room for them."""
+    softwares = {row.scenario.framework: row.software for row in rows}
+    return {
+        f"{name}[framework={framework}]": getattr(software, name)
+        for framework, software in softwares.items()
+        for name in ("framework_version", "numpy", "python")
+        if len(softwares) > 1 and software is not None
     }
 
 

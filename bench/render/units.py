@@ -15,6 +15,7 @@ _HOUR = 60 * _MINUTE
 #: Up to here seconds are easier to compare as seconds.
 _LONGEST_SECONDS = 100.0
 _KIB = 1024.0
+_GIGA = 1e9
 _TWO_DIGITS = 10.0
 _FOUR_DIGITS = 1000.0
 #: Its exponential is far beyond what is written out, and no overflow.
@@ -72,6 +73,16 @@ def factor(number: float) -> str:
 def percent(number: float) -> str:
     """0.87 is 87 %."""
     return f"{100 * number:,.0f} %"
+
+
+def share(number: float) -> str:
+    """A part of something, which may be a small one: 0.42 is 42 %, 0.0041 is 0.41 %."""
+    return f"{significant(100 * number, 2)} %"
+
+
+def giga(number: float) -> str:
+    """Billions: bytes per second as 20.1 for GB/s."""
+    return significant(number / _GIGA)
 
 
 def percentage(ratio: float) -> str:

@@ -1,0 +1,96 @@
+"""The clock of the ceilings: how fast a library multiplies and adds in this process. Nothing is trained.
+
+The fastest repetition counts, since whatever disturbs one only makes it slower.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, Protocol
+
+from bench import numpy_arithmetic, trainee
+from bench.environment import utc_now
+from bench.protocol import CeilingRequest
+from bench.record import Ceiling, Library, MatrixProduct, Software, VectorSum
+from bench.scenario import Framework
+from mnist_core.devices import Device, parse_devices
+
+#: Repetitions of one size go on for so long: a tenth of a second rides out what a scheduler does to a process.
+_REPEAT_SECONDS: Final = 0.15
+_LEAST_REPETITIONS: Final = 3
+#: A size whose repetitions would take longer is left out: it could hardly win by more than smaller ones did.
+_LONGEST_SECONDS: Final = 2.5
+#: After so many sizes in a row that did not win, larger ones will not either.
+_LOSSES: Final = 2
+#: Two numbers read, one written.
+_BYTES_PER_ELEMENT: Final = 12
+
+
+class Arithmetic(Protocol):
+    """The part of a `trainee.TraineeModule` that NumPy has too."""
+
+    def describe(self) -> Software: ...
+    def matrix_product(self, device: Device, size: int) -> Callable[[], None]: ...
+    def vector_sum(self, device: Device, elements: int) -> Callable[[], None]: ...
+
+
+def arithmetic_of(library: Library) -> Arithmetic:
+    """Raises `ImportError` where it is not installed."""
+    if library is Library.NUMPY:
+        return numpy_arithmetic
+    return trainee.module_for(Framework(library.value))
+
+
+def measure(request: CeilingRequest) -> Ceiling:
+    """Call it once per process. Raises `ImportError`, or what the library raises."""
+    arithmetic = arithmetic_of(request.framework)
+    (device,) = parse_devices(request.device)
+    measured_at = utc_now()
+    products = tuple(_products(arithmetic, device, request.matrix_sizes))
+    sums = tuple(_sums(arithmetic, device, request.vector_elements))
+    software = arithmetic.describe()  # last: a library may load its BLAS with its first product
+    return Ceiling(
+        measured_at=measured_at,
+        device=request.device,
+        omp_num_threads=request.omp_num_threads,
+        framework=request.framework,
+        framework_version=software.framework_version,
+        thread_pools=software.thread_pools,
+        matrix_products=products,
+        vector_sums=sums,
+    )
+
+
+def _products(arithmetic: Arithmetic, device: Device, sizes: Iterable[int]) -> Iterator[MatrixProduct]:
+    best, losses = 0.0, 0
+    for size in sizes:
+        flop = 2.0 * size**3
+        too_long = best > 0 and (1 + _LEAST_REPETITIONS) * flop / best > _LONGEST_SECONDS
+        if too_long or losses == _LOSSES:
+            return
+        rate = flop / _fastest_seconds(arithmetic.matrix_product(device, size))
+        losses = 0 if rate > best else losses + 1
+        best = max(best, rate)
+        yield MatrixProduct(size=size, gflop_per_second=rate / 1e9)
+
+
+def _sums(arithmetic: Arithmetic, device: Device, elements: Iterable[int]) -> Iterator[VectorSum]:
+    for count in elements:
+        seconds = _fastest_seconds(arithmetic.vector_sum(device, count))
+        yield VectorSum(elements=count, bytes_per_second=_BYTES_PER_ELEMENT * count / seconds)
+
+
+def _fastest_seconds(call: Callable[[], None]) -> float:
+    """Of several calls after one that touches memory and chooses kernels."""
+    call()
+    fastest = float("inf")
+    repetitions = 0
+    begin = now = time.perf_counter()
+    while repetitions < _LEAST_REPETITIONS or now - begin < _REPEAT_SECONDS:
+        before = now
+        call()
+        now = time.perf_counter()
+        fastest = min(fastest, now - before)
+        repetitions += 1
+    return fastest

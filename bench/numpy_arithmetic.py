@@ -1,0 +1,42 @@
+"""What a ceiling needs of NumPy: its matrix product runs on all threads, its sum of vectors on one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from bench.environment import describe_software
+from bench.record import Software
+from mnist_core.devices import Device
+
+
+def describe() -> Software:
+    return describe_software("numpy", np.__version__, ())
+
+
+def matrix_product(_device: Device, size: int) -> Callable[[], None]:
+    """As `trainee.TraineeModule` has it; NumPy knows the CPU alone."""
+    left, right = _random(size, size), _random(size, size)
+    product = np.zeros((size, size), np.float32)
+
+    def multiply() -> None:
+        np.matmul(left, right, out=product)
+
+    return multiply
+
+
+def vector_sum(_device: Device, elements: int) -> Callable[[], None]:
+    """As `trainee.TraineeModule` has it."""
+    b, c = _random(elements), _random(elements)
+    a = np.zeros(elements, np.float32)
+
+    def add() -> None:
+        np.add(b, c, out=a)
+
+    return add
+
+
+def _random(*shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """Not zeros: those are quick where a processor saves power, and one page where a kernel saves memory."""
+    return np.random.default_rng().random(shape, np.float32)

@@ -1,0 +1,230 @@
+"""Ceilings: which of them a plan needs, what they say together, and which bound applies to a step.
+
+After Williams, Waterman and Patterson, "Roofline: an insightful visual performance model for multicore architectures",
+Communications of the ACM 52, 2009; the bandwidth is that of arrays as large as what a step touches, which may be a
+cache's.
+"""
+
+from __future__ import annotations
+
+import enum
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from bench.costs import Costs
+from bench.protocol import CeilingRequest
+from bench.record import Ceiling, Environment, Library
+from bench.scenario import Framework, PlannedRun, Scenario
+from mnist_core.devices import Device, DeviceKind, parse_devices
+
+#: Small ones win where caches are fast and cores few, large ones on GPUs. The last needs 0.8 GB.
+MATRIX_SIZES: Final = (256, 512, 1024, 2048, 4096, 8192)
+#: Of the three arrays of a vector sum together; the smallest fits into a core's own cache.
+_LEAST_BYTES: Final = 1 << 20
+_BYTES_STEP: Final = 8
+_BYTES_PER_ELEMENT: Final = 12
+#: Three arrays so many times as large as the largest cache together: whatever it keeps of one pass is of no use to the
+#: next, which begins at the other end.
+_BEYOND_CACHE: Final = 4
+#: Where a machine does not tell its caches, and for GPUs, whose caches have tens of megabytes.
+_UNKNOWN_CACHE_BYTES: Final = 1 << 28
+#: What hypervisors tell of caches may be the whole host's: no more than this part of the memory is taken for it.
+_MEMORY_PART: Final = 8
+
+
+class Bound(str, enum.Enum):
+    """What limits a step."""
+
+    #: The float32 matrix product's rate.
+    COMPUTE = "compute"
+    #: The bandwidth.
+    MEMORY = "memory"
+    #: More than half of a step does not grow with the batch.
+    OVERHEAD = "overhead"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """What a ceiling is of: CPU contexts are virtual and GPUs of a machine alike, so that threads and kind decide."""
+
+    kind: DeviceKind
+    #: In all.
+    threads: int
+
+
+def place_of(scenario: Scenario, omp_num_threads: int) -> Place | None:
+    """None for a mixture of kinds, which has no ceiling of its own. `omp_num_threads`: of each CPU context."""
+    kinds = [device.kind for device in scenario.devices]
+    if len({*kinds}) > 1:
+        return None
+    return Place(kinds[0], omp_num_threads * (len(kinds) if kinds[0] is DeviceKind.CPU else 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Over time."""
+
+    median: float
+    least: float
+    greatest: float
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """What one library reached on one device, over time."""
+
+    device: Device
+    threads: int
+    framework: Library
+    ceilings: tuple[Ceiling, ...]
+
+    @property
+    def gflop_per_second(self) -> Spread:
+        return self._spread(lambda ceiling: ceiling.gflop_per_second)
+
+    @property
+    def bandwidth_bytes_per_second(self) -> Spread:
+        return self._spread(lambda ceiling: ceiling.bandwidth_bytes_per_second)
+
+    @property
+    def size(self) -> int:
+        """Of the matrices that won, most often."""
+        return statistics.mode(ceiling.fastest_product.size for ceiling in self.ceilings)
+
+    def _spread(self, value: Callable[[Ceiling], float]) -> Spread:
+        values = [value(ceiling) for ceiling in self.ceilings]
+        return Spread(statistics.median(values), min(values), max(values))
+
+
+@dataclass(frozen=True, slots=True)
+class Roof:
+    """The levels of one place; the best of them is the ceiling."""
+
+    place: Place
+    levels: tuple[Level, ...]
+
+    @property
+    def best(self) -> Level:
+        """With the fastest matrix product."""
+        return max(self.levels, key=lambda level: level.gflop_per_second.median)
+
+    @property
+    def gflop_per_second(self) -> float:
+        """Of one device: the median over time of the best library."""
+        return self.best.gflop_per_second.median
+
+    def gflop_per_second_of(self, contexts: int) -> float:
+        """So many GPUs have so many times the ceiling of one; CPU contexts share the same cores."""
+        return self.gflop_per_second * (contexts if self.place.kind is DeviceKind.GPU else 1)
+
+    @property
+    def bandwidth_bytes_per_second(self) -> float:
+        """The memory's, of one device: the same, of the largest arrays."""
+        return max(level.bandwidth_bytes_per_second.median for level in self.levels)
+
+    def bandwidth_at(self, working_set_bytes: float) -> float:
+        """Bytes per second of the smallest measured arrays that together are as large; the memory's beyond them."""
+        rates: dict[int, list[float]] = {}
+        for level in self.levels:
+            of_level: dict[int, list[float]] = {}
+            for ceiling in level.ceilings:
+                for vector_sum in ceiling.vector_sums:
+                    of_level.setdefault(vector_sum.elements, []).append(vector_sum.bytes_per_second)
+            for elements, values in of_level.items():
+                rates.setdefault(elements, []).append(statistics.median(values))
+        large_enough = [elements for elements in rates if elements * _BYTES_PER_ELEMENT >= working_set_bytes]
+        return max(rates[min(large_enough)]) if large_enough else self.bandwidth_bytes_per_second
+
+    def bound(self, costs: Costs, images: float, contexts: int) -> Bound:
+        """Of a step on so many images; several GPUs have several times both rates, so that their number cancels."""
+        intensity = costs.flop_per_image * images / costs.update_bytes(images, contexts)
+        bandwidth = self.bandwidth_at(costs.working_set_bytes(images, contexts))
+        return Bound.COMPUTE if intensity * bandwidth >= 1e9 * self.gflop_per_second else Bound.MEMORY
+
+
+def levels(ceilings: Iterable[Ceiling]) -> tuple[Level, ...]:
+    """By device and threads, as first measured; libraries in the order of `Library`."""
+    grouped: dict[tuple[str, int], dict[Library, list[Ceiling]]] = {}
+    for ceiling in ceilings:
+        libraries = grouped.setdefault((ceiling.device, ceiling.omp_num_threads), {})
+        libraries.setdefault(ceiling.framework, []).append(ceiling)
+    return tuple(
+        Level(parse_devices(device)[0], threads, library, tuple(libraries[library]))
+        for (device, threads), libraries in grouped.items()
+        for library in Library
+        if library in libraries
+    )
+
+
+def roofs(ceilings: Iterable[Ceiling]) -> dict[Place, Roof]:
+    """One for each place that any ceiling was measured at."""
+    grouped: dict[Place, list[Level]] = {}
+    for level in levels(ceilings):
+        grouped.setdefault(Place(level.device.kind, level.threads), []).append(level)
+    return {place: Roof(place, tuple(of_place)) for place, of_place in grouped.items()}
+
+
+def requests_of_plan(plan: Iterable[PlannedRun], environment: Environment) -> tuple[CeilingRequest, ...]:
+    """Each place of the plan once, on its first device, through every framework of the plan that uses its kind."""
+    places: dict[Place, Device] = {}
+    frameworks: dict[DeviceKind, set[Framework]] = {}
+    for scenario in dict.fromkeys(planned.scenario for planned in plan):
+        place = place_of(scenario, scenario.threads_per_context(environment.usable_core_count))
+        if place is not None:
+            places.setdefault(place, min(scenario.devices))
+            frameworks.setdefault(place.kind, set()).add(scenario.framework)
+    return tuple(
+        request
+        for place, device in sorted(places.items())
+        for request in requests_at(device, place.threads, frameworks[place.kind], environment)
+    )
+
+
+def requests_of_machine(
+    gpus: Iterable[Device], frameworks: Iterable[Framework], environment: Environment
+) -> tuple[CeilingRequest, ...]:
+    """The CPU with one, two, four … and all usable cores, then each GPU, through each framework."""
+    frameworks, cores = list(frameworks), environment.usable_core_count
+    threads = sorted({*(1 << power for power in range(cores.bit_length())), cores})
+    where = [(Device(DeviceKind.CPU, 0), count) for count in threads] + [(gpu, cores) for gpu in gpus]
+    return tuple(request for device, count in where for request in requests_at(device, count, frameworks, environment))
+
+
+def requests_at(
+    device: Device, threads: int, frameworks: Iterable[Framework], environment: Environment
+) -> list[CeilingRequest]:
+    """NumPy, which knows the CPU alone, and each framework."""
+    wanted = {Library(framework.value) for framework in frameworks}
+    if device.kind is DeviceKind.CPU:
+        wanted.add(Library.NUMPY)
+    return [
+        CeilingRequest(
+            framework=library,
+            device=str(device),
+            omp_num_threads=threads,
+            matrix_sizes=MATRIX_SIZES,
+            vector_elements=vector_elements(environment, device.kind),
+        )
+        for library in Library
+        if library in wanted
+    ]
+
+
+def vector_elements(environment: Environment, kind: DeviceKind) -> tuple[int, ...]:
+    """Of one array: three together have 1 MiB, 8 MiB … and at last far more than the largest cache."""
+    cache = max(environment.host_processor_caches_bytes.values(), default=0) or _UNKNOWN_CACHE_BYTES
+    memory = environment.host_memory_capacity_bytes
+    if environment.cgroup_memory_limit_bytes is not None:
+        memory = min(memory, environment.cgroup_memory_limit_bytes)
+    if kind is DeviceKind.GPU:
+        cache, memory = _UNKNOWN_CACHE_BYTES, min(environment.accelerator_memory_capacity_bytes, default=memory)
+    largest = max(_LEAST_BYTES, min(_BEYOND_CACHE * cache, memory // _MEMORY_PART))
+    sizes: Sequence[int] = [_LEAST_BYTES]
+    while sizes[-1] * _BYTES_STEP < largest:
+        sizes = [*sizes, sizes[-1] * _BYTES_STEP]
+    return tuple(size // _BYTES_PER_ELEMENT for size in dict.fromkeys([*sizes, largest]))

@@ -1,0 +1,187 @@
+"""The clock of the ceilings, with arithmetic that takes as long as it is told, and with the real one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bench import ceilings, numpy_arithmetic, tutorial_trainee, worker
+from bench.ceilings import Arithmetic, arithmetic_of
+from bench.protocol import CeilingReply, CeilingRequest, FailureReply, UnusableReply
+from bench.record import FailureReason, Library
+from mnist_core.devices import Device, DeviceKind, parse_devices
+
+CPU = Device(DeviceKind.CPU, 0)
+
+
+class Clock:
+    """Time as the fake arithmetic spends it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.calls = 0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def spending(self, seconds: float) -> Callable[[], None]:
+        def call() -> None:
+            self.calls += 1
+            self.now += seconds
+
+        return call
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(ceilings, "time", clock)
+    return clock
+
+
+class FakeArithmetic:
+    """Of matrices at so many GFLOP/s by size; of vectors at one rate."""
+
+    def __init__(self, clock: Clock, gflop_per_second: dict[int, float]) -> None:
+        self._clock = clock
+        self._rates = gflop_per_second
+
+    describe = staticmethod(numpy_arithmetic.describe)
+
+    def matrix_product(self, _device: Device, size: int) -> Callable[[], None]:
+        return self._clock.spending(2 * size**3 / (1e9 * self._rates[size]))
+
+    def vector_sum(self, _device: Device, elements: int) -> Callable[[], None]:
+        return self._clock.spending(12 * elements / 20e9)
+
+
+def measured(clock: Clock, gflop_per_second: dict[int, float]) -> list[tuple[int, float]]:
+    arithmetic: Arithmetic = FakeArithmetic(clock, gflop_per_second)
+    products = ceilings._products(arithmetic, CPU, tuple(gflop_per_second))
+    return [(product.size, round(product.gflop_per_second, 6)) for product in products]
+
+
+def test_the_rates_are_operations_and_bytes_over_the_fastest_seconds(clock: Clock) -> None:
+    """2 n³ operations, 12 bytes for each element."""
+    assert measured(clock, {256: 50.0, 512: 60.0}) == [(256, 50.0), (512, 60.0)]
+    (vector_sum,) = ceilings._sums(FakeArithmetic(clock, {}), CPU, (1_000_000,))
+    assert vector_sum.bytes_per_second == pytest.approx(20e9)
+
+
+def test_larger_matrices_are_tried_until_two_in_a_row_win_no_more(clock: Clock) -> None:
+    """One that loses may be chance."""
+    rates = {256: 500.0, 512: 400.0, 1024: 700.0, 2048: 600.0, 4096: 700.0, 8192: 9e9}
+    assert [size for size, _rate in measured(clock, rates)] == [256, 512, 1024, 2048, 4096]
+
+
+def test_a_size_that_would_take_too_long_is_not_tried(clock: Clock) -> None:
+    """At 5 GFLOP/s four products of 1,024 take 1.7 s, of 2,048 fourteen."""
+    assert [size for size, _rate in measured(clock, {512: 4.0, 1024: 5.0, 2048: 6.0})] == [512, 1024]
+    assert [size for size, _rate in measured(clock, {4096: 1.0})] == [4096]  # the first tells how fast it is
+
+
+def test_the_first_call_does_not_count_and_the_fastest_of_the_others_does(clock: Clock) -> None:
+    """It touches memory and chooses kernels; a disturbed one is only slower."""
+    taken = iter([99.0, 3.0, 1.0, 2.0])
+
+    def call() -> None:
+        clock.now += next(taken)
+
+    assert ceilings._fastest_seconds(call) == 1.0
+    assert list(taken) == []
+
+
+def test_short_calls_are_repeated_for_a_while(clock: Clock) -> None:
+    """A fifteenth of a second in milliseconds is 150 calls, and the one before."""
+    ceilings._fastest_seconds(clock.spending(0.001))
+    assert clock.calls == pytest.approx(151, abs=1)
+
+
+@pytest.mark.parametrize("arithmetic", [numpy_arithmetic, tutorial_trainee])
+def test_the_real_functions_multiply_and_add(arithmetic: Arithmetic) -> None:
+    """Any number of times, into arrays that they keep; sizes of one too."""
+    for size in (1, 7):
+        for call in (arithmetic.matrix_product(CPU, size), arithmetic.vector_sum(CPU, size)):
+            call()
+            call()
+
+
+def test_numpys_product_and_sum_are_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half as fast in float64, and no ceiling of a float32 network."""
+    seen: list[np.dtype[Any]] = []
+
+    def watched(real: Callable[..., object]) -> Callable[..., object]:
+        def call(left: NDArray[Any], right: NDArray[Any], out: NDArray[Any]) -> object:
+            seen.extend((left.dtype, right.dtype, out.dtype))
+            return real(left, right, out=out)
+
+        return call
+
+    monkeypatch.setattr(np, "matmul", watched(np.matmul))
+    monkeypatch.setattr(np, "add", watched(np.add))
+    numpy_arithmetic.matrix_product(CPU, 3)()
+    numpy_arithmetic.vector_sum(CPU, 3)()
+    assert seen == [np.dtype(np.float32)] * 6
+
+
+def a_request(**changes: object) -> CeilingRequest:
+    request = CeilingRequest(
+        framework=Library.NUMPY, device="cpu(0)", omp_num_threads=1, matrix_sizes=(4, 8), vector_elements=(10, 100)
+    )
+    return msgspec.structs.replace(request, **changes)
+
+
+def reply_to(request: CeilingRequest, monkeypatch: pytest.MonkeyPatch, threads: str = "1") -> object:
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    return worker.answer(msgspec.json.encode(request), lambda _event: None)
+
+
+@pytest.mark.parametrize("library", [Library.NUMPY, Library.MXNET])
+def test_a_worker_answers_with_every_size(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record holds what was asked and what was loaded."""
+    monkeypatch.setattr(ceilings, "_REPEAT_SECONDS", 0.001)
+    reply = reply_to(a_request(framework=library), monkeypatch)
+    assert isinstance(reply, CeilingReply)
+    ceiling = reply.ceiling
+    assert [product.size for product in ceiling.matrix_products] == [4, 8]
+    assert [vector_sum.elements for vector_sum in ceiling.vector_sums] == [10, 100]
+    assert ceiling.gflop_per_second == max(product.gflop_per_second for product in ceiling.matrix_products)
+    assert ceiling.bandwidth_bytes_per_second == ceiling.vector_sums[-1].bytes_per_second
+    assert ceiling.framework_version == arithmetic_of(library).describe().framework_version
+    assert parse_devices(ceiling.device) == (CPU,)
+
+
+def test_a_worker_under_other_threads_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ceiling of one thread under the name of two would halve every utilisation."""
+    assert isinstance(reply_to(a_request(omp_num_threads=2), monkeypatch), UnusableReply)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        msgspec.json.encode(a_request()).replace(b"cpu(0)", b"tpu(0)"),
+        msgspec.json.encode(a_request()).replace(b"[4,8]", b"[]"),
+        msgspec.json.encode(a_request()).replace(b"[4,8]", b"[0]"),
+        msgspec.json.encode(a_request()).replace(b"numpy", b"theano"),
+    ],
+)
+def test_a_request_that_is_none_is_refused(line: bytes) -> None:
+    """In one line, before anything is measured."""
+    assert isinstance(worker.answer(line, lambda _event: None), UnusableReply)
+
+
+def test_what_a_library_raises_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of memory above all."""
+
+    def no_memory(_device: Device, _size: int) -> Callable[[], None]:
+        raise MemoryError("cannot allocate memory")
+
+    monkeypatch.setattr(numpy_arithmetic, "matrix_product", no_memory)
+    reply = reply_to(a_request(), monkeypatch)
+    assert isinstance(reply, FailureReply)
+    assert reply.reason is FailureReason.OUT_OF_MEMORY

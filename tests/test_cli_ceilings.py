@@ -1,0 +1,166 @@
+"""`environment --ceilings` and `run --ceilings`, with a worker that answers at once."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from factories import a_ceiling, a_run, a_software
+from small_data import small_idx_folder
+
+from bench import cli, store
+from bench.process import Ended, OnEpoch, Stop, UnusableError
+from bench.protocol import CeilingRequest, RunRequest
+from bench.record import Ceiling, Failure, FailureReason, Library, Run, Software
+from bench.runner import Interpreters
+from bench.scenario import Framework
+from mnist_core.devices import Device, Probe, Unusable
+
+Command = Callable[..., int]
+
+
+class FakeWorker:
+    """MXNet alone is installed; runs and ceilings take no time."""
+
+    asked: list[CeilingRequest]
+    broken: bool
+
+    def __init__(self, interpreters: Interpreters | None = None, stop: Stop | None = None) -> None:
+        self.stop = stop or Stop()
+
+    def describe(self, framework: Framework = Framework.MXNET) -> Software:
+        if framework is not Framework.MXNET:
+            raise UnusableError(f"{framework} is not installed")
+        return a_software()
+
+    def probe(self, framework: Framework, device: Device) -> Probe:
+        return Probe(device, Unusable.NO_CUDA_BUILD, f"no CUDA in this {framework}")
+
+    def execute(self, request: RunRequest, timeout_seconds: float, on_epoch: OnEpoch) -> Run | Failure:
+        run = a_run(scenario=request.scenario, recipe=request.recipe, repeat=request.repeat, omp_num_threads=2)
+        return msgspec.structs.replace(
+            run, epochs=tuple(msgspec.structs.replace(epoch, samples=60) for epoch in run.epochs)
+        )
+
+    def measure_ceiling(self, request: CeilingRequest) -> Ceiling | Ended:
+        self.asked.append(request)
+        if self.broken and request.framework is Library.MXNET:
+            return Ended(FailureReason.OUT_OF_MEMORY, "cannot allocate memory")
+        return a_ceiling(
+            framework=request.framework,
+            device=request.device,
+            omp_num_threads=request.omp_num_threads,
+            gflop=100.0 + len(self.asked),
+        )
+
+
+@pytest.fixture
+def worker(monkeypatch: pytest.MonkeyPatch) -> type[FakeWorker]:
+    for verb in (cli.run, cli.about):
+        monkeypatch.setattr(verb, "WorkerProcess", FakeWorker)
+    monkeypatch.setattr(cli.run, "usable_core_count", lambda: 2)
+    FakeWorker.asked, FakeWorker.broken = [], False
+    return FakeWorker
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """Runs `mnist-bench ARGS` in this process, in an empty folder; returns its exit status."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MNIST_BENCH_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["mnist-bench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        return int(caught.value.code or 0)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_idx_folder(tmp_path_factory.mktemp("data"), train=60, test=20)
+
+
+def test_the_environments_ceilings_are_a_table(
+    command: Command, worker: type[FakeWorker], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each library at each number of threads, as often as asked for, in turns; progress on stderr."""
+    assert command("environment", "--ceilings", "--repeats", 2) == cli.Exit.DONE
+    printed = capsys.readouterr()
+    assert "float32 matrix product" in printed.out
+    places = [(request.omp_num_threads, request.framework) for request in worker.asked]
+    assert len({*places}) * 2 == len(places)
+    assert places[: len(places) // 2] == places[len(places) // 2 :]
+    assert {library for _threads, library in places} == {Library.NUMPY, Library.MXNET}
+    assert "[2/2] cpu(0), 1 thread, mxnet: " in printed.err
+
+
+def test_the_environments_ceilings_as_json(
+    command: Command, worker: type[FakeWorker], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--json is --format json: medians, range and n of each."""
+    assert command("environment", "--ceilings", "--repeats", 3, "--json") == cli.Exit.DONE
+    text = capsys.readouterr().out
+    (table,) = json.loads(text)
+    row = table["rows"][0]
+    assert (row["device"], row["threads"], row["framework"], row["n"]) == ("cpu(0)", 1, "numpy", 3)
+    assert row["gflop_per_second_least"] < row["gflop_per_second"] < row["gflop_per_second_greatest"]
+
+
+def test_a_library_that_fails_is_left_out_of_the_environments_ceilings(
+    command: Command, worker: type[FakeWorker], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The others are shown, and the reason stands on stderr, once."""
+    worker.broken = True
+    assert command("environment", "--ceilings", "--format", "csv") == cli.Exit.DONE
+    printed = capsys.readouterr()
+    assert ",mxnet," not in printed.out
+    assert printed.err.count("no ceiling of cpu(0) through mxnet, OMP_NUM_THREADS=1: cannot allocate memory") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--repeats", 0), ("--format", "junit"), ("--python", "torch=/no/such/python"), ("--python", "x")]
+)
+def test_wrong_usage_measures_nothing(
+    command: Command, worker: type[FakeWorker], arguments: tuple[object, ...]
+) -> None:
+    """Found before the first process."""
+    assert command("environment", "--ceilings", *arguments) == cli.Exit.USAGE
+    assert worker.asked == []
+
+
+def test_a_run_with_ceilings_says_how_much_of_them_it_achieved(
+    command: Command, worker: type[FakeWorker], data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are in the file, before, between and after the rounds; the table names them; `check` accepts them."""
+    arguments = ("--network", "mlp", "--contexts", "cpu(0)", "--hybridize", "off", "--epochs", 1, "--repeats", 2)
+    assert command("run", "--suite", "smoke", *arguments, "--ceilings", "--data-dir", data_dir, "-o", "a.json") == 0
+    printed = capsys.readouterr().out
+    assert "utilisation" in printed
+    assert "best of numpy, mxnet; n = 3 over the run" in printed
+    measured = store.read(Path("a.json"))
+    assert [ceiling.framework.value for ceiling in measured.ceilings] == ["numpy", "mxnet"] * 3
+    assert {ceiling.omp_num_threads for ceiling in measured.ceilings} == {2}
+    assert store.violations(Path("a.json")) == []
+
+
+def test_a_resumed_run_goes_on_with_its_ceilings(
+    command: Command, worker: type[FakeWorker], data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without being told again; where the file has none, --ceilings adds them."""
+    monkeypatch.setattr(cli.run, "require_same_machine", lambda *_arguments: None)
+    command("run", "--suite", "smoke", "--network", "mlp", "--ceilings", "--data-dir", data_dir, "-o", "a.json")
+    whole = store.read(Path("a.json"))
+    for ceilings, flags in ((whole.ceilings[:1], ()), ((), ("--ceilings",)), ((), ())):
+        store.write(Path("a.json"), msgspec.structs.replace(whole, runs=whole.runs[:1], ceilings=ceilings))
+        assert command("run", "--resume", "a.json", *flags, "--data-dir", data_dir) == cli.Exit.DONE
+        added = len(store.read(Path("a.json")).ceilings) - len(ceilings)
+        assert (added > 0) is bool(ceilings or flags)

@@ -1,0 +1,96 @@
+"""What an image and an update cost, against the known numbers and against the real networks."""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_networks import ORIGINALS, draw_weights
+
+from bench.costs import costs_of
+from mnist_core.mxnet_border import nd
+from mnist_core.recipe import Network
+
+KNOWN = {Network.MLP: (454_400, 109_386), Network.LENET: (13_182_000, 431_080)}
+both_networks = pytest.mark.parametrize("network", list(Network))
+
+
+@both_networks
+def test_the_known_numbers(network: Network) -> None:
+    """Operations of training on an image, and trained numbers."""
+    costs = costs_of(network)
+    assert costs is not None
+    assert KNOWN[network] == (costs.flop_per_image, costs.parameters)
+
+
+@both_networks
+def test_the_layers_are_those_of_the_real_network(network: Network) -> None:
+    """In its order: as many weights, as many numbers put out, and as many multiplications as these two make."""
+    net = draw_weights(ORIGINALS[network]())
+    seen: list[tuple[int, int, int]] = []
+
+    def note(layer: Any, _inputs: Any, output: Any) -> None:  # noqa: ANN401  # MXNet has no types
+        shapes = [parameter.shape for parameter in layer.collect_params().values()]
+        outputs = prod(output.shape[1:])
+        # Each number put out is a sum over what one filter, or one row of a matrix, holds; a filter moves over a plane.
+        multiplications = outputs * prod(shapes[0][1:]) if shapes else 0
+        seen.append((multiplications, sum(map(prod, shapes)), outputs))
+
+    for layer in net._children.values():
+        layer.register_forward_hook(note)
+    net(nd.zeros((1, 1, 28, 28)))
+    costs = costs_of(network)
+    assert costs is not None
+    assert seen == [(layer.multiplications, layer.parameters, layer.outputs) for layer in costs.layers]
+
+
+def test_a_users_own_network_has_no_known_cost() -> None:
+    """None, which the table leaves empty."""
+    assert costs_of("my.nets:build") is None
+
+
+def test_the_bytes_of_an_update_by_hand() -> None:
+    """The MLP on one image and one context: 6 x 109,386 numbers but for the first layer's second reading, and its part.
+
+    Weights: read forward, read backward, written; gradients: written, read; all weights read by the update.
+    """
+    costs = costs_of("mlp")
+    assert costs is not None
+    weights = 6 * 109_386 - (784 * 128 + 128)
+    per_image = 4 * 784 + 5 * (128 + 64 + 10)
+    assert costs.update_bytes(1, 1) == 4 * (weights + per_image)
+    assert costs.update_bytes(100, 1) - costs.update_bytes(99, 1) == 4 * per_image
+    assert costs.working_set_bytes(10, 1) == 4 * (2 * 109_386 + 10 * (784 + 2 * 202))
+
+
+@both_networks
+def test_every_further_context_moves_the_same(network: Network) -> None:
+    """Each has a copy of weights and gradients; the images are only split."""
+    costs = costs_of(network)
+    assert costs is not None
+    one, two, three = (costs.update_bytes(100, contexts) for contexts in (1, 2, 3))
+    assert one < two
+    assert two - one == three - two
+    assert costs.working_set_bytes(100, 2) - costs.working_set_bytes(100, 1) == 8 * costs.parameters
+
+
+def test_the_documented_costs_are_these() -> None:
+    """results/README.md defines them with their figures."""
+    text = (Path(__file__).parents[1] / "results" / "README.md").read_text(encoding="utf-8")
+    columns = []
+    for network in Network:
+        costs = costs_of(network)
+        assert costs is not None
+        weights, context = costs.update_bytes(0, 1), costs.update_bytes(0, 2) - costs.update_bytes(0, 1)
+        columns.append(
+            (
+                f"{costs.flop_per_image:,}",
+                f"{weights / 1e6:.3g} MB + {context / 1e6:.3g} MB",
+                f"{(costs.update_bytes(1, 1) - weights) / 1e3:.3g} kB",
+            )
+        )
+    table = text.partition("### What an image costs")[2].partition("\n#")[0]
+    for figures in zip(*columns, strict=True):
+        assert any(all(figure in line for figure in figures) for line in table.splitlines()), figures
