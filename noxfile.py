@@ -56,6 +56,12 @@ def install(session: nox.Session, *groups: str) -> None:
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
+#: The extras of the frameworks beside MXNet, and the Python that each is installed for, once it is.
+PEERS = {"torch": "", "jax": ""}
+#: The one that runs nox; JAX needs 3.11. Installed with pip, whose own configuration may name the build of a framework
+#: for this machine: uv reads none of it.
+PEER_PYTHON = None if sys.version_info >= (3, 11) else PYTHONS[0]
+
 
 @nox.session(python=PYTHON)
 def tests(session: nox.Session) -> None:
@@ -116,6 +122,22 @@ def rivals(session: nox.Session) -> None:
     """Play a calibration's blocks to our gate and to the rules in use today."""
     install(session, "test")
     session.run("python", "tests/benchmarks/rivals.py", *session.posargs)
+
+
+@nox.session(python=PEER_PYTHON, venv_backend="virtualenv", reuse_venv=True, default=False)
+@nox.parametrize("framework", [nox.param(name, id=name) for name in PEERS])
+def peer(session: nox.Session, framework: str) -> None:
+    """The environment of one framework beside MXNet; kept for later runs."""
+    session.install("-e", f".[{framework}]")
+    PEERS[framework] = f"{session.bin}/python"
+
+
+@nox.session(python=PYTHON, default=False, requires=[f"peer({name})" for name in PEERS])
+def peers(session: nox.Session) -> None:
+    """MXNet beside PyTorch and JAX, each from its own environment: `nox -s peers -- ARGS`, as of `mnist-bench run`."""
+    install(session)
+    pythons = [word for name, path in PEERS.items() for word in ("--python", f"{name}={path}")]
+    session.run("mnist-bench", "run", "--suite", "peers", *pythons, *session.posargs)
 
 
 @nox.session(python=PYTHON, default=False)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from bench.scenario import Scenario
-from bench.tutorial_trainee import MXNetTrainee, describe, matrix_product, vector_sum
+from bench.tutorial_trainee import MXNetTrainee, describe, matrix_product, probe, vector_sum
 from mnist_core.idx import Split
 from mnist_core.loop import Training
 from mnist_core.recipe import Recipe
 from mnist_core.training import TrainedEpoch
 
-__all__ = ["LoopTrainee", "describe", "make", "matrix_product", "vector_sum"]
+__all__ = ["LoopTrainee", "describe", "make", "matrix_product", "probe", "vector_sum"]
 
 
 def make(scenario: Scenario, recipe: Recipe, train: Split) -> LoopTrainee:

@@ -30,6 +30,8 @@ from bench.protocol import (
     FailureReply,
     FromWorker,
     PassReady,
+    ProbeReply,
+    ProbeRequest,
     Reply,
     Request,
     RunReply,
@@ -39,6 +41,7 @@ from bench.protocol import (
 )
 from bench.record import Epoch, FailureReason, Software
 from bench.scenario import ConfigurationError, Framework, worker_variables
+from mnist_core.devices import PROBE_TIMEOUT_SECONDS, Device, Probe, Unusable
 
 #: Lines of a failed worker's error output that are kept.
 LOG_LINES = 40
@@ -50,7 +53,9 @@ EXIT_SECONDS = 10.0
 _SOURCE = Path(__file__).resolve().parents[1]
 
 OnEpoch: TypeAlias = Callable[[int, Epoch], None]
-Answer: TypeAlias = RunReply | PassReady | SetUpDone | WindowDone | Evaluated | DescribeReply | CeilingReply
+Answer: TypeAlias = (
+    RunReply | PassReady | SetUpDone | WindowDone | Evaluated | DescribeReply | ProbeReply | CeilingReply
+)
 
 
 class UnusableError(Exception):
@@ -141,7 +146,30 @@ def describe(interpreter: Interpreter, stop: Stop, framework: Framework = Framew
     if answer.reason is FailureReason.TIMEOUT:
         raise UnusableError(f"importing the framework took over {DESCRIBE_TIMEOUT_SECONDS:g} s")
     last_line = (answer.log.splitlines() or ["no error output"])[-1]
-    raise UnusableError(f"the worker does not start: {answer.detail}: {last_line}")
+    # The framework's absence has words of its own: this is what we import ourselves, before it.
+    lacks_ours = last_line.startswith("ModuleNotFoundError")
+    hint = f"; install mnist-bench for it: {interpreter.python} -m pip install {_SOURCE}" if lacks_ours else ""
+    raise UnusableError(f"the worker for {framework} does not start: {answer.detail}: {last_line}{hint}")
+
+
+def probe(interpreter: Interpreter, stop: Stop, framework: Framework, device: Device) -> Probe:
+    """Try one device out through a framework, in a process of its own; never raises for what that does."""
+    try:
+        answer = ask(
+            interpreter,
+            ProbeRequest(framework=framework, device=str(device)),
+            variables=worker_variables(1),
+            timeout_seconds=PROBE_TIMEOUT_SECONDS,
+            stop=stop,
+        )
+    except UnusableError as error:
+        return Probe(device, Unusable.NO_FRAMEWORK, str(error))
+    if isinstance(answer, ProbeReply):
+        return answer.probe
+    assert isinstance(answer, Ended)
+    if answer.reason is FailureReason.TIMEOUT:
+        return Probe(device, Unusable.HUNG, f"{device} gave no answer within {PROBE_TIMEOUT_SECONDS:g} s")
+    return Probe(device, Unusable.CRASHED, f"the trial of {device}: {answer.detail}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

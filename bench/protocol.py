@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from bench.record import Ceiling, Dataset, DeviceName, Epoch, FailureReason, Library, Run, Software
 from bench.scenario import Framework, Scenario
+from mnist_core.devices import Probe
 from mnist_core.recipe import Engine, Recipe
 
 
@@ -73,6 +74,13 @@ class DescribeRequest(Message, frozen=True, tag="describe"):
     framework: Framework
 
 
+class ProbeRequest(Message, frozen=True, tag="probe"):
+    """Try a device out through the framework; it may hang or crash the worker."""
+
+    framework: Framework
+    device: DeviceName
+
+
 class CeilingRequest(Message, frozen=True, tag="ceiling"):
     """Multiply matrices and add vectors on one device, as fast as the library can."""
 
@@ -122,6 +130,10 @@ class DescribeReply(Message, frozen=True, tag="described"):
     software: Software
 
 
+class ProbeReply(Message, frozen=True, tag="probed"):
+    probe: Probe
+
+
 class CeilingReply(Message, frozen=True, tag="ceiling_measured"):
     ceiling: Ceiling
 
@@ -138,7 +150,7 @@ class UnusableReply(Message, frozen=True, tag="unusable"):
     detail: str
 
 
-Request: TypeAlias = RunRequest | PassRequest | DescribeRequest | CeilingRequest
+Request: TypeAlias = RunRequest | PassRequest | DescribeRequest | ProbeRequest | CeilingRequest
 Command: TypeAlias = SetUp | RunWindow | Evaluate
 Reply: TypeAlias = (
     RunReply
@@ -147,6 +159,7 @@ Reply: TypeAlias = (
     | WindowDone
     | Evaluated
     | DescribeReply
+    | ProbeReply
     | CeilingReply
     | FailureReply
     | UnusableReply

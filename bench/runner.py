@@ -82,7 +82,7 @@ def run_plan(
     usable_cores: int,
     save: Callable[[ResultSet], None],
     observer: Observer,
-    probe: Callable[[Device], Probe],
+    probe: Callable[[Framework, Device], Probe],
     stop: Stop,
     ceilings: Callable[[], Iterable[Ceiling]] = tuple,
 ) -> ResultSet:
@@ -97,7 +97,7 @@ def run_plan(
         result_set, failures=tuple(failure for failure in result_set.failures if key(failure) not in dropped)
     )
     save(result_set)
-    probes: dict[Device, Probe] = {}
+    probes: dict[tuple[Framework, Device], Probe] = {}
     for position, planned in enumerate(todo, start=1):
         if position == 1 or planned.repeat != todo[position - 2].repeat:
             result_set = _with_ceilings(result_set, ceilings, save)
@@ -148,16 +148,17 @@ def _failure(run: PlannedRun | RunRequest, reason: FailureReason, detail: str, l
 
 
 def _device_failure(
-    planned: PlannedRun, probes: dict[Device, Probe], probe: Callable[[Device], Probe]
+    planned: PlannedRun, probes: dict[tuple[Framework, Device], Probe], probe: Callable[[Framework, Device], Probe]
 ) -> Failure | None:
-    """A GPU is asked once, in a process of its own, before a run may touch it; it never falls back to the CPU."""
+    """A GPU is tried out once through each framework before a run of it may touch it; nothing falls back to the CPU."""
+    framework = planned.scenario.framework
     for device in planned.scenario.devices:
         if device.kind is not DeviceKind.GPU:
             continue
-        if device not in probes:
-            probes[device] = probe(device)
-        if not probes[device].usable:
-            return _failure(planned, FailureReason.NO_DEVICE, f"{device}: {probes[device].detail}")
+        if (framework, device) not in probes:
+            probes[framework, device] = probe(framework, device)
+        if not (tried := probes[framework, device]).usable:
+            return _failure(planned, FailureReason.NO_DEVICE, f"{device}: {tried.detail}")
     return None
 
 
@@ -230,6 +231,10 @@ class WorkerProcess:
             return answer.ceiling
         assert isinstance(answer, Ended)
         return answer
+
+    def probe(self, framework: Framework, device: Device) -> Probe:
+        """Whether the framework can train on the device; it is tried out in a process of its own."""
+        return process.probe(self.interpreters.of(framework), self.stop, framework, device)
 
     def describe(self, framework: Framework = Framework.MXNET) -> Software:
         """What a worker loads when it imports the framework; raises `UnusableError` where it cannot."""

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from bench.record import Software
 from bench.scenario import Framework, Scenario
-from mnist_core.devices import Device
+from mnist_core.devices import Device, Probe
 from mnist_core.idx import Split
 from mnist_core.recipe import Hybridize, Loop, Recipe
 
@@ -69,6 +69,9 @@ class TraineeModule(Protocol):
         """What this process has loaded."""
 
     def make(self, scenario: Scenario, recipe: Recipe, train: Split) -> Trainee: ...
+
+    def probe(self, device: Device) -> Probe:
+        """Try the device out in this process, which may hang or crash it."""
 
     def matrix_product(self, device: Device, size: int) -> Callable[[], None]:
         """Multiplies two (size, size) float32 matrices that lie on the device, waited for, at each call."""

@@ -8,10 +8,11 @@ from bench.environment import describe_software
 from bench.record import Software
 from bench.scenario import Scenario
 from mnist_core import networks, training
-from mnist_core.devices import Device, DeviceKind
+from mnist_core.devices import Device, DeviceKind, Probe
 from mnist_core.idx import Split
 from mnist_core.mxnet_border import features, mx, to_context, version
 from mnist_core.networks import Block
+from mnist_core.probe import examine
 from mnist_core.recipe import Recipe
 from mnist_core.training import Context, DataIter, TrainedEpoch, Trainer
 
@@ -22,6 +23,10 @@ def describe() -> Software:
 
 def make(scenario: Scenario, recipe: Recipe, train: Split) -> TutorialTrainee:
     return TutorialTrainee(scenario, recipe, train)
+
+
+def probe(device: Device) -> Probe:
+    return examine(device)
 
 
 def matrix_product(device: Device, size: int) -> Callable[[], None]:

@@ -19,7 +19,7 @@ from typing import BinaryIO, TypeVar
 import msgspec
 from typing_extensions import assert_never
 
-from bench import ceilings, measure
+from bench import ceilings, measure, trainee
 from bench.protocol import (
     CeilingReply,
     CeilingRequest,
@@ -34,6 +34,8 @@ from bench.protocol import (
     Message,
     PassReady,
     PassRequest,
+    ProbeReply,
+    ProbeRequest,
     Reply,
     Request,
     RunReply,
@@ -43,6 +45,7 @@ from bench.protocol import (
 )
 from bench.record import FailureReason
 from bench.scenario import ConfigurationError
+from mnist_core.devices import parse_devices
 from mnist_core.idx import DataError
 
 T = TypeVar("T")
@@ -74,6 +77,9 @@ def answer(request_line: bytes, on_event: Callable[[FromWorker], None]) -> Reply
         return UnusableReply(detail=f"worker and parent disagree on the request: {error}")
     if isinstance(request, DescribeRequest):
         return _guarded(lambda: DescribeReply(software=measure.describe(request.framework)))
+    if isinstance(request, ProbeRequest):
+        (device,) = parse_devices(request.device)
+        return _guarded(lambda: ProbeReply(probe=trainee.module_for(request.framework).probe(device)))
     if os.environ.get("OMP_NUM_THREADS") != str(request.omp_num_threads):
         return UnusableReply(detail=f"OMP_NUM_THREADS is not {request.omp_num_threads} in the worker's environment")
     if isinstance(request, PassRequest):

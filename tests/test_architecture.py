@@ -42,16 +42,26 @@ def test_the_core_never_imports_the_bench() -> None:
 
 
 def test_mxnet_is_met_at_one_border() -> None:
-    """One module imports mxnet; in bench only measure gets it from there."""
+    """One module imports mxnet; in bench only the trainees get it from there, loaded by name."""
     assert importers("mxnet") == {"mnist_core.mxnet_border"}
     behind = {
         name
         for border in ("mnist_core.mxnet_border", "mnist_core.networks", "mnist_core.training")
         for name in importers(border)
     }
-    assert {name for name in behind if name.startswith("bench")} == {"bench.measure"}
+    assert {name for name in behind if name.startswith("bench")} == {
+        "bench.tutorial_trainee",
+        "bench.loop_trainee",
+    }
     assert importers("bench.measure") == {"bench.worker"}
     assert importers("bench.worker") == set()
+
+
+def test_each_peer_is_met_in_one_module() -> None:
+    """Which is loaded by name, where its framework is installed; nothing else needs one."""
+    for framework in ("torch", "jax"):
+        assert importers(framework) == {f"bench.peers.{framework}_trainee"}
+        assert importers(f"bench.peers.{framework}_trainee") == set()
 
 
 @pytest.mark.parametrize(
@@ -95,6 +105,9 @@ def test_there_is_no_cycle() -> None:
 
 
 def test_reading_results_needs_no_framework() -> None:
-    """The command line comes up without mxnet in the process."""
-    code = "import sys; sys.modules['mxnet'] = None; import bench.cli; assert 'mnist_core.training' not in sys.modules"
+    """The command line comes up without any of them in the process."""
+    code = (
+        "import sys; sys.modules |= dict.fromkeys(('mxnet', 'torch', 'jax')); import bench.cli; "
+        "assert 'mnist_core.training' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -24,6 +24,7 @@ from bench.protocol import RunRequest
 from bench.record import Failure, FailureReason, Run, Software
 from bench.runner import Interpreters
 from bench.scenario import Framework
+from mnist_core.devices import Device, Probe, Unusable
 
 Command = Callable[..., int]
 
@@ -61,6 +62,9 @@ class FakeWorker:
 
     def describe(self, framework: Framework = Framework.MXNET) -> Software:
         return a_software()
+
+    def probe(self, framework: Framework, device: Device) -> Probe:
+        return Probe(device, Unusable.NO_CUDA_BUILD, f"no CUDA in this {framework}")
 
     def execute(self, request: RunRequest, timeout_seconds: float, on_epoch: OnEpoch) -> Run | Failure:
         return type(self).outcome(request)

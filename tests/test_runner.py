@@ -68,7 +68,7 @@ def failed(request: RunRequest, reason: FailureReason) -> Failure:
 def run_with(
     executor: runner.Executor,
     result_set: ResultSet,
-    probe: Callable[[Device], Probe] | None = None,
+    probe: Callable[[Framework, Device], Probe] | None = None,
     stop: Stop | None = None,
     ceilings: Callable[[], Iterable[Ceiling]] = tuple,
 ) -> tuple[ResultSet, list[ResultSet]]:
@@ -80,7 +80,7 @@ def run_with(
         usable_cores=2,
         save=saved.append,
         observer=Silent(),
-        probe=probe or (lambda device: pytest.fail(f"asked for {device}")),
+        probe=probe or (lambda framework, device: pytest.fail(f"asked {framework} for {device}")),
         stop=stop or Stop(),
         ceilings=ceilings,
     )
@@ -165,7 +165,7 @@ def test_a_gpu_that_cannot_be_used_is_a_failure_row() -> None:
     plan = expand(override(load_suite("smoke"), Overrides(contexts=("gpu(0)", "cpu(0)"))))
     asked: list[Device] = []
 
-    def no_gpu(device: Device) -> Probe:
+    def no_gpu(framework: Framework, device: Device) -> Probe:
         asked.append(device)
         return Probe(device, Unusable.NO_CUDA_BUILD, "no CUDA in this build")
 

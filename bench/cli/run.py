@@ -54,7 +54,7 @@ from bench.scenario import (
 )
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
-from mnist_core.devices import Device, DeviceKind, Probe, available, parse_devices, probe
+from mnist_core.devices import Device, DeviceKind, Probe, available, parse_devices
 from mnist_core.recipe import Hybridize, Recipe
 
 RESULTS_DIRECTORY = Path("results/runs")
@@ -223,7 +223,7 @@ def _measure(
     err.print(f"{len(todo)} runs on {dataset.name} ({dataset.source}), into {path}", highlight=False, soft_wrap=True)
     stop = Stop()
     worker = WorkerProcess(interpreters, stop)
-    probe_once = functools.cache(probe)
+    probe_once = functools.cache(worker.probe)
     try:
         with (
             RunProgress(err, expected, tutorial_lines=result_set.suite == "tutorial") as observer,
@@ -253,12 +253,15 @@ def _measure(
 
 
 def _ceiling_rounds(
-    result_set: ResultSet, worker: WorkerProcess, probe_once: Callable[[Device], Probe]
+    result_set: ResultSet, worker: WorkerProcess, probe_once: Callable[[Framework, Device], Probe]
 ) -> CeilingRounds:
     requests = [
         request
         for request in requests_of_plan(result_set.plan, result_set.environment)
-        if all(device.kind is DeviceKind.CPU or probe_once(device).usable for device in parse_devices(request.device))
+        if all(
+            device.kind is DeviceKind.CPU or probe_once(Framework(request.framework.value), device).usable
+            for device in parse_devices(request.device)
+        )
     ]
     return CeilingRounds(requests, worker, functools.partial(note, style="yellow"))
 

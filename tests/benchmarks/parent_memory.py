@@ -24,7 +24,7 @@ from bench.process import OnEpoch, Stop
 from bench.protocol import RunRequest
 from bench.record import Epoch, Failure, Run
 from bench.runner import run_plan
-from bench.scenario import PlannedRun
+from bench.scenario import Framework, PlannedRun
 from mnist_core.devices import Device, Probe
 from mnist_core.recipe import Recipe
 
@@ -54,7 +54,7 @@ class Reporter:
     def finished(self, planned: PlannedRun, outcome: Run | Failure) -> None: ...
 
 
-def no_device(_device: Device) -> Probe:
+def no_device(_framework: Framework, _device: Device) -> Probe:
     raise AssertionError("no GPU is in this plan")
 
 

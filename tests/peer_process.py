@@ -1,0 +1,104 @@
+"""Run by a peer's own Python: trains the cases it is given from the weights it is given, for test_peers.py to judge.
+
+python peer_process.py CASES.npz TRAINED.npz
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import peers, trainee
+from bench.scenario import Framework, Scenario
+from mnist_core.idx import Split
+from mnist_core.order import batch_sizes
+from mnist_core.recipe import Network, Recipe
+
+EPOCHS = 2
+#: With a weight and a bias each.
+_LAYERS = {Network.MLP: 3, Network.LENET: 4}
+
+
+def main() -> None:
+    given = np.load(sys.argv[1])
+    scenarios = msgspec.json.decode(str(given["scenarios"]), type=list[Scenario])
+    train = Split(given["images"], given["labels"])
+    trained: dict[str, Any] = {}
+    initial = {network: [given[f"{network}{k}"] for k in range(2 * _LAYERS[network])] for network in Network}
+    peers.initial_weights = lambda network, _recipe: initial[Network(network)]  # type: ignore[assignment]
+    for number, scenario in enumerate(scenarios):
+        facts = train_case(scenario, train)
+        trained |= {f"{number} {name}": value for name, value in facts.items()}
+    np.savez(sys.argv[2], **trained)
+
+
+def train_case(scenario: Scenario, train: Split) -> dict[str, Any]:
+    compilations = _compilations_of(scenario.framework)
+    made = trainee.make(scenario, Recipe(), train)
+    made.build()
+    before = [np.array(weight) for weight in numpy_of(made)]
+    made.set_learning_rate(0.0)
+    for size in batch_sizes(len(train.images), scenario.batch_size):
+        made.train_throwaway_batch(size)
+    after = numpy_of(made)
+    made.set_learning_rate(Recipe().learning_rate)
+    made.prepare()
+    compiled = compilations()
+    epochs = [made.train_epoch() for _ in range(EPOCHS)]
+    made.wait()
+    return {
+        "left_alone": all(a.tobytes() == b.tobytes() for a, b in zip(before, after, strict=True)),
+        "compiled_in_epochs": compilations() - compiled,
+        "samples": [epoch.samples for epoch in epochs],
+        "accuracies": [epoch.train_accuracy for epoch in epochs],
+        "last_batch_loss": epochs[-1].last_batch_loss(),
+        "test_accuracy": made.evaluate(train),
+        "device_memory_bytes": str(made.device_memory_bytes()),
+        **{f"weight{k}": weight for k, weight in enumerate(_as_given(numpy_of(made), scenario))},
+    }
+
+
+def numpy_of(made: Any) -> list[NDArray[np.float32]]:  # noqa: ANN401  # a trainee, with weights of its framework
+    return [np.array(getattr(weight, "detach", lambda weight=weight: weight)()) for weight in made.weights]
+
+
+def _as_given(weights: list[NDArray[np.float32]], scenario: Scenario) -> list[NDArray[np.float32]]:
+    """From JAX's form back to that of `peers.initial_weights`; PyTorch's is the same."""
+    if scenario.framework is Framework.TORCH:
+        return weights
+    jax_trainee = importlib.import_module("bench.peers.jax_trainee")
+    shapes = [shape for weight in peers.WEIGHT_SHAPES[scenario.network] for shape in (weight, weight[:1])]
+    places = [np.arange(np.prod(shape)).reshape(shape) for shape in shapes]
+    given = []
+    for weight, moved, shape in zip(weights, jax_trainee.own_form(places, scenario.layers), shapes, strict=True):
+        flat = np.empty(weight.size, np.float32)
+        flat[moved.reshape(-1)] = weight.reshape(-1)
+        given.append(flat.reshape(shape))
+    return given
+
+
+@functools.cache
+def _compilations_of(framework: Framework) -> Callable[[], int]:
+    """How many programs the framework has compiled so far."""
+    if framework is Framework.TORCH:
+        counters = importlib.import_module("torch._dynamo.utils").counters
+        return lambda: int(counters["stats"]["unique_graphs"])
+    compiled: list[str] = []
+
+    def count(event: str, _seconds: float, **_facts: object) -> None:
+        if event.endswith("backend_compile_duration"):
+            compiled.append(event)
+
+    importlib.import_module("jax").monitoring.register_event_duration_secs_listener(count)
+    return lambda: len(compiled)
+
+
+if __name__ == "__main__":
+    main()
