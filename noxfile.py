@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -122,6 +123,16 @@ def rivals(session: nox.Session) -> None:
     """Play a calibration's blocks to our gate and to the rules in use today."""
     install(session, "test")
     session.run("python", "tests/benchmarks/rivals.py", *session.posargs)
+
+
+@nox.session(python=PYTHON, default=False)
+def micro(session: nox.Session) -> None:
+    """Time each part of a step under pytest-benchmark: `nox -s micro -- -k "step and mlp" --benchmark-json FILE`."""
+    install(session, "test")
+    session.run(
+        *("pytest", "tests/benchmarks", "-o", "python_files=micro_*.py", "--benchmark-only", *session.posargs),
+        env={"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")},
+    )
 
 
 @nox.session(python=PEER_PYTHON, venv_backend="virtualenv", reuse_venv=True, default=False)

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
-import msgspec
-
+from bench import store
 from bench.calibration import CALIBRATION_SCHEMA_VERSION, Calibration
 from bench.fingerprint import class_digest, class_slug
 from bench.gate_record import GATE_SCHEMA_VERSION, GateFile
 from bench.record import Environment
-from bench.scenario import ConfigurationError
-from bench.store import SchemaError, StoreError
+from bench.store import StoreError
 
 CALIBRATIONS_DIRECTORY: Final = Path("results/calibration")
-_VERSIONS: Final[Mapping[str, int]] = {
-    "gate_schema_version": GATE_SCHEMA_VERSION,
-    "calibration_schema_version": CALIBRATION_SCHEMA_VERSION,
-}
-T = TypeVar("T")
 
 
 def read_gate(path: Path) -> GateFile:
     """Raises `StoreError` for a file that is not a gate file, `SchemaError` for one that is too new."""
-    return _read(path, GateFile, "gate", "gate_schema_version")
+    return store.read_versioned(path, GateFile, "gate", "gate_schema_version", GATE_SCHEMA_VERSION)
 
 
 def read_calibration(path: Path) -> Calibration:
     """Raises `StoreError` for a file that is not a calibration, `SchemaError` for one that is too new."""
-    return _read(path, Calibration, "calibration", "calibration_schema_version")
+    return store.read_versioned(
+        path, Calibration, "calibration", "calibration_schema_version", CALIBRATION_SCHEMA_VERSION
+    )
 
 
 def calibration_path(environment: Environment, directory: Path = CALIBRATIONS_DIRECTORY) -> Path:
@@ -52,26 +46,3 @@ def calibration_for(environment: Environment, directory: Path = CALIBRATIONS_DIR
     if calibration.machine_class != class_digest(environment):
         raise StoreError(f"{path}: is the calibration of another class of machines; remove it and calibrate here")
     return calibration
-
-
-def _read(path: Path, kind: type[T], word: str, version_field: str) -> T:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise StoreError(f"{path}: {error.strerror or error}") from None
-    try:
-        document = msgspec.json.decode(content)
-    except (msgspec.DecodeError, RecursionError):
-        raise StoreError(f"{path}: not JSON, or cut off") from None
-    version = document.get(version_field) if isinstance(document, dict) else None
-    if not isinstance(version, int):
-        raise StoreError(f"{path}: not a {word} file: it has no {version_field}")
-    if version > _VERSIONS[version_field]:
-        raise SchemaError(
-            f"{path}: {version_field} {version} is newer than this mnist-bench reads ({_VERSIONS[version_field]}); "
-            "update it"
-        )
-    try:
-        return msgspec.convert(document, kind, str_keys=True)
-    except (msgspec.ValidationError, ConfigurationError) as error:
-        raise StoreError(f"{path}: not a valid {word} file: {error}") from None

@@ -29,7 +29,9 @@ from bench.protocol import (
     Evaluated,
     FailureReply,
     FromWorker,
+    OperatorsReply,
     PassReady,
+    PhasesReply,
     ProbeReply,
     ProbeRequest,
     Reply,
@@ -54,7 +56,16 @@ _SOURCE = Path(__file__).resolve().parents[1]
 
 OnEpoch: TypeAlias = Callable[[int, Epoch], None]
 Answer: TypeAlias = (
-    RunReply | PassReady | SetUpDone | WindowDone | Evaluated | DescribeReply | ProbeReply | CeilingReply
+    RunReply
+    | PassReady
+    | SetUpDone
+    | WindowDone
+    | Evaluated
+    | DescribeReply
+    | ProbeReply
+    | CeilingReply
+    | PhasesReply
+    | OperatorsReply
 )
 
 

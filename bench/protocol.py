@@ -10,6 +10,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from bench.profile_record import PhaseRounds, Rounds
 from bench.record import Ceiling, Dataset, DeviceName, Epoch, FailureReason, Library, Run, Software
 from bench.scenario import Framework, Scenario
 from mnist_core.devices import Probe
@@ -94,6 +95,34 @@ class CeilingRequest(Message, frozen=True, tag="ceiling"):
     vector_elements: Annotated[tuple[Annotated[int, Meta(ge=1)], ...], Meta(min_length=1)]
 
 
+class ProfileTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What both parts of a profile are of."""
+
+    scenario: Scenario
+    seed: Annotated[int, Meta(ge=0)]
+    data_directory: str
+    dataset: Dataset
+
+
+class PhasesRequest(Message, frozen=True, tag="phases"):
+    """Measure what each phase of an epoch takes."""
+
+    target: ProfileTarget
+    #: Updates of an epoch; None: as many as make it long enough to be measured.
+    steps: Annotated[int, Meta(ge=1)] | None
+    rounds: Annotated[int, Meta(ge=1)]
+    omp_num_threads: Annotated[int, Meta(ge=1)]
+
+
+class OperatorsRequest(Message, frozen=True, tag="operators"):
+    """Record one epoch with the framework's profiler, into `trace.RAW_FILE` in this directory."""
+
+    target: ProfileTarget
+    steps: Annotated[int, Meta(ge=1)]
+    directory: str
+    omp_num_threads: Annotated[int, Meta(ge=1)]
+
+
 class EpochDone(Message, frozen=True, tag="epoch"):
     """An epoch's window and evaluation are over."""
 
@@ -138,6 +167,16 @@ class CeilingReply(Message, frozen=True, tag="ceiling_measured"):
     ceiling: Ceiling
 
 
+class PhasesReply(Message, frozen=True, tag="phases_measured"):
+    rounds: PhaseRounds
+
+
+class OperatorsReply(Message, frozen=True, tag="operators_profiled"):
+    #: Epochs as the profiled one, before the profiler began.
+    unprofiled_seconds: Rounds
+    profiled_seconds: Annotated[float, Meta(gt=0)]
+
+
 class FailureReply(Message, frozen=True, tag="failed"):
     reason: FailureReason
     #: One line.
@@ -150,7 +189,9 @@ class UnusableReply(Message, frozen=True, tag="unusable"):
     detail: str
 
 
-Request: TypeAlias = RunRequest | PassRequest | DescribeRequest | ProbeRequest | CeilingRequest
+Request: TypeAlias = (
+    RunRequest | PassRequest | DescribeRequest | ProbeRequest | CeilingRequest | PhasesRequest | OperatorsRequest
+)
 Command: TypeAlias = SetUp | RunWindow | Evaluate
 Reply: TypeAlias = (
     RunReply
@@ -161,6 +202,8 @@ Reply: TypeAlias = (
     | DescribeReply
     | ProbeReply
     | CeilingReply
+    | PhasesReply
+    | OperatorsReply
     | FailureReply
     | UnusableReply
 )

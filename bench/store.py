@@ -10,7 +10,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import filelock
 import jsonschema
@@ -23,6 +23,7 @@ from bench.scenario import ConfigurationError
 MIGRATIONS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     1: lambda document: document | {"schema_version": 2},  # what is new has defaults
 }
+RecordT = TypeVar("RecordT", bound=Record)
 _DECODER: Final = msgspec.json.Decoder(ResultSet)
 _BEGIN: Final = re.compile(rb'\s*\{\s*"schema_version"\s*:\s*(\d{1,9})\s*,')
 
@@ -169,6 +170,29 @@ def exclusive(directory: Path) -> Iterator[None]:
         yield  # outside the handlers above: what fails in here has its own name
     finally:
         lock.release()
+
+
+def read_versioned(path: Path, kind: type[RecordT], word: str, version_field: str, newest: int) -> RecordT:
+    """A file of another kind than results, with a schema version of its own.
+
+    Raises `StoreError` for a file that is none, `SchemaError` for one that is too new.
+    """
+    content = _content(path)
+    try:
+        document = msgspec.json.decode(content)
+    except (msgspec.DecodeError, RecursionError):
+        raise StoreError(f"{path}: not JSON, or cut off") from None
+    version = document.get(version_field) if isinstance(document, dict) else None
+    if not isinstance(version, int):
+        raise StoreError(f"{path}: not a {word} file: it has no {version_field}")
+    if version > newest:
+        raise SchemaError(
+            f"{path}: {version_field} {version} is newer than this mnist-bench reads ({newest}); update it"
+        )
+    try:
+        return msgspec.convert(document, kind, str_keys=True)
+    except (msgspec.ValidationError, ConfigurationError) as error:
+        raise StoreError(f"{path}: not a valid {word} file: {error}") from None
 
 
 def _load_json(path: Path) -> dict[str, Any]:

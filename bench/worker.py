@@ -7,6 +7,7 @@ it never outlives a parent that was killed.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import queue
 import sys
@@ -14,7 +15,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, Protocol, TypeVar
 
 import msgspec
 from typing_extensions import assert_never
@@ -32,13 +33,18 @@ from bench.protocol import (
     FailureReply,
     FromWorker,
     Message,
+    OperatorsReply,
+    OperatorsRequest,
     PassReady,
     PassRequest,
+    PhasesReply,
+    PhasesRequest,
     ProbeReply,
     ProbeRequest,
     Reply,
     Request,
     RunReply,
+    RunRequest,
     RunWindow,
     SetUp,
     UnusableReply,
@@ -75,22 +81,40 @@ def answer(request_line: bytes, on_event: Callable[[FromWorker], None]) -> Reply
         request = msgspec.json.decode(request_line, type=Request)
     except (msgspec.DecodeError, ConfigurationError) as error:
         return UnusableReply(detail=f"worker and parent disagree on the request: {error}")
-    if isinstance(request, DescribeRequest):
-        return _guarded(lambda: DescribeReply(software=measure.describe(request.framework)))
-    if isinstance(request, ProbeRequest):
-        (device,) = parse_devices(request.device)
-        return _guarded(lambda: ProbeReply(probe=trainee.module_for(request.framework).probe(device)))
-    if os.environ.get("OMP_NUM_THREADS") != str(request.omp_num_threads):
+    asks = isinstance(request, DescribeRequest | ProbeRequest)
+    if not asks and os.environ.get("OMP_NUM_THREADS") != str(request.omp_num_threads):
         return UnusableReply(detail=f"OMP_NUM_THREADS is not {request.omp_num_threads} in the worker's environment")
-    if isinstance(request, PassRequest):
-        return _guarded(lambda: measure.Pass(request))
-    if isinstance(request, CeilingRequest):
-        return _guarded(lambda: CeilingReply(ceiling=ceilings.measure(request)))
-    return _guarded(
-        lambda: RunReply(
-            run=measure.measure(request, lambda index, epoch: on_event(EpochDone(index=index, epoch=epoch)))
-        )
-    )
+    return _guarded(lambda: _measured(request, on_event))
+
+
+def _measured(request: Request, on_event: Callable[[FromWorker], None]) -> Reply | measure.Pass:
+    match request:
+        case DescribeRequest(framework=framework):
+            return DescribeReply(software=measure.describe(framework))
+        case ProbeRequest(framework=framework, device=name):
+            (device,) = parse_devices(name)
+            return ProbeReply(probe=trainee.module_for(framework).probe(device))
+        case PassRequest():
+            return measure.Pass(request)
+        case CeilingRequest():
+            return CeilingReply(ceiling=ceilings.measure(request))
+        case PhasesRequest() | OperatorsRequest():
+            return _profiling().answer(request)
+        case RunRequest():
+            run = measure.measure(request, lambda index, epoch: on_event(EpochDone(index=index, epoch=epoch)))
+            return RunReply(run=run)
+        case _:
+            assert_never(request)
+
+
+class _Profiling(Protocol):
+    def answer(self, request: PhasesRequest | OperatorsRequest) -> PhasesReply | OperatorsReply: ...
+
+
+def _profiling() -> _Profiling:
+    """Not imported above: it needs MXNet, and a peer's Python has none."""
+    module: _Profiling = importlib.import_module("bench.profiling")
+    return module
 
 
 def obey(measured: measure.Pass, line: bytes) -> Reply:

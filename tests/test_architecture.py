@@ -42,7 +42,7 @@ def test_the_core_never_imports_the_bench() -> None:
 
 
 def test_mxnet_is_met_at_one_border() -> None:
-    """One module imports mxnet; in bench only the trainees get it from there, loaded by name."""
+    """One module imports mxnet; in bench only the trainees and the profiler get it from there, loaded by name."""
     assert importers("mxnet") == {"mnist_core.mxnet_border"}
     behind = {
         name
@@ -52,7 +52,10 @@ def test_mxnet_is_met_at_one_border() -> None:
     assert {name for name in behind if name.startswith("bench")} == {
         "bench.tutorial_trainee",
         "bench.loop_trainee",
+        "bench.profiling",
+        "bench.seams",
     }
+    assert importers("bench.profiling") == set()
     assert importers("bench.measure") == {"bench.worker"}
     assert importers("bench.worker") == set()
 
@@ -69,7 +72,7 @@ def test_each_peer_is_met_in_one_module() -> None:
     [
         ("rich", ("bench.render", "bench.cli")),
         ("typer", ("bench.cli",)),
-        ("time", ("bench.measure", "bench.ceilings", "bench.gate")),
+        ("time", ("bench.measure", "bench.ceilings", "bench.profiling", "bench.gate")),
         ("psutil", ("bench.environment", "bench.measure")),
         ("subprocess", ("bench.process", "bench.environment", "bench.sides", "mnist_core.devices")),
         ("pytest_benchmark", ()),

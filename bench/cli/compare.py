@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bench import store
+from bench import micro, store
 from bench.cli.options import ratio
 from bench.cli.shell import (
     EXIT_OF_VERDICT,
@@ -37,11 +37,13 @@ from bench.render.columns import AXES, find
 from bench.render.comparisons import DEFAULT_VALUE, comparison_tables, junit_cases
 from bench.render.export import Format, render_markdown
 from bench.render.junit import render_junit
+from bench.render.micros import micro_table
 from bench.render.tables import Table
 from bench.scenario import ConfigurationError, canonical_contexts
 from bench.summary import RowKey
 from bench.verdict import Verdict
 
+MARGIN, TOLERANCE, ALPHA = "2%", "10%", "5%"
 #: For people; programs get every scenario of every contender.
 _READ = {Format.TEXT, Format.MARKDOWN, Format.HTML}
 
@@ -53,9 +55,9 @@ def compare_command(
     gate: Annotated[
         bool, typer.Option("--gate", help="Decide: exit 1 regressed, 3 undecided, 4 not comparable, 5 missing.")
     ] = False,
-    margin: Annotated[str, typer.Option(help="Slower by less is no regression.")] = "2%",
-    tolerance: Annotated[str, typer.Option(help="Surely slower by less is unchanged.")] = "10%",
-    alpha: Annotated[str, typer.Option(help="Error that all scenarios share.")] = "5%",
+    margin: Annotated[str, typer.Option(help="Slower by less is no regression.")] = MARGIN,
+    tolerance: Annotated[str, typer.Option(help="Surely slower by less is unchanged.")] = TOLERANCE,
+    alpha: Annotated[str, typer.Option(help="Error that all scenarios share.")] = ALPHA,
     baseline_scenario: Annotated[
         str | None,
         typer.Option(metavar="EXPR", help="Compare scenarios: with those that have 'cpu(0)', or 'hybridize=off'."),
@@ -67,8 +69,17 @@ def compare_command(
 ) -> None:
     """Compare result files, scenario by scenario: on one machine with verdicts, on two with ratios.
 
+    Files of micro-benchmarks, or folders of them, are compared with each other alone.
+
     Both were measured at some other time, whatever else the machine did then: `gate` measures both in turns.
     """
+    if micro.is_micro(baseline):
+        others = (gate, margin, tolerance, alpha, baseline_scenario, row, column, value)
+        defaults = (False, MARGIN, TOLERANCE, ALPHA, None, None, None, DEFAULT_VALUE)
+        if others != defaults or output_format is Format.JUNIT:
+            raise ConfigurationError("micro-benchmarks have no verdicts and no pivots: leave out all but --format")
+        _compare_micros(baseline, contenders or [], output_format)
+        return
     settings = _settings(margin, tolerance, alpha)
     axis = None if baseline_scenario is None else _axis_baseline(baseline_scenario)
     given = contenders or []
@@ -93,6 +104,17 @@ def compare_command(
             print_tables(made(readable=output_format in _READ), output_format)
     add_to_job_summary(render_markdown(made(readable=True)))
     _exit(comparisons, gate=gate)
+
+
+def _compare_micros(baseline: Path, contenders: Sequence[Path], output_format: Format) -> None:
+    if not contenders:
+        raise ConfigurationError("compare: name a contender too: a file of micro-benchmarks, or a folder of them")
+    base = micro.read(baseline)
+    sides = [micro.read(each) for each in contenders]
+    made = [micro_table(base, side, micro.compare(base, side)) for side in sides]
+    with despite_a_closed_pipe():
+        print_tables(made, output_format)
+    add_to_job_summary(render_markdown(made))
 
 
 def _settings(margin: str, tolerance: str, alpha: str) -> Settings:

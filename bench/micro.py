@@ -1,0 +1,160 @@
+"""Files of pytest-benchmark from `tests/benchmarks/micro_*.py` -> what changed from one side to the other.
+
+A file is one process. Its rounds are not independent, so a process counts as one number, the median of its rounds, and
+intervals come from several files of a side.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+from bench import stats
+from bench.record import Environment
+from bench.scenario import ConfigurationError, Scenario
+from bench.stats import Estimate
+from bench.store import StoreError
+
+#: As pytest-benchmark begins a file.
+_BEGIN: Final = re.compile(rb'\s*\{\s*"machine_info"')
+_BEGIN_BYTES: Final = 200
+
+
+class _Stats(msgspec.Struct, frozen=True):
+    data: Annotated[tuple[Annotated[float, Meta(gt=0)], ...], Meta(min_length=1)]
+
+
+class _Extra(msgspec.Struct, frozen=True):
+    micro: str
+    scenario: Scenario
+
+
+class _Benchmark(msgspec.Struct, frozen=True):
+    extra_info: _Extra
+    stats: _Stats
+
+
+class _Machine(msgspec.Struct, frozen=True):
+    #: All but the time, which is the file's.
+    environment: dict[str, Any]
+
+
+class _Document(msgspec.Struct, frozen=True):
+    machine_info: _Machine
+    datetime: datetime
+    benchmarks: Annotated[tuple[_Benchmark, ...], Meta(min_length=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Micro:
+    """What is timed, and in which scenario."""
+
+    name: str
+    scenario: Scenario
+
+
+@dataclass(frozen=True, slots=True)
+class MicroSide:
+    """One side of a comparison: a file, or the files of a folder, one process each."""
+
+    name: str
+    created_at: tuple[str, ...]
+    #: Of the first file.
+    environment: Environment
+    #: In the order of the files: the median of a process's rounds.
+    seconds: dict[Micro, tuple[float, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class MicroRow:
+    """One micro-benchmark on both sides; None: one of them has it not."""
+
+    micro: Micro
+    baseline_seconds: Estimate | None
+    contender_seconds: Estimate | None
+    #: Contender's time over the baseline's.
+    ratio: Estimate | None
+
+    @property
+    def scenario(self) -> Scenario:
+        return self.micro.scenario
+
+
+def is_micro(path: Path) -> bool:
+    """A file of pytest-benchmark's, or a folder with one."""
+    return any(_begins_so(each) for each in _files(path))
+
+
+def read(path: Path) -> MicroSide:
+    """Raises `StoreError` for what is no file of our micro-benchmarks, or a folder with one that is none."""
+    documents = [(each, _document(each)) for each in _files(path)]
+    if not documents:
+        raise StoreError(f"{path}: no JSON file in it")
+    environments = [_environment(each, document) for each, document in documents]
+    seconds: dict[Micro, tuple[float, ...]] = {}
+    for _path, document in documents:
+        for each in document.benchmarks:
+            micro = Micro(each.extra_info.micro, each.extra_info.scenario)
+            seconds[micro] = (*seconds.get(micro, ()), statistics.median(each.stats.data))
+    hosts = {environment.host_hash for environment in environments}
+    if len(hosts) > 1:
+        raise StoreError(f"{path}: its files are of {len(hosts)} machines; one side is one machine")
+    return MicroSide(
+        name=str(path),
+        created_at=tuple(environment.captured_at for environment in environments),
+        environment=environments[0],
+        seconds=seconds,
+    )
+
+
+def compare(baseline: MicroSide, contender: MicroSide) -> tuple[MicroRow, ...]:
+    """Every micro-benchmark of either side, the baseline's in its order first."""
+    rows = []
+    for micro in {**baseline.seconds, **contender.seconds}:
+        before, after = baseline.seconds.get(micro), contender.seconds.get(micro)
+        rows.append(
+            MicroRow(
+                micro=micro,
+                baseline_seconds=None if before is None else stats.geometric_mean(before),
+                contender_seconds=None if after is None else stats.geometric_mean(after),
+                ratio=None if before is None or after is None else stats.ratio(after, before),
+            )
+        )
+    return tuple(rows)
+
+
+def _files(path: Path) -> Sequence[Path]:
+    return sorted(path.glob("*.json")) if path.is_dir() else [path]
+
+
+def _begins_so(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return _BEGIN.match(file.read(_BEGIN_BYTES)) is not None
+    except OSError:
+        return False
+
+
+def _document(path: Path) -> _Document:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Document)
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror or error}") from None
+    except (msgspec.DecodeError, ConfigurationError) as error:
+        raise StoreError(f"{path}: not a file of mnist-bench's micro-benchmarks: {error}") from None
+
+
+def _environment(path: Path, document: _Document) -> Environment:
+    captured_at = document.datetime.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    try:
+        return msgspec.convert({**document.machine_info.environment, "captured_at": captured_at}, Environment)
+    except msgspec.ValidationError as error:
+        raise StoreError(f"{path}: its machine_info is not mnist-bench's: {error}") from None

@@ -1,0 +1,125 @@
+"""What a profile file holds: where the epochs of one scenario went, phase by phase and operator by operator.
+
+Raw values only; `breakdown` derives the tables.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+from bench.record import Count, Dataset, Environment, PositiveCount, PositiveSeconds, Record, Seconds, Timestamp
+from bench.scenario import Scenario
+
+#: Raised by any change after which an older reader would misread or refuse a file.
+#:
+#: History:
+#: 1. The first.
+PROFILE_SCHEMA_VERSION: Final = 1
+
+#: One number for each round.
+Rounds = Annotated[tuple[PositiveSeconds, ...], Meta(min_length=1)]
+
+
+class Phase(str, enum.Enum):
+    """What an epoch does, in its order.
+
+    ``SHUFFLE`` lasts until the first batch is there. ``INPUT`` is every other batch asked for, split and loaded, and
+    the Python of the loop itself. ``FORWARD`` includes the loss. ``METRIC`` is the training accuracy; where a compiled
+    graph counts the right answers, counting is part of its forward pass.
+    """
+
+    SHUFFLE = "shuffle"
+    INPUT = "input"
+    FORWARD = "forward"
+    BACKWARD = "backward"
+    METRIC = "metric"
+    UPDATE = "update"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class PhaseTimes(Record, frozen=True, kw_only=True):
+    """One phase, measured in two ways."""
+
+    phase: Phase
+    #: Whole epochs, from barrier to barrier, in which this phase and all later ones are skipped; None for the first
+    #: phase, without which there is no epoch.
+    without_seconds: Rounds | None
+    #: The same with this phase, each measured beside the one of the same place in `without_seconds`.
+    with_seconds: Rounds
+    #: This phase's part of an epoch in which every phase is waited for before the next one begins.
+    waited_seconds: Annotated[tuple[Seconds, ...], Meta(min_length=1)]
+    #: Times that it began in an epoch.
+    calls: PositiveCount
+
+
+class PhaseRounds(Record, frozen=True, kw_only=True):
+    """What one fresh process measured of the phases."""
+
+    #: Updates of a measured epoch.
+    steps: PositiveCount
+    #: Images of a measured epoch: the first ones of the data set.
+    samples: PositiveCount
+    #: Of the loop as it is, with nothing in its way; one for each round.
+    epoch_seconds: Rounds
+    #: In the order of `Phase`.
+    phases: tuple[PhaseTimes, ...]
+
+
+class OperatorTimes(Record, frozen=True, kw_only=True):
+    """One of MXNet's operators, as its profiler saw it in one epoch."""
+
+    name: str
+    calls: PositiveCount
+    total_seconds: Seconds
+    min_seconds: Seconds
+    max_seconds: Seconds
+
+
+class ProfiledEpoch(Record, frozen=True, kw_only=True):
+    """What another fresh process, in which MXNet does not bulk operators, measured of the same epoch."""
+
+    #: Without the profiler.
+    unprofiled_seconds: Rounds
+    #: Of the one epoch that the profiler recorded.
+    profiled_seconds: PositiveSeconds
+    #: Threads of the engine that executed anything.
+    engine_threads: Count
+    #: The greatest total first.
+    operators: tuple[OperatorTimes, ...]
+
+
+class ProfileFile(Record, frozen=True, kw_only=True):
+    """A profile file."""
+
+    profile_schema_version: PositiveCount = PROFILE_SCHEMA_VERSION
+    created_at: Timestamp
+    environment: Environment
+    dataset: Dataset
+    scenario: Scenario
+    #: Of weights, shuffling, and the order in which the windows of a round were measured.
+    seed: Count
+    omp_num_threads: PositiveCount
+    phases: PhaseRounds
+    profiled: ProfiledEpoch
+
+
+def inconsistencies(profile: ProfileFile) -> list[str]:
+    """What the types cannot say: one line for each contradiction."""
+    found = []
+    if tuple(each.phase for each in profile.phases.phases) != tuple(Phase):
+        found.append(f"phases are not {', '.join(Phase)}")
+    rounds = len(profile.phases.epoch_seconds)
+    for each in profile.phases.phases:
+        lengths = {len(each.with_seconds), len(each.waited_seconds)}
+        if each.without_seconds is not None:
+            lengths.add(len(each.without_seconds))
+        if lengths != {rounds}:
+            found.append(f"{each.phase} was not measured in all of {rounds} rounds")
+        if (each.without_seconds is None) is not (each.phase is Phase.SHUFFLE):
+            found.append(f"{each.phase}: only the first phase is measured alone")
+    return found

@@ -1,0 +1,269 @@
+"""The clock of a profile: what each phase adds to an epoch, and MXNet's own profiler. One request per process.
+
+A phase is measured twice. What it **adds** is the difference between two epochs of the loop as it is, one that goes up
+to the phase and one that ends before it: there is no barrier and no clock in either, so that whatever works at the same
+time still does. Every phase has a pair of epochs of its own, so that nothing makes the differences sum to the epoch but
+a true measurement. How long it takes when it is **waited for** is read in an epoch with a barrier around every phase,
+in which nothing works at the same time any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from bench import trace, trainee
+from bench.profile_record import Phase, PhaseRounds, PhaseTimes
+from bench.protocol import (
+    DivergedError,
+    OperatorsReply,
+    OperatorsRequest,
+    PhasesReply,
+    PhasesRequest,
+    ProfileTarget,
+)
+from bench.seams import EpochCutError, up_to, watched
+from bench.trainee import TrainedEpoch, Trainee
+from mnist_core import datasets
+from mnist_core.idx import Split
+from mnist_core.mxnet_border import mx
+from mnist_core.order import batch_sizes
+from mnist_core.recipe import Recipe
+
+#: An epoch as long as this is far longer than a barrier, and short enough that the machine hardly drifts within a
+#: round.
+_EPOCH_SECONDS: Final = 0.3
+#: Fewer steps would be mostly the first and the last.
+_LEAST_STEPS: Final = 10
+#: Epochs without the profiler beside the one with it.
+_UNPROFILED_EPOCHS: Final = 5
+
+
+def answer(request: PhasesRequest | OperatorsRequest) -> PhasesReply | OperatorsReply:
+    """Raises as `measure.measure` does."""
+    if isinstance(request, OperatorsRequest):
+        return _operators(request)
+    return _phases(request)
+
+
+def _phases(request: PhasesRequest) -> PhasesReply:
+    target = request.target
+    train = _training_images(target)
+    steps = request.steps or _fitting_steps(target, train)
+    subject = _Subject(target, _first(train, steps * target.scenario.batch_size))
+    recorder = _Recorder()
+    subject.measure_round(_Recorder(), 0, random.Random(target.seed))  # noqa: S311  # what is made on first use
+    generator = random.Random(target.seed)  # noqa: S311  # an order, not a secret
+    for index in range(request.rounds):
+        subject.measure_round(recorder, index, generator)
+    return PhasesReply(rounds=recorder.rounds(subject.steps, subject.samples))
+
+
+def _operators(request: OperatorsRequest) -> OperatorsReply:
+    target = request.target
+    subject = _Subject(target, _first(_training_images(target), request.steps * target.scenario.batch_size))
+    unprofiled = tuple(subject.epoch_seconds() for _ in range(_UNPROFILED_EPOCHS))
+    # Not profile_all: memory counters would be most of the trace. Without continuous_dump=False a background thread
+    # writes parts of the file in between.
+    mx.profiler.set_config(
+        profile_symbolic=True,
+        profile_imperative=True,
+        profile_api=True,
+        continuous_dump=False,
+        filename=str(Path(request.directory) / trace.RAW_FILE),
+    )
+    spans = _Spans()
+    with watched(spans):
+        subject.wait()
+        mx.profiler.set_state("run")
+        begin = time.perf_counter()
+        spans.begin(Phase.SHUFFLE)
+        subject.train()
+        spans.end()
+        subject.wait()
+        profiled = time.perf_counter() - begin
+        mx.profiler.set_state("stop")
+    mx.profiler.dump()  # once: a process's second trace is no valid JSON
+    return OperatorsReply(unprofiled_seconds=unprofiled, profiled_seconds=profiled)
+
+
+def _training_images(target: ProfileTarget) -> Split:
+    train, _test = datasets.load(Path(target.data_directory), digest=target.dataset.digest)
+    return train
+
+
+def _first(split: Split, count: int) -> Split:
+    return Split(split.images[:count], split.labels[:count])
+
+
+def _fitting_steps(target: ProfileTarget, train: Split) -> int:
+    """As many as an epoch of `_EPOCH_SECONDS` has, if there are so many images."""
+    pilot = _Subject(target, _first(train, _LEAST_STEPS * target.scenario.batch_size))
+    seconds = min(pilot.epoch_seconds() for _ in range(3)) / pilot.steps
+    return max(_LEAST_STEPS, math.ceil(_EPOCH_SECONDS / seconds))
+
+
+class _Subject:
+    """The network in training, warm."""
+
+    def __init__(self, target: ProfileTarget, train: Split) -> None:
+        batch_size = target.scenario.batch_size
+        self.samples = len(train.images)
+        self.steps = math.ceil(self.samples / batch_size)
+        self._trainee: Trainee = trainee.make(target.scenario, Recipe(seed=target.seed), train)
+        self._trainee.build()
+        for size in batch_sizes(self.samples, batch_size):
+            self._trainee.train_throwaway_batch(size)
+        self._trainee.prepare()
+        self.epoch_seconds()  # the first epoch's memory is new
+
+    def train(self) -> TrainedEpoch:
+        return self._trainee.train_epoch()
+
+    def wait(self) -> None:
+        self._trainee.wait()
+
+    def epoch_seconds(self) -> float:
+        """Of the loop as it is. Raises `DivergedError`."""
+        self.wait()
+        begin = time.perf_counter()
+        trained = self.train()
+        self.wait()
+        seconds = time.perf_counter() - begin
+        loss = trained.last_batch_loss()
+        if not math.isfinite(loss):
+            raise DivergedError(f"the loss of an epoch ended at {loss}: the training diverged")
+        return seconds
+
+    def measure_round(self, recorder: _Recorder, index: int, generator: random.Random) -> None:
+        """Every window once, in an order of its own: what drifts meets them all alike."""
+        windows: list[Phase | None] = [*Phase, None]
+        generator.shuffle(windows)
+        for phase in windows:
+            if phase is None:
+                recorder.epochs.append(self.epoch_seconds())
+                self._measure_waited(recorder)
+            elif phase is Phase.SHUFFLE:
+                recorder.with_phase[phase].append(self._seconds_up_to(phase))
+            else:
+                self._measure_pair(recorder, phase, with_it_first=index % 2 == 1)
+
+    def _measure_pair(self, recorder: _Recorder, phase: Phase, *, with_it_first: bool) -> None:
+        before = list(Phase)[list(Phase).index(phase) - 1]
+        for each in (phase, before) if with_it_first else (before, phase):
+            kept = recorder.with_phase if each is phase else recorder.without_phase
+            kept[phase].append(self._seconds_up_to(each))
+
+    def _seconds_up_to(self, phase: Phase) -> float:
+        with up_to(phase):
+            self.wait()
+            begin = time.perf_counter()
+            with contextlib.suppress(EpochCutError):
+                self.train()
+            self.wait()
+            return time.perf_counter() - begin
+
+    def _measure_waited(self, recorder: _Recorder) -> None:
+        barriers = _Barriers(self._trainee)
+        with watched(barriers), barriers.epoch():
+            self.train()
+        for phase in Phase:
+            recorder.waited[phase].append(barriers.seconds[phase])
+        recorder.calls = barriers.calls
+
+
+class _Recorder:
+    """What was measured, round by round."""
+
+    def __init__(self) -> None:
+        self.epochs: list[float] = []
+        self.with_phase: dict[Phase, list[float]] = {phase: [] for phase in Phase}
+        self.without_phase: dict[Phase, list[float]] = {phase: [] for phase in Phase}
+        self.waited: dict[Phase, list[float]] = {phase: [] for phase in Phase}
+        self.calls: dict[Phase, int] = {}
+
+    def rounds(self, steps: int, samples: int) -> PhaseRounds:
+        return PhaseRounds(
+            steps=steps,
+            samples=samples,
+            epoch_seconds=tuple(self.epochs),
+            phases=tuple(
+                PhaseTimes(
+                    phase=phase,
+                    without_seconds=tuple(self.without_phase[phase]) or None,
+                    with_seconds=tuple(self.with_phase[phase]),
+                    waited_seconds=tuple(self.waited[phase]),
+                    calls=self.calls[phase],
+                )
+                for phase in Phase
+            ),
+        )
+
+
+class _Barriers:
+    """A watcher that lets nothing of one phase go on in the next: each is charged from barrier to barrier."""
+
+    def __init__(self, waited_for: Trainee) -> None:
+        self._trainee = waited_for
+        self._phase = Phase.SHUFFLE
+        #: The last of those that are watched: a network and its loss are one forward pass.
+        self._last: Phase | None = None
+        self._begin = 0.0
+        self.seconds = dict.fromkeys(Phase, 0.0)
+        self.calls = dict.fromkeys(Phase, 0)
+
+    @contextlib.contextmanager
+    def epoch(self) -> Iterator[None]:
+        self._trainee.wait()
+        self._begin = time.perf_counter()
+        self.calls[Phase.SHUFFLE] = 1
+        yield
+        self._charge(Phase.INPUT)
+
+    def enter(self, phase: Phase) -> None:
+        if phase is not self._last:
+            self.calls[phase] += 1
+        self._last = phase
+        self._charge(phase)
+
+    def leave(self, phase: Phase) -> None:
+        if phase is Phase.UPDATE:
+            self.calls[Phase.INPUT] += 1  # the next batch, or the finding that there is none
+        self._charge(Phase.INPUT)
+
+    def _charge(self, following: Phase) -> None:
+        self._trainee.wait()
+        now = time.perf_counter()
+        self.seconds[self._phase] += now - self._begin
+        self._begin, self._phase = now, following
+
+
+class _Spans:
+    """A watcher that writes the Python thread's phases into MXNet's trace; waits for nothing."""
+
+    def __init__(self) -> None:
+        domain = mx.profiler.Domain(trace.PHASES)
+        self._tasks = {phase: domain.new_task(str(phase)) for phase in Phase}
+        self._running: Phase | None = None
+
+    def begin(self, phase: Phase) -> None:
+        self._running = phase
+        self._tasks[phase].start()
+
+    def end(self) -> None:
+        if self._running is not None:
+            self._tasks[self._running].stop()
+        self._running = None
+
+    def enter(self, phase: Phase) -> None:
+        self.end()
+        self.begin(phase)
+
+    def leave(self, _phase: Phase) -> None:
+        self.end()
+        self.begin(Phase.INPUT)

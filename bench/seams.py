@@ -1,0 +1,114 @@
+"""Where the phases of a training loop meet: the functions that each of them is made of, to be skipped or watched.
+
+The loop runs as it is. What is exchanged, for as long as a block lasts, are the functions of MXNet that it calls, and
+those of its own parts that call no single one of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from bench.profile_record import Phase
+from mnist_core import loop
+from mnist_core.mxnet_border import gluon, mx, nd
+
+
+class EpochCutError(Exception):
+    """The epoch has come to where it was to end; its caller expects it."""
+
+
+class Watcher(Protocol):
+    """Told when a phase begins and ends. Between two of them the loop is at its input."""
+
+    def enter(self, phase: Phase) -> None: ...
+    def leave(self, phase: Phase) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Seam:
+    phase: Phase
+    owner: type
+    name: str
+
+
+#: Some call others of them; the outermost counts.
+_SEAMS: Final = (
+    _Seam(Phase.FORWARD, gluon.Block, "__call__"),
+    _Seam(Phase.FORWARD, mx.executor.Executor, "forward"),
+    _Seam(Phase.BACKWARD, nd.NDArray, "backward"),
+    _Seam(Phase.BACKWARD, mx.executor.Executor, "backward"),
+    _Seam(Phase.METRIC, mx.metric.Accuracy, "update"),
+    _Seam(Phase.METRIC, loop._BatchMetric, "update"),  # noqa: SLF001  # nobody else looks between a loop's parts
+    _Seam(Phase.METRIC, loop._EpochMetric, "update"),  # noqa: SLF001
+    _Seam(Phase.METRIC, loop._CountCorrect, "__call__"),  # noqa: SLF001
+    _Seam(Phase.UPDATE, gluon.Trainer, "step"),
+    _Seam(Phase.UPDATE, loop._TrainerUpdate, "__call__"),  # noqa: SLF001
+    _Seam(Phase.UPDATE, loop._FlatUpdate, "__call__"),  # noqa: SLF001
+)
+_ORDER: Final = tuple(Phase)
+
+
+@contextlib.contextmanager
+def up_to(phase: Phase) -> Iterator[None]:
+    """Inside, an epoch does everything up to this phase and nothing of the later ones.
+
+    Up to `SHUFFLE` it raises `EpochCutError` when its first batch is there.
+    """
+    skip = _cut if phase is Phase.SHUFFLE else _last_argument
+    later = [seam for seam in _SEAMS if _ORDER.index(seam.phase) > _ORDER.index(phase)]
+    with _exchanged(dict.fromkeys(later, skip)):
+        yield
+
+
+def _cut(*_arguments: Any, **_more: Any) -> None:  # noqa: ANN401  # whatever the real one takes
+    raise EpochCutError
+
+
+def _last_argument(*arguments: Any, **_more: Any) -> Any:  # noqa: ANN401  # as above
+    """A skipped network gives back its images, a skipped loss its labels: what comes next finds an array."""
+    return arguments[-1]
+
+
+@contextlib.contextmanager
+def watched(watcher: Watcher) -> Iterator[None]:
+    """Inside, the watcher is told of every phase but `SHUFFLE` and `INPUT`, which are what lies between the others."""
+    inside = False
+
+    def around(seam: _Seam) -> Callable[..., Any]:
+        original = getattr(seam.owner, seam.name)
+
+        def call(*arguments: Any, **more: Any) -> Any:  # noqa: ANN401  # whatever the real one takes and gives
+            nonlocal inside
+            if inside:
+                return original(*arguments, **more)
+            inside = True
+            watcher.enter(seam.phase)
+            try:
+                return original(*arguments, **more)
+            finally:
+                watcher.leave(seam.phase)
+                inside = False
+
+        return call
+
+    with _exchanged({seam: around(seam) for seam in _SEAMS}):
+        yield
+
+
+@contextlib.contextmanager
+def _exchanged(functions: dict[_Seam, Callable[..., Any]]) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        for seam, function in functions.items():
+            stack.callback(_restore, seam, vars(seam.owner).get(seam.name))
+            setattr(seam.owner, seam.name, function)
+        yield
+
+
+def _restore(seam: _Seam, own: Callable[..., Any] | None) -> None:
+    if own is None:  # it was inherited
+        delattr(seam.owner, seam.name)
+    else:
+        setattr(seam.owner, seam.name, own)

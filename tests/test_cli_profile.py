@@ -1,0 +1,260 @@
+"""`profile` as a user meets it: real processes, its file, its trace, and every wrong use in one line."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from factories import a_result_set
+from profile_factories import a_profile, phase_rounds
+from small_data import small_idx_folder
+
+from bench import cli, process, store
+from bench.breakdown import break_down
+from bench.cli.profile import one_scenario, read
+from bench.process import Answer, Ended
+from bench.protocol import OperatorsRequest, PhasesRequest
+from bench.record import FailureReason, Software
+from bench.scenario import LoopName, Overrides, Scenario, tuned
+from mnist_core.recipe import Engine, Network
+
+Command = Callable[..., int]
+STEPS = 3
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_idx_folder(tmp_path_factory.mktemp("data"), train=400, test=50)
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """Runs `mnist-bench ARGS` in this process, in an empty folder; returns its exit status."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MNIST_BENCH_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+
+    def run(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["mnist-bench", *map(str, arguments)])
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            with pytest.raises(SystemExit) as caught:
+                cli.main()
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+        return int(caught.value.code or 0)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("options", "scenario", "calls"),
+    [
+        (
+            ["--network", "mlp", "--cpu-threads", 1],
+            Scenario(network="mlp", cpu_threads=1),
+            {"FullyConnected": 6, "_backward_FullyConnected": 6, "Activation": 4},
+        ),
+        (
+            ["--network", "lenet", "--loop", "tuned", "--cpu-threads", 1, "--batch-size", 50],
+            msgspec.structs.replace(tuned("lenet"), cpu_threads=1, batch_size=50),
+            {"Convolution": 2, "_backward_Convolution": 2, "FullyConnected": 2, "Pooling": 2, "Activation": 4},
+        ),
+    ],
+)
+def test_a_profile_from_end_to_end(
+    command: Command,
+    data_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: list[object],
+    scenario: Scenario,
+    calls: dict[str, int],
+) -> None:
+    """Two processes; every phase, every operator as often as the network has it, a trace, and the same from the file.
+
+    Whether the sum is the epoch depends on what else this machine does.
+    """
+    status = command(
+        "profile",
+        *options,
+        "--data-dir",
+        data_dir,
+        "--steps",
+        STEPS,
+        "--rounds",
+        2,
+        "--trace",
+        "t.json",
+        "-o",
+        "p.json",
+    )
+    printed = capsys.readouterr()
+    assert status in {cli.Exit.DONE, cli.Exit.INCONCLUSIVE}
+    found = read(Path("p.json"))
+    assert (found.scenario, found.phases.steps) == (scenario, STEPS)
+    assert found.phases.samples == STEPS * scenario.batch_size
+    assert found.environment.software is not None
+    assert (status == cli.Exit.DONE) is break_down(found).closes
+    operators = {each.name: each.calls / STEPS for each in found.profiled.operators}
+    assert operators.items() >= calls.items()
+    assert (found.profiled.engine_threads == 0) is (scenario.engine is Engine.NAIVE)
+
+    events = json.loads(Path("t.json").read_bytes())["traceEvents"]
+    names = {event["name"] for event in events}
+    assert names >= {*calls, "shuffle", "input", "forward", "backward", "metric", "update"}
+
+    for word in ("where an epoch goes", "overlap", "rest", "MXNet's operators", "GFLOP/s"):
+        assert word in printed.out
+    assert command("profile", "--replay", "p.json") == status
+    assert capsys.readouterr().out == printed.out
+
+
+@pytest.mark.parametrize(
+    ("epoch", "status", "words"),
+    [(21.0, cli.Exit.DONE, ""), (25.0, cli.Exit.INCONCLUSIVE, "too unsteady"), (18.0, cli.Exit.INCONCLUSIVE, "again")],
+)
+def test_a_sum_that_is_not_the_epoch_is_no_result(
+    command: Command, capsys: pytest.CaptureFixture[str], epoch: float, status: int, words: str
+) -> None:
+    """Exit 3, and the percentage."""
+    store.write(Path("p.json"), a_profile(phases=phase_rounds(adds=(1, 2, 3, 4, 5, 6), epoch=epoch)))
+    assert command("profile", "--replay", "p.json") == status
+    printed = capsys.readouterr()
+    assert words in printed.err
+    assert f"{100 * 21 / epoch:.1f} %" in printed.out
+
+
+@pytest.mark.parametrize("output_format", ["text", "markdown", "csv", "json", "html"])
+def test_every_format_shows_both_tables(
+    command: Command, capsys: pytest.CaptureFixture[str], output_format: str
+) -> None:
+    """Phases and operators; raw numbers for programs."""
+    store.write(Path("p.json"), a_profile())
+    assert command("profile", "--replay", "p.json", "--format", output_format) == cli.Exit.DONE
+    printed = capsys.readouterr().out
+    assert "shuffle" in printed
+    assert "FullyConnected" in printed
+    if output_format == "json":
+        phases, operators = json.loads(printed)
+        assert phases["rows"][2]["share"] == pytest.approx(0.3)
+        assert phases["facts"]["phases_over_epoch"] == pytest.approx(1.0)
+        assert operators["rows"][0]["calls_per_step"] == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "these are 2: mlp"),
+        (["--network", "mlp", "--batch-size", 100, "--batch-size", 500], "these are 2"),
+        (["--network", "mlp", "--set", "engine=naive,threaded", "--set", "update=flat,trainer"], "and 2 more"),
+        (["--network", "mpl"], "did you mean 'mlp'"),
+        (["--network", "mlp", "--framework", "torch"], "torch is not supported"),
+        (["--network", "mlp", "--set", "motor=naive"], "unknown axis"),
+        (["--network", "mlp", "--set", "engine=steam"], "engine is one of"),
+        (["--network", "mlp", "--steps", 0], "--steps"),
+        (["--network", "mlp", "--rounds", 0], "--rounds"),
+        (["--network", "mlp", "--format", "junit"], "junit"),
+        (["--network", "mlp", "--data-dir", "nowhere"], "nowhere"),
+        (["--network", "mlp", "--trace", "nowhere/t.json"], "no such folder"),
+        (["--replay", "none.json"], "none.json"),
+        (["--replay", "none.json", "--network", "mlp"], "leave out all but --format"),
+        (["--replay", "none.json", "--steps", 5], "leave out all but --format"),
+    ],
+)
+def test_wrong_use_is_one_line(
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[object],
+    words: str,
+) -> None:
+    """Exit 2, before anything is measured."""
+    monkeypatch.setattr(process, "ask", lambda *_arguments, **_more: pytest.fail("it was measured"))
+    monkeypatch.setattr(process, "describe", lambda *_arguments: Software("3", "mxnet", "1", (), "1", ()))
+    assert command("profile", *arguments) == cli.Exit.USAGE
+    printed = capsys.readouterr().err
+    assert words in printed
+    assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "words"),
+    [
+        ("{", cli.Exit.USAGE, "not JSON"),
+        ('{"schema_version": 1}', cli.Exit.USAGE, "not a profile file"),
+        ('{"profile_schema_version": 99}', cli.Exit.INCOMPARABLE, "profile_schema_version 99 is newer"),
+        ('{"profile_schema_version": 1}', cli.Exit.USAGE, "not a valid profile file"),
+    ],
+)
+def test_files_that_are_no_profile(
+    command: Command, capsys: pytest.CaptureFixture[str], content: str, status: int, words: str
+) -> None:
+    """One line that names the file and what it is not."""
+    Path("p.json").write_text(content)
+    assert command("profile", "--replay", "p.json") == status
+    assert f"p.json: {words}" in capsys.readouterr().err
+
+
+def test_a_profile_with_a_round_missing_is_refused(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the types cannot say is checked when a file is read."""
+    profile = a_profile()
+    store.write(
+        Path("p.json"),
+        msgspec.structs.replace(profile, phases=msgspec.structs.replace(profile.phases, epoch_seconds=(1.0,))),
+    )
+    assert command("profile", "--replay", "p.json") == cli.Exit.USAGE
+    assert "not measured in all of 1 rounds" in capsys.readouterr().err
+
+
+def test_a_file_that_is_there_is_kept(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is measured that could not be saved."""
+    store.write(Path("p.json"), a_result_set())
+    before = Path("p.json").read_bytes()
+    assert command("profile", "--network", "mlp", "-o", "p.json") == cli.Exit.USAGE
+    assert "exists" in capsys.readouterr().err
+    assert Path("p.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("failing", [PhasesRequest, OperatorsRequest])
+def test_a_process_that_fails_is_a_failure(
+    command: Command,
+    data_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    failing: type[object],
+) -> None:
+    """Exit 5 with the reason; nothing is saved."""
+    real = process.ask
+
+    def ask(interpreter: object, request: object, **more: object) -> Answer | Ended:
+        if isinstance(request, failing):
+            return Ended(FailureReason.TIMEOUT, "no result within 1 s")
+        return real(interpreter, request, **more)  # type: ignore[arg-type]  # passed on as it came
+
+    monkeypatch.setattr(process, "ask", ask)
+    status = command(
+        "profile", "--network", "mlp", "--data-dir", data_dir, "--steps", 2, "--rounds", 1, "--cpu-threads", 1
+    )
+    assert status == cli.Exit.FAILED
+    assert "timeout: no result within 1 s" in capsys.readouterr().err
+    assert not list(Path("results/runs").glob("*.json"))
+
+
+def test_a_gpu_that_cannot_be_used_is_a_failure(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    """Never silently the CPU."""
+    assert command("profile", "--network", "mlp", "--contexts", "gpu(7)") == cli.Exit.FAILED
+    assert "gpu(7): " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("network", [network.value for network in Network])
+def test_a_scenario_is_named_as_for_a_run(network: str) -> None:
+    """Options of the axes, the loop's own values where they are silent."""
+    assert one_scenario(Overrides(network=(network,))) == Scenario(network=network)
+    assert one_scenario(Overrides(network=(network,), loop=(LoopName.TUNED,))) == tuned(network)
+    assert one_scenario(Overrides(network=("my.nets:build",))).network == "my.nets:build"
