@@ -20,7 +20,7 @@ from bench.process import Ended, Interpreter, OnEpoch, Stop, UnusableError
 from bench.protocol import CeilingReply, CeilingRequest, RunReply, RunRequest
 from bench.record import Ceiling, Epoch, Failure, FailureReason, Library, ResultSet, Run, RunKey, Software, key
 from bench.scenario import ConfigurationError, Framework, PlannedRun, worker_variables
-from mnist_core.devices import Device, DeviceKind, Probe
+from mnist_core.devices import Device, DeviceKind, Probe, parse_devices
 
 #: Start-up, and a dozen sizes of a few seconds at most.
 CEILING_TIMEOUT_SECONDS = 180.0
@@ -239,6 +239,20 @@ class WorkerProcess:
     def describe(self, framework: Framework = Framework.MXNET) -> Software:
         """What a worker loads when it imports the framework; raises `UnusableError` where it cannot."""
         return process.describe(self.interpreters.of(framework), self.stop, framework)
+
+
+def usable(
+    requests: Iterable[CeilingRequest], probe: Callable[[Framework, Device], Probe]
+) -> tuple[CeilingRequest, ...]:
+    """Those on the CPU, and those on a GPU that works through their framework."""
+    return tuple(
+        request
+        for request in requests
+        if all(
+            device.kind is DeviceKind.CPU or probe(Framework(request.framework.value), device).usable
+            for device in parse_devices(request.device)
+        )
+    )
 
 
 class CeilingRounds:

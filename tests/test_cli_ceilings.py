@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from factories import a_ceiling, a_run, a_software
+from factories import a_ceiling, a_run, a_software, an_environment
 from small_data import small_idx_folder
 
 from bench import cli, store
@@ -124,6 +124,20 @@ def test_a_library_that_fails_is_left_out_of_the_environments_ceilings(
     printed = capsys.readouterr()
     assert ",mxnet," not in printed.out
     assert printed.err.count("no ceiling of cpu(0) through mxnet, OMP_NUM_THREADS=1: cannot allocate memory") == 1
+
+
+def test_a_gpu_that_cannot_be_used_has_no_ceiling(
+    command: Command, worker: type[FakeWorker], data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine's others are measured; a run on it fails as it does without ceilings."""
+    monkeypatch.setattr(cli.about, "capture", lambda **_facts: an_environment(accelerators_per_node=1))
+    assert command("environment", "--ceilings", "--repeats", 1) == cli.Exit.DONE
+    assert {request.device for request in worker.asked} == {"cpu(0)"}
+    worker.asked.clear()
+    arguments = ("--network", "mlp", "--contexts", "gpu(0)", "--ceilings", "--data-dir", data_dir, "-o", "a.json")
+    assert command("run", "--suite", "smoke", *arguments) == cli.Exit.FAILED
+    assert worker.asked == []
+    assert {failure.reason for failure in store.read(Path("a.json")).failures} == {FailureReason.NO_DEVICE}
 
 
 @pytest.mark.parametrize(

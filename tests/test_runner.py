@@ -22,7 +22,7 @@ from bench import process, runner
 from bench.process import Ended, Stop, UnusableError
 from bench.protocol import CeilingRequest, RunRequest
 from bench.record import Ceiling, Epoch, Failure, FailureReason, Library, ResultSet, Run, key
-from bench.runner import CeilingRounds, Interpreters, WorkerProcess, remaining, run_plan, schedule
+from bench.runner import CeilingRounds, Interpreters, WorkerProcess, remaining, run_plan, schedule, usable
 from bench.scenario import Framework, Overrides, PlannedRun, expand, load_suite, override
 from mnist_core.devices import Device, Probe, Unusable
 
@@ -270,6 +270,20 @@ def test_a_request_to_stop_during_a_ceiling_starts_no_run() -> None:
     final, saved = run_with(executor, untried(a_plan(1)), stop=fake.stop, ceilings=rounds)
     assert (len(final.ceilings), executor.requests, final.failures) == (1, [], ())
     assert saved[-1] == final
+
+
+def test_a_gpu_is_tried_out_before_it_has_a_ceiling() -> None:
+    """Through the framework that would measure it; the CPU needs no trial."""
+
+    def torch_alone(framework: Framework, device: Device) -> Probe:
+        return Probe(device, None if framework is Framework.TORCH else Unusable.UNSUPPORTED_CAPABILITY)
+
+    on_gpu = [
+        msgspec.structs.replace(a_ceiling_request(library), device="gpu(1)")
+        for library in (Library.MXNET, Library.TORCH)
+    ]
+    on_cpu = a_ceiling_request(Library.NUMPY)
+    assert usable([on_cpu, *on_gpu], torch_alone) == (on_cpu, on_gpu[1])
 
 
 def test_a_real_process_measures_a_ceiling() -> None:

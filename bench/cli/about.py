@@ -15,15 +15,15 @@ from bench.cli.shell import Exit, app, fail, note, on_signals, out, print_tables
 from bench.environment import capture
 from bench.estimate import expected_seconds
 from bench.process import Stop, UnusableError
-from bench.record import Ceiling, Library
+from bench.record import Ceiling
 from bench.render import units
 from bench.render.ceilings import ceiling_table
 from bench.render.export import Format
 from bench.render.tables import count_words
 from bench.roofline import requests_of_machine
-from bench.runner import CeilingRounds, WorkerProcess, interpreters_of
+from bench.runner import CeilingRounds, WorkerProcess, interpreters_of, usable
 from bench.scenario import BUILT_IN_SUITES, DEFAULT_SUITE, Framework, expand, load_suite
-from mnist_core.devices import Device, DeviceKind, parse_devices, probe
+from mnist_core.devices import Device, DeviceKind
 
 
 @app.command("environment")
@@ -64,12 +64,10 @@ def _measured_ceilings(worker: WorkerProcess, repeats: int) -> list[Ceiling]:
     """Every device, number of threads and installed framework, so many times, each as often as the others by then."""
     environment = capture()
     gpus = [Device(DeviceKind.GPU, index) for index in range(environment.accelerators_per_node)]
-    requests = [
-        request
-        for request in requests_of_machine(gpus, _installed(worker), environment)
-        if request.framework is not Library.MXNET or all(map(_is_usable, parse_devices(request.device)))
-    ]
-    rounds = CeilingRounds(requests, worker, functools.partial(note, style="yellow"))
+    requests = requests_of_machine(gpus, _installed(worker), environment)
+    rounds = CeilingRounds(
+        usable(requests, functools.cache(worker.probe)), worker, functools.partial(note, style="yellow")
+    )
     measured = []
     for repeat in range(repeats):
         for ceiling in rounds():
@@ -89,12 +87,6 @@ def _installed(worker: WorkerProcess) -> list[Framework]:
             worker.describe(framework)
             found.append(framework)
     return found
-
-
-@functools.cache
-def _is_usable(device: Device) -> bool:
-    """To MXNet; another framework's worker says itself what it cannot use."""
-    return device.kind is DeviceKind.CPU or probe(device).usable
 
 
 @app.command()

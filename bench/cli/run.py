@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -35,7 +35,7 @@ from bench.render.export import Format, render_markdown
 from bench.render.progress import RunProgress
 from bench.render.tables import tables
 from bench.roofline import requests_of_plan
-from bench.runner import CeilingRounds, Interpreters, WorkerProcess, interpreters_of, remaining, run_plan
+from bench.runner import CeilingRounds, Interpreters, WorkerProcess, interpreters_of, remaining, run_plan, usable
 from bench.scenario import (
     AUTO_CONTEXTS,
     BUILT_IN_SUITES,
@@ -54,7 +54,7 @@ from bench.scenario import (
 )
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
-from mnist_core.devices import Device, DeviceKind, Probe, available, parse_devices
+from mnist_core.devices import available
 from mnist_core.recipe import Hybridize, Recipe
 
 RESULTS_DIRECTORY = Path("results/runs")
@@ -229,6 +229,7 @@ def _measure(
             RunProgress(err, expected, tutorial_lines=result_set.suite == "tutorial") as observer,
             on_signals(stop),
         ):
+            wanted = usable(requests_of_plan(result_set.plan, result_set.environment), probe_once) if ceilings else ()
             result_set = run_plan(
                 result_set,
                 executor=worker,
@@ -238,7 +239,7 @@ def _measure(
                 observer=observer,
                 probe=probe_once,
                 stop=stop,
-                ceilings=_ceiling_rounds(result_set, worker, probe_once) if ceilings else tuple,
+                ceilings=CeilingRounds(wanted, worker, functools.partial(note, style="yellow")),
             )
     except UnusableError as error:
         fail(f"{error}; finished runs are in {path}", Exit.USAGE)
@@ -250,20 +251,6 @@ def _measure(
     show_notice(prepared)
     err.print(f"saved in {path}", highlight=False, soft_wrap=True)
     sys.exit(_status(result_set))
-
-
-def _ceiling_rounds(
-    result_set: ResultSet, worker: WorkerProcess, probe_once: Callable[[Framework, Device], Probe]
-) -> CeilingRounds:
-    requests = [
-        request
-        for request in requests_of_plan(result_set.plan, result_set.environment)
-        if all(
-            device.kind is DeviceKind.CPU or probe_once(Framework(request.framework.value), device).usable
-            for device in parse_devices(request.device)
-        )
-    ]
-    return CeilingRounds(requests, worker, functools.partial(note, style="yellow"))
 
 
 def _status(result_set: ResultSet) -> Exit:
