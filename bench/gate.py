@@ -41,9 +41,9 @@ from bench.gate_record import (
 )
 from bench.health import load_average, read_counters
 from bench.live_pass import PassEndedError, PassProcess, WindowSize, window_size
-from bench.process import Ended, Interpreter, Stop, UnusableError
+from bench.process import Interpreter, Stop, UnusableError
 from bench.protocol import PassRequest, SetUpDone, WindowDone
-from bench.record import Dataset, FailureReason
+from bench.record import Dataset
 from bench.scenario import Scenario
 from mnist_core.recipe import Engine
 
@@ -143,19 +143,14 @@ def pilot(
                         seconds = min(window.seconds / window.samples for window in windows)
                         fastest[scenario] = min(seconds, fastest.get(scenario, math.inf))
             except PassEndedError as error:
-                raise PilotError(_pilot_line(side, error.ended)) from error
+                words = f"the {side} does not work under this harness: {live_pass.cause(error.ended)}"
+                raise PilotError(words) from error
             except UnusableError as error:
                 raise PilotError(f"the {side}: {error}") from error
     return {
         scenario: window_size(scenario.batch_size, seconds, dataset.train_samples)
         for scenario, seconds in fastest.items()
     }
-
-
-def _pilot_line(side: Side, ended: Ended) -> str:
-    last = (ended.log.splitlines() or [""])[-1]
-    cause = f": {last}" if last and last not in ended.detail else ""
-    return f"the {side} does not work under this harness: {ended.reason}: {ended.detail}{cause}"
 
 
 def plan(
@@ -326,19 +321,12 @@ def _take_turns(
             for _ in range(windows):
                 for own, (side, each) in zip(done, turns, strict=True):
                     with _blaming(side):
-                        own.append(_whole(each.run_window(gated.window_epochs), gated))
+                        window = each.run_window(gated.window_epochs)
+                        own.append(live_pass.whole(window, gated.window_samples))
             for position, (side, each) in enumerate(turns):
                 with _blaming(side):
                     accuracy = each.evaluate().test_accuracy
                 measured[position].append(_scenario_pass(gated.scenario, set_ups[position], done[position], accuracy))
-
-
-def _whole(window: WindowDone, gated: GatedScenario) -> WindowDone:
-    """The measured code counts its own images, so that whoever counts more than there are would look faster."""
-    if window.samples != gated.window_samples:
-        detail = f"a window trained {window.samples} images, not {gated.window_samples}"
-        raise PassEndedError(Ended(FailureReason.CRASHED, detail))
-    return window
 
 
 @contextlib.contextmanager

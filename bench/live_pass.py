@@ -128,6 +128,24 @@ class _LivePass:
             timer.cancel()
 
 
+def whole(window: WindowDone, samples: int) -> WindowDone:
+    """The measured code counts its own images, so that whoever counts more than there are would look faster.
+
+    Raises `PassEndedError` for any other number than asked for.
+    """
+    if window.samples != samples:
+        detail = f"a window trained {window.samples} images, not {samples}"
+        raise PassEndedError(Ended(FailureReason.CRASHED, detail))
+    return window
+
+
+def cause(ended: Ended) -> str:
+    """Why a pass ended, in one line, with its own last words."""
+    last = (ended.log.splitlines() or [""])[-1]
+    words = f": {last}" if last and last not in ended.detail else ""
+    return f"{ended.reason}: {ended.detail}{words}"
+
+
 def request(data_directory: Path, dataset: Dataset, seed: int, threads: int, engine: Engine) -> PassRequest:
     """What a pass is started with."""
     return PassRequest(

@@ -7,13 +7,14 @@ built for can hang or crash the process that asks. `mnist_core.probe` is that ch
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
 
@@ -167,10 +168,15 @@ def probe(device: Device, *, python: str = sys.executable, timeout_seconds: floa
 
 
 def probe_gpus(*, python: str = sys.executable, timeout_seconds: float = PROBE_TIMEOUT_SECONDS) -> tuple[Probe, ...]:
-    """Try gpu(0), gpu(1), … out, up to the first answer that ends the row; that one is the last of the result."""
+    """Try gpu(0), gpu(1), … out through MXNet; as `probe_row`."""
+    return probe_row(functools.partial(probe, python=python, timeout_seconds=timeout_seconds))
+
+
+def probe_row(try_out: Callable[[Device], Probe]) -> tuple[Probe, ...]:
+    """Of gpu(0), gpu(1), …, up to the first answer that ends the row; that one is the last of the result."""
     probes: list[Probe] = []
     while not probes or probes[-1].usable or probes[-1].reason in _REASONS_OF_ONE_CARD:
-        probes.append(probe(Device(DeviceKind.GPU, len(probes)), python=python, timeout_seconds=timeout_seconds))
+        probes.append(try_out(Device(DeviceKind.GPU, len(probes))))
     return tuple(probes)
 
 

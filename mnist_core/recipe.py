@@ -70,8 +70,8 @@ class Layers(str, enum.Enum):
     ``TUTORIAL`` calls the plain operator ``tanh``; ``ACTIVATION`` the operator ``Activation``, which oneDNN has;
     ``POOL_FIRST`` takes the tanh of the pooled values, a quarter as many: tanh grows with its argument, so that the
     maximum is the same; ``PADDED`` fills the channels of the convolutions up to whole vectors of 16 with zeros, which
-    stay zeros, so that oneDNN has a kernel for them. ``CHANNELS_LAST`` is the peers': they pool first, too, and have the
-    channels of images and weights innermost.
+    stay zeros, so that oneDNN has a kernel for them. ``CHANNELS_LAST`` is the peers': they pool first, too, and
+    have the channels of images and weights innermost.
     """
 
     TUTORIAL = "tutorial"

@@ -72,7 +72,7 @@ def test_each_peer_is_met_in_one_module() -> None:
     [
         ("rich", ("bench.render", "bench.cli")),
         ("typer", ("bench.cli",)),
-        ("time", ("bench.measure", "bench.ceilings", "bench.profiling", "bench.gate")),
+        ("time", ("bench.measure", "bench.ceilings", "bench.profiling", "bench.gate", "bench.tune")),
         ("psutil", ("bench.environment", "bench.measure")),
         ("subprocess", ("bench.process", "bench.environment", "bench.sides", "mnist_core.devices")),
         ("pytest_benchmark", ()),

@@ -452,6 +452,26 @@ def test_a_card_that_mxnet_cannot_use_gives_its_peers_their_rows() -> None:
     }
 
 
+def test_auto_means_the_gpus_that_any_framework_of_the_suite_can_use(
+    command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So that a card which is too new for MXNet is measured with its peers, and MXNet's rows say why not."""
+
+    def card(_worker: WorkerProcess, framework: Framework, device: Device) -> Probe:
+        if device != GPU:
+            return Probe(device, Unusable.NO_SUCH_DEVICE, "one card is here")
+        return Probe(device, Unusable.UNSUPPORTED_CAPABILITY if framework is Framework.MXNET else None)
+
+    monkeypatch.setattr(WorkerProcess, "probe", card)
+    suite = ["run", "--suite", "peers", "--contexts", "auto", "--dry-run"]
+    assert command(*suite) == cli.Exit.DONE
+    lines = capsys.readouterr().out.splitlines()[:-1]
+    assert lines
+    assert all("gpu(0)" in line for line in lines)
+    assert command(*suite, "--framework", "mxnet") == cli.Exit.DONE
+    assert all("cpu(0)" in line for line in capsys.readouterr().out.splitlines()[:-1])
+
+
 # --- tables
 
 

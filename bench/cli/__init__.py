@@ -11,14 +11,14 @@ from typing import NoReturn
 import typer
 
 from bench import store
-from bench.cli import about, calibrate, compare, data, gate, profile, results, run
+from bench.cli import about, calibrate, compare, data, gate, profile, results, run, tune
 from bench.cli.shell import Exit, IncomparableError, app, fail
 from bench.process import UnusableError
 from bench.scenario import ConfigurationError
 from mnist_core.idx import DataError
 
 #: Importing a module of verbs is what adds them to the application.
-__all__ = ["Exit", "about", "calibrate", "compare", "data", "gate", "main", "profile", "results", "run"]
+__all__ = ["Exit", "about", "calibrate", "compare", "data", "gate", "main", "profile", "results", "run", "tune"]
 
 
 def main() -> NoReturn:

@@ -54,7 +54,7 @@ from bench.scenario import (
 )
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
-from mnist_core.devices import available
+from mnist_core.devices import probe_row
 from mnist_core.recipe import Hybridize, Recipe
 
 RESULTS_DIRECTORY = Path("results/runs")
@@ -152,7 +152,7 @@ def run(
             result_set, prepared = _resumed(resume, data_dir, interpreters)
             wanted = ceilings or bool(result_set.ceilings)
             _measure(result_set, prepared, resume, output_format, interpreters, ceilings=wanted)
-    plan = plan_here(suite, wishes, keyword, seed)
+    plan = plan_here(suite, wishes, keyword, seed, interpreters)
     if dry_run:
         _show_plan(plan)
         return
@@ -182,12 +182,18 @@ def describe_all(interpreters: Interpreters, plan: Sequence[PlannedRun]) -> list
     return [worker.describe(framework) for framework in Framework if framework in wanted]
 
 
-def plan_here(suite: str, wishes: Overrides, keyword: str | None, seed: int) -> tuple[PlannedRun, ...]:
-    """What the suite asks for on this machine; `auto` contexts are its GPUs, else the CPU."""
+def plan_here(
+    suite: str, wishes: Overrides, keyword: str | None, seed: int, interpreters: Interpreters | None = None
+) -> tuple[PlannedRun, ...]:
+    """What the suite asks for on this machine; `auto` contexts are the GPUs some framework can use, else the CPU."""
     wanted = override(load_suite(suite), wishes)
-    uses_auto = any(AUTO_CONTEXTS in matrix.contexts for matrix in wanted.matrix)
-    gpus = tuple(str(device) for device in available()) if uses_auto else ()
-    plan = expand(wanted, seed=seed, gpu_contexts=gpus)
+    probe = WorkerProcess(interpreters or Interpreters()).probe
+    frameworks = {
+        framework for matrix in wanted.matrix if AUTO_CONTEXTS in matrix.contexts for framework in matrix.framework
+    }
+    rows = [probe_row(functools.partial(probe, framework)) for framework in Framework if framework in frameworks]
+    gpus = sorted({tried.device for row in rows for tried in row if tried.usable})
+    plan = expand(wanted, seed=seed, gpu_contexts=[str(device) for device in gpus])
     if keyword is not None:
         plan = select(plan, keyword)
     if not plan:
@@ -258,14 +264,18 @@ def _status(result_set: ResultSet) -> Exit:
     return Exit.FAILED if invalid or result_set.failures or remaining(result_set) else Exit.DONE
 
 
+@functools.lru_cache(maxsize=64)  # few, in a plan of a hundred thousand
+def _training_words(epochs: int, samples: int | None) -> str:
+    part = f"{samples:,} images" if samples else "all images"
+    return f"{'1 epoch' if epochs == 1 else f'{epochs} epochs'} of {part}"
+
+
 def _show_plan(plan: Sequence[PlannedRun]) -> None:
     total = 0.0
     processes: dict[str, int] = {}
     seconds: dict[str, float] = {}
     for planned in plan:
-        part = f"{planned.recipe.samples:,} images" if planned.recipe.samples else "all images"
-        epochs = "1 epoch" if planned.recipe.epochs == 1 else f"{planned.recipe.epochs} epochs"
-        line = f"{planned.scenario.name}  ·  {epochs} of {part}"
+        line = f"{planned.scenario.name}  ·  {_training_words(planned.recipe.epochs, planned.recipe.samples)}"
         processes[line] = processes.get(line, 0) + 1
         seconds[line] = expected_seconds(planned, 60_000, 10_000)
         total += seconds[line]

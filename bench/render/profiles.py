@@ -182,7 +182,8 @@ def _operators(profile: ProfileFile, breakdown: Breakdown, facts: dict[str, Fact
 
 
 def _share(value: float) -> str:
-    return f"{100 * value:.1f} %"
+    text = f"{100 * value:.1f}"
+    return f"{text.removeprefix('-') if float(text) == 0 else text} %"
 
 
 _PHASE_COLUMNS: Final[Sequence[Column[_Row]]] = (

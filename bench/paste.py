@@ -1,0 +1,50 @@
+"""A scenario as text to paste: a suite file, and a command line. Both are read back as exactly that scenario."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+
+from bench.scenario import AXES, LOOP_AXES, Scenario
+
+#: Of `mnist-bench run`: one matrix, trained and measured as the tutorial is.
+_SUITE = "tutorial"
+
+
+def suite_text(scenario: Scenario, *, title: str, repeats: int) -> str:
+    """A TOML file that `mnist-bench run --suite FILE` measures; every axis is written down, whatever the defaults."""
+    lines = [f"title = {_quoted(title)}", "", "[[matrix]]", f"network = [{_quoted(scenario.network)}]"]
+    lines += [f"{axis} = [{_toml(value)}]" for axis, value in _axes(scenario)]
+    lines.append(f"sampling = {{ repeats = {repeats} }}")
+    return "\n".join(lines) + "\n"
+
+
+def run_command(scenario: Scenario) -> str:
+    """For a POSIX shell."""
+    words = ["mnist-bench", "run", "--suite", _SUITE, "--network", scenario.network]
+    for axis, value in _axes(scenario):
+        word = _word(value)
+        words += ["--set", f"{axis}={word}"] if axis in LOOP_AXES else [f"--{axis.replace('_', '-')}", word]
+    return shlex.join(words)
+
+
+def _axes(scenario: Scenario) -> Iterator[tuple[str, object]]:
+    """What is not left to the machine."""
+    for axis in AXES:
+        value = getattr(scenario, axis)
+        if value is not None:
+            yield axis, ",".join(value) if axis == "contexts" else value
+
+
+def _word(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _toml(value: object) -> str:
+    return _word(value) if isinstance(value, bool | int) else _quoted(_word(value))
+
+
+def _quoted(text: str) -> str:
+    """JSON's strings are TOML's basic strings, but for DEL, which JSON leaves as it is."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

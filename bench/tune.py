@@ -1,0 +1,478 @@
+"""Measures what `race` wants to know next, until it wants no more or the budget ends.
+
+The effects of a search are here: processes through `Workers`, the clock, and one save after every round. While
+screening, and in a heat, a process lives on and measures one candidate after the other, since starting one takes far
+longer than a window; thread count and engine are taken once for a process, so that each pair of them has its own. In a
+block each candidate has a fresh process, all are alive together, and turns are a third of a second apart.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+
+from bench import live_pass, race
+from bench.environment import utc_now
+from bench.live_pass import PassEndedError, PassProcess, window_size
+from bench.process import Ended, Interpreter, Stop
+from bench.protocol import PassRequest, SetUpDone, WindowDone
+from bench.race import Step
+from bench.record import Dataset
+from bench.tune_record import (
+    REFERENCE,
+    Candidate,
+    Failure,
+    Measurement,
+    Phase,
+    Round,
+    TuneFile,
+    TunePlan,
+    with_round,
+)
+from mnist_core.recipe import Engine
+
+#: Steps of a pilot's window.
+_PILOT_STEPS: Final = 10
+_PILOT_WINDOWS: Final = 3
+#: The reference trains an epoch of a screening in about this time, all other candidates in less or not much more. Long
+#: enough that what is done once an epoch does not count, short enough for hundreds of them.
+_SCREENING_EPOCH_SECONDS: Final = 0.05
+_LEAST_BATCHES: Final = 2
+#: The reference is measured again after so many candidates: about once a second.
+_CANDIDATES_BETWEEN: Final = 4
+_REFERENCE_WINDOWS: Final = 2
+#: Windows of a candidate: short ones that say how fast it is, and then long ones.
+_SHORT_WINDOWS: Final = 2
+_LONG_WINDOWS: Final = 2
+_BLOCK_WINDOWS: Final = 5
+#: Processes that are kept alive between candidates, at most: each holds the data and a framework, 0.4 GB.
+_MOST_ALIVE: Final = 6
+#: A command hangs that takes so many times what the whole pilot took, and at least so long.
+_PATIENCE: Final = 15.0
+_LEAST_COMMAND_SECONDS: Final = 30.0
+#: Of the pilot's commands: importing the framework on a loaded machine, training ten batches on a slow one.
+_PILOT_SECONDS: Final = 300.0
+#: Of a process: longer than any search.
+_LIFE_SECONDS: Final = 7 * 24 * 3600.0
+
+Now = Callable[[], float]
+
+
+class Workers(Protocol):
+    """Starts processes."""
+
+    def start(self, request: PassRequest, command_seconds: float) -> AbstractContextManager[PassProcess]:
+        """Does not wait: processes get ready at the same time. Raises `PassEndedError` where none can be started."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WorkerProcesses:
+    """The real ones: this Python, this code."""
+
+    stop: Stop
+
+    def start(self, request: PassRequest, command_seconds: float) -> AbstractContextManager[PassProcess]:
+        return live_pass.start(
+            Interpreter(), request, life_seconds=_LIFE_SECONDS, command_seconds=command_seconds, stop=self.stop
+        )
+
+
+class TuneObserver(Protocol):
+    """Told what happens, as it happens."""
+
+    def round_started(self, index: int, step: Step) -> None: ...
+    def candidate_started(self, candidate: Candidate) -> None: ...
+    def round_finished(self, tune_file: TuneFile) -> None: ...
+
+
+class PilotError(Exception):
+    """The reference cannot be measured at all; one line with the cause."""
+
+
+def plan(
+    candidates: Sequence[Candidate],
+    *,
+    reference_may_win: bool,
+    exhaustive: bool,
+    budget_seconds: float | None,
+    workers: Workers,
+    data_directory: Path,
+    dataset: Dataset,
+    seed: int,
+    now: Now = time.monotonic,
+) -> TunePlan:
+    """With window lengths from a pilot of the reference, which also fills the caches of files and bytecode.
+
+    Raises `PilotError` where the reference does not work, `UnusableError` where nothing can.
+    """
+    reference = candidates[REFERENCE]
+    scenario, begin = reference.scenario, now()
+    request = live_pass.request(data_directory, dataset, seed, reference.omp_num_threads, scenario.engine)
+    try:
+        with workers.start(request, _PILOT_SECONDS) as running:
+            running.wait_until_ready()
+            running.set_up(scenario, min(dataset.train_samples, _PILOT_STEPS * scenario.batch_size))
+            windows = [running.run_window(epochs=1) for _ in range(_PILOT_WINDOWS)]
+    except PassEndedError as error:
+        raise PilotError(f"the tutorial's loop does not work here: {live_pass.cause(error.ended)}") from error
+    seconds_per_sample = min(window.seconds / window.samples for window in windows)
+    batches = max(_LEAST_BATCHES, math.ceil(_SCREENING_EPOCH_SECONDS / (seconds_per_sample * scenario.batch_size)))
+    final_samples = window_size(scenario.batch_size, seconds_per_sample, dataset.train_samples).epoch_samples
+    seconds = now() - begin
+    return TunePlan(
+        candidates=tuple(candidates),
+        reference_may_win=reference_may_win,
+        exhaustive=exhaustive,
+        budget_seconds=budget_seconds,
+        seed=seed,
+        screening_samples=min(final_samples, batches * scenario.batch_size),
+        final_samples=final_samples,
+        test_samples=request.test_samples,
+        command_seconds=max(_LEAST_COMMAND_SECONDS, _PATIENCE * seconds),
+        pilot_seconds=seconds,
+    )
+
+
+def run_rounds(
+    tune_file: TuneFile,
+    *,
+    workers: Workers,
+    data_directory: Path,
+    save: Callable[[TuneFile], None],
+    observer: TuneObserver,
+    stop: Stop,
+    now: Now = time.monotonic,
+) -> TuneFile:
+    """Measure what `race` wants, save after every round, and return the file as it then is.
+
+    Of a round that someone asked to stop in, what was finished is kept. Raises `UnusableError`.
+    """
+    save(tune_file)
+    session = _Session(tune_file.plan, tune_file.dataset, workers, data_directory, observer, stop)
+    begin = now()
+    with contextlib.closing(_Pool(session)) as pool:
+        while not stop.requested and (step := race.next_step(tune_file.plan, tune_file.rounds)) is not None:
+            index, started_at = len(tune_file.rounds), utc_now()
+            observer.round_started(index, step)
+            if step.phase is not Phase.SCREENING:  # a heat's processes are fresh, a block needs their memory
+                pool.close()
+            if step.phase in {Phase.SCREENING, Phase.HEAT}:
+                measured = _measure_one_by_one(session, pool, step)
+            else:
+                measured = _measure_in_turns(session, step, index)
+            if (kept := measured.kept(stop)) is None:
+                break
+            end = now()
+            finished = Round(
+                phase=step.phase,
+                started_at=started_at,
+                seconds=end - begin,
+                measurements=tuple(kept.measurements),
+                failures=tuple(kept.failures),
+            )
+            begin = end
+            tune_file = _with_rulings(tune_file, finished)
+            save(tune_file)
+            observer.round_finished(tune_file)
+    return tune_file
+
+
+def _with_rulings(tune_file: TuneFile, finished: Round) -> TuneFile:
+    ruled = race.rulings(tune_file.plan, (*tune_file.rounds, finished))
+    return with_round(tune_file, msgspec.structs.replace(finished, ruled=ruled))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Session:
+    """What every measurement of a search needs."""
+
+    plan: TunePlan
+    dataset: Dataset
+    workers: Workers
+    data_directory: Path
+    observer: TuneObserver
+    stop: Stop
+
+    def start(self, threads: int, engine: Engine, seed: int) -> AbstractContextManager[PassProcess]:
+        request = live_pass.request(self.data_directory, self.dataset, seed, threads, engine)
+        return self.workers.start(request, self.plan.command_seconds)
+
+
+@dataclasses.dataclass(slots=True)
+class _Measured:
+    """What a round gave so far."""
+
+    measurements: list[Measurement] = dataclasses.field(default_factory=list)
+    failures: list[Failure] = dataclasses.field(default_factory=list)
+
+    def fail(self, candidate: int, ended: Ended, *, fresh: bool) -> None:
+        self.failures.append(
+            Failure(candidate=candidate, reason=ended.reason, detail=ended.detail, log=ended.log, fresh=fresh)
+        )
+
+    def kept(self, stop: Stop) -> _Measured | None:
+        """What of it counts; None: nothing.
+
+        A request to stop kills the process of whoever is being measured: nobody fails by that.
+        """
+        if not stop.requested:
+            return self
+        return _Measured(self.measurements) if self.measurements else None
+
+
+# --- one after the other, in processes that live on
+
+
+@dataclasses.dataclass(slots=True)
+class _Live:
+    process: PassProcess
+    stack: contextlib.ExitStack
+    is_ready: bool = False
+
+    def wait_until_ready(self) -> PassProcess:
+        if not self.is_ready:
+            self.process.wait_until_ready()
+            self.is_ready = True
+        return self.process
+
+
+class _Pool:
+    """Processes that live from one candidate to the next; the reference has one of its own, and stays set up in it."""
+
+    def __init__(self, session: _Session) -> None:
+        self._session = session
+        #: By thread count and engine; the least recently used first.
+        self._live: dict[tuple[int, Engine], _Live] = {}
+        self._reference: _Live | None = None
+
+    def close(self) -> None:
+        for live in self._live.values():
+            live.stack.close()
+        self._live.clear()
+        self.end_reference()
+
+    def start(self, candidates: Iterable[Candidate]) -> None:
+        """All that will be needed, as far as they fit: they get ready at the same time."""
+        for key in dict.fromkeys(map(_key, candidates)):
+            if key not in self._live and len(self._live) < _MOST_ALIVE:
+                with contextlib.suppress(PassEndedError):  # whoever needs it will meet that again
+                    self._live[key] = self._start(*key)
+
+    def is_fresh(self, candidate: Candidate) -> bool:
+        """Nothing was measured yet in the process that it would get."""
+        live = self._live.get(_key(candidate))
+        return live is None or not live.is_ready
+
+    def get(self, candidate: Candidate) -> PassProcess:
+        """Raises `PassEndedError` where none can be started."""
+        key = _key(candidate)
+        if key in self._live:
+            self._live[key] = self._live.pop(key)
+        else:
+            if len(self._live) >= _MOST_ALIVE:
+                self._live.pop(next(iter(self._live))).stack.close()
+            self._live[key] = self._start(*key)
+        return self._live[key].wait_until_ready()
+
+    def end(self, candidate: Candidate) -> None:
+        """It need not be there."""
+        if (live := self._live.pop(_key(candidate), None)) is not None:
+            live.stack.close()
+
+    def reference(self) -> PassProcess:
+        """Raises `PassEndedError` where it does not work."""
+        plan = self._session.plan
+        if self._reference is None:
+            reference = plan.candidates[REFERENCE]
+            self._reference = self._start(*_key(reference))
+            self._reference.wait_until_ready().set_up(reference.scenario, plan.screening_samples)
+        return self._reference.process
+
+    def end_reference(self) -> None:
+        if self._reference is not None:
+            self._reference.stack.close()
+            self._reference = None
+
+    def _start(self, threads: int, engine: Engine) -> _Live:
+        stack = contextlib.ExitStack()
+        return _Live(stack.enter_context(self._session.start(threads, engine, self._session.plan.seed)), stack)
+
+
+def _key(candidate: Candidate) -> tuple[int, Engine]:
+    return candidate.omp_num_threads, candidate.scenario.engine
+
+
+def _measure_one_by_one(session: _Session, pool: _Pool, step: Step) -> _Measured:
+    measured = _Measured()
+    pool.start(session.plan.candidates[candidate] for candidate in step.candidates)
+    level = None
+    for number, candidate in enumerate(step.candidates):
+        if number % _CANDIDATES_BETWEEN == 0:
+            level = _measure_reference(session, pool, step, measured)
+        if level is None or session.stop.requested:
+            return measured
+        session.observer.candidate_started(session.plan.candidates[candidate])
+        _measure_candidate(session, pool, step, candidate, level, measured)
+    _measure_reference(session, pool, step, measured)
+    return measured
+
+
+def _measure_reference(session: _Session, pool: _Pool, step: Step, measured: _Measured) -> float | None:
+    """Its log rate; the second attempt is in a fresh process, and None after that."""
+    samples = session.plan.screening_samples
+    for fresh in (False, True):
+        if session.stop.requested:
+            break
+        try:
+            process = pool.reference()
+            windows = [_window(process, samples, 1)]
+            epochs = _epochs_for(step.window_seconds, windows[0])
+            windows += [_window(process, samples, epochs) for _ in range(_REFERENCE_WINDOWS)]
+        except PassEndedError as error:
+            pool.end_reference()
+            measured.fail(REFERENCE, error.ended, fresh=fresh)
+        else:
+            measurement = _measurement(REFERENCE, None, windows)
+            measured.measurements.append(measurement)
+            return race.log_rate(measurement, fastest=True)
+    return None
+
+
+def _measure_candidate(
+    session: _Session, pool: _Pool, step: Step, candidate: int, level: float, measured: _Measured
+) -> None:
+    """Where it fails in a process that others were measured in, it gets a second attempt in a fresh one."""
+    planned, samples = session.plan.candidates[candidate], session.plan.screening_samples
+    fresh = False
+    while not (fresh or session.stop.requested):
+        fresh = pool.is_fresh(planned)
+        try:
+            process = pool.get(planned)
+            set_up = process.set_up(planned.scenario, samples)
+            windows = [_window(process, samples, 1) for _ in range(_SHORT_WINDOWS)]
+            measurement = _measurement(candidate, set_up, windows)
+            if race.log_rate(measurement, fastest=True) - level >= step.hopeless_below:
+                epochs = _epochs_for(step.window_seconds, *windows)
+                windows += [_window(process, samples, epochs) for _ in range(_LONG_WINDOWS)]
+                measurement = _measurement(candidate, set_up, windows)
+        except PassEndedError as error:
+            pool.end(planned)
+            measured.fail(candidate, error.ended, fresh=fresh)
+        else:
+            measured.measurements.append(measurement)
+            return
+
+
+def _window(process: PassProcess, samples: int, epochs: int) -> WindowDone:
+    return live_pass.whole(process.run_window(epochs), samples * epochs)
+
+
+def _epochs_for(seconds: float, *windows: WindowDone) -> int:
+    """Epochs of a window that lasts so long, from windows of one epoch."""
+    return max(1, math.ceil(seconds / min(window.seconds for window in windows)))
+
+
+def _measurement(
+    candidate: int,
+    set_up: SetUpDone | None,
+    windows: Sequence[WindowDone],
+    accuracies: tuple[float | None, float | None] = (None, None),
+) -> Measurement:
+    """`set_up` None: it was set up already."""
+    first_accuracy, last_accuracy = accuracies
+    return Measurement(
+        candidate=candidate,
+        set_up_seconds=0.0 if set_up is None else set_up.first_step_seconds + set_up.warm_up_seconds,
+        samples=tuple(window.samples for window in windows),
+        window_seconds=tuple(window.seconds for window in windows),
+        first_accuracy=first_accuracy,
+        last_accuracy=last_accuracy,
+    )
+
+
+# --- in turns, each in a fresh process
+
+
+@dataclasses.dataclass(slots=True)
+class _Entrant:
+    """One candidate in a block, and what it gave so far."""
+
+    candidate: int
+    planned: Candidate
+    process: PassProcess
+    samples: int
+    set_up: SetUpDone | None = None
+    first: WindowDone | None = None
+    first_accuracy: float | None = None
+    windows: list[WindowDone] = dataclasses.field(default_factory=list)
+    last_accuracy: float | None = None
+
+    def get_ready(self) -> None:
+        self.process.wait_until_ready()
+
+    def begin(self) -> None:
+        """The first epoch is as much training for every entrant, so that their accuracies must agree."""
+        self.set_up = self.process.set_up(self.planned.scenario, self.samples)
+        self.first = _window(self.process, self.samples, 1)
+        self.first_accuracy = self.process.evaluate().test_accuracy
+
+    def run_window(self, seconds: float) -> None:
+        assert self.first is not None
+        self.windows.append(_window(self.process, self.samples, _epochs_for(seconds, self.first)))
+
+    def finish(self) -> None:
+        self.last_accuracy = self.process.evaluate().test_accuracy
+
+    def measurement(self) -> Measurement:
+        return _measurement(self.candidate, self.set_up, self.windows, (self.first_accuracy, self.last_accuracy))
+
+
+def _measure_in_turns(session: _Session, step: Step, index: int) -> _Measured:
+    """What a block gave; nothing but failures where the reference or someone asked to stop."""
+    measured, plan = _Measured(), session.plan
+    with contextlib.ExitStack() as stack:
+        entrants: list[_Entrant] = []
+        for candidate in step.candidates:
+            planned = plan.candidates[candidate]
+            try:
+                process = stack.enter_context(session.start(*_key(planned), plan.seed + index))
+            except PassEndedError as error:
+                measured.fail(candidate, error.ended, fresh=True)
+            else:
+                entrants.append(_Entrant(candidate, planned, process, plan.final_samples))
+        stages: list[Callable[[_Entrant], None]] = [_Entrant.get_ready, _Entrant.begin]
+        stages += [lambda entrant: entrant.run_window(step.window_seconds)] * _BLOCK_WINDOWS
+        stages += [_Entrant.finish]
+        for stage in stages:
+            entrants = _after(stage, entrants, session, measured)
+            if session.stop.requested or all(entrant.candidate != REFERENCE for entrant in entrants):
+                return measured
+            entrants.reverse()  # whoever was first is last in the next turn, so that drift cancels
+        measured.measurements += [entrant.measurement() for entrant in entrants]
+    return measured
+
+
+def _after(
+    stage: Callable[[_Entrant], None], entrants: Sequence[_Entrant], session: _Session, measured: _Measured
+) -> list[_Entrant]:
+    """Who got through it."""
+    through = []
+    for entrant in entrants:
+        session.observer.candidate_started(entrant.planned)
+        try:
+            stage(entrant)
+        except PassEndedError as error:
+            measured.fail(entrant.candidate, error.ended, fresh=True)
+        else:
+            through.append(entrant)
+        if session.stop.requested:
+            break
+    return through

@@ -1,0 +1,167 @@
+"""What a tune file holds: the candidates, every round that was measured, and what each round ruled out.
+
+Raw values, and what was decided on them at the time: `mnist-bench tune --replay FILE` tells the same story from the
+file whichever version of the program reads it. `race` decides.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from bench.record import (
+    Count,
+    Dataset,
+    Environment,
+    FailureReason,
+    Fraction,
+    PositiveCount,
+    PositiveSeconds,
+    Record,
+    Seconds,
+    Timestamp,
+)
+from bench.scenario import Scenario
+
+#: Raised by any change after which an older reader would misread or refuse a file.
+#:
+#: History:
+#: 1. The first: environment, dataset, plan, rounds.
+TUNE_SCHEMA_VERSION: Final = 1
+
+#: The tutorial's loop, which every other is compared with.
+REFERENCE: Final = 0
+
+
+class Phase(str, enum.Enum):
+    """What a round of measurements is for; they come in this order."""
+
+    #: Candidates one after the other, each once, in processes that live on; the reference in between.
+    SCREENING = "screening"
+    #: All that are left, in fresh processes that live for the round, to even out the luck of a process.
+    HEAT = "heat"
+    #: The last few and the reference, each in a fresh process of its own, all alive together and taking turns.
+    FINAL = "final"
+    #: As the final, but all candidates in turn and none ruled out: an exhaustive search.
+    EXHAUSTIVE = "exhaustive"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class Ruling(str, enum.Enum):
+    """Why a candidate is not measured any further."""
+
+    #: It was measured, and is surely slower than the fastest.
+    SLOWER = "slower"
+    #: It was not measured: those like it say that it is slower.
+    PREDICTED = "predicted"
+    #: It was measured and may be as fast, but as many others as the final holds were faster.
+    OUTRANKED = "outranked"
+    #: It gave no result twice, the second time in a fresh process.
+    FAILED = "failed"
+    #: Its network did not learn what the reference's learnt from the same images.
+    NOT_LEARNT = "not_learnt"
+    #: Not measured: the budget's share for the search ended.
+    OUT_OF_TIME = "out_of_time"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class Candidate(Record, frozen=True, kw_only=True):
+    """One setting."""
+
+    scenario: Scenario
+    omp_num_threads: PositiveCount
+
+
+class TunePlan(Record, frozen=True, kw_only=True):
+    """What is searched, and everything but the measurements that decides how."""
+
+    #: The first is the reference.
+    candidates: Annotated[tuple[Candidate, ...], Meta(min_length=1)]
+    #: False: it is only compared with, since the wishes leave it out.
+    reference_may_win: bool
+    #: Every candidate gets the same effort, whatever it costs.
+    exhaustive: bool
+    #: Of the whole search; None: it has no end but its own.
+    budget_seconds: PositiveSeconds | None
+    #: Orders the measurements and seeds the trainings.
+    seed: Count
+    #: Training images of an epoch while screening, and in the final.
+    screening_samples: PositiveCount
+    final_samples: PositiveCount
+    #: Test images of an accuracy.
+    test_samples: PositiveCount
+    #: Whoever takes longer for one command, such as training a window, hangs.
+    command_seconds: PositiveSeconds
+    #: Of finding out how fast the reference is, before the first round.
+    pilot_seconds: Seconds
+
+
+class Measurement(Record, frozen=True, kw_only=True):
+    """What one set-up of one candidate gave."""
+
+    candidate: Count
+    set_up_seconds: Seconds
+    #: Images really trained in each window, and seconds from barrier to barrier.
+    samples: Annotated[tuple[PositiveCount, ...], Meta(min_length=1)]
+    window_seconds: Annotated[tuple[PositiveSeconds, ...], Meta(min_length=1)]
+    #: On the first test images: after one epoch, which is as much training for all of a round, and after the windows.
+    #: None where only time was measured.
+    first_accuracy: Fraction | None = None
+    last_accuracy: Fraction | None = None
+
+
+class Failure(Record, frozen=True, kw_only=True):
+    """A measurement that gave nothing."""
+
+    candidate: Count
+    reason: FailureReason
+    #: One line.
+    detail: str
+    #: The end of the process's error output.
+    log: str
+    #: Whether the process had measured nothing before, so that no other candidate is to blame.
+    fresh: bool
+
+
+class Ruled(Record, frozen=True, kw_only=True):
+    """A candidate that leaves the race."""
+
+    candidate: Count
+    ruling: Ruling
+    #: One line.
+    detail: str
+
+
+class Round(Record, frozen=True, kw_only=True):
+    """What was measured between two decisions, and what was decided on it."""
+
+    phase: Phase
+    started_at: Timestamp
+    #: Start to end, processes and the choice of what to measure included.
+    seconds: PositiveSeconds
+    #: In the order of time; the reference is measured in between, so that the machine's drift can be told.
+    measurements: tuple[Measurement, ...]
+    failures: tuple[Failure, ...] = ()
+    ruled: tuple[Ruled, ...] = ()
+
+
+class TuneFile(Record, frozen=True, kw_only=True):
+    """A tune file."""
+
+    tune_schema_version: PositiveCount = TUNE_SCHEMA_VERSION
+    created_at: Timestamp
+    environment: Environment
+    dataset: Dataset
+    plan: TunePlan
+    rounds: tuple[Round, ...] = ()
+
+
+def with_round(tune_file: TuneFile, finished: Round) -> TuneFile:
+    return msgspec.structs.replace(tune_file, rounds=(*tune_file.rounds, finished))

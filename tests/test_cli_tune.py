@@ -1,0 +1,418 @@
+"""`tune` as a user meets it: every exit status, every format, replay, resume, what is pasted, and real processes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+from factories import a_software
+from small_data import small_idx_folder
+from tune_factories import FakeWorkers, Machine, a_tune_plan, bumpy, candidates, search
+
+from bench import cli, process, race, store
+from bench.cli.tune import read, status
+from bench.live_pass import PassEndedError
+from bench.process import Ended, Interpreter, Stop, UnusableError
+from bench.record import FailureReason, Software
+from bench.scenario import Scenario, expand, parse_suite
+from bench.standings import findings
+from bench.tune_record import REFERENCE, Phase, TuneFile
+from mnist_core.devices import Device, DeviceKind
+from mnist_core.recipe import Engine
+
+Command = Callable[..., int]
+#: Seventeen settings: few enough for a test, too many for the final alone.
+NARROW = ("--contexts", "cpu(0)", "--hybridize", "bound", "--set", "engine=threaded")
+#: All but the execution as the tutorial has it.
+ONLY_THE_TUTORIALS = [
+    word
+    for setting in ("input_pipeline=ndarrayiter", "metric_sync=batch", "update=trainer", "engine=threaded")
+    for word in ("--set", setting)
+]
+ONLY_THE_TUTORIALS += ["--set", "update_on_kvstore=true"]
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_idx_folder(tmp_path_factory.mktemp("data"), train=400, test=50)
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Command]:
+    """Runs `mnist-bench tune ARGS` in this process, in an empty folder; returns its exit status."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MNIST_BENCH_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    monkeypatch.setattr("bench.cli.tune.available", lambda: (Device(DeviceKind.CPU, 0),))
+    monkeypatch.setattr("bench.cli.tune.usable_core_count", lambda: 2)
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def run(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["mnist-bench", "tune", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        return int(caught.value.code or 0)
+
+    yield run
+    signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.fixture
+def workers(monkeypatch: pytest.MonkeyPatch) -> FakeWorkers:
+    """Stands for all processes of a search; flat updates and one context are faster."""
+
+    def cost(scenario: Scenario) -> float:
+        return 1e-4 * len(scenario.contexts) * (0.5 if scenario.update == "flat" else 1.0)
+
+    fake = FakeWorkers(cost=cost)
+
+    def describe(interpreter: Interpreter, stop: Stop) -> Software:
+        return a_software()
+
+    monkeypatch.setattr("bench.cli.tune.WorkerProcesses", lambda _stop: fake)
+    monkeypatch.setattr(process, "describe", describe)
+    return fake
+
+
+def the_file() -> Path:
+    (path,) = Path("results/runs").glob("tune-*.json")
+    return path
+
+
+def a_finished_file(path: Path) -> TuneFile:
+    """A search of the whole space."""
+    every = candidates("mlp")
+    truth = bumpy([each.scenario for each in every], 4)
+    tune_file = search(a_tune_plan(candidates=every, budget_seconds=300.0), Machine(truth=truth, seed=4))
+    store.write(path, tune_file)
+    return tune_file
+
+
+# --- with fake processes ----------------------------------------------------------------------------------------------
+
+
+def test_a_search_says_what_it_found_and_its_file_says_it_again(
+    command: Command, workers: FakeWorkers, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same text, to the bit, from the stored file."""
+    assert command("--network", "mlp", "--data-dir", data_dir, *NARROW) == cli.Exit.DONE
+    printed = capsys.readouterr()
+    assert "recommended" in printed.out
+    assert "round 1:" in printed.err
+    assert "fastest: cpu(0)" in printed.err
+    tune_file = read(the_file())
+    first = race.winner(tune_file.plan, tune_file.rounds)
+    assert first is not None
+    assert tune_file.plan.candidates[first].scenario.update == "flat"
+    assert command("--replay", the_file()) == cli.Exit.DONE
+    assert capsys.readouterr().out == printed.out
+
+
+def test_what_is_printed_to_paste_is_the_winner(
+    command: Command, workers: FakeWorkers, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The suite as it stands in the output, and the command line, read by the program's own readers."""
+    assert command("--network", "mlp", "--batch-size", 50, "--data-dir", data_dir, *NARROW) == cli.Exit.DONE
+    text = capsys.readouterr().out
+    winner = findings(read(the_file())).winner
+    assert winner is not None
+    assert winner.batch_size == 50
+    suite = text[text.index("title = ") : text.index("or as a command:")]
+    assert {run.scenario for run in expand(parse_suite(suite, where="pasted"))} == {winner}
+    (line,) = [line for line in text.splitlines() if line.startswith("mnist-bench run ")]
+    assert f"--set engine={Engine.THREADED}" in line
+    assert shlex.split(line)[:4] == ["mnist-bench", "run", "--suite", "tutorial"]
+
+
+def test_an_exhaustive_search_measures_everything(
+    command: Command, workers: FakeWorkers, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No budget, no prediction."""
+    assert command("--network", "mlp", "--data-dir", data_dir, *NARROW, "--exhaustive") == cli.Exit.DONE
+    assert "an exhaustive search" in capsys.readouterr().out
+    tune_file = read(the_file())
+    assert tune_file.plan.budget_seconds is None
+    assert len(findings(tune_file).standings) == len(tune_file.plan.candidates) == 17
+
+
+def test_nothing_faster_is_not_a_success_and_not_a_failure(
+    command: Command, workers: FakeWorkers, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 3 where the tutorial's loop was left out and nothing beats it; 0 where it was not, and won."""
+    workers.cost = lambda scenario: 1e-4 if len(scenario.contexts) == 2 else 2e-4
+    arguments = ("--network", "mlp", "--data-dir", data_dir)
+    assert command(*arguments, *NARROW, "-o", "left-out.json") == cli.Exit.INCONCLUSIVE
+    assert "not shown to be faster" in capsys.readouterr().out
+    workers.cost = lambda scenario: 1e-4 if scenario.hybridize == "off" else 2e-4
+    two = ("--contexts", "cpu(0),cpu(1)", *ONLY_THE_TUTORIALS)
+    assert command(*arguments, *two, "-o", "won.json") == cli.Exit.DONE
+    assert "nothing was faster" in capsys.readouterr().out
+
+
+def test_where_nothing_works_the_status_says_failed(
+    command: Command, workers: FakeWorkers, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the pilot, or of all candidates but the tutorial's loop."""
+
+    def crash(_scenario: Scenario, _before: int) -> None:
+        raise PassEndedError(Ended(FailureReason.CRASHED, "status 1", "MXNetError: no"))
+
+    workers.on_set_up = crash
+    arguments = ("--network", "mlp", "--data-dir", data_dir, *NARROW)
+    assert command(*arguments, "-o", "pilot.json") == cli.Exit.FAILED
+    assert "the tutorial's loop does not work here: crashed: status 1: MXNetError: no" in capsys.readouterr().err
+    assert not Path("pilot.json").exists()
+
+    def crash_others(scenario: Scenario, before: int) -> None:
+        if scenario.hybridize != "off":
+            crash(scenario, before)
+
+    workers.on_set_up = crash_others
+    assert command(*arguments, "-o", "others.json") == cli.Exit.FAILED
+    assert "crashed: status 1" in capsys.readouterr().out
+
+
+def test_an_interrupted_search_shows_what_it_has_and_goes_on(
+    command: Command, workers: FakeWorkers, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C while screening: exit 130, saved, shown, and --resume does the rest."""
+    windows = 0
+
+    def interrupt(_scenario: Scenario) -> None:
+        nonlocal windows
+        windows += 1
+        if windows == 40:
+            signal.raise_signal(signal.SIGINT)
+            raise PassEndedError(Ended(FailureReason.CRASHED, "the worker was killed by SIGKILL"))
+
+    workers.on_window = interrupt
+    arguments = ("--network", "mlp", "--data-dir", data_dir, *NARROW)
+    assert command(*arguments) == cli.Exit.INTERRUPTED
+    printed = capsys.readouterr()
+    assert f"mnist-bench tune --resume {the_file()}" in printed.err
+    assert "not finished" in printed.out
+    begun = read(the_file())
+    assert begun.rounds
+    assert command("--replay", the_file()) == cli.Exit.INCONCLUSIVE
+    assert command("--resume", the_file(), "--data-dir", data_dir) == cli.Exit.DONE
+    assert "not finished" not in capsys.readouterr().out.splitlines()[2]
+    assert read(the_file()).rounds[: len(begun.rounds)] == begun.rounds
+
+
+def test_a_search_is_not_resumed_elsewhere(
+    command: Command, workers: FakeWorkers, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another machine, or other images."""
+    a_finished_file(Path("t.json"))
+    assert command("--resume", "t.json", "--data-dir", data_dir) == cli.Exit.INCOMPARABLE
+    assert "another machine" in capsys.readouterr().err
+    assert command("--network", "mlp", "--data-dir", data_dir, *NARROW, "-o", "here.json") == cli.Exit.DONE
+    other = small_idx_folder(tmp_path / "other", train=300, test=50)
+    assert command("--resume", "here.json", "--data-dir", other) == cli.Exit.INCOMPARABLE
+    assert "other data" in capsys.readouterr().err
+
+
+def test_what_no_process_can_do_is_one_line(
+    command: Command, workers: FakeWorkers, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rounds that were finished are kept."""
+    set_ups = 0
+
+    def fail(_scenario: Scenario, _before: int) -> None:
+        nonlocal set_ups
+        set_ups += 1
+        if set_ups > 5:
+            raise UnusableError("the data are not what they were")
+
+    workers.on_set_up = fail
+    assert command("--network", "mlp", "--data-dir", data_dir, *NARROW) == cli.Exit.USAGE
+    error = capsys.readouterr().err
+    assert "the data are not what they were; finished rounds are in" in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("output_format", ["markdown", "csv", "json", "html"])
+def test_every_format_names_the_winner(
+    command: Command, capsys: pytest.CaptureFixture[str], output_format: str
+) -> None:
+    """And its speed-up."""
+    tune_file = a_finished_file(Path("t.json"))
+    winner = findings(tune_file).winner
+    assert winner is not None
+    assert command("--replay", "t.json", "--format", output_format) == cli.Exit.DONE
+    text = capsys.readouterr().out
+    match output_format:
+        case "csv":
+            row = next(csv.DictReader(text.splitlines()))
+            assert row["hybridize"] == winner.hybridize
+            assert float(row["speedup"]) > 1
+            assert row["recommended_command"].startswith("mnist-bench run")
+        case "json":
+            standings = json.loads(text)[0]
+            assert standings["rows"][0]["hybridize"] == winner.hybridize
+            assert standings["facts"]["recommended_suite"].startswith("title = ")
+        case "markdown":
+            assert "```toml" in text
+            assert "| ★" in text
+        case _:
+            assert "recommended" in text
+
+
+def test_the_job_summary_gets_the_tables(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where a GitHub job asks for one."""
+    a_finished_file(Path("t.json"))
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    assert command("--replay", "t.json") == cli.Exit.DONE
+    assert "```toml" in (tmp_path / "summary.md").read_text()
+
+
+def test_the_space_can_be_looked_at(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is measured, and the GPUs that there are belong to it."""
+    assert command("--network", "lenet", "--dry-run") == cli.Exit.DONE
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "896 settings"
+    assert len({*lines}) == 897
+    assert command("--network", "mlp", "--dry-run", "--contexts", "auto") == cli.Exit.DONE
+    assert capsys.readouterr().out.splitlines()[-1] == "128 settings"
+
+
+def test_gpus_are_tried_out_unless_they_are_not_wanted(
+    command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A probe takes seconds."""
+    asked: list[int] = []
+
+    def available() -> tuple[Device, ...]:
+        asked.append(1)
+        return (Device(DeviceKind.GPU, 0), Device(DeviceKind.GPU, 1))
+
+    monkeypatch.setattr("bench.cli.tune.available", available)
+    assert command("--network", "mlp", "--dry-run") == cli.Exit.DONE
+    assert "gpu(0),gpu(1)" in capsys.readouterr().out
+    assert command("--network", "mlp", "--dry-run", "--contexts", "cpu(0)") == cli.Exit.DONE
+    assert "gpu" not in capsys.readouterr().out
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "--network"),
+        (["--network", "lnet"], "did you mean 'lenet'"),
+        (["--network", "mlp", "--set", "engin=naive"], "did you mean 'engine'"),
+        (["--network", "mlp", "--set", "engine=fast"], "threaded, naive"),
+        (["--network", "mlp", "--set", "layers=padded"], "lenet's alone"),
+        (["--network", "mlp", "--contexts", "tpu(0)"], "unknown device"),
+        (["--network", "mlp", "--batch-size", "1", "--contexts", "cpu(0),cpu(1)"], "smaller than the number"),
+        (["--network", "mlp", "--budget", "soon"], "--budget"),
+        (["--network", "mlp", "--format", "junit"], "junit"),
+        (["--network", "mlp", "--seed", "-1"], "--seed"),
+        (
+            ["--network", "mlp", "--contexts", "cpu(0),cpu(1)", "--hybridize", "off", *ONLY_THE_TUTORIALS],
+            "only the tutorial's loop is left",
+        ),
+        (["--replay", "t.json", "--network", "mlp"], "leave out the others"),
+        (["--replay", "none.json"], "none.json"),
+        (["--resume", "none.json"], "none.json"),
+        (["--replay", "empty.json"], "not a tune file"),
+    ],
+)
+def test_wrong_usage_is_one_line(
+    command: Command, data_dir: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    """Exit 2, what is wrong, no traceback, nothing measured."""
+    Path("empty.json").write_text("{}")
+    assert command("--data-dir", data_dir, *arguments) == cli.Exit.USAGE
+    error = capsys.readouterr().err
+    assert words in error
+    assert "Traceback" not in error
+    assert not Path("results").exists()
+
+
+def test_an_edited_file_is_refused(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    """A newer schema, a field that is none, half a file."""
+    text = msgspec.json.encode(a_finished_file(Path("t.json")))
+
+    def status_of(content: bytes) -> int:
+        Path("edited.json").write_bytes(content)
+        return command("--replay", "edited.json")
+
+    assert status_of(text.replace(b'"tune_schema_version":1', b'"tune_schema_version":2')) == cli.Exit.INCOMPARABLE
+    assert status_of(text.replace(b'"window_seconds":[', b'"window_seconds":[-1,', 1)) == cli.Exit.USAGE
+    assert status_of(text[:1000]) == cli.Exit.USAGE
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_file_is_not_overwritten(command: Command, workers: FakeWorkers, data_dir: Path) -> None:
+    Path("there.json").write_text("{}")
+    assert command("--network", "mlp", "--data-dir", data_dir, "-o", "there.json") == cli.Exit.USAGE
+    assert Path("there.json").read_text() == "{}"
+
+
+def test_a_reference_that_broke_down_is_a_failure() -> None:
+    """However well the others did before."""
+    plan = a_tune_plan(candidates=candidates(count=3))
+    tune_file = search(plan, Machine(truth=dict.fromkeys(range(4), 0.0), crashing=frozenset({REFERENCE})))
+    assert status(tune_file, findings(tune_file)) is cli.Exit.FAILED
+
+
+# --- real processes ---------------------------------------------------------------------------------------------------
+
+
+def start(data_dir: Path, folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench", "tune", "--network", "mlp", "--data-dir", str(data_dir), *arguments],
+        cwd=folder,
+        env={**os.environ, "MNIST_BENCH_CACHE_DIR": str(folder / "cache"), "COLUMNS": "200"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+#: Eight: four executions of two updates.
+EIGHT = [
+    *("--contexts", "cpu(0)", "--cpu-threads", "1", "--set", "engine=threaded"),
+    *("--set", "input_pipeline=resident", "--set", "metric_sync=epoch"),
+]
+
+
+def test_a_real_search_finds_something(data_dir: Path, tmp_path: Path) -> None:
+    """Real MXNet through all three phases, in a few seconds."""
+    search_process = start(data_dir, tmp_path, *EIGHT, "--budget", "8s", "--seed", "1", "-o", "tune.json")
+    printed = search_process.communicate(timeout=300)[0]
+    assert search_process.returncode in {cli.Exit.DONE, cli.Exit.INCONCLUSIVE}, printed
+    tune_file = read(tmp_path / "tune.json")
+    assert tune_file.rounds[0].phase is Phase.SCREENING
+    assert tune_file.rounds[-1].phase is Phase.FINAL
+    assert not findings(tune_file).unfit, printed
+    assert "or as a command:" in printed
+
+
+def test_a_real_search_survives_kill_9(data_dir: Path, tmp_path: Path) -> None:
+    """What was measured is in the file, and no process is left behind."""
+    parent = start(data_dir, tmp_path, *EIGHT, "--exhaustive", "-o", "tune.json")
+    file = tmp_path / "tune.json"
+    deadline = time.monotonic() + 120
+    while not (file.exists() and read(file).rounds):
+        assert parent.poll() is None, parent.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    children = psutil.Process(parent.pid).children(recursive=True)
+    parent.kill()
+    parent.communicate()
+    psutil.wait_procs(children, timeout=30)
+    assert not [c for c in children if c.is_running() and c.status() != psutil.STATUS_ZOMBIE]
+    assert read(file).rounds[0].measurements

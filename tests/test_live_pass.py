@@ -1,0 +1,80 @@
+"""A live worker from outside: started, asked, and ended when it takes too long."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from factories import a_dataset, a_scenario
+
+from bench import live_pass
+from bench.live_pass import PassEndedError
+from bench.process import Ended, Interpreter, Stop
+from bench.protocol import PassRequest, WindowDone
+from bench.record import FailureReason
+from mnist_core.recipe import Engine
+
+
+def a_pass_request() -> PassRequest:
+    return live_pass.request(Path("/data"), a_dataset(), 1, 1, Engine.NAIVE)
+
+
+def a_python(folder: Path, script: str) -> Interpreter:
+    """A worker that does what a shell script says instead."""
+    path = folder / "python"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return Interpreter(str(path))
+
+
+def test_a_command_that_takes_too_long_ends_the_process(tmp_path: Path) -> None:
+    """With its own reason, long before the process's life is over."""
+    interpreter = a_python(tmp_path, 'read request; echo \'{"type":"pass_ready"}\'; echo words >&2; exec sleep 600')
+    begin = time.monotonic()
+    with live_pass.start(interpreter, a_pass_request(), life_seconds=600, command_seconds=0.5, stop=Stop()) as running:
+        running.wait_until_ready()
+        with pytest.raises(PassEndedError) as caught:
+            running.set_up(a_scenario(), 100)
+    assert caught.value.ended == Ended(FailureReason.TIMEOUT, "no answer within 0.5 s", "words")
+    assert time.monotonic() - begin < 60
+
+
+def test_a_process_that_ends_by_itself_is_no_time_out(tmp_path: Path) -> None:
+    interpreter = a_python(tmp_path, "read request; exit 3")
+    with (
+        live_pass.start(interpreter, a_pass_request(), life_seconds=600, command_seconds=300, stop=Stop()) as running,
+        pytest.raises(PassEndedError) as caught,
+    ):
+        running.wait_until_ready()
+    assert caught.value.ended.reason is FailureReason.CRASHED
+
+
+def test_a_process_that_cannot_be_started_is_said_so(tmp_path: Path) -> None:
+    interpreter = Interpreter(str(tmp_path / "missing"))
+    with (
+        pytest.raises(PassEndedError, match="could not be run"),
+        live_pass.start(interpreter, a_pass_request(), life_seconds=600, stop=Stop()),
+    ):
+        pass
+
+
+def test_a_window_is_believed_only_with_all_its_images() -> None:
+    done = WindowDone(200, 1.0, 0)
+    assert live_pass.whole(done, 200) is done
+    with pytest.raises(PassEndedError, match="200 images, not 100"):
+        live_pass.whole(done, 100)
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        ("", "crashed: status 1"),
+        ("first\nImportError: no", "crashed: status 1: ImportError: no"),
+        ("so it ended with status 1", "crashed: status 1: so it ended with status 1"),
+        ("status 1", "crashed: status 1"),
+    ],
+)
+def test_a_cause_ends_with_its_own_last_words(log: str, words: str) -> None:
+    """Unless they are in the detail already."""
+    assert live_pass.cause(Ended(FailureReason.CRASHED, "status 1", log)) == words

@@ -1,0 +1,46 @@
+"""What is printed to paste is read back as exactly the scenario it came from."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench import cli
+from bench.paste import run_command, suite_text
+from bench.scenario import PlannedRun, Scenario, expand, parse_suite
+from bench.space import search_space
+
+ALL = [
+    *search_space("mlp", 100, cores=2, gpus=("gpu(0)",)).scenarios,
+    *search_space("lenet", 64, cores=4, gpus=()).scenarios,
+    *search_space("my_package.nets:build", 1000, cores=2, gpus=()).scenarios,
+    Scenario(network="mlp"),
+]
+scenarios = st.sampled_from(ALL)
+
+
+@given(scenario=scenarios, title=st.text(), repeats=st.integers(1, 9))
+def test_a_suite_file_holds_exactly_the_scenario(scenario: Scenario, title: str, repeats: int) -> None:
+    """Whatever its title."""
+    suite = parse_suite(suite_text(scenario, title=title, repeats=repeats), where="pasted")
+    assert [run.scenario for run in expand(suite)] == [scenario] * repeats
+
+
+@pytest.mark.parametrize("scenario", ALL[:: len(ALL) // 12], ids=lambda scenario: scenario.name)
+def test_a_command_line_runs_exactly_the_scenario(scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the same parser as a user's."""
+    plans: list[Sequence[PlannedRun]] = []
+    monkeypatch.setattr("bench.cli.run._show_plan", plans.append)
+    words = shlex.split(run_command(scenario))
+    assert words[0] == "mnist-bench"
+    monkeypatch.setattr(sys, "argv", [*words, "--dry-run"])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code in {None, 0}
+    ((run,),) = plans
+    assert run.scenario == scenario

@@ -1,0 +1,186 @@
+"""From a tune file to its findings, and from these to tables."""
+
+from __future__ import annotations
+
+import functools
+import io
+import itertools
+import json
+import math
+
+import msgspec
+import pytest
+from factories import an_environment
+from rich.console import Console
+from tune_factories import Machine, a_tune_file, a_tune_plan, bumpy, candidates, search
+
+from bench import race
+from bench.render.export import render_csv, render_json, render_markdown
+from bench.render.text import render_text
+from bench.render.tunes import knob_words, paste_text, setting_words, tune_tables
+from bench.scenario import Scenario, expand, parse_suite
+from bench.space import KNOBS, position
+from bench.standings import findings
+from bench.tune_record import REFERENCE, Phase, Ruling, TuneFile
+
+MLP = candidates("mlp")
+TRUTH = bumpy([each.scenario for each in MLP], 4)
+
+
+@functools.cache
+def a_search() -> TuneFile:
+    """Of the whole space, on a quiet machine."""
+    return search(a_tune_plan(candidates=MLP, budget_seconds=300.0), Machine(truth=TRUTH, seed=4))
+
+
+def test_the_findings_are_those_of_the_final() -> None:
+    """The winner first, everyone with as many processes as blocks, the reference wherever its place is."""
+    tune_file = a_search()
+    found = findings(tune_file)
+    first, *others = found.standings
+    assert first.is_winner
+    assert first.scenario == found.winner
+    assert first.behind is None
+    assert found.speedup == first.speedup
+    assert found.wins
+    assert found.complete
+    assert all(each.behind is not None and each.behind.value > 0.99 for each in others)
+    (reference,) = [each for each in found.standings if each.speedup is None]
+    assert reference.candidate == REFERENCE
+    blocks = sum(each.phase is Phase.FINAL for each in tune_file.rounds)
+    assert first.throughput.n == reference.throughput.n == blocks
+    assert first.speedup is not None
+    assert first.throughput.value / reference.throughput.value == pytest.approx(first.speedup.value, rel=0.01)
+    assert found.seconds == race.elapsed_seconds(tune_file.plan, tune_file.rounds)
+    assert (found.candidates, found.measured) == (
+        len(MLP),
+        len({m.candidate for each in tune_file.rounds for m in each.measurements}),
+    )
+
+
+def test_every_knob_of_the_winner_is_worth_something_or_was_not_measured() -> None:
+    """Each other place it could have; the ratio is of two measurements of the same kind."""
+    tune_file = a_search()
+    found = findings(tune_file)
+    assert found.winner is not None
+    own = position(found.winner)
+    turned = {
+        position(each.scenario)
+        for each in MLP
+        if sum(a != b for a, b in zip(own, position(each.scenario), strict=True)) == 1
+    }
+    assert {position(worth.scenario) for worth in found.worths} == turned
+    assert [worth.knob for worth in found.worths] == sorted((worth.knob for worth in found.worths), key=[*KNOBS].index)
+    index = {each.scenario: number for number, each in enumerate(MLP)}
+    measured = [worth for worth in found.worths if worth.ratio is not None]
+    assert measured
+    for worth in measured:
+        expected = TRUTH[index[found.winner]] - TRUTH[index[worth.scenario]]
+        assert worth.ratio is not None
+        assert math.log(worth.ratio.value) == pytest.approx(expected, abs=0.15)
+        assert worth.phase in {Phase.HEAT, Phase.FINAL}
+
+
+def test_the_stages_add_up() -> None:
+    """Every round is in one, every ruling is counted once, and what is left is what is left."""
+    tune_file = a_search()
+    found = findings(tune_file)
+    assert found.stages[0].first_round == 0
+    for before, after in itertools.pairwise(found.stages):
+        assert after.first_round == before.last_round + 1
+    assert found.stages[-1].last_round == len(tune_file.rounds) - 1
+    assert sum(sum(each.ruled.values()) for each in found.stages) == len(race.ruled_out(tune_file.rounds))
+    assert found.stages[-1].left == len(race.contenders(tune_file.plan, tune_file.rounds))
+    assert sum(each.seconds for each in found.stages) == pytest.approx(found.seconds - 2.0)
+
+
+def test_a_search_that_never_came_to_its_final_has_a_provisional_winner() -> None:
+    """As after Ctrl-C: what was measured is shown, and that it is not finished."""
+    tune_file = a_search()
+    begun = msgspec.structs.replace(tune_file, rounds=tune_file.rounds[:2])
+    found = findings(begun)
+    assert found.winner is not None
+    assert found.speedup is not None
+    assert found.speedup.lower is None
+    assert not found.standings
+    assert not found.complete
+    assert not found.wins
+    text = render_markdown(tune_tables(begun, found))
+    assert "provisional" in text
+    assert "not finished" in text
+
+
+def test_a_search_without_any_round_found_the_tutorials_loop() -> None:
+    found = findings(a_tune_file())
+    assert found.winner == found.winner
+    assert not found.complete
+    assert "nothing was faster" in render_markdown(tune_tables(a_tune_file(), found))
+
+
+def test_whoever_does_not_work_is_named_once_with_how_many_like_it() -> None:
+    """Twenty settings that crash for the same reason are one line."""
+    plan = a_tune_plan(candidates=candidates(count=25))
+    truth = dict.fromkeys(range(26), 0.0) | {3: 0.5}
+    tune_file = search(plan, Machine(truth=truth, crashing=frozenset(range(6, 26)), stupid=frozenset({3})))
+    found = findings(tune_file)
+    assert len(found.unfit) == 21
+    text = render_markdown(tune_tables(tune_file, found))
+    assert text.count("crashed: status 1") == 1
+    assert "and 19 others: crashed: status 1" in text
+    assert "after one epoch" in text
+    assert found.winner != plan.candidates[3].scenario
+
+
+def test_the_table_says_what_was_found_and_how_sure_it_is() -> None:
+    """On a terminal of 120 columns nothing that matters is hidden."""
+    tune_file = a_search()
+    console = Console(width=120, record=True, file=io.StringIO())
+    found = findings(tune_file)
+    render_text(tune_tables(tune_file, found), console)
+    text = console.export_text()
+    assert "tune: a search of mlp at batch 100" in text
+    assert found.winner is not None
+    assert setting_words(found.winner) in text
+    for word in ("speed-up", "against", "tutorial", "what each knob is worth", "round by round", "predicted"):
+        assert word in text
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_programs_get_raw_values_and_what_to_paste() -> None:
+    tune_file = a_search()
+    found = findings(tune_file)
+    made = tune_tables(tune_file, found, most_rows=None)
+    standings, worths, stages = json.loads(render_json(made))
+    assert found.winner is not None
+    assert standings["facts"]["recommended_command"] == paste_text(tune_file, found.winner)[1]
+    assert standings["rows"][0]["speedup"]["n"] == found.standings[0].throughput.n
+    assert standings["rows"][0]["engine"] in {"naive", "threaded"}
+    assert len(worths["rows"]) == len(found.worths)
+    assert stages["rows"][0]["phase"] == "screening"
+    assert "winner_over_it_lower" in render_csv(made[:1]).splitlines()[0]
+
+
+@pytest.mark.parametrize("name", ['Xeon "Gold"\\', "AMD EPYC\x1b[31m\nx", "\U0001f600"])
+def test_what_is_pasted_is_the_winner_whatever_the_machine_is_called(name: str) -> None:
+    tune_file = a_tune_file(environment=an_environment(host_processor_model_name=name))
+    for candidate in tune_file.plan.candidates:
+        suite, _command = paste_text(tune_file, candidate.scenario)
+        runs = expand(parse_suite(suite, where="pasted"))
+        assert {run.scenario for run in runs} == {candidate.scenario}
+        assert len(runs) == 5
+
+
+def test_a_knob_is_said_in_few_words() -> None:
+    scenario = Scenario(network="lenet", cpu_threads=1, update_on_kvstore=False)
+    assert setting_words(scenario) == (
+        "cpu(0),cpu(1) x 1, off, ndarrayiter, batch, tutorial, trainer (update_on_kvstore=false), threaded"
+    )
+    assert knob_words(Scenario(network="mlp", contexts=("gpu(0)",)), "contexts") == "gpu(0)"
+
+
+def test_rulings_have_words() -> None:
+    """Every one of them can stand in the table of rounds."""
+    tune_file = a_search()
+    shown = {ruling for each in findings(tune_file).stages for ruling in each.ruled}
+    assert Ruling.SLOWER in shown
+    assert Ruling.PREDICTED in shown

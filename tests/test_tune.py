@@ -1,0 +1,302 @@
+"""How a search measures: which processes live, what they are asked, failures, interruption; with fake processes."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+from factories import a_dataset
+from tune_factories import FakeWorkers, a_tune_file, a_tune_plan, candidates
+
+from bench import race, tune
+from bench.live_pass import PassEndedError
+from bench.process import Ended, Stop, UnusableError
+from bench.race import Step
+from bench.record import FailureReason
+from bench.scenario import Scenario
+from bench.tune import PilotError, plan, run_rounds
+from bench.tune_record import REFERENCE, Candidate, Phase, Ruling, TuneFile, TunePlan
+from mnist_core.recipe import Engine
+
+
+class Silent:
+    """An observer that remembers the steps."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.on_round: Callable[[TuneFile], None] = lambda _file: None
+
+    def round_started(self, _index: int, step: Step) -> None:
+        self.steps.append(step)
+
+    def candidate_started(self, candidate: Candidate) -> None: ...
+    def round_finished(self, tune_file: TuneFile) -> None:
+        self.on_round(tune_file)
+
+
+def run(
+    workers: FakeWorkers,
+    tune_file: TuneFile,
+    *,
+    save: Callable[[TuneFile], None] = lambda _file: None,
+    stop: Stop | None = None,
+    observer: Silent | None = None,
+) -> TuneFile:
+    final = run_rounds(
+        tune_file,
+        workers=workers,
+        data_directory=Path("/data"),
+        save=save,
+        observer=observer or Silent(),
+        stop=stop or Stop(),
+        now=workers.clock,
+    )
+    assert not workers.alive, "a process was left behind"
+    return final
+
+
+def a_file(count: int, **changes: object) -> TuneFile:
+    return a_tune_file(plan=a_tune_plan(candidates=candidates(count=count), **changes))
+
+
+def faster(scenarios: Sequence[Candidate], by: float) -> Callable[[Scenario], float]:
+    named = {each.scenario for each in scenarios}
+    return lambda scenario: 1e-4 / (by if scenario in named else 1.0)
+
+
+# --- a whole search ---------------------------------------------------------------------------------------------------
+
+
+def test_a_search_finds_what_is_faster() -> None:
+    """Through screening, heats and final, with every round saved as it ends."""
+    tune_file = a_file(40)
+    best = tune_file.plan.candidates[17]
+    saved: list[TuneFile] = []
+    workers = FakeWorkers(cost=faster([best], 1.3))
+    final = run(workers, tune_file, save=saved.append)
+    assert race.winner(final.plan, final.rounds) == 17
+    assert [len(each.rounds) for each in saved] == list(range(len(final.rounds) + 1))
+    assert saved[-1] == final
+    assert race.elapsed_seconds(final.plan, final.rounds) == pytest.approx(workers.clock.time + 2.0, rel=1e-6)
+
+
+def test_screening_shares_processes_and_keeps_the_reference_apart() -> None:
+    """One for each pair of thread count and engine, and one in which the reference stays set up."""
+    observer, workers = Silent(), FakeWorkers()
+    run(workers, a_file(40, budget_seconds=1e-6), observer=observer)  # one round, and the two blocks of the final
+    screened = {
+        (tune_candidate.omp_num_threads, tune_candidate.scenario.engine)
+        for tune_candidate in (a_file(40).plan.candidates[index] for index in observer.steps[0].candidates)
+    }
+    before_final = workers.requests[: -2 * (race.FINALISTS + 1)]
+    variables = Counter((request.omp_num_threads, request.engine) for request in before_final)
+    assert variables == Counter([*screened, (1, Engine.THREADED)])
+
+
+def test_the_reference_is_measured_before_after_and_in_between() -> None:
+    """So that drift can be told from speed."""
+    final = run(FakeWorkers(), a_file(20, budget_seconds=1e-6))
+    measured = [m.candidate for m in final.rounds[0].measurements]
+    assert measured[0] == measured[-1] == REFERENCE
+    places = [index for index, candidate in enumerate(measured) if candidate == REFERENCE]
+    assert max(after - before for before, after in itertools.pairwise(places)) == 5
+
+
+def test_heats_are_run_in_fresh_processes() -> None:
+    """The luck of a process must not follow a candidate from heat to heat."""
+    workers, observer = FakeWorkers(), Silent()
+    starts: list[int] = []
+    observer.on_round = lambda _file: starts.append(len(workers.requests))
+    final = run(workers, a_file(40), observer=observer)
+    heats = [index for index, each in enumerate(final.rounds) if each.phase is Phase.HEAT]
+    assert heats
+    for index in heats:
+        assert starts[index] > starts[index - 1]
+
+
+def test_few_processes_are_alive_at_once() -> None:
+    """However many thread counts a machine has."""
+    many = candidates(cores=32)
+    assert len({(each.omp_num_threads, each.scenario.engine) for each in many}) > tune._MOST_ALIVE
+    workers = FakeWorkers()
+    run(workers, a_tune_file(plan=a_tune_plan(candidates=many, budget_seconds=30.0)))
+    assert workers.most_alive == tune._MOST_ALIVE + 1
+
+
+def test_a_block_gives_everyone_a_fresh_process_and_turns() -> None:
+    """All alive together, none begins before all are ready; the first turn's last is the next turn's first."""
+    workers = FakeWorkers()
+    run(workers, a_file(2, budget_seconds=1e-6))
+    calls = workers.calls[: workers.calls.index((0, "end")) - 2]
+    assert [what for _number, what in calls[:6]] == ["start"] * 3 + ["ready"] * 3
+    rest = calls[6:]
+    assert rest[:9] == [(number, what) for number in (2, 1, 0) for what in ("set up", "window", "evaluate")]
+    turns = [number for number, what in rest[9:] if what == "window"]
+    assert turns == [0, 1, 2, 2, 1, 0] * 2 + [0, 1, 2]
+    assert [what for _number, what in rest[-3:]] == ["evaluate"] * 3
+
+
+def test_all_of_a_block_train_from_the_same_seed_and_blocks_from_different_ones() -> None:
+    """Their accuracies must agree, and no seed decides alone."""
+    workers = FakeWorkers()
+    run(workers, a_file(2))
+    seeds = [request.seed for request in workers.requests]
+    assert seeds == [42 + block for block in range(len(seeds) // 3) for _each in range(3)]
+
+
+def test_a_hopeless_candidate_gets_two_short_windows() -> None:
+    tune_file = a_file(40)
+    slow = tune_file.plan.candidates[30:]
+    final = run(FakeWorkers(cost=faster(slow, 0.1)), tune_file)
+    lengths = {
+        len(m.samples)
+        for each in final.rounds[1:]
+        if each.phase is Phase.SCREENING
+        for m in each.measurements
+        if m.candidate >= 30
+    }
+    assert lengths == {2}
+
+
+# --- what goes wrong --------------------------------------------------------------------------------------------------
+
+
+def crash(detail: str = "status 1") -> PassEndedError:
+    return PassEndedError(Ended(FailureReason.CRASHED, detail, "the log"))
+
+
+def test_a_candidate_that_crashes_is_out_and_the_others_go_on() -> None:
+    """After a second attempt in a fresh process; whoever is measured next finds a new one."""
+    tune_file = a_file(20)
+    bad = tune_file.plan.candidates[5].scenario
+
+    def fail(scenario: Scenario, _before: int) -> None:
+        if scenario == bad:
+            raise crash()
+
+    workers = FakeWorkers(on_set_up=fail)
+    final = run(workers, tune_file)
+    assert race.ruled_out(final.rounds)[5].ruling is Ruling.FAILED
+    failures = [failure for each in final.rounds for failure in each.failures]
+    assert [(failure.candidate, failure.fresh, failure.log) for failure in failures][-1] == (5, True, "the log")
+    assert len(failures) <= 2
+    assert len(race.searched(final.rounds)) == 19
+
+
+def test_a_crash_beside_others_is_not_held_against_a_candidate() -> None:
+    """What others left behind in a process may be to blame: alone in a fresh one it works."""
+    tune_file = a_file(20)
+
+    def fail(_scenario: Scenario, before: int) -> None:
+        if before >= 3:
+            raise crash()
+
+    final = run(FakeWorkers(on_set_up=fail), tune_file)
+    failures = [failure for each in final.rounds for failure in each.failures]
+    assert failures
+    assert not any(failure.fresh for failure in failures)
+    assert len(race.searched(final.rounds)) == 20
+    assert not any(each.ruling is Ruling.FAILED for each in race.ruled_out(final.rounds).values())
+
+
+def test_images_that_were_not_trained_do_not_count() -> None:
+    """Nobody is faster by counting more."""
+    final = run(FakeWorkers(counts=1.1), a_file(2))
+    assert {failure.detail for each in final.rounds for failure in each.failures} == {
+        "a window trained 4400 images, not 4000"
+    }
+
+
+@pytest.mark.parametrize("count", [3, 20])
+def test_a_reference_that_breaks_down_ends_the_search(count: int) -> None:
+    """What was measured is kept."""
+    tune_file = a_file(count)
+    reference = tune_file.plan.candidates[REFERENCE].scenario
+    windows = 0
+
+    def fail(scenario: Scenario) -> None:
+        nonlocal windows
+        windows += scenario == reference
+        if windows > 12 and scenario == reference:
+            raise crash("no memory left")
+
+    final = run(FakeWorkers(on_window=fail), tune_file)
+    assert race.ruled_out(final.rounds)[REFERENCE].detail == "crashed: no memory left"
+    assert final.rounds[0].measurements
+
+
+def test_a_finalist_that_does_not_learn_is_out() -> None:
+    tune_file = a_file(3)
+    bad = tune_file.plan.candidates[2].scenario
+    final = run(FakeWorkers(accuracy=lambda scenario: 0.1 if scenario == bad else 0.9), tune_file)
+    assert race.ruled_out(final.rounds)[2].ruling is Ruling.NOT_LEARNT
+
+
+def test_an_interrupted_search_goes_on_where_it_stopped() -> None:
+    """With the rounds of its file."""
+    whole = run(FakeWorkers(), a_file(40))
+    begun = msgspec.structs.replace(whole, rounds=whole.rounds[:2])
+    rest = run(FakeWorkers(), begun)
+    assert rest.rounds[:2] == whole.rounds[:2]
+    assert race.next_step(rest.plan, rest.rounds) is None
+
+
+def test_what_no_process_can_do_ends_everything() -> None:
+    """Such as a framework that cannot be imported; no process is left behind."""
+
+    def fail(_scenario: Scenario, _before: int) -> None:
+        raise UnusableError("MXNet is not installed")
+
+    workers = FakeWorkers(on_set_up=fail)
+    with pytest.raises(UnusableError, match="not installed"):
+        run(workers, a_file(20))
+    assert not workers.alive
+
+
+# --- the plan ---------------------------------------------------------------------------------------------------------
+
+
+def planned(workers: FakeWorkers, **changes: object) -> TunePlan:
+    facts: dict[str, object] = {
+        "reference_may_win": True,
+        "exhaustive": False,
+        "budget_seconds": 300.0,
+        "workers": workers,
+        "data_directory": Path("/data"),
+        "dataset": a_dataset(),
+        "seed": 42,
+        "now": workers.clock,
+    }
+    return plan(candidates(count=3), **facts | changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("cost", "screening", "final"),
+    [
+        (1e-4, 500, 3600),  # 0.05 and 0.36 seconds
+        (1e-2, 100, 100),  # a slow machine: one whole batch is long enough for any window
+        (1e-6, 5000, 5000),  # a fast one: no more images than memory is kept for
+    ],
+)
+def test_the_pilot_fixes_how_many_images_make_an_epoch(cost: float, screening: int, final: int) -> None:
+    """From the speed of the reference, in whole batches."""
+    made = planned(FakeWorkers(cost=lambda _scenario: cost))
+    assert made.screening_samples == pytest.approx(screening, abs=100)
+    assert made.final_samples == pytest.approx(final, abs=100)
+    assert made.screening_samples % 100 == made.final_samples % 100 == 0
+    assert made.screening_samples <= made.final_samples
+    assert made.test_samples == 1000
+    assert made.command_seconds >= 30
+    assert made.pilot_seconds > 1
+
+
+def test_a_reference_that_does_not_work_is_found_out_first() -> None:
+    def fail(_scenario: Scenario, _before: int) -> None:
+        raise PassEndedError(Ended(FailureReason.CRASHED, "status 1", "Traceback\nMXNetError: no"))
+
+    with pytest.raises(PilotError, match="loop does not work here: crashed: status 1: MXNetError: no"):
+        planned(FakeWorkers(on_set_up=fail))
