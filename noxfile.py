@@ -98,6 +98,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHON, default=False)
+def tune(session: nox.Session) -> None:
+    """Find this machine's fastest settings of the loop: `nox -s tune -- --network lenet`."""
+    install(session)
+    session.run("mnist-bench", "tune", *session.posargs)
+
+
+@nox.session(python=PYTHON, default=False)
 def compare(session: nox.Session) -> None:
     """Compare stored results: `nox -s compare -- BASELINE.json CONTENDER.json`."""
     install(session)

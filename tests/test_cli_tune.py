@@ -403,7 +403,7 @@ def test_a_real_search_finds_something(data_dir: Path, tmp_path: Path) -> None:
 
 def test_a_real_search_survives_kill_9(data_dir: Path, tmp_path: Path) -> None:
     """What was measured is in the file, and no process is left behind."""
-    parent = start(data_dir, tmp_path, *EIGHT, "--exhaustive", "-o", "tune.json")
+    parent = start(data_dir, tmp_path, *EIGHT, "--hybridize", "bound", "-o", "tune.json")
     file = tmp_path / "tune.json"
     deadline = time.monotonic() + 120
     while not (file.exists() and read(file).rounds):
