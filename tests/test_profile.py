@@ -132,9 +132,10 @@ def test_what_takes_long_is_the_phase_that_takes_long(
     breakdown = break_down(a_profile(phases=rounds))
     forward = breakdown.parts[2]
     assert forward.phase is Phase.FORWARD
-    assert forward.seconds / breakdown.epoch_seconds > 0.8
-    assert forward.waited_seconds / breakdown.epoch_seconds > 0.8
-    assert 0.8 < breakdown.closure < 1.25
+    # Wide, since two short rounds on a busy machine are no measurement: the sleep is far longer than the rest.
+    assert forward.seconds / breakdown.epoch_seconds > 0.6
+    assert forward.waited_seconds / breakdown.epoch_seconds > 0.6
+    assert 0.6 < breakdown.closure < 1.6
 
 
 def test_a_training_that_diverges_is_no_profile(ask: Callable[..., Reply], monkeypatch: pytest.MonkeyPatch) -> None:
