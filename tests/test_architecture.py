@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,14 +18,17 @@ MODULES = {
 }
 
 
-def imports(path: Path) -> Iterator[str]:
+@functools.cache  # every rule asks for all of them
+def imports(path: Path) -> tuple[str, ...]:
     """Full names of all a module imports: "a.b" for `import a.b`, "a.b.c" for `from a.b import c`."""
+    names: list[str] = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names += (f"{node.module}.{alias.name}" for alias in node.names)
+    return tuple(names)
 
 
 def importers(package: str) -> set[str]:
