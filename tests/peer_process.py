@@ -66,7 +66,7 @@ def train_case(scenario: Scenario, train: Split) -> dict[str, Any]:
 
 
 def numpy_of(made: Any) -> list[NDArray[np.float32]]:  # noqa: ANN401  # a trainee, with weights of its framework
-    return [np.array(getattr(weight, "detach", lambda weight=weight: weight)()) for weight in made.weights]
+    return [np.array(weight.detach().numpy() if hasattr(weight, "detach") else weight) for weight in made.weights]
 
 
 def _as_given(weights: list[NDArray[np.float32]], scenario: Scenario) -> list[NDArray[np.float32]]:
