@@ -60,7 +60,7 @@ _INDIFFERENCE: Final = math.log(1.03)
 _FIRST_DEVIATION: Final = 0.1
 _FIRST_LIMIT: Final = _INDIFFERENCE + 2.5 * _FIRST_DEVIATION * math.sqrt(2)
 #: Slower than expected by more than so many standard deviations is not believed at once.
-_DOUBT: Final = 2.0
+_DOUBT: Final = 1.5
 #: It is never believed to be smaller: a few repetitions agree by chance.
 _LEAST_DEVIATION: Final = 0.01
 #: One-sided, of each comparison with the fastest in heats.
@@ -159,7 +159,8 @@ def searched(rounds: Iterable[Round]) -> dict[int, Known]:
                 continue
             before = [anchor for anchor in anchors if anchor < index][-1:]
             after = [anchor for anchor in anchors if anchor > index][:1]
-            level = statistics.fmean(rates[anchor] for anchor in (*before, *after))
+            # The faster of both: an interruption of one would make whoever was measured beside it look fast.
+            level = max(rates[anchor] for anchor in (*before, *after))
             candidate, value = measurement.candidate, rates[index] - level
             if each.phase is Phase.SCREENING:
                 screened[candidate] = max(value, screened.get(candidate, value))

@@ -50,7 +50,7 @@ _LEAST_BATCHES: Final = 2
 _CANDIDATES_BETWEEN: Final = 4
 _REFERENCE_WINDOWS: Final = 2
 #: Windows of a candidate: short ones that say how fast it is, and then long ones.
-_SHORT_WINDOWS: Final = 2
+_SHORT_WINDOWS: Final = 3
 _LONG_WINDOWS: Final = 2
 _BLOCK_WINDOWS: Final = 5
 #: Processes that are kept alive between candidates, at most: each holds the data and a framework, 0.4 GB.

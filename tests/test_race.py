@@ -91,7 +91,7 @@ def test_the_best_is_seldom_ruled_out_in_the_final() -> None:
 
 
 def test_a_hopeless_candidate_costs_one_tiny_measurement() -> None:
-    """Four times slower than the fastest, once that is known: two short windows and it is out."""
+    """Four times slower than the fastest, once that is known: three short windows and it is out."""
     truth = {index: (0.0 if index < 100 else -2.0) for index in range(len(MLP))}
     found = search(a_tune_plan(candidates=MLP), Machine(truth=truth))
     later = [
@@ -102,7 +102,7 @@ def test_a_hopeless_candidate_costs_one_tiny_measurement() -> None:
         if truth[m.candidate] < -1
     ]
     assert later
-    assert {len(m.samples) for m in later} == {2}
+    assert {len(m.samples) for m in later} == {3}
     assert {ruled(found)[m.candidate] for m in later} == {Ruling.SLOWER}
 
 

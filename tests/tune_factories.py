@@ -132,7 +132,7 @@ class Machine:
             if each != REFERENCE:
                 self.seconds += 0.05
                 own = self.truth[each] + luck[each % 2]
-                windows = [self._window(own, 0.02) for _ in range(2)]
+                windows = [self._window(own, 0.02) for _ in range(3)]
                 if max(windows) - math.log(BASE_RATE) >= step.hopeless_below:
                     windows += [self._window(own, step.window_seconds) for _ in range(2)]
                 measured.append(self._measurement(each, windows, None))

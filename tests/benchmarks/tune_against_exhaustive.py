@@ -1,0 +1,117 @@
+"""Was the search worth its time? A tune file beside that of an exhaustive search of the same settings on this machine.
+
+    mnist-bench tune --network mlp --exhaustive -o all.json
+    mnist-bench tune --network mlp -o tune.json
+    python tests/benchmarks/tune_against_exhaustive.py tune.json all.json --duel duel.json --data-dir DIR
+
+The best of hundreds measured twice is partly the luckiest. `--duel` therefore measures both winners again, beside the
+tutorial's loop, in blocks of fresh processes that take turns, as the final of a search does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+from pathlib import Path
+
+from bench import race, store
+from bench.cli.data import dataset_of, prepare
+from bench.cli.tune import read
+from bench.environment import capture, utc_now
+from bench.process import Interpreter, Stop, describe
+from bench.race import Step
+from bench.render import units
+from bench.render.tunes import setting_words
+from bench.render.words import change_words
+from bench.stats import ratio_of
+from bench.tune import WorkerProcesses, plan, run_rounds
+from bench.tune_record import REFERENCE, Candidate, Phase, TuneFile
+from mnist_core.datasets import DatasetName
+
+#: What the search is to reach: a fifth of the time, and a winner that is no more than this slower than the best.
+MOST_TIME, MOST_LOSS = 1 / 5, 0.05
+
+
+class Quiet:
+    """A `TuneObserver` that says when a block is over."""
+
+    def round_started(self, index: int, step: Step) -> None: ...
+    def candidate_started(self, candidate: Candidate) -> None: ...
+    def round_finished(self, tune_file: TuneFile) -> None:
+        print(f"block {len(tune_file.rounds)}", file=sys.stderr)
+
+
+def winner(tune_file: TuneFile, name: Path) -> Candidate:
+    """Exits where there is none."""
+    found = race.winner(tune_file.plan, tune_file.rounds)
+    if found is None or race.next_step(tune_file.plan, tune_file.rounds) is not None:
+        sys.exit(f"{name}: not finished")
+    return tune_file.plan.candidates[found]
+
+
+def in_the_exhaustive_file(searched: Candidate, exhaustive: TuneFile) -> str:
+    """How much slower what the search found is than the exhaustive search's best, by the latter's own measurements."""
+    candidates = exhaustive.plan.candidates
+    best = race.winner(exhaustive.plan, exhaustive.rounds)
+    if best is None or searched not in candidates:
+        sys.exit("the two files are of different settings")
+    found = race.comparison(exhaustive.plan, exhaustive.rounds, best, candidates.index(searched))
+    return "not measured" if found is None else change_words(ratio_of(found[1]))
+
+
+def duel(first: Candidate, second: Candidate, like: TuneFile, path: Path, data_dir: Path | None) -> str:
+    """How much slower the first is than the second, in blocks of their own."""
+    prepared = prepare(DatasetName.AUTO, data_dir)
+    dataset, workers = dataset_of(prepared), WorkerProcesses(Stop())
+    planned = plan(
+        [like.plan.candidates[REFERENCE], first, second],
+        reference_may_win=False,
+        exhaustive=False,
+        budget_seconds=None,
+        workers=workers,
+        data_directory=prepared.directory,
+        dataset=dataset,
+        seed=like.plan.seed + 1,
+    )
+    environment = capture(software=describe(Interpreter(), Stop()))
+    tune_file = run_rounds(
+        TuneFile(created_at=utc_now(), environment=environment, dataset=dataset, plan=planned),
+        workers=workers,
+        data_directory=prepared.directory,
+        save=functools.partial(store.write, path),
+        observer=Quiet(),
+        stop=Stop(),
+    )
+    found = race.comparison(tune_file.plan, tune_file.rounds, 2, 1)
+    if found is None or found[0] is not Phase.FINAL:
+        sys.exit(f"{path}: a side gave no result")
+    return f"{change_words(ratio_of(found[1]))}, n = {found[1].n}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("searched", type=Path, metavar="TUNE.json")
+    parser.add_argument("exhaustive", type=Path, metavar="EXHAUSTIVE.json")
+    parser.add_argument("--duel", type=Path, metavar="FILE", help="measure both winners again, into this tune file")
+    parser.add_argument("--data-dir", type=Path)
+    arguments = parser.parse_args()
+    searched, exhaustive = read(arguments.searched), read(arguments.exhaustive)
+    if not exhaustive.plan.exhaustive:
+        sys.exit(f"{arguments.exhaustive}: not of an exhaustive search")
+    first, second = winner(searched, arguments.searched), winner(exhaustive, arguments.exhaustive)
+    seconds, all_seconds = (race.elapsed_seconds(each.plan, each.rounds) for each in (searched, exhaustive))
+    print(f"settings                 {len(exhaustive.plan.candidates)}")
+    print(f"exhaustive search        {units.seconds(all_seconds)}: {setting_words(second.scenario)}")
+    print(f"search                   {units.seconds(seconds)}: {setting_words(first.scenario)}")
+    print(f"share of the time        {units.percent(seconds / all_seconds)}, at most {units.percent(MOST_TIME)} wanted")
+    print(f"in the exhaustive file   {in_the_exhaustive_file(first, exhaustive)}, at most {MOST_LOSS:.0%} wanted")
+    if arguments.duel is not None:
+        words = (
+            "the same setting" if first == second else duel(first, second, searched, arguments.duel, arguments.data_dir)
+        )
+        print(f"in a duel                {words}")
+
+
+if __name__ == "__main__":
+    main()
