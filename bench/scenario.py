@@ -12,7 +12,7 @@ import enum
 import functools
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -72,20 +72,27 @@ class LoopName(str, enum.Enum):
         return self.value
 
 
-#: What each framework can do; of MXNet's layers all but the first are the LeNet's.
-_EXECUTIONS = {
-    Framework.MXNET: (Hybridize.OFF, Hybridize.ON, Hybridize.STATIC, Hybridize.BOUND),
-    Framework.TORCH: (Hybridize.OFF, Hybridize.COMPILE),
-    Framework.JAX: (Hybridize.JIT, Hybridize.SCAN),
-}
-_LAYERS = {
-    Framework.MXNET: (Layers.TUTORIAL, Layers.ACTIVATION, Layers.POOL_FIRST, Layers.PADDED),
-    Framework.TORCH: (Layers.TUTORIAL, Layers.CHANNELS_LAST),
-    Framework.JAX: (Layers.TUTORIAL, Layers.CHANNELS_LAST),
+#: What each framework can do; all layers but the first are the LeNet's.
+_CHOICES: dict[Framework, dict[str, tuple[Any, ...]]] = {
+    Framework.MXNET: {
+        "hybridize": (Hybridize.OFF, Hybridize.ON, Hybridize.STATIC, Hybridize.BOUND),
+        "layers": (Layers.TUTORIAL, Layers.ACTIVATION, Layers.POOL_FIRST, Layers.PADDED),
+        "update": (Update.TRAINER, Update.FLAT),
+    },
+    Framework.TORCH: {
+        "hybridize": (Hybridize.OFF, Hybridize.COMPILE),
+        "layers": (Layers.TUTORIAL, Layers.CHANNELS_LAST),
+        "update": (Update.TRAINER, Update.FLAT),
+    },
+    Framework.JAX: {
+        "hybridize": (Hybridize.JIT, Hybridize.SCAN),
+        "layers": (Layers.TUTORIAL, Layers.CHANNELS_LAST),
+        "update": (Update.TRAINER,),
+    },
 }
 #: The axes, beside hybridize, that say how the loop does what it does.
 LOOP_AXES = ("input_pipeline", "metric_sync", "layers", "update", "kvstore", "update_on_kvstore", "engine")
-#: The peers' fair setting: the data on the device, the accuracy read once an epoch. Nothing else is a choice there.
+#: The peers' fair setting: the data on the device, the accuracy read once an epoch.
 _PEERS_LOOP = {"input_pipeline": InputPipeline.RESIDENT, "metric_sync": MetricSync.EPOCH}
 
 
@@ -211,30 +218,25 @@ _DEFAULTS: dict[str, Any] = {
 @functools.lru_cache(maxsize=4096)  # the parts of a hundred thousand scenarios are few
 def _check_parts(framework: Framework, network: str, hybridize: Hybridize, parts: tuple[Any, ...]) -> None:
     own = dict(zip(LOOP_AXES, parts, strict=True))
-    for axis, value, allowed in (
-        ("hybridize", hybridize, _EXECUTIONS[framework]),
-        ("layers", own["layers"], _LAYERS[framework]),
-    ):
+    for axis, allowed in _CHOICES[framework].items():
+        value = hybridize if axis == "hybridize" else own[axis]
         if value not in allowed:
             raise ConfigurationError(f"{axis}={value} is none of {framework}'s: {', '.join(map(str, allowed))}")
+    if own["layers"] is not Layers.TUTORIAL and network != Network.LENET:
+        raise ConfigurationError(f"layers={own['layers']} is the lenet's alone: {network} has no such layer")
     if framework is Framework.MXNET:
-        if own["layers"] is not Layers.TUTORIAL and network != Network.LENET:
-            raise ConfigurationError(f"layers={own['layers']} is the lenet's alone: {network} has no such layer")
         return
     if ":" in network:
         raise ConfigurationError(f"network {network!r} is a Gluon network: framework {framework} cannot train it")
     for axis, value in own.items():
         only = _PEERS_LOOP.get(axis, _DEFAULTS[axis])
-        if axis != "layers" and value != only:
+        if axis not in _CHOICES[framework] and value != only:
             raise ConfigurationError(f"framework {framework} is measured with {axis}={_word(only)} alone")
 
 
 @functools.lru_cache(maxsize=4096)  # as above
 def _loop_words(framework: Framework, network: str, contexts: tuple[str, ...], parts: tuple[Any, ...]) -> str:
     own = dict(zip(LOOP_AXES, parts, strict=True))
-    if framework is not Framework.MXNET:
-        return "" if own["layers"] is Layers.TUTORIAL else f"layers={own['layers']}"
-
     fewest: list[str] = []
     for name in LoopName:
         base = _DEFAULTS | preset(framework, network, name, contexts)
@@ -253,11 +255,11 @@ def preset(framework: Framework, network: str, name: LoopName, contexts: Sequenc
     """The axes in which a loop with a name differs from the defaults; `contexts` empty: its own choice of them.
 
     The tuned loops are what `mnist-bench tune` and the suite `ablation` found on 2-core machines. A GPU's differs where
-    the choice is the CPU's own: the naive engine would wait for the GPU after every operation.
+    the choice is the CPU's own: the naive engine would wait for the GPU after every operation. A peer's tutorial loop
+    is the one that its own documentation writes.
     """
     if framework is not Framework.MXNET:
-        execution = Hybridize.OFF if framework is Framework.TORCH else Hybridize.JIT
-        return {**_PEERS_LOOP, "hybridize": execution, "contexts": ("cpu(0)",)}
+        return _peer_preset(framework, network, name)
     if name is LoopName.TUTORIAL:
         return {}
     on_gpu = any(context.startswith(str(DeviceKind.GPU)) for context in contexts)
@@ -270,8 +272,21 @@ def preset(framework: Framework, network: str, name: LoopName, contexts: Sequenc
     }
     if network == Network.LENET:
         chosen["layers"] = Layers.POOL_FIRST if on_gpu else Layers.PADDED
-    if not on_gpu:
-        chosen["engine"] = Engine.NAIVE
+    if on_gpu:
+        return chosen
+    if network == Network.MLP:  # so small that a second thread waits more than it works: the other core is Python's
+        return {**chosen, "cpu_threads": 1}
+    return {**chosen, "engine": Engine.NAIVE}
+
+
+def _peer_preset(framework: Framework, network: str, name: LoopName) -> dict[str, Any]:
+    is_torch, is_tuned = framework is Framework.TORCH, name is LoopName.TUNED
+    plain, compiled = (Hybridize.OFF, Hybridize.COMPILE) if is_torch else (Hybridize.JIT, Hybridize.SCAN)
+    chosen: dict[str, Any] = {**_PEERS_LOOP, "hybridize": compiled if is_tuned else plain, "contexts": ("cpu(0)",)}
+    if is_tuned and network == Network.LENET:
+        chosen["layers"] = Layers.CHANNELS_LAST
+    if is_tuned and is_torch:
+        chosen["update"] = Update.FLAT
     return chosen
 
 
@@ -510,7 +525,7 @@ def select(planned: Iterable[PlannedRun], expression: str) -> tuple[PlannedRun, 
 
     Raises `ConfigurationError` for an expression that is not one.
     """
-    matches = _compile(expression)
+    matches = name_matcher(expression)
     return tuple(run for run in planned if matches(run.scenario.name.lower()))
 
 
@@ -522,7 +537,8 @@ class _Matcher(msgspec.Struct, frozen=True):
         return any(all((text in name) is wanted for wanted, text in terms) for terms in self.alternatives)
 
 
-def _compile(expression: str) -> _Matcher:
+def name_matcher(expression: str) -> Callable[[str], bool]:
+    """Of a scenario's name in small letters; see `select`."""
     alternatives = []
     for alternative in re.split(r"\s+or\s+", expression.strip().lower()):
         terms = []

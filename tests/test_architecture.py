@@ -63,10 +63,12 @@ def test_mxnet_is_met_at_one_border() -> None:
     assert importers("bench.worker") == set()
 
 
-def test_each_peer_is_met_in_one_module() -> None:
-    """Which is loaded by name, where its framework is installed; nothing else needs one."""
+def test_each_peer_is_met_in_its_own_modules() -> None:
+    """Loaded by name, where its framework is installed; nothing else needs them."""
+    assert importers("jax") == {"bench.peers.jax_trainee"}
+    assert importers("torch") == {"bench.peers.torch_trainee", "bench.peers.torch_steps"}
+    assert importers("bench.peers.torch_steps") == {"bench.peers.torch_trainee"}
     for framework in ("torch", "jax"):
-        assert importers(framework) == {f"bench.peers.{framework}_trainee"}
         assert importers(f"bench.peers.{framework}_trainee") == set()
 
 

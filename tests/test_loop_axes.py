@@ -157,7 +157,7 @@ def test_the_ablation_exchanges_one_part_at_a_time() -> None:
     for network in Network:
         tutorial, best = loops[network]
         assert {tutorial, best} <= seen
-        for axis in preset(Framework.MXNET, network, LoopName.TUNED, ()):
+        for axis in preset(Framework.MXNET, network, LoopName.TUNED, ()).keys() - {"cpu_threads"}:
             exchanged = msgspec.structs.replace(tutorial, **{axis: getattr(best, axis)})
             put_back = msgspec.structs.replace(best, **{axis: getattr(tutorial, axis)})
             assert put_back in seen

@@ -72,18 +72,21 @@ def a_peers_scenario(framework: Framework, network: str = "mlp", **changes: Any)
 
 
 def cases(framework: Framework) -> list[Scenario]:
-    """Every execution, layout and number of devices, in one step on all images and in batches."""
+    """Every execution, layout, update and number of devices, in one step on all images and in batches."""
     executions = {
         Framework.TORCH: (Hybridize.OFF, Hybridize.COMPILE),
         Framework.JAX: (Hybridize.JIT, Hybridize.SCAN),
     }
+    updates = (Update.TRAINER, Update.FLAT) if framework is Framework.TORCH else (Update.TRAINER,)
+    layouts = (Layers.TUTORIAL, Layers.CHANNELS_LAST)
     made = []
-    for network, execution, layers, (contexts, batch_size) in itertools.product(
-        Network, executions[framework], (Layers.TUTORIAL, Layers.CHANNELS_LAST), ((1, SAMPLES), (1, 10), (3, 10))
+    for network, execution, layers, update, (contexts, batch_size) in itertools.product(
+        Network, executions[framework], layouts, updates, ((1, SAMPLES), (1, 10), (3, 10))
     ):
         if network is Network.LENET or layers is Layers.TUTORIAL:
             devices = tuple(f"cpu({index})" for index in range(contexts))
-            axes = {"hybridize": execution, "layers": layers, "contexts": devices, "batch_size": batch_size}
+            axes: dict[str, Any] = {"hybridize": execution, "layers": layers, "update": update}
+            axes |= {"contexts": devices, "batch_size": batch_size}
             made.append(a_peers_scenario(framework, str(network), **axes))
     return made
 
@@ -247,7 +250,7 @@ def test_a_peer_is_measured_beside_mxnet(
     arguments += ["--python", f"{framework}={python_of(framework)}", "-o", "out.json", "--format", "csv"]
     assert command("run", *arguments) == cli.Exit.DONE
     rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
-    assert [row["framework"] for row in rows] == ["mxnet", framework.value]
+    assert {row["framework"] for row in rows} == {"mxnet", framework.value}
     assert len({row["framework_version"] for row in rows}) == 2
     assert command("check", "out.json") == cli.Exit.DONE
     result_set = store.read(Path("out.json"))
@@ -298,7 +301,8 @@ def test_initial_weights_are_distributed_as_mxnets() -> None:
         (Framework.JAX, {"network": "my.nets:build"}, "is a Gluon network"),
         (Framework.TORCH, {"input_pipeline": InputPipeline.NDARRAYITER}, "input_pipeline=resident alone"),
         (Framework.TORCH, {"metric_sync": MetricSync.BATCH}, "metric_sync=epoch alone"),
-        (Framework.JAX, {"update": Update.FLAT}, "update=trainer alone"),
+        (Framework.JAX, {"update": Update.FLAT}, "none of jax's: trainer"),
+        (Framework.TORCH, {"network": "mlp", "layers": Layers.CHANNELS_LAST}, "is the lenet's alone"),
         (Framework.JAX, {"kvstore": Kvstore.LOCAL}, "kvstore=device alone"),
     ],
 )
@@ -309,15 +313,19 @@ def test_a_peer_is_measured_in_its_own_ways_alone(framework: Framework, changes:
 
 
 def test_the_suite_measures_every_way_of_every_framework() -> None:
-    """Both of MXNet's named loops; a peer's executions, and its layouts where the network has any."""
+    """Both loops of each, in every execution that a peer has; JAX's differ where a network has layouts."""
     plan = expand(load_suite("peers"))
     scenarios = {planned.scenario for planned in plan}
     ways = {(str(s.framework), s.network, str(s.hybridize), s.loop_words) for s in scenarios}
-    mlp = {("torch", "off"), ("torch", "compile"), ("jax", "jit"), ("jax", "scan")}
-    layouts = ("", "layers=channels_last")
     assert ways == {
-        *((framework, "mlp", execution, "") for framework, execution in mlp),
-        *((framework, "lenet", execution, layout) for framework, execution in mlp for layout in layouts),
+        *(
+            ("torch", network, execution, loop)
+            for network in Network
+            for execution in ("off", "compile")
+            for loop in LoopName
+        ),
+        *(("jax", "mlp", execution, "tutorial") for execution in ("jit", "scan")),
+        *(("jax", "lenet", execution, loop) for execution in ("jit", "scan") for loop in LoopName),
         *(
             ("mxnet", network, execution, loop)
             for network in Network

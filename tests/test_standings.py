@@ -16,6 +16,7 @@ from tune_factories import Machine, a_tune_file, a_tune_plan, bumpy, candidates,
 
 from bench import race
 from bench.render.export import render_csv, render_json, render_markdown
+from bench.render.tables import FASTEST
 from bench.render.text import render_text
 from bench.render.tunes import knob_words, paste_text, setting_words, tune_tables
 from bench.scenario import Scenario, expand, parse_suite
@@ -144,6 +145,24 @@ def test_the_table_says_what_was_found_and_how_sure_it_is() -> None:
     for word in ("speed-up", "against", "tutorial", "what each knob is worth", "round by round", "predicted"):
         assert word in text
     assert max(map(len, text.splitlines())) <= 120
+
+
+def test_an_exhaustive_search_ranks_everyone_and_shows_the_first_few() -> None:
+    """A reader gets the fastest and the tutorial's loop, a program all of them."""
+    plan = a_tune_plan(candidates=MLP, exhaustive=True, budget_seconds=None)
+    tune_file = search(plan, Machine(truth=TRUTH, seed=4))
+    found = findings(tune_file)
+    assert found.complete
+    assert {each.candidate for each in found.standings} == {*range(len(MLP))}
+    centers = [each.throughput.value for each in found.standings]
+    assert max(centers[50:]) < min(centers[:10]), "far apart, the order is that of the speeds"
+    assert TRUTH[found.standings[0].candidate] > max(TRUTH.values()) - 0.02
+    shown, *_ = tune_tables(tune_file, found, most_rows=5)
+    assert [row.mark for row in shown.rows].count(FASTEST) == 1
+    assert len(shown.rows) in {5, 6}
+    assert shown.title.startswith("tune: an exhaustive search of mlp")
+    everyone, *_ = tune_tables(tune_file, found, most_rows=None)
+    assert len(everyone.rows) == len(MLP)
 
 
 def test_programs_get_raw_values_and_what_to_paste() -> None:

@@ -236,6 +236,53 @@ def test_a_finalist_that_does_not_learn_is_out() -> None:
     assert race.ruled_out(final.rounds)[2].ruling is Ruling.NOT_LEARNT
 
 
+def test_a_finalist_that_crashes_leaves_the_block_to_the_others() -> None:
+    """The others have their measurements of that block, and the next ones are without it."""
+    tune_file = a_file(3)
+    bad = tune_file.plan.candidates[2].scenario
+    windows = 0
+
+    def fail(scenario: Scenario) -> None:
+        nonlocal windows
+        windows += scenario == bad
+        if windows > 8 and scenario == bad:
+            raise crash()
+
+    final = run(FakeWorkers(cost=faster(tune_file.plan.candidates[1:], 1.2), on_window=fail), tune_file)
+    blocks = [{m.candidate for m in each.measurements} for each in final.rounds if each.phase is Phase.FINAL]
+    assert blocks[:2] == [{0, 1, 2, 3}, {0, 1, 3}]
+    assert all(2 not in block for block in blocks[1:])
+    assert race.ruled_out(final.rounds)[2].ruling is Ruling.FAILED
+    assert race.winner(final.plan, final.rounds) in {1, 3}
+
+
+@pytest.mark.parametrize("whole_rounds", [0, 1])
+def test_a_request_to_stop_keeps_what_was_measured(whole_rounds: int) -> None:
+    """Of the round that it came in, too; whoever was being measured then has not failed by it."""
+    stop, observer = Stop(), Silent()
+    windows = 0
+
+    def interrupt(_scenario: Scenario) -> None:
+        nonlocal windows
+        if len(observer.steps) > whole_rounds:
+            windows += 1
+        if windows > 10:
+            stop()
+            raise crash("killed")
+
+    saved: list[TuneFile] = []
+    final = run(FakeWorkers(on_window=interrupt), a_file(40), save=saved.append, stop=stop, observer=observer)
+    assert saved[-1] == final
+    assert len(final.rounds) == whole_rounds + 1
+    last = final.rounds[-1]
+    assert last.measurements
+    assert not last.failures
+    assert not race.ruled_out([last])
+    rest = run(FakeWorkers(), final)
+    assert rest.rounds[: len(final.rounds)] == final.rounds
+    assert race.next_step(rest.plan, rest.rounds) is None
+
+
 def test_an_interrupted_search_goes_on_where_it_stopped() -> None:
     """With the rounds of its file."""
     whole = run(FakeWorkers(), a_file(40))

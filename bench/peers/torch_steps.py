@@ -1,0 +1,308 @@
+"""How PyTorch trains on a batch: as its own tutorials write it, and by hand for speed.
+
+Plain: modules, `backward()`, `torch.optim.SGD`. By hand: the networks are functions of a list of weights, without
+modules and their calls; the gradients come out multiplied with minus the learning rate, so that the update is one
+addition over all weights, as MXNet's `update=flat`. Compiled, the plain one has its networks compiled, the other the
+whole step.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional
+
+from mnist_core.recipe import Hybridize, Layers, Network, Update
+
+#: PyTorch is not installed where the types are checked.
+Tensor: TypeAlias = Any
+TorchDevice: TypeAlias = Any
+Module: TypeAlias = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One device's part of a batch: those images of its copy of the training set that `index` names."""
+
+    images: Tensor
+    index: Tensor
+    labels: Tensor
+    #: Of the batch: 1 on a single device.
+    part: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Of one share."""
+
+    #: (): its part of the batch's mean loss.
+    loss: Tensor
+    #: (n,): the digits.
+    predicted: Tensor
+
+
+class Steps(Protocol):
+    """One network for each device, all with the same weights."""
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """Of the first device: weight, bias, weight, bias, …"""
+
+    def set_learning_rate(self, value: float) -> None: ...
+
+    def train(self, batch: Sequence[Share]) -> list[Outcome]:
+        """Forward, backward and update; devices without a share get the new weights too."""
+
+    def scores(self, device: int, images: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is trained, where, and from which weights."""
+
+    network: Network
+    hybridize: Hybridize
+    layers: Layers
+    devices: Sequence[TorchDevice]
+    initial: Sequence[NDArray[np.float32]]
+    learning_rate: float
+
+
+def make_steps(task: Task, update: Update) -> Steps:
+    if task.hybridize is Hybridize.COMPILE:
+        torch.compiler.reset()  # what a scenario before this one left, in a pass of a gate
+        # Each shape by itself, on each device: a graph for any batch size would be slower for all of them.
+        dynamo = torch._dynamo.config  # noqa: SLF001  # settings have no other name
+        dynamo.recompile_limit = max(dynamo.recompile_limit, _MOST_SHAPES * len(task.devices))
+    return HandWrittenSteps(task) if update is Update.FLAT else PlainSteps(task)
+
+
+#: Two sizes of shares of a full batch, and two of a smaller last one.
+_MOST_SHAPES = 4
+
+
+def placed(tensor: Tensor, layers: Layers, device: TorchDevice) -> Tensor:
+    """On the device, the channels of images and convolutions innermost where the layers say so."""
+    images_or_convolution = 4
+    if layers is Layers.CHANNELS_LAST and tensor.dim() == images_or_convolution:
+        return tensor.to(device, memory_format=torch.channels_last)
+    return tensor.to(device)
+
+
+# --- as its tutorials write it
+
+
+def _module(network: Network, layers: Layers) -> Module:
+    if network is Network.MLP:
+        return nn.Sequential(
+            nn.Flatten(), nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 10)
+        )
+    # tanh grows with its argument: the maximum is the same, and it is taken of a quarter as many.
+    pool_first = layers is Layers.CHANNELS_LAST
+    first, second = ((nn.MaxPool2d(2), nn.Tanh()) if pool_first else (nn.Tanh(), nn.MaxPool2d(2)) for _ in range(2))
+    named = OrderedDict[str, Module](conv1=nn.Conv2d(1, 20, 5))
+    named |= {"a1": first[0], "b1": first[1], "conv2": nn.Conv2d(20, 50, 5), "a2": second[0], "b2": second[1]}
+    named |= {"flatten": nn.Flatten(), "fc1": nn.Linear(800, 500), "tanh3": nn.Tanh()}
+    named |= {"fc2": nn.Linear(500, 10), "tanh4": nn.Tanh()}
+    return nn.Sequential(named)
+
+
+class PlainSteps:
+    """Modules, the gradients of `backward()`, `torch.optim.SGD` with its defaults."""
+
+    def __init__(self, task: Task) -> None:
+        self._nets = [_module(task.network, task.layers) for _ in task.devices]
+        for net, device in zip(self._nets, task.devices, strict=True):
+            with torch.no_grad():
+                for parameter, initial in zip(net.parameters(), task.initial, strict=True):
+                    parameter.data = placed(torch.tensor(initial), task.layers, device)
+        compiled = task.hybridize is Hybridize.COMPILE
+        self._forward = [torch.compile(net, dynamic=False) if compiled else net for net in self._nets]
+        self._optimizer = torch.optim.SGD(self._nets[0].parameters(), lr=task.learning_rate)
+
+    @property
+    def weights(self) -> list[Tensor]:
+        return list(self._nets[0].parameters())
+
+    def set_learning_rate(self, value: float) -> None:
+        for group in self._optimizer.param_groups:
+            group["lr"] = value
+
+    def train(self, batch: Sequence[Share]) -> list[Outcome]:
+        outcomes = []
+        for net, forward, share in zip(self._nets, self._forward, batch, strict=False):
+            net.zero_grad()
+            scores = forward(share.images.index_select(0, share.index))
+            loss = functional.cross_entropy(scores, share.labels)
+            if share.part != 1:
+                loss = loss * share.part
+            loss.backward()
+            outcomes.append(Outcome(loss.detach(), scores.detach().argmax(1)))
+        self._add_other_gradients(len(batch))
+        self._optimizer.step()
+        self._send_weights()
+        return outcomes
+
+    def scores(self, device: int, images: Tensor) -> Tensor:
+        return self._nets[device](images)
+
+    def _add_other_gradients(self, parts: int) -> None:
+        for other in self._nets[1:parts]:
+            for own, parameter in zip(self._nets[0].parameters(), other.parameters(), strict=True):
+                own.grad += parameter.grad.to(own.device)
+
+    def _send_weights(self) -> None:
+        with torch.no_grad():
+            for other in self._nets[1:]:
+                for own, parameter in zip(self._nets[0].parameters(), other.parameters(), strict=True):
+                    parameter.copy_(own)
+
+
+# --- by hand
+
+
+def _mlp(weights: Sequence[Tensor], images: Tensor) -> Tensor:
+    first, first_bias, second, second_bias, last, last_bias = weights
+    x = functional.relu(functional.linear(images.flatten(1), first, first_bias))
+    x = functional.relu(functional.linear(x, second, second_bias))
+    return functional.linear(x, last, last_bias)
+
+
+def _lenet(weights: Sequence[Tensor], images: Tensor, activated: Callable[[Tensor], Tensor]) -> Tensor:
+    conv1, conv1_bias, conv2, conv2_bias, fc1, fc1_bias, fc2, fc2_bias = weights
+    x = activated(functional.conv2d(images, conv1, conv1_bias))
+    x = activated(functional.conv2d(x, conv2, conv2_bias))
+    x = torch.tanh(functional.linear(x.flatten(1), fc1, fc1_bias))
+    return torch.tanh(functional.linear(x, fc2, fc2_bias))
+
+
+def _tutorial_lenet(weights: Sequence[Tensor], images: Tensor) -> Tensor:
+    return _lenet(weights, images, lambda x: _pooled(torch.tanh(x)))
+
+
+def _pool_first_lenet(weights: Sequence[Tensor], images: Tensor) -> Tensor:
+    return _lenet(weights, images, lambda x: torch.tanh(_pooled(x)))
+
+
+def _sliced_lenet(weights: Sequence[Tensor], images: Tensor) -> Tensor:
+    """The same, a pooling as the maximum of four slices: once compiled with channels last, a fifth faster."""
+    return _lenet(weights, images, lambda x: torch.tanh(_pooled_by_slices(x)))
+
+
+def _pooled(x: Tensor) -> Tensor:
+    return functional.max_pool2d(x, 2)
+
+
+def _pooled_by_slices(x: Tensor) -> Tensor:
+    x = torch.maximum(x[:, :, 0::2], x[:, :, 1::2])
+    return torch.maximum(x[..., 0::2], x[..., 1::2])
+
+
+_Apply: TypeAlias = Callable[[Sequence[Tensor], Tensor], Tensor]
+
+
+def _function(task: Task) -> _Apply:
+    if task.network is Network.MLP:
+        return _mlp
+    if task.layers is Layers.TUTORIAL:
+        return _tutorial_lenet
+    return _sliced_lenet if task.hybridize is Hybridize.COMPILE else _pool_first_lenet
+
+
+def _gradients(
+    apply: _Apply, weights: Sequence[Tensor], images: Tensor, index: Tensor, labels: Tensor, scale: Tensor
+) -> tuple[Sequence[Tensor], Tensor, Tensor]:
+    """Of the mean loss of the images at `index`, times `scale`; that loss; the predicted digits."""
+    scores = apply(weights, images.index_select(0, index))
+    loss = functional.cross_entropy(scores, labels)
+    return torch.autograd.grad(loss, weights, scale), loss.detach(), scores.detach().argmax(1)
+
+
+def _step(
+    apply: _Apply, weights: Sequence[Tensor], images: Tensor, index: Tensor, labels: Tensor, scale: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The same, with the update."""
+    gradients, loss, predicted = _gradients(apply, weights, images, index, labels, scale)
+    with torch.no_grad():
+        torch._foreach_add_(weights, gradients)  # documented, in spite of its name
+    return loss, predicted
+
+
+def _compiled(function: Callable[..., Any], devices: Sequence[TorchDevice]) -> Callable[..., Any]:
+    torch._dynamo.config.trace_autograd_ops = True  # noqa: SLF001  # backward and update in the graph of the forward pass
+    on_cpu = all(device.type == "cpu" for device in devices)
+    # Without the wrapper in C++ an MLP's step spends a twelfth of its time in the one in Python.
+    options = {"cpp_wrapper": True} if on_cpu else {}
+    compiled: Callable[..., Any] = torch.compile(function, dynamic=False, fullgraph=True, options=options)
+    return compiled
+
+
+@dataclass(frozen=True, slots=True)
+class _Replica:
+    device: TorchDevice
+    weights: list[Tensor]
+    #: (): minus the learning rate. A tensor, since a number would be compiled in.
+    scale: Tensor
+
+
+class HandWrittenSteps:
+    """Functions of a list of weights, and one addition as the update."""
+
+    def __init__(self, task: Task) -> None:
+        self._apply = _function(task)
+        self._step: Callable[..., tuple[Tensor, Tensor]] = _step
+        self._gradients: Callable[..., tuple[Sequence[Tensor], Tensor, Tensor]] = _gradients
+        if task.hybridize is Hybridize.COMPILE:
+            self._step, self._gradients = (_compiled(each, task.devices) for each in (_step, _gradients))
+        self._replicas = [
+            _Replica(
+                device,
+                [placed(torch.tensor(each), task.layers, device).requires_grad_() for each in task.initial],
+                torch.tensor(-task.learning_rate, device=device),
+            )
+            for device in task.devices
+        ]
+
+    @property
+    def weights(self) -> list[Tensor]:
+        return self._replicas[0].weights
+
+    def set_learning_rate(self, value: float) -> None:
+        for replica in self._replicas:
+            replica.scale.fill_(-value)
+
+    def train(self, batch: Sequence[Share]) -> list[Outcome]:
+        if len(self._replicas) > 1:
+            return self._train_on_several(batch)
+        (replica,), (share,) = self._replicas, batch
+        loss, predicted = self._step(
+            self._apply, replica.weights, share.images, share.index, share.labels, replica.scale
+        )
+        return [Outcome(loss, predicted)]
+
+    def scores(self, device: int, images: Tensor) -> Tensor:
+        return self._apply(self._replicas[device].weights, images)
+
+    def _train_on_several(self, batch: Sequence[Share]) -> list[Outcome]:
+        """Gradients on every device, added on the first, whose new weights go to the others."""
+        first, *others = self._replicas
+        outcomes, every = [], []
+        for replica, share in zip(self._replicas, batch, strict=False):
+            gradients, loss, predicted = self._gradients(
+                self._apply, replica.weights, share.images, share.index, share.labels, replica.scale * share.part
+            )
+            outcomes.append(Outcome(loss * share.part, predicted))
+            every.append(gradients)
+        with torch.no_grad():
+            for gradients in every:
+                torch._foreach_add_(first.weights, [each.to(first.device) for each in gradients])
+            for other in others:
+                torch._foreach_copy_(other.weights, first.weights)
+        return outcomes
