@@ -170,3 +170,31 @@ def overhead(session: nox.Session) -> None:
     """Measure what mnist_core's loop costs over the tutorial's own, interleaved."""
     install(session)
     session.run("python", "tests/benchmarks/harness_overhead.py", *session.posargs, env={"PYTHONPATH": "tests"})
+
+
+@nox.session(python=PYTHON, default=False)
+def browser(session: nox.Session) -> None:
+    """The report in a real Chromium: `apt-get install chromium` or the like beforehand."""
+    install(session, "test", "browser")
+    session.run("pytest", "tests/test_browser.py", "-rs", *session.posargs)
+
+
+@nox.session(python=PYTHON, default=False)
+def screenshots(session: nox.Session) -> None:
+    """Draw the README's pictures of a report again."""
+    install(session, "browser")
+    session.run("python", "tests/screenshots.py")
+
+
+@nox.session(python=PYTHON, default=False)
+def docs(session: nox.Session) -> None:
+    """Run every command that the documents show: `nox -s docs -- WORD` only those with that word."""
+    install(session, "test")
+    session.run("python", "tests/commands.py", *session.posargs)
+
+
+@nox.session(python=PYTHON, default=False)
+def notebook(session: nox.Session) -> None:
+    """Run docs/tutorial.ipynb and keep what it shows."""
+    install(session, "test")
+    session.run("jupyter", "execute", "--inplace", "docs/tutorial.ipynb")

@@ -401,6 +401,34 @@ def _ask_driver(nvml: Any) -> _Accelerators:  # noqa: ANN401  # untyped, and opt
         nvml.nvmlShutdown()
 
 
+def gpu_processes() -> tuple[str, ...]:
+    """What computes on NVIDIA's devices right now, e.g. "gpu(0): 2 processes, 3.1 GiB"; () where nobody can tell."""
+    return _told(lambda: _ask_for_processes(importlib.import_module("pynvml"))) or ()
+
+
+def _ask_for_processes(nvml: Any) -> tuple[str, ...]:  # noqa: ANN401  # as above
+    nvml.nvmlInit()
+    try:
+        found = []
+        for index in range(nvml.nvmlDeviceGetCount()):
+            processes = nvml.nvmlDeviceGetComputeRunningProcesses(nvml.nvmlDeviceGetHandleByIndex(index))
+            if processes:
+                used = sum(process.usedGpuMemory or 0 for process in processes)
+                found.append(f"gpu({index}): {len(processes)} processes, {used / 2**30:.1f} GiB")
+        return tuple(found)
+    finally:
+        nvml.nvmlShutdown()
+
+
+def available_memory_bytes() -> int | None:
+    """What programs could get without swapping."""
+    return _told(lambda: int(psutil.virtual_memory().available))
+
+
+def swap_used_bytes() -> int | None:
+    return _told(lambda: int(psutil.swap_memory().used))
+
+
 def _decoded(name: str | bytes) -> str:
     """Old releases of nvidia-ml-py give bytes."""
     return name.decode() if isinstance(name, bytes) else name

@@ -37,7 +37,7 @@ class SchemaError(StoreError):
 
 
 class NoResultError(StoreError):
-    """A JSON document that never was a result file."""
+    """A JSON document that never was a file of the wanted kind."""
 
 
 def write(path: Path, record: Record) -> None:
@@ -184,7 +184,7 @@ def read_versioned(path: Path, kind: type[RecordT], word: str, version_field: st
         raise StoreError(f"{path}: not JSON, or cut off") from None
     version = document.get(version_field) if isinstance(document, dict) else None
     if not isinstance(version, int):
-        raise StoreError(f"{path}: not a {word} file: it has no {version_field}")
+        raise NoResultError(f"{path}: not a {word} file: it has no {version_field}")
     if version > newest:
         raise SchemaError(
             f"{path}: {version_field} {version} is newer than this mnist-bench reads ({newest}); update it"

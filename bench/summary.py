@@ -63,6 +63,8 @@ class Measures:
     final_accuracy: float
     final_accuracy_min: float
     final_accuracy_max: float
+    #: On the whole test set after each epoch, mean over processes.
+    epoch_accuracies: tuple[float, ...]
     #: Median over processes of the epoch windows up to and including the first epoch that reached the network's target,
     #: evaluation excluded; None where any process never did, or the network has no target.
     time_to_accuracy_seconds: float | None
@@ -357,6 +359,10 @@ def _measures(
         final_accuracy=statistics.fmean(accuracies),
         final_accuracy_min=min(accuracies),
         final_accuracy_max=max(accuracies),
+        epoch_accuracies=tuple(
+            statistics.fmean(epoch.test_accuracy for epoch in epochs)
+            for epochs in zip(*(run.epochs for run in runs), strict=False)
+        ),
         time_to_accuracy_seconds=statistics.median(reached) if len(reached) == len(runs) else None,
         startup_seconds=_median(runs, lambda run: run.startup_seconds),
         first_step_seconds=_median(runs, lambda run: run.first_step_seconds),

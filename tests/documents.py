@@ -14,7 +14,15 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "results" / "tables").glob("*.md")))
+DOCUMENTS = tuple(
+    path
+    for path in (
+        ROOT / "README.md",
+        *sorted((ROOT / "docs").glob("*.md")),
+        *sorted((ROOT / "results" / "tables").glob("*.md")),
+    )
+    if "<!-- table: " in path.read_text(encoding="utf-8")
+)
 _TABLE = re.compile(r"(<!-- table: (?P<command>[^\n]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 _PROGRAMS = {"mnist-bench": ["-m", "bench"], "python": []}
 #: A gate that found a regression says so with 1.

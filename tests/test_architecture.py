@@ -1,4 +1,4 @@
-"""Who may import whom (the rules stand in the README's architecture section)."""
+"""Who may import whom (what each module is for stands in docs/architecture.md)."""
 
 from __future__ import annotations
 

@@ -368,8 +368,10 @@ def test_without_a_framework_run_says_which_extra(
     monkeypatch.setattr(fake_worker, "describe", nothing)
     assert command("run", "--data-dir", "nowhere") == cli.Exit.USAGE
     assert ".[cpu]" in capsys.readouterr().err
-    assert command("environment") == cli.Exit.DONE
-    assert json.loads(capsys.readouterr().out)["software"] is None
+    assert command("environment", "--quick", "--json") == cli.Exit.DONE
+    document = json.loads(capsys.readouterr().out)
+    assert document["environment"]["software"] is None
+    assert document["checks"][0]["level"] == "warning"
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------

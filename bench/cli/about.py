@@ -6,27 +6,54 @@ import contextlib
 import functools
 import os
 from importlib.metadata import version as installed_version
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
+from rich.progress import Progress
 
-from bench.cli.shell import Exit, app, fail, note, on_signals, out, print_tables, refuse_junit, write
-from bench.environment import capture
+from bench.cli.data import dataset_of, prepare
+from bench.cli.shell import (
+    Exit,
+    app,
+    err,
+    examples,
+    fail,
+    note,
+    on_signals,
+    out,
+    print_tables,
+    refuse_junit,
+    set_verbosity,
+    write,
+)
+from bench.doctor import Level, Observations, examine
+from bench.environment import available_memory_bytes, capture, gpu_processes, swap_used_bytes, usable_core_count
 from bench.estimate import expected_seconds
+from bench.health import load_average, read_counters
+from bench.live_pass import PassEndedError, cause
+from bench.pair import SECONDS, Pair, measure_pair
 from bench.process import Stop, UnusableError
 from bench.record import Ceiling
 from bench.render import units
 from bench.render.ceilings import ceiling_table
+from bench.render.doctor import doctor_tables, render_doctor
 from bench.render.export import Format
 from bench.render.tables import count_words
 from bench.roofline import requests_of_machine
 from bench.runner import CeilingRounds, WorkerProcess, interpreters_of, usable
 from bench.scenario import BUILT_IN_SUITES, DEFAULT_SUITE, Framework, expand, load_suite
+from mnist_core.datasets import DatasetName
 from mnist_core.devices import Device, DeviceKind
 
 
-@app.command("environment")
+@app.command(
+    "environment",
+    epilog=examples(
+        "environment", "environment --strict", "environment --ceilings --repeats 5", "environment --quick --json"
+    ),
+)
 def environment_command(
     ceilings: Annotated[
         bool,
@@ -37,11 +64,16 @@ def environment_command(
         list[str] | None,
         typer.Option(metavar="FRAMEWORK=PATH", help="A Python whose framework has ceilings too; repeatable."),
     ] = None,
-    output_format: Annotated[Format, typer.Option("--format", help="Of the ceilings.")] = Format.TEXT,
+    quick: Annotated[bool, typer.Option("--quick", help="Without the 20 seconds of an A/A pair.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 3 where there is a warning.")] = False,
+    data: Annotated[DatasetName, typer.Option(help="Which images the A/A pair trains on.")] = DatasetName.AUTO,
+    data_dir: Annotated[Path | None, typer.Option(help="The folder with the four IDX files, gzip or raw.")] = None,
+    output_format: Annotated[Format, typer.Option("--format")] = Format.TEXT,
     json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
 ) -> None:
-    """What a result file would say about this machine, as JSON; or how fast it can be at best."""
+    """What this machine is, and what a benchmark on it should know; changes nothing. Or how fast it can be at best."""
     refuse_junit(output_format)
+    output_format = Format.JSON if json else output_format
     stop = Stop()
     worker = WorkerProcess(interpreters_of(python or (), os.environ), stop)
     if ceilings:
@@ -49,15 +81,70 @@ def environment_command(
             measured = _measured_ceilings(worker, repeats)
         if stop.requested:
             fail("interrupted", Exit.INTERRUPTED)
-        print_tables([ceiling_table(measured, capture())], Format.JSON if json else output_format)
+        print_tables([ceiling_table(measured, capture())], output_format)
         return
+    observations = _observe(worker, stop, data, data_dir, with_pair=not quick)
+    findings = examine(observations)
+    match output_format:
+        case Format.TEXT:
+            render_doctor(observations.environment, findings, out)
+        case Format.JSON:
+            document = {"environment": observations.environment, "checks": findings}
+            write(msgspec.json.format(msgspec.json.encode(document), indent=1).decode() + "\n")
+        case _:
+            print_tables(doctor_tables(observations.environment, findings), output_format)
+    warnings = [finding.check for finding in findings if finding.level is Level.WARNING]
+    if strict and warnings:
+        fail(f"not fit to measure on: {', '.join(dict.fromkeys(warnings))}", Exit.INCONCLUSIVE)
+
+
+def _observe(
+    worker: WorkerProcess, stop: Stop, data: DatasetName, data_dir: Path | None, *, with_pair: bool
+) -> Observations:
+    """Exits where someone asks to stop."""
+    error, software = None, None
     try:
         software = worker.describe()
-    except UnusableError as error:
-        note(f"no framework: {error}", style="yellow")
-        software = None
-    encoded = msgspec.json.format(msgspec.json.encode(capture(software=software)), indent=1)
-    write(encoded.decode() + "\n")
+    except UnusableError as unusable:
+        error = str(unusable)
+    environment = capture(software=software)
+    gpus = [Device(DeviceKind.GPU, index) for index in range(environment.accelerators_per_node)]
+    before, busy = read_counters(), load_average()
+    pair = None
+    if with_pair and software is not None:
+        with on_signals(stop):
+            pair = _measured_pair(data, data_dir, stop)
+        if stop.requested:
+            fail("interrupted", Exit.INTERRUPTED)
+    after = read_counters()
+    return Observations(
+        environment=environment,
+        framework_error=error,
+        gpus=tuple(worker.probe(Framework.MXNET, gpu) for gpu in gpus),
+        gpu_processes=gpu_processes(),
+        load_average=busy,
+        available_memory_bytes=available_memory_bytes(),
+        swap_used_bytes=swap_used_bytes(),
+        throttle_count=after.throttle_count,
+        steal_fraction=None if pair is None else after.steal_fraction_since(before),
+        pair=pair,
+    )
+
+
+def _measured_pair(data: DatasetName, data_dir: Path | None, stop: Stop) -> Pair | None:
+    prepared = prepare(data, data_dir)
+    with Progress(console=err, transient=True) as progress:
+        task = progress.add_task(f"the same code against itself, {SECONDS:.0f} s", total=1.0)
+
+        def show(share: float) -> None:
+            progress.update(task, completed=share)
+
+        try:
+            return measure_pair(prepared.directory, dataset_of(prepared), usable_core_count(), stop, on_comparison=show)
+        except PassEndedError as error:
+            if not stop.requested:
+                note(f"no A/A pair: {cause(error.ended)}", style="yellow")
+            return None
 
 
 def _measured_ceilings(worker: WorkerProcess, repeats: int) -> list[Ceiling]:
@@ -89,7 +176,7 @@ def _installed(worker: WorkerProcess) -> list[Framework]:
     return found
 
 
-@app.command()
+@app.command(epilog=examples("suites"))
 def suites() -> None:
     """The built-in suites."""
     for name in BUILT_IN_SUITES:
@@ -104,7 +191,14 @@ def suites() -> None:
 @app.callback(invoke_without_command=True)
 def _options(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="No progress and no remarks: results and the last word alone.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="A failed run's whole output; where an error came from.")
+    ] = False,
 ) -> None:
+    set_verbosity(quiet=quiet, verbose=verbose)
     if version:
         out.print(installed_version("mnist-bench"), highlight=False)
         raise typer.Exit

@@ -35,6 +35,7 @@ from bench.cli.shell import (
     IncomparableError,
     app,
     despite_a_closed_pipe,
+    examples,
     fail,
     note,
     print_tables,
@@ -54,7 +55,7 @@ from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 
 
-@app.command()
+@app.command(epilog=examples("calibrate", 'calibrate --suite gate -k "mlp"'))
 def calibrate(
     blocks: Annotated[int, typer.Option(min=8, help="Valid blocks of identical code to record, in all.")] = 100,
     suite: SuiteOption = GATE_SUITE,
@@ -148,7 +149,7 @@ def _begun(path: Path, wishes: Wishes, tree_digest: str, interpreter: Interprete
     return calibration.to_go_on(gate_file, wishes.max_blocks)
 
 
-@app.command()
+@app.command(epilog=examples("selftest"))
 def selftest(
     slowdown: Annotated[str, typer.Option(help="Spun into every training step of the contender.")] = "10%",
     budget: BudgetOption = "10m",

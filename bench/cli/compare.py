@@ -16,6 +16,7 @@ from bench.cli.shell import (
     add_to_job_summary,
     app,
     despite_a_closed_pipe,
+    examples,
     fail,
     note,
     print_tables,
@@ -48,7 +49,15 @@ MARGIN, TOLERANCE, ALPHA = "2%", "10%", "5%"
 _READ = {Format.TEXT, Format.MARKDOWN, Format.HTML}
 
 
-@app.command("compare")
+@app.command(
+    "compare",
+    epilog=examples(
+        "compare before.json after.json",
+        "compare here.json there.json --row batch_size --column contexts",
+        'compare here.json --baseline-scenario "cpu(0)"',
+        "compare --gate before.json results/runs",
+    ),
+)
 def compare_command(
     baseline: Annotated[Path, typer.Argument(help="The result file to compare with.")],
     contenders: Annotated[list[Path] | None, typer.Argument(help="Result files, or folders of them.")] = None,

@@ -9,14 +9,14 @@ import typer
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from bench.cli.shell import app, err, out
+from bench.cli.shell import app, err, examples, out
 from bench.record import Dataset
 from bench.scenario import ConfigurationError
 from mnist_core import datasets, picture
 from mnist_core.datasets import DatasetName
 
 
-@app.command("data")
+@app.command("data", epilog=examples("data", "data --data synthetic --picture digits.png"))
 def data_command(
     data: Annotated[DatasetName, typer.Option(help="Which images.")] = DatasetName.AUTO,
     data_dir: Annotated[Path | None, typer.Option(help="The folder with the four IDX files, gzip or raw.")] = None,

@@ -25,6 +25,7 @@ from bench.cli.shell import (
     app,
     despite_a_closed_pipe,
     err,
+    examples,
     fail,
     note,
     on_signals,
@@ -89,7 +90,11 @@ class Wishes:
             raise ConfigurationError("--tolerance: not below --margin: what is within the margin has not regressed")
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "gate --base origin/main", "gate --base v1.0 --budget 20m --strict", "gate --replay results/runs/gate.json"
+    )
+)
 def gate(
     base: Annotated[
         str | None, typer.Option(metavar="REF|DIR", help="The baseline: a git reference or a folder with mnist_core.")

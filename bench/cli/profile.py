@@ -19,6 +19,7 @@ from bench.cli.shell import (
     add_to_job_summary,
     app,
     despite_a_closed_pipe,
+    examples,
     fail,
     note,
     on_signals,
@@ -58,7 +59,7 @@ _UNBULKED = {"MXNET_EXEC_BULK_EXEC_TRAIN": "0"}
 AnswerT = TypeVar("AnswerT", bound=Answer)
 
 
-@app.command()
+@app.command(epilog=examples("profile --network mlp", "profile --network lenet --loop tuned --trace t.json"))
 def profile(
     framework: Annotated[Framework, typer.Option(help="MXNet alone has a profiler here.")] = Framework.MXNET,
     network: Annotated[

@@ -9,14 +9,20 @@ from typing import Annotated
 import typer
 
 from bench import store
-from bench.cli.shell import Exit, app, out, print_tables, refuse_junit, write
+from bench.cli.shell import Exit, app, examples, out, print_tables, refuse_junit, write
 from bench.record import schema
 from bench.render.export import Format
 from bench.render.tables import DEFAULT_VALUE, tables
 from bench.scenario import ConfigurationError
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "show results/runs/here.json",
+        "show here.json --sort=-throughput",
+        "show here.json --row batch_size --column contexts --value speedup",
+    )
+)
 def show(
     files: Annotated[list[Path], typer.Argument(help="Result files.")],
     sort: Annotated[str | None, typer.Option(metavar="COLUMN", help="Sort by a column; -COLUMN: descending.")] = None,
@@ -35,7 +41,7 @@ def show(
     print_tables(made, output_format)
 
 
-@app.command()
+@app.command(epilog=examples("check results/runs/here.json", "check --schema"))
 def check(
     files: Annotated[list[Path] | None, typer.Argument(help="Result files.")] = None,
     print_schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a result file.")] = False,

@@ -20,12 +20,14 @@ from bench.cli.shell import (
     add_to_job_summary,
     app,
     err,
+    examples,
     fail,
     note,
     on_signals,
     out,
     print_tables,
     refuse_junit,
+    verbosity,
 )
 from bench.environment import capture, usable_core_count, utc_now
 from bench.estimate import expected_seconds
@@ -60,7 +62,14 @@ from mnist_core.recipe import Hybridize, Recipe
 RESULTS_DIRECTORY = Path("results/runs")
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "run --suite smoke",
+        "run --network mlp --batch-size 100 --batch-size 500 --repeats 5",
+        'run --contexts "gpu(0)" --contexts "cpu(0)"',
+        "run --resume results/runs/here.json",
+    )
+)
 def run(
     suite: Annotated[
         str, typer.Option(help=f"A built-in suite ({', '.join(BUILT_IN_SUITES)}) or a TOML file of your own.")
@@ -232,7 +241,9 @@ def _measure(
     probe_once = functools.cache(worker.probe)
     try:
         with (
-            RunProgress(err, expected, tutorial_lines=result_set.suite == "tutorial") as observer,
+            RunProgress(
+                err, expected, tutorial_lines=result_set.suite == "tutorial", verbose=verbosity.verbose
+            ) as observer,
             on_signals(stop),
         ):
             wanted = usable(requests_of_plan(result_set.plan, result_set.environment), probe_once) if ceilings else ()

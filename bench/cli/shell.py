@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import enum
 import os
 import signal
@@ -80,6 +81,37 @@ class ProgressConsole(Console):
 
 out = ResultConsole()
 err = ProgressConsole(stderr=True)
+#: Why a program ends is said however quiet it is to be.
+_last_words = ProgressConsole(stderr=True)
+#: Flags of the program itself, which may stand before or behind the verb.
+_GLOBAL_FLAGS: Final = ("--quiet", "--verbose")
+
+
+@dataclasses.dataclass(slots=True)
+class _Verbosity:
+    """What --verbose asked for; --quiet silences `err`."""
+
+    verbose: bool = False
+
+
+verbosity = _Verbosity()
+
+
+def set_verbosity(*, quiet: bool, verbose: bool) -> None:
+    err.quiet = quiet
+    verbosity.verbose = verbose
+
+
+def global_flags_first(arguments: Sequence[str]) -> list[str]:
+    """`run --quiet` is `--quiet run`; what stands behind "--" is left alone."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    flags = [each for each in arguments[:end] if each in _GLOBAL_FLAGS]
+    return [*flags, *(each for each in arguments[:end] if each not in _GLOBAL_FLAGS), *arguments[end:]]
+
+
+def examples(*commands: str) -> str:
+    """For the end of a verb's help, each on a line of its own."""
+    return "\n\n".join(["Examples:", *(f"mnist-bench {command}" for command in commands)])
 
 
 def write(text: str) -> None:
@@ -93,7 +125,7 @@ def note(message: str, style: str = "") -> None:
 
 
 def fail(message: str, status: Exit) -> NoReturn:
-    err.print(f"mnist-bench: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    _last_words.print(f"mnist-bench: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
     sys.exit(status)
 
 

@@ -22,6 +22,7 @@ from bench.cli.shell import (
     app,
     despite_a_closed_pipe,
     err,
+    examples,
     fail,
     note,
     on_signals,
@@ -60,7 +61,13 @@ BATCH_SIZE = 100
 MOST_SEED = 2**31 - 1
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "tune --network lenet",
+        "tune --network mlp --batch-size 500 --budget 2m",
+        "tune --replay results/runs/tune.json",
+    )
+)
 def tune(
     network: Annotated[
         str | None, typer.Option(help="mlp, lenet, or package.module:factory of your own Gluon network.")

@@ -15,6 +15,7 @@ import msgspec
 
 from bench.record import Software
 from bench.render import units
+from bench.render.sparks import bar, sparkline
 from bench.scenario import LOOP_AXES, Scenario
 from bench.stats import Estimate
 from bench.summary import Measures, Row, axis_value
@@ -39,6 +40,8 @@ class Heading:
     priority: int | None = None
     #: False: another form of other columns, for people only.
     data: bool = True
+    #: Characters that draw: for terminals alone.
+    picture: bool = False
     #: Its values are estimates, with an interval where there are processes enough.
     interval: bool = False
     #: What the legend calls it; "": by its title.
@@ -81,6 +84,7 @@ def make_column(
     number: bool = True,
     priority: int | None = None,
     data: bool = True,
+    picture: bool = False,
     interval: bool = False,
     explanation: str = "",
     text: Callable[[RowT], str | None] | None = None,
@@ -93,7 +97,8 @@ def make_column(
         title=title or name.replace("_", " "),
         number=number,
         priority=priority,
-        data=data,
+        data=data and not picture,
+        picture=picture,
         interval=interval,
         explanation=explanation,
     )
@@ -146,6 +151,16 @@ def _accuracy_range(row: Row) -> str | None:
         return None
     least, greatest = row.measures.final_accuracy_min, row.measures.final_accuracy_max
     return f"{units.accuracy(least)}{units.ABSENT}{units.accuracy(greatest)}"
+
+
+#: Fewer epochs are no curve.
+_LEAST_EPOCHS: Final = 3
+
+
+def _learning(row: Row) -> str | None:
+    if row.measures is None or len(row.measures.epoch_accuracies) < _LEAST_EPOCHS:
+        return None
+    return sparkline(row.measures.epoch_accuracies)
 
 
 def _speedup(row: Row) -> str | None:
@@ -225,6 +240,14 @@ VALUES: Final[Sequence[Column[Row]]] = (
         title="final\naccuracy",
         priority=1,
         explanation="on all {test_samples} test images after the last epoch, mean over processes",
+    ),
+    make_column(
+        "learning",
+        _learning,
+        number=False,
+        priority=11,
+        picture=True,
+        explanation="test accuracy after each epoch, from the least to the greatest; mean over processes",
     ),
     make_column("final_accuracy_min", _measured(lambda m: m.final_accuracy_min), units.accuracy),
     make_column("final_accuracy_max", _measured(lambda m: m.final_accuracy_max), units.accuracy),
@@ -454,6 +477,17 @@ SHOWN_AXES: Final[Sequence[Column[OfScenario]]] = (
     *(axis for axis in AXES if axis.heading.name not in LOOP_AXES),
     LOOP,
 )
+
+
+def bars(rows: Iterable[Row]) -> Column[Row]:
+    """Throughputs as bars, the longest for the greatest of these rows."""
+    values = {id(row): row.measures.throughput.value for row in rows if row.measures is not None}
+    most = max(values.values(), default=0.0)
+
+    def drawn(row: Row) -> str | None:
+        return bar(values[id(row)], most) if id(row) in values and len(values) > 1 else None
+
+    return make_column("bar", drawn, title=" ", number=False, priority=4, picture=True)
 
 
 def find(name: str, columns: Iterable[Column[RowT]], what: str) -> Column[RowT]:

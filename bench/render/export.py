@@ -13,6 +13,7 @@ import msgspec
 
 from bench.render import units
 from bench.render.columns import Heading, Raw
+from bench.render.story import Report
 from bench.render.tables import Cell, Fact, Table, legend_of, readable
 from bench.stats import Estimate
 
@@ -56,6 +57,14 @@ def render_markdown(tables: Sequence[Table]) -> str:
     if fitting:
         blocks.append(_items(legend_of(fitting)))
     return "".join(f"{block}\n\n" for block in blocks).removesuffix("\n")
+
+
+def render_report_markdown(report: Report) -> str:
+    """The same story for a pull request, without its pictures: what they show is in the tables."""
+    blocks = [f"## {_escaped(report.title)}", *(f"- {_escaped(sentence)}" for sentence in report.short)]
+    text = "\n".join([blocks[0], "", *blocks[1:]]) + "\n\n"
+    made = [table for section in report.sections for table in section.tables]
+    return text + render_markdown(made)
 
 
 def _line(cells: Any) -> str:  # noqa: ANN401

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -11,6 +12,7 @@ from bench.gate_record import GateFile, Order, Purpose, SideDescription
 from bench.render import units
 from bench.render.columns import MAIN_AXES, SHOWN_AXES, Column, OfScenario, make_column
 from bench.render.junit import CaseOutcome, JUnitCase
+from bench.render.sparks import interval
 from bench.render.tables import (
     Fact,
     Table,
@@ -48,7 +50,10 @@ _CASES: Final[Mapping[Verdict, CaseOutcome]] = {
 
 def gate_table(gate_file: GateFile, conclusion: Conclusion) -> Table:
     """One row per planned scenario; below it why, and what happened to the blocks."""
-    columns: list[Column[GateRow]] = [*_axes([row.scenario for row in conclusion.rows]), *_columns(gate_file)]
+    columns: list[Column[GateRow]] = [
+        *_axes([row.scenario for row in conclusion.rows]),
+        *_columns(gate_file, _scale(gate_file, conclusion)),
+    ]
     return Table(
         title=clean(f"gate: {conclusion.verdict}"),
         caption=tuple((label, clean(text)) for label, text in _caption(gate_file, conclusion)),
@@ -101,7 +106,26 @@ def _common(scenarios: Sequence[Scenario]) -> list[tuple[str, str]]:
     return [("all rows", words)] if words else []
 
 
-def _columns(gate_file: GateFile) -> list[Column[GateRow]]:
+def _scale(gate_file: GateFile, conclusion: Conclusion) -> float:
+    """How far an interval's picture reaches either way: to the tolerance at least, as a logarithm."""
+    ends = [
+        abs(math.log(end))
+        for row in conclusion.rows
+        if row.ratio is not None
+        for end in (row.ratio.lower, row.ratio.value, row.ratio.upper)
+        if end is not None and 0 < end < math.inf
+    ]
+    return max([math.log1p(gate_file.plan.tolerance), *ends])
+
+
+def _drawn(row: GateRow, most: float) -> str | None:
+    if row.ratio is None or not 0 < row.ratio.value < math.inf:
+        return None
+    ends = [None if end is None else math.log(end) if end > 0 else -most for end in (row.ratio.lower, row.ratio.upper)]
+    return interval(math.log(row.ratio.value), ends[0], ends[1], most)
+
+
+def _columns(gate_file: GateFile, scale: float) -> list[Column[GateRow]]:
     plan = gate_file.plan
 
     def of_ratio(part: int) -> _Text:
@@ -120,6 +144,15 @@ def _columns(gate_file: GateFile) -> list[Column[GateRow]]:
             detail=lambda row: of_ratio(1)(row) or "",
             explanation="time per image, contender against baseline, and its 95 % t interval over blocks (log scale); "
             "negative ends are the other way",
+        ),
+        make_column(
+            "picture",
+            lambda row: _drawn(row, scale),
+            title="faster   │   slower",
+            number=False,
+            priority=6,
+            picture=True,
+            explanation=f"the same, from {units.points(-scale)} to +{units.points(scale)} %",
         ),
         make_column(
             "verdict", lambda row: str(row.verdict), number=False, priority=0, explanation=_verdicts(gate_file)

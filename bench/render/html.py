@@ -1,12 +1,23 @@
-"""Tables as one page that needs nothing else: no script, no font, no other file. Light or dark, as the reader is."""
+"""Tables and reports as one page that needs nothing else: no font, no other file. Light or dark, as the reader is.
+
+`page/` has the template, the style, and a script that sorts and filters tables; without it the page says the same. What
+comes out of files is escaped by the template, and a content security policy lets no script run but that one.
+"""
 
 from __future__ import annotations
 
+import base64
+import functools
+import hashlib
 from collections.abc import Sequence
-from html import escape
+from dataclasses import dataclass
+from importlib import resources
 from typing import Final
 
+import jinja2
+
 from bench.render import units
+from bench.render.story import Picture, Report, Section
 from bench.render.tables import (
     FAILED,
     FASTER,
@@ -23,103 +34,141 @@ from bench.render.tables import (
     legend_of,
     readable,
 )
+from bench.render.words import estimate_words
+from bench.stats import Estimate
 
 _TONES: Final = {
     **dict.fromkeys((FASTEST, FASTER), Tone.GOOD),
     **dict.fromkeys((INVALID, FAILED, SLOWER, MISSING, OTHER), Tone.BAD),
     NOT_RUN: Tone.DIM,
 }
-_STYLE: Final = """\
-:root { color-scheme: light dark; --text: #1b1f24; --page: #fff; --dim: #59636e; --line: #d1d9e0;
-  --good: #1a6b35; --bad: #b3261e }
-@media (prefers-color-scheme: dark) { :root { --text: #e6e8eb; --page: #15181c; --dim: #9aa4af; --line: #343b43;
-  --good: #6fd08c; --bad: #ff8a80 } }
-body { font: 16px/1.45 system-ui, sans-serif; color: var(--text); background: var(--page); max-width: 80rem;
-  margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.15rem; margin: 2.5rem 0 .5rem }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem .8rem; margin: .5rem 0; font-size: .9rem }
-dt { color: var(--dim) } dd { margin: 0; overflow-wrap: anywhere }
-div { overflow-x: auto }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; margin: .8rem 0 }
-th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap }
-th { vertical-align: bottom } th.number, td.number { text-align: right }
-td span { color: var(--dim) }
-.good { color: var(--good) } .bad, .bad span { color: var(--bad) } .dim { color: var(--dim) }
-footer { border-top: 1px solid var(--line); margin-top: 2.5rem }
-"""
+#: Longer texts are broken into lines.
+_WIDE: Final = 48
+
+
+@dataclass(frozen=True, slots=True)
+class _Heading:
+    lines: tuple[str, ...]
+    number: bool
+    explanation: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    text: str
+    detail: str
+    mark: str
+    raw: str | int | float | None
+    tip: str
+    classes: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    mark: str
+    tone: str
+    cells: tuple[_Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    title: str
+    caption: tuple[tuple[str, str], ...]
+    notes: tuple[tuple[str, str], ...]
+    headings: tuple[_Heading, ...]
+    rows: tuple[_Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    key: str
+    title: str
+    words: tuple[str, ...]
+    pictures: tuple[Picture, ...]
+    tables: tuple[_Table, ...]
 
 
 def render_html(tables: Sequence[Table]) -> str:
     """Every table with its caption and notes, then one legend."""
     title = tables[0].title if tables else "mnist-bench"
-    shown = [(table, readable(table)) for table in tables]
-    parts = [
-        "<!DOCTYPE html>",
-        '<html lang="en">',
-        '<head><meta charset="utf-8"><meta name="viewport" content="width=device-width">',
-        f"<title>{escape(title)}</title>",
-        f"<style>\n{_STYLE}</style></head>",
-        "<body>",
-        *(line for table, indices in shown for line in _section(table, indices)),
-    ]
-    if legend := legend_of(shown):
-        parts += ["<footer>", *_list(legend), "</footer>"]
-    return "\n".join([*parts, "</body>", "</html>", ""])
+    return render_report(
+        Report(title=title, short=(), sections=(Section(key="tables", title="", tables=tuple(tables)),))
+    )
 
 
-def _section(table: Table, shown: Sequence[int]) -> list[str]:
-    headings = [table.headings[index] for index in shown]
-    return [
-        f"<h1>{escape(table.title)}</h1>",
-        *_list(table.caption),
-        "<div><table>",
-        "<thead><tr>",
-        *(f"<th{_number(heading.number)}>{_lines(heading.title)}</th>" for heading in headings),
-        "</tr></thead>",
-        "<tbody>",
-        *(_row(table, row, shown) for row in table.rows),
-        "</tbody>",
-        "</table></div>",
-        *_list(table.notes),
-    ]
+def render_report(report: Report) -> str:
+    """The answer, the sections, one legend for all tables."""
+    shown = [(table, readable(table)) for section in report.sections for table in section.tables]
+    script = _asset("page.js")
+    digest = base64.b64encode(hashlib.sha256(f"\n{script}".encode()).digest()).decode()
+    return _template().render(
+        title=report.title,
+        short=report.short,
+        sections=[
+            _Section(
+                section.key,
+                section.title,
+                section.words,
+                section.pictures,
+                tuple(_table(table, readable(table)) for table in section.tables),
+            )
+            for section in report.sections
+        ],
+        legend=legend_of(shown),
+        style=_asset("page.css"),
+        script=script,
+        script_digest=digest,
+    )
 
 
-def _row(table: Table, row: TableRow, shown: Sequence[int]) -> str:
-    cells = [
-        f"<td{_number(table.headings[index].number, _TONES.get(row.cells[index].mark, Tone.PLAIN))}>"
-        f"{_mark(row) if place == 0 else ''}{_cell(row.cells[index])}</td>"
-        for place, index in enumerate(shown)
-    ]
+@functools.cache
+def _asset(name: str) -> str:
+    return (resources.files("bench.render") / "page" / name).read_text(encoding="utf-8")
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    return environment.from_string(_asset("page.html.jinja"))
+
+
+def _table(table: Table, shown: Sequence[int]) -> _Table:
+    return _Table(
+        title=table.title,
+        caption=table.caption,
+        notes=table.notes,
+        headings=tuple(
+            _Heading(
+                tuple(table.headings[index].title.strip().split("\n")),
+                table.headings[index].number,
+                table.headings[index].explanation,
+            )
+            for index in shown
+        ),
+        rows=tuple(_row(table, row, shown) for row in table.rows),
+    )
+
+
+def _row(table: Table, row: TableRow, shown: Sequence[int]) -> _Row:
     tone = _TONES.get(row.mark, row.tone)
-    return f"<tr{_class(tone.value)}>{''.join(cells)}</tr>"
+    return _Row(
+        row.mark, tone.value, tuple(_cell(row.cells[index], number=table.headings[index].number) for index in shown)
+    )
 
 
-def _mark(row: TableRow) -> str:
-    return f"{escape(row.mark)} " if row.mark else ""
-
-
-def _cell(cell: Cell) -> str:
-    parts = [escape(cell.text or units.ABSENT)]
-    if cell.detail:
-        parts.append(f"<span>{escape(cell.detail)}</span>")
-    if cell.mark:
-        parts.append(escape(cell.mark))
-    return " ".join(parts)
-
-
-def _number(number: bool, tone: Tone = Tone.PLAIN) -> str:  # noqa: FBT001  # what the heading says
-    return _class(" ".join(filter(None, ("number" if number else "", tone.value))))
-
-
-def _class(names: str) -> str:
-    return f' class="{names}"' if names else ""
-
-
-def _lines(text: str) -> str:
-    return escape(text.strip()).replace("\n", "<br>")
-
-
-def _list(pairs: Sequence[tuple[str, str]]) -> list[str]:
-    if not pairs:
-        return []
-    return ["<dl>", *(f"<dt>{escape(term)}</dt><dd>{escape(text)}</dd>" for term, text in pairs), "</dl>"]
+def _cell(cell: Cell, *, number: bool) -> _Cell:
+    estimate = cell.raw if isinstance(cell.raw, Estimate) else None
+    raw = cell.raw.value if isinstance(cell.raw, Estimate) else cell.raw
+    classes = (
+        "number" if number else "",
+        "wide" if len(cell.text) > _WIDE else "",
+        _TONES.get(cell.mark, Tone.PLAIN).value,
+    )
+    return _Cell(
+        text=cell.text or units.ABSENT,
+        detail=cell.detail,
+        mark=cell.mark,
+        raw=str(raw).lower() if isinstance(raw, bool) else raw,
+        tip="" if estimate is None else estimate_words(estimate),
+        classes=" ".join(filter(None, classes)),
+    )

@@ -23,11 +23,17 @@ class RunProgress:
     """
 
     def __init__(
-        self, console: Console, expected_seconds: Mapping[RunKey, float], *, tutorial_lines: bool = False
+        self,
+        console: Console,
+        expected_seconds: Mapping[RunKey, float],
+        *,
+        tutorial_lines: bool = False,
+        verbose: bool = False,
     ) -> None:
         self._console = console
         self._expected = expected_seconds
         self._tutorial_lines = tutorial_lines
+        self._verbose = verbose
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -75,6 +81,8 @@ class RunProgress:
         self._progress.advance(self._task)
         if isinstance(outcome, Failure):
             self._print(f"FAILED ({outcome.reason}) {_describe(planned)}: {outcome.detail}", style="bold red")
+            if self._verbose and outcome.log:
+                self._print(outcome.log.rstrip(), style="dim")
             return
         if self._tutorial_lines:
             self._print(f"validation acc: accuracy={outcome.final_accuracy:f}")

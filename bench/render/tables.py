@@ -24,6 +24,7 @@ from bench.render.columns import (
     OfScenario,
     Raw,
     RowT,
+    bars,
     find,
 )
 from bench.roofline import Roof
@@ -174,12 +175,13 @@ def numeric(columns: Iterable[Column[RowT]]) -> list[Column[RowT]]:
     return [column for column in columns if column.heading.number and column.heading.data]
 
 
-def readable(table: Table) -> list[int]:
+def readable(table: Table, *, pictures: bool = False) -> list[int]:
     """The columns meant to be read that have something to say: axes, and values that any row has."""
     return [
         index
         for index, heading in enumerate(table.headings)
         if heading.priority is not None
+        and (pictures or not heading.picture)
         and (heading.priority == 0 or any(row.cells[index].text or row.cells[index].mark for row in table.rows))
     ]
 
@@ -237,7 +239,8 @@ def _listing(summary: Summary, rows: Sequence[Row]) -> Table:
         column if has_ceiling or column.heading.name not in BESIDE_CEILINGS else for_programs(column)
         for column in VALUES
     ]
-    columns = _explained((*axes, *values), summary, rows)
+    throughput, *others = values
+    columns = _explained((*axes, throughput, bars(rows), *others), summary, rows)
     return Table(
         title=clean(f"{network}: {recipe_words(recipe, summary.dataset.train_samples)}, {n_words(_processes(rows))}"),
         caption=_caption(summary, rows),

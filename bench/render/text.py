@@ -11,7 +11,7 @@ from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from bench.render import units
+from bench.render import sparks, units
 from bench.render.tables import (
     FAILED,
     FASTER,
@@ -46,6 +46,11 @@ _ASCII = str.maketrans(
         SLOWER: "v",
         MISSING: "o",
         OTHER: "#",
+        **dict(zip(sparks.LEVELS, "_.-~=+*#", strict=True)),
+        **dict.fromkeys("▏▎▍▌▋▊▉", ""),
+        sparks.RULE: "-",
+        sparks.VALUE: "o",
+        sparks.ORIGIN: "|",
     }
 )
 _STYLES = {
@@ -70,7 +75,7 @@ Writer = Callable[[str], str]
 
 def render_text(tables: Sequence[Table], console: Console) -> None:
     """Every table with its own caption and notes, then one legend of what was shown in any of them."""
-    write = _writer(console.encoding)
+    write = writer(console.encoding)
     fitting: list[tuple[Table, list[int]]] = []
     hidden: dict[str, None] = {}
     for table in tables:
@@ -85,14 +90,15 @@ def render_text(tables: Sequence[Table], console: Console) -> None:
         _print_pairs(table.notes, console, write)
         console.print()
         fitting.append((table, shown))
-        hidden |= dict.fromkeys(" ".join(table.headings[index].title.split()) for index in left_out)
+        told = (table.headings[index] for index in left_out if not table.headings[index].picture)
+        hidden |= dict.fromkeys(" ".join(heading.title.split()) for heading in told)
     _print_pairs(legend_of(fitting), console, write)
     if hidden:
         line = f"Hidden where {console.width} columns are too few: {', '.join(hidden)}."
         console.print(Text(write(f"{line} A wider terminal or --format csv shows them."), style="dim"))
 
 
-def _writer(encoding: str) -> Writer:
+def writer(encoding: str) -> Writer:
     """Everything as it is where the console can show it, else in ASCII."""
     if encoding.lower().replace("-", "").startswith("utf"):
         return lambda text: text
@@ -101,7 +107,7 @@ def _writer(encoding: str) -> Writer:
 
 def _fitting(table: Table, console: Console, write: Writer) -> tuple[list[int], list[int]]:
     """The columns that fit, and those that had to make room: the least important first, of equals the rightmost."""
-    shown = readable(table)
+    shown = readable(table, pictures=True)
     hidden: list[int] = []
     while True:
         width = _width(_body(table, shown, write), console)

@@ -30,3 +30,11 @@ def _log(ratio: float) -> float:
 def change_words(ratio: Estimate) -> str:
     """4.1 % slower [1.9, 6.4]."""
     return " ".join(change(ratio)).rstrip()
+
+
+def estimate_words(estimate: Estimate, unit: str = "") -> str:
+    """12,345 images/s, 95 % interval 12,000 to 12,700, n = 5."""
+    text = f"{units.significant(estimate.value)} {unit}".strip()
+    if estimate.lower is None or estimate.upper is None:
+        return f"{text}, n = {estimate.n}, no interval"
+    return f"{text}, 95 % interval {units.bound(estimate.lower)} to {units.bound(estimate.upper)}, n = {estimate.n}"

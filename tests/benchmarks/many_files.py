@@ -1,9 +1,10 @@
-"""How long and how much memory `compare` takes for ten thousand result files.
+"""How long and how much memory `compare`, `history` and `report` take for thousands of results.
 
     python tests/benchmarks/many_files.py [COUNT]
 
-Each file has 2 scenarios of 3 processes. Prints seconds and peak memory of the whole command, and of one that does
-nothing, which is what starting up takes.
+COUNT files (10,000) of 2 scenarios and 3 processes each are compared, and are a history; a file of 1,000 runs is made a
+report of. Prints seconds and peak memory of the whole command, and of one that does nothing, which is what starting up
+takes; of the report its size.
 """
 
 from __future__ import annotations
@@ -46,6 +47,25 @@ def make_files(folder: Path, count: int) -> None:
         (folder / f"{number:05}.json").write_bytes(text)
 
 
+def make_large_file(path: Path) -> None:
+    """200 scenarios of 5 processes."""
+    noise = random.Random(20260131)
+    runs = [
+        a_run(
+            scenario=a_scenario(contexts=contexts, hybridize=hybridize, batch_size=100 * size),
+            recipe=dataclasses.replace(RECIPE, seed=42 + repeat),
+            repeat=repeat,
+            throughput=1_000 * (10 + size) * noise.uniform(0.97, 1.03),
+            accuracy=0.9,
+        )
+        for contexts in ("cpu(0)", "cpu(0),cpu(1)")
+        for hybridize in (Hybridize.OFF, Hybridize.ON)
+        for size in range(1, 51)
+        for repeat in range(5)
+    ]
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(a_result_set(*runs)), indent=1))
+
+
 def measure(*arguments: str) -> str:
     started = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", "bench", *arguments], stdout=subprocess.DEVNULL)
@@ -59,3 +79,9 @@ if __name__ == "__main__":
         make_files(Path(name), int(sys.argv[1]) if len(sys.argv) > 1 else 10_000)
         print(measure("--version"))
         print(measure("compare", str(Path(name) / "00000.json"), name))
+        print(measure("history", name))
+    with tempfile.TemporaryDirectory() as name:
+        make_large_file(Path(name) / "large.json")
+        page = Path(name) / "report.html"
+        print(measure("report", str(Path(name) / "large.json"), "-o", str(page)))
+        print(f"its page: {page.stat().st_size / 1e6:.2f} MB")

@@ -101,16 +101,24 @@ def main() -> None:
         sys.exit(f"{arguments.exhaustive}: not of an exhaustive search")
     first, second = winner(searched, arguments.searched), winner(exhaustive, arguments.exhaustive)
     seconds, all_seconds = (race.elapsed_seconds(each.plan, each.rounds) for each in (searched, exhaustive))
-    print(f"settings                 {len(exhaustive.plan.candidates)}")
-    print(f"exhaustive search        {units.seconds(all_seconds)}: {setting_words(second.scenario)}")
-    print(f"search                   {units.seconds(seconds)}: {setting_words(first.scenario)}")
-    print(f"share of the time        {units.percent(seconds / all_seconds)}, at most {units.percent(MOST_TIME)} wanted")
-    print(f"in the exhaustive file   {in_the_exhaustive_file(first, exhaustive)}, at most {MOST_LOSS:.0%} wanted")
+    rows = [
+        ("settings", str(len(exhaustive.plan.candidates))),
+        ("exhaustive search", f"{units.seconds(all_seconds)}: {setting_words(second.scenario)}"),
+        ("search", f"{units.seconds(seconds)}: {setting_words(first.scenario)}"),
+        ("share of the time", f"{units.percent(seconds / all_seconds)}, at most {units.percent(MOST_TIME)} wanted"),
+        (
+            "in the exhaustive file",
+            f"{in_the_exhaustive_file(first, exhaustive)}, at most {units.percent(MOST_LOSS)} wanted",
+        ),
+    ]
     if arguments.duel is not None:
         words = (
             "the same setting" if first == second else duel(first, second, searched, arguments.duel, arguments.data_dir)
         )
-        print(f"in a duel                {words}")
+        rows.append(("in a duel", words))
+    print("| | |\n| :--- | :--- |")
+    for name, words in rows:
+        print(f"| {name} | {words} |")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,76 @@
+"""`history`: result files over time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench import store
+from bench.change_points import ALPHA
+from bench.cli.options import ratio
+from bench.cli.shell import app, examples, note, print_tables, refuse_junit, write
+from bench.compare import Side, index
+from bench.history import histories, select
+from bench.render.export import Format
+from bench.render.histories import history_tables
+from bench.render.history_page import history_report
+from bench.render.html import render_report
+from bench.render.tables import count_words
+from bench.scenario import ConfigurationError, name_matcher
+from bench.summary import RowKey
+
+
+@app.command(
+    "history",
+    epilog=examples(
+        "history results/runs",
+        'history results/runs -k "mlp and not batch=500"',
+        "history results/runs --format html > history.html",
+    ),
+)
+def history_command(
+    files: Annotated[list[Path], typer.Argument(help="Result files, or folders of them.")],
+    expression: Annotated[str | None, typer.Option("-k", metavar="EXPR", help="Only these scenarios.")] = None,
+    alpha: Annotated[
+        str, typer.Option(help="Probability of a change where there is none, anywhere in a history.")
+    ] = f"{ALPHA:.0%}",
+    output_format: Annotated[Format, typer.Option("--format")] = Format.TEXT,
+) -> None:
+    """How fast each scenario was over time on one machine, and since which commit it changed."""
+    refuse_junit(output_format)
+    wanted = ratio(alpha, "--alpha")
+    if wanted == 0:
+        raise ConfigurationError("--alpha 0: nothing would ever be found")
+    matches = None if expression is None else name_matcher(expression)
+    made = histories(_sides(files), wanted)
+    if matches is not None:
+        made = [chosen for history in made if (chosen := select(history, matches)).trends]
+        if not made:
+            raise ConfigurationError(f"-k {expression!r} matches no scenario of these files")
+    if len(made) > 1:
+        note(f"{count_words(len(made), 'machine or data set', 'machines or data sets')}: a history of each")
+    if output_format is Format.HTML:
+        write(render_report(history_report(made)))
+        return
+    print_tables(history_tables(made), output_format)
+
+
+def _sides(given: Sequence[Path]) -> Iterator[Side]:
+    """Each file once; of a folder what is a result file. Raises `ConfigurationError` where there is none."""
+    shared: dict[RowKey, RowKey] = {}
+    seen: set[Path] = set()
+    for path in given:
+        for file in sorted(path.glob("*.json")) if path.is_dir() else [path]:
+            if file.resolve() in seen:
+                continue
+            seen.add(file.resolve())
+            try:
+                yield index(str(file), store.read(file), shared)
+            except store.NoResultError:
+                if not path.is_dir():
+                    raise
+    if not seen:
+        raise ConfigurationError(f"no result file in {', '.join(map(str, given))}")

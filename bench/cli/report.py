@@ -1,0 +1,116 @@
+"""`report`: result files, gates and profiles as one page, or as Markdown for a pull request."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+from bench import store
+from bench.answers import source_of
+from bench.breakdown import break_down
+from bench.cli.profile import read as read_profile
+from bench.cli.shell import app, examples, note, write
+from bench.decide import conclude, evidence_of
+from bench.gate_record import GateFile
+from bench.gate_store import read_gate
+from bench.profile_record import ProfileFile
+from bench.record import ResultSet
+from bench.render.export import render_report_markdown
+from bench.render.html import render_report
+from bench.render.report import Gate, Profile, make_report
+from bench.scenario import ConfigurationError
+
+#: What a report can be of.
+Readable: TypeAlias = ResultSet | GateFile | ProfileFile
+
+
+class ReportFormat(str, enum.Enum):
+    """What `report --format` takes."""
+
+    HTML = "html"
+    MARKDOWN = "markdown"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@app.command(
+    epilog=examples(
+        "report results/runs/here.json -o report.html",
+        "report here.json there.json -o machines.html",
+        'report results/runs --format markdown >> "$GITHUB_STEP_SUMMARY"',
+    )
+)
+def report(
+    files: Annotated[list[Path], typer.Argument(help="Result, gate and profile files, or folders of them.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The page; default: standard output.")] = None,
+    output_format: Annotated[
+        ReportFormat | None, typer.Option("--format", help="Default: by the output's name.")
+    ] = None,
+) -> None:
+    """One page that opens offline and prints: the answer, pictures, tables, failures; of one machine or several."""
+    read = _read_all(files)
+    named = dict(zip(read, _names(list(read)), strict=True))
+    made = make_report(
+        [source_of(named[path], each) for path, each in read.items() if isinstance(each, ResultSet)],
+        [
+            Gate(name=named[path], file=each, conclusion=conclude(each.plan, evidence_of(each.plan, each.blocks)))
+            for path, each in read.items()
+            if isinstance(each, GateFile)
+        ],
+        [
+            Profile(name=named[path], file=each, breakdown=break_down(each))
+            for path, each in read.items()
+            if isinstance(each, ProfileFile)
+        ],
+    )
+    text = render_report(made) if _format(output_format, output) is ReportFormat.HTML else render_report_markdown(made)
+    if output is None:
+        write(text)
+        return
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise store.StoreError(f"{output}: cannot be written: {error.strerror or error}") from None
+    note(f"{output}: {len(text.encode()) / 1e6:.2f} MB, {len(read)} {'file' if len(read) == 1 else 'files'}")
+
+
+def _format(wanted: ReportFormat | None, output: Path | None) -> ReportFormat:
+    if wanted is not None:
+        return wanted
+    return ReportFormat.MARKDOWN if output is not None and output.suffix in {".md", ".markdown"} else ReportFormat.HTML
+
+
+def _read_all(given: Sequence[Path]) -> dict[Path, Readable]:
+    """Each file once, in the order given. Of a folder: those of its files that are any of these."""
+    found: dict[Path, Readable] = {}
+    for path in given:
+        if not path.is_dir():
+            found[path] = _read(path)
+            continue
+        for inside in sorted(path.glob("*.json")):
+            with contextlib.suppress(store.NoResultError):
+                found[inside] = _read(inside)
+    if not found:
+        raise ConfigurationError(f"no result, gate or profile file in {', '.join(map(str, given))}")
+    return found
+
+
+def _read(path: Path) -> Readable:
+    """Raises `StoreError`."""
+    for reader in (store.read, read_gate, read_profile):
+        with contextlib.suppress(store.NoResultError):
+            return reader(path)
+    raise store.NoResultError(f"{path}: neither a result file nor a gate's or a profile's")
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """As short as tells them apart."""
+    stems = [path.stem for path in paths]
+    return [stem if stems.count(stem) == 1 else str(path) for stem, path in zip(stems, paths, strict=True)]

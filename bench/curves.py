@@ -1,0 +1,128 @@
+"""From rows to what a picture shows: curves of numbers with their intervals. Pure; nothing is drawn here."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from bench import accuracy
+from bench.record import ResultSet
+from bench.scenario import Scenario
+from bench.stats import Estimate
+from bench.summary import Group, Measures, Row, Status, group_by_row
+from mnist_core.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """Scenarios that differ in one number alone."""
+
+    #: One of them.
+    scenario: Scenario
+    #: (that number, what was measured), by the number.
+    points: tuple[tuple[int, Estimate], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reached:
+    """Test accuracy after an epoch: mean, least and greatest over processes."""
+
+    #: Epoch windows up to here, mean over processes; evaluation excluded.
+    seconds: float
+    mean: float
+    least: float
+    greatest: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearningCurve:
+    """How one row's accuracy grew."""
+
+    scenario: Scenario
+    recipe: Recipe
+    #: One for each epoch.
+    reached: tuple[Reached, ...]
+    n: int
+
+
+def measured(rows: Iterable[Row]) -> list[tuple[Row, Measures]]:
+    """Rows that carry a rank, with their measures."""
+    return [
+        (row, row.measures)
+        for row in rows
+        if row.measures is not None and row.status in {Status.VALID, Status.NOT_JUDGED}
+    ]
+
+
+def over_batch_sizes(rows: Iterable[Row]) -> list[Curve]:
+    """Throughput over the batch size, for everything that was measured at more than one; the fastest first."""
+    families: dict[tuple[Scenario, Recipe], list[tuple[int, Estimate]]] = {}
+    for row, measures in measured(rows):
+        family = msgspec.structs.replace(row.scenario, batch_size=len(row.scenario.contexts))
+        families.setdefault((family, row.recipe), []).append((row.scenario.batch_size, measures.throughput))
+    return _curves((scenario, points) for (scenario, _recipe), points in families.items())
+
+
+def over_contexts(rows: Iterable[Row]) -> list[Curve]:
+    """Throughput over that of the first context alone, over the number of contexts; the steepest first."""
+    families: dict[tuple[Scenario, Recipe], list[tuple[int, Estimate]]] = {}
+    for row, measures in measured(rows):
+        efficiency, count = measures.scaling_efficiency, len(row.scenario.contexts)
+        if efficiency is None:
+            continue
+        alone = msgspec.structs.replace(row.scenario, contexts=row.scenario.contexts[:1])
+        gained = Estimate(
+            value=efficiency.value * count,
+            lower=None if efficiency.lower is None else efficiency.lower * count,
+            upper=None if efficiency.upper is None else efficiency.upper * count,
+            n=efficiency.n,
+        )
+        itself = (1, Estimate(value=1.0, lower=None, upper=None, n=measures.n))
+        families.setdefault((alone, row.recipe), [itself]).append((count, gained))
+    return _curves((scenario, points) for (scenario, _recipe), points in families.items())
+
+
+def _curves(families: Iterable[tuple[Scenario, Sequence[tuple[int, Estimate]]]]) -> list[Curve]:
+    curves = [
+        Curve(scenario=scenario, points=tuple(sorted(points, key=lambda point: point[0])))
+        for scenario, points in families
+        if len({x for x, _estimate in points}) > 1
+    ]
+    return sorted(curves, key=lambda curve: max(estimate.value for _x, estimate in curve.points), reverse=True)
+
+
+def learning_curves(result_set: ResultSet) -> list[LearningCurve]:
+    """Of rows of more than one epoch, the quickest to the end first."""
+    curves = [
+        LearningCurve(scenario=scenario, recipe=recipe, reached=_reached(group), n=len(group.runs))
+        for (scenario, recipe), group in group_by_row(result_set).items()
+        if group.ranks and group.runs and recipe.epochs > 1
+    ]
+    return sorted(curves, key=lambda curve: curve.reached[-1].seconds)
+
+
+def _reached(group: Group) -> tuple[Reached, ...]:
+    """Processes have as many epochs as their recipe."""
+    reached = []
+    elapsed = [0.0 for _ in group.runs]
+    for index in range(min(len(run.epochs) for run in group.runs)):
+        epochs = [run.epochs[index] for run in group.runs]
+        elapsed = [before + epoch.epoch_seconds for before, epoch in zip(elapsed, epochs, strict=True)]
+        accuracies = [epoch.test_accuracy for epoch in epochs]
+        reached.append(
+            Reached(
+                seconds=statistics.fmean(elapsed),
+                mean=statistics.fmean(accuracies),
+                least=min(accuracies),
+                greatest=max(accuracies),
+            )
+        )
+    return tuple(reached)
+
+
+def target_of(curve: LearningCurve) -> float | None:
+    """The accuracy that its network is to reach."""
+    return accuracy.target(curve.scenario.network)

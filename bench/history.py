@@ -1,0 +1,139 @@
+"""Result files over time: how fast each scenario was on one machine, and where that changed. Pure.
+
+A file is one point of a scenario's series, whatever else its machine did that day. Only files of the same machine and
+the same images are in one series: another machine is another history.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench import fingerprint, stats
+from bench.change_points import ALPHA, change_points
+from bench.compare import Entry, Side
+from bench.record import Dataset, Environment
+from bench.stats import Estimate, LogSample
+from bench.summary import RowKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One scenario in one file."""
+
+    #: As the user calls the file.
+    name: str
+    created_at: str
+    #: Of mnist-bench's own source; None: not known.
+    git_commit: str | None
+    git_dirty: bool | None
+    speed: LogSample
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A new level of throughput."""
+
+    #: Of its first file, in the trend.
+    index: int
+    #: The new level over the one before, in images per second; Welch interval over files.
+    ratio: Estimate
+    p_value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trend:
+    """One scenario's series, in the order of time."""
+
+    key: RowKey
+    measured: tuple[Measured, ...]
+    changes: tuple[Change, ...]
+
+    @property
+    def throughputs(self) -> list[float]:
+        """Images per second, one number per file."""
+        return [math.exp(each.speed.mean) for each in self.measured]
+
+    @property
+    def levels(self) -> list[tuple[int, int, Estimate]]:
+        """(first file, behind the last one, geometric mean over files) between changes."""
+        bounds = [0, *(change.index for change in self.changes), len(self.measured)]
+        speeds = self.throughputs
+        return [(begin, end, stats.geometric_mean(speeds[begin:end])) for begin, end in itertools.pairwise(bounds)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """All trends of one machine on one data set."""
+
+    environment: Environment
+    dataset: Dataset
+    files: int
+    trends: tuple[Trend, ...]
+
+
+def histories(sides: Iterable[Side], alpha: float = ALPHA) -> list[History]:
+    """One for each machine and data set, the one with most files first.
+
+    `alpha`: of a change anywhere in a history without one; its trends share it (Bonferroni).
+    """
+    groups: dict[tuple[object, ...], list[Side]] = {}
+    for side in sides:
+        groups.setdefault(_machine(side), []).append(side)
+    made = [_history(sorted(group, key=lambda side: side.created_at), alpha) for group in groups.values()]
+    return sorted(made, key=lambda history: history.files, reverse=True)
+
+
+def _machine(side: Side) -> tuple[object, ...]:
+    """A machine that does not tell who it is, is at least of its class."""
+    environment = side.environment
+    return environment.host_hash, fingerprint.class_digest(environment), side.dataset.digest
+
+
+def _history(sides: Sequence[Side], alpha: float) -> History:
+    series: dict[RowKey, list[Measured]] = {}
+    for side in sides:
+        for key, entry in side.entries.items():
+            if (measured := _measured(side, entry)) is not None:
+                series.setdefault(key, []).append(measured)
+    share = alpha / max(1, len(series))
+    return History(
+        environment=sides[-1].environment,
+        dataset=sides[-1].dataset,
+        files=len(sides),
+        trends=tuple(_trend(key, measured, share) for key, measured in series.items()),
+    )
+
+
+def _measured(side: Side, entry: Entry) -> Measured | None:
+    if not entry.ranks or entry.speed is None:
+        return None
+    return Measured(
+        name=side.name,
+        created_at=side.created_at,
+        git_commit=side.environment.git_commit,
+        git_dirty=side.environment.git_dirty,
+        speed=entry.speed,
+    )
+
+
+def _trend(key: RowKey, measured: Sequence[Measured], alpha: float) -> Trend:
+    logs = [each.speed.mean for each in measured]
+    points = change_points(logs, alpha)
+    bounds = [0, *(point.index for point in points), len(logs)]
+    changes = []
+    for number, point in enumerate(points, start=1):
+        before = np.exp(logs[bounds[number - 1] : point.index]).tolist()
+        after = np.exp(logs[point.index : bounds[number + 1]]).tolist()
+        changes.append(Change(index=point.index, ratio=stats.ratio(after, before), p_value=point.p_value))
+    return Trend(key=key, measured=tuple(measured), changes=tuple(changes))
+
+
+def select(history: History, wanted: Callable[[str], bool]) -> History:
+    """With the trends of the scenarios whose names are wanted."""
+    trends = tuple(trend for trend in history.trends if wanted(trend.key[0].name.lower()))
+    return History(environment=history.environment, dataset=history.dataset, files=history.files, trends=trends)

@@ -1,0 +1,111 @@
+"""The same code against itself for a few seconds: what this machine's numbers are worth right now.
+
+Two live processes of the tutorial's MLP take turns, ABBA and BAAB; each four windows are a comparison in which drift
+cancels, as in a block of the gate. A gate has fresh processes for every block, which differ a little more than these.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench import live_pass
+from bench.gate_record import Order
+from bench.live_pass import PassProcess
+from bench.paired import detectable_effect, effect, standard_error
+from bench.process import Interpreter, Stop
+from bench.record import Dataset
+from bench.scenario import Scenario, tutorial_setting
+from mnist_core.recipe import Network
+
+#: Of the windows, all together.
+SECONDS: Final = 20.0
+#: Of the gate's: a 5 % test of one scenario that finds nine slowdowns of ten above its margin.
+_ALPHA, _POWER, _MARGIN = 0.05, 0.9, math.log(1.02)
+_FEWEST: Final = 3
+_PILOT_SAMPLES: Final = 5000
+_LIFE_SECONDS: Final = 300.0
+_COMMAND_SECONDS: Final = 60.0
+_SEED: Final = 42
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """What identical code seemed to differ by."""
+
+    #: Comparisons of four windows.
+    n: int
+    #: Of all windows.
+    seconds: float
+    #: Mean of the comparisons, as a ratio - 1.
+    difference: float
+    #: Standard deviation of one comparison, as a ratio - 1.
+    spread: float
+    #: The slowdown that so many comparisons would show in nine of ten cases, as a ratio - 1.
+    detectable: float
+
+
+def measure_pair(
+    data_directory: Path, dataset: Dataset, cores: int, stop: Stop, *, on_comparison: Callable[[float], None]
+) -> Pair | None:
+    """None where someone asked to stop. Raises `PassEndedError` where the tutorial's loop does not work.
+
+    `on_comparison` is told the share of the time that is over.
+    """
+    scenario = tutorial_setting(Network.MLP)
+    request = live_pass.request(data_directory, dataset, _SEED, scenario.threads_per_context(cores), scenario.engine)
+    with (
+        live_pass.start(
+            Interpreter(), request, life_seconds=_LIFE_SECONDS, command_seconds=_COMMAND_SECONDS, stop=stop
+        ) as first,
+        live_pass.start(
+            Interpreter(), request, life_seconds=_LIFE_SECONDS, command_seconds=_COMMAND_SECONDS, stop=stop
+        ) as second,
+    ):
+        return _take_turns((first, second), scenario, dataset.train_samples, stop, on_comparison)
+
+
+def _take_turns(
+    sides: tuple[PassProcess, PassProcess],
+    scenario: Scenario,
+    train_samples: int,
+    stop: Stop,
+    on_comparison: Callable[[float], None],
+) -> Pair | None:
+    samples = min(train_samples, _PILOT_SAMPLES)
+    for side in sides:
+        side.wait_until_ready()
+    for side in sides:
+        side.set_up(scenario, samples)
+        side.run_window(1)
+    pilot = [side.run_window(1) for side in sides]
+    epochs = max(1, math.ceil(live_pass.WINDOW_SECONDS / min(window.seconds for window in pilot)))
+    effects: list[float] = []
+    elapsed = 0.0
+    for order in itertools.cycle((Order.ABBA, Order.BAAB)):
+        turns = (0, 1, 1, 0) if order is Order.ABBA else (1, 0, 0, 1)
+        windows = [sides[turn].run_window(epochs) for turn in turns]
+        if stop.requested:
+            return None
+        elapsed += sum(window.seconds for window in windows)
+        effects.append(effect(order, [math.log(window.seconds / window.samples) for window in windows]))
+        on_comparison(min(1.0, elapsed / SECONDS))
+        if elapsed >= SECONDS and len(effects) >= _FEWEST:
+            return pair_of(effects, elapsed)
+    raise AssertionError("a cycle ends by itself")
+
+
+def pair_of(effects: list[float], seconds: float) -> Pair:
+    """From the logarithmic effects of at least two comparisons."""
+    error = standard_error(effects)
+    return Pair(
+        n=len(effects),
+        seconds=seconds,
+        difference=math.expm1(math.fsum(effects) / len(effects)),
+        spread=math.expm1(error * math.sqrt(len(effects))),
+        detectable=detectable_effect(error, len(effects) - 1, _MARGIN, _ALPHA, _POWER),
+    )

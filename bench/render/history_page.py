@@ -1,0 +1,80 @@
+"""Histories -> a page with a picture for each scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.history import History, Trend
+from bench.render import pictures, units
+from bench.render.histories import commit_words, history_tables
+from bench.render.pictures import Axis, Line, Point
+from bench.render.story import Picture, Report, Section
+from bench.render.tables import clean, machine_words, recipe_words
+
+
+def history_report(histories: Sequence[History]) -> Report:
+    """Changes first, then a picture per scenario, then the tables."""
+    short = []
+    sections = []
+    for place, history in enumerate(histories):
+        machine = machine_words(history.environment)
+        changes = [(trend, change) for trend in history.trends for change in trend.changes]
+        if not changes:
+            short.append(f"{machine}: no change of level in {history.files:,} files.")
+        for trend, change in changes:
+            since = trend.measured[change.index]
+            short.append(
+                f"{trend.key[0].name}: {100 * (change.ratio.value - 1):+.1f} % images/s since {commit_words(since)} "
+                f"({since.created_at}) on {machine}."
+            )
+        sections.append(
+            Section(
+                key=f"history{place}",
+                title=clean(machine),
+                words=("Steps are the levels between changes; each mark is a file, and tells its commit.",),
+                pictures=tuple(
+                    _picture(f"h{place}-{number}", trend, history) for number, trend in enumerate(history.trends)
+                ),
+                tables=tuple(history_tables([history])),
+            )
+        )
+    return Report(title="mnist-bench: history", short=tuple(map(clean, short)), sections=tuple(sections))
+
+
+def _picture(key: str, trend: Trend, history: History) -> Picture:
+    scenario, recipe = trend.key
+    files = [
+        Point(
+            number,
+            speed,
+            f"{clean(each.name)}, {each.created_at}, {commit_words(each)}: {units.significant(speed)} images/s, "
+            f"n = {each.speed.n}",
+        )
+        for number, (each, speed) in enumerate(zip(trend.measured, trend.throughputs, strict=True), start=1)
+    ]
+    levels = [
+        Line("level", [Point(begin + 1, level.value, ""), Point(end, level.value, "")])
+        for begin, end, level in trend.levels
+    ]
+    told = [
+        f"{100 * (change.ratio.value - 1):+.1f} % since file {change.index + 1} of {len(files)} "
+        f"({commit_words(trend.measured[change.index])})"
+        for change in trend.changes
+    ]
+    title = clean(scenario.name)
+    alternative = f"{title}: images per second over {len(files)} files. {'; '.join(told) or 'No change of level.'}"
+    return Picture(
+        key=key,
+        title=title,
+        caption=f"{recipe_words(recipe, history.dataset.train_samples)}. {'; '.join(told) or 'No change of level'}.",
+        alternative=alternative,
+        svg=pictures.draw_lines(
+            key,
+            [Line("a file", files, joined=False)],
+            x=Axis(title="files, in the order of time"),
+            y=Axis(title="images/s"),
+            references=levels,
+            alternative=alternative,
+            legend=False,
+        ),
+    )

@@ -1,0 +1,165 @@
+"""Every command that a document shows: found, taken apart, and run (`nox -s docs`) in an empty folder on small data.
+
+    python tests/commands.py [WORD]      # only commands with that word in them
+
+Commands that need an hour, a network or a GPU are named below with the reason; `test_commands.py` checks that they,
+too, are ones that the program understands.
+"""
+
+# ruff: noqa: T201 (a script prints its result)
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from small_data import small_idx_folder
+
+from bench.cli.shell import app
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = (
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "docs" / "tutorial.ipynb",
+    ROOT / "results" / "PEERS.md",
+)
+_FENCE = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_INLINE = re.compile(r"`(mnist-bench [^`]+|python3 -m nox [^`]+)`")
+_FILES = re.compile(r"^```(?P<language>toml|python)\n(?:# (?P<name>\S+)\n)?(?P<text>.*?)^```", re.DOTALL | re.MULTILINE)
+
+#: What is not run, and why: a command is meant where these words are in it.
+NOT_RUN = {
+    "nox -s": "makes an environment; CI runs bench, tests and regress, and the others are these commands' own sessions",
+    "pip install": "the network",
+    "mnist-bench gate --base": "measures a commit for minutes; tests/test_cli_gate.py runs it",
+    "mnist-bench calibrate": "50 minutes; tests/test_calibration.py runs it on made-up blocks",
+    "mnist-bench selftest": "measures for minutes; tests/test_cli_gate.py runs it",
+    "gpu(": "a GPU",
+    "--python torch": "environments of the peers; tests/test_peers.py runs it where they are",
+    "--suite peers": "environments of the peers; tests/test_peers.py runs it where they are",
+    "mnist-bench tune --network": "minutes; tests/test_cli_tune.py runs it",
+    "mnist-bench tune --replay": "a file of it; tests/test_cli_tune.py runs it",
+    "git rev-parse": "a checkout",
+    "micro": "pytest-benchmark's own session",
+}
+
+
+@dataclass(frozen=True)
+class Command:
+    """One line to type."""
+
+    document: str
+    text: str
+
+    @property
+    def reason_not_to_run(self) -> str | None:
+        return next((why for words, why in NOT_RUN.items() if words in self.text), None)
+
+
+def text_of(document: Path) -> str:
+    """Without what a command printed."""
+    if document.suffix != ".ipynb":
+        text = document.read_text(encoding="utf-8")
+        return re.sub("<!-- table: .*?<!-- end of table -->", "", text, flags=re.DOTALL)
+    cells = json.loads(document.read_text(encoding="utf-8"))["cells"]
+    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+
+
+def commands() -> Iterator[Command]:
+    """Without comments; a line that ends in a backslash goes on. Of the verbs' help, too."""
+    for verb in app.registered_commands:
+        for line in (verb.epilog or "").split("\n\n")[1:]:
+            yield Command("--help", line)
+    for document in DOCUMENTS:
+        for block in _FENCE.findall(text_of(document)):
+            for line in block.replace("\\\n", " ").splitlines():
+                text = " ".join(shlex.split(line, comments=True)) and re.sub(r"\s+#.*$", "", line).strip()
+                if text:
+                    yield Command(str(document.relative_to(ROOT)), text)
+        for line in text_of(document).splitlines():
+            if line.startswith("|"):
+                for text in _INLINE.findall(line):
+                    yield Command(str(document.relative_to(ROOT)), text)
+
+
+def files() -> dict[str, str]:
+    """What a document tells its reader to write: the suite is mine.toml, a module's name is in its first line."""
+    found = {}
+    for document in DOCUMENTS:
+        for match in _FILES.finditer(text_of(document)):
+            name = match["name"] or ("mine.toml" if match["language"] == "toml" else None)
+            if name is not None:
+                found[name] = match["text"]
+    return found
+
+
+def prepare(folder: Path) -> dict[str, str]:
+    """A home with the data and files that the documents speak of; the variables to run in it."""
+    home = folder / "home"
+    data = small_idx_folder(home / "mnist", train=2100, test=200)
+    shutil.copytree(data, home / "letters")
+    (folder / "results" / "runs").mkdir(parents=True)
+    for name in ("baselines", "calibration"):
+        shutil.copytree(ROOT / "results" / name, folder / "results" / name)
+    for name, text in files().items():
+        (folder / name).write_text(text, encoding="utf-8")
+    (folder / "my_package").mkdir()
+    (folder / "my_package" / "__init__.py").touch()
+    if (folder / "my_nets.py").exists():
+        shutil.copy(folder / "my_nets.py", folder / "my_package" / "nets.py")
+    variables = {name: value for name, value in os.environ.items() if name != "GITHUB_STEP_SUMMARY"}
+    return variables | {
+        "HOME": str(home),
+        "MNIST_BENCH_DATA_DIR": str(data),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PYTHONPATH": str(folder),
+    }
+
+
+def main() -> None:
+    word = sys.argv[1] if len(sys.argv) > 1 else ""
+    failed = 0
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        variables = prepare(folder)
+        short = ["--network", "mlp", "--batch-size", "100", "--epochs", "1"]
+        for name in ("before.json", "after.json", "here.json", "there.json", "notebook.json", "results/runs/here.json"):
+            made = [sys.executable, "-m", "bench", "run", *short, "-o", name]
+            subprocess.run(
+                made, cwd=folder, env={**variables, "PYTHONPATH": f"{ROOT}"}, check=True, capture_output=True
+            )
+        for command in dict.fromkeys(each.text for each in commands() if word in each.text):
+            reason = Command("", command).reason_not_to_run
+            if reason is not None:
+                print(f"not run  {command}: {reason}")
+                continue
+            done = subprocess.run(
+                ["bash", "-c", command],
+                cwd=folder,
+                env=variables,
+                capture_output=True,
+                text=True,
+                timeout=900,
+                check=False,
+            )
+            # 1, 3 and 5 are verdicts: a stored regression, a noisy machine, images that are too few to learn from.
+            ok = done.returncode in {0, 1, 3, 5} and "Traceback" not in done.stderr
+            failed += not ok
+            print(f"{'ok' if ok else 'FAILED'} {done.returncode}  {command}", flush=True)
+            if not ok:
+                print(done.stderr[-2000:])
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

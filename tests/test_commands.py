@@ -1,0 +1,101 @@
+"""The commands in the documents are ones that the program understands; `nox -s docs` runs them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from commands import NOT_RUN, Command, commands, files
+
+from bench import cli
+from bench.cli.shell import app
+from bench.scenario import parse_suite
+
+ROOT = Path(__file__).resolve().parents[1]
+EVERY = list(commands())
+
+
+def parsed(arguments: list[str]) -> Any:  # noqa: ANN401  # Click's context
+    """Raises where an option or a value is none that the verb knows."""
+    group: Any = typer.main.get_command(app)
+    root = group.make_context("mnist-bench", list(arguments), resilient_parsing=True)
+    name, verb, rest = group.resolve_command(root, list(arguments))
+    return verb.make_context(name, rest, parent=root)
+
+
+@pytest.mark.parametrize("command", EVERY, ids=lambda command: command.text)
+def test_a_documents_command_is_understood(command: Command) -> None:
+    """Verb, options and values; of nox, the session."""
+    understood = False
+    for part in re.split(r"\s+(?:&&|\|)\s+", re.sub(r"\$\([^)]*\)", "SHELL", command.text)):
+        words = [word for word in shlex.split(part) if not re.fullmatch(r"[A-Z_]+=.*", word)]
+        if ">" in words:
+            words = words[: words.index(">")]
+        if words[:1] == ["mnist-bench"]:
+            parsed(words[1:])
+            understood = True
+        elif "nox" in words and "-s" in words:
+            (session,) = {words[words.index("-s") + 1]}
+            assert re.search(rf"^def {session}\(", (ROOT / "noxfile.py").read_text(), re.MULTILINE)
+            understood = True
+        elif "pip" in words:
+            understood = True
+    assert understood
+
+
+def test_there_are_commands_to_check() -> None:
+    """In the README and in every page beside it that shows one."""
+    assert len(EVERY) > 40
+    assert {"README.md", "docs/ci.md", "docs/own-network.md"} <= {command.document for command in EVERY}
+
+
+def test_every_reason_not_to_run_is_one_of_a_command() -> None:
+    for words in NOT_RUN:
+        assert any(words in command.text for command in EVERY), words
+
+
+def test_a_documents_suite_is_one() -> None:
+    found = files()
+    assert parse_suite(found["mine.toml"], where="the documents").matrix
+    compile(found["my_nets.py"], "my_nets.py", "exec")
+
+
+def test_every_verb_shows_examples() -> None:
+    """In its help, each as it can be typed."""
+    group: Any = typer.main.get_command(app)
+    shown = {command.text.split()[1] for command in EVERY if command.document == "--help"}
+    assert shown == {*group.commands}
+
+
+@pytest.mark.parametrize("place", ["before", "behind"])
+def test_quiet_and_verbose_stand_before_or_behind_the_verb(
+    place: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Quiet, only the last word; verbose, also where it came from."""
+
+    def run(flag: str) -> str:
+        words = ["show", str(tmp_path / "nowhere.json")]
+        monkeypatch.setattr(sys, "argv", ["mnist-bench", *([flag, *words] if place == "before" else [*words, flag])])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        assert caught.value.code == cli.Exit.USAGE
+        return capsys.readouterr().err
+
+    assert len(run("--quiet").splitlines()) == 1
+    assert "Traceback" in run("--verbose")
+
+
+def test_a_misspelt_verb_or_option_is_told_what_was_meant(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words, meant in ((["shwo"], "show"), (["run", "--netwrok", "mlp"], "--network")):
+        monkeypatch.setattr(sys, "argv", ["mnist-bench", *words])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        assert caught.value.code == cli.Exit.USAGE
+        assert meant in capsys.readouterr().err

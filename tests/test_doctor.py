@@ -1,0 +1,187 @@
+"""What the doctor says of machines that are made up, and of this one."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from factories import a_software, an_environment
+from rich.console import Console
+from small_data import small_idx_folder
+
+from bench import cli, pair
+from bench.doctor import Finding, Level, Observations, examine
+from bench.pair import Pair, pair_of
+from bench.record import ThreadPool
+from bench.render.doctor import render_doctor
+from mnist_core.devices import Device, DeviceKind, Probe, Unusable
+
+GIB = 2**30
+GPU = Device(DeviceKind.GPU, 0)
+
+
+def seen(**changes: Any) -> Observations:  # noqa: ANN401  # fields of two records
+    """A quiet machine; `environment_…` changes its environment."""
+    own = {key.removeprefix("environment_"): value for key, value in changes.items() if key.startswith("environment_")}
+    facts: dict[str, Any] = {
+        "environment": an_environment(**{"scaling_governor": "performance", "turbo": False, "variables": {}, **own}),
+        "framework_error": None,
+        "gpus": (),
+        "gpu_processes": (),
+        "load_average": 0.1,
+        "available_memory_bytes": 8 * GIB,
+        "swap_used_bytes": 0,
+        "throttle_count": 0,
+        "steal_fraction": 0.0,
+        "pair": Pair(n=12, seconds=20.0, difference=0.001, spread=0.01, detectable=0.03),
+    }
+    rest = {key: value for key, value in changes.items() if not key.startswith("environment_")}
+    return Observations(**{**facts, **rest})
+
+
+def levels(findings: Sequence[Finding]) -> dict[str, Level]:
+    return {finding.check: finding.level for finding in findings}
+
+
+def test_a_quiet_machine_has_no_warning() -> None:
+    findings = examine(seen())
+    assert Level.WARNING not in levels(findings).values()
+    assert not any(finding.advice for finding in findings if finding.level is Level.GOOD)
+
+
+TWO_RUNTIMES = tuple(
+    ThreadPool(user_api="openmp", internal_api=name, version=None, architecture=None, num_threads=2)
+    for name in ("openmp", "intel_openmp")
+)
+
+
+@pytest.mark.parametrize(
+    ("check", "changes"),
+    [
+        ("framework", {"environment_software": None, "framework_error": "MXNet is not installed"}),
+        ("oneDNN", {"environment_software": a_software(framework_features=("OPENMP",))}),
+        ("OpenMP runtimes", {"environment_software": a_software(thread_pools=TWO_RUNTIMES)}),
+        ("CUDA", {"environment_software": a_software(framework_features=("CUDA", "MKLDNN"))}),
+        ("GPU processes", {"gpu_processes": ("gpu(0): 1 processes, 3.0 GiB",)}),
+        ("load", {"load_average": 9.0}),
+        ("steal", {"steal_fraction": 0.05}),
+        ("governor", {"environment_scaling_governor": "powersave"}),
+        ("throttling", {"throttle_count": 3}),
+        ("CPU quota", {"environment_cgroup_cpu_quota": 1.5}),
+        ("memory", {"available_memory_bytes": GIB}),
+        ("swap", {"swap_used_bytes": GIB}),
+        ("thread variables", {"environment_variables": {"GOMP_CPU_AFFINITY": "0"}}),
+        ("thread variables", {"environment_variables": {"OMP_THREAD_LIMIT": "1"}}),
+        ("A/A pair", {"pair": Pair(n=3, seconds=20.0, difference=0.1, spread=0.3, detectable=0.4)}),
+    ],
+)
+def test_what_spoils_a_measurement_is_a_warning_with_advice(check: str, changes: dict[str, Any]) -> None:
+    """And the only one: each check has its own cause."""
+    findings = examine(seen(**changes))
+    warned = {finding.check for finding in findings if finding.level is Level.WARNING}
+    assert check in warned
+    assert warned <= {check, "framework"}
+    assert all(finding.advice or finding.check == "framework" for finding in findings if finding.level is Level.WARNING)
+
+
+def test_a_card_that_cannot_be_used_says_why() -> None:
+    """A note where MXNet has no CUDA build anyway, a warning where it has."""
+    probe = Probe(GPU, Unusable.UNSUPPORTED_CAPABILITY, "capability 9.0 is not built in")
+    assert levels(examine(seen(gpus=(probe,))))["gpu(0)"] is Level.NOTE
+    cuda = a_software(framework_features=("CUDA", "MKLDNN"))
+    findings = levels(examine(seen(gpus=(probe,), environment_software=cuda)))
+    assert findings["gpu(0)"] is findings["CUDA"] is Level.WARNING
+
+
+@pytest.mark.parametrize(
+    ("check", "changes"),
+    [
+        ("turbo", {"environment_turbo": True}),
+        ("hyper-threading", {"environment_usable_vcpu_count": 8, "environment_usable_core_count": 4}),
+        ("CPU quota", {"environment_cgroup_cpu_quota": 2.0}),
+        ("engine variables", {"environment_variables": {"MXNET_ENGINE_TYPE": "NaiveEngine"}}),
+    ],
+)
+def test_what_a_number_means_here_is_a_note(check: str, changes: dict[str, Any]) -> None:
+    assert levels(examine(seen(**changes)))[check] is Level.NOTE
+
+
+def test_a_machine_that_does_not_tell_is_not_blamed() -> None:
+    silent = dict.fromkeys(("load_average", "throttle_count", "steal_fraction", "pair"))
+    findings = examine(seen(**silent, environment_scaling_governor=None, environment_turbo=None))
+    assert Level.WARNING not in levels(findings).values()
+    assert sum(level is Level.UNKNOWN for level in levels(findings).values()) == 6
+
+
+def test_a_pair_detects_what_its_spread_allows() -> None:
+    """More comparisons and less noise see smaller slowdowns; none below the margin."""
+    random = np.random.default_rng(1)
+    few, many, noisy = (pair_of(list(random.normal(0, sd, n)), 20.0) for n, sd in ((6, 0.01), (60, 0.01), (60, 0.1)))
+    assert 0.02 < many.detectable < few.detectable
+    assert many.detectable < noisy.detectable
+    assert many.spread == pytest.approx(0.01, rel=0.3)
+    assert not math.isnan(few.difference)
+
+
+@pytest.mark.parametrize(("width", "encoding"), [(40, "ascii"), (80, "utf-8"), (200, "utf-8")])
+def test_findings_fit_any_terminal(width: int, encoding: str) -> None:
+    """Nothing is cut off."""
+    file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    observations = seen(load_average=9.0)
+    render_doctor(observations.environment, examine(observations), Console(width=width, file=file))
+    file.flush()
+    text = file.buffer.getvalue().decode(encoding)
+    assert max(map(len, text.splitlines())) <= width
+    assert "something else computes here" in " ".join(text.split())
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+
+Command = Callable[..., int]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """Runs `mnist-bench ARGS` in this process, in an empty folder; returns its exit status."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["mnist-bench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        return int(caught.value.code or 0)
+
+    return run
+
+
+def test_this_machine_is_examined(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a real pair of processes, for as long as a test may take."""
+    monkeypatch.setattr(pair, "SECONDS", 1.0)
+    data = small_idx_folder(tmp_path / "data", train=300, test=50)
+    assert command("environment", "--json", "--data-dir", data) == cli.Exit.DONE
+    document = json.loads(capsys.readouterr().out)
+    assert document["environment"]["software"]["framework"] == "mxnet"
+    (found,) = [check for check in document["checks"] if check["check"] == "A/A pair"]
+    assert "n = " in found["seen"]
+    assert {"load", "memory", "oneDNN"} <= {check["check"] for check in document["checks"]}
+
+
+def test_strict_refuses_a_machine_that_is_not_fit(
+    command: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The status says so; without --strict it is only told. Nothing is measured with --quick."""
+    monkeypatch.setattr(cli.about, "load_average", lambda: 1e3)
+    assert command("environment", "--quick", "--strict") == cli.Exit.INCONCLUSIVE
+    captured = capsys.readouterr()
+    assert "not fit to measure on: load" in " ".join(captured.err.split())
+    assert "something else computes here" in " ".join(captured.out.split())
+    assert command("environment", "--quick") == cli.Exit.DONE

@@ -1,0 +1,164 @@
+"""From files to trends: who is in one series, what changed, and how it is told."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from factories import a_dataset, a_failure, a_result_set, a_run, a_scenario, an_environment
+from rich.console import Console
+
+from bench import cli, store
+from bench.compare import Side, index
+from bench.history import histories
+from bench.record import ResultSet
+from bench.render.histories import history_tables
+from bench.render.history_page import history_report
+from bench.render.html import render_report
+from bench.render.text import render_text
+
+MLP, LENET = a_scenario("mlp"), a_scenario("lenet")
+COMMITS = [f"{number:040x}" for number in range(1000)]
+
+
+def result_sets(count: int, *, step_at: int | None = None, seed: int = 1, host: str = "a" * 64) -> list[ResultSet]:
+    """A file a day: the MLP becomes 5 % slower at a commit, the LeNet stays as it is."""
+    noise = np.random.default_rng(seed)
+    made = []
+    for day in range(count):
+        slow = 0.95 if step_at is not None and day >= step_at else 1.0
+        runs = [
+            a_run(scenario=MLP, throughput=30_000 * slow * float(np.exp(noise.normal(0, 0.01)))),
+            a_run(scenario=LENET, throughput=2_000 * float(np.exp(noise.normal(0, 0.01))), accuracy=0.985),
+        ]
+        made.append(
+            a_result_set(
+                *runs,
+                created_at=f"2026-{1 + day // 28:02}-{1 + day % 28:02}T00:00:00Z",
+                environment=an_environment(host_hash=host, git_commit=COMMITS[day], git_dirty=False),
+            )
+        )
+    return made
+
+
+def sides(made: list[ResultSet]) -> list[Side]:
+    return [index(f"{number}.json", each) for number, each in enumerate(made)]
+
+
+def test_a_change_is_told_with_its_commit() -> None:
+    """And only where it is; files may come in any order."""
+    made = sides(result_sets(40, step_at=25))
+    (history,) = histories(reversed(made))
+    by_network = {trend.key[0].network: trend for trend in history.trends}
+    assert by_network["lenet"].changes == ()
+    (change,) = by_network["mlp"].changes
+    assert by_network["mlp"].measured[change.index].git_commit == COMMITS[25]
+    assert change.ratio.value == pytest.approx(0.95, abs=0.01)
+    assert change.ratio.upper is not None
+    assert change.ratio.upper < 1
+    assert [(begin, end) for begin, end, _level in by_network["mlp"].levels] == [(0, 25), (25, 40)]
+
+
+def test_another_machine_or_data_set_is_another_history() -> None:
+    """The one with most files first."""
+    here, there = result_sets(12), result_sets(8, host="b" * 64)
+    other = [msgspec.structs.replace(each, dataset=a_dataset(digest="f" * 64)) for each in result_sets(4)]
+    made = histories(sides([*there, *here, *other]))
+    assert [history.files for history in made] == [12, 8, 4]
+
+
+def test_what_failed_or_did_not_learn_is_no_point_of_a_trend() -> None:
+    made = result_sets(3)
+    made.append(a_result_set(a_run(scenario=MLP, accuracy=0.1), a_failure(scenario=LENET)))
+    made[-1] = msgspec.structs.replace(made[-1], environment=made[0].environment)
+    (history,) = histories(sides(made))
+    assert {len(trend.measured) for trend in history.trends} == {3}
+    assert history.files == 4
+
+
+def test_tables_say_the_level_now_and_since_when() -> None:
+    """At any width, in ASCII too."""
+    tables = history_tables(histories(sides(result_sets(40, step_at=25))))
+    for width, encoding in ((200, "utf-8"), (60, "ascii")):
+        file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        render_text(tables, Console(width=width, file=file))
+        file.flush()
+        text = file.buffer.getvalue().decode(encoding)
+        assert COMMITS[25][:10] in text
+        assert "-5." in text or "-4." in text
+        assert "none" in text
+    trends, changes = tables
+    assert len(trends.rows) == 2
+    assert len(changes.rows) == 1
+
+
+def test_the_page_has_a_picture_for_each_scenario() -> None:
+    page = render_report(history_report(histories(sides(result_sets(40, step_at=25)))))
+    assert page.count("<svg") == 2
+    assert COMMITS[25][:10] in page
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+
+
+Command = Callable[..., int]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """Runs `mnist-bench ARGS` in this process, in an empty folder; returns its exit status."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["mnist-bench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        return int(caught.value.code or 0)
+
+    return run
+
+
+def write_all(folder: Path, made: list[ResultSet]) -> None:
+    for number, each in enumerate(made):
+        store.write(folder / f"{number:04}.json", each)
+
+
+def test_history_reads_a_folder(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Other JSON in it is not in the way; -k chooses scenarios."""
+    write_all(tmp_path / "runs", result_sets(30, step_at=15))
+    (tmp_path / "runs" / "other.json").write_text("{}")
+    assert command("history", "runs", "--format", "json") == cli.Exit.DONE
+    trends, changes = json.loads(capsys.readouterr().out)
+    assert {row["network"]: row["changes"] for row in trends["rows"]} == {"mlp": 1, "lenet": 0}
+    assert changes["rows"][0]["commit"] == COMMITS[15]
+    assert command("history", "runs", "-k", "lenet", "--format", "csv") == cli.Exit.DONE
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert command("history", "runs", "--format", "html") == cli.Exit.DONE
+    assert capsys.readouterr().out.startswith("<!DOCTYPE html>")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere"], "nowhere"),
+        (["empty"], "no result file in empty"),
+        (["runs", "-k", "caffe"], "matches no scenario"),
+        (["runs", "--alpha", "0"], "nothing would ever be found"),
+        (["runs", "--alpha", "x"], "--alpha x"),
+        (["runs", "--format", "junit"], "verdicts"),
+    ],
+)
+def test_bad_input_is_one_line(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    write_all(tmp_path / "runs", result_sets(2))
+    assert command("history", *arguments) == cli.Exit.USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line

@@ -1,0 +1,262 @@
+"""The report: its answer, its pictures, its tables; from any file, a stranger's too."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import msgspec
+import pytest
+from factories import a_ceiling, a_dataset, a_failure, a_result_set, a_run, a_scenario, an_environment
+from gate_factories import a_gate_file, blocks, noisy, slowed
+from profile_factories import a_profile
+
+from bench import cli, store
+from bench.answers import answers, source_of
+from bench.breakdown import break_down
+from bench.decide import conclude, evidence_of
+from bench.record import FailureReason, ResultSet
+from bench.render.export import render_report_markdown
+from bench.render.html import render_report
+from bench.render.report import Gate, Profile, make_report
+from bench.render.story import Picture, Report
+from bench.render.units import TIMES
+from mnist_core.recipe import Recipe
+
+TUTORIAL = a_scenario("mlp")
+ONE = a_scenario("mlp", "cpu(0)")
+HOSTILE = '<script>alert("1 & 2")</script>\'"-->'
+
+
+def repeats(scenario: object, *throughputs: float, **changes: object) -> list[object]:
+    return [
+        a_run(scenario=scenario, repeat=repeat, recipe=Recipe(seed=42 + repeat, **changes), throughput=throughput)  # type: ignore[arg-type]
+        for repeat, throughput in enumerate(throughputs)
+    ]
+
+
+def a_rich_result(**changes: object) -> ResultSet:
+    """Two contexts, three batch sizes, three repeats, two networks, a ceiling, a failure."""
+    records: list[object] = []
+    for batch_size, factor in ((100, 1.0), (500, 2.5), (2000, 4.0)):
+        for contexts, gain in (("cpu(0)", 1.0), ("cpu(0),cpu(1)", 1.4)):
+            scenario = a_scenario("mlp", contexts, batch_size=batch_size)
+            records += repeats(scenario, *(10_000 * factor * gain * noise for noise in (0.98, 1.0, 1.02)))
+    records += [a_run(scenario=a_scenario("lenet"), throughput=2_000, accuracy=0.985)]
+    records += [a_failure(reason=FailureReason.TIMEOUT, detail="no answer within 600 s")]
+    return a_result_set(*records, ceilings=(a_ceiling(),), **changes)  # type: ignore[arg-type]
+
+
+def report_of(*result_sets: ResultSet) -> Report:
+    return make_report([source_of(f"file{number}", each) for number, each in enumerate(result_sets)])
+
+
+def pictures_of(report: Report) -> dict[str, Picture]:
+    return {picture.key: picture for section in report.sections for picture in section.pictures}
+
+
+# --- the answer -------------------------------------------------------------------------------------------------------
+
+
+def test_the_answer_is_the_fastest_valid_row_and_what_it_is_faster_than() -> None:
+    made = a_result_set(*repeats(TUTORIAL, 9_800, 10_000, 10_200), *repeats(ONE, 29_000, 30_000, 31_000))  # type: ignore[arg-type]
+    (answer,) = answers([source_of("here", made)])
+    assert answer.fastest.scenario == ONE
+    assert answer.ranked == 2
+    assert answer.speedup is not None
+    assert answer.speedup.value == pytest.approx(3.0, rel=0.01)
+    (sentence,) = report_of(made).short
+    assert "mlp: cpu(0), batch 100, hybridize off is the fastest of 2, 29,989 images/s" in sentence
+    assert "95 % interval" in sentence
+    assert "n = 3" in sentence
+    assert f"3.00{TIMES}" in sentence
+
+
+def test_a_row_that_did_not_learn_is_no_answer() -> None:
+    """However fast; the report says that something is not believed."""
+    made = a_result_set(a_run(scenario=TUTORIAL), a_run(scenario=ONE, throughput=1e6, accuracy=0.1))
+    (answer,) = answers([source_of("here", made)])
+    assert answer.fastest.scenario == TUTORIAL
+    report = report_of(made)
+    assert any("is not believed" in sentence for sentence in report.short)
+    (failures,) = [section for section in report.sections if section.key == "failures"]
+    (row,) = failures.tables[0].rows
+    assert "accuracy" in row.cells[-1].text
+
+
+def test_the_tutorials_own_setting_may_win_or_tie() -> None:
+    wins = report_of(a_result_set(a_run(scenario=TUTORIAL, throughput=2e4), a_run(scenario=ONE))).short[0]
+    assert "nothing else here is faster" in wins
+    level = report_of(
+        a_result_set(*repeats(TUTORIAL, 9_000, 10_000, 11_000), *repeats(ONE, 9_500, 10_300, 10_900))  # type: ignore[arg-type]
+    ).short[0]
+    assert "cannot be told from it" in level
+
+
+def test_gpu_against_cpu_where_both_are_there() -> None:
+    gpu = a_scenario("mlp", "gpu(0)")
+    made = a_result_set(*repeats(ONE, 10_000, 10_000), *repeats(gpu, 50_000, 50_000))  # type: ignore[arg-type]
+    (answer,) = answers([source_of("here", made)])
+    assert answer.gpu_against_cpu is not None
+    assert answer.gpu_against_cpu.ratio.value == pytest.approx(5)
+    assert any(f"5.00{TIMES}" in sentence and "GPU" in sentence for sentence in report_of(made).short)
+
+
+def test_nothing_measured_is_said_without_an_answer() -> None:
+    report = report_of(a_result_set(a_failure()))
+    assert report.short == ("file0: 1 scenario failed or gave a result that is not believed; see Failures.",)
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_picture_has_its_numbers_in_words() -> None:
+    """A caption, a text alternative, and a tooltip for each mark; each is well-formed and has ids of its own."""
+    pictures = pictures_of(report_of(a_rich_result()))
+    wanted = {"throughput", "batch", "speedup", "scaling", "epochs", "seconds", "target", "roofline", "first"}
+    assert {key.partition("-")[2] for key in pictures if key.startswith("n0-")} == wanted
+    ids: set[str] = set()
+    for picture in pictures.values():
+        root = ET.fromstring(picture.svg.replace("xlink:href", "href"))
+        assert root.get("role") == "img"
+        assert root.get("aria-label") == picture.alternative
+        assert picture.caption
+        tips = [title.text for title in root.iter("title")]
+        assert tips
+        assert all(tip and any(character.isdigit() for character in tip) for tip in tips)
+        own = {element.get("id") for element in root.iter()} - {None}
+        assert not own & ids
+        ids |= own  # type: ignore[arg-type]
+        assert not re.search(r"(fill|stroke): #0[0-5]", picture.svg), "every colour is the page's"
+
+
+def test_an_interval_is_drawn_and_said() -> None:
+    picture = pictures_of(report_of(a_rich_result()))["n0-throughput"]
+    assert "95 % interval" in picture.alternative
+    assert "n = 3" in picture.alternative
+
+
+def test_curves_of_one_point_are_not_drawn() -> None:
+    pictures = pictures_of(report_of(a_result_set(a_run(recipe=Recipe(epochs=1)))))
+    assert {key.partition("-")[2] for key in pictures} == {"first", "target"}
+
+
+def test_a_gates_blocks_are_drawn_beside_their_control() -> None:
+    file = a_gate_file(blocks(8, slowed(noisy(1), 0.2)))
+    report = make_report(
+        [], [Gate(name="pr", file=file, conclusion=conclude(file.plan, evidence_of(file.plan, file.blocks)))]
+    )
+    assert report.short[0].startswith("pr: the gate's verdict is ")
+    pictures = pictures_of(report)
+    assert len(pictures) == len(file.plan.scenarios)
+    assert all("s time per image" in picture.svg for picture in pictures.values())
+    assert all("the same side against itself" in picture.svg for picture in pictures.values())
+
+
+def test_where_an_epoch_goes_is_drawn_for_each_profile() -> None:
+    profile = a_profile()
+    report = make_report([], profiles=[Profile(name="p", file=profile, breakdown=break_down(profile))])
+    picture = pictures_of(report)["phases"]
+    assert {"forward", "backward", "update"} <= {word.strip(":") for word in picture.alternative.split()}
+
+
+# --- several files ----------------------------------------------------------------------------------------------------
+
+
+def test_machines_stand_side_by_side_with_their_differences_marked() -> None:
+    here = a_rich_result()
+    there = a_rich_result(environment=an_environment(host_hash="e" * 64, host_processor_model_name="Another CPU"))
+    report = report_of(here, there)
+    machines = next(section for section in report.sections if section.key == "machines").tables[0]
+    marked = {row.cells[0].text for row in machines.rows if row.mark}
+    assert "processor" in marked
+    assert "architecture" not in marked
+    assert any(section.key == "compared" for section in report.sections)
+    assert sum("Another CPU" in sentence for sentence in report.short) == 2
+
+
+# --- a stranger's file ------------------------------------------------------------------------------------------------
+
+
+def a_hostile_result() -> ResultSet:
+    """Every string that a file may hold is an attack."""
+    made = a_rich_result(
+        suite=HOSTILE,
+        dataset=a_dataset(source=HOSTILE),
+        environment=an_environment(
+            host_processor_model_name=HOSTILE, operating_system=HOSTILE, kernel=HOSTILE, libc=HOSTILE,
+            variables={"OMP_X": HOSTILE}, virtualization=HOSTILE, scaling_governor=HOSTILE,
+        ),
+    )  # fmt: skip
+    failure = a_failure(reason=FailureReason.CRASHED, detail=HOSTILE, log=HOSTILE)
+    return msgspec.structs.replace(made, failures=(*made.failures, failure))
+
+
+def test_a_strangers_words_are_text() -> None:
+    """In the page: no element, no attribute, no second script comes of them."""
+    page = render_report(make_report([source_of(HOSTILE, a_hostile_result())]))
+    assert page.count("<script") == 1
+    assert "alert(" in page
+    assert HOSTILE not in page
+    assert page.count("<html") == page.count("</body>") == 1
+    markdown = render_report_markdown(make_report([source_of(HOSTILE, a_hostile_result())]))
+    assert "<script" not in markdown.replace("\\<script", "")
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+
+Command = Callable[..., int]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """Runs `mnist-bench ARGS` in this process, in an empty folder; returns its exit status."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["mnist-bench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        return int(caught.value.code or 0)
+
+    return run
+
+
+def test_a_report_of_every_kind_of_file(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a folder too, in which other files do not matter."""
+    store.write(tmp_path / "in" / "run.json", a_rich_result())
+    store.write(tmp_path / "in" / "gate.json", a_gate_file(blocks(8, noisy(1))))
+    store.write(tmp_path / "in" / "profile.json", a_profile())
+    (tmp_path / "in" / "other.json").write_text("{}")
+    assert command("report", "in", "-o", "out/report.html") == cli.Exit.DONE
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    for word in ("In short", "run", "Gate: gate", "Where an epoch goes", "Failures"):
+        assert word in page or word == "In short"
+    assert "3 files" in capsys.readouterr().err
+    assert command("report", "in/run.json", "--format", "markdown") == cli.Exit.DONE
+    assert capsys.readouterr().out.startswith("## mnist-bench: run")
+    assert command("report", "in/run.json", "-o", "report.md") == cli.Exit.DONE
+    assert (tmp_path / "report.md").read_text().startswith("## ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere.json"], "nowhere.json"),
+        (["other.json"], "neither a result file nor"),
+        (["empty"], "no result, gate or profile file in empty"),
+        (["run.json", "-o", "other.json/x.html"], "cannot be written"),
+    ],
+)
+def test_bad_input_is_one_line(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other.json").write_text("{}")
+    store.write(tmp_path / "run.json", a_result_set(a_run()))
+    assert command("report", *arguments) == cli.Exit.USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
