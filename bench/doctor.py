@@ -174,7 +174,7 @@ def _others(seen: Observations) -> Iterator[Finding]:
         yield Finding(
             check="steal",
             level=Level.WARNING if stolen else Level.GOOD,
-            seen=f"the hypervisor gave {steal:.1%} of the CPUs' time to others",
+            seen=f"the hypervisor gave {_percent(steal)} of the CPUs' time to others",
             advice="neighbours on this host: single runs say little, `mnist-bench gate` takes turns" if stolen else "",
         )
 
@@ -296,6 +296,10 @@ def _assigned(variables: Mapping[str, str], names: Sequence[str]) -> str:
     return ", ".join(f"{name}={variables[name]}" for name in names)
 
 
+def _percent(ratio: float, sign: str = "") -> str:
+    return f"{100 * ratio:{sign}.1f} %"
+
+
 def _pair(seen: Observations) -> Iterator[Finding]:
     pair = seen.pair
     if pair is None:
@@ -305,8 +309,9 @@ def _pair(seen: Observations) -> Iterator[Finding]:
     yield Finding(
         check="A/A pair",
         level=Level.WARNING if coarse else Level.GOOD,
-        seen=f"two processes of the same code in turns for {pair.seconds:.0f} s: {pair.difference:+.1%} apart, each "
-        f"comparison ±{pair.spread:.1%} (n = {pair.n}); so many would show a slowdown from {pair.detectable:.1%} on",
+        seen=f"two processes of the same code in turns for {pair.seconds:.0f} s: "
+        f"{_percent(pair.difference, '+')} apart, each comparison ±{_percent(pair.spread)} (n = {pair.n}); "
+        f"so many would show a slowdown from {_percent(pair.detectable)} on",
         advice="too noisy for a gate's tolerance of 10 %: end what else runs, or use a quieter machine"
         if coarse
         else "",

@@ -50,6 +50,9 @@ NOT_RUN = {
     "mnist-bench tune --network": "minutes; tests/test_cli_tune.py runs it",
     "mnist-bench tune --replay": "a file of it; tests/test_cli_tune.py runs it",
     "git rev-parse": "a checkout",
+    "--ceilings": "minutes; tests/test_cli_ceilings.py runs it",
+    "gate.json": "a gate's file; tests/test_cli_gate.py runs it",
+    "tune.json": "a tune file; tests/test_cli_tune.py runs it",
     "micro": "pytest-benchmark's own session",
 }
 

@@ -134,6 +134,7 @@ def test_dark_is_dark_and_print_is_light(opened: Any) -> None:  # noqa: ANN401
     assert dark.evaluate("getComputedStyle(document.querySelector('svg text')).fill") != "rgb(0, 0, 0)"
     dark.emulate_media(media="print")
     assert background(dark) == "rgb(255, 255, 255)"
+    assert not dark.locator(".filter").first.is_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -69,7 +69,7 @@ def test_the_answer_is_the_fastest_valid_row_and_what_it_is_faster_than() -> Non
     assert answer.speedup is not None
     assert answer.speedup.value == pytest.approx(3.0, rel=0.01)
     (sentence,) = report_of(made).short
-    assert "mlp: cpu(0), batch 100, hybridize off is the fastest of 2, 29,989 images/s" in sentence
+    assert "mlp: cpu(0), batch 100, hybridize off is the fastest of 2: 29,989 images/s" in sentence
     assert "95 % interval" in sentence
     assert "n = 3" in sentence
     assert f"3.00{TIMES}" in sentence

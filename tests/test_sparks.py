@@ -38,6 +38,6 @@ def test_a_bar_is_as_long_as_its_share() -> None:
 
 
 def test_an_interval_shows_where_zero_is() -> None:
-    assert interval(5, 2, 8, 10, 11) == f"     {ORIGIN}{RULE}{RULE}{VALUE}{RULE} "
-    assert interval(0, None, None, 10, 5) == f"  {VALUE}  "
-    assert interval(50, 40, 60, 10, 5) == f"  {ORIGIN} {VALUE}"
+    assert interval(5, 2, 8, 10, 11) == f"·····{ORIGIN}{RULE}{RULE}{VALUE}{RULE}·"
+    assert interval(0, None, None, 10, 5) == f"··{VALUE}··"
+    assert interval(50, 40, 60, 10, 5) == f"··{ORIGIN}·{VALUE}"

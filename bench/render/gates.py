@@ -150,7 +150,7 @@ def _columns(gate_file: GateFile, scale: float) -> list[Column[GateRow]]:
             lambda row: _drawn(row, scale),
             title="faster   │   slower",
             number=False,
-            priority=6,
+            priority=3,
             picture=True,
             explanation=f"the same, from {units.points(-scale)} to +{units.points(scale)} %",
         ),

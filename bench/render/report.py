@@ -74,10 +74,11 @@ def make_report(sources: Sequence[Source], gates: Sequence[Gate] = (), profiles:
     """Of at least one file of any kind."""
     names = [*(s.name for s in sources), *(g.name for g in gates), *(p.name for p in profiles)]
     sections = [
-        *([_machines(sources)] if sources else []),
+        *([_machines(sources)] if len(sources) > 1 else []),
         *_networks(sources),
         *([_side_by_side(sources)] if len(sources) > 1 else []),
         *([_everything(sources)] if sources else []),
+        *([_machines(sources)] if len(sources) == 1 else []),
         *([_failures(sources)] if any(_troubles(source) for source in sources) else []),
         *(_gate(place, gate) for place, gate in enumerate(gates)),
         *([_profiles(profiles)] if profiles else []),
@@ -117,7 +118,7 @@ def _sentence(answer: Answer, *, several: bool) -> str:
     what = f"{answer.network}{where}: {_setting(answer.fastest.scenario)} is the fastest of {answer.ranked}"
     if answer.ranked == 1:
         what = f"{answer.network}{where}: {_setting(answer.fastest.scenario)} was measured"
-    text = f"{what}, {speed} ({_recipe(answer)}, {accuracy})."
+    text = f"{what}: {speed} ({_recipe(answer)}, {accuracy})."
     if answer.fastest.is_baseline and answer.ranked > 1:
         return f"{text} That is the tutorial's own setting: nothing else here is faster."
     if answer.tutorial is None or answer.speedup is None:

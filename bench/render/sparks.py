@@ -13,6 +13,8 @@ LEVELS: Final = "▁▂▃▄▅▆▇█"
 _EIGHTHS: Final = "▏▎▍▌▋▊▉"
 #: An interval's line, its value, and the place it is compared with.
 RULE, VALUE, ORIGIN = "─", "●", "│"
+#: Where none of these is; no blank, which a table would take for the cell's margin.
+_TRACK: Final = "·"
 #: A series that moves by less is drawn flat: its noise is not worth a mountain.
 _FLAT: Final = 0.02
 
@@ -53,7 +55,7 @@ def interval(value: float, lower: float | None, upper: float | None, most: float
     def place(number: float) -> int:
         return min(width - 1, max(0, round((number / most + 1) * middle)))
 
-    drawn = [" "] * width
+    drawn = [_TRACK] * width
     if lower is not None and upper is not None:
         for index in range(place(lower), place(upper) + 1):
             drawn[index] = RULE
