@@ -13,6 +13,7 @@ from bench.record import Environment, ResultSet
 from bench.stats import Estimate
 from bench.summary import Measures, Row, RowKey, Status, Summary, group_by_row, summarize, throughput
 from mnist_core.devices import DeviceKind
+from mnist_core.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +45,7 @@ class GpuAgainstCpu:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """Of one network in one file."""
+    """Of one network in one file, under the recipe with most rows: a fast one of another is no competitor."""
 
     network: str
     source: Source
@@ -55,9 +56,8 @@ class Answer:
     #: The fastest over it.
     speedup: Estimate | None
     gpu_against_cpu: GpuAgainstCpu | None
-    #: Rows that carry a rank under this recipe, and all rows of the network.
+    #: Rows that carry a rank under this recipe.
     ranked: int
-    rows: int
 
 
 def answers(sources: Sequence[Source]) -> list[Answer]:
@@ -74,9 +74,9 @@ def _of_source(source: Source) -> Iterable[Answer]:
         if not own:
             continue
         # An accuracy that was judged is worth more than one that could not be, however fast.
-        judged = [pair for pair in own if pair[0].status is Status.VALID]
-        fastest, measures = max(judged or own, key=lambda pair: pair[1].throughput.value)
-        peers = [(row, each) for row, each in judged or own if row.recipe == fastest.recipe]
+        judged = [pair for pair in own if pair[0].status is Status.VALID] or own
+        peers = max(_by_recipe(judged), key=lambda rows: (len(rows), rows[0][0].recipe.epochs))
+        fastest, measures = max(peers, key=lambda pair: pair[1].throughput.value)
         tutorial = next((each for row, each in peers if row.is_baseline and row is not fastest), None)
         yield Answer(
             network=network,
@@ -87,8 +87,14 @@ def _of_source(source: Source) -> Iterable[Answer]:
             speedup=None if tutorial is None else measures.speedup,
             gpu_against_cpu=_gpu_against_cpu(source.result_set, peers),
             ranked=len(peers),
-            rows=sum(row.scenario.network == network for row in rows),
         )
+
+
+def _by_recipe(rows: Iterable[tuple[Row, Measures]]) -> list[list[tuple[Row, Measures]]]:
+    groups: dict[Recipe, list[tuple[Row, Measures]]] = {}
+    for row, measures in rows:
+        groups.setdefault(row.recipe, []).append((row, measures))
+    return list(groups.values())
 
 
 def _gpu_against_cpu(result_set: ResultSet, peers: Sequence[tuple[Row, Measures]]) -> GpuAgainstCpu | None:

@@ -2,9 +2,10 @@
 
 The series is split where the rank-sum statistic of what comes before against what comes after, standardized, is
 largest (maximally selected rank statistics: Lausen and Schumacher, Biometrics 48, 1992; for time series Hawkins and
-Deng, Journal of Quality Technology 42, 2010). The p-value of that maximum is Miller and Siegmund's (Biometrics 38,
-1982). Both parts of a split that is significant are searched again (binary segmentation: Scott and Knott, Biometrics
-30, 1974), and then each change is tested once more between its neighbours alone, where others no longer blur it.
+Deng, Journal of Quality Technology 42, 2010). The p-value of that maximum is counted over random orders of few numbers,
+and Miller and Siegmund's approximation for many (Biometrics 38, 1982). Both parts of a split that is significant are
+searched again (binary segmentation: Scott and Knott, Biometrics 30, 1974), and then each change is tested once more
+between its neighbours alone, where others no longer blur it.
 
 Ranks make one odd value count no more than any other. The test assumes that neighbours are independent: on a machine
 that drifts over hours and is measured every few minutes, it finds the drift.
@@ -12,6 +13,7 @@ that drifts over hours and is measured every few minutes, it finds the drift.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +23,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
-#: A change shows in at least so many numbers before and after it.
+#: A level has at least so many numbers. How many a change needs depends on alpha, see `fewest`.
 LEAST: Final = 4
+#: Up to so many numbers the p-value is counted over random orders of them, beyond it is the approximation.
+_COUNTED: Final = 100
+_ORDERS: Final = 9_999
 #: Of a change where there is none, in one series.
 ALPHA: Final = 0.01
 
@@ -97,7 +102,7 @@ def _best(series: Floats) -> ChangePoint | None:
         return None
     statistics = np.abs(sums - before * (n + 1) / 2) / np.sqrt(variance)
     place = int(np.argmax(statistics))
-    return ChangePoint(_located(series, int(before[place])), _p_value(float(statistics[place]), LEAST / n))
+    return ChangePoint(_located(series, int(before[place])), _p_value(float(statistics[place]), n))
 
 
 def _located(series: Floats, split: int) -> int:
@@ -118,7 +123,42 @@ def _ranks(series: Floats) -> tuple[Floats, float]:
     return mean_ranks[places.reshape(-1)], float((counts**3 - counts).sum())
 
 
-def _p_value(statistic: float, share: float) -> float:
+@functools.cache
+def fewest(alpha: float) -> int:
+    """The shortest series in which a change in its middle, as clear as can be, is significant."""
+    n = 2 * LEAST
+    while True:
+        best = _best(np.arange(n, dtype=np.float64))
+        if best is not None and best.p_value <= alpha:
+            return n
+        n += 1
+
+
+def _p_value(statistic: float, n: int) -> float:
+    """Of so large a maximum over the splits of n numbers of which none is the begin of a new level."""
+    if n > _COUNTED:
+        return _approximate_p_value(statistic, LEAST / n)
+    maxima = _maxima_of_random_orders(n)
+    reached = len(maxima) - int(np.searchsorted(maxima, statistic - _ROUNDING))
+    return (1 + reached) / (1 + len(maxima))  # the observed order is one of them: never 0
+
+
+@functools.lru_cache(maxsize=_COUNTED)
+def _maxima_of_random_orders(n: int) -> Floats:
+    """Of n numbers without ties, sorted; the same in every process."""
+    orders = np.argsort(np.random.default_rng(n).random((_ORDERS, n)), axis=1) + 1.0
+    before = np.arange(LEAST, n - LEAST + 1)
+    sums = np.cumsum(orders, axis=1)[:, before - 1]
+    deviations = np.abs(sums - before * (n + 1) / 2) / np.sqrt(before * (n - before) * (n + 1) / 12)
+    maxima: Floats = np.sort(deviations.max(axis=1))
+    return maxima
+
+
+#: Two sums of the same ranks in another order differ by no more.
+_ROUNDING: Final = 1e-9
+
+
+def _approximate_p_value(statistic: float, share: float) -> float:
     """Of so large a maximum over splits from `share` to 1 - `share` of the series, where nothing changes."""
     b = max(statistic, 1.0)  # below, the approximation is none, and the p-value is large anyway
     density = math.exp(-b * b / 2) / math.sqrt(2 * math.pi)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -22,6 +22,7 @@ class Curve:
 
     #: One of them.
     scenario: Scenario
+    recipe: Recipe
     #: (that number, what was measured), by the number.
     points: tuple[tuple[int, Estimate], ...]
 
@@ -63,7 +64,7 @@ def over_batch_sizes(rows: Iterable[Row]) -> list[Curve]:
     for row, measures in measured(rows):
         family = msgspec.structs.replace(row.scenario, batch_size=len(row.scenario.contexts))
         families.setdefault((family, row.recipe), []).append((row.scenario.batch_size, measures.throughput))
-    return _curves((scenario, points) for (scenario, _recipe), points in families.items())
+    return _curves(families)
 
 
 def over_contexts(rows: Iterable[Row]) -> list[Curve]:
@@ -82,13 +83,13 @@ def over_contexts(rows: Iterable[Row]) -> list[Curve]:
         )
         itself = (1, Estimate(value=1.0, lower=None, upper=None, n=measures.n))
         families.setdefault((alone, row.recipe), [itself]).append((count, gained))
-    return _curves((scenario, points) for (scenario, _recipe), points in families.items())
+    return _curves(families)
 
 
-def _curves(families: Iterable[tuple[Scenario, Sequence[tuple[int, Estimate]]]]) -> list[Curve]:
+def _curves(families: Mapping[tuple[Scenario, Recipe], Sequence[tuple[int, Estimate]]]) -> list[Curve]:
     curves = [
-        Curve(scenario=scenario, points=tuple(sorted(points, key=lambda point: point[0])))
-        for scenario, points in families
+        Curve(scenario=scenario, recipe=recipe, points=tuple(sorted(points, key=lambda point: point[0])))
+        for (scenario, recipe), points in families.items()
         if len({x for x, _estimate in points}) > 1
     ]
     return sorted(curves, key=lambda curve: max(estimate.value for _x, estimate in curve.points), reverse=True)

@@ -50,9 +50,9 @@ class Observations:
     framework_error: str | None
     #: Each NVIDIA device as the framework finds it.
     gpus: tuple[Probe, ...]
-    #: Processes that use one of them, by device.
-    gpu_processes: tuple[str, ...]
-    #: Runnable tasks over the last minute.
+    #: What else uses one of them, by device.
+    gpu_processes: tuple[str, ...] | None
+    #: Runnable tasks over the last minute, of the whole machine.
     load_average: float | None
     available_memory_bytes: int | None
     swap_used_bytes: int | None
@@ -62,6 +62,8 @@ class Observations:
     steal_fraction: float | None
     #: The same code against itself; None: not measured.
     pair: Pair | None
+    #: Why it gave nothing.
+    pair_error: str | None = None
 
 
 #: A running task for every second CPU takes turns with the one that is measured.
@@ -149,12 +151,14 @@ def _gpus(seen: Observations) -> Iterator[Finding]:
             seen="; ".join(seen.gpu_processes),
             advice="others compute on the card: end them, or choose another with CUDA_VISIBLE_DEVICES",
         )
+    elif count and seen.gpu_processes is None:
+        yield Finding(check="GPU processes", level=Level.UNKNOWN, seen="not told")
     elif count:
         yield Finding(check="GPU processes", level=Level.GOOD, seen="none but ours")
 
 
 def _others(seen: Observations) -> Iterator[Finding]:
-    cpus = seen.environment.usable_vcpu_count
+    cpus = seen.environment.host_processor_vcpu_count or seen.environment.usable_vcpu_count
     load = seen.load_average
     if load is None:
         yield Finding(check="load", level=Level.UNKNOWN, seen="not told")
@@ -303,7 +307,10 @@ def _percent(ratio: float, sign: str = "") -> str:
 def _pair(seen: Observations) -> Iterator[Finding]:
     pair = seen.pair
     if pair is None:
-        yield Finding(check="A/A pair", level=Level.UNKNOWN, seen="not measured")
+        failed = seen.pair_error is not None
+        level = Level.WARNING if failed else Level.UNKNOWN
+        advice = "mnist-bench run --suite smoke --verbose shows what goes wrong" if failed else ""
+        yield Finding(check="A/A pair", level=level, seen=seen.pair_error or "not measured", advice=advice)
         return
     coarse = pair.detectable > _DETECTABLE
     yield Finding(

@@ -401,9 +401,9 @@ def _ask_driver(nvml: Any) -> _Accelerators:  # noqa: ANN401  # untyped, and opt
         nvml.nvmlShutdown()
 
 
-def gpu_processes() -> tuple[str, ...]:
-    """What computes on NVIDIA's devices right now, e.g. "gpu(0): 2 processes, 3.1 GiB"; () where nobody can tell."""
-    return _told(lambda: _ask_for_processes(importlib.import_module("pynvml"))) or ()
+def gpu_processes() -> tuple[str, ...] | None:
+    """What computes on NVIDIA's devices right now, e.g. "gpu(0): 3.1 GiB by 2"; None where nobody can tell."""
+    return _told(lambda: _ask_for_processes(importlib.import_module("pynvml")))
 
 
 def _ask_for_processes(nvml: Any) -> tuple[str, ...]:  # noqa: ANN401  # as above
@@ -414,7 +414,7 @@ def _ask_for_processes(nvml: Any) -> tuple[str, ...]:  # noqa: ANN401  # as abov
             processes = nvml.nvmlDeviceGetComputeRunningProcesses(nvml.nvmlDeviceGetHandleByIndex(index))
             if processes:
                 used = sum(process.usedGpuMemory or 0 for process in processes)
-                found.append(f"gpu({index}): {len(processes)} processes, {used / 2**30:.1f} GiB")
+                found.append(f"gpu({index}): {used / 2**30:.1f} GiB by {len(processes)}")
         return tuple(found)
     finally:
         nvml.nvmlShutdown()

@@ -198,10 +198,11 @@ def difference(name: str, baseline: Fact, contender: Fact) -> Difference:
             contender=", ".join(each for each in contender if each not in baseline),
             of_lists=True,
         )
-    return Difference(name=name, baseline=_words(baseline), contender=_words(contender))
+    return Difference(name=name, baseline=fact_words(baseline), contender=fact_words(contender))
 
 
-def _words(fact: Fact) -> str:
+def fact_words(fact: Fact) -> str:
+    """As people read it; "none" for nothing."""
     if isinstance(fact, tuple):
         return ", ".join(fact) or "none"
     return "none" if fact is None else f"{fact:g}" if isinstance(fact, float) else str(fact)

@@ -1,11 +1,12 @@
 """Result files over time: how fast each scenario was on one machine, and where that changed. Pure.
 
-A file is one point of a scenario's series, whatever else its machine did that day. Only files of the same machine and
-the same images are in one series: another machine is another history.
+A file is one point of a scenario's series, whatever else its machine did that day. Only files of the same machine
+(or, where asked for, class of machines) and the same images are in one series.
 """
 
 from __future__ import annotations
 
+import enum
 import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -14,11 +15,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench import fingerprint, stats
-from bench.change_points import ALPHA, change_points
+from bench.change_points import ALPHA, change_points, fewest
 from bench.compare import Entry, Side
 from bench.record import Dataset, Environment
 from bench.stats import Estimate, LogSample
 from bench.summary import RowKey
+
+
+class By(str, enum.Enum):
+    """What one history is of."""
+
+    MACHINE = "machine"
+    #: All machines of a kind: what a hosted runner is, which gets a new identity for every job.
+    CLASS = "class"
+
+    def __str__(self) -> str:
+        return self.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +64,13 @@ class Trend:
     key: RowKey
     measured: tuple[Measured, ...]
     changes: tuple[Change, ...]
+    #: A change, however large, shows in no fewer files.
+    fewest: int
+
+    @property
+    def testable(self) -> bool:
+        """Whether any change could have been found."""
+        return len(self.measured) >= self.fewest
 
     @property
     def throughputs(self) -> list[float]:
@@ -76,22 +95,23 @@ class History:
     trends: tuple[Trend, ...]
 
 
-def histories(sides: Iterable[Side], alpha: float = ALPHA) -> list[History]:
-    """One for each machine and data set, the one with most files first.
+def histories(sides: Iterable[Side], by: By = By.MACHINE, alpha: float = ALPHA) -> list[History]:
+    """One for each machine, or class of machines, and data set; the one with most files first.
 
     `alpha`: of a change anywhere in a history without one; its trends share it (Bonferroni).
     """
     groups: dict[tuple[object, ...], list[Side]] = {}
     for side in sides:
-        groups.setdefault(_machine(side), []).append(side)
+        groups.setdefault(_place(side, by), []).append(side)
     made = [_history(sorted(group, key=lambda side: side.created_at), alpha) for group in groups.values()]
     return sorted(made, key=lambda history: history.files, reverse=True)
 
 
-def _machine(side: Side) -> tuple[object, ...]:
-    """A machine that does not tell who it is, is at least of its class."""
+def _place(side: Side, by: By) -> tuple[object, ...]:
+    """A machine that does not tell who it is, is never the same as any."""
     environment = side.environment
-    return environment.host_hash, fingerprint.class_digest(environment), side.dataset.digest
+    host = (environment.host_hash or side.name) if by is By.MACHINE else None
+    return host, fingerprint.class_digest(environment), side.dataset.digest
 
 
 def _history(sides: Sequence[Side], alpha: float) -> History:
@@ -130,7 +150,7 @@ def _trend(key: RowKey, measured: Sequence[Measured], alpha: float) -> Trend:
         before = np.exp(logs[bounds[number - 1] : point.index]).tolist()
         after = np.exp(logs[point.index : bounds[number + 1]]).tolist()
         changes.append(Change(index=point.index, ratio=stats.ratio(after, before), p_value=point.p_value))
-    return Trend(key=key, measured=tuple(measured), changes=tuple(changes))
+    return Trend(key=key, measured=tuple(measured), changes=tuple(changes), fewest=fewest(alpha))
 
 
 def select(history: History, wanted: Callable[[str], bool]) -> History:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.change_points import LEAST, change_points
+from bench import change_points as change_points_module
+from bench.change_points import LEAST, change_points, fewest
 
 SEEDS = range(100)
 
@@ -39,6 +40,27 @@ def test_a_step_of_five_percent_is_found_where_it_is(count: int) -> None:
         points = places(series(seed, count, (at, 0.05)))
         found += any(point == at for point in points)
     assert found >= 95
+
+
+def test_a_clear_change_shows_in_as_few_files_as_promised() -> None:
+    """And in no fewer; the less sure one wants to be, the fewer it takes."""
+    assert fewest(0.05) <= fewest(0.01) <= fewest(0.001)
+    n = fewest(0.01)
+    assert n < 16
+    steps = [0.0] * (n // 2) + [1.0] * (n - n // 2)
+    clear = [step + place * 1e-6 for place, step in enumerate(steps)]
+    assert places(clear) == [n // 2]
+    assert places(clear[1:-1]) == []
+
+
+def test_counted_and_approximate_p_values_meet() -> None:
+    """Where the one takes over from the other; the approximation is the more cautious."""
+    for statistic in (2.5, 3.0, 3.5):
+        counted, approximate = (
+            change_points_module._p_value(statistic, n)
+            for n in (change_points_module._COUNTED, change_points_module._COUNTED + 1)
+        )
+        assert 0.2 < counted / approximate < 1.2
 
 
 def test_several_steps_are_found_in_their_order() -> None:

@@ -79,6 +79,7 @@ TWO_RUNTIMES = tuple(
         ("swap", {"swap_used_bytes": GIB}),
         ("thread variables", {"environment_variables": {"GOMP_CPU_AFFINITY": "0"}}),
         ("thread variables", {"environment_variables": {"OMP_THREAD_LIMIT": "1"}}),
+        ("A/A pair", {"pair": None, "pair_error": "crashed: status 1"}),
         ("A/A pair", {"pair": Pair(n=3, seconds=20.0, difference=0.1, spread=0.3, detectable=0.4)}),
     ],
 )

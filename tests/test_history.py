@@ -16,7 +16,7 @@ from rich.console import Console
 
 from bench import cli, store
 from bench.compare import Side, index
-from bench.history import histories
+from bench.history import By, histories
 from bench.record import ResultSet
 from bench.render.histories import history_tables
 from bench.render.history_page import history_report
@@ -71,6 +71,24 @@ def test_another_machine_or_data_set_is_another_history() -> None:
     other = [msgspec.structs.replace(each, dataset=a_dataset(digest="f" * 64)) for each in result_sets(4)]
     made = histories(sides([*there, *here, *other]))
     assert [history.files for history in made] == [12, 8, 4]
+
+
+def test_runners_that_come_and_go_are_one_history_of_their_class() -> None:
+    made = sides([each for number in range(6) for each in result_sets(2, host=f"{number:064x}")])
+    assert [history.files for history in histories(made)] == [2] * 6
+    assert [history.files for history in histories(made, By.CLASS)] == [12]
+
+
+def test_too_few_files_are_said_to_be_too_few() -> None:
+    """Rather than that nothing changed."""
+    few, enough = (histories(sides(result_sets(count))) for count in (6, 40))
+    assert not any(trend.testable for trend in few[0].trends)
+    assert all(trend.testable for trend in enough[0].trends)
+    (table,) = history_tables(few)
+    assert {row.mark for row in table.rows} == {"?"}
+    assert "too few files" in {cell.text for row in table.rows for cell in row.cells}
+    (said,) = history_report(few).short
+    assert "too few files to find a change in" in said[1]
 
 
 def test_what_failed_or_did_not_learn_is_no_point_of_a_trend() -> None:
@@ -148,6 +166,8 @@ def test_history_reads_a_folder(command: Command, tmp_path: Path, capsys: pytest
     [
         (["nowhere"], "nowhere"),
         (["empty"], "no result file in empty"),
+        (["others"], "no result file in others"),
+        (["failed"], "no scenario has a valid result"),
         (["runs", "-k", "caffe"], "matches no scenario"),
         (["runs", "--alpha", "0"], "nothing would ever be found"),
         (["runs", "--alpha", "x"], "--alpha x"),
@@ -158,6 +178,9 @@ def test_bad_input_is_one_line(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
     (tmp_path / "empty").mkdir()
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "tune.json").write_text("{}")
+    store.write(tmp_path / "failed" / "run.json", a_result_set(a_failure()))
     write_all(tmp_path / "runs", result_sets(2))
     assert command("history", *arguments) == cli.Exit.USAGE
     (line,) = capsys.readouterr().err.splitlines()

@@ -68,8 +68,9 @@ def test_the_answer_is_the_fastest_valid_row_and_what_it_is_faster_than() -> Non
     assert answer.ranked == 2
     assert answer.speedup is not None
     assert answer.speedup.value == pytest.approx(3.0, rel=0.01)
-    (sentence,) = report_of(made).short
-    assert "mlp: cpu(0), batch 100, hybridize off is the fastest of 2: 29,989 images/s" in sentence
+    ((about, sentence),) = report_of(made).short
+    assert about == "mlp"
+    assert "cpu(0), batch 100, hybridize off is the fastest of 2: 29,989 images/s" in sentence
     assert "95 % interval" in sentence
     assert "n = 3" in sentence
     assert f"3.00{TIMES}" in sentence
@@ -81,18 +82,18 @@ def test_a_row_that_did_not_learn_is_no_answer() -> None:
     (answer,) = answers([source_of("here", made)])
     assert answer.fastest.scenario == TUTORIAL
     report = report_of(made)
-    assert any("is not believed" in sentence for sentence in report.short)
+    assert any("is not believed" in text for _about, text in report.short)
     (failures,) = [section for section in report.sections if section.key == "failures"]
     (row,) = failures.tables[0].rows
     assert "accuracy" in row.cells[-1].text
 
 
 def test_the_tutorials_own_setting_may_win_or_tie() -> None:
-    wins = report_of(a_result_set(a_run(scenario=TUTORIAL, throughput=2e4), a_run(scenario=ONE))).short[0]
-    assert "nothing else here is faster" in wins
+    wins = report_of(a_result_set(a_run(scenario=TUTORIAL, throughput=2e4), a_run(scenario=ONE))).short[0][1]
+    assert "nothing else was measured to be faster" in wins
     level = report_of(
         a_result_set(*repeats(TUTORIAL, 9_000, 10_000, 11_000), *repeats(ONE, 9_500, 10_300, 10_900))  # type: ignore[arg-type]
-    ).short[0]
+    ).short[0][1]
     assert "cannot be told from it" in level
 
 
@@ -102,12 +103,22 @@ def test_gpu_against_cpu_where_both_are_there() -> None:
     (answer,) = answers([source_of("here", made)])
     assert answer.gpu_against_cpu is not None
     assert answer.gpu_against_cpu.ratio.value == pytest.approx(5)
-    assert any(f"5.00{TIMES}" in sentence and "GPU" in sentence for sentence in report_of(made).short)
+    assert any(f"5.00{TIMES}" in text and "GPU" in text for _about, text in report_of(made).short)
 
 
 def test_nothing_measured_is_said_without_an_answer() -> None:
     report = report_of(a_result_set(a_failure()))
-    assert report.short == ("file0: 1 scenario failed or gave a result that is not believed; see Failures.",)
+    (nothing, failed) = report.short
+    assert nothing == ("nothing", "was measured that carries a rank.")
+    assert failed == ("file0", "1 scenario failed or gave a result that is not believed; see Failures.")
+
+
+def test_the_recipe_with_most_rows_is_asked_first() -> None:
+    """One quick look at a single setting hides no comparison, however fast it was."""
+    quick = a_run(scenario=ONE, recipe=Recipe(epochs=1, samples=2000), throughput=1e6, accuracy=0.9)
+    made = a_result_set(quick, *repeats(TUTORIAL, 10_000, 10_100), *repeats(ONE, 30_000, 30_100))  # type: ignore[arg-type]
+    (answer,) = answers([source_of("here", made)])
+    assert (answer.ranked, answer.fastest.recipe.epochs) == (2, 10)
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------
@@ -139,6 +150,19 @@ def test_an_interval_is_drawn_and_said() -> None:
     assert "n = 3" in picture.alternative
 
 
+def test_a_curve_is_named_without_what_varies_along_it() -> None:
+    """No batch size that nobody measured stands in its label; recipes keep their own curves apart."""
+    runs = [
+        a_run(scenario=a_scenario("mlp", batch_size=size), recipe=recipe, accuracy=0.9)
+        for size in (100, 500)
+        for recipe in (Recipe(epochs=1, samples=2000), Recipe(epochs=2, samples=2000))
+    ]
+    alternative = pictures_of(report_of(a_result_set(*runs)))["n0-batch"].alternative
+    assert "batch=2" not in alternative
+    assert "1 epoch of" in alternative
+    assert "2 epochs of" in alternative
+
+
 def test_curves_of_one_point_are_not_drawn() -> None:
     pictures = pictures_of(report_of(a_result_set(a_run(recipe=Recipe(epochs=1)))))
     assert {key.partition("-")[2] for key in pictures} == {"first", "target"}
@@ -149,7 +173,8 @@ def test_a_gates_blocks_are_drawn_beside_their_control() -> None:
     report = make_report(
         [], [Gate(name="pr", file=file, conclusion=conclude(file.plan, evidence_of(file.plan, file.blocks)))]
     )
-    assert report.short[0].startswith("pr: the gate's verdict is ")
+    ((about, text),) = report.short
+    assert (about, text.startswith("the gate's verdict is ")) == ("pr", True)
     pictures = pictures_of(report)
     assert len(pictures) == len(file.plan.scenarios)
     assert all("s time per image" in picture.svg for picture in pictures.values())
@@ -175,7 +200,7 @@ def test_machines_stand_side_by_side_with_their_differences_marked() -> None:
     assert "processor" in marked
     assert "architecture" not in marked
     assert any(section.key == "compared" for section in report.sections)
-    assert sum("Another CPU" in sentence for sentence in report.short) == 2
+    assert sum("Another CPU" in text for _about, text in report.short) == 2
 
 
 # --- a stranger's file ------------------------------------------------------------------------------------------------

@@ -71,7 +71,7 @@ def environment_command(
     output_format: Annotated[Format, typer.Option("--format")] = Format.TEXT,
     json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
 ) -> None:
-    """What this machine is, and what a benchmark on it should know; changes nothing. Or how fast it can be at best."""
+    """What this machine is, and what a benchmark on it should know; no setting is changed. Or how fast it can be."""
     refuse_junit(output_format)
     output_format = Format.JSON if json else output_format
     stop = Stop()
@@ -110,10 +110,13 @@ def _observe(
     environment = capture(software=software)
     gpus = [Device(DeviceKind.GPU, index) for index in range(environment.accelerators_per_node)]
     before, busy = read_counters(), load_average()
-    pair = None
+    pair, pair_error = None, None
     if with_pair and software is not None:
         with on_signals(stop):
-            pair = _measured_pair(data, data_dir, stop)
+            try:
+                pair = _measured_pair(data, data_dir, stop)
+            except PassEndedError as ended:
+                pair_error = cause(ended.ended)
         if stop.requested:
             fail("interrupted", Exit.INTERRUPTED)
     after = read_counters()
@@ -128,6 +131,7 @@ def _observe(
         throttle_count=after.throttle_count,
         steal_fraction=None if pair is None else after.steal_fraction_since(before),
         pair=pair,
+        pair_error=pair_error,
     )
 
 
@@ -139,12 +143,7 @@ def _measured_pair(data: DatasetName, data_dir: Path | None, stop: Stop) -> Pair
         def show(share: float) -> None:
             progress.update(task, completed=share)
 
-        try:
-            return measure_pair(prepared.directory, dataset_of(prepared), usable_core_count(), stop, on_comparison=show)
-        except PassEndedError as error:
-            if not stop.requested:
-                note(f"no A/A pair: {cause(error.ended)}", style="yellow")
-            return None
+        return measure_pair(prepared.directory, dataset_of(prepared), usable_core_count(), stop, on_comparison=show)
 
 
 def _measured_ceilings(worker: WorkerProcess, repeats: int) -> list[Ceiling]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,10 +10,11 @@ import typer
 
 from bench import store
 from bench.change_points import ALPHA
+from bench.cli.files import json_files
 from bench.cli.options import ratio
 from bench.cli.shell import app, examples, note, print_tables, refuse_junit, write
 from bench.compare import Side, index
-from bench.history import histories, select
+from bench.history import By, histories, select
 from bench.render.export import Format
 from bench.render.histories import history_tables
 from bench.render.history_page import history_report
@@ -28,24 +29,29 @@ from bench.summary import RowKey
     epilog=examples(
         "history results/runs",
         'history results/runs -k "mlp and not batch=500"',
-        "history results/runs --format html > history.html",
+        "history results/runs --by class --format html > history.html",
     ),
 )
 def history_command(
     files: Annotated[list[Path], typer.Argument(help="Result files, or folders of them.")],
     expression: Annotated[str | None, typer.Option("-k", metavar="EXPR", help="Only these scenarios.")] = None,
+    by: Annotated[
+        By, typer.Option(help="One history for each machine, or for all machines of a class: runners that come and go.")
+    ] = By.MACHINE,
     alpha: Annotated[
         str, typer.Option(help="Probability of a change where there is none, anywhere in a history.")
     ] = f"{ALPHA:.0%}",
     output_format: Annotated[Format, typer.Option("--format")] = Format.TEXT,
 ) -> None:
-    """How fast each scenario was over time on one machine, and since which commit it changed."""
+    """How fast each scenario was over time on a machine, and since which commit it changed."""
     refuse_junit(output_format)
     wanted = ratio(alpha, "--alpha")
     if wanted == 0:
         raise ConfigurationError("--alpha 0: nothing would ever be found")
     matches = None if expression is None else name_matcher(expression)
-    made = histories(_sides(files), wanted)
+    made = [history for history in histories(_sides(files), by, wanted) if history.trends]
+    if not made:
+        raise ConfigurationError("no scenario has a valid result in these files: nothing to show over time")
     if matches is not None:
         made = [chosen for history in made if (chosen := select(history, matches)).trends]
         if not made:
@@ -58,19 +64,20 @@ def history_command(
     print_tables(history_tables(made), output_format)
 
 
-def _sides(given: Sequence[Path]) -> Iterator[Side]:
-    """Each file once; of a folder what is a result file. Raises `ConfigurationError` where there is none."""
+def _sides(given: Sequence[Path]) -> list[Side]:
+    """Of a folder what is a result file. Raises `ConfigurationError` where there is none."""
     shared: dict[RowKey, RowKey] = {}
-    seen: set[Path] = set()
-    for path in given:
-        for file in sorted(path.glob("*.json")) if path.is_dir() else [path]:
-            if file.resolve() in seen:
-                continue
-            seen.add(file.resolve())
-            try:
-                yield index(str(file), store.read(file), shared)
-            except store.NoResultError:
-                if not path.is_dir():
-                    raise
-    if not seen:
+    sides = [side for file, in_folder in json_files(given) if (side := _side(file, in_folder, shared)) is not None]
+    if not sides:
         raise ConfigurationError(f"no result file in {', '.join(map(str, given))}")
+    return sides
+
+
+def _side(file: Path, in_folder: bool, shared: dict[RowKey, RowKey]) -> Side | None:
+    """None for another kind of file in a folder."""
+    try:
+        return index(str(file), store.read(file), shared)
+    except store.NoResultError:
+        if in_folder:
+            return None
+        raise

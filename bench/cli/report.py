@@ -13,6 +13,7 @@ import typer
 from bench import store
 from bench.answers import source_of
 from bench.breakdown import break_down
+from bench.cli.files import json_files
 from bench.cli.profile import read as read_profile
 from bench.cli.shell import app, examples, note, write
 from bench.decide import conclude, evidence_of
@@ -88,26 +89,21 @@ def _format(wanted: ReportFormat | None, output: Path | None) -> ReportFormat:
 
 
 def _read_all(given: Sequence[Path]) -> dict[Path, Readable]:
-    """Each file once, in the order given. Of a folder: those of its files that are any of these."""
-    found: dict[Path, Readable] = {}
-    for path in given:
-        if not path.is_dir():
-            found[path] = _read(path)
-            continue
-        for inside in sorted(path.glob("*.json")):
-            with contextlib.suppress(store.NoResultError):
-                found[inside] = _read(inside)
+    """In the order given. Of a folder: those of its files that are any of these."""
+    found = {path: read for path, in_folder in json_files(given) if (read := _read(path, in_folder)) is not None}
     if not found:
         raise ConfigurationError(f"no result, gate or profile file in {', '.join(map(str, given))}")
     return found
 
 
-def _read(path: Path) -> Readable:
-    """Raises `StoreError`."""
+def _read(path: Path, in_folder: bool) -> Readable | None:
+    """None for another kind of file in a folder. Raises `StoreError`."""
     for reader in (store.read, read_gate, read_profile):
         with contextlib.suppress(store.NoResultError):
             return reader(path)
-    raise store.NoResultError(f"{path}: neither a result file nor a gate's or a profile's")
+    if in_folder:
+        return None
+    raise store.NoResultError(f"{path}: neither a result file nor a gate's or a profile's (a folder may hold others)")
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

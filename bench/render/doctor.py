@@ -10,7 +10,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from bench.doctor import Finding, Level
-from bench.fingerprint import MACHINE_FACTS, SOFTWARE_FACTS
+from bench.fingerprint import MACHINE_FACTS, SOFTWARE_FACTS, fact_words
 from bench.record import Environment
 from bench.render.columns import Column, make_column
 from bench.render.tables import INVALID, LEVEL, NOT_RUN, OPEN, Table, TableRow, Tone, cell_of, clean
@@ -69,7 +69,7 @@ def facts_of(environment: Environment) -> list[tuple[str, str]]:
     for name, fact in {**MACHINE_FACTS, **SOFTWARE_FACTS}.items():
         value = fact(environment)
         if value not in (None, ()):
-            found.append((name, clean(", ".join(value) if isinstance(value, tuple) else str(value))))
+            found.append((name, clean(fact_words(value))))
     return found
 
 

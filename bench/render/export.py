@@ -61,7 +61,10 @@ def render_markdown(tables: Sequence[Table]) -> str:
 
 def render_report_markdown(report: Report) -> str:
     """The same story for a pull request, without its pictures: what they show is in the tables."""
-    blocks = [f"## {_escaped(report.title)}", *(f"- {_escaped(sentence)}" for sentence in report.short)]
+    blocks = [
+        f"## {_escaped(report.title)}",
+        *(f"- **{_escaped(about)}**: {_escaped(text)}" for about, text in report.short),
+    ]
     text = "\n".join([blocks[0], "", *blocks[1:]]) + "\n\n"
     made = [table for section in report.sections for table in section.tables]
     return text + render_markdown(made)

@@ -13,6 +13,7 @@ from bench.render.sparks import sparkline
 from bench.render.tables import (
     FASTER,
     LEVEL,
+    OPEN,
     SLOWER,
     Table,
     TableRow,
@@ -58,7 +59,7 @@ class _ChangeRow:
 
 
 def commit_words(measured: Measured) -> str:
-    """1a2b3c4d5e with changes; the day where no commit is known."""
+    """1a2b3c4d5e with changes; words where no commit is known."""
     if measured.git_commit is None:
         return "an unknown commit"
     return measured.git_commit[:_SHORT] + (" with changes" if measured.git_dirty else "")
@@ -94,6 +95,7 @@ def _caption(history: History) -> tuple[tuple[str, str], ...]:
         ("machine", machine_words(history.environment)),
         ("data", dataset_words(history.dataset)),
         ("files", f"{history.files:,}, {times[0]} to {times[-1]}"),
+        ("note", f"a change, however large, shows in no fewer than {history.trends[0].fewest} files"),
         *virtual_contexts(trend.key[0] for trend in history.trends),
     ]
     return tuple((label, clean(text)) for label, text in lines)
@@ -109,12 +111,20 @@ def _trends(history: History, rows: Sequence[_TrendRow]) -> Table:
         headings=tuple(column.heading for column in columns),
         rows=tuple(
             TableRow(
-                cells=tuple(cell_of(column, row) for column in columns), mark=_mark(row.last), tone=_tone(row.last)
+                cells=tuple(cell_of(column, row) for column in columns),
+                mark=_mark(row.last) if row.trend.testable else OPEN,
+                tone=_tone(row.last) if row.trend.testable else Tone.DIM,
             )
             for row in rows
         ),
         notes=(),
     )
+
+
+def _last_change(row: _TrendRow) -> str:
+    if not row.trend.testable:
+        return "too few files"
+    return "none" if row.last is None else _change(row.last.ratio)
 
 
 def _mark(change: Change | None) -> str:
@@ -166,7 +176,7 @@ def _trend_columns(history: History) -> Sequence[Column[_TrendRow]]:
             title="last change",
             interval=True,
             priority=0,
-            text=lambda row: "none" if row.last is None else _change(row.last.ratio),
+            text=_last_change,
             explanation="the new level over the one before, in images/s",
         ),
         make_column(

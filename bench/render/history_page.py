@@ -9,24 +9,28 @@ from bench.render import pictures, units
 from bench.render.histories import commit_words, history_tables
 from bench.render.pictures import Axis, Line, Point
 from bench.render.story import Picture, Report, Section
-from bench.render.tables import clean, machine_words, recipe_words
+from bench.render.tables import clean, count_words, machine_words, recipe_words
 
 
 def history_report(histories: Sequence[History]) -> Report:
     """Changes first, then a picture per scenario, then the tables."""
-    short = []
+    short: list[tuple[str, str]] = []
     sections = []
     for place, history in enumerate(histories):
         machine = machine_words(history.environment)
         changes = [(trend, change) for trend in history.trends for change in trend.changes]
-        if not changes:
-            short.append(f"{machine}: no change of level in {history.files:,} files.")
+        untested = sum(not trend.testable for trend in history.trends)
+        if untested:
+            fewest = max(trend.fewest for trend in history.trends)
+            what = count_words(untested, "scenario")
+            short.append((machine, f"{what} with too few files to find a change in: it shows from {fewest} on."))
+        if not changes and untested < len(history.trends):
+            short.append((machine, f"no change of level in {count_words(history.files, 'file')}."))
         for trend, change in changes:
             since = trend.measured[change.index]
-            short.append(
-                f"{trend.key[0].name}: {100 * (change.ratio.value - 1):+.1f} % images/s since {commit_words(since)} "
-                f"({since.created_at}) on {machine}."
-            )
+            percent = 100 * (change.ratio.value - 1)
+            text = f"{percent:+.1f} % images/s since {commit_words(since)} ({since.created_at}) on {machine}."
+            short.append((trend.key[0].name, text))
         sections.append(
             Section(
                 key=f"history{place}",
@@ -38,7 +42,11 @@ def history_report(histories: Sequence[History]) -> Report:
                 tables=tuple(history_tables([history])),
             )
         )
-    return Report(title="mnist-bench: history", short=tuple(map(clean, short)), sections=tuple(sections))
+    return Report(
+        title="mnist-bench: history",
+        short=tuple((clean(about), clean(text)) for about, text in short),
+        sections=tuple(sections),
+    )
 
 
 def _picture(key: str, trend: Trend, history: History) -> Picture:
@@ -71,7 +79,7 @@ def _picture(key: str, trend: Trend, history: History) -> Picture:
         svg=pictures.draw_lines(
             key,
             [Line("a file", files, joined=False)],
-            x=Axis(title="files, in the order of time"),
+            x=Axis(title="files, in the order of time", whole=True),
             y=Axis(title="images/s"),
             references=levels,
             alternative=alternative,

@@ -168,6 +168,8 @@ class Axis:
     logarithmic: bool = False
     #: Begins at zero, where it is not logarithmic.
     from_zero: bool = False
+    #: Of whole numbers: nothing lies between two of them.
+    whole: bool = False
 
 
 def draw_lines(
@@ -229,6 +231,8 @@ def _set_axis(axis: Any, set_scale: Any, wanted: Axis) -> None:  # noqa: ANN401 
     if wanted.logarithmic:
         set_scale("log")
         axis.set_minor_formatter(_load("matplotlib.ticker").NullFormatter())
+    if wanted.whole:
+        axis.set_major_locator(_load("matplotlib.ticker").MaxNLocator(integer=True))
     axis.set_major_formatter(_load("matplotlib.ticker").FuncFormatter(_ticks))
     axis.set_label_text(wanted.title)
 

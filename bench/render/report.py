@@ -17,7 +17,7 @@ from bench.breakdown import Breakdown, Part
 from bench.compare import compare, index
 from bench.curves import Curve, LearningCurve, measured
 from bench.decide import BlockEvidence, Conclusion, GateRow, evidence_of
-from bench.fingerprint import MACHINE_FACTS, SOFTWARE_FACTS, Fact
+from bench.fingerprint import MACHINE_FACTS, SOFTWARE_FACTS, fact_words
 from bench.gate_record import GateFile
 from bench.profile_record import ProfileFile
 from bench.render import pictures, units
@@ -46,6 +46,7 @@ from bench.render.words import change_words, estimate_words
 from bench.scenario import Framework, Scenario, tutorial_setting
 from bench.stats import Estimate
 from bench.summary import Measures, Row, axis_value
+from bench.verdict import Verdict
 from mnist_core.recipe import Recipe
 
 #: Rows of a picture with a row per scenario; the table has all of them.
@@ -85,7 +86,7 @@ def make_report(sources: Sequence[Source], gates: Sequence[Gate] = (), profiles:
     ]
     return Report(
         title=clean(f"mnist-bench: {', '.join(names[:3])}{' and more' if len(names) > 3 else ''}"),  # noqa: PLR2004
-        short=tuple(clean(sentence) for sentence in (*_short(sources), *map(_gate_sentence, gates))),
+        short=tuple((clean(about), clean(text)) for about, text in (*_short(sources), *map(_gate_sentence, gates))),
         sections=tuple(section for section in sections if section.words or section.pictures or section.tables),
     )
 
@@ -93,41 +94,44 @@ def make_report(sources: Sequence[Source], gates: Sequence[Gate] = (), profiles:
 # --- the answer
 
 
-def _short(sources: Sequence[Source]) -> Iterable[str]:
+def _short(sources: Sequence[Source]) -> Iterable[tuple[str, str]]:
     several = len(sources) > 1
-    for answer in answers(sources):
-        yield _sentence(answer, several=several)
+    found = answers(sources)
+    if sources and not found:
+        yield "nothing", "was measured that carries a rank."
+    for answer in found:
+        yield answer.network, _sentence(answer, several=several)
         if answer.gpu_against_cpu is not None:
             against = answer.gpu_against_cpu
-            ratio = _ratio_words(against.ratio)
+            gpu, cpu = _setting(against.gpu.scenario), _setting(against.cpu.scenario)
+            times = _ratio_words(against.ratio)
             yield (
-                f"{answer.network}: the fastest GPU setting ({_setting(against.gpu.scenario)}) does {ratio} what the "
-                f"fastest on the CPU ({_setting(against.cpu.scenario)}) does."
+                answer.network,
+                f"the fastest GPU setting ({gpu}) does {times} what the fastest on the CPU ({cpu}) does.",
             )
-    troubles = {source.name: len(_troubles(source)) for source in sources}
-    for name, count in troubles.items():
-        if count:
+    for source in sources:
+        if count := len(_troubles(source)):
             what = count_words(count, "scenario")
-            yield f"{name}: {what} failed or gave a result that is not believed; see Failures."
+            yield source.name, f"{what} failed or gave a result that is not believed; see Failures."
 
 
 def _sentence(answer: Answer, *, several: bool) -> str:
-    where = f" on {machine_words(answer.source.environment)} ({answer.source.name})" if several else ""
     speed = estimate_words(answer.measures.throughput, "images/s")
     accuracy = f"accuracy {units.accuracy(answer.measures.final_accuracy)}"
-    what = f"{answer.network}{where}: {_setting(answer.fastest.scenario)} is the fastest of {answer.ranked}"
-    if answer.ranked == 1:
-        what = f"{answer.network}{where}: {_setting(answer.fastest.scenario)} was measured"
-    text = f"{what}: {speed} ({_recipe(answer)}, {accuracy})."
+    rank = f"is the fastest of {answer.ranked}" if answer.ranked > 1 else "was measured"
+    text = f"{_setting(answer.fastest.scenario)} {rank}: {speed} ({_recipe(answer)}, {accuracy})."
+    if several:
+        text = f"on {machine_words(answer.source.environment)} ({answer.source.name}), {text}"
     if answer.fastest.is_baseline and answer.ranked > 1:
-        return f"{text} That is the tutorial's own setting: nothing else here is faster."
+        return f"{text} That is the tutorial's own setting: nothing else was measured to be faster."
     if answer.tutorial is None or answer.speedup is None:
         return text
     if is_level(answer.speedup):
         return f"{text} The tutorial's own setting cannot be told from it: {_ratio_words(answer.speedup)}."
     tutorial = estimate_words(answer.tutorial.throughput, "images/s")
     return (
-        f"{text} The tutorial's own setting reaches {tutorial}: the fastest does {_ratio_words(answer.speedup)} that."
+        f"{text} The tutorial's own setting reaches {tutorial}: the fastest does {_ratio_words(answer.speedup)} that "
+        "(an interval that does not know of the choice)."
     )
 
 
@@ -181,7 +185,8 @@ def _machines(sources: Sequence[Source]) -> Section:
             continue
         differs = len({*values}) > 1
         cells = [Cell(raw=name, text=name)]
-        cells += [Cell(raw=_raw(value), text=clean(str(_raw(value) or ""))) for value in values]
+        words = [clean(fact_words(value)) for value in values]
+        cells += [Cell(raw=text, text=text) for text in words]
         rows.append(
             TableRow(cells=tuple(cells), mark=OTHER if differs else "", tone=Tone.BAD if differs else Tone.PLAIN)
         )
@@ -211,10 +216,6 @@ def _heading(name: str, title: str) -> Heading:
     )
 
 
-def _raw(value: Fact) -> str | int | float | None:
-    return " ".join(value) if isinstance(value, tuple) else value
-
-
 # --- one section of pictures per network
 
 
@@ -235,7 +236,7 @@ class _Labels:
             words.append(recipe_words(recipe, source.result_set.dataset.train_samples))
         if self.sources:
             words.append(source.name)
-        return clean(", ".join(filter(None, words)) or scenario.name)
+        return clean(", ".join(filter(None, words)) or scenario.network)
 
 
 def _labels(rows: Sequence[tuple[Source, Row]]) -> _Labels:
@@ -318,7 +319,8 @@ class _Network:
             "Images per second",
             bars,
             x=_value_axis("images/s", [row.points[0].x for row in bars]),
-            caption=f"The fastest setting stands at the top. Where two intervals overlap, their order is luck."
+            caption="The fastest setting stands at the top. Where an interval reaches another's mark, their order may "
+            "be luck."
             f"{self._fewer(len(shown))}",
         )
 
@@ -328,7 +330,7 @@ class _Network:
             return None
         lines = [
             Line(
-                self.labels.of(source, curve.scenario, None, without="batch_size"),
+                self.labels.of(source, curve.scenario, curve.recipe, without="batch_size"),
                 [_curve_point(x, estimate, f"batch {x}: ", "images/s") for x, estimate in curve.points],
             )
             for source, curve in found[:MOST_CURVES]
@@ -352,7 +354,7 @@ class _Network:
             return None
         lines = [
             Line(
-                self.labels.of(source, curve.scenario, None, without="contexts"),
+                self.labels.of(source, curve.scenario, curve.recipe, without="contexts"),
                 [_curve_point(x, estimate, f"{x} contexts: ", "times one") for x, estimate in curve.points],
             )
             for source, curve in found[:MOST_CURVES]
@@ -428,7 +430,9 @@ class _Network:
             "seconds" if over_seconds else "epochs",
             "Accuracy over time" if over_seconds else "Accuracy over epochs",
             lines,
-            x=Axis(title="seconds of training", logarithmic=spans) if over_seconds else Axis(title="epochs"),
+            x=Axis(title="seconds of training", logarithmic=spans)
+            if over_seconds
+            else Axis(title="epochs", whole=True),
             y=Axis(title="test accuracy"),
             references=references,
             caption=(
@@ -693,10 +697,10 @@ def _failures(sources: Sequence[Source]) -> Section:
 # --- gates and profiles
 
 
-def _gate_sentence(gate: Gate) -> str:
-    regressed = [row.scenario.name for row in gate.conclusion.rows if str(row.verdict) == "regressed"]
+def _gate_sentence(gate: Gate) -> tuple[str, str]:
+    regressed = [row.scenario.name for row in gate.conclusion.rows if row.verdict is Verdict.REGRESSED]
     which = f": {', '.join(regressed)}" if regressed else ""
-    return f"{gate.name}: the gate's verdict is {gate.conclusion.verdict}{which}."
+    return gate.name, f"the gate's verdict is {gate.conclusion.verdict}{which}."
 
 
 def _gate(place: int, gate: Gate) -> Section:
@@ -744,7 +748,7 @@ def _blocks(key: str, row: GateRow, evidence: Sequence[BlockEvidence]) -> Pictur
         svg=pictures.draw_lines(
             key,
             lines,
-            x=Axis(title="block"),
+            x=Axis(title="block", whole=True),
             y=Axis(title="% more time per image"),
             references=references,
             alternative=f"{title}. {told}",
@@ -768,7 +772,7 @@ def _profiles(profiles: Sequence[Profile]) -> Section:
         steps, epoch = profile.file.phases.steps, profile.breakdown.epoch_seconds
         wholes.append(
             (
-                clean(profile.file.scenario.name),
+                clean(f"{profile.file.scenario.name} ({profile.name})"),
                 [
                     (str(part.phase), part.seconds / epoch, _part_words(part, steps, epoch))
                     for part in profile.breakdown.parts

@@ -37,6 +37,6 @@ class Report:
     """What a page or a comment says."""
 
     title: str
-    #: The answer, a sentence or two for each network and gate.
-    short: tuple[str, ...]
+    #: The answer, for each network and gate: (what it is about, a sentence or two).
+    short: tuple[tuple[str, str], ...]
     sections: tuple[Section, ...]
