@@ -231,8 +231,8 @@ def _changes(history: History) -> Table:
 
 
 _METHOD: Final = (
-    "a change is where the maximally selected rank statistic is significant (Lausen and Schumacher, 1992; p-value: "
-    "Miller and Siegmund, 1982), searched by binary segmentation"
+    "a change is where the maximally selected rank statistic is significant (Lausen and Schumacher, 1992; p-value over "
+    "random orders, of many files Miller and Siegmund's, 1982), searched by binary segmentation"
 )
 
 
