@@ -120,8 +120,8 @@ def prepare(folder: Path) -> dict[str, str]:
     (folder / "my_package" / "__init__.py").touch()
     if (folder / "my_nets.py").exists():
         shutil.copy(folder / "my_nets.py", folder / "my_package" / "nets.py")
-    variables = {name: value for name, value in os.environ.items() if name != "GITHUB_STEP_SUMMARY"}
-    return variables | {
+    return dict(os.environ) | {
+        "GITHUB_STEP_SUMMARY": str(folder / "summary.md"),
         "HOME": str(home),
         "MNIST_BENCH_DATA_DIR": str(data),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
@@ -137,10 +137,8 @@ def main() -> None:
         variables = prepare(folder)
         short = ["--network", "mlp", "--batch-size", "100", "--epochs", "1"]
         for name in ("before.json", "after.json", "here.json", "there.json", "notebook.json", "results/runs/here.json"):
-            made = [sys.executable, "-m", "bench", "run", *short, "-o", name]
-            subprocess.run(
-                made, cwd=folder, env={**variables, "PYTHONPATH": f"{ROOT}"}, check=True, capture_output=True
-            )
+            made = ["mnist-bench", "run", *short, "-o", name]
+            subprocess.run(made, cwd=folder, env=variables, check=True, capture_output=True)
         for command in dict.fromkeys(each.text for each in commands() if word in each.text):
             reason = Command("", command).reason_not_to_run
             if reason is not None:
@@ -155,8 +153,9 @@ def main() -> None:
                 timeout=900,
                 check=False,
             )
-            # 1, 3 and 5 are verdicts: a stored regression, a noisy machine, images that are too few to learn from.
-            ok = done.returncode in {0, 1, 3, 5} and "Traceback" not in done.stderr
+            # A noisy machine, images that are too few to learn from; of a gate a stored regression: verdicts, no faults.
+            verdicts = {0, 3, 5} | ({1} if "gate" in command else set())
+            ok = done.returncode in verdicts and "Traceback" not in done.stderr
             failed += not ok
             print(f"{'ok' if ok else 'FAILED'} {done.returncode}  {command}", flush=True)
             if not ok:
