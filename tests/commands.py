@@ -153,7 +153,7 @@ def main() -> None:
                 timeout=900,
                 check=False,
             )
-            # A noisy machine, images that are too few to learn from; of a gate a stored regression: verdicts, no faults.
+            # A noisy machine, images too few to learn from; of a gate a stored regression: verdicts, no faults.
             verdicts = {0, 3, 5} | ({1} if "gate" in command else set())
             ok = done.returncode in verdicts and "Traceback" not in done.stderr
             failed += not ok
