@@ -185,3 +185,12 @@ def test_bad_input_is_one_line(
     assert command("history", *arguments) == cli.Exit.USAGE
     (line,) = capsys.readouterr().err.splitlines()
     assert words in line
+
+
+def test_show_reads_a_folder_too(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In which profiles and other files lie beside results, as `profile` leaves them there."""
+    write_all(tmp_path / "runs", result_sets(2))
+    (tmp_path / "runs" / "profile.json").write_text("{}")
+    assert command("show", "runs", "--format", "csv") == cli.Exit.DONE
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 2 * 2
+    assert command("show", "runs/profile.json") == cli.Exit.USAGE

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bench import store
 from bench.change_points import ALPHA
-from bench.cli.files import json_files
+from bench.cli.files import result_files
 from bench.cli.options import ratio
 from bench.cli.shell import app, examples, note, print_tables, refuse_junit, write
 from bench.compare import Side, index
@@ -64,20 +63,6 @@ def history_command(
     print_tables(history_tables(made), output_format)
 
 
-def _sides(given: Sequence[Path]) -> list[Side]:
-    """Of a folder what is a result file. Raises `ConfigurationError` where there is none."""
+def _sides(given: Sequence[Path]) -> Iterator[Side]:
     shared: dict[RowKey, RowKey] = {}
-    sides = [side for file, in_folder in json_files(given) if (side := _side(file, in_folder, shared)) is not None]
-    if not sides:
-        raise ConfigurationError(f"no result file in {', '.join(map(str, given))}")
-    return sides
-
-
-def _side(file: Path, in_folder: bool, shared: dict[RowKey, RowKey]) -> Side | None:
-    """None for another kind of file in a folder."""
-    try:
-        return index(str(file), store.read(file), shared)
-    except store.NoResultError:
-        if in_folder:
-            return None
-        raise
+    return (index(str(path), result_set, shared) for path, result_set in result_files(given))

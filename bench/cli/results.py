@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from bench import store
+from bench.cli.files import result_files
 from bench.cli.shell import Exit, app, examples, out, print_tables, refuse_junit, write
 from bench.record import schema
 from bench.render.export import Format
@@ -24,7 +25,7 @@ from bench.scenario import ConfigurationError
     )
 )
 def show(
-    files: Annotated[list[Path], typer.Argument(help="Result files.")],
+    files: Annotated[list[Path], typer.Argument(help="Result files, or folders of them.")],
     sort: Annotated[str | None, typer.Option(metavar="COLUMN", help="Sort by a column; -COLUMN: descending.")] = None,
     row: Annotated[str | None, typer.Option(metavar="AXIS", help="Pivot: the axis down the side.")] = None,
     column: Annotated[str | None, typer.Option(metavar="AXIS", help="Pivot: the axis across the top.")] = None,
@@ -33,7 +34,7 @@ def show(
 ) -> None:
     """Tables of result files: throughput, epoch time, accuracy and the rest."""
     refuse_junit(output_format)
-    result_sets = [store.read(path) for path in files]
+    result_sets = [result_set for _path, result_set in result_files(files)]
     try:
         made = tables(result_sets, sort=sort, row=row, column=column, value=value)
     except ValueError as error:
