@@ -11,7 +11,7 @@ from bench import stats
 from bench.curves import measured
 from bench.record import Environment, ResultSet
 from bench.stats import Estimate
-from bench.summary import Measures, Row, RowKey, Status, Summary, group_by_row, summarize, throughput
+from bench.summary import Measures, Row, Status, Summary, group_by_row, summarize, throughput
 from mnist_core.devices import DeviceKind
 from mnist_core.recipe import Recipe
 
@@ -108,12 +108,9 @@ def _gpu_against_cpu(result_set: ResultSet, peers: Sequence[tuple[Row, Measures]
     if len(fastest) < len(DeviceKind):
         return None
     gpu, cpu = fastest[DeviceKind.GPU][0], fastest[DeviceKind.CPU][0]
-    speeds = {key: [throughput(run) for run in group.runs] for key, group in group_by_row(result_set).items()}
-    return GpuAgainstCpu(gpu=gpu, cpu=cpu, ratio=stats.ratio(speeds[_key(gpu)], speeds[_key(cpu)]))
-
-
-def _key(row: Row) -> RowKey:
-    return (row.scenario, row.recipe)
+    groups = group_by_row(result_set)
+    above, below = ([throughput(run) for run in groups[row.scenario, row.recipe].runs] for row in (gpu, cpu))
+    return GpuAgainstCpu(gpu=gpu, cpu=cpu, ratio=stats.ratio(above, below))
 
 
 #: Two numbers whose intervals say that they may be the same are within this of each other, or not worth a word.

@@ -136,11 +136,13 @@ def fewest(alpha: float) -> int:
 
 def _p_value(statistic: float, n: int) -> float:
     """Of so large a maximum over the splits of n numbers of which none is the begin of a new level."""
+    approximate = _approximate_p_value(statistic, LEAST / n)
     if n > _COUNTED:
-        return _approximate_p_value(statistic, LEAST / n)
+        return approximate
     maxima = _maxima_of_random_orders(n)
     reached = len(maxima) - int(np.searchsorted(maxima, statistic - _ROUNDING))
-    return (1 + reached) / (1 + len(maxima))  # the observed order is one of them: never 0
+    counted = (1 + reached) / (1 + len(maxima))  # the observed order is one of them: never 0
+    return min(counted, approximate)  # which is the more cautious but where no order reached so far
 
 
 @functools.lru_cache(maxsize=_COUNTED)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import msgspec
 
-from bench import accuracy
 from bench.record import ResultSet
 from bench.scenario import Scenario
 from bench.stats import Estimate
@@ -122,8 +121,3 @@ def _reached(group: Group) -> tuple[Reached, ...]:
             )
         )
     return tuple(reached)
-
-
-def target_of(curve: LearningCurve) -> float | None:
-    """The accuracy that its network is to reach."""
-    return accuracy.target(curve.scenario.network)

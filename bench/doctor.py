@@ -9,6 +9,7 @@ from typing import Final
 
 from bench.pair import Pair
 from bench.record import Environment
+from bench.scenario import worker_variables
 from mnist_core.devices import Probe
 
 
@@ -76,14 +77,6 @@ _SWAP_BYTES: Final = 64 << 20
 _DETECTABLE: Final = 0.10
 _PINNING: Final = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY")
 _LIMITING: Final = ("OMP_THREAD_LIMIT", "MXNET_OMP_MAX_THREADS", "OMP_MAX_ACTIVE_LEVELS", "OMP_NESTED")
-#: Set by every run itself.
-_OVERRIDDEN: Final = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "OMP_DYNAMIC",
-)
 _ONEDNN: Final = "MKLDNN"
 
 
@@ -92,34 +85,47 @@ def examine(seen: Observations) -> list[Finding]:
     return [finding for check in _CHECKS for finding in check(seen)]
 
 
+def _judged(check: str, seen: str, *, bad: bool, advice: str, level: Level = Level.WARNING) -> Finding:
+    """Good, or of the level with the advice."""
+    return Finding(check=check, level=level, seen=seen, advice=advice) if bad else _good(check, seen)
+
+
+def _good(check: str, seen: str) -> Finding:
+    return Finding(check=check, level=Level.GOOD, seen=seen)
+
+
+def _unknown(check: str, seen: str = "not told") -> Finding:
+    return Finding(check=check, level=Level.UNKNOWN, seen=seen)
+
+
 def _framework(seen: Observations) -> Iterator[Finding]:
     software = seen.environment.software
     if software is None:
         yield Finding(check="framework", level=Level.WARNING, seen=seen.framework_error or "none")
         return
-    yield Finding(check="framework", level=Level.GOOD, seen=f"{software.framework} {software.framework_version}")
+    yield _good("framework", f"{software.framework} {software.framework_version}")
     if software.framework == "mxnet":
         has = _ONEDNN in software.framework_features
-        yield Finding(
-            check="oneDNN",
-            level=Level.GOOD if has else Level.WARNING,
-            seen="MXNet was built with it" if has else "MXNet was built without it",
-            advice=""
-            if has
-            else "convolutions and tanh are several times slower: install the build from PyPI, '.[cpu]'",
+        yield _judged(
+            "oneDNN",
+            f"MXNet was built {'with' if has else 'without'} it",
+            bad=not has,
+            advice="its kernels for convolutions and matrices are missing: install the build from PyPI, '.[cpu]'",
         )
-    runtimes = sorted({p.internal_api for p in software.thread_pools if p.user_api == "openmp"})
-    versions = sorted({p.version or p.internal_api for p in software.thread_pools if p.user_api == "openmp"})
-    several = len(runtimes) > 1
-    yield Finding(
-        check="OpenMP runtimes",
-        level=Level.WARNING if several else Level.GOOD if runtimes else Level.UNKNOWN,
-        seen=" and ".join(runtimes) + " in one process" if several else ", ".join(versions) or "none seen",
-        advice="each has its own threads, and together they are too many: find what brings the second "
-        "(threadpoolctl -i mxnet), often MKL's numpy or another framework"
-        if several
-        else "",
-    )
+    pools = [pool for pool in software.thread_pools if pool.user_api == "openmp"]
+    runtimes = sorted({pool.internal_api for pool in pools})
+    if len(runtimes) > 1:
+        yield Finding(
+            check="OpenMP runtimes",
+            level=Level.WARNING,
+            seen=f"{' and '.join(runtimes)} in one process",
+            advice="each has its own threads, and together they are too many: find what brings the second "
+            "(threadpoolctl -i mxnet), often MKL's numpy or another framework",
+        )
+    elif pools:
+        yield _good("OpenMP runtimes", ", ".join(sorted({pool.version or pool.internal_api for pool in pools})))
+    else:
+        yield _unknown("OpenMP runtimes", "none seen")
 
 
 def _gpus(seen: Observations) -> Iterator[Finding]:
@@ -127,7 +133,6 @@ def _gpus(seen: Observations) -> Iterator[Finding]:
     is_cuda = software is not None and any(
         feature.lower().startswith("cuda") for feature in software.framework_features
     )
-    usable = [probe for probe in seen.gpus if probe.usable]
     for probe in seen.gpus:
         if not probe.usable:
             yield Finding(
@@ -137,12 +142,12 @@ def _gpus(seen: Observations) -> Iterator[Finding]:
                 advice="its scenarios will be failures that say so; PyTorch and JAX may be able to use it "
                 "(nox -s peers)",
             )
-    if is_cuda and not usable:
+    if is_cuda and not any(probe.usable for probe in seen.gpus):
         yield Finding(
             check="CUDA",
             level=Level.WARNING,
             seen="a CUDA build without a card that it can use",
-            advice="the CPU build (pip install '.[cpu]') starts faster and measures the same",
+            advice="pip install '.[cpu]' in an environment of its own brings the CPU build",
         )
     if seen.gpu_processes:
         yield Finding(
@@ -151,80 +156,77 @@ def _gpus(seen: Observations) -> Iterator[Finding]:
             seen="; ".join(seen.gpu_processes),
             advice="others compute on the card: end them, or choose another with CUDA_VISIBLE_DEVICES",
         )
-    elif count and seen.gpu_processes is None:
-        yield Finding(check="GPU processes", level=Level.UNKNOWN, seen="not told")
     elif count:
-        yield Finding(check="GPU processes", level=Level.GOOD, seen="none but ours")
+        check = "GPU processes"
+        yield _unknown(check) if seen.gpu_processes is None else _good(check, "none but ours")
 
 
 def _others(seen: Observations) -> Iterator[Finding]:
     cpus = seen.environment.host_processor_vcpu_count or seen.environment.usable_vcpu_count
     load = seen.load_average
     if load is None:
-        yield Finding(check="load", level=Level.UNKNOWN, seen="not told")
+        yield _unknown("load")
     else:
-        busy = load > _MOST_LOAD * cpus
-        yield Finding(
-            check="load",
-            level=Level.WARNING if busy else Level.GOOD,
-            seen=f"{load:.2f} runnable tasks over the last minute, on {cpus} CPUs",
-            advice="something else computes here: end it, or wait" if busy else "",
+        yield _judged(
+            "load",
+            f"{load:.2f} runnable tasks over the last minute, on {cpus} CPUs",
+            bad=load > _MOST_LOAD * cpus,
+            advice="something else computes here: end it, or wait",
         )
     steal = seen.steal_fraction
     if steal is None:
-        yield Finding(check="steal", level=Level.UNKNOWN, seen="not told, or not waited for")
+        yield _unknown("steal", "not told, or not waited for")
     else:
-        stolen = steal > _MOST_STEAL
-        yield Finding(
-            check="steal",
-            level=Level.WARNING if stolen else Level.GOOD,
-            seen=f"the hypervisor gave {_percent(steal)} of the CPUs' time to others",
-            advice="neighbours on this host: single runs say little, `mnist-bench gate` takes turns" if stolen else "",
+        yield _judged(
+            "steal",
+            f"the hypervisor gave {_percent(steal)} of the CPUs' time to others",
+            bad=steal > _MOST_STEAL,
+            advice="neighbours on this host: single runs say little, `mnist-bench gate` takes turns",
         )
 
 
 def _clock(seen: Observations) -> Iterator[Finding]:
-    environment = seen.environment
-    governor = environment.scaling_governor
+    governor, turbo, count = seen.environment.scaling_governor, seen.environment.turbo, seen.throttle_count
     if governor is None:
-        yield Finding(check="governor", level=Level.UNKNOWN, seen="not told, as in most virtual machines")
+        yield _unknown("governor", "not told, as in most virtual machines")
     else:
-        is_fixed = governor == "performance"
-        yield Finding(
-            check="governor",
-            level=Level.GOOD if is_fixed else Level.WARNING,
-            seen=governor,
-            advice="" if is_fixed else "short windows begin at a low clock: cpupower frequency-set -g performance",
+        yield _judged(
+            "governor",
+            governor,
+            bad=governor != "performance",
+            advice="short windows begin at a low clock: cpupower frequency-set -g performance",
         )
-    if environment.turbo is None:
-        yield Finding(check="turbo", level=Level.UNKNOWN, seen="not told")
+    if turbo is None:
+        yield _unknown("turbo")
     else:
-        yield Finding(
-            check="turbo",
-            level=Level.NOTE if environment.turbo else Level.GOOD,
-            seen="on: the clock depends on heat and on how many cores work" if environment.turbo else "off",
-            advice="for figures that repeat, switch it off" if environment.turbo else "",
+        yield _judged(
+            "turbo",
+            "on: the clock depends on heat and on how many cores work" if turbo else "off",
+            bad=turbo,
+            level=Level.NOTE,
+            advice="for figures that repeat, switch it off",
         )
-    count = seen.throttle_count
     if count is None:
-        yield Finding(check="throttling", level=Level.UNKNOWN, seen="not told")
+        yield _unknown("throttling")
     else:
-        yield Finding(
-            check="throttling",
-            level=Level.WARNING if count else Level.GOOD,
-            seen=f"the processor slowed itself for heat {count:,} times since it was started" if count else "never",
-            advice="better cooling, or a lower clock that lasts" if count else "",
+        yield _judged(
+            "throttling",
+            f"the processor slowed itself for heat {count:,} times since it was started" if count else "never",
+            bad=count > 0,
+            advice="better cooling, or a lower clock that lasts",
         )
 
 
 def _cores(seen: Observations) -> Iterator[Finding]:
     environment = seen.environment
     vcpus, cores = environment.usable_vcpu_count, environment.usable_core_count
-    yield Finding(
-        check="hyper-threading",
-        level=Level.NOTE if vcpus > cores else Level.GOOD,
-        seen=f"{vcpus} CPUs on {cores} physical cores" if vcpus > cores else f"a core for each of {vcpus} CPUs",
-        advice="contexts share the physical cores as threads; --cpu-threads tries more" if vcpus > cores else "",
+    shared = vcpus > cores
+    yield _judged(
+        "hyper-threading",
+        f"{vcpus} CPUs on {cores} physical cores" if shared else f"a core for each of {vcpus} CPUs",
+        bad=shared,
+        level=Level.NOTE,
+        advice="contexts share the physical cores as threads; --cpu-threads tries more",
     )
     quota = environment.cgroup_cpu_quota
     if quota is not None:
@@ -242,22 +244,19 @@ def _cores(seen: Observations) -> Iterator[Finding]:
 def _memory(seen: Observations) -> Iterator[Finding]:
     available, swap = seen.available_memory_bytes, seen.swap_used_bytes
     if available is not None:
-        scarce = available < _LEAST_MEMORY_BYTES
-        yield Finding(
-            check="memory",
-            level=Level.WARNING if scarce else Level.GOOD,
-            seen=f"{available / 2**30:.1f} GiB available",
-            advice="a run takes up to 1.5 GiB, a gate's block four of them at once: end something" if scarce else "",
+        yield _judged(
+            "memory",
+            f"{available / 2**30:.1f} GiB available",
+            bad=available < _LEAST_MEMORY_BYTES,
+            advice="a gate holds four processes at once, each with its images and its framework: end something",
         )
     if swap is not None:
         swaps = swap > _SWAP_BYTES
-        yield Finding(
-            check="swap",
-            level=Level.WARNING if swaps else Level.GOOD,
-            seen=f"{swap / 2**30:.1f} GiB in use" if swaps else "not in use",
-            advice="what was swapped out comes back in the middle of a window: free memory, then swapoff -a"
-            if swaps
-            else "",
+        yield _judged(
+            "swap",
+            f"{swap / 2**30:.1f} GiB in use" if swaps else "not in use",
+            bad=swaps,
+            advice="what was swapped out comes back in the middle of a window: free memory, then swapoff -a",
         )
 
 
@@ -265,7 +264,7 @@ def _variables(seen: Observations) -> Iterator[Finding]:
     variables = seen.environment.variables
     pinned = [name for name in _PINNING if name in variables]
     limited = [name for name in _LIMITING if name in variables]
-    harmless = [name for name in _OVERRIDDEN if name in variables]
+    harmless = [name for name in worker_variables(1) if name in variables]
     if pinned:
         yield Finding(
             check="thread variables",
@@ -281,11 +280,8 @@ def _variables(seen: Observations) -> Iterator[Finding]:
             advice="a scenario's threads are not what its result says: unset them",
         )
     if not pinned and not limited:
-        yield Finding(
-            check="thread variables",
-            level=Level.GOOD,
-            seen=f"{', '.join(harmless)} set, which every run sets for itself" if harmless else "none set",
-        )
+        every = f"{', '.join(harmless)} set, which every run sets for itself" if harmless else "none set"
+        yield _good("thread variables", every)
     engine = [name for name in ("MXNET_ENGINE_TYPE", "MXNET_CPU_WORKER_NTHREADS", "LD_PRELOAD") if name in variables]
     if engine:
         yield Finding(
@@ -312,16 +308,13 @@ def _pair(seen: Observations) -> Iterator[Finding]:
         advice = "mnist-bench run --suite smoke --verbose shows what goes wrong" if failed else ""
         yield Finding(check="A/A pair", level=level, seen=seen.pair_error or "not measured", advice=advice)
         return
-    coarse = pair.detectable > _DETECTABLE
-    yield Finding(
-        check="A/A pair",
-        level=Level.WARNING if coarse else Level.GOOD,
-        seen=f"two processes of the same code in turns for {pair.seconds:.0f} s: "
+    yield _judged(
+        "A/A pair",
+        f"two processes of the same code in turns for {pair.seconds:.0f} s: "
         f"{_percent(pair.difference, '+')} apart, each comparison ±{_percent(pair.spread)} (n = {pair.n}); "
         f"so many would show a slowdown from {_percent(pair.detectable)} on",
-        advice="too noisy for a gate's tolerance of 10 %: end what else runs, or use a quieter machine"
-        if coarse
-        else "",
+        bad=pair.detectable > _DETECTABLE,
+        advice="too noisy for a gate's tolerance of 10 %: end what else runs, or use a quieter machine",
     )
 
 

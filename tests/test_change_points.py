@@ -45,6 +45,7 @@ def test_a_step_of_five_percent_is_found_where_it_is(count: int) -> None:
 def test_a_clear_change_shows_in_as_few_files_as_promised() -> None:
     """And in no fewer; the less sure one wants to be, the fewer it takes."""
     assert fewest(0.05) <= fewest(0.01) <= fewest(0.001)
+    assert fewest(0.01 / 500) < 50, "five hundred scenarios that share one alpha"
     n = fewest(0.01)
     assert n < 16
     steps = [0.0] * (n // 2) + [1.0] * (n - n // 2)

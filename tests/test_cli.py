@@ -9,12 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import psutil
 import pytest
+from command_line import Command
 from factories import a_result_set, a_run, a_scenario, a_software
 from small_data import small_idx_folder
 
@@ -26,30 +27,10 @@ from bench.runner import Interpreters
 from bench.scenario import Framework
 from mnist_core.devices import Device, Probe, Unusable
 
-Command = Callable[..., int]
-
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small_idx_folder(tmp_path_factory.mktemp("data"), train=200, test=50)
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Command]:
-    """Runs `mnist-bench ARGS` in this process, in an empty folder; returns its exit status."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MNIST_BENCH_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
-    handler = signal.getsignal(signal.SIGTERM)
-
-    def run(*arguments: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["mnist-bench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        return int(caught.value.code or 0)
-
-    yield run
-    signal.signal(signal.SIGTERM, handler)
 
 
 class FakeWorker:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
+from command_line import Command
 from factories import a_ceiling, a_run, a_software, an_environment
 from small_data import small_idx_folder
 
@@ -19,8 +18,6 @@ from bench.record import Ceiling, Failure, FailureReason, Library, Run, Software
 from bench.runner import Interpreters
 from bench.scenario import Framework
 from mnist_core.devices import Device, Probe, Unusable
-
-Command = Callable[..., int]
 
 
 class FakeWorker:
@@ -65,23 +62,6 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> type[FakeWorker]:
     monkeypatch.setattr(cli.run, "usable_core_count", lambda: 2)
     FakeWorker.asked, FakeWorker.broken = [], False
     return FakeWorker
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
-    """Runs `mnist-bench ARGS` in this process, in an empty folder; returns its exit status."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MNIST_BENCH_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["mnist-bench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        return int(caught.value.code or 0)
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 import pytest
+from command_line import Command
 from factories import a_dataset, a_failure, a_result_set, a_run, a_scenario, a_software, an_environment
 
 from bench import cli, store
@@ -27,21 +28,13 @@ QUIET = (9_950.0, 10_000.0, 10_050.0)
 ELSEWHERE = an_environment(host_hash="c" * 64, host_processor_model_name="Imaginary EPYC")
 CPU, GPU = a_scenario(contexts="cpu(0)"), a_scenario(contexts="gpu(0)")
 
-Command = Callable[..., int]
-
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
-    """Runs `mnist-bench compare ARGS` in this process, in an empty folder; returns its exit status."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
-    monkeypatch.setenv("COLUMNS", "160")
+def command(command: Command) -> Command:
+    """`compare` where no other verb is named."""
 
     def run(*arguments: object, verb: str = "compare") -> int:
-        monkeypatch.setattr(sys, "argv", ["mnist-bench", verb, *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        return int(caught.value.code or 0)
+        return command(verb, *arguments)
 
     return run
 

@@ -10,13 +10,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import msgspec
 import psutil
 import pytest
+from command_line import Command
 from factories import a_software
 from gate_factories import (
     LENET,
@@ -40,33 +41,11 @@ from bench.scenario import Scenario
 from bench.verdict import Verdict
 
 ROOT = Path(__file__).resolve().parents[1]
-Command = Callable[..., int]
 
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small_idx_folder(tmp_path_factory.mktemp("data"), train=400, test=50)
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
-    """Runs `mnist-bench ARGS` in this process, in an empty folder; returns its exit status."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MNIST_BENCH_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("COLUMNS", "160")
-    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
-
-    def run(*arguments: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["mnist-bench", *map(str, arguments)])
-        handler = signal.getsignal(signal.SIGTERM)
-        try:
-            with pytest.raises(SystemExit) as caught:
-                cli.main()
-        finally:
-            signal.signal(signal.SIGTERM, handler)
-        return int(caught.value.code or 0)
-
-    return run
 
 
 @pytest.fixture

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import signal
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
+from command_line import Command
 from factories import a_result_set
 from profile_factories import a_profile, phase_rounds
 from small_data import small_idx_folder
@@ -23,34 +21,12 @@ from bench.record import FailureReason, Software
 from bench.scenario import LoopName, Overrides, Scenario, tuned
 from mnist_core.recipe import Engine, Network
 
-Command = Callable[..., int]
 STEPS = 3
 
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small_idx_folder(tmp_path_factory.mktemp("data"), train=400, test=50)
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
-    """Runs `mnist-bench ARGS` in this process, in an empty folder; returns its exit status."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MNIST_BENCH_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("COLUMNS", "160")
-    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
-
-    def run(*arguments: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["mnist-bench", *map(str, arguments)])
-        handler = signal.getsignal(signal.SIGTERM)
-        try:
-            with pytest.raises(SystemExit) as caught:
-                cli.main()
-        finally:
-            signal.signal(signal.SIGTERM, handler)
-        return int(caught.value.code or 0)
-
-    return run
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import os
 import shlex
@@ -10,12 +11,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 import psutil
 import pytest
+from command_line import Command
 from factories import a_software
 from small_data import small_idx_folder
 from tune_factories import FakeWorkers, Machine, a_tune_plan, bumpy, candidates, search
@@ -31,7 +32,6 @@ from bench.tune_record import REFERENCE, Phase, TuneFile
 from mnist_core.devices import Device, DeviceKind
 from mnist_core.recipe import Engine
 
-Command = Callable[..., int]
 #: Seventeen settings: few enough for a test, too many for the final alone.
 NARROW = ("--contexts", "cpu(0)", "--hybridize", "bound", "--set", "engine=threaded")
 #: All but the execution as the tutorial has it.
@@ -49,24 +49,11 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Command]:
-    """Runs `mnist-bench tune ARGS` in this process, in an empty folder; returns its exit status."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MNIST_BENCH_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+def command(command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """`mnist-bench tune ARGS`, on a machine with two cores and no GPU."""
     monkeypatch.setattr("bench.cli.tune.available", lambda: (Device(DeviceKind.CPU, 0),))
     monkeypatch.setattr("bench.cli.tune.usable_core_count", lambda: 2)
-    handler = signal.getsignal(signal.SIGTERM)
-
-    def run(*arguments: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["mnist-bench", "tune", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        return int(caught.value.code or 0)
-
-    yield run
-    signal.signal(signal.SIGTERM, handler)
+    return functools.partial(command, "tune")
 
 
 @pytest.fixture

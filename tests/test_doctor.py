@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import json
 import math
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from command_line import Command
 from factories import a_software, an_environment
 from rich.console import Console
 from small_data import small_idx_folder
@@ -144,22 +144,6 @@ def test_findings_fit_any_terminal(width: int, encoding: str) -> None:
 
 
 # --- the command line -------------------------------------------------------------------------------------------------
-
-Command = Callable[..., int]
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
-    """Runs `mnist-bench ARGS` in this process, in an empty folder; returns its exit status."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["mnist-bench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        return int(caught.value.code or 0)
-
-    return run
 
 
 def test_this_machine_is_examined(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from documents import DOCUMENTS, ROOT, with_tables
 
-from bench import store
+from bench import cli, store
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -42,7 +42,7 @@ def test_the_file_tree_in_the_architecture_is_the_real_one() -> None:
 
 
 def test_relative_links_lead_somewhere() -> None:
-    """No document points at a file that is not there."""
+    """No document points at a file, or at a heading of one, that is not there."""
     documents = (
         ROOT / "README.md",
         *(ROOT / "docs").iterdir(),
@@ -52,5 +52,20 @@ def test_relative_links_lead_somewhere() -> None:
     for document in documents:
         if document.suffix not in {".md", ".ipynb"}:
             continue
-        for target in re.findall(r"\]\((?!https?:)([^)#\\]+)\)", document.read_text(encoding="utf-8")):
-            assert (document.parent / target).exists(), f"{document.name}: {target}"
+        for target, heading in re.findall(
+            r"\]\((?!https?:)([^)#\\]*)(?:#([^)]+))?\)", document.read_text(encoding="utf-8")
+        ):
+            file = document.parent / target if target else document
+            assert file.exists(), f"{document.name}: {target}"
+            assert not heading or heading in headings(file), f"{document.name}: {target}#{heading}"
+
+
+def headings(document: Path) -> set[str]:
+    """As a link names them: in small letters, with hyphens for spaces, without signs."""
+    found = re.findall(r"^#+ (.*)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+def test_the_documented_exit_statuses_are_the_programs() -> None:
+    text = (ROOT / "docs" / "running.md").read_text(encoding="utf-8").split("## Exit statuses")[1].split("\n## ")[0]
+    assert [int(status) for status in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)] == list(cli.Exit)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
+from command_line import Command
 from factories import a_dataset, a_failure, a_result_set, a_run, a_scenario, an_environment
 from rich.console import Console
 
@@ -123,23 +122,6 @@ def test_the_page_has_a_picture_for_each_scenario() -> None:
 
 
 # --- the command line -------------------------------------------------------------------------------------------------
-
-
-Command = Callable[..., int]
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
-    """Runs `mnist-bench ARGS` in this process, in an empty folder; returns its exit status."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["mnist-bench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        return int(caught.value.code or 0)
-
-    return run
 
 
 def write_all(folder: Path, made: list[ResultSet]) -> None:

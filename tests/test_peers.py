@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from command_line import Command
 from factories import a_result_set, a_run, a_scenario, a_software, an_environment
 from numpy.typing import NDArray
 from small_data import small_idx_folder
@@ -48,7 +49,6 @@ from mnist_core.recipe import Hybridize, InputPipeline, Kvstore, Layers, MetricS
 ROOT = Path(__file__).resolve().parents[1]
 GPU = Device(DeviceKind.GPU, 0)
 
-Command = Callable[..., int]
 
 # --- the same training ------------------------------------------------------------------------------------------------
 
@@ -97,21 +97,6 @@ def images() -> Split:
     return Split(
         random.randint(0, 256, (SAMPLES, 28, 28)).astype(np.uint8), random.randint(0, 10, SAMPLES).astype(np.uint8)
     )
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
-    """Runs `mnist-bench ARGS` in this process, in an empty folder; returns its exit status."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
-
-    def run(*arguments: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["mnist-bench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        return int(caught.value.code or 0)
-
-    return run
 
 
 @dataclasses.dataclass

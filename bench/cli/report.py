@@ -24,6 +24,7 @@ from bench.record import ResultSet
 from bench.render.export import render_report_markdown
 from bench.render.html import render_report
 from bench.render.report import Gate, Profile, make_report
+from bench.render.tables import count_words
 from bench.scenario import ConfigurationError
 
 #: What a report can be of.
@@ -79,7 +80,7 @@ def report(
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise store.StoreError(f"{output}: cannot be written: {error.strerror or error}") from None
-    note(f"{output}: {len(text.encode()) / 1e6:.2f} MB, {len(read)} {'file' if len(read) == 1 else 'files'}")
+    note(f"{output}: {len(text.encode()) / 1e6:.2f} MB, {count_words(len(read), 'file')}")
 
 
 def _format(wanted: ReportFormat | None, output: Path | None) -> ReportFormat:

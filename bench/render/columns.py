@@ -16,6 +16,7 @@ import msgspec
 from bench.record import Software
 from bench.render import units
 from bench.render.sparks import bar, sparkline
+from bench.render.words import ends
 from bench.scenario import LOOP_AXES, Scenario
 from bench.stats import Estimate
 from bench.summary import Measures, Row, axis_value
@@ -174,9 +175,7 @@ def _interval_of(value: Callable[[RowT], Raw]) -> Callable[[RowT], str]:
 
     def text(row: RowT) -> str:
         estimate = value(row)
-        if not isinstance(estimate, Estimate) or estimate.lower is None or estimate.upper is None:
-            return ""
-        return f"[{units.significant(estimate.lower)}, {units.significant(estimate.upper)}]"
+        return ends(estimate, units.significant) if isinstance(estimate, Estimate) else ""
 
     return text
 

@@ -28,7 +28,7 @@ from bench.render.tables import (
     virtual_contexts,
 )
 from bench.render.verdicts import MARKS, TONES
-from bench.render.words import change, change_words
+from bench.render.words import change, change_words, ends
 from bench.scenario import Scenario
 from bench.stats import Estimate
 from bench.summary import axis_value
@@ -181,8 +181,8 @@ def _columns(gate_file: GateFile, scale: float) -> list[Column[GateRow]]:
             title="control\n(A/A)",
             interval=True,
             priority=7,
-            text=lambda row: None if row.control is None else _signed(row.control.value),
-            detail=lambda row: "" if row.control is None else _ends(row.control),
+            text=lambda row: None if row.control is None else f"{units.signed(row.control.value)} %",
+            detail=lambda row: "" if row.control is None else ends(row.control, units.signed),
             explanation="the blocks' comparison of each side with itself; off zero the row is invalid",
         ),
         make_column(
@@ -218,16 +218,6 @@ def _columns(gate_file: GateFile, scale: float) -> list[Column[GateRow]]:
         ),
         make_column("reason", lambda row: row.reason, number=False),
     ]
-
-
-def _signed(ratio: float) -> str:
-    return f"{100 * (ratio - 1):+.1f} %"
-
-
-def _ends(ratio: Estimate) -> str:
-    if ratio.lower is None or ratio.upper is None:
-        return ""
-    return f"[{100 * (ratio.lower - 1):+.1f}, {100 * (ratio.upper - 1):+.1f}]"
 
 
 def _verdicts(gate_file: GateFile) -> str:

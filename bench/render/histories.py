@@ -27,6 +27,7 @@ from bench.render.tables import (
     recipe_words,
     virtual_contexts,
 )
+from bench.render.words import ends
 from bench.scenario import Scenario
 from bench.stats import Estimate
 from bench.summary import axis_value
@@ -124,7 +125,7 @@ def _trends(history: History, rows: Sequence[_TrendRow]) -> Table:
 def _last_change(row: _TrendRow) -> str:
     if not row.trend.testable:
         return "too few files"
-    return "none" if row.last is None else _change(row.last.ratio)
+    return "none" if row.last is None else f"{units.signed(row.last.ratio.value)} %"
 
 
 def _mark(change: Change | None) -> str:
@@ -191,16 +192,6 @@ def _trend_columns(history: History) -> Sequence[Column[_TrendRow]]:
     )
 
 
-def _change(ratio: Estimate) -> str:
-    return f"{100 * (ratio.value - 1):+.1f} %"
-
-
-def _ends(ratio: Estimate) -> str:
-    if ratio.lower is None or ratio.upper is None:
-        return ""
-    return f"[{100 * (ratio.lower - 1):+.1f}, {100 * (ratio.upper - 1):+.1f}]"
-
-
 def _changes(history: History) -> Table:
     rows = [
         _ChangeRow(
@@ -244,8 +235,8 @@ _CHANGE_COLUMNS: Final[Sequence[Column[_ChangeRow]]] = (
         title="change\n[95 % interval]",
         interval=True,
         priority=0,
-        text=lambda row: _change(row.change.ratio),
-        detail=lambda row: _ends(row.change.ratio),
+        text=lambda row: f"{units.signed(row.change.ratio.value)} %",
+        detail=lambda row: ends(row.change.ratio, units.signed),
         explanation="images/s after over before, up to the next changes; Welch interval over files",
     ),
     make_column(

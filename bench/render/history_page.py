@@ -28,8 +28,10 @@ def history_report(histories: Sequence[History]) -> Report:
             short.append((machine, f"no change of level in {count_words(history.files, 'file')}."))
         for trend, change in changes:
             since = trend.measured[change.index]
-            percent = 100 * (change.ratio.value - 1)
-            text = f"{percent:+.1f} % images/s since {commit_words(since)} ({since.created_at}) on {machine}."
+            text = (
+                f"{units.signed(change.ratio.value)} % images/s since {commit_words(since)} ({since.created_at}) "
+                f"on {machine}."
+            )
             short.append((trend.key[0].name, text))
         sections.append(
             Section(
@@ -65,7 +67,7 @@ def _picture(key: str, trend: Trend, history: History) -> Picture:
         for begin, end, level in trend.levels
     ]
     told = [
-        f"{100 * (change.ratio.value - 1):+.1f} % since file {change.index + 1} of {len(files)} "
+        f"{units.signed(change.ratio.value)} % since file {change.index + 1} of {len(files)} "
         f"({commit_words(trend.measured[change.index])})"
         for change in trend.changes
     ]

@@ -23,7 +23,7 @@ from bench.render.tables import (
     n_words,
     software_words,
 )
-from bench.stats import Estimate
+from bench.render.words import ends
 
 
 def micro_table(baseline: MicroSide, contender: MicroSide, rows: Sequence[MicroRow]) -> Table:
@@ -70,12 +70,6 @@ def _mark(row: MicroRow) -> str:
     return SLOWER if ratio.value > 1 else FASTER
 
 
-def _ends(ratio: Estimate) -> str:
-    if ratio.lower is None or ratio.upper is None:
-        return ""
-    return f"[{units.bound(ratio.lower)}, {units.bound(ratio.upper)}]"
-
-
 _COLUMNS: Final[Sequence[Column[MicroRow]]] = (
     make_column("micro", lambda row: row.micro.name, number=False, priority=0),
     make_column("name", lambda row: row.scenario.name, title="scenario", number=False, priority=0, data=False),
@@ -106,7 +100,7 @@ _COLUMNS: Final[Sequence[Column[MicroRow]]] = (
         title="time ratio\n[95 % interval]",
         interval=True,
         priority=0,
-        detail=lambda row: "" if row.ratio is None else _ends(row.ratio),
+        detail=lambda row: "" if row.ratio is None else ends(row.ratio),
         explanation="contender's time over the baseline's, and its Welch interval over processes (log scale)",
     ),
 )

@@ -7,6 +7,7 @@ own, each point its numbers as a tooltip, each picture its words as a text alter
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import itertools
@@ -26,6 +27,12 @@ _Artist: TypeAlias = Any
 _WIDTH: Final = 380
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 12, 12, 36
 _LINE: Final = 14
+#: Of a picture with a row per scenario: how high a row is, and where in it its label and what is drawn stand.
+_ROW: Final = 30
+_ROW_TOP: Final = 6
+_LABEL_AT, _DRAWN_AT = 0.3, 0.67
+#: How wide a sign is in the legend, and where its name begins.
+_SIGN, _NAME_AT = 22, 28
 
 #: Colours as Matplotlib writes them, and what stands for each of them on the page.
 _TEXT, _DIM, _GRID, _PAGE = "#010101", "#020202", "#030303", "#040404"
@@ -39,6 +46,8 @@ _VARIABLES: Final = {
 }
 _MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*")
 _DASHES: Final = ("-", "--", "-.", ":")
+_HATCHES: Final = ("", "///", "...", "\\\\\\", "xxx", "|||", "---", "ooo")
+_REFERENCE: Final = {"color": _DIM, "linewidth": 1, "linestyle": (0, (1, 2))}
 #: A picture of more curves is a tangle.
 MOST_CURVES: Final = len(_SERIES)
 
@@ -60,6 +69,8 @@ _STYLE: Final = {
     "grid.linewidth": 0.7,
     "axes.grid": True,
     "axes.axisbelow": True,
+    "hatch.color": _PAGE,
+    "hatch.linewidth": 0.8,
 }
 
 
@@ -131,6 +142,12 @@ class _Sheet:
         return _inline(file.getvalue(), self.key, self.tips, alternative)
 
 
+@contextlib.contextmanager
+def _drawing(key: str, height: float) -> Iterator[_Sheet]:
+    with _load("matplotlib").rc_context({**_STYLE, "svg.hashsalt": key}):
+        yield _Sheet(key, height)
+
+
 def _inline(svg: str, key: str, tips: Sequence[str], alternative: str) -> str:
     """Without what only a file needs, in the page's colours and font, with ids that no other picture has."""
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
@@ -151,6 +168,33 @@ def _text(axes: _Axes, x: float, y: float, text: str, **style: object) -> _Artis
 
 def _shortened(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def _legend(sheet: _Sheet, top: float, names: Sequence[str]) -> _Axes:
+    """A row for each name; its sign is for the caller to draw, from 0 to `_SIGN`, half a row below the name's index."""
+    axes = sheet.axes(top, _LINE * len(names), left=_RIGHT)
+    axes.set_axis_off()
+    axes.set_xlim(0, _WIDTH - 2 * _RIGHT)
+    axes.set_ylim(len(names), 0)
+    for row, name in enumerate(names):
+        _text(axes, _NAME_AT, row + 0.5, _shortened(name, 68), va="center", fontsize=9)
+    return axes
+
+
+def _legend_height(count: int) -> float:
+    return _LINE * count + 8 if count else 0
+
+
+def _row_axes(sheet: _Sheet, labels: Sequence[str], step: float) -> _Axes:
+    """A row for each label, which stands above what is drawn at `_DRAWN_AT` below the label's index."""
+    axes = sheet.axes(_ROW_TOP, step * len(labels), left=_RIGHT)
+    across = axes.get_yaxis_transform()
+    for row, label in enumerate(labels):
+        _text(axes, 0.004, row + _LABEL_AT, _shortened(label, 74), va="center", fontsize=9, transform=across)
+    axes.set_ylim(len(labels), 0)
+    axes.yaxis.set_visible(False)
+    axes.spines["left"].set_visible(False)
+    return axes
 
 
 def _ticks(value: float, _position: object = None) -> str:
@@ -185,12 +229,11 @@ def draw_lines(
 ) -> str:
     """Curves with a legend below; `references` are thin and grey, `marks` the places with a number along x."""
     plot = 200
-    height = _TOP + plot + _BOTTOM + (_LINE * (len(lines) + len(references)) + 8 if legend else 0)
-    with _load("matplotlib").rc_context({**_STYLE, "svg.hashsalt": key}):
-        sheet = _Sheet(key, height)
+    below = _TOP + plot + _BOTTOM
+    with _drawing(key, below + (_legend_height(len(lines) + len(references)) if legend else 0)) as sheet:
         axes = sheet.axes(_TOP, plot)
         for reference in references:
-            axes.plot(*_coordinates(reference), color=_DIM, linewidth=1, linestyle=(0, (1, 2)))
+            axes.plot(*_coordinates(reference), **_REFERENCE)
         for line, style in zip(lines, _styles(), strict=False):
             _draw_line(sheet, axes, line, style)
         _set_axis(axes.xaxis, axes.set_xscale, x)
@@ -201,8 +244,18 @@ def draw_lines(
         if y.from_zero:
             axes.set_ylim(bottom=0)
         if legend:
-            _draw_legend(sheet, _TOP + plot + _BOTTOM, lines, references)
+            signs = _legend(sheet, below, [line.label for line in (*lines, *references)])
+            _draw_signs(signs, [line.joined for line in lines])
+            for row in range(len(lines), len(lines) + len(references)):
+                signs.plot([0, _SIGN], [row + 0.5] * 2, **_REFERENCE)
         return sheet.svg(alternative)
+
+
+def _draw_signs(axes: _Axes, joined: Sequence[bool]) -> None:
+    """Each curve's marker, on its dash where the curve has one."""
+    for row, (has_dash, style) in enumerate(zip(joined, _styles(), strict=False)):
+        look = style if has_dash else {**style, "linestyle": "none"}
+        axes.plot([0, _SIGN / 2, _SIGN], [row + 0.5] * 3, **look, markevery=[1], markersize=5, linewidth=1.3)
 
 
 def _coordinates(line: Line) -> tuple[list[float], list[float]]:
@@ -237,23 +290,6 @@ def _set_axis(axis: Any, set_scale: Any, wanted: Axis) -> None:  # noqa: ANN401 
     axis.set_label_text(wanted.title)
 
 
-def _draw_legend(sheet: _Sheet, top: float, lines: Sequence[Line], references: Sequence[Line]) -> None:
-    count = len(lines) + len(references)
-    axes = sheet.axes(top, _LINE * count, left=_RIGHT)
-    axes.set_axis_off()
-    axes.set_xlim(0, _WIDTH - 2 * _RIGHT)
-    axes.set_ylim(count, 0)
-    for row, (line, style) in enumerate(zip(lines, _styles(), strict=False)):
-        dash = style["linestyle"] if line.joined else "none"
-        axes.plot(
-            [0, 11, 22], [row + 0.5] * 3, **{**style, "linestyle": dash}, markevery=[1], markersize=5, linewidth=1.3
-        )
-        _text(axes, 28, row + 0.5, _shortened(line.label, 68), va="center", fontsize=9)
-    for row, reference in enumerate(references, start=len(lines)):
-        axes.plot([0, 22], [row + 0.5] * 2, color=_DIM, linewidth=1, linestyle=(0, (1, 2)))
-        _text(axes, 28, row + 0.5, _shortened(reference.label, 64), va="center", fontsize=9)
-
-
 # --- one row per scenario
 
 
@@ -271,31 +307,20 @@ def draw_rows(
 
     With `bars` each row's one point is the end of a bar. `legend` names the points of a row, by their order.
     """
-    step = 30
-    plot = step * len(rows)
-    height = 6 + plot + _BOTTOM + (_LINE * len(legend) + 8 if legend else 0)
-    with _load("matplotlib").rc_context({**_STYLE, "svg.hashsalt": key}):
-        sheet = _Sheet(key, height)
-        axes = sheet.axes(6, plot, left=_RIGHT)
+    below = _ROW_TOP + _ROW * len(rows) + _BOTTOM
+    with _drawing(key, below + _legend_height(len(legend))) as sheet:
+        axes = _row_axes(sheet, [row.label for row in rows], _ROW)
         if reference is not None:
-            axes.axvline(reference, color=_DIM, linewidth=1, linestyle=(0, (1, 2)))
+            axes.axvline(reference, **_REFERENCE)
         for place, row in enumerate(rows):
-            y = place + 0.68
             for number, (point, style) in enumerate(zip(row.points, _styles(), strict=False)):
-                _draw_row_point(sheet, axes, point, y, style, bar=bars, raised=number % 2 == 1)
-            _text(
-                axes, 0.004, place + 0.3, _shortened(row.label, 74), va="center", fontsize=9,
-                transform=axes.get_yaxis_transform(),
-            )  # fmt: skip
-        axes.set_ylim(len(rows), 0)
-        axes.yaxis.set_visible(False)
-        axes.spines["left"].set_visible(False)
+                _draw_row_point(sheet, axes, point, place + _DRAWN_AT, style, bar=bars, raised=number % 2 == 1)
         _set_axis(axes.xaxis, axes.set_xscale, x)
         if x.from_zero:
             axes.set_xlim(left=0)
         _widen(axes, logarithmic=x.logarithmic)
         if legend:
-            _draw_legend(sheet, 6 + plot + _BOTTOM, [Line(name, (), joined=False) for name in legend], ())
+            _draw_signs(_legend(sheet, below, legend), [False] * len(legend))
         return sheet.svg(alternative)
 
 
@@ -329,51 +354,30 @@ def _draw_row_point(
 
 
 def draw_parts(key: str, wholes: Sequence[tuple[str, Sequence[tuple[str, float, str]]]], *, alternative: str) -> str:
-    """Each whole a bar of (part, share of the whole, tip); the parts' names in a legend, and inside where they fit."""
+    """Each whole a bar of (part, share of the whole, tip); the parts' names are in a legend."""
     names = list(dict.fromkeys(part for _label, parts in wholes for part, _share, _tip in parts))
-    step = 46
-    plot = step * len(wholes)
-    height = 6 + plot + _BOTTOM + _LINE * len(names) + 8
-    hatches = ("", "///", "...", "\\\\\\", "xxx", "|||", "---", "ooo")
-    with _load("matplotlib").rc_context({**_STYLE, "svg.hashsalt": key, "hatch.color": _PAGE, "hatch.linewidth": 0.8}):
-        sheet = _Sheet(key, height)
-        axes = sheet.axes(6, plot, left=_RIGHT)
-        for place, (label, parts) in enumerate(wholes):
+    looks = {name: _look(index) for index, name in enumerate(names)}
+    step = 1.5 * _ROW
+    below = _ROW_TOP + step * len(wholes) + _BOTTOM
+    with _drawing(key, below + _legend_height(len(names))) as sheet:
+        axes = _row_axes(sheet, [label for label, _parts in wholes], step)
+        for place, (_label, parts) in enumerate(wholes):
             begin = 0.0
             for part, share, tip in parts:
-                index = names.index(part) % len(_SERIES)
-                drawn = axes.barh(
-                    [place + 0.66], [max(share, 0) * 100], left=begin * 100, height=0.4, color=_SERIES[index],
-                    hatch=hatches[index], edgecolor=_PAGE, linewidth=0.5,
-                )  # fmt: skip
-                sheet.tip(drawn, tip)
-                begin += max(share, 0)
-            _text(
-                axes, 0.004, place + 0.28, _shortened(label, 74), va="center", fontsize=9,
-                transform=axes.get_yaxis_transform(),
-            )  # fmt: skip
-        axes.set_ylim(len(wholes), 0)
+                width = 100 * max(share, 0)
+                sheet.tip(axes.barh([place + _DRAWN_AT], [width], left=begin, height=0.4, **looks[part]), tip)
+                begin += width
         axes.set_xlim(left=0)
-        axes.yaxis.set_visible(False)
-        axes.spines["left"].set_visible(False)
         _set_axis(axes.xaxis, axes.set_xscale, Axis(title="% of the epoch"))
-        legend = sheet.axes(6 + plot + _BOTTOM, _LINE * len(names), left=_RIGHT)
-        legend.set_axis_off()
-        legend.set_xlim(0, _WIDTH - 2 * _RIGHT)
-        legend.set_ylim(len(names), 0)
+        signs = _legend(sheet, below, names)
         for row, name in enumerate(names):
-            index = row % len(_SERIES)
-            legend.barh(
-                [row + 0.5],
-                [22],
-                height=0.7,
-                color=_SERIES[index],
-                hatch=hatches[index],
-                edgecolor=_PAGE,
-                linewidth=0.5,
-            )
-            _text(legend, 28, row + 0.5, _shortened(name, 64), va="center", fontsize=9)
+            signs.barh([row + 0.5], [_SIGN], height=0.7, **looks[name])
         return sheet.svg(alternative)
+
+
+def _look(index: int) -> dict[str, Any]:
+    colour, hatch = _SERIES[index % len(_SERIES)], _HATCHES[index % len(_HATCHES)]
+    return {"color": colour, "hatch": hatch, "edgecolor": _PAGE, "linewidth": 0.5}
 
 
 def decades(values: Iterable[float]) -> bool:

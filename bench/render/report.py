@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bench import curves
+from bench import accuracy, curves
 from bench.answers import Answer, Source, answers, is_level
 from bench.breakdown import Breakdown, Part
 from bench.compare import compare, index
@@ -42,7 +42,7 @@ from bench.render.tables import (
     setting_words,
     tables,
 )
-from bench.render.words import change_words, estimate_words
+from bench.render.words import change_words, ends, estimate_words
 from bench.scenario import Framework, Scenario, tutorial_setting
 from bench.stats import Estimate
 from bench.summary import Measures, Row, axis_value
@@ -141,37 +141,20 @@ def _recipe(answer: Answer) -> str:
 
 def _setting(scenario: Scenario) -> str:
     """All that is worth saying of one scenario of a network."""
+    tutorial = tutorial_setting(scenario.network)
     shown = [
         axis
         for axis in SHOWN_AXES
         if axis.heading.name in MAIN_AXES
-        or axis.heading.name == "loop"
-        or (
-            axis.heading.name != "network"
-            and axis.value(_OfScenario(scenario)) != _default(scenario, axis.heading.name)
-        )
+        or axis_value(scenario, axis.heading.name) != axis_value(tutorial, axis.heading.name)
     ]
     words = setting_words(scenario, shown)
     return words if scenario.framework is Framework.MXNET else f"{scenario.framework}, {words}"
 
 
-@dataclass(frozen=True, slots=True)
-class _OfScenario:
-    scenario: Scenario
-
-
-def _default(scenario: Scenario, axis: str) -> str | int | None:
-    return axis_value(tutorial_setting(scenario.network), axis)
-
-
 def _ratio_words(ratio: Estimate) -> str:
     """4.68 times [4.35, 5.04]."""
-    ends = (
-        ""
-        if ratio.lower is None or ratio.upper is None
-        else f" [{units.bound(ratio.lower)}, {units.bound(ratio.upper)}]"
-    )
-    return f"{units.factor(ratio.value)}{ends}"
+    return f"{units.factor(ratio.value)} {ends(ratio)}".rstrip()
 
 
 # --- machines
@@ -404,7 +387,7 @@ class _Network:
         lines, target = [], None
         for source, curve in found[:MOST_CURVES]:
             label = self.labels.of(source, curve.scenario, curve.recipe)
-            target = curves.target_of(curve)
+            target = accuracy.target(curve.scenario.network)
             lines.append(
                 Line(
                     label,

@@ -102,6 +102,11 @@ def _points(percent: float) -> str:
     return f"{percent:.0f}" if abs(float(one_digit)) >= _TWO_DIGITS else one_digit.replace("-0.0", "0.0")
 
 
+def signed(ratio: float) -> str:
+    """A ratio - 1 in percent, with its sign: 0.95 is -5.0, 1.019 is +1.9."""
+    return f"{100 * (ratio - 1):+.1f}"
+
+
 def bound(ratio: float) -> str:
     """An end of a ratio's interval: 1.40, 12.3; 0 and the infinite are possible."""
     return "∞" if math.isinf(ratio) else significant(ratio)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from bench.render import units
 from bench.stats import Estimate
@@ -38,3 +39,10 @@ def estimate_words(estimate: Estimate, unit: str = "") -> str:
     if estimate.lower is None or estimate.upper is None:
         return f"{text}, n = {estimate.n}, no interval"
     return f"{text}, 95 % interval {units.bound(estimate.lower)} to {units.bound(estimate.upper)}, n = {estimate.n}"
+
+
+def ends(estimate: Estimate, unit: Callable[[float], str] = units.bound) -> str:
+    """[1.40, 12.3], the interval's; "" where there is none."""
+    if estimate.lower is None or estimate.upper is None:
+        return ""
+    return f"[{unit(estimate.lower)}, {unit(estimate.upper)}]"
