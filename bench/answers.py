@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from bench import stats
 from bench.curves import measured
 from bench.record import Environment, ResultSet
+from bench.scenario import tutorial_setting
 from bench.stats import Estimate
 from bench.summary import Measures, Row, Status, Summary, group_by_row, summarize, throughput
 from mnist_core.devices import DeviceKind
 from mnist_core.recipe import Recipe
+
+#: Rows that carry a rank.
+Ranked: TypeAlias = Sequence[tuple[Row, Measures]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +56,25 @@ class Answer:
     source: Source
     fastest: Row
     measures: Measures
-    #: The tutorial's own setting under the same recipe; None where it was not measured, or is the fastest itself.
-    tutorial: Measures | None
-    #: The fastest over it.
+    #: The tutorial's own setting under the same recipe; None where it was not planned, or is the fastest itself.
+    tutorial: Row | None
+    #: The fastest over it; None where it carries no rank.
     speedup: Estimate | None
+    #: The fastest that updates the weights as often as the tutorial; None where that is the fastest of all, or the
+    #: tutorial's setting.
+    of_tutorial_batch: tuple[Row, Measures] | None
+    #: The tutorial's setting under the tutorial's whole recipe; None where it carries no rank, or is shown already.
+    whole_training: tuple[Row, Measures] | None
     gpu_against_cpu: GpuAgainstCpu | None
     #: Rows that carry a rank under this recipe.
     ranked: int
+
+    def over(self, other: Answer) -> Estimate | None:
+        """Its fastest row's throughput over another file's; None where they trained on different images."""
+        ours, theirs = self.source.result_set, other.source.result_set
+        if self.fastest.recipe != other.fastest.recipe or ours.dataset.digest != theirs.dataset.digest:
+            return None
+        return stats.ratio(_speeds(ours, self.fastest), _speeds(theirs, other.fastest))
 
 
 def answers(sources: Sequence[Source]) -> list[Answer]:
@@ -65,6 +82,10 @@ def answers(sources: Sequence[Source]) -> list[Answer]:
     found = [answer for source in sources for answer in _of_source(source)]
     order = {network: place for place, network in enumerate(dict.fromkeys(answer.network for answer in found))}
     return sorted(found, key=lambda answer: (order[answer.network], -answer.measures.throughput.value))
+
+
+def _speeds(result_set: ResultSet, row: Row) -> list[float]:
+    return [throughput(run) for run in group_by_row(result_set)[row.scenario, row.recipe].runs]
 
 
 def _of_source(source: Source) -> Iterable[Answer]:
@@ -77,7 +98,10 @@ def _of_source(source: Source) -> Iterable[Answer]:
         judged = [pair for pair in own if pair[0].status is Status.VALID] or own
         peers = max(_by_recipe(judged), key=lambda rows: (len(rows), rows[0][0].recipe.epochs))
         fastest, measures = max(peers, key=lambda pair: pair[1].throughput.value)
-        tutorial = next((each for row, each in peers if row.is_baseline and row is not fastest), None)
+        tutorial = next(
+            (r for r in rows if r.is_baseline and (r.scenario.network, r.recipe) == (network, fastest.recipe)), None
+        )
+        tutorial = tutorial if tutorial is not fastest else None
         yield Answer(
             network=network,
             source=source,
@@ -85,19 +109,35 @@ def _of_source(source: Source) -> Iterable[Answer]:
             measures=measures,
             tutorial=tutorial,
             speedup=None if tutorial is None else measures.speedup,
+            of_tutorial_batch=_of_tutorial_batch(fastest, peers),
+            whole_training=_whole_training(fastest, own),
             gpu_against_cpu=_gpu_against_cpu(source.result_set, peers),
             ranked=len(peers),
         )
 
 
-def _by_recipe(rows: Iterable[tuple[Row, Measures]]) -> list[list[tuple[Row, Measures]]]:
+def _of_tutorial_batch(fastest: Row, peers: Ranked) -> tuple[Row, Measures] | None:
+    """As often updated weights learn as much: faster by a larger batch alone is another training."""
+    size = tutorial_setting(fastest.scenario.network).batch_size
+    same = [pair for pair in peers if pair[0].scenario.batch_size == size]
+    best = max(same, key=lambda pair: pair[1].throughput.value, default=None)
+    return None if best is None or best[0] is fastest or best[0].is_baseline else best
+
+
+def _whole_training(fastest: Row, own: Ranked) -> tuple[Row, Measures] | None:
+    whole = dataclasses.replace(Recipe(), seed=fastest.recipe.seed)
+    found = next((pair for pair in own if pair[0].is_baseline and pair[0].recipe == whole), None)
+    return None if found is None or found[0] is fastest else found
+
+
+def _by_recipe(rows: Ranked) -> list[list[tuple[Row, Measures]]]:
     groups: dict[Recipe, list[tuple[Row, Measures]]] = {}
     for row, measures in rows:
         groups.setdefault(row.recipe, []).append((row, measures))
     return list(groups.values())
 
 
-def _gpu_against_cpu(result_set: ResultSet, peers: Sequence[tuple[Row, Measures]]) -> GpuAgainstCpu | None:
+def _gpu_against_cpu(result_set: ResultSet, peers: Ranked) -> GpuAgainstCpu | None:
     fastest: dict[DeviceKind, tuple[Row, Measures]] = {}
     for row, measures in peers:
         kinds = {device.kind for device in row.scenario.devices}
@@ -108,9 +148,7 @@ def _gpu_against_cpu(result_set: ResultSet, peers: Sequence[tuple[Row, Measures]
     if len(fastest) < len(DeviceKind):
         return None
     gpu, cpu = fastest[DeviceKind.GPU][0], fastest[DeviceKind.CPU][0]
-    groups = group_by_row(result_set)
-    above, below = ([throughput(run) for run in groups[row.scenario, row.recipe].runs] for row in (gpu, cpu))
-    return GpuAgainstCpu(gpu=gpu, cpu=cpu, ratio=stats.ratio(above, below))
+    return GpuAgainstCpu(gpu=gpu, cpu=cpu, ratio=stats.ratio(_speeds(result_set, gpu), _speeds(result_set, cpu)))
 
 
 #: Two numbers whose intervals say that they may be the same are within this of each other, or not worth a word.

@@ -127,8 +127,11 @@ class Roof:
         """The memory's, of one device: the same, of the largest arrays."""
         return max(level.bandwidth_bytes_per_second.median for level in self.levels)
 
-    def bandwidth_at(self, working_set_bytes: float) -> float:
-        """Bytes per second of the smallest measured arrays that together are as large; the memory's beyond them."""
+    def bandwidth_at(self, working_set_bytes: float, contexts: int = 1) -> float:
+        """Bytes per second of the smallest measured arrays that together are as large; the memory's beyond them.
+
+        Of so many contexts, as `gflop_per_second_of`.
+        """
         rates: dict[int, list[float]] = {}
         for level in self.levels:
             of_level: dict[int, list[float]] = {}
@@ -138,7 +141,8 @@ class Roof:
             for elements, values in of_level.items():
                 rates.setdefault(elements, []).append(statistics.median(values))
         large_enough = [elements for elements in rates if elements * _BYTES_PER_ELEMENT >= working_set_bytes]
-        return max(rates[min(large_enough)]) if large_enough else self.bandwidth_bytes_per_second
+        rate = max(rates[min(large_enough)]) if large_enough else self.bandwidth_bytes_per_second
+        return rate * (contexts if self.place.kind is DeviceKind.GPU else 1)
 
     def bound(self, costs: Costs, images: float, contexts: int) -> Bound:
         """Of a step on so many images; several GPUs have several times both rates, so that their number cancels."""

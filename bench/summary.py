@@ -93,6 +93,9 @@ class Measures:
     utilisation: Estimate | None
     #: The fewest bytes an update must move, over the time that it took.
     bytes_per_second: Estimate | None
+    #: Of sums of arrays that are as large as what an update touches, on the scenario's devices together: the slope of
+    #: the roof that `bound` goes by.
+    ceiling_bytes_per_second: float | None
     #: Overhead needs a second batch size to be known; compute and memory need a ceiling.
     bound: Bound | None
     #: Of the line through the times of the same scenario's updates over their images, for all its batch sizes: what an
@@ -349,7 +352,11 @@ def _measures(
     costs, contexts = costs_of(scenario.network), len(scenario.contexts)
     achieved = None if costs is None else _scaled(speed, costs.flop_per_image / 1e9)
     ceiling = None if roof is None else roof.gflop_per_second_of(contexts)
-    update_bytes = None if costs is None else costs.update_bytes(_images_per_update(runs[0]), contexts)
+    images = _images_per_update(runs[0])
+    update_bytes = None if costs is None else costs.update_bytes(images, contexts)
+    bandwidth = None
+    if costs is not None and roof is not None:
+        bandwidth = roof.bandwidth_at(costs.working_set_bytes(images, contexts), contexts)
     return Measures(
         n=len(runs),
         throughput=speed,
@@ -378,6 +385,7 @@ def _measures(
         ceiling_gflop_per_second=ceiling,
         utilisation=None if achieved is None or ceiling is None else _scaled(achieved, 1 / ceiling),
         bytes_per_second=None if update_bytes is None else _inverse(update_microseconds, scale=1e6 * update_bytes),
+        ceiling_bytes_per_second=bandwidth,
         bound=_bound(costs, roof, runs[0], update_microseconds.value, line),
         fixed_update_microseconds=None if line is None else line.intercept,
         image_microseconds=None if line is None else line.slope,

@@ -144,9 +144,9 @@ def blocks(count: int, noise: Noise, **changes: Any) -> list[Block]:
     return [a_block(index, noise, **changes) for index in range(count)]
 
 
-def whole_gate(plan: GatePlan, noise: Noise, **changes: Any) -> list[Block]:
+def whole_gate(plan: GatePlan, noise: Noise, begun: Sequence[Block] = (), **changes: Any) -> list[Block]:
     """Whatever block is wanted next is made, until none is."""
-    found: list[Block] = []
+    found = [*begun]
     while (wanted := conclude(plan, evidence_of(plan, found)).wanted) is not None:
         scenarios = [gated.scenario for gated in wanted.scenarios]
         found.append(a_block(len(found), noise, scenarios=scenarios, phase=wanted.phase, **changes))

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from command_line import Command
 from factories import a_ceiling, a_dataset, a_failure, a_result_set, a_run, a_scenario, an_environment
-from gate_factories import a_gate_file, blocks, noisy, slowed
+from gate_factories import a_block, a_gate_file, a_health, a_plan, blocks, noisy, slowed, whole_gate
 from profile_factories import a_profile
 
 from bench import cli, store
@@ -20,10 +20,12 @@ from bench.decide import conclude, evidence_of
 from bench.record import FailureReason, ResultSet
 from bench.render.export import render_report_markdown
 from bench.render.html import render_report
+from bench.render.labels import short_names
+from bench.render.pictures import MOST_CURVES
 from bench.render.report import Gate, Profile, make_report
 from bench.render.story import Picture, Report
 from bench.render.units import TIMES
-from mnist_core.recipe import Recipe
+from mnist_core.recipe import Hybridize, Recipe
 
 TUTORIAL = a_scenario("mlp")
 ONE = a_scenario("mlp", "cpu(0)")
@@ -53,6 +55,10 @@ def report_of(*result_sets: ResultSet) -> Report:
     return make_report([source_of(f"file{number}", each) for number, each in enumerate(result_sets)])
 
 
+def said_of(result_set: ResultSet) -> str:
+    return " ".join(text for _about, text in report_of(result_set).short)
+
+
 def pictures_of(report: Report) -> dict[str, Picture]:
     return {picture.key: picture for section in report.sections for picture in section.pictures}
 
@@ -67,8 +73,9 @@ def test_the_answer_is_the_fastest_valid_row_and_what_it_is_faster_than() -> Non
     assert answer.ranked == 2
     assert answer.speedup is not None
     assert answer.speedup.value == pytest.approx(3.0, rel=0.01)
-    ((about, sentence),) = report_of(made).short
-    assert about == "mlp"
+    said = report_of(made).short
+    assert {about for about, _text in said} == {"mlp"}
+    sentence = " ".join(text for _about, text in said)
     assert "cpu(0), batch 100, hybridize off is the fastest of 2: 29,989 images/s" in sentence
     assert "95 % interval" in sentence
     assert "n = 3" in sentence
@@ -88,12 +95,38 @@ def test_a_row_that_did_not_learn_is_no_answer() -> None:
 
 
 def test_the_tutorials_own_setting_may_win_or_tie() -> None:
-    wins = report_of(a_result_set(a_run(scenario=TUTORIAL, throughput=2e4), a_run(scenario=ONE))).short[0][1]
+    wins = said_of(a_result_set(a_run(scenario=TUTORIAL, throughput=2e4), a_run(scenario=ONE)))
     assert "nothing else was measured to be faster" in wins
-    level = report_of(
-        a_result_set(*repeats(TUTORIAL, 9_000, 10_000, 11_000), *repeats(ONE, 9_500, 10_300, 10_900))  # type: ignore[arg-type]
-    ).short[0][1]
-    assert "cannot be told from it" in level
+    level = said_of(a_result_set(*repeats(TUTORIAL, 9_000, 10_000, 11_000), *repeats(ONE, 9_500, 10_300, 10_900)))  # type: ignore[arg-type]
+    assert "cannot be told from the fastest" in level
+
+
+def test_what_the_tutorial_costs_is_said_whole() -> None:
+    """Its ten epochs, beside the short runs that most settings were measured by; and what updates as often as it."""
+    part = Recipe(epochs=1, samples=2000)
+    short_runs = [
+        a_run(scenario=a_scenario("mlp", contexts, batch_size=size), recipe=part, throughput=speed, accuracy=0.5)
+        for contexts, size, speed in (("cpu(0),cpu(1)", 100, 1e4), ("cpu(0)", 100, 2e4), ("cpu(0)", 500, 5e4))
+    ]
+    said = said_of(a_result_set(a_run(scenario=TUTORIAL), *short_runs, dataset=a_dataset(name="fashion-mnist")))
+    assert "cpu(0), batch 500, hybridize off is the fastest of 3" in said
+    assert "Of those that update the weights as often as the tutorial, cpu(0), batch 100, hybridize off" in said
+    assert "single processes" in said
+    assert "whole training, 10 epochs of 60,000 images, takes" in said
+
+
+def test_an_answer_says_what_it_could_not_compare_with() -> None:
+    """The tutorial's setting failed, or has not run yet; other failures count by what they are."""
+    failed = a_failure(scenario=TUTORIAL, reason=FailureReason.TIMEOUT, detail="no answer")
+    said = said_of(a_result_set(a_run(scenario=ONE), failed))
+    assert "no result to compare with: timeout, no answer" in said
+    assert "1 scenario failed: see Failures" in said
+    partly = a_result_set(*repeats(TUTORIAL, 1e4), a_failure(scenario=TUTORIAL, repeat=1), a_run(scenario=ONE))  # type: ignore[arg-type]
+    assert "1 scenario failed in a part of the processes" in said_of(partly)
+    started = msgspec.structs.replace(
+        made := a_result_set(a_run(scenario=TUTORIAL), a_run(scenario=ONE)), runs=made.runs[1:]
+    )
+    assert "1 of 2 planned processes have not run yet" in said_of(started)
 
 
 def test_gpu_against_cpu_where_both_are_there() -> None:
@@ -109,7 +142,7 @@ def test_nothing_measured_is_said_without_an_answer() -> None:
     report = report_of(a_result_set(a_failure()))
     (nothing, failed) = report.short
     assert nothing == ("nothing", "was measured that carries a rank.")
-    assert failed == ("file0", "1 scenario failed or gave a result that is not believed; see Failures.")
+    assert failed == ("file0", "1 scenario failed: see Failures.")
 
 
 def test_the_recipe_with_most_rows_is_asked_first() -> None:
@@ -126,7 +159,7 @@ def test_the_recipe_with_most_rows_is_asked_first() -> None:
 def test_every_picture_has_its_numbers_in_words() -> None:
     """A caption, a text alternative, and a tooltip for each mark; each is well-formed and has ids of its own."""
     pictures = pictures_of(report_of(a_rich_result()))
-    wanted = {"throughput", "batch", "speedup", "scaling", "epochs", "seconds", "target", "roofline", "first"}
+    wanted = {"batch", "speedup", "scaling", "epochs", "seconds", "target", "roofline", "first"}
     assert {key.partition("-")[2] for key in pictures if key.startswith("n0-")} == wanted
     ids: set[str] = set()
     for picture in pictures.values():
@@ -144,9 +177,9 @@ def test_every_picture_has_its_numbers_in_words() -> None:
 
 
 def test_an_interval_is_drawn_and_said() -> None:
-    picture = pictures_of(report_of(a_rich_result()))["n0-throughput"]
-    assert "95 % interval" in picture.alternative
-    assert "n = 3" in picture.alternative
+    picture = pictures_of(report_of(a_rich_result()))["n0-speedup"]
+    assert all("95 % interval" in number and "n = 3" in number for number in picture.numbers)
+    assert "95 % intervals over processes, n = 3" in picture.caption
 
 
 def test_a_curve_is_named_without_what_varies_along_it() -> None:
@@ -156,15 +189,40 @@ def test_a_curve_is_named_without_what_varies_along_it() -> None:
         for size in (100, 500)
         for recipe in (Recipe(epochs=1, samples=2000), Recipe(epochs=2, samples=2000))
     ]
-    alternative = pictures_of(report_of(a_result_set(*runs)))["n0-batch"].alternative
-    assert "batch=2" not in alternative
-    assert "1 epoch of" in alternative
-    assert "2 epochs of" in alternative
+    report = report_of(a_result_set(*runs))
+    pictures = pictures_of(report)
+    assert "batch" not in pictures["n0-batch"].alternative.split("of ")[-1]
+    titles = [section.title for section in report.sections if section.pictures]
+    assert titles == [f"mlp in pictures: {epochs} of the first 2,000 images" for epochs in ("1 epoch", "2 epochs")]
+    assert {"n0-batch", "n1-batch"} <= set(pictures)
 
 
 def test_curves_of_one_point_are_not_drawn() -> None:
     pictures = pictures_of(report_of(a_result_set(a_run(recipe=Recipe(epochs=1)))))
-    assert {key.partition("-")[2] for key in pictures} == {"first", "target"}
+    assert {key.partition("-")[2] for key in pictures} == {"first"}
+
+
+def test_devices_and_files_keep_their_curves_apart() -> None:
+    """No two curves of a picture have the same name; a slow machine is not left out."""
+    gpu = [a_run(scenario=a_scenario("mlp", contexts), throughput=1e5) for contexts in ("gpu(0)", "gpu(0),gpu(1)")]
+    cpu = [a_run(scenario=a_scenario("mlp", contexts), throughput=1e4) for contexts in ("cpu(0)", "cpu(0),cpu(1)")]
+    scaling = pictures_of(report_of(a_result_set(*gpu, *cpu)))["n0-scaling"]
+    assert {"GPU, 2 contexts", "CPU, 2 contexts"} <= {number.split(":")[0] for number in scaling.numbers}
+    modes = (Hybridize.OFF, Hybridize.ON, Hybridize.STATIC)
+    sizes = [a_scenario("mlp", "cpu(0)", batch_size=size, hybridize=mode) for size in (100, 500) for mode in modes]
+    fast, slow = (a_result_set(*(a_run(scenario=each, throughput=speed) for each in sizes)) for speed in (1e5, 1e3))
+    made = make_report([source_of("run-fast-1", fast), source_of("run-slow-1", slow)])
+    batch = pictures_of(made)["n0-batch"]
+    curves = {number.rsplit(", ", 2)[0].split(", batch")[0] for number in batch.numbers}
+    assert len(curves) == MOST_CURVES
+    assert {name.split(",")[0] for name in curves} == {"fast", "slow"}
+
+
+def test_short_names_are_what_differs() -> None:
+    assert short_names(["run-amd-epyc-2", "run-xeon-2"]) == {"run-amd-epyc-2": "amd-epyc", "run-xeon-2": "xeon"}
+    assert short_names(["a", "b"]) == {"a": "a", "b": "b"}
+    assert short_names(["same"]) == {"same": "same"}
+    assert short_names(["run", "run-2"]) == {"run": "run", "run-2": "run-2"}
 
 
 def test_a_gates_blocks_are_drawn_beside_their_control() -> None:
@@ -172,19 +230,35 @@ def test_a_gates_blocks_are_drawn_beside_their_control() -> None:
     report = make_report(
         [], [Gate(name="pr", file=file, conclusion=conclude(file.plan, evidence_of(file.plan, file.blocks)))]
     )
-    ((about, text),) = report.short
-    assert (about, text.startswith("the gate's verdict is ")) == ("pr", True)
+    assert report.short[0] == ("pr", "the gate's verdict is inconclusive, after 8 blocks.")
+    assert any("% slower [" in text for _about, text in report.short[1:])
     pictures = pictures_of(report)
     assert len(pictures) == len(file.plan.scenarios)
     assert all("s time per image" in picture.svg for picture in pictures.values())
     assert all("the same side against itself" in picture.svg for picture in pictures.values())
 
 
+def test_a_gates_void_and_confirming_blocks_are_told_apart_without_pointing() -> None:
+    """By a mark and a line of the legend each; what was over how many blocks is said."""
+    plan = a_plan()
+    found = [a_block(0, noisy(1), health=a_health(steal_fraction=0.5))]
+    found = whole_gate(plan, slowed(noisy(1), 0.2), found)
+    file = a_gate_file(found)
+    conclusion = conclude(plan, evidence_of(plan, found))
+    report = make_report([], [Gate(name="pr", file=file, conclusion=conclusion)])
+    picture = pictures_of(report)["g0-0"]
+    assert ">contender against baseline, to confirm<" in picture.svg
+    assert ">void: the machine was disturbed, not counted<" in picture.svg
+    assert "over 8 blocks, and" in picture.caption
+    assert "in 5 fresh ones" in picture.caption
+    assert report.short[0][1] == f"the gate's verdict is regressed, after {len(found)} blocks."
+
+
 def test_where_an_epoch_goes_is_drawn_for_each_profile() -> None:
     profile = a_profile()
     report = make_report([], profiles=[Profile(name="p", file=profile, breakdown=break_down(profile))])
     picture = pictures_of(report)["phases"]
-    assert {"forward", "backward", "update"} <= {word.strip(":") for word in picture.alternative.split()}
+    assert {"forward", "backward", "update"} <= {number.split(": ")[1] for number in picture.numbers}
 
 
 # --- several files ----------------------------------------------------------------------------------------------------

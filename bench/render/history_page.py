@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from bench.history import History, Trend
 from bench.render import pictures, units
@@ -10,6 +11,9 @@ from bench.render.histories import commit_words, history_tables
 from bench.render.pictures import Axis, Line, Point
 from bench.render.story import Picture, Report, Section
 from bench.render.tables import clean, count_words, machine_words, recipe_words
+
+#: Fewer marks are no course of anything.
+_FEWEST: Final = 3
 
 
 def history_report(histories: Sequence[History]) -> Report:
@@ -39,7 +43,9 @@ def history_report(histories: Sequence[History]) -> Report:
                 title=clean(machine),
                 words=("Steps are the levels between changes; each mark is a file, and tells its commit.",),
                 pictures=tuple(
-                    _picture(f"h{place}-{number}", trend, history) for number, trend in enumerate(history.trends)
+                    _picture(f"h{place}-{number}", trend, history)
+                    for number, trend in enumerate(history.trends)
+                    if len(trend.measured) >= _FEWEST
                 ),
                 tables=tuple(history_tables([history])),
             )
@@ -72,12 +78,17 @@ def _picture(key: str, trend: Trend, history: History) -> Picture:
         for change in trend.changes
     ]
     title = clean(scenario.name)
-    alternative = f"{title}: images per second over {len(files)} files. {'; '.join(told) or 'No change of level.'}"
+    nothing = (
+        "no change of level" if trend.testable else f"too few files to find a change in: {len(files)} of {trend.fewest}"
+    )
+    said = "; ".join(told) or nothing
+    alternative = f"{title}: images per second over {count_words(len(files), 'file')}; {said}."
     return Picture(
         key=key,
         title=title,
-        caption=f"{recipe_words(recipe, history.dataset.train_samples)}. {'; '.join(told) or 'No change of level'}.",
+        caption=f"{recipe_words(recipe, history.dataset.train_samples)}; {said}.",
         alternative=alternative,
+        numbers=tuple(point.tip for point in files),
         svg=pictures.draw_lines(
             key,
             [Line("a file", files, joined=False)],

@@ -25,7 +25,6 @@ from bench.render.tables import (
     INVALID,
     MISSING,
     NOT_RUN,
-    OTHER,
     SLOWER,
     Cell,
     Table,
@@ -39,7 +38,7 @@ from bench.stats import Estimate
 
 _TONES: Final = {
     **dict.fromkeys((FASTEST, FASTER), Tone.GOOD),
-    **dict.fromkeys((INVALID, FAILED, SLOWER, MISSING, OTHER), Tone.BAD),
+    **dict.fromkeys((INVALID, FAILED, SLOWER, MISSING), Tone.BAD),
     NOT_RUN: Tone.DIM,
 }
 #: Longer texts are broken into lines.
@@ -168,7 +167,7 @@ def _cell(cell: Cell, *, number: bool) -> _Cell:
         text=cell.text or units.ABSENT,
         detail=cell.detail,
         mark=cell.mark,
-        raw=str(raw).lower() if isinstance(raw, bool) else raw,
+        raw=None if raw == "" else str(raw).lower() if isinstance(raw, bool) else raw,
         tip="" if estimate is None else estimate_words(estimate),
         classes=" ".join(filter(None, classes)),
     )

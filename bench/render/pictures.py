@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
-import itertools
 import math
 import re
 import warnings
@@ -24,11 +23,13 @@ _Axes: TypeAlias = Any
 _Artist: TypeAlias = Any
 
 #: Of a picture, in units of a 72nd of an inch; on a page it is as wide as its column, down to a telephone's.
-_WIDTH: Final = 380
-_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 12, 12, 36
-_LINE: Final = 14
+_WIDTH: Final = 330
+_LEFT, _RIGHT, _TOP, _BOTTOM = 42, 16, 26, 36
+_LINE: Final = 16
+#: How many letters there is room for, in a legend and above a row.
+_NAME_LETTERS, _LABEL_LETTERS = 55, 62
 #: Of a picture with a row per scenario: how high a row is, and where in it its label and what is drawn stand.
-_ROW: Final = 30
+_ROW: Final = 32
 _ROW_TOP: Final = 6
 _LABEL_AT, _DRAWN_AT = 0.3, 0.67
 #: How wide a sign is in the legend, and where its name begins.
@@ -36,7 +37,7 @@ _SIGN, _NAME_AT = 22, 28
 
 #: Colours as Matplotlib writes them, and what stands for each of them on the page.
 _TEXT, _DIM, _GRID, _PAGE = "#010101", "#020202", "#030303", "#040404"
-_SERIES: Final = tuple(f"#0500{index:02x}" for index in range(8))
+_SERIES: Final = tuple(f"#0500{index:02x}" for index in range(6))
 _VARIABLES: Final = {
     _TEXT: "var(--text)",
     _DIM: "var(--dim)",
@@ -44,16 +45,18 @@ _VARIABLES: Final = {
     _PAGE: "var(--page)",
     **{colour: f"var(--series-{index})" for index, colour in enumerate(_SERIES)},
 }
-_MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*")
-_DASHES: Final = ("-", "--", "-.", ":")
+_MARKERS: Final = ("o", "s", "^", "D", "v", "P")
+_DASHES: Final = ("-", "--", "-.", ":", (0, (6, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 _HATCHES: Final = ("", "///", "...", "\\\\\\", "xxx", "|||", "---", "ooo")
-_REFERENCE: Final = {"color": _DIM, "linewidth": 1, "linestyle": (0, (1, 2))}
+#: References, which stand behind everything, are grey.
+_REFERENCE_DASHES: Final = ((0, (1, 1.5)), (0, (5, 2)), "-", (0, (5, 2, 1, 2)))
+MOST_REFERENCES: Final = len(_REFERENCE_DASHES)
 #: A picture of more curves is a tangle.
 MOST_CURVES: Final = len(_SERIES)
 
 _STYLE: Final = {
     "svg.fonttype": "none",
-    "font.size": 10,
+    "font.size": 11,
     "text.color": _TEXT,
     "axes.edgecolor": _DIM,
     "axes.labelcolor": _TEXT,
@@ -97,8 +100,10 @@ class Line:
 
     label: str
     points: Sequence[Point]
-    #: Where there is no measurement between the points.
+    #: Not where there is no measurement between the points.
     joined: bool = True
+    #: Hollow marks are of what does not count.
+    filled: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +162,7 @@ def _inline(svg: str, key: str, tips: Sequence[str], alternative: str) -> str:
     svg = re.sub(r' id="tip(\d+)-">', lambda match: f"><title>{escape(tips[int(match[1])])}</title>", svg)
     svg = re.sub(r'( id="|xlink:href="#|url\(#)', rf"\g<1>{key}-", svg)
     svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", svg)
+    svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
     svg = re.sub(r"#0[0-5]0[0-9a-f]{3}", lambda match: _VARIABLES.get(match[0], match[0]), svg)
     return f'<svg viewBox="{view[1]}" role="img" aria-label="{escape(alternative)}">{svg.strip()}'
 
@@ -167,7 +173,11 @@ def _text(axes: _Axes, x: float, y: float, text: str, **style: object) -> _Artis
 
 
 def _shortened(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+    """In the middle: names begin with the machine, and often end with what they differ in."""
+    if len(text) <= limit:
+        return text
+    end = limit // 3
+    return f"{text[: limit - end - 1]}…{text[-end:]}"
 
 
 def _legend(sheet: _Sheet, top: float, names: Sequence[str]) -> _Axes:
@@ -177,7 +187,7 @@ def _legend(sheet: _Sheet, top: float, names: Sequence[str]) -> _Axes:
     axes.set_xlim(0, _WIDTH - 2 * _RIGHT)
     axes.set_ylim(len(names), 0)
     for row, name in enumerate(names):
-        _text(axes, _NAME_AT, row + 0.5, _shortened(name, 68), va="center", fontsize=9)
+        _text(axes, _NAME_AT, row + 0.5, _shortened(name, _NAME_LETTERS), va="center", fontsize=10)
     return axes
 
 
@@ -190,7 +200,8 @@ def _row_axes(sheet: _Sheet, labels: Sequence[str], step: float) -> _Axes:
     axes = sheet.axes(_ROW_TOP, step * len(labels), left=_RIGHT)
     across = axes.get_yaxis_transform()
     for row, label in enumerate(labels):
-        _text(axes, 0.004, row + _LABEL_AT, _shortened(label, 74), va="center", fontsize=9, transform=across)
+        text = _shortened(label, _LABEL_LETTERS)
+        _text(axes, 0.004, row + _LABEL_AT, text, va="center", fontsize=10, transform=across)
     axes.set_ylim(len(labels), 0)
     axes.yaxis.set_visible(False)
     axes.spines["left"].set_visible(False)
@@ -198,6 +209,10 @@ def _row_axes(sheet: _Sheet, labels: Sequence[str], step: float) -> _Axes:
 
 
 def _ticks(value: float, _position: object = None) -> str:
+    """0.01, 5,000, 20k, 1.5M: short enough to stand side by side."""
+    for least, unit, letter in ((1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if abs(value) >= least:
+            return f"{value / unit:.6g}{letter}"
     return f"{value:,.6g}"
 
 
@@ -232,30 +247,31 @@ def draw_lines(
     below = _TOP + plot + _BOTTOM
     with _drawing(key, below + (_legend_height(len(lines) + len(references)) if legend else 0)) as sheet:
         axes = sheet.axes(_TOP, plot)
-        for reference in references:
-            axes.plot(*_coordinates(reference), **_REFERENCE)
-        for line, style in zip(lines, _styles(), strict=False):
-            _draw_line(sheet, axes, line, style)
-        _set_axis(axes.xaxis, axes.set_xscale, x)
+        for reference, look in zip(references, _reference_looks(), strict=False):
+            axes.plot(*_coordinates(reference), **look)
+        # Intervals side by side, else one hides another.
+        step = 2.5 if any(point.lower is not None for line in lines for point in line.points) else 0
+        for number, (line, style) in enumerate(zip(lines, _styles(), strict=False)):
+            _draw_line(sheet, axes, line, style, aside=step * (number - (len(lines) - 1) / 2))
+        _set_axis(axes.xaxis, axes.set_xscale, x, marks)
         _set_axis(axes.yaxis, axes.set_yscale, y)
-        if marks is not None:
-            axes.xaxis.set_major_locator(_load("matplotlib.ticker").FixedLocator(list(marks)))
-            axes.xaxis.set_minor_locator(_load("matplotlib.ticker").NullLocator())
-        if y.from_zero:
-            axes.set_ylim(bottom=0)
+        axes.yaxis.label.set_visible(False)  # it would stand sideways
+        _text(sheet.figure, 0.005, 1 - 10 / sheet.height, axes.yaxis.label.get_text(), va="center")
         if legend:
             signs = _legend(sheet, below, [line.label for line in (*lines, *references)])
-            _draw_signs(signs, [line.joined for line in lines])
-            for row in range(len(lines), len(lines) + len(references)):
-                signs.plot([0, _SIGN], [row + 0.5] * 2, **_REFERENCE)
+            _draw_signs(signs, lines)
+            for row, (_reference, look) in enumerate(zip(references, _reference_looks(), strict=False), len(lines)):
+                signs.plot([0, _SIGN], [row + 0.5] * 2, **look)
         return sheet.svg(alternative)
 
 
-def _draw_signs(axes: _Axes, joined: Sequence[bool]) -> None:
+def _draw_signs(axes: _Axes, lines: Sequence[Line]) -> None:
     """Each curve's marker, on its dash where the curve has one."""
-    for row, (has_dash, style) in enumerate(zip(joined, _styles(), strict=False)):
-        look = style if has_dash else {**style, "linestyle": "none"}
-        axes.plot([0, _SIGN / 2, _SIGN], [row + 0.5] * 3, **look, markevery=[1], markersize=5, linewidth=1.3)
+    for row, (line, style) in enumerate(zip(lines, _styles(), strict=False)):
+        dash = style["linestyle"] if line.joined else "none"
+        face = {} if line.filled else {"markerfacecolor": "none"}
+        look = {**style, **face, "linestyle": dash, "linewidth": 1.3}
+        axes.plot([0, _SIGN / 2, _SIGN], [row + 0.5] * 3, **look, markevery=[1], markersize=5)
 
 
 def _coordinates(line: Line) -> tuple[list[float], list[float]]:
@@ -263,31 +279,57 @@ def _coordinates(line: Line) -> tuple[list[float], list[float]]:
 
 
 def _styles() -> Iterator[dict[str, Any]]:
-    for colour, marker, dash in zip(_SERIES, _MARKERS, itertools.cycle(_DASHES), strict=False):
+    for colour, marker, dash in zip(_SERIES, _MARKERS, _DASHES, strict=True):
         yield {"color": colour, "marker": marker, "linestyle": dash}
 
 
-def _draw_line(sheet: _Sheet, axes: _Axes, line: Line, style: dict[str, Any]) -> None:
-    colour = style["color"]
+def _reference_looks() -> Iterator[dict[str, Any]]:
+    for dash in _REFERENCE_DASHES:
+        yield {"color": _DIM, "linewidth": 1, "linestyle": dash}
+
+
+def _draw_line(sheet: _Sheet, axes: _Axes, line: Line, style: dict[str, Any], aside: float) -> None:
+    shift = _load("matplotlib.transforms").ScaledTranslation(aside / 72, 0, sheet.figure.dpi_scale_trans)
+    place = {"color": style["color"], "transform": axes.transData + shift}
     if line.joined:
-        axes.plot(*_coordinates(line), color=colour, linestyle=style["linestyle"], linewidth=1.3)
+        axes.plot(*_coordinates(line), **place, linestyle=style["linestyle"], linewidth=1.3)
     for point in line.points:
         if point.lower is not None and point.upper is not None:
-            axes.plot([point.x, point.x], [point.lower, point.upper], color=colour, linewidth=1.3)
-        sheet.tip(
-            axes.plot([point.x], [point.y], color=colour, marker=style["marker"], markersize=5, linestyle="none"),
-            point.tip,
-        )
+            axes.plot([point.x, point.x], [point.lower, point.upper], **place, linewidth=1.3)
+        face = {} if line.filled else {"markerfacecolor": "none"}
+        mark = axes.plot([point.x], [point.y], **place, **face, marker=style["marker"], markersize=5, linestyle="none")
+        sheet.tip(mark, point.tip)
+    # What is drawn beside its place does not count for the limits of an axis.
+    xs, ys = _coordinates(line)
+    ends = [end for point in line.points for end in (point.lower, point.upper) if end is not None]
+    axes.update_datalim([(x, y) for x, y in zip(xs, ys, strict=True)] + [(xs[0], end) for end in ends])
+    axes.autoscale_view()
 
 
-def _set_axis(axis: Any, set_scale: Any, wanted: Axis) -> None:  # noqa: ANN401  # as above
+#: On a logarithmic axis whose ends are less than so many times apart: the first digits of the numbers along it. Over
+#: more decades, these are enough.
+_DIGITS: Final = ((12, (1, 1.5, 2, 3, 5, 7)), (100, (1, 2, 5)), (1000, (1, 3)))
+
+
+def _set_axis(axis: Any, set_scale: Any, wanted: Axis, marks: Sequence[float] | None = None) -> None:  # noqa: ANN401  # as above
+    """Once everything is drawn; `marks`: where numbers stand along it, instead of where Matplotlib thinks best."""
+    ticker = _load("matplotlib.ticker")
     if wanted.logarithmic:
         set_scale("log")
-        axis.set_minor_formatter(_load("matplotlib.ticker").NullFormatter())
-    if wanted.whole:
-        axis.set_major_locator(_load("matplotlib.ticker").MaxNLocator(integer=True))
-    axis.set_major_formatter(_load("matplotlib.ticker").FuncFormatter(_ticks))
-    axis.set_label_text(wanted.title)
+        low, high = axis.get_view_interval()
+        digits = next((digits for span, digits in _DIGITS if high / low < span), None)
+        if marks is None and digits is not None:
+            numbers = [digit * 10.0**exponent for exponent in range(-9, 13) for digit in digits]
+            marks = [number for number in numbers if low <= number <= high] or [low, high]
+        axis.set_minor_locator(ticker.NullLocator())
+    else:
+        axis.set_major_locator(ticker.MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=wanted.whole))
+        if wanted.from_zero:
+            axis.set_view_interval(0, axis.get_view_interval()[1], ignore=True)
+    if marks is not None:
+        axis.set_major_locator(ticker.FixedLocator(list(marks)))
+    axis.set_major_formatter(ticker.FuncFormatter(_ticks))
+    axis.set_label_text(f"{wanted.title} (log scale)" if wanted.logarithmic else wanted.title)
 
 
 # --- one row per scenario
@@ -311,27 +353,14 @@ def draw_rows(
     with _drawing(key, below + _legend_height(len(legend))) as sheet:
         axes = _row_axes(sheet, [row.label for row in rows], _ROW)
         if reference is not None:
-            axes.axvline(reference, **_REFERENCE)
+            axes.axvline(reference, **next(_reference_looks()))
         for place, row in enumerate(rows):
             for number, (point, style) in enumerate(zip(row.points, _styles(), strict=False)):
                 _draw_row_point(sheet, axes, point, place + _DRAWN_AT, style, bar=bars, raised=number % 2 == 1)
         _set_axis(axes.xaxis, axes.set_xscale, x)
-        if x.from_zero:
-            axes.set_xlim(left=0)
-        _widen(axes, logarithmic=x.logarithmic)
         if legend:
-            _draw_signs(_legend(sheet, below, legend), [False] * len(legend))
+            _draw_signs(_legend(sheet, below, legend), [Line(name, (), joined=False) for name in legend])
         return sheet.svg(alternative)
-
-
-def _widen(axes: _Axes, *, logarithmic: bool) -> None:
-    """A logarithmic axis over less than a decade has no number along it unless it is told which."""
-    low, high = axes.get_xlim()
-    if logarithmic and low > 0 and high / low < 30:  # noqa: PLR2004  # about where decades alone are enough
-        wanted = [m * 10.0**e for e in range(-9, 13) for m in (1, 1.5, 2, 3, 5, 7)]
-        inside = [value for value in wanted if low <= value <= high]
-        axes.xaxis.set_major_locator(_load("matplotlib.ticker").FixedLocator(inside or [low, high]))
-        axes.xaxis.set_minor_locator(_load("matplotlib.ticker").NullLocator())
 
 
 def _draw_row_point(
@@ -367,8 +396,7 @@ def draw_parts(key: str, wholes: Sequence[tuple[str, Sequence[tuple[str, float, 
                 width = 100 * max(share, 0)
                 sheet.tip(axes.barh([place + _DRAWN_AT], [width], left=begin, height=0.4, **looks[part]), tip)
                 begin += width
-        axes.set_xlim(left=0)
-        _set_axis(axes.xaxis, axes.set_xscale, Axis(title="% of the epoch"))
+        _set_axis(axes.xaxis, axes.set_xscale, Axis(title="% of the epoch", from_zero=True))
         signs = _legend(sheet, below, names)
         for row, name in enumerate(names):
             signs.barh([row + 0.5], [_SIGN], height=0.7, **looks[name])

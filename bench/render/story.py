@@ -16,8 +16,10 @@ class Picture:
     title: str
     #: What to look at.
     caption: str
-    #: For who does not see it.
+    #: For who does not see it: what is shown. The numbers are told by themselves.
     alternative: str
+    #: Every mark with its value, interval and n in words.
+    numbers: tuple[str, ...]
     svg: str
 
 

@@ -22,10 +22,16 @@ for (const table of document.querySelectorAll("table")) {
     button.append(...heading.childNodes);
     heading.append(button);
     button.addEventListener("click", () => {
-      const descending = heading.getAttribute("aria-sort") === (heading.classList.contains("number") ? null : "ascending")
-        || heading.getAttribute("aria-sort") === "ascending";
+      // Numbers from the greatest, words from A; then the other way round; then as it was.
+      const ways = heading.classList.contains("number") ? ["descending", "ascending"] : ["ascending", "descending"];
+      const way = ways[ways.indexOf(heading.getAttribute("aria-sort")) + 1];
       for (const other of headings) other.removeAttribute("aria-sort");
-      heading.setAttribute("aria-sort", descending ? "descending" : "ascending");
+      if (!way) {
+        body.append(...rows);
+        return;
+      }
+      const descending = way === "descending";
+      heading.setAttribute("aria-sort", way);
       const present = rows.filter((row) => value(row, column) !== null);
       const absent = rows.filter((row) => value(row, column) === null);
       present.sort((a, b) => (descending ? -1 : 1) * order(value(a, column), value(b, column)));
@@ -35,6 +41,11 @@ for (const table of document.querySelectorAll("table")) {
   if (rows.length < 4) continue;
   const box = document.createElement("label");
   box.className = "filter";
+  const small = (element) => element.textContent.toLowerCase();
+  const names = headings.map((heading) => small(heading).split(/[^\w]/)[0]);
+  // Words of a row are those of its cells, without its mark, also behind the column's name: 100, batch=100.
+  const texts = new Map(rows.map((row) => [row, [...row.cells].map((cell, column) => `${names[column]}=${small(cell).replace(/^[^\w ] /, "")}`).join(" ")]));
+  const above = [...table.closest("section").querySelectorAll("h3, dl")].map(small).join(" ");
   const input = document.createElement("input");
   input.type = "search";
   input.placeholder = "words that a row must hold";
@@ -42,13 +53,15 @@ for (const table of document.querySelectorAll("table")) {
   box.append("Filter ", input, count);
   table.parentElement.before(box);
   input.addEventListener("input", () => {
-    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const anywhere = [...texts.values()].join(" ");
+    // What no row says but the words around the table do holds for each of its rows.
+    const words = input.value.toLowerCase().split(/\s+/)
+      .filter((word) => anywhere.includes(word) || !above.includes(word.replace("=", " ")));
     let shown = 0;
-    for (const row of rows) {
-      const cells = [...row.cells].map((cell) => cell.textContent.toLowerCase());
-      row.hidden = !words.every((word) => cells.some((cell) => cell.includes(word)));
+    for (const [row, text] of texts) {
+      row.hidden = !words.every((word) => text.includes(word));
       shown += row.hidden ? 0 : 1;
     }
-    count.value = words.length ? `${shown} of ${rows.length} rows` : "";
+    count.value = input.value ? `${shown} of ${rows.length} rows` : "";
   });
 }
