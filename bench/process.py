@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TypeAlias
 
@@ -42,7 +42,7 @@ from bench.protocol import (
     WindowDone,
 )
 from bench.record import Epoch, FailureReason, Software
-from bench.scenario import ConfigurationError, Framework, worker_variables
+from bench.scenario import ConfigurationError, Framework, is_own, worker_variables
 from mnist_core.devices import PROBE_TIMEOUT_SECONDS, Device, Probe, Unusable
 
 #: Lines of a failed worker's error output that are kept.
@@ -142,11 +142,17 @@ def ask(
         return Ended(FailureReason.CRASHED, f"the worker could not be run: {error}")
 
 
-def describe(interpreter: Interpreter, stop: Stop, framework: Framework = Framework.MXNET) -> Software:
-    """What a worker loads when it imports the framework; raises `UnusableError` where it cannot."""
+def describe(
+    interpreter: Interpreter, stop: Stop, framework: Framework = Framework.MXNET, networks: Iterable[str] = ()
+) -> Software:
+    """What a worker loads when it imports the framework; raises `UnusableError` where it cannot.
+
+    Or where it cannot train one of the networks that is a user's own.
+    """
+    own = tuple(dict.fromkeys(network for network in networks if is_own(network)))
     answer = ask(
         interpreter,
-        DescribeRequest(framework=framework),
+        DescribeRequest(framework=framework, own_networks=own),
         variables=worker_variables(1),
         timeout_seconds=DESCRIBE_TIMEOUT_SECONDS,
         stop=stop,

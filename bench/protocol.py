@@ -70,9 +70,11 @@ class Evaluate(Message, frozen=True, tag="evaluate"):
 
 
 class DescribeRequest(Message, frozen=True, tag="describe"):
-    """Import the framework and say what it is."""
+    """Import the framework and say what it is, once the user's own networks were tried out."""
 
     framework: Framework
+    #: "package.module:factory".
+    own_networks: tuple[str, ...] = ()
 
 
 class ProbeRequest(Message, frozen=True, tag="probe"):

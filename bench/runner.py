@@ -119,8 +119,8 @@ def run_plan(
         if stop.requested and isinstance(outcome, Failure):
             outcome = _failure(planned, FailureReason.INTERRUPTED, "stopped by the user")
         result_set = _with(result_set, outcome)
+        observer.finished(planned, outcome)  # first: where it cannot be saved it has at least been said
         save(result_set)
-        observer.finished(planned, outcome)
         if stop.requested:
             break
     if todo and not stop.requested:
@@ -236,9 +236,9 @@ class WorkerProcess:
         """Whether the framework can train on the device; it is tried out in a process of its own."""
         return process.probe(self.interpreters.of(framework), self.stop, framework, device)
 
-    def describe(self, framework: Framework = Framework.MXNET) -> Software:
+    def describe(self, framework: Framework = Framework.MXNET, networks: Iterable[str] = ()) -> Software:
         """What a worker loads when it imports the framework; raises `UnusableError` where it cannot."""
-        return process.describe(self.interpreters.of(framework), self.stop, framework)
+        return process.describe(self.interpreters.of(framework), self.stop, framework, networks)
 
 
 def usable(

@@ -96,6 +96,11 @@ LOOP_AXES = ("input_pipeline", "metric_sync", "layers", "update", "kvstore", "up
 _PEERS_LOOP = {"input_pipeline": InputPipeline.RESIDENT, "metric_sync": MetricSync.EPOCH}
 
 
+def is_own(network: str) -> bool:
+    """A user's "package.module:factory", and none of the tutorial's."""
+    return ":" in network
+
+
 @functools.lru_cache(maxsize=256)  # ten thousand result files name the same few, a hundred times each
 def _check_network(network: str) -> None:
     if network not in {known.value for known in Network} and not _OWN_NETWORK.match(network):

@@ -57,6 +57,17 @@ class SideSource:
     tree_digest: str
 
 
+def clone_of(folder: Path) -> Path:
+    """The clone that the folder lies in, else the one that this program runs from: whose working tree is meant.
+
+    Raises `ConfigurationError` where there is neither, as where the program is installed and started somewhere else.
+    """
+    for place in (folder, *folder.parents, SOURCE):
+        if (place / PACKAGE / "__init__.py").is_file() and (place / "pyproject.toml").is_file():
+            return place
+    raise ConfigurationError("the gate compares the working tree of a clone of mnist-bench: start it inside of one")
+
+
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
     """A folder that is gone after the block, also when this process was killed in it."""

@@ -89,8 +89,8 @@ def answer(request_line: bytes, on_event: Callable[[FromWorker], None]) -> Reply
 
 def _measured(request: Request, on_event: Callable[[FromWorker], None]) -> Reply | measure.Pass:
     match request:
-        case DescribeRequest(framework=framework):
-            return DescribeReply(software=measure.describe(framework))
+        case DescribeRequest():
+            return _described(request)
         case ProbeRequest(framework=framework, device=name):
             (device,) = parse_devices(name)
             return ProbeReply(probe=trainee.module_for(framework).probe(device))
@@ -105,6 +105,16 @@ def _measured(request: Request, on_event: Callable[[FromWorker], None]) -> Reply
             return RunReply(run=run)
         case _:
             assert_never(request)
+
+
+def _described(request: DescribeRequest) -> Reply:
+    software = measure.describe(request.framework)
+    if request.own_networks:  # MXNet's alone, so that it is there
+        networks = importlib.import_module("mnist_core.networks")
+        for reference in request.own_networks:
+            if (fault := networks.fault_of(reference)) is not None:
+                return UnusableReply(detail=fault)
+    return DescribeReply(software=software)
 
 
 class _Profiling(Protocol):

@@ -8,10 +8,13 @@ same bits.
 from __future__ import annotations
 
 import importlib
+import traceback
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import Any, Final, TypeAlias
 
-from mnist_core.mxnet_border import gluon, nd
+from mnist_core.idx import CLASSES, SIDE
+from mnist_core.mxnet_border import gluon, mx, nd
 from mnist_core.recipe import Hybridize, Layers, Network
 
 nn = gluon.nn
@@ -20,6 +23,10 @@ nn = gluon.nn
 Block: TypeAlias = Any
 Array: TypeAlias = Any
 Operators: TypeAlias = Any
+
+
+#: Images that a user's own network is tried out with.
+_TRIED: Final = 2
 
 
 class NetworkError(Exception):
@@ -170,8 +177,45 @@ def build_own(reference: str) -> Block:
     try:
         net = getattr(importlib.import_module(module_name), factory_name)()
     except Exception as error:  # a stranger's code may raise anything
-        first_line = (str(error).splitlines() or [""])[0]  # MXNet's errors bring their stack along
-        raise NetworkError(f"{reference}: {type(error).__name__}: {first_line}") from error
+        raise NetworkError(f"{reference}: {_cause(error)}") from error
     if not isinstance(net, gluon.Block):
         raise NetworkError(f"{reference}: returned a {type(net).__name__}, not a Gluon Block")
     return net
+
+
+def fault_of(reference: str) -> str | None:
+    """Why a user's own network cannot be trained on digits, in one line; None where it can: two images went through.
+
+    A network with too few scores would train, and look like one that does not learn.
+    """
+    try:
+        net = build_own(reference)
+        net.initialize(mx.init.Xavier(), ctx=mx.cpu())
+        scores = net(nd.zeros((_TRIED, 1, SIDE, SIDE)))
+        shape = getattr(scores, "shape", None)
+        mx.nd.waitall()
+    except NetworkError as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001  # as above
+        return f"{reference}: with {_TRIED} images: {_cause(error)}"
+    if shape != (_TRIED, CLASSES):
+        found = f"a {type(scores).__name__}" if shape is None else shape
+        return f"{reference}: gives {found} for {_TRIED} images, and must give {(_TRIED, CLASSES)}: a score per digit"
+    return None
+
+
+def _cause(error: Exception) -> str:
+    """What was raised, and where in the user's own files."""
+    first_line = (str(error).splitlines() or [""])[0]  # MXNet's errors bring their stack along
+    here, ours = Path.cwd(), Path(__file__).parent
+    places = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    own = [
+        f" ({file.relative_to(here)}, line {line})"
+        for file, line in places
+        if file.is_relative_to(here) and not file.is_relative_to(ours) and "site-packages" not in file.parts
+    ]
+    where = own[-1] if own else ""
+    hint = ""
+    if isinstance(error, ModuleNotFoundError):
+        hint = ": modules are looked for in the current folder and in PYTHONPATH"
+    return f"{type(error).__name__}: {first_line}{hint}{where}"

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -41,7 +41,7 @@ class FakeWorker:
     def __init__(self, interpreters: Interpreters | None = None, stop: Stop | None = None) -> None:
         self._stop = stop
 
-    def describe(self, framework: Framework = Framework.MXNET) -> Software:
+    def describe(self, framework: Framework = Framework.MXNET, networks: Iterable[str] = ()) -> Software:
         return a_software()
 
     def probe(self, framework: Framework, device: Device) -> Probe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -260,6 +261,22 @@ def failing():
 def failing_at_length():
     raise RuntimeError("no weights here\\nStack trace:\\n  File ...")
 
+def seven():
+    return gluon.nn.Dense(7)
+
+def pictures():
+    return gluon.nn.Conv2D(10, 3)
+
+class Pair(gluon.Block):
+    def forward(self, x):
+        return x, x
+
+def pair():
+    return Pair()
+
+def too_small():
+    return gluon.nn.Dense(10, in_units=100)
+
 def needs_an_argument(units):
     return gluon.nn.Dense(units)
 
@@ -307,7 +324,7 @@ def test_a_users_own_network_trains_and_is_counted(own_module: str) -> None:
 @pytest.mark.parametrize(
     ("factory", "cause"),
     [
-        ("user_networks.nowhere:net", "ModuleNotFoundError: No module named 'user_networks.nowhere'"),
+        ("user_networks.nowhere:net", "ModuleNotFoundError: No module named 'user_networks.nowhere': .+ PYTHONPATH"),
         ("user_networks.broken:net", "SyntaxError: .+"),
         ("user_networks.own:missing", "AttributeError: .+ has no attribute 'missing'"),
         ("user_networks.own:", "AttributeError: .+"),
@@ -324,6 +341,32 @@ def test_a_users_network_that_cannot_be_built_is_named_in_one_line(factory: str,
     """With the cause, and nothing of the stack."""
     with pytest.raises(NetworkError, match=rf"^{factory}: {cause}\Z"):
         networks.build(factory, Hybridize.OFF)
+
+
+@pytest.mark.parametrize(
+    ("factory", "fault"),
+    [
+        ("imperative", None),
+        ("watched", None),
+        ("seven", r"gives \(2, 7\) for 2 images, and must give \(2, 10\): a score per digit"),
+        ("pictures", r"gives \(2, 10, 26, 26\) for 2 images"),
+        ("pair", r"gives a tuple for 2 images"),
+        ("too_small", r"with 2 images: MXNetError: .+"),
+        ("failing", r"ValueError: no weights here \(user_networks/own.py, line \d+\)"),
+    ],
+)
+def test_a_users_network_is_tried_out_before_anything_is_measured(
+    own_module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factory: str, fault: str | None
+) -> None:
+    """Seven scores would train, and be measured; a file and a line where the user's own code is at fault."""
+    monkeypatch.chdir(tmp_path)
+    found = networks.fault_of(f"{own_module}:{factory}")
+    if fault is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert re.match(f"^{own_module}:{factory}: {fault}", found)
+        assert "\n" not in found
 
 
 @compiled

@@ -157,3 +157,17 @@ for _ in range(5):
 assert min(seconds) >= 0.03, seconds
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_working_tree_is_that_of_the_clone_one_stands_in(repository: Path, tmp_path: Path) -> None:
+    """An installed program measures the clone it is started in, not itself; outside of any it says so."""
+    (repository / "pyproject.toml").touch()
+    (repository / "deep" / "down").mkdir(parents=True)
+    assert sides.clone_of(repository / "deep" / "down") == repository
+    assert sides.clone_of(tmp_path / "elsewhere") == ROOT
+
+
+def test_outside_of_a_clone_there_is_no_working_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sides, "SOURCE", tmp_path / "site-packages")
+    with pytest.raises(ConfigurationError, match="start it inside of one"):
+        sides.clone_of(tmp_path)

@@ -6,13 +6,16 @@ import os
 import signal
 import sys
 import traceback
-from typing import NoReturn
+from pathlib import Path
+from typing import Final, NoReturn
 
 import typer
 
+import bench
+import mnist_core
 from bench import store
 from bench.cli import about, calibrate, compare, data, gate, history, profile, report, results, run, tune
-from bench.cli.shell import Exit, IncomparableError, app, fail, global_flags_first, verbosity
+from bench.cli.shell import Exit, IncomparableError, app, fail, global_flags_first, note, verbosity
 from bench.process import UnusableError
 from bench.scenario import ConfigurationError
 from mnist_core.idx import DataError
@@ -35,18 +38,27 @@ __all__ = [
 ]
 
 
+_NO_VERB: Final = "name a verb: `mnist-bench run --suite smoke` measures for a minute"
+
+
 def main() -> NoReturn:
     """Run the command line; every foreseen error is one line on stderr and an exit status."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         status = app(global_flags_first(sys.argv[1:]), standalone_mode=False)
+        if status == Exit.INTERRUPTED:  # what Typer makes of a KeyboardInterrupt, without a word
+            fail("interrupted", Exit.INTERRUPTED)
         sys.stdout.flush()
         sys.exit(status)
+    except SystemExit as end:
+        # Only Typer ends with a bare 1, our "regressed": where whoever reads its help has read enough.
+        sys.exit(end.code if isinstance(end.code, Exit) or end.code != 1 else Exit.DONE)
     except typer.TyperException as error:
-        _explain()
-        fail(f"{error.format_message()} (--help explains)", Exit.USAGE)
+        _explain(error)
+        message = error.format_message()
+        fail(f"{message} (--help explains)" if message else _NO_VERB, Exit.USAGE)
     except (ConfigurationError, DataError, UnusableError, store.StoreError, IncomparableError) as error:
-        _explain()
+        _explain(error)
         status = Exit.INCOMPARABLE if isinstance(error, store.SchemaError | IncomparableError) else Exit.USAGE
         fail(str(error), status)
     except (KeyboardInterrupt, typer.Abort):
@@ -55,18 +67,19 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(Exit.DONE)
     except OSError as error:
-        _explain()
+        _explain(error)
         fail(str(error), Exit.USAGE)
     except Exception:  # noqa: BLE001  # reported whole, with a status of its own
         traceback.print_exc()
         sys.exit(Exit.INTERNAL)
 
 
-def _explain() -> None:
-    """Where a foreseen error came from, for whoever asked with --verbose."""
+def _explain(error: Exception) -> None:
+    """Where in our code a foreseen error came from, for whoever asked with --verbose."""
     if verbosity.verbose:
-        traceback.print_exc()
-
-
-def _interrupt(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt
+        told = traceback.TracebackException.from_exception(error)
+        packages = [Path(module.__file__).parent for module in (bench, mnist_core) if module.__file__]
+        told.stack = traceback.StackSummary.from_list(
+            [frame for frame in told.stack if any(Path(frame.filename).is_relative_to(folder) for folder in packages)]
+        )
+        note("".join(told.format(chain=False)).rstrip(), style="dim")

@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
-from bench.cli.shell import app, err, examples, out
+from bench.cli.shell import app, err, examples, note, out
 from bench.record import Dataset
+from bench.render.text import writer
 from bench.scenario import ConfigurationError
 from mnist_core import datasets, picture
 from mnist_core.datasets import DatasetName
@@ -75,9 +77,16 @@ def prepare(name: DatasetName, data_dir: Path | None) -> datasets.Prepared:
 
 
 def show_notice(prepared: datasets.Prepared) -> None:
-    """Before the run and after it: whoever reads the numbers must know that they are not MNIST's."""
+    """Before the run: whoever reads the numbers must know that they are not MNIST's."""
     if prepared.notice is not None:
-        err.print(Panel(prepared.notice, title="NOT MNIST", border_style="bold yellow", style="yellow"))
+        words = Text(writer(err.encoding)(prepared.notice))
+        err.print(Panel(words, title="NOT MNIST", border_style="bold yellow", style="yellow"))
+
+
+def remind(prepared: datasets.Prepared) -> None:
+    """After it, in a line."""
+    if prepared.notice is not None:
+        note(f"NOT MNIST: these are numbers on {prepared.name}", style="yellow")
 
 
 def dataset_of(prepared: datasets.Prepared) -> Dataset:

@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from bench import gate_store, process, sides, store
-from bench.cli.data import dataset_of, prepare, show_notice
+from bench.cli.data import dataset_of, prepare, remind
 from bench.cli.options import ratio, seconds
 from bench.cli.resuming import prepare_same, require_same_machine
 from bench.cli.run import RESULTS_DIRECTORY, plan_here
@@ -151,13 +151,14 @@ def gate(
         tolerance=ratio(margin if strict else tolerance, "--tolerance"),
         alpha=ratio(alpha, "--alpha"),
     )
+    clone = sides.clone_of(Path.cwd())
     path = output or RESULTS_DIRECTORY / f"gate-{utc_now().replace(':', '').replace('-', '')}.json"
     with store.exclusive(path.parent), sides.scratch_folder() as scratch:
         if path.exists():
             raise ConfigurationError(f"{path} exists: name another --output, or --resume {path}")
         sources = {
-            Side.BASELINE: sides.prepare(base, Side.BASELINE, scratch),
-            Side.CONTENDER: sides.prepare(WORKING_TREE, Side.CONTENDER, scratch),
+            Side.BASELINE: sides.prepare(base, Side.BASELINE, scratch, source=clone),
+            Side.CONTENDER: sides.prepare(WORKING_TREE, Side.CONTENDER, scratch, source=clone),
         }
         interpreters = interpreters_of(sources, base_python)
         if are_identical(sources, interpreters) and not force:
@@ -248,7 +249,7 @@ def run(
                 observer=observer,
                 stop=stop,
             )
-    except UnusableError as error:
+    except (UnusableError, store.StoreError) as error:
         fail(f"{error}; finished blocks are in {path}", Exit.USAGE)
     return gate_file, stop
 
@@ -272,7 +273,7 @@ def measure(
             f"go on with: mnist-bench gate --resume {path}",
             Exit.INTERRUPTED,
         )
-    show_notice(prepared)
+    remind(prepared)
     note(f"saved in {path}")
     report(gate_file, output_format)
 
@@ -319,12 +320,13 @@ def _resumed(
     if gate_file.baseline.python != (None if base_python is None else str(base_python)):
         python = gate_file.baseline.python or "this Python"
         raise ConfigurationError(f"{path}: its baseline ran on {python}: name the same with --base-python")
+    clone = sides.clone_of(Path.cwd())
     reference = base or gate_file.baseline.git_commit
     if reference is None:
         raise ConfigurationError(f"{path}: its baseline was a folder ({gate_file.baseline.name}): name it with --base")
     sources = {
-        Side.BASELINE: sides.prepare(reference, Side.BASELINE, scratch),
-        Side.CONTENDER: sides.prepare(WORKING_TREE, Side.CONTENDER, scratch),
+        Side.BASELINE: sides.prepare(reference, Side.BASELINE, scratch, source=clone),
+        Side.CONTENDER: sides.prepare(WORKING_TREE, Side.CONTENDER, scratch, source=clone),
     }
     interpreters = interpreters_of(sources, base_python)
     stop = Stop()

@@ -12,7 +12,7 @@ import typer
 
 from bench import process, store, trace
 from bench.breakdown import break_down
-from bench.cli.data import dataset_of, prepare, show_notice
+from bench.cli.data import dataset_of, prepare, remind
 from bench.cli.run import RESULTS_DIRECTORY
 from bench.cli.shell import (
     Exit,
@@ -190,7 +190,7 @@ def _measure(
 ) -> tuple[ProfileFile, trace.Trace]:
     stop = Stop()
     # The framework first: whoever lacks it should not wait for data.
-    environment: Environment = capture(software=process.describe(Interpreter(), stop))
+    environment: Environment = capture(software=process.describe(Interpreter(), stop, networks=[scenario.network]))
     prepared = prepare(data, data_dir)
     target = ProfileTarget(
         scenario=scenario, seed=seed, data_directory=str(prepared.directory), dataset=dataset_of(prepared)
@@ -206,7 +206,7 @@ def _measure(
             recorded = trace.read(Path(directory))
         except trace.TraceError as error:
             fail(str(error), Exit.FAILED)
-    show_notice(prepared)
+    remind(prepared)
     measured = ProfileFile(
         created_at=utc_now(),
         environment=environment,

@@ -13,12 +13,13 @@ from typing import Annotated, NoReturn
 import typer
 
 from bench import accuracy, store
-from bench.cli.data import dataset_of, prepare, show_notice
+from bench.cli.data import dataset_of, prepare, remind
 from bench.cli.resuming import prepare_same, require_same_machine
 from bench.cli.shell import (
     Exit,
     add_to_job_summary,
     app,
+    despite_a_closed_pipe,
     err,
     examples,
     fail,
@@ -185,10 +186,17 @@ def run(
 
 
 def describe_all(interpreters: Interpreters, plan: Sequence[PlannedRun]) -> list[Software]:
-    """What each framework of the plan is, in the order of `Framework`; raises `UnusableError` where one is missing."""
+    """What each framework of the plan is, in the order of `Framework`.
+
+    Raises `UnusableError` where one is missing, or cannot train a network of the user's own.
+    """
     wanted = {planned.scenario.framework for planned in plan}
     worker = WorkerProcess(interpreters)
-    return [worker.describe(framework) for framework in Framework if framework in wanted]
+    return [
+        worker.describe(framework, [each.scenario.network for each in plan if each.scenario.framework is framework])
+        for framework in Framework
+        if framework in wanted
+    ]
 
 
 def plan_here(
@@ -258,15 +266,16 @@ def _measure(
                 stop=stop,
                 ceilings=CeilingRounds(wanted, worker, functools.partial(note, style="yellow")),
             )
-    except UnusableError as error:
-        fail(f"{error}; finished runs are in {path}", Exit.USAGE)
+    except (UnusableError, store.StoreError) as error:
+        fail(f"{error}; finished runs are in {path}: mnist-bench run --resume {path} goes on", Exit.USAGE)
     if stop.requested and remaining(result_set):
         fail(f"interrupted; finished runs are in {path}; go on with: mnist-bench run --resume {path}", Exit.INTERRUPTED)
     made = tables([result_set])
-    print_tables(made, output_format)
+    with despite_a_closed_pipe():
+        print_tables(made, output_format)
     add_to_job_summary(render_markdown(made))
-    show_notice(prepared)
-    err.print(f"saved in {path}", highlight=False, soft_wrap=True)
+    remind(prepared)
+    note(f"saved in {path}")
     sys.exit(_status(result_set))
 
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from bench.render.export import Format, render_csv, render_json, render_markdown
 from bench.render.html import render_html
 from bench.render.tables import Table
-from bench.render.text import render_text
+from bench.render.text import render_text, writer
 from bench.scenario import ConfigurationError
 from bench.verdict import Verdict
 
@@ -64,8 +64,12 @@ app = typer.Typer(
 
 
 # Results go to stdout, everything about how they come to be to stderr: `show FILE --format csv > table.csv` works.
+# No console of ours makes pictures of words between colons: `my_nets:boom:` is a module's name.
 class ResultConsole(Console):
     """rich would end the program with status 1, our "regressed", when `mnist-bench show … | head` has read enough."""
+
+    def __init__(self) -> None:
+        super().__init__(emoji=False)
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
@@ -74,15 +78,18 @@ class ResultConsole(Console):
 class ProgressConsole(Console):
     """Nobody reads any more how the results come to be: they come all the same, and so does the exit status."""
 
+    def __init__(self) -> None:
+        super().__init__(stderr=True, emoji=False)
+
     def on_broken_pipe(self) -> None:
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 out = ResultConsole()
-err = ProgressConsole(stderr=True)
+err = ProgressConsole()
 #: Why a program ends is said however quiet it is to be.
-_last_words = ProgressConsole(stderr=True)
+_last_words = ProgressConsole()
 #: Flags of the program itself, which may stand before or behind the verb.
 _GLOBAL_FLAGS: Final = ("--quiet", "--verbose")
 
@@ -121,22 +128,33 @@ def write(text: str) -> None:
 
 def note(message: str, style: str = "") -> None:
     """A line about how results come to be, on stderr."""
-    err.print(message, style=style, markup=False, highlight=False, soft_wrap=True)
+    _print(err, message, style)
 
 
 def fail(message: str, status: Exit) -> NoReturn:
-    _last_words.print(f"mnist-bench: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    _print(_last_words, f"mnist-bench: {message}", "red")
     sys.exit(status)
+
+
+def _print(console: Console, message: str, style: str) -> None:
+    """Every character as it is, or what stands for it where the terminal has only ASCII."""
+    text = writer(console.encoding)(message)
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager
 def despite_a_closed_pipe() -> Iterator[None]:
-    """Around what is printed before a verdict: `… | head` may have read enough, the exit status still tells."""
+    """Around what is printed before a verdict: `… | head` may have read enough, the exit status still tells.
+
+    As it does where a full disk takes no more, which is worth a word.
+    """
     try:
         yield
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter flushes into the closed pipe at the end
+        if not isinstance(error, BrokenPipeError):
+            _print(_last_words, f"mnist-bench: the output could not be written: {error.strerror or error}", "red")
 
 
 def refuse_junit(output_format: Format) -> None:

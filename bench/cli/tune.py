@@ -12,7 +12,7 @@ import msgspec
 import typer
 
 from bench import process, store
-from bench.cli.data import dataset_of, prepare, show_notice
+from bench.cli.data import dataset_of, prepare, remind
 from bench.cli.options import seconds
 from bench.cli.resuming import prepare_same, require_same_machine
 from bench.cli.run import RESULTS_DIRECTORY
@@ -221,9 +221,9 @@ def measure(tune_file: TuneFile, prepared: datasets.Prepared, path: Path, output
                 observer=observer,
                 stop=stop,
             )
-    except UnusableError as error:
-        fail(f"{error}; finished rounds are in {path}", Exit.USAGE)
-    show_notice(prepared)
+    except (UnusableError, store.StoreError) as error:
+        fail(f"{error}; finished rounds are in {path}: mnist-bench tune --resume {path} goes on", Exit.USAGE)
+    remind(prepared)
     note(f"saved in {path}")
     found = findings(tune_file)
     if stop.requested and not found.complete:

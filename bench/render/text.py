@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from rich.box import Box
 from rich.cells import cell_len
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -67,9 +66,8 @@ _TONES = {Tone.GOOD: "green", Tone.BAD: "red", Tone.DIM: "dim"}
 #: Narrower text is not read but spelled.
 _NARROWEST_TEXT = 20
 
-#: Wider than any table.
-_NO_LIMIT = 100_000
-
+#: Spaces between two columns.
+_BETWEEN = 2
 Writer = Callable[[str], str]
 
 
@@ -79,13 +77,13 @@ def render_text(tables: Sequence[Table], console: Console) -> None:
     fitting: list[tuple[Table, list[int]]] = []
     hidden: dict[str, None] = {}
     for table in tables:
-        shown, left_out = _fitting(table, console, write)
+        shown, left_out, width = _fitting(table, console.width, write)
         console.print(Text(write(table.title), style="bold"))
         _print_pairs(table.caption, console, write)
         console.print()
         # Where even the fewest columns are too wide, whole lines that run over are better than torn cells.
         body = _body(table, shown, write)
-        body.width = _width(body, console)
+        body.width = width
         console.print(body, no_wrap=True, overflow="ignore", crop=False)
         _print_pairs(table.notes, console, write)
         console.print()
@@ -105,23 +103,29 @@ def writer(encoding: str) -> Writer:
     return lambda text: text.translate(_ASCII).encode("ascii", "backslashreplace").decode("ascii")
 
 
-def _fitting(table: Table, console: Console, write: Writer) -> tuple[list[int], list[int]]:
-    """The columns that fit, and those that had to make room: the least important first, of equals the rightmost."""
+def _fitting(table: Table, limit: int, write: Writer) -> tuple[list[int], list[int], int]:
+    """The columns that fit, those that had to make room, and the width of the table.
+
+    The least important make room first, of equals the rightmost.
+    """
     shown = readable(table, pictures=True)
+    widths = {index: _column_width(table, index, write) for index in shown}
+    mark_width = 2 if any(row.mark for row in table.rows) else 0
+    droppable = sorted(
+        (index for index in shown if table.headings[index].priority),
+        key=lambda index: (table.headings[index].priority, index),
+    )
     hidden: list[int] = []
-    while True:
-        width = _width(_body(table, shown, write), console)
-        droppable = [index for index in shown if table.headings[index].priority]
-        if width <= console.width or not droppable:
-            return shown, sorted(hidden)
-        least = max(droppable, key=lambda index: (table.headings[index].priority, index))
-        shown.remove(least)
+    while (width := mark_width + sum(widths.values()) + _BETWEEN * (len(widths) - 1)) > limit and droppable:
+        least = droppable.pop()
+        del widths[least]
         hidden.append(least)
+    return [*widths], sorted(hidden), width
 
 
-def _width(body: RichTable, console: Console) -> int:
-    """What it takes, not what it would be squeezed into."""
-    return Measurement.get(console, console.options.update(max_width=_NO_LIMIT), body).maximum
+def _column_width(table: Table, index: int, write: Writer) -> int:
+    header, texts = _aligned(table, index, write, marked=False)
+    return max(map(cell_len, (*header.split("\n"), *texts)))
 
 
 def _body(table: Table, shown: Sequence[int], write: Writer) -> RichTable:

@@ -1,0 +1,87 @@
+"""The program as a shell starts it: pipes that close, outputs that are full or shut, signals at any moment."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import Command
+from factories import a_result_set, a_run
+from gate_factories import a_gate_file, a_plan, noisy, slowed, whole_gate
+
+from bench import cli, store
+
+
+def in_shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    line = command.replace("mnist-bench", f"{sys.executable} -m bench")
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {line}"], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "words"),
+    [
+        ("mnist-bench --help | head -1", cli.Exit.DONE, ""),
+        ("mnist-bench show run.json | head -1", cli.Exit.DONE, ""),
+        ("mnist-bench show run.json >&-", cli.Exit.DONE, ""),
+        ("mnist-bench show run.json 2>&-", cli.Exit.DONE, ""),
+        ("mnist-bench show run.json > /dev/full", cli.Exit.USAGE, "No space left on device"),
+        (
+            "mnist-bench compare run.json run.json > /dev/full",
+            cli.Exit.DONE,
+            "the output could not be written: No space",
+        ),
+        ("mnist-bench", cli.Exit.USAGE, "name a verb"),
+        ("mnist-bench show 'my:boom:nets.json'", cli.Exit.USAGE, "my:boom:nets.json: No such file"),
+        ("PYTHONIOENCODING=ascii mnist-bench run --contexts x", cli.Exit.USAGE, "write cpu(0), cpu(1), ... or"),
+    ],
+)
+def test_outputs_that_end_early(tmp_path: Path, command: str, status: cli.Exit, words: str) -> None:
+    """At most one line on stderr, the status that the work deserves, never a traceback."""
+    store.write(tmp_path / "run.json", a_result_set(a_run()))
+    store.write(tmp_path / "gate.json", a_gate_file(whole_gate(a_plan(), slowed(noisy(1), 0.2))))
+    ended = in_shell(command, tmp_path)
+    assert ended.returncode == status, ended.stderr
+    assert words in ended.stderr
+    assert len(ended.stderr.splitlines()) == (1 if words else 0)
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_while_it_is_imported(tmp_path: Path, signal_number: signal.Signals) -> None:
+    code = (
+        "import os, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        f"        if name == 'bench.cli': os.kill(os.getpid(), {int(signal_number)})\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from bench.__main__ import main\n"
+        "main()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (cli.Exit.INTERRUPTED, "mnist-bench: interrupted\n")
+
+
+def test_interrupted_where_nothing_is_measured(
+    command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not silent, which Typer is."""
+
+    def interrupted(_path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store, "read", interrupted)
+    Path("run.json").touch()
+    assert command("show", "run.json") == cli.Exit.INTERRUPTED
+    assert capsys.readouterr().err == "mnist-bench: interrupted\n"
+
+
+def test_verbose_shows_our_own_code_alone(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where an error came from, without the layers of libraries above it."""
+    assert command("run", "--verbose", "--network", "alexnet") == cli.Exit.USAGE
+    told = capsys.readouterr().err
+    assert "scenario.py" in told
+    assert "typer" not in told
