@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import TextIO
 
 #: As of any program that a signal ended; `bench.cli.Exit` has them all, and is not imported yet.
 _INTERRUPTED = 130
 
 
-def main() -> NoReturn:
-    """Run the command line."""
+def main() -> None:
+    """Run the command line, which exits."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Started with an output closed (`>&-`) Python has none to write to.
     sys.stdout = sys.stdout or _nowhere()
     sys.stderr = sys.stderr or _nowhere()
     try:
-        from bench import cli  # noqa: PLC0415  # see above
+        cli = importlib.import_module("bench.cli")
     except KeyboardInterrupt:
         sys.stderr.write("mnist-bench: interrupted\n")
         sys.exit(_INTERRUPTED)

@@ -343,7 +343,7 @@ def test_without_a_framework_run_says_which_extra(
 ) -> None:
     """Before any data is looked for."""
 
-    def nothing(_self: FakeWorker, _framework: Framework = Framework.MXNET) -> Software:
+    def nothing(_self: FakeWorker, *_arguments: object) -> Software:
         raise UnusableError("MXNet is not installed: pip install '.[cpu]'")
 
     monkeypatch.setattr(fake_worker, "describe", nothing)
