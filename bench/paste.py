@@ -20,13 +20,13 @@ def suite_text(scenario: Scenario, *, title: str, repeats: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def run_command(scenario: Scenario) -> str:
-    """For a POSIX shell."""
+def run_command(scenario: Scenario, *, repeats: int) -> str:
+    """For a POSIX shell; measures what the suite does."""
     words = ["mnist-bench", "run", "--suite", _SUITE, "--network", scenario.network]
     for axis, value in _axes(scenario):
         word = _word(value)
         words += ["--set", f"{axis}={word}"] if axis in LOOP_AXES else [f"--{axis.replace('_', '-')}", word]
-    return shlex.join(words)
+    return shlex.join([*words, "--repeats", str(repeats)])
 
 
 def _axes(scenario: Scenario) -> Iterator[tuple[str, object]]:

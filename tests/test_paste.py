@@ -36,11 +36,11 @@ def test_a_command_line_runs_exactly_the_scenario(scenario: Scenario, monkeypatc
     """By the same parser as a user's."""
     plans: list[Sequence[PlannedRun]] = []
     monkeypatch.setattr("bench.cli.run._show_plan", plans.append)
-    words = shlex.split(run_command(scenario))
+    words = shlex.split(run_command(scenario, repeats=2))
     assert words[0] == "mnist-bench"
     monkeypatch.setattr(sys, "argv", [*words, "--dry-run"])
     with pytest.raises(SystemExit) as caught:
         cli.main()
     assert caught.value.code in {None, 0}
-    ((run,),) = plans
-    assert run.scenario == scenario
+    (runs,) = plans
+    assert [run.scenario for run in runs] == [scenario] * 2

@@ -36,7 +36,7 @@ from bench.process import Stop, UnusableError
 from bench.record import ResultSet, RunKey, Software, key
 from bench.render.export import Format, render_markdown
 from bench.render.progress import RunProgress
-from bench.render.tables import tables
+from bench.render.tables import count_words, tables
 from bench.roofline import requests_of_plan
 from bench.runner import CeilingRounds, Interpreters, WorkerProcess, interpreters_of, remaining, run_plan, usable
 from bench.scenario import (
@@ -239,6 +239,8 @@ def _measure(
 ) -> NoReturn:
     """Run what remains of the plan, show the tables and exit."""
     todo = remaining(result_set)
+    if result_set.failures and not todo:
+        note("what failed is not repeated: a new --output measures it again", style="yellow")
     dataset = result_set.dataset
     expected: dict[RunKey, float] = {
         key(planned): expected_seconds(planned, dataset.train_samples, dataset.test_samples) for planned in todo
@@ -276,6 +278,9 @@ def _measure(
     add_to_job_summary(render_markdown(made))
     remind(prepared)
     note(f"saved in {path}")
+    if result_set.failures:
+        failed = f"{len(result_set.failures):,} of {count_words(len(result_set.plan), 'run')} failed"
+        note(f"{failed}: the reasons stand under the tables", style="red")
     sys.exit(_status(result_set))
 
 

@@ -6,7 +6,7 @@ import functools
 import secrets
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Final, NoReturn
 
 import msgspec
 import typer
@@ -282,9 +282,12 @@ def _print(tune_file: TuneFile, found: Findings, output_format: Format) -> None:
             print_tables(tune_tables(tune_file, found), output_format)
             if found.winner is not None:
                 suite, command = paste_text(tune_file, found.winner)
-                write(f"To paste, as a suite file:\n\n{suite}\nor as a command:\n\n{command}\n")
+                write(f"{_TO_PASTE}\n\n{suite}\nor as a command:\n\n{command}\n")
         case _:
             print_tables(tune_tables(tune_file, found, most_rows=None), output_format)
+
+
+_TO_PASTE: Final = "To paste, as a file fast.toml for `mnist-bench run --suite fast.toml`:"
 
 
 def _markdown(tune_file: TuneFile, found: Findings) -> str:
@@ -292,4 +295,4 @@ def _markdown(tune_file: TuneFile, found: Findings) -> str:
     if found.winner is None:
         return text
     suite, command = paste_text(tune_file, found.winner)
-    return f"{text}\nTo paste, as a suite file or as a command:\n\n```toml\n{suite}```\n\n```sh\n{command}\n```\n"
+    return f"{text}\n{_TO_PASTE}\n\n```toml\n{suite}```\n\nor as a command:\n\n```sh\n{command}\n```\n"

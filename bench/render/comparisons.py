@@ -322,7 +322,7 @@ def _columns(comparison: Comparison, rows: Sequence[ComparedRow], *, gate: bool)
             DEFAULT_VALUE,
             lambda row: _ratio(row.slowdown),
             key="throughput_ratio",
-            title="change\n[95 % interval]" if verdicts else "ratio\n[95 % interval]",
+            title="time per image\n[95 % interval]" if verdicts else "ratio\n[95 % interval]",
             interval=True,
             priority=0,
             text=change_text,
@@ -368,7 +368,7 @@ def _columns(comparison: Comparison, rows: Sequence[ComparedRow], *, gate: bool)
 
 _CHANGE: Final = (
     "time per image, contender against baseline, and its 95 % Welch interval over processes (log scale); "
-    "negative ends are the other way"
+    "a negative end lies on the other side: faster where it says slower"
 )
 _RATIO: Final = "contender's images/s over baseline's, and its 95 % Welch interval over processes (log scale)"
 _EPOCH: Final = (

@@ -137,13 +137,13 @@ def _columns(gate_file: GateFile, scale: float) -> list[Column[GateRow]]:
             "ratio",
             lambda row: row.ratio,
             key="time_ratio",
-            title="change\n[95 % interval]",
+            title="time per image\n[95 % interval]",
             interval=True,
             priority=0,
             text=of_ratio(0),
             detail=lambda row: of_ratio(1)(row) or "",
             explanation="time per image, contender against baseline, and its 95 % t interval over blocks (log scale); "
-            "negative ends are the other way",
+            "a negative end lies on the other side: faster where it says slower",
         ),
         make_column(
             "picture",
@@ -395,7 +395,7 @@ _SCENARIO_COLUMNS: Final[Sequence[Column[ScenarioCalibration]]] = (
     make_column(
         "ratio",
         _interval,
-        title="change\n[95 % interval]",
+        title="time per image\n[95 % interval]",
         interval=True,
         priority=2,
         text=lambda each: change(_interval(each))[0],

@@ -47,15 +47,15 @@ NOT_RUN: Final = "·"
 #: A sign, never colour alone, says what a row is worth.
 MARKS: Final = {
     FASTEST: "fastest valid row of its network, by images/s",
-    INVALID: "invalid, carries no rank: see below its table",
-    FAILED: "failed: see below its table",
+    INVALID: "invalid, carries no rank: the reason stands under the table",
+    FAILED: "failed: the reason stands under the table",
     NOT_RUN: "not run yet",
     FASTER: "faster, or improved",
     SLOWER: "slower, or regressed",
-    LEVEL: "unchanged",
+    LEVEL: "unchanged, or not told apart",
     OPEN: "undecided: not told apart, inconclusive or underpowered",
-    MISSING: "missing on one side, or failed: see below its table",
-    OTHER: "not comparable: see below its table",
+    MISSING: "missing on one side, or failed: the reason stands beside or under the table",
+    OTHER: "not comparable: the reason stands above or under the table",
 }
 
 DEFAULT_VALUE: Final = "throughput"
@@ -597,6 +597,8 @@ def _notes(rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
             (NOT_RUN, f"{not_run} of {count_words(planned, 'planned process', 'planned processes')} not run yet")
         )
     measured = [row for row in rows if row.measures is not None]
+    if any(row.is_fastest for row in rows) and 1 in _processes(rows):
+        notes.append((FASTEST, "among single processes the fastest may be luck: --repeats 5 tells"))
     not_judged = sum(row.status is Status.NOT_JUDGED for row in measured)
     if not_judged:
         which = "accuracy" if not_judged == len(measured) else f"accuracy of {not_judged} of {len(measured)} rows"

@@ -66,11 +66,16 @@ def setting_words(scenario: Scenario) -> str:
 def tune_tables(tune_file: TuneFile, found: Findings, *, most_rows: int | None = MOST_ROWS) -> list[Table]:
     """Who won, what each knob is worth to the winner, and how it came about; `most_rows` None: all candidates."""
     made = [_standings_table(tune_file, found, most_rows)]
-    if found.worths:
+    if _any_worth(found):
         made.append(_worths_table(found))
     if found.stages:
         made.append(_stages_table(found))
     return made
+
+
+def _any_worth(found: Findings) -> bool:
+    """A search with little time measured no neighbour of the winner."""
+    return any(worth.ratio is not None for worth in found.worths)
 
 
 def paste_text(tune_file: TuneFile, scenario: Scenario) -> tuple[str, str]:
@@ -80,7 +85,7 @@ def paste_text(tune_file: TuneFile, scenario: Scenario) -> tuple[str, str]:
         f"Found by mnist-bench tune for {scenario.network} at batch {scenario.batch_size} on {machine}, "
         f"{tune_file.created_at}"
     )
-    return suite_text(scenario, title=title, repeats=_REPEATS), run_command(scenario)
+    return suite_text(scenario, title=title, repeats=_REPEATS), run_command(scenario, repeats=_REPEATS)
 
 
 # --- who won
@@ -162,7 +167,7 @@ _STANDING_COLUMNS: Final[Sequence[Column[Standing]]] = (
         text=lambda row: "tutorial" if row.speedup is None else units.factor(row.speedup.value),
         detail=lambda row: _bounds(row.speedup),
         explanation="over the tutorial's loop at the same batch size, block by block, and its 95 % t interval (log "
-        "scale); it does not know that the winner was chosen",
+        "scale); the winner was chosen for being the fastest, so that its own looks a little better than it is",
     ),
     make_column(
         "behind",
@@ -266,6 +271,8 @@ def _notes(found: Findings, hidden: int) -> list[tuple[str, str]]:
         notes.append((LEVEL, f"{count_words(level, 'setting')} cannot be told from the winner"))
     if hidden:
         notes.append(("", f"{count_words(hidden, 'more setting')}: --format csv or json shows all"))
+    if found.worths and not _any_worth(found):
+        notes.append(("", "what each knob is worth to the winner was not measured: a larger --budget does"))
     alike: dict[tuple[Ruling, str], list[Scenario]] = {}
     for scenario, ruled in found.unfit:
         alike.setdefault((ruled.ruling, ruled.detail), []).append(scenario)
@@ -359,8 +366,8 @@ _STAGE_COLUMNS: Final[Sequence[Column[Stage]]] = (
         priority=0,
         text=lambda stage: ruled_words(stage.ruled) or None,
         number=False,
-        explanation="slower: surely, than the fastest; predicted: not measured, and surely slower if they are like "
-        "those that were; outranked: perhaps as fast, but the final has no more room; out of time: not measured",
+        explanation="slower: surely slower than the fastest; predicted: not measured, and surely slower if they are "
+        "like those that were; outranked: perhaps as fast, but the final has no more room; out of time: not measured",
     ),
     make_column("left", lambda stage: stage.left, priority=0),
 )
