@@ -506,7 +506,14 @@ def test_numbers_have_three_digits_that_mean_something(unit: Callable[[float], s
 
 
 @pytest.mark.parametrize(
-    ("upper", "text"), [(10_210.0, "±2.1 %"), (10_034.0, "±0.34 %"), (11_200.0, "±12 %"), (math.inf, "±>999 %")]
+    ("upper", "text"),
+    [
+        (10_210.0, "±2.1 %"),
+        (10_034.0, "±0.34 %"),
+        (11_200.0, "±12 %"),
+        (33_600.0, f"{units.TIMES}÷3.4"),
+        (math.inf, f"{units.TIMES}÷>10"),
+    ],
 )
 def test_an_interval_is_plus_minus_percent(upper: float, text: str) -> None:
     """Two digits do; beyond tenfold it only says that there are too few processes."""

@@ -202,7 +202,7 @@ VALUES: Final[Sequence[Column[Row]]] = (
         priority=0,
         detail=plus_minus_of(_THROUGHPUT),
         explanation="images trained per second of the epoch windows, geometric mean over n processes; ± is its 95 % t "
-        "interval over processes (log scale): n = 1 has none",
+        f"interval over processes (log scale; {units.TIMES_OVER} where it is wider than 100 %): n = 1 has none",
     ),
     make_column(
         "n",

@@ -295,7 +295,7 @@ def _columns(comparison: Comparison, rows: Sequence[ComparedRow], *, gate: bool)
             interval=True,
             priority=2,
             explanation="images trained per second of the epoch windows, geometric mean over n processes; ± is its "
-            "95 % t interval over processes (log scale): n = 1 has none",
+            f"95 % t interval over processes (log scale; {units.TIMES_OVER} where wider than 100 %): n = 1 has none",
         ),
         make_column("baseline_interval", plus_minus_of(before), title="\n±", priority=7, data=False),
         make_column(

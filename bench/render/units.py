@@ -9,6 +9,8 @@ import math
 
 ABSENT = "\N{EN DASH}"
 TIMES = "\N{MULTIPLICATION SIGN}"
+#: Both ways the same factor, as the ends of an interval on the logarithmic scale are.
+TIMES_OVER = f"{TIMES}÷"
 _MILLISECOND = 1e-3
 _MINUTE = 60.0
 _HOUR = 60 * _MINUTE
@@ -22,6 +24,7 @@ _FOUR_DIGITS = 1000.0
 _HUGE_LOGARITHM = 100.0
 #: An interval wider than this says only that there are too few processes.
 _WIDEST_PERCENT = 999.0
+_WIDEST_FACTOR = 10.0
 
 
 def significant(number: float, digits: int = 3) -> str:
@@ -121,7 +124,10 @@ def accuracy_change(number: float) -> str:
 def plus_minus(value: float, upper: float) -> str:
     """How far the upper end of an interval is from its value, in percent of the value: ±2.1 %.
 
-    On the logarithmic scale both ends are the same factor away: here the value times, and over, 1.021.
+    On the logarithmic scale both ends are the same factor away: here the value times, and over, 1.021. From twice the
+    value on it is said as that factor, 3.4, since nothing is 240 % less than it is.
     """
-    width = 100 * (upper / value - 1)
-    return f"±{significant(width, 2)} %" if width <= _WIDEST_PERCENT else f"±>{_WIDEST_PERCENT:.0f} %"
+    factor = upper / value
+    if factor < 2:  # noqa: PLR2004  # see above
+        return f"±{significant(100 * (factor - 1), 2)} %"
+    return f"{TIMES_OVER}{significant(factor, 2)}" if factor <= _WIDEST_FACTOR else f"{TIMES_OVER}>{_WIDEST_FACTOR:.0f}"
