@@ -50,7 +50,10 @@ def examine(device: Device) -> Probe:
 def examine_gpu(device: Device, border: ModuleType) -> Probe:
     """Everything that can be known of a GPU without computing on it."""
     if not border.features()["CUDA"]:
-        detail = "the installed MXNet is a CPU build: pip uninstall mxnet; pip install '.[gpu]'"
+        detail = (
+            "the installed MXNet is a CPU build; for NVIDIA cards up to compute capability 8.9: pip uninstall mxnet; "
+            "pip install '.[gpu]'"
+        )
         return Probe(device, Unusable.NO_CUDA_BUILD, detail)
     try:
         count = border.mx.context.num_gpus()

@@ -82,10 +82,12 @@ def render_text(tables: Sequence[Table], console: Console) -> None:
         console.print(Text(write(table.title), style="bold"))
         _print_pairs(table.caption, console, write)
         console.print()
-        # Where even the fewest columns are too wide, whole lines that run over are better than torn cells.
-        body = _body(table, shown, write)
-        body.width = width
-        console.print(body, no_wrap=True, overflow="ignore", crop=False)
+        if width <= console.width:
+            body = _body(table, shown, write)
+            body.width = width
+            console.print(body, no_wrap=True)
+        else:
+            _print_records(table, shown, console, write)
         _print_pairs(table.notes, console, write)
         console.print()
         fitting.append((table, shown))
@@ -169,6 +171,16 @@ def _aligned(table: Table, index: int, write: Writer, *, marked: bool) -> tuple[
         return "\n".join(lines), texts
     width = max(map(cell_len, (*lines, *texts)))
     return "\n".join(line.rjust(width) for line in lines), [text.rjust(width) for text in texts]
+
+
+def _print_records(table: Table, shown: Sequence[int], console: Console, write: Writer) -> None:
+    """Where even the fewest columns are too wide: each row as lines of its own, no cell torn."""
+    headings = [" ".join(table.headings[index].title.partition("[")[0].split()) for index in shown]
+    for row in table.rows:
+        cells = [row.cells[index] for index in shown]
+        texts = [f"{cell.text or units.ABSENT} {cell.detail} {cell.mark}".rstrip() for cell in cells]
+        _print_pairs([*zip(headings, [f"{row.mark} {texts[0]}".lstrip(), *texts[1:]], strict=True)], console, write)
+        console.print()
 
 
 def _print_pairs(pairs: Sequence[tuple[str, str]], console: Console, write: Writer) -> None:
