@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from command_line import Command
 from factories import a_scenario, an_environment
 
 from bench import cli, micro
@@ -21,28 +20,14 @@ from bench.scenario import Scenario
 from bench.store import StoreError
 
 ROOT = Path(__file__).resolve().parents[1]
-Command = Callable[..., int]
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
-    """Runs `mnist-bench ARGS` in this process, in a folder of its own; returns its exit status."""
+def command(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """In a folder of its own."""
     (tmp_path / "here").mkdir(exist_ok=True)
     monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setenv("COLUMNS", "160")
-    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
-
-    def run(*arguments: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["mnist-bench", *map(str, arguments)])
-        handler = signal.getsignal(signal.SIGTERM)
-        try:
-            with pytest.raises(SystemExit) as caught:
-                cli.main()
-        finally:
-            signal.signal(signal.SIGTERM, handler)
-        return int(caught.value.code or 0)
-
-    return run
+    return command
 
 
 def a_file(path: Path, seconds: dict[str, list[float]], **environment: Any) -> Path:  # noqa: ANN401  # its fields

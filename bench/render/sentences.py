@@ -9,8 +9,7 @@ from bench.answers import Answer, Source, answers, is_level
 from bench.render import units
 from bench.render.labels import full_setting
 from bench.render.tables import count_words, machine_words, recipe_words
-from bench.render.words import ends, estimate_words
-from bench.stats import Estimate
+from bench.render.words import estimate_words, ratio_words
 from bench.summary import Measures, Row, Status
 from mnist_core.datasets import DatasetName
 
@@ -40,7 +39,9 @@ def _sentences(answer: Answer, first: Answer, *, several: bool) -> Iterator[str]
     yield from _tutorial(answer)
     if answer.of_tutorial_batch is not None:
         row, measures = answer.of_tutorial_batch
-        ratio = "" if measures.speedup is None else f", {_times(measures.speedup)} that of the tutorial's own setting"
+        ratio = (
+            "" if measures.speedup is None else f", {ratio_words(measures.speedup)} that of the tutorial's own setting"
+        )
         yield (
             f"Of those that update the weights as often as the tutorial, {full_setting(row.scenario)} is the fastest: "
             f"{_speed(measures)}{ratio}, accuracy {units.accuracy(measures.final_accuracy)}."
@@ -50,7 +51,7 @@ def _sentences(answer: Answer, first: Answer, *, several: bool) -> Iterator[str]
     if answer.gpu_against_cpu is not None:
         gpu, cpu = (full_setting(row.scenario) for row in (answer.gpu_against_cpu.gpu, answer.gpu_against_cpu.cpu))
         yield (
-            f"The fastest GPU setting ({gpu}) does {_times(answer.gpu_against_cpu.ratio)} what the fastest on the CPU "
+            f"The fastest GPU setting ({gpu}) does {ratio_words(answer.gpu_against_cpu.ratio)} what the fastest on the CPU "
             f"({cpu}) does."
         )
 
@@ -64,7 +65,7 @@ def _fastest(answer: Answer, first: Answer, *, several: bool) -> str:
     fastest = f"{where}{full_setting(answer.fastest.scenario)} {rank}: {_speed(answer.measures)}"
     ratio = None if answer is first else answer.over(first)
     if ratio is not None:
-        return f"{fastest}, {_times(ratio)} the first."
+        return f"{fastest}, {ratio_words(ratio)} the first."
     other = "" if answer is first else " It trained on other images than the first: the two are not comparable."
     return f"{fastest} ({_recipe(answer)}, {accuracy}).{other}"
 
@@ -84,14 +85,14 @@ def _tutorial(answer: Answer) -> Iterator[str]:
     reaches = f"The tutorial's own setting reaches {_speed(row.measures)}"
     accuracy = f"accuracy {units.accuracy(row.measures.final_accuracy)}"
     if is_level(answer.speedup):
-        yield f"{reaches}, {accuracy}, and cannot be told from the fastest: {_times(answer.speedup)}."
+        yield f"{reaches}, {accuracy}, and cannot be told from the fastest: {ratio_words(answer.speedup)}."
         return
     caution = ""
     if answer.speedup.lower is None:
         caution = "; single processes, so that nobody knows how much of that is luck"
     elif answer.ranked >= _MANY:
         caution = f"; chosen as the best of {answer.ranked}, it looks a little better than it is"
-    yield f"{reaches}, {accuracy}: the fastest does {_times(answer.speedup)} that{caution}."
+    yield f"{reaches}, {accuracy}: the fastest does {ratio_words(answer.speedup)} that{caution}."
 
 
 def _why_not(row: Row) -> str:
@@ -121,11 +122,6 @@ def _recipe(answer: Answer) -> str:
 
 def _speed(measures: Measures) -> str:
     return estimate_words(measures.throughput, "images/s")
-
-
-def _times(ratio: Estimate) -> str:
-    """4.68 times [4.35, 5.04]."""
-    return f"{units.factor(ratio.value)} {ends(ratio)}".rstrip()
 
 
 def _troubles(source: Source) -> Iterator[str]:

@@ -11,7 +11,8 @@ from bench import race
 from bench.race import Step
 from bench.render import units
 from bench.render.tables import count_words
-from bench.render.tunes import ruled_words, setting_words, speedup_words
+from bench.render.tunes import ruled_words, setting_words
+from bench.render.words import ratio_words
 from bench.stats import ratio_of
 from bench.tune_record import REFERENCE, Candidate, Ruling, TuneFile
 
@@ -61,7 +62,7 @@ class TuneProgress:
         found = None if winner is None else race.comparison(plan, rounds, winner, REFERENCE)
         if winner is not None and found is not None:
             leader = setting_words(plan.candidates[winner].scenario)
-            self._print(f"    fastest: {leader}: {speedup_words(ratio_of(found[1]))} the tutorial's loop")
+            self._print(f"    fastest: {leader}: {ratio_words(ratio_of(found[1]))} the tutorial's loop")
         for failure in last.failures:
             if failure.fresh:
                 scenario = plan.candidates[failure.candidate].scenario

@@ -27,11 +27,10 @@ from bench.render.tables import (
     software_words,
     virtual_contexts,
 )
-from bench.render.words import change
+from bench.render.words import change, ends, ratio_words
 from bench.scenario import Scenario, tutorial_setting
 from bench.space import KNOBS
 from bench.standings import Findings, Stage, Standing, Worth
-from bench.stats import Estimate
 from bench.tune_record import Phase, Ruling, TuneFile
 from mnist_core.recipe import Network, Update
 
@@ -165,7 +164,7 @@ _STANDING_COLUMNS: Final[Sequence[Column[Standing]]] = (
         interval=True,
         priority=0,
         text=lambda row: "tutorial" if row.speedup is None else units.factor(row.speedup.value),
-        detail=lambda row: _bounds(row.speedup),
+        detail=lambda row: "" if row.speedup is None else ends(row.speedup),
         explanation="over the tutorial's loop at the same batch size, block by block, and its 95 % t interval (log "
         "scale); the winner was chosen for being the fastest, so that its own looks a little better than it is",
     ),
@@ -193,17 +192,6 @@ _STANDING_COLUMNS: Final[Sequence[Column[Standing]]] = (
 )
 
 
-def _bounds(ratio: Estimate | None) -> str:
-    if ratio is None or ratio.lower is None or ratio.upper is None:
-        return ""
-    return f"[{units.bound(ratio.lower)}, {units.bound(ratio.upper)}]"
-
-
-def speedup_words(ratio: Estimate) -> str:
-    """4.91x [4.80, 5.02]."""
-    return f"{units.factor(ratio.value)} {_bounds(ratio)}".rstrip()
-
-
 def _headline(found: Findings, reference: Scenario) -> str:
     if found.winner is None:
         return "nothing: no setting gave a result"
@@ -212,7 +200,7 @@ def _headline(found: Findings, reference: Scenario) -> str:
     words = setting_words(found.winner)
     if found.speedup is None:
         return words
-    faster = f"{speedup_words(found.speedup)} the tutorial's loop, n = {found.speedup.n}"
+    faster = f"{ratio_words(found.speedup)} the tutorial's loop, n = {found.speedup.n}"
     if not found.standings:
         return f"{words}: {faster}, provisional: from the search alone"
     if not found.wins:

@@ -41,6 +41,11 @@ def estimate_words(estimate: Estimate, unit: str = "") -> str:
     return f"{text}, 95 % interval {units.bound(estimate.lower)} to {units.bound(estimate.upper)}, n = {estimate.n}"
 
 
+def ratio_words(ratio: Estimate) -> str:
+    """4.68 times [4.35, 5.04], with the sign."""
+    return f"{units.factor(ratio.value)} {ends(ratio)}".rstrip()
+
+
 def ends(estimate: Estimate, unit: Callable[[float], str] = units.bound) -> str:
     """[1.40, 12.3], the interval's; "" where there is none."""
     if estimate.lower is None or estimate.upper is None:
