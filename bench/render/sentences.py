@@ -50,10 +50,8 @@ def _sentences(answer: Answer, first: Answer, *, several: bool) -> Iterator[str]
         yield _training(*answer.whole_training, answer.source)
     if answer.gpu_against_cpu is not None:
         gpu, cpu = (full_setting(row.scenario) for row in (answer.gpu_against_cpu.gpu, answer.gpu_against_cpu.cpu))
-        yield (
-            f"The fastest GPU setting ({gpu}) does {ratio_words(answer.gpu_against_cpu.ratio)} what the fastest on the CPU "
-            f"({cpu}) does."
-        )
+        times = ratio_words(answer.gpu_against_cpu.ratio)
+        yield f"The fastest GPU setting ({gpu}) does {times} what the fastest on the CPU ({cpu}) does."
 
 
 def _fastest(answer: Answer, first: Answer, *, several: bool) -> str:
