@@ -17,14 +17,12 @@ CALIBRATIONS_DIRECTORY: Final = Path("results/calibration")
 
 def read_gate(path: Path) -> GateFile:
     """Raises `StoreError` for a file that is not a gate file, `SchemaError` for one that is too new."""
-    return store.read_versioned(path, GateFile, "gate", "gate_schema_version", GATE_SCHEMA_VERSION)
+    return store.read_versioned(path, GateFile, store.FileKind.GATE, GATE_SCHEMA_VERSION)
 
 
 def read_calibration(path: Path) -> Calibration:
     """Raises `StoreError` for a file that is not a calibration, `SchemaError` for one that is too new."""
-    return store.read_versioned(
-        path, Calibration, "calibration", "calibration_schema_version", CALIBRATION_SCHEMA_VERSION
-    )
+    return store.read_versioned(path, Calibration, store.FileKind.CALIBRATION, CALIBRATION_SCHEMA_VERSION)
 
 
 def calibration_path(environment: Environment, directory: Path = CALIBRATIONS_DIRECTORY) -> Path:

@@ -7,7 +7,6 @@ fastest loop that is known for a network, by name.
 
 from __future__ import annotations
 
-import difflib
 import enum
 import functools
 import itertools
@@ -20,6 +19,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
+from bench import spelling
 from mnist_core.devices import Device, DeviceError, DeviceKind, parse_devices
 from mnist_core.recipe import (
     Engine,
@@ -104,9 +104,9 @@ def is_own(network: str) -> bool:
 @functools.lru_cache(maxsize=256)  # ten thousand result files name the same few, a hundred times each
 def _check_network(network: str) -> None:
     if network not in {known.value for known in Network} and not _OWN_NETWORK.match(network):
-        close = difflib.get_close_matches(network, [known.value for known in Network], n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ConfigurationError(f"unknown network {network!r}{hint} (known: mlp, lenet, or package.module:factory)")
+        known = [known.value for known in Network]
+        words = f"known: {', '.join(known)}, or package.module:factory"
+        raise ConfigurationError(spelling.unknown("network", network, known, known_words=words))
 
 
 @functools.lru_cache(maxsize=256)  # as above
@@ -400,12 +400,8 @@ def load_suite(name_or_path: str) -> Suite:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
             raise ConfigurationError(f"suite file {name_or_path}: {reason}") from None
     else:
-        close = difflib.get_close_matches(name_or_path, BUILT_IN_SUITES, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ConfigurationError(
-            f"unknown suite {name_or_path!r}{hint} "
-            f"(built in: {', '.join(BUILT_IN_SUITES)}; or the path of a .toml file)"
-        )
+        words = f"built in: {', '.join(BUILT_IN_SUITES)}; or the path of a .toml file"
+        raise ConfigurationError(spelling.unknown("suite", name_or_path, BUILT_IN_SUITES, known_words=words))
     return parse_suite(text, where=name_or_path)
 
 
@@ -501,9 +497,7 @@ def axis_settings(texts: Sequence[str]) -> tuple[tuple[str, tuple[Any, ...]], ..
     for text in texts:
         axis, _, values = text.partition("=")
         if axis not in LOOP_AXES:
-            close = difflib.get_close_matches(axis, LOOP_AXES, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise ConfigurationError(f"unknown axis {axis!r}{hint} (known: {', '.join(LOOP_AXES)})")
+            raise ConfigurationError(spelling.unknown("axis", axis, LOOP_AXES))
         try:
             settings.append(
                 (axis, tuple(msgspec.convert(each, types[axis], strict=False) for each in values.split(",")))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import json
 import math
 import os
 import re
+import shlex
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -38,6 +40,33 @@ class SchemaError(StoreError):
 
 class NoResultError(StoreError):
     """A JSON document that never was a file of the wanted kind."""
+
+
+class FileKind(enum.Enum):
+    """What a JSON file can be, by the key that only this kind has at its top, and the command that shows it."""
+
+    RESULT = ("result", "schema_version", "show {}")
+    GATE = ("gate", "gate_schema_version", "gate --replay {}")
+    TUNE = ("tune", "tune_schema_version", "tune --replay {}")
+    PROFILE = ("profile", "profile_schema_version", "profile --replay {}")
+    CALIBRATION = ("calibration", "calibration_schema_version", "calibrate --file {}")
+    MICRO = ("micro-benchmark", "machine_info", "compare {} OTHER")
+
+    def __init__(self, word: str, top_key: str, command: str) -> None:
+        self.word = word
+        self.top_key = top_key
+        self._command = command
+
+    def shown_by(self, path: Path) -> str:
+        return f"mnist-bench {self._command.format(shlex.quote(str(path)))}"
+
+
+class OtherKindError(NoResultError):
+    """It is a file of a kind that another command shows; the line says which."""
+
+    def __init__(self, path: Path, kind: FileKind) -> None:
+        super().__init__(f"{path}: is a {kind.word} file: {kind.shown_by(path)} shows it")
+        self.kind = kind
 
 
 def write(path: Path, record: Record) -> None:
@@ -172,7 +201,7 @@ def exclusive(directory: Path) -> Iterator[None]:
         lock.release()
 
 
-def read_versioned(path: Path, kind: type[RecordT], word: str, version_field: str, newest: int) -> RecordT:
+def read_versioned(path: Path, record: type[RecordT], kind: FileKind, newest: int) -> RecordT:
     """A file of another kind than results, with a schema version of its own.
 
     Raises `StoreError` for a file that is none, `SchemaError` for one that is too new.
@@ -182,17 +211,26 @@ def read_versioned(path: Path, kind: type[RecordT], word: str, version_field: st
         document = msgspec.json.decode(content)
     except (msgspec.DecodeError, RecursionError):
         raise StoreError(f"{path}: not JSON, or cut off") from None
-    version = document.get(version_field) if isinstance(document, dict) else None
-    if not isinstance(version, int):
-        raise NoResultError(f"{path}: not a {word} file: it has no {version_field}")
+    version = _version(path, document, kind)
     if version > newest:
         raise SchemaError(
-            f"{path}: {version_field} {version} is newer than this mnist-bench reads ({newest}); update it"
+            f"{path}: {kind.top_key} {version} is newer than this mnist-bench reads ({newest}); update it"
         )
     try:
-        return msgspec.convert(document, kind, str_keys=True)
+        return msgspec.convert(document, record, str_keys=True)
     except (msgspec.ValidationError, ConfigurationError) as error:
-        raise StoreError(f"{path}: not a valid {word} file: {error}") from None
+        raise StoreError(f"{path}: not a valid {kind.word} file: {error}") from None
+
+
+def _version(path: Path, document: object, kind: FileKind) -> int:
+    """The schema version of a file of this kind; raises `NoResultError` for another."""
+    keys = document if isinstance(document, dict) else {}
+    if isinstance(version := keys.get(kind.top_key), int):
+        return version
+    other = next((each for each in FileKind if each is not kind and each.top_key in keys), None)
+    if other is None:
+        raise NoResultError(f"{path}: not a {kind.word} file: it has no {kind.top_key}")
+    raise OtherKindError(path, other)
 
 
 def _load_json(path: Path) -> dict[str, Any]:
@@ -211,9 +249,9 @@ def _document(path: Path, content: bytes) -> dict[str, Any]:
         document = json.loads(content)
     except (ValueError, RecursionError):
         raise StoreError(f"{path}: not JSON, or cut off") from None
-    if not isinstance(document, dict) or not isinstance(document.get("schema_version"), int):
-        raise NoResultError(f"{path}: not a result file: it has no schema_version")
-    return document
+    _version(path, document, FileKind.RESULT)
+    made: dict[str, Any] = document
+    return made
 
 
 def _migrated(path: Path, document: dict[str, Any]) -> dict[str, Any]:

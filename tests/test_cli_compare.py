@@ -430,7 +430,7 @@ def test_one_edited_scenario_among_good_ones_is_refused(command: Command, capsys
         (["none.json", "a.json"], 2, "none.json: No such file"),
         (["a.json", "cut.json"], 2, "cut.json: not JSON, or cut off"),
         (["a.json", "empty"], 2, "no result file in empty"),
-        (["empty", "a.json"], 2, "empty: Is a directory"),
+        (["empty", "a.json"], 2, "empty: is a folder: name one of its result files"),
         (["a.json", "gpu.json"], 4, "no scenario in common"),
         (["a.json", "newer.json"], 4, "newer than this mnist-bench reads"),
         (["a.json", "b.json", "--row", "contxts"], 2, "did you mean 'contexts'"),

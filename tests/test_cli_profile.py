@@ -163,7 +163,7 @@ def test_wrong_use_is_one_line(
     ("content", "status", "words"),
     [
         ("{", cli.Exit.USAGE, "not JSON"),
-        ('{"schema_version": 1}', cli.Exit.USAGE, "not a profile file"),
+        ('{"schema_version": 1}', cli.Exit.USAGE, "is a result file: mnist-bench show p.json shows it"),
         ('{"profile_schema_version": 99}', cli.Exit.INCOMPARABLE, "profile_schema_version 99 is newer"),
         ('{"profile_schema_version": 1}', cli.Exit.USAGE, "not a valid profile file"),
     ],

@@ -161,7 +161,7 @@ def test_bad_input_is_one_line(
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "others").mkdir()
-    (tmp_path / "others" / "tune.json").write_text("{}")
+    (tmp_path / "others" / "tune.json").write_text('{"tune_schema_version": 1}')
     store.write(tmp_path / "failed" / "run.json", a_result_set(a_failure()))
     write_all(tmp_path / "runs", result_sets(2))
     assert command("history", *arguments) == cli.Exit.USAGE

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from bench import micro, store
+from bench.cli.files import read_each
 from bench.cli.options import ratio
 from bench.cli.shell import (
     EXIT_OF_VERDICT,
@@ -18,7 +19,6 @@ from bench.cli.shell import (
     despite_a_closed_pipe,
     examples,
     fail,
-    note,
     print_tables,
     write,
 )
@@ -89,6 +89,8 @@ def compare_command(
             raise ConfigurationError("micro-benchmarks have no verdicts and no pivots: leave out all but --format")
         _compare_micros(baseline, contenders or [], output_format)
         return
+    if baseline.is_dir():
+        raise ConfigurationError(f"{baseline}: is a folder: name one of its result files as the baseline")
     settings = _settings(margin, tolerance, alpha)
     axis = None if baseline_scenario is None else _axis_baseline(baseline_scenario)
     given = contenders or []
@@ -98,7 +100,7 @@ def compare_command(
         raise ConfigurationError("--gate decides about two files of the same scenarios: leave out --baseline-scenario")
     if output_format is Format.JUNIT and (row is not None or column is not None):
         raise ConfigurationError("--format junit has one case per scenario: leave out --row and --column")
-    comparisons = list(_comparisons(baseline, given, axis, settings))
+    comparisons = list(_comparisons(baseline, given, axis, settings, strict=gate))
 
     def made(*, readable: bool) -> list[Table]:
         try:
@@ -149,11 +151,11 @@ def _axis_baseline(expression: str) -> AxisBaseline:
 
 
 def _comparisons(
-    baseline: Path, contenders: Sequence[Path], axis: AxisBaseline | None, settings: Settings
+    baseline: Path, contenders: Sequence[Path], axis: AxisBaseline | None, settings: Settings, *, strict: bool
 ) -> Iterator[Comparison]:
     shared: dict[RowKey, RowKey] = {}
     base = index(str(baseline), store.read(baseline), shared)
-    for side in [base] if not contenders else _sides(baseline, contenders, shared):
+    for side in [base] if not contenders else _sides(baseline, contenders, shared, strict=strict):
         if axis is None:
             yield compare(base, side, settings)
             continue
@@ -163,27 +165,16 @@ def _comparisons(
             raise ConfigurationError(f"{baseline}: {error}") from None
 
 
-def _sides(baseline: Path, contenders: Sequence[Path], shared: dict[RowKey, RowKey]) -> Iterator[Side]:
-    seen = {baseline.resolve()}
+def _sides(baseline: Path, contenders: Sequence[Path], shared: dict[RowKey, RowKey], *, strict: bool) -> Iterator[Side]:
+    named = [baseline, *(path for path in contenders if not path.is_dir())]
+    if twice := [path for index, path in enumerate(named) if path.resolve() in {p.resolve() for p in named[:index]}]:
+        raise ConfigurationError(f"{twice[0]} is given twice: there is nothing to compare it with")
     found = 0
-    for given in contenders:
-        in_folder = given.is_dir()
-        for path in sorted(given.glob("*.json")) if in_folder else [given]:
-            place = path.resolve()
-            if place in seen:
-                if in_folder:  # the baseline often lies among the others
-                    continue
-                raise ConfigurationError(f"{path} is given twice: there is nothing to compare it with")
-            seen.add(place)
-            try:
-                side = index(str(path), store.read(path), shared)
-            except store.NoResultError as error:
-                if not in_folder:
-                    raise
-                note(f"left out: {error}")
-                continue
-            found += 1
-            yield side
+    for path, result_set in read_each(contenders, store.read, strict=strict):
+        if path.resolve() == baseline.resolve():  # it often lies among the others
+            continue
+        found += 1
+        yield index(str(path), result_set, shared)
     if not found:
         raise ConfigurationError(f"no result file in {', '.join(map(str, contenders))} but the baseline")
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from bench import store
+from bench.cli.shell import note
 from bench.record import ResultSet
 from bench.scenario import ConfigurationError
+
+FileT = TypeVar("FileT")
 
 
 def json_files(given: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
@@ -21,22 +25,37 @@ def json_files(given: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
                 yield file, in_folder
 
 
-def result_files(given: Sequence[Path]) -> Iterator[tuple[Path, ResultSet]]:
-    """Of a folder what is a result file. Raises `ConfigurationError` where there is none."""
-    none = True
+def read_each(
+    given: Sequence[Path], reader: Callable[[Path], FileT], *, strict: bool = False
+) -> Iterator[tuple[Path, FileT]]:
+    """The files that are named, and of a folder those of the reader's kind.
+
+    One broken file does not hide the rest of its folder: it is left out, and said. Strict, for whoever decides by all
+    of them, it is an error there too.
+    """
     for path, in_folder in json_files(given):
-        if (read := _read(path, in_folder=in_folder)) is not None:
-            none = False
-            yield path, read
+        found = _of_folder(path, reader, strict=strict) if in_folder else reader(path)
+        if found is not None:
+            yield path, found
+
+
+def _of_folder(path: Path, reader: Callable[[Path], FileT], *, strict: bool) -> FileT | None:
+    try:
+        return reader(path)
+    except store.OtherKindError:
+        return None
+    except store.StoreError as error:
+        if strict and not isinstance(error, store.NoResultError):
+            raise
+        note(f"left out: {error}", style="yellow")
+        return None
+
+
+def result_files(given: Sequence[Path]) -> Iterator[tuple[Path, ResultSet]]:
+    """Raises `ConfigurationError` where there is none."""
+    none = True
+    for path, result_set in read_each(given, store.read):
+        none = False
+        yield path, result_set
     if none:
         raise ConfigurationError(f"no result file in {', '.join(map(str, given))}")
-
-
-def _read(path: Path, *, in_folder: bool) -> ResultSet | None:
-    """None for another kind of file in a folder."""
-    try:
-        return store.read(path)
-    except store.NoResultError:
-        if in_folder:
-            return None
-        raise

@@ -151,7 +151,7 @@ def one_scenario(wishes: Overrides) -> Scenario:
 
 def read(path: Path) -> ProfileFile:
     """Raises `StoreError` for a file that is no profile, `SchemaError` for one that is too new."""
-    found = store.read_versioned(path, ProfileFile, "profile", "profile_schema_version", PROFILE_SCHEMA_VERSION)
+    found = store.read_versioned(path, ProfileFile, store.FileKind.PROFILE, PROFILE_SCHEMA_VERSION)
     if wrong := inconsistencies(found):
         raise store.StoreError(f"{path}: not a valid profile file: {wrong[0]}")
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import enum
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import typer
 from bench import store
 from bench.answers import source_of
 from bench.breakdown import break_down
-from bench.cli.files import json_files
+from bench.cli.files import read_each
 from bench.cli.profile import read as read_profile
 from bench.cli.shell import app, examples, note, write
 from bench.decide import conclude, evidence_of
@@ -91,20 +90,24 @@ def _format(wanted: ReportFormat | None, output: Path | None) -> ReportFormat:
 
 def _read_all(given: Sequence[Path]) -> dict[Path, Readable]:
     """In the order given. Of a folder: those of its files that are any of these."""
-    found = {path: read for path, in_folder in json_files(given) if (read := _read(path, in_folder)) is not None}
+    found = dict(read_each(given, _read))
     if not found:
         raise ConfigurationError(f"no result, gate or profile file in {', '.join(map(str, given))}")
     return found
 
 
-def _read(path: Path, in_folder: bool) -> Readable | None:
-    """None for another kind of file in a folder. Raises `StoreError`."""
-    for reader in (store.read, read_gate, read_profile):
-        with contextlib.suppress(store.NoResultError):
-            return reader(path)
-    if in_folder:
-        return None
-    raise store.NoResultError(f"{path}: neither a result file nor a gate's or a profile's (a folder may hold others)")
+def _read(path: Path) -> Readable:
+    """Raises `StoreError`."""
+    try:
+        return store.read(path)
+    except store.OtherKindError as error:
+        if error.kind is store.FileKind.GATE:
+            return read_gate(path)
+        if error.kind is store.FileKind.PROFILE:
+            return read_profile(path)
+        raise
+    except store.NoResultError:
+        raise store.NoResultError(f"{path}: neither a result file nor a gate's or a profile's") from None
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

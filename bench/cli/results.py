@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bench import store
-from bench.cli.files import result_files
+from bench.cli.files import json_files, result_files
 from bench.cli.shell import Exit, app, examples, out, print_tables, refuse_junit, write
 from bench.record import schema
 from bench.render.export import Format
@@ -44,7 +44,7 @@ def show(
 
 @app.command(epilog=examples("check results/runs/here.json", "check --schema"))
 def check(
-    files: Annotated[list[Path] | None, typer.Argument(help="Result files.")] = None,
+    files: Annotated[list[Path] | None, typer.Argument(help="Result files, or folders of them.")] = None,
     print_schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a result file.")] = False,
 ) -> None:
     """Check result files against the schema and against themselves; names every violation."""
@@ -53,16 +53,23 @@ def check(
         return
     if not files:
         raise ConfigurationError("check: name at least one result file")
-    found = 0
-    for path in files:
-        try:
-            violations = store.violations(path)
-        except store.SchemaError:
-            raise
-        except store.StoreError as error:
-            violations = [str(error).removeprefix(f"{path}: ")]
-        found += len(violations)
-        for violation in violations or ["valid"]:
-            out.print(f"{path}: {violation}", markup=False, highlight=False, soft_wrap=True)
-    if found:
+    valid = [each for path, in_folder in json_files(files) if (each := _is_valid(path, in_folder)) is not None]
+    if not valid:
+        raise ConfigurationError(f"no result file in {', '.join(map(str, files))}")
+    if not all(valid):
         raise typer.Exit(Exit.USAGE)
+
+
+def _is_valid(path: Path, in_folder: bool) -> bool | None:
+    """Said line by line; None for another kind of file in a folder. Raises `SchemaError`."""
+    try:
+        violations = store.violations(path)
+    except store.SchemaError:
+        raise
+    except store.StoreError as error:
+        if in_folder and isinstance(error, store.OtherKindError):
+            return None
+        violations = [str(error).removeprefix(f"{path}: ")]
+    for violation in violations or ["valid"]:
+        out.print(f"{path}: {violation}", markup=False, highlight=False, soft_wrap=True)
+    return not violations

@@ -204,7 +204,7 @@ def _new_file(
 
 def read(path: Path) -> TuneFile:
     """Raises `StoreError` for a file that is not a tune file, `SchemaError` for one that is too new."""
-    return store.read_versioned(path, TuneFile, "tune", "tune_schema_version", TUNE_SCHEMA_VERSION)
+    return store.read_versioned(path, TuneFile, store.FileKind.TUNE, TUNE_SCHEMA_VERSION)
 
 
 def measure(tune_file: TuneFile, prepared: datasets.Prepared, path: Path, output_format: Format) -> NoReturn:

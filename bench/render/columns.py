@@ -5,7 +5,6 @@ A new column is one entry here and appears in every format.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
 
+from bench import spelling
 from bench.record import Software
 from bench.render import units
 from bench.render.sparks import bar, sparkline
@@ -501,8 +501,8 @@ def find(name: str, columns: Iterable[Column[RowT]], what: str) -> Column[RowT]:
             known.setdefault(alias.lower(), column)
     found = known.get(name.strip().lower())
     if found is None:
-        close = difflib.get_close_matches(name.strip().lower(), known, n=1)
-        hint = f"; did you mean {known[close[0]].heading.name!r}?" if close else ""
+        near = spelling.meant(name, known)
+        hint = "" if near is None else f"; did you mean {known[near].heading.name!r}?"
         names = ", ".join(dict.fromkeys(column.heading.name for column in known.values()))
         raise ValueError(f"unknown {what} {name!r}{hint} (known: {names})")
     return found

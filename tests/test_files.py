@@ -1,0 +1,90 @@
+"""Files of another kind, folders, and broken files in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from command_line import Command
+from factories import a_result_set
+
+from bench import cli, store
+
+#: What each kind of file begins with.
+KINDS = {
+    "result.json": '{"schema_version": 2}',
+    "gate.json": '{"gate_schema_version": 1}',
+    "tune.json": '{"tune_schema_version": 1}',
+    "profile.json": '{"profile_schema_version": 1}',
+    "calibration.json": '{"calibration_schema_version": 1}',
+    "micro.json": '{"machine_info": {}}',
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """One sound result, one file of another kind, one that was cut off."""
+    folder = tmp_path / "in"
+    store.write(folder / "a.json", a_result_set())
+    (folder / "tune.json").write_text(KINDS["tune.json"])
+    (folder / "cut.json").write_text('{"schema_version": 2')
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["show", "gate.json"], "is a gate file: mnist-bench gate --replay gate.json shows it"),
+        (["history", "tune.json"], "is a tune file: mnist-bench tune --replay tune.json shows it"),
+        (["compare", "profile.json", "sound.json"], "mnist-bench profile --replay profile.json shows it"),
+        (["compare", "sound.json", "gate.json"], "mnist-bench gate --replay gate.json shows it"),
+        (["show", "micro.json"], "mnist-bench compare micro.json OTHER shows it"),
+        (["gate", "--replay", "result.json"], "is a result file: mnist-bench show result.json shows it"),
+        (["gate", "--resume", "tune.json"], "mnist-bench tune --replay tune.json shows it"),
+        (["tune", "--replay", "gate.json"], "mnist-bench gate --replay gate.json shows it"),
+        (["profile", "--replay", "calibration.json"], "mnist-bench calibrate --file calibration.json shows it"),
+        (["calibrate", "--file", "result.json"], "mnist-bench show result.json shows it"),
+        (["report", "tune.json"], "mnist-bench tune --replay tune.json shows it"),
+        (["run", "--resume", "gate.json"], "mnist-bench gate --replay gate.json shows it"),
+    ],
+)
+def test_a_file_of_another_kind_says_what_shows_it(
+    command: Command, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    for name, begin in KINDS.items():
+        Path(name).write_text(begin)
+    store.write(Path("sound.json"), a_result_set())
+    assert command(*arguments) == cli.Exit.USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+
+
+def test_check_says_it_too(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("gate.json").write_text(KINDS["gate.json"])
+    assert command("check", "gate.json") == cli.Exit.USAGE
+    assert capsys.readouterr().out == "gate.json: is a gate file: mnist-bench gate --replay gate.json shows it\n"
+
+
+@pytest.mark.parametrize("verb", [["show"], ["report", "-o", "r.html"], ["compare", "b.json"]], ids=str)
+def test_a_broken_file_does_not_hide_its_folder(
+    command: Command, folder: Path, capsys: pytest.CaptureFixture[str], verb: list[str]
+) -> None:
+    """One note names it and why; of another kind there may be many, which need none."""
+    store.write(Path("b.json"), a_result_set())
+    assert command(*verb, "in") == cli.Exit.DONE
+    noted = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
+    assert noted == ["left out: in/cut.json: not JSON, or cut off"]
+    assert command(*verb, "in/cut.json") == cli.Exit.USAGE
+    assert command("compare", "--gate", "b.json", "in") == cli.Exit.USAGE  # it decides by all of them
+    assert "in/cut.json: not JSON" in capsys.readouterr().err
+
+
+def test_check_takes_folders(command: Command, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """There a broken file is what it looks for."""
+    assert command("check", "in") == cli.Exit.USAGE
+    assert capsys.readouterr().out.splitlines() == ["in/a.json: valid", "in/cut.json: not JSON, or cut off"]
+    (folder / "cut.json").unlink()
+    assert command("check", "in") == cli.Exit.DONE
+    (folder / "a.json").unlink()
+    assert command("check", "in") == cli.Exit.USAGE
+    assert "no result file in in" in capsys.readouterr().err
