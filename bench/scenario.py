@@ -19,7 +19,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
-from bench import spelling
+from bench import spelling, suite_words
 from mnist_core.devices import Device, DeviceError, DeviceKind, parse_devices
 from mnist_core.recipe import (
     Engine,
@@ -411,6 +411,8 @@ def parse_suite(text: str, *, where: str) -> Suite:
         suite = msgspec.toml.decode(text, type=Suite)
         for matrix in suite.matrix:
             _scenarios(matrix, ())
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"suite {where}: {suite_words.in_words(error, Suite)}") from None
     except (msgspec.DecodeError, ConfigurationError, ValueError) as error:
         raise ConfigurationError(f"suite {where}: {' '.join(str(error).split())}") from None
     return suite
@@ -498,15 +500,16 @@ def axis_settings(texts: Sequence[str]) -> tuple[tuple[str, tuple[Any, ...]], ..
         axis, _, values = text.partition("=")
         if axis not in LOOP_AXES:
             raise ConfigurationError(spelling.unknown("axis", axis, LOOP_AXES))
-        try:
-            settings.append(
-                (axis, tuple(msgspec.convert(each, types[axis], strict=False) for each in values.split(",")))
-            )
-        except msgspec.ValidationError:
-            kind = types[axis]
-            known = ", ".join(map(str, kind)) if isinstance(kind, enum.EnumMeta) else "true, false"
-            raise ConfigurationError(f"{text!r}: {axis} is one of {known}") from None
+        settings.append((axis, tuple(_setting(axis, each, types[axis]) for each in values.split(","))))
     return tuple(settings)
+
+
+def _setting(axis: str, text: str, kind: Any) -> Any:  # noqa: ANN401  # an axis's type, and a value of it
+    try:
+        return msgspec.convert(text, kind, strict=False)
+    except msgspec.ValidationError:
+        known = [*map(str, kind)] if isinstance(kind, enum.EnumMeta) else ["true", "false"]
+        raise ConfigurationError(spelling.unknown(axis, text, known)) from None
 
 
 def canonical_contexts(text: str, *, gpu_contexts: Sequence[str] = ()) -> tuple[str, ...]:

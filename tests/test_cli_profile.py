@@ -132,7 +132,7 @@ def test_every_format_shows_both_tables(
         (["--network", "mpl"], "did you mean 'mlp'"),
         (["--network", "mlp", "--framework", "torch"], "torch is not supported"),
         (["--network", "mlp", "--set", "motor=naive"], "unknown axis"),
-        (["--network", "mlp", "--set", "engine=steam"], "engine is one of"),
+        (["--network", "mlp", "--set", "engine=steam"], "unknown engine 'steam' (known: "),
         (["--network", "mlp", "--steps", 0], "--steps"),
         (["--network", "mlp", "--rounds", 0], "--rounds"),
         (["--network", "mlp", "--format", "junit"], "junit"),

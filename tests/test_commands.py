@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import typer
+from command_line import Command as Run
 from commands import NOT_RUN, Command, commands, files
 
 from bench import cli
@@ -99,3 +100,30 @@ def test_a_misspelt_verb_or_option_is_told_what_was_meant(
             cli.main()
         assert caught.value.code == cli.Exit.USAGE
         assert meant in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("run --hybridize statc", "--hybridize 'statc': did you mean 'static'? (known: off, on, static"),
+        ("run --hybridize OFF", "did you mean 'off'?"),
+        ("run --hybridize maybe", "--hybridize 'maybe': is not one of its values (known: off, on"),
+        ("run --hybridize it's", '--hybridize "it\'s": is not one of its values'),
+        ("run --data mnst", "--data 'mnst': did you mean 'mnist'?"),
+        ("run --loop tune", "--loop 'tune': did you mean 'tuned'? (known: tutorial, tuned)"),
+        ("profile --framework pytorch", "--framework 'pytorch': did you mean 'torch'?"),
+        ("show a.json --format jsn", "--format 'jsn': did you mean 'json'?"),
+        ("history a.json --by clas", "--by 'clas': did you mean 'class'?"),
+        ("run --netwrk mlp", "no option --netwrk: did you mean --network?"),
+        ("gate --bas main", "no option --bas: did you mean --base?"),
+        ("run --zzz", "No such option: --zzz (--help explains)"),
+        ("run --epochs many", "--epochs"),
+    ],
+)
+def test_a_misspelt_value_or_option_is_one_line(
+    command: Run, capsys: pytest.CaptureFixture[str], arguments: str, words: str
+) -> None:
+    """Of every verb; the known values stand there where one was meant."""
+    assert command(*arguments.split()) == cli.Exit.USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line

@@ -33,6 +33,7 @@ network = ["mlp", "lenet"]
 batch_size = [100, 500]
 sampling = { epochs = 2, repeats = 3, samples = 1000 }
 """
+ONE_MATRIX = "title = 'x'\n[[matrix]]\nnetwork = ['mlp']\n"
 
 
 def test_the_defaults_are_the_tutorials() -> None:
@@ -191,15 +192,28 @@ def test_k_refuses_what_is_no_expression(expression: str) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("title = 'x'", "matrix"),
-        ("title = 'x'\nmatrix = []", "length >= 1"),
-        ("title = 'x'\n[[matrix]]\nnetwork = []", "length >= 1"),
-        ("title = 'x'\n[[matrix]]\nnetwork = ['mlp']\nbatchsize = [1]", "batchsize"),
-        ("title = 'x'\n[[matrix]]\nnetwork = ['mlp']\nbatch_size = [0]", ">= 1"),
-        ("title = 'x'\n[[matrix]]\nnetwork = ['mlp']\nhybridize = ['perhaps']", "perhaps"),
+        ("title = 'x'", "matrix is missing"),
+        ("tite = 'x'", "unknown field 'tite'; did you mean 'title'? (known: title, matrix)"),
+        ("title = 3\n[[matrix]]\nnetwork = ['mlp']", "title: expected text in quotes"),
+        ("title = 'x'\nmatrix = []", "matrix: expected at least one [[matrix]]"),
+        ("title = 'x'\n[matrix]\nnetwork = ['mlp']", "matrix: expected at least one [[matrix]]"),
+        ("title = 'x'\n[[matrix]]\nnetwork = []", "[[matrix]] 1: network: expected a list in brackets, not an empty"),
+        ("title = 'x'\n[[matrix]]\nnetwork = 'mlp'", "network: expected a list in brackets"),
+        (f"{ONE_MATRIX}batchsize = [1]", "[[matrix]] 1: unknown field 'batchsize'; did you mean 'batch_size'?"),
+        (f"{ONE_MATRIX}[[matrix]]\nbatch_size = [1]", "[[matrix]] 2: network is missing"),
+        (f"{ONE_MATRIX}batch_size = [100, 0]", "batch_size: expected a whole number of at least 1"),
+        (f"{ONE_MATRIX}batch_size = ['100']", "batch_size: expected a whole number of at least 1"),
+        (f"{ONE_MATRIX}hybridize = ['statc']", "hybridize: unknown value 'statc'; did you mean 'static'?"),
+        (f"{ONE_MATRIX}hybridize = ['perhaps']", "unknown value 'perhaps' (known: off, on, static"),
+        (f"{ONE_MATRIX}hybridize = [true]", "hybridize: expected one of off, on"),
+        (f"{ONE_MATRIX}update_on_kvstore = ['no']", "expected true or false"),
+        (f"{ONE_MATRIX}sampling = {{ epoch = 1 }}", "sampling: unknown field 'epoch'; did you mean 'epochs'?"),
+        (f"{ONE_MATRIX}sampling = {{ samples = 1.5 }}", "samples: expected a whole number of at least 1"),
+        (f"{ONE_MATRIX}sampling = {{ timeout_seconds = 0 }}", "timeout_seconds: expected a number above 0"),
+        (f"{ONE_MATRIX}sampling = 3", "sampling: expected a table of repeats, epochs"),
         ("title = 'x'\n[[matrix]]\nnetwork = ['alexnet']", "alexnet"),
         ("title = 'x'\n[[matrix]]\nnetwork = ['mlp']\ncontexts = ['cpu(0) cpu(1)']", "contexts"),
-        ("title = 'x'\n[[matrix]]\nnetwork = ['mlp']\nsampling = { repeats = 0 }", ">= 1"),
+        (f"{ONE_MATRIX}sampling = {{ repeats = 0 }}", "sampling: repeats: expected a whole number of at least 1"),
         ("title = ", "suite here"),
     ],
 )
@@ -209,6 +223,7 @@ def test_a_wrong_suite_file_is_named_in_one_line(text: str, words: str) -> None:
         parse_suite(text, where="here.toml" if words != "suite here" else "here")
     assert words in str(caught.value)
     assert "here" in str(caught.value)
+    assert "`" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -7,14 +7,14 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import NoReturn
 
 import typer
 
 import bench
 import mnist_core
 from bench import store
-from bench.cli import about, calibrate, compare, data, gate, history, profile, report, results, run, tune
+from bench.cli import about, calibrate, compare, data, gate, history, profile, report, results, run, tune, usage
 from bench.cli.shell import Exit, IncomparableError, app, fail, global_flags_first, note, verbosity
 from bench.process import UnusableError
 from bench.scenario import ConfigurationError
@@ -38,9 +38,6 @@ __all__ = [
 ]
 
 
-_NO_VERB: Final = "name a verb: `mnist-bench run --suite smoke` measures for a minute"
-
-
 def main() -> NoReturn:
     """Run the command line; every foreseen error is one line on stderr and an exit status."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -55,8 +52,7 @@ def main() -> NoReturn:
         sys.exit(end.code if isinstance(end.code, Exit) or end.code != 1 else Exit.DONE)
     except typer.TyperException as error:
         _explain(error)
-        message = error.format_message()
-        fail(f"{message} (--help explains)" if message else _NO_VERB, Exit.USAGE)
+        fail(usage.words(error), Exit.USAGE)
     except (ConfigurationError, DataError, UnusableError, store.StoreError, IncomparableError) as error:
         _explain(error)
         status = Exit.INCOMPARABLE if isinstance(error, store.SchemaError | IncomparableError) else Exit.USAGE

@@ -1,0 +1,40 @@
+"""Typer's usage errors in our words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+import typer
+
+from bench import spelling
+
+#: As Typer says that a value is none of an enumeration's; another version's words are passed on as they are.
+_NO_CHOICE: Final = re.compile(r"(?:Value error, )?['\"](?P<word>.*)['\"] is not one of (?P<known>'.*')\.?", re.DOTALL)
+_NO_VERB: Final = "name a verb: `mnist-bench run --suite smoke` measures for a minute"
+
+
+def words(error: typer.TyperException) -> str:
+    """One line."""
+    usage: Any = error  # which attributes there are depends on what is wrong
+    if (option := getattr(usage, "option_name", None)) and (near := _nearest(usage, option)):
+        return f"no option {option}: did you mean {near}?"
+    if isinstance(error, typer.BadParameter) and (match := _NO_CHOICE.fullmatch(error.message)):
+        known = re.findall(r"'([^']*)'", match["known"])
+        near = spelling.meant(match["word"], known)
+        hint = "is not one of its values" if near is None else f"did you mean {near!r}?"
+        return f"{_option(usage)} {match['word']!r}: {hint} (known: {', '.join(known)})"
+    message = error.format_message()
+    return f"{message} (--help explains)" if message else _NO_VERB
+
+
+def _nearest(usage: Any, option: str) -> str | None:  # noqa: ANN401  # as above
+    possible: Sequence[str] = getattr(usage, "possibilities", None) or ()
+    return spelling.meant(option, possible)
+
+
+def _option(usage: Any) -> str:  # noqa: ANN401  # as above
+    """As it is written: the longest of its names."""
+    names: Sequence[str] = getattr(usage.param, "opts", ())
+    return max(names, key=len, default="")
