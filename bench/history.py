@@ -18,6 +18,7 @@ from bench import fingerprint, stats
 from bench.change_points import ALPHA, change_points, fewest
 from bench.compare import Entry, Side
 from bench.record import Dataset, Environment
+from bench.scenario import Scenario
 from bench.stats import Estimate, LogSample
 from bench.summary import RowKey
 
@@ -153,7 +154,7 @@ def _trend(key: RowKey, measured: Sequence[Measured], alpha: float) -> Trend:
     return Trend(key=key, measured=tuple(measured), changes=tuple(changes), fewest=fewest(alpha))
 
 
-def select(history: History, wanted: Callable[[str], bool]) -> History:
-    """With the trends of the scenarios whose names are wanted."""
-    trends = tuple(trend for trend in history.trends if wanted(trend.key[0].name.lower()))
+def select(history: History, wanted: Callable[[Scenario], bool]) -> History:
+    """With the trends of the scenarios that are wanted."""
+    trends = tuple(trend for trend in history.trends if wanted(trend.key[0]))
     return History(environment=history.environment, dataset=history.dataset, files=history.files, trends=trends)

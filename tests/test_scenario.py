@@ -175,18 +175,40 @@ def test_auto_stands_for_what_the_machine_has() -> None:
         ("mlp and not batch=500", 3),
         ("MLP or lenet", 12),
         ("x", 0),
+        ("batch=10", 0),
+        ("batch=100", 6),
+        ("batch_size=100 and network=LeNet", 3),
+        ("batch=100 or batch=500", 12),
+        ("mlp cpu(0),cpu(1) batch=100 hybridize=off", 3),
+        ("mlp cpu(0),cpu(1) batch=10", 0),
+        ("cpu(0)", 12),
+        ("contexts=cpu(0)", 0),
+        ("contexts=cpu(0), cpu(1)", 12),
+        ("not contexts=cpu(0),cpu(1)", 0),
+        ("update=trainer and update_on_kvstore=true and not threads=2", 12),
     ],
 )
 def test_k_selects_like_pytests(expression: str, count: int) -> None:
-    """Substrings joined by and, or, not; case does not matter."""
+    """Substrings joined by and, or, not, and whole values of an axis; case does not matter."""
     assert len(select(expand(parse_suite(TWO_BY_TWO, where="here")), expression)) == count
 
 
-@pytest.mark.parametrize("expression", ["", "and", "mlp and", "not", "mlp or not", "mlp and and lenet"])
-def test_k_refuses_what_is_no_expression(expression: str) -> None:
-    """A half expression selects nothing silently nowhere else; here it is an error."""
-    with pytest.raises(ConfigurationError, match="-k"):
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [
+        *((text, "joined by") for text in ("", "and", "mlp and", "not", "mlp or not", "mlp and and lenet")),
+        ("(mlp or lenet) and batch=100", "parentheses belong to a device"),
+        ("(mlp)", "they do not group"),
+        ("cpu(0", "parentheses belong to a device"),
+        ("mlp and batch=100)", "parentheses belong to a device"),
+        ("hybridise=off", "unknown axis 'hybridise'; did you mean 'hybridize'?"),
+    ],
+)
+def test_k_refuses_what_is_no_expression(expression: str, words: str) -> None:
+    """Nothing is selected silently by a half expression, or one that asks for more than there is."""
+    with pytest.raises(ConfigurationError, match="-k") as caught:
         select((), expression)
+    assert words in str(caught.value)
 
 
 @pytest.mark.parametrize(

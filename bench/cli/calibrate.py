@@ -17,7 +17,6 @@ from bench.cli.gate import (
     DataDirOption,
     DataOption,
     FormatOption,
-    KeywordOption,
     SeedOption,
     SuiteOption,
     Wishes,
@@ -27,7 +26,7 @@ from bench.cli.gate import (
     run,
     scenarios_of,
 )
-from bench.cli.options import ratio, seconds
+from bench.cli.options import KeywordOption, ratio, seconds
 from bench.cli.resuming import prepare_same, require_same_machine
 from bench.cli.run import RESULTS_DIRECTORY
 from bench.cli.shell import (

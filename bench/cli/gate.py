@@ -14,7 +14,7 @@ import typer
 
 from bench import gate_store, process, sides, store
 from bench.cli.data import dataset_of, prepare, remind
-from bench.cli.options import ratio, seconds
+from bench.cli.options import KeywordOption, ratio, seconds
 from bench.cli.resuming import prepare_same, require_same_machine
 from bench.cli.run import RESULTS_DIRECTORY, plan_here
 from bench.cli.shell import (
@@ -58,7 +58,6 @@ _LASTING_FACTS = ("software", "mnist_bench_version", "usable_core_count")
 DataOption = Annotated[DatasetName, typer.Option(help="Which images; auto: MNIST if it can be had.")]
 DataDirOption = Annotated[Path | None, typer.Option(help="The folder with the four IDX files, gzip or raw.")]
 SuiteOption = Annotated[str, typer.Option(help="A built-in suite or a TOML file; its sampling does not count here.")]
-KeywordOption = Annotated[str | None, typer.Option("-k", metavar="EXPR", help="Only matching scenarios.")]
 SeedOption = Annotated[
     int | None,
     typer.Option(

@@ -10,7 +10,7 @@ import typer
 
 from bench.change_points import ALPHA
 from bench.cli.files import result_files
-from bench.cli.options import ratio
+from bench.cli.options import KeywordOption, ratio
 from bench.cli.shell import app, examples, note, print_tables, refuse_junit, write
 from bench.compare import Side, index
 from bench.history import By, histories, select
@@ -19,7 +19,7 @@ from bench.render.histories import history_tables
 from bench.render.history_page import history_report
 from bench.render.html import render_report
 from bench.render.tables import count_words
-from bench.scenario import ConfigurationError, name_matcher
+from bench.scenario import ConfigurationError, matcher
 from bench.summary import RowKey
 
 
@@ -33,7 +33,7 @@ from bench.summary import RowKey
 )
 def history_command(
     files: Annotated[list[Path], typer.Argument(help="Result files, or folders of them.")],
-    expression: Annotated[str | None, typer.Option("-k", metavar="EXPR", help="Only these scenarios.")] = None,
+    expression: KeywordOption = None,
     by: Annotated[
         By, typer.Option(help="One history for each machine, or for all machines of a class: runners that come and go.")
     ] = By.MACHINE,
@@ -47,7 +47,7 @@ def history_command(
     wanted = ratio(alpha, "--alpha")
     if wanted == 0:
         raise ConfigurationError("--alpha 0: nothing would ever be found")
-    matches = None if expression is None else name_matcher(expression)
+    matches = None if expression is None else matcher(expression)
     made = [history for history in histories(_sides(files), by, wanted) if history.trends]
     if not made:
         raise ConfigurationError("no scenario has a valid result in these files: nothing to show over time")

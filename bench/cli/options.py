@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import math
 import re
+from typing import Annotated
+
+import typer
 
 from bench.scenario import ConfigurationError
 
+KeywordOption = Annotated[
+    str | None,
+    typer.Option(
+        "-k",
+        metavar="EXPR",
+        help="Only scenarios with these words in their name, joined by and, or, not; axis=value is that value exactly: "
+        "'mlp and not batch=500', 'contexts=cpu(0)'.",
+    ),
+]
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -14,6 +15,7 @@ import typer
 
 from bench import accuracy, store
 from bench.cli.data import dataset_of, prepare, remind
+from bench.cli.options import KeywordOption
 from bench.cli.resuming import prepare_same, require_same_machine
 from bench.cli.shell import (
     Exit,
@@ -75,9 +77,7 @@ def run(
     suite: Annotated[
         str, typer.Option(help=f"A built-in suite ({', '.join(BUILT_IN_SUITES)}) or a TOML file of your own.")
     ] = DEFAULT_SUITE,
-    keyword: Annotated[
-        str | None, typer.Option("-k", metavar="EXPR", help="Only matching scenarios: 'lenet and not on'.")
-    ] = None,
+    keyword: KeywordOption = None,
     framework: Annotated[list[Framework] | None, typer.Option(help="Repeatable; see --python.")] = None,
     network: Annotated[
         list[str] | None, typer.Option(help="mlp, lenet, or package.module:factory of your own; repeatable.")
@@ -214,7 +214,8 @@ def plan_here(
     if keyword is not None:
         plan = select(plan, keyword)
     if not plan:
-        raise ConfigurationError("no scenario is left: nothing in the suite matches (--dry-run lists what it has)")
+        listing = f"mnist-bench run --suite {shlex.quote(suite)} --dry-run"
+        raise ConfigurationError(f"no scenario is left: nothing in the suite matches ({listing} lists what it has)")
     return plan
 
 
