@@ -80,7 +80,7 @@ class Settings:
                 "what is slower by no more than the margin has not regressed"
             )
         if not 0 < self.alpha < 0.5:  # noqa: PLR2004  # beyond it a coin decides better
-            raise ValueError(f"alpha lies between 0 and 0.5, not at {self.alpha:g}")
+            raise ValueError(f"--alpha {self.alpha:g}: expected a probability above 0 and below 0.5, such as 5%")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -322,7 +322,8 @@ def compare_scenarios(
     partners = {_rest(key, axis.axis): key for key in baseline.entries if axis.holds(key[0])}
     if not partners:
         known = dict.fromkeys(axis_text(scenario, axis.axis) for scenario, _recipe in baseline.entries)
-        raise ValueError(f"no scenario has {axis.axis} {axis.value} (there are: {' '.join(known) or 'none'})")
+        there = ", ".join(map(repr, known)) or "none"
+        raise ValueError(f"no scenario has {axis.axis} {axis.value!r} (there are: {there})")
     pairs, met = [], set()
     for key, entry in contender.entries.items():
         partner = partners.get(_rest(key, axis.axis))

@@ -398,7 +398,9 @@ def load_suite(name_or_path: str) -> Suite:
             text = Path(name_or_path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-            raise ConfigurationError(f"suite file {name_or_path}: {reason}") from None
+            raise ConfigurationError(
+                f"suite file {name_or_path}: {reason} (built in: {', '.join(BUILT_IN_SUITES)})"
+            ) from None
     else:
         words = f"built in: {', '.join(BUILT_IN_SUITES)}; or the path of a .toml file"
         raise ConfigurationError(spelling.unknown("suite", name_or_path, BUILT_IN_SUITES, known_words=words))
@@ -519,7 +521,10 @@ def canonical_contexts(text: str, *, gpu_contexts: Sequence[str] = ()) -> tuple[
     try:
         return tuple(str(device) for device in parse_devices(text))
     except DeviceError as error:
-        raise ConfigurationError(f"contexts: {error}") from None
+        if spelling.meant(text, [AUTO_CONTEXTS]):
+            raise ConfigurationError(f"contexts: unknown device {text!r}: did you mean {AUTO_CONTEXTS}?") from None
+        others = "" if str(error).endswith("?") else f", or {AUTO_CONTEXTS}"
+        raise ConfigurationError(f"contexts: {error}{others}") from None
 
 
 def select(planned: Iterable[PlannedRun], expression: str) -> tuple[PlannedRun, ...]:

@@ -41,6 +41,7 @@ __all__ = [
     "load",
     "locate",
     "obtain",
+    "remedy",
 ]
 
 _DOWNLOAD: Final = "download"
@@ -112,6 +113,8 @@ class Candidate:
     detail: str
     #: `obtain` would use this one, without asking a mirror.
     used: bool = False
+    #: It is not there, but `obtain` can fetch or draw it.
+    can_be_made: bool = False
 
 
 def obtain(
@@ -130,9 +133,8 @@ def obtain(
     Gluon's own folder or from a mirror, and ``AUTO`` is MNIST, or the synthetic digits where it cannot be had.
     """
     cache = Cache(_cache_folder(cache_dir, environ), patience.lock_seconds)
+    _refuse_folder_for_drawn(name, data_dir)
     if name is DatasetName.SYNTHETIC:
-        if data_dir is not None:
-            raise DataError(f"{data_dir}: synthetic digits are drawn, not read; leave out --data-dir")
         return _draw(cache, progress)
     if (users := _users_place(data_dir, environ)) is not None:
         return _from_user(users, name, cache, published)
@@ -168,6 +170,7 @@ def locate(
     published: Mapping[DatasetName, Published] = PUBLISHED,
 ) -> list[Candidate]:
     """Report where `obtain` would look, in its order, and what is there; nothing is made, no mirror is asked."""
+    _refuse_folder_for_drawn(name, data_dir)
     if name is not DatasetName.SYNTHETIC and (users := _users_place(data_dir, environ)) is not None:
         candidates = [_look(users, lambda held: _accept(held, name, published))]
     else:
@@ -185,6 +188,18 @@ class _Place:
     #: In words; a `Prepared.source`.
     where: str
     folder: Path
+
+
+def _refuse_folder_for_drawn(name: DatasetName, data_dir: Path | None) -> None:
+    if name is DatasetName.SYNTHETIC and data_dir is not None:
+        raise DataError(f"{data_dir}: synthetic digits are drawn, not read; leave out --data-dir")
+
+
+def remedy(where: str) -> str:
+    """What helps where a folder that the user named there holds no usable data."""
+    if where == DATA_DIR_VARIABLE:
+        return f"download the files again, unset {where}, or use --data synthetic"
+    return f"download the files again, or leave out {where}; --data synthetic needs no files"
 
 
 def _expanded(folder: str) -> Path:
@@ -281,7 +296,7 @@ def _from_user(
         held = read_folder(place.folder)
         found = _accept(held, wanted, published)
     except DataError as error:
-        raise DataError(f"{place.where}: {error}") from error
+        raise DataError(f"{place.where}: {error}; {remedy(place.where)}") from error
     return _from_folder(held, found, place.where, cache)
 
 
@@ -313,7 +328,8 @@ def _own_candidates(
         for place in (_Place("cache", entry), _gluons_place(wanted, environ)):
             yield _look(place, lambda held: _accept(held, wanted, published))
         hosts = ", ".join(map(host, known.mirrors))
-        yield Candidate(_DOWNLOAD, None, State.MISSING, f"would be downloaded from {hosts}")
+        offer = f"would be downloaded from {hosts}"
+        yield Candidate(_DOWNLOAD, None, State.MISSING, offer, can_be_made=True)
     if name in {DatasetName.SYNTHETIC, DatasetName.AUTO}:
         yield _synthetic_candidate(Cache(cache, 0))
 
@@ -321,7 +337,7 @@ def _own_candidates(
 def _synthetic_candidate(cache: Cache) -> Candidate:
     where = _synthetic_source()
     if (held := cache.find(DatasetName.SYNTHETIC, SYNTHETIC_DIGEST)) is None:
-        return Candidate(where, None, State.MISSING, "would be drawn")
+        return Candidate(where, None, State.MISSING, "would be drawn", can_be_made=True)
     return Candidate(where, held.paths[0].parent, State.FOUND, f"in the cache, digest {held.digest}")
 
 

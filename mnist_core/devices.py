@@ -47,7 +47,12 @@ class Device:
 #: Four digits are more devices than any machine has, and few enough for MXNet's 32-bit index.
 _DEVICE = re.compile(r"(cpu|gpu)(?:\(\s*([0-9]{1,4})\s*\))?")
 #: What people write instead, for the sake of the hint.
-_ALMOST_DEVICE = re.compile(r"(cpu|gpu|cuda)[^\w-]*([0-9]{0,4})\W*", re.IGNORECASE)
+_ALMOST_DEVICE = re.compile(r"([a-z]{3,4})[^\w-]*([0-9]{0,4})\W*", re.IGNORECASE)
+#: By their letters in order: whoever writes gup or cup meant one of them, too.
+_KINDS_MEANT = {
+    "".join(sorted(word)): kind
+    for word, kind in (("cpu", DeviceKind.CPU), ("gpu", DeviceKind.GPU), ("cuda", DeviceKind.GPU))
+}
 
 
 def parse_devices(text: str) -> tuple[Device, ...]:
@@ -71,8 +76,7 @@ def _parse_device(part: str, text: str) -> Device:
         return Device(DeviceKind(match[1]), int(match[2] or 0))
     if re.fullmatch(r"(cpu|gpu)\(\s*-\s*[0-9]+\s*\)", part):
         raise DeviceError(f"{part!r}: devices are counted from 0")
-    if match := _ALMOST_DEVICE.fullmatch(part):
-        kind = DeviceKind.CPU if match[1].lower() == "cpu" else DeviceKind.GPU
+    if (match := _ALMOST_DEVICE.fullmatch(part)) and (kind := _KINDS_MEANT.get("".join(sorted(match[1].lower())))):
         raise DeviceError(f"unknown device {part!r}: did you mean {Device(kind, int(match[2] or 0))}?")
     raise DeviceError(f"unknown device {part!r}: write cpu(0), cpu(1), … or gpu(0), gpu(1), …")
 

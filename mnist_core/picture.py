@@ -13,6 +13,11 @@ _COLUMNS = 20
 _SCALE = 2
 
 
+def endings() -> list[str]:
+    """Of the files that a picture can be written into."""
+    return sorted(ending for ending, kind in Image.registered_extensions().items() if kind in Image.SAVE)
+
+
 def save_grid(split: Split, path: Path) -> None:
     """The first images of each class, one class a row, dark on light as on paper.
 

@@ -212,7 +212,7 @@ def test_resume_refuses_other_software_and_other_choices(
     Path("file.json").write_text(json.dumps(document))
     capsys.readouterr()
     assert command("run", "--resume", "file.json", "--data-dir", data_dir) == cli.Exit.INCOMPARABLE
-    assert "another software" in capsys.readouterr().err
+    assert "other versions of the measured software" in capsys.readouterr().err
     document["environment"]["host_hash"] = None
     Path("file.json").write_text(json.dumps(document))
     assert command("run", "--resume", "file.json", "--data-dir", data_dir) == cli.Exit.INCOMPARABLE
@@ -299,14 +299,16 @@ def test_the_tutorial_suite_prints_the_tutorials_lines(
     ("arguments", "words"),
     [
         (["--suite", "smok"], "did you mean 'smoke'"),
-        (["--suite", "none.toml"], "No such file"),
+        (["--suite", "none.toml"], "No such file or directory (built in: smoke, standard"),
         (["--network", "alexnet"], "unknown network"),
-        (["--contexts", "tpu(0)"], "tpu(0)"),
+        (["--contexts", "tpu(0)"], "'tpu(0)': write cpu(0), cpu(1), … or gpu(0), gpu(1), …, or auto"),
+        (["--contexts", "gup(0)"], "did you mean gpu(0)?"),
+        (["--contexts", "atuo"], "did you mean auto?"),
         (["--contexts", "cpu(0),cpu(0)"], "twice"),
         (["--batch-size", "1"], "never train"),
         (["--batch-size", "0"], "--batch-size"),
         (["--hybridize", "maybe"], "maybe"),
-        (["-k", "nothing like this"], "no scenario is left"),
+        (["-k", "nothing like this"], "(mnist-bench run --suite standard --dry-run lists what it has)"),
         (["-k", "and"], "-k"),
         (["--resume", "none.json"], "No such file"),
         (["--resume", "none.json", "--epochs", "3"], "--resume"),
@@ -353,6 +355,23 @@ def test_without_a_framework_run_says_which_extra(
     document = json.loads(capsys.readouterr().out)
     assert document["environment"]["software"] is None
     assert document["checks"][0]["level"] == "warning"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["environment", "--quick", "--json", "--format", "csv"], "leave out --format csv or --json"),
+        (["calibrate", "--show", "--anew"], "--show and --file measure nothing"),
+        (["calibrate", "--show", "--file", "c.json"], "leave out one of them"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(
+    command: Command, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    """None is silently without effect."""
+    assert command(*arguments) == cli.Exit.USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -405,10 +424,53 @@ def test_data_shows_makes_and_draws(command: Command, data_dir: Path, capsys: py
     assert "custom" in capsys.readouterr().out
     assert command("data", "--data-dir", data_dir, "--picture", "grid.png") == cli.Exit.DONE
     assert Path("grid.png").read_bytes().startswith(b"\x89PNG")
-    assert command("data", "--data-dir", data_dir, "--picture", "grid.nonsense") == cli.Exit.USAGE
-    capsys.readouterr()
     assert command("data", "--data-dir", "nowhere", "--make") == cli.Exit.USAGE
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--data-dir", "nowhere"], "or leave out --data-dir; --data synthetic needs no files"),
+        (["--data-dir", "cut"], "train-images-idx3-ubyte"),
+        (["--data-dir", "cut", "--make"], "download the files again, or leave out --data-dir"),
+        (["--data", "custom"], "name it with --data-dir"),
+        (["--data", "synthetic", "--data-dir", "cut"], "synthetic digits are drawn, not read"),
+        (["--picture", "x.foo"], "--picture x.foo: its ending is no picture's: .png, .jpg"),
+        (["--picture", "cut"], "--picture cut: is a folder; name a file in it, e.g. cut/digits.png"),
+        (["--picture", "nowhere/x.png"], "--picture nowhere/x.png: no such folder: nowhere"),
+    ],
+)
+def test_unusable_data_is_one_line_and_2(
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: str,
+) -> None:
+    """Also where it is only looked at, and before anything is prepared."""
+    monkeypatch.setattr("mnist_core.datasets._draw", lambda *_arguments: pytest.fail("prepared in vain"))
+    monkeypatch.setattr("mnist_core.datasets._download", lambda *_arguments: pytest.fail("prepared in vain"))
+    small_idx_folder(Path("cut"), train=20, test=10)
+    (Path("cut") / "train-images-idx3-ubyte").write_bytes(b"")
+    assert command("data", *arguments) == cli.Exit.USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+
+
+def test_data_that_can_be_fetched_or_drawn_is_usable(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is there yet, and nothing is wrong."""
+    monkeypatch.delenv("MNIST_BENCH_DATA_DIR", raising=False)
+    for name in ("auto", "mnist", "synthetic"):
+        assert command("data", "--data", name) == cli.Exit.DONE
+
+
+def test_a_data_folder_of_the_environment_has_a_remedy_of_its_own(
+    command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MNIST_BENCH_DATA_DIR", "nowhere")
+    assert command("data") == cli.Exit.USAGE
+    assert "unset MNIST_BENCH_DATA_DIR, or use --data synthetic" in capsys.readouterr().err
 
 
 def test_suites_and_version_and_help(command: Command, capsys: pytest.CaptureFixture[str]) -> None:

@@ -268,6 +268,11 @@ def test_an_edited_file_gives_no_pass(command: Command, capsys: pytest.CaptureFi
         ([], "--base"),
         (["--base", ""], "--base is empty"),
         (["--replay", "g.json", "--margin", "5%"], "by the limits in their file"),
+        (["--replay", "g.json", "--resume", "g.json"], "--replay measures nothing: leave out all but --format"),
+        (["--replay", "g.json", "--base", "main"], "--replay measures nothing"),
+        (["--replay", "g.json", "--budget", "1m"], "--replay measures nothing"),
+        (["--resume", "g.json", "--data", "mnist"], "by the limits in their file"),
+        (["--base", "HEAD", "--strict", "--tolerance", "20%"], "leave out --tolerance or --strict"),
         (["--base", "no-such-reference"], "neither a folder nor a git reference"),
         (["--base", "HEAD", "--margin", "x"], "--margin"),
         (["--base", "HEAD", "--margin", "2", "--alpha", "5%"], "--margin"),
@@ -285,7 +290,8 @@ def test_wrong_usage_is_one_line(
     command: Command, data_dir: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
     """Exit 2, what is wrong, no traceback."""
-    assert command("gate", "--data-dir", data_dir, *arguments) == cli.Exit.USAGE
+    data = [] if "--replay" in arguments else ["--data-dir", data_dir]
+    assert command("gate", *data, *arguments) == cli.Exit.USAGE
     error = capsys.readouterr().err
     assert words in error
     assert "Traceback" not in error
@@ -315,8 +321,8 @@ def test_a_calibration_is_recorded_resumed_shown_and_used(
     floors = [row["noise_floor"] for row in shown[0]["rows"]]
     assert command("gate", "--base", other_code, "--data-dir", data_dir) == cli.Exit.DONE
     assert [gated.noise_floor for gated in gate_store.read_gate(the_file()).plan.scenarios] == floors
-    for verb in ("--resume", "--replay"):
-        assert command("gate", verb, path, "--data-dir", data_dir) == cli.Exit.USAGE
+    for option in ("--resume", "--replay"):
+        assert command("gate", option, path) == cli.Exit.USAGE
         assert "is a calibration" in capsys.readouterr().err
 
 

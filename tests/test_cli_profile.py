@@ -126,7 +126,11 @@ def test_every_format_shows_both_tables(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "these are 2: mlp"),
+        ([], "give one value of --network"),
+        (
+            ["--network", "mlp", "--batch-size", 100, "--batch-size", 500, "--set", "engine=naive,threaded"],
+            "give one value of --batch-size and of --set engine",
+        ),
         (["--network", "mlp", "--batch-size", 100, "--batch-size", 500], "these are 2"),
         (["--network", "mlp", "--set", "engine=naive,threaded", "--set", "update=flat,trainer"], "and 2 more"),
         (["--network", "mpl"], "did you mean 'mlp'"),
@@ -140,6 +144,7 @@ def test_every_format_shows_both_tables(
         (["--network", "mlp", "--trace", "nowhere/t.json"], "no such folder"),
         (["--replay", "none.json"], "none.json"),
         (["--replay", "none.json", "--network", "mlp"], "leave out all but --format"),
+        (["--replay", "none.json", "--timeout", 5], "leave out all but --format"),
         (["--replay", "none.json", "--steps", 5], "leave out all but --format"),
     ],
 )

@@ -29,7 +29,7 @@ from bench.record import FailureReason, Software
 from bench.scenario import Scenario, expand, parse_suite
 from bench.standings import findings
 from bench.tune_record import REFERENCE, Phase, TuneFile
-from mnist_core.devices import Device, DeviceKind
+from mnist_core.devices import Device, DeviceKind, Probe, Unusable
 from mnist_core.recipe import Engine
 
 #: Seventeen settings: few enough for a test, too many for the final alone.
@@ -270,7 +270,7 @@ def test_the_space_can_be_looked_at(command: Command, capsys: pytest.CaptureFixt
     assert command("--network", "lenet", "--dry-run") == cli.Exit.DONE
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "896 settings"
-    assert len({*lines}) == 897
+    assert len({*lines}) == 898  # with a header, and how many they are
     assert command("--network", "mlp", "--dry-run", "--contexts", "auto") == cli.Exit.DONE
     assert capsys.readouterr().out.splitlines()[-1] == "128 settings"
 
@@ -293,6 +293,31 @@ def test_gpus_are_tried_out_unless_they_are_not_wanted(
     assert len(asked) == 1
 
 
+def test_a_gpu_that_mxnet_cannot_use_is_said_at_once(
+    command: Command, data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before data are looked for; not one failed candidate after the other."""
+    tried: list[Device] = []
+
+    def probe(_interpreter: object, _stop: object, _framework: object, device: Device) -> Probe:
+        tried.append(device)
+        return Probe(device, Unusable.NO_CUDA_BUILD, "the installed MXNet is a CPU build")
+
+    monkeypatch.setattr("bench.process.probe", probe)
+    arguments = ["--network", "mlp", "--contexts", "gpu(0)", "--contexts", "cpu(0)"]
+    assert command(*arguments, "--data-dir", "nowhere") == cli.Exit.FAILED
+    assert capsys.readouterr().err == "mnist-bench: gpu(0): the installed MXNet is a CPU build\n"
+    assert tried == [Device(DeviceKind.GPU, 0)]
+
+
+def test_a_dry_run_names_the_positions(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    """As many names above as there are words in a line."""
+    assert command("--network", "lenet", "--dry-run", "--contexts", "cpu(0)") == cli.Exit.DONE
+    header, first, *_others = capsys.readouterr().out.splitlines()
+    assert header == "contexts x cpu_threads, hybridize, input_pipeline, metric_sync, layers, update, engine"
+    assert len(header.split(", ")) == len(first.split(", "))
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -311,6 +336,11 @@ def test_gpus_are_tried_out_unless_they_are_not_wanted(
             "only the tutorial's loop is left",
         ),
         (["--replay", "t.json", "--network", "mlp"], "leave out the others"),
+        (["--replay", "t.json", "--data", "mnist"], "leave out the others"),
+        (["--replay", "t.json", "--resume", "t.json"], "--replay measures nothing"),
+        (["--network", "mlp", "--network", "lenet"], "one network at a time: name one of mlp, lenet"),
+        (["--network", "mlp", "--exhaustive", "--budget", "5m"], "leave out --budget or --exhaustive"),
+        (["--network", "mlp", "--contexts", "gup(0)"], "did you mean gpu(0)?"),
         (["--replay", "none.json"], "none.json"),
         (["--resume", "none.json"], "none.json"),
         (["--replay", "empty.json"], "not a tune file"),
@@ -321,7 +351,8 @@ def test_wrong_usage_is_one_line(
 ) -> None:
     """Exit 2, what is wrong, no traceback, nothing measured."""
     Path("empty.json").write_text("{}")
-    assert command("--data-dir", data_dir, *arguments) == cli.Exit.USAGE
+    data = [] if "--replay" in arguments else ["--data-dir", data_dir]
+    assert command(*data, *arguments) == cli.Exit.USAGE
     error = capsys.readouterr().err
     assert words in error
     assert "Traceback" not in error

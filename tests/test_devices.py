@@ -75,6 +75,8 @@ def test_devices_are_read_with_some_leniency(text: str, written: str) -> None:
         ("cuda:1", "unknown device 'cuda:1': did you mean gpu(1)?"),
         ("GPU", "unknown device 'GPU': did you mean gpu(0)?"),
         ("cpu 3", "unknown device 'cpu 3': did you mean cpu(3)?"),
+        ("gup(1)", "unknown device 'gup(1)': did you mean gpu(1)?"),
+        ("pcu", "unknown device 'pcu': did you mean cpu(0)?"),
         ("tpu(0)", "unknown device 'tpu(0)': write cpu(0)"),
         ("auto", "unknown device 'auto': write cpu(0)"),
         ("gpu(12345)", "unknown device 'gpu(12345)': write cpu(0)"),

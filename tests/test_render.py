@@ -314,7 +314,7 @@ def test_a_column_is_found_by_any_of_its_names(name: str) -> None:
         ({"row": "contexts", "value": "final_acuracy"}, "did you mean 'final_accuracy'"),
         ({"row": "contexts", "value": "status"}, "unknown value 'status'"),
         ({"row": "contexts", "column": "contexts"}, "rows and columns cannot both be contexts"),
-        ({"value": "final_accuracy"}, "needs an axis"),
+        ({"value": "final_accuracy"}, "--value final_accuracy needs an axis: name --row or --column"),
     ],
 )
 def test_a_wish_that_makes_no_sense_is_refused(wishes: dict[str, str], message: str) -> None:

@@ -43,7 +43,7 @@ from bench.render.export import Format
 from bench.render.tables import count_words
 from bench.roofline import requests_of_machine
 from bench.runner import CeilingRounds, WorkerProcess, interpreters_of, usable
-from bench.scenario import BUILT_IN_SUITES, DEFAULT_SUITE, Framework, expand, load_suite
+from bench.scenario import BUILT_IN_SUITES, DEFAULT_SUITE, ConfigurationError, Framework, expand, load_suite
 from mnist_core.datasets import DatasetName
 from mnist_core.devices import Device, DeviceKind
 
@@ -68,12 +68,14 @@ def environment_command(
     strict: Annotated[bool, typer.Option("--strict", help="Exit 3 where there is a warning.")] = False,
     data: Annotated[DatasetName, typer.Option(help="Which images the A/A pair trains on.")] = DatasetName.AUTO,
     data_dir: Annotated[Path | None, typer.Option(help="The folder with the four IDX files, gzip or raw.")] = None,
-    output_format: Annotated[Format, typer.Option("--format")] = Format.TEXT,
+    output_format: Annotated[Format | None, typer.Option("--format", show_default=Format.TEXT.value)] = None,
     json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
 ) -> None:
     """What this machine is, and what a benchmark on it should know; no setting is changed. Or how fast it can be."""
+    if json and output_format not in {None, Format.JSON}:
+        raise ConfigurationError(f"--json is --format json: leave out --format {output_format} or --json")
+    output_format = Format.JSON if json else output_format or Format.TEXT
     refuse_junit(output_format)
-    output_format = Format.JSON if json else output_format
     stop = Stop()
     worker = WorkerProcess(interpreters_of(python or (), os.environ), stop)
     if ceilings:

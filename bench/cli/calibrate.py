@@ -26,7 +26,7 @@ from bench.cli.gate import (
     run,
     scenarios_of,
 )
-from bench.cli.options import KeywordOption, ratio, seconds
+from bench.cli.options import KeywordOption, ratio, refuse, seconds
 from bench.cli.resuming import prepare_same, require_same_machine
 from bench.cli.run import RESULTS_DIRECTORY
 from bench.cli.shell import (
@@ -53,10 +53,13 @@ from bench.verdict import Verdict
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 
+#: So many of identical code.
+BLOCKS = 100
+
 
 @app.command(epilog=examples("calibrate", 'calibrate --suite gate -k "mlp"'))
 def calibrate(
-    blocks: Annotated[int, typer.Option(min=8, help="Valid blocks of identical code to record, in all.")] = 100,
+    blocks: Annotated[int, typer.Option(min=8, help="Valid blocks of identical code to record, in all.")] = BLOCKS,
     suite: SuiteOption = GATE_SUITE,
     keyword: KeywordOption = None,
     seed: SeedOption = None,
@@ -77,6 +80,15 @@ def calibrate(
     Later gates on this class of machines take their noise floors from it.
     """
     refuse_junit(output_format)
+    chosen = (blocks, suite, keyword, seed, data, data_dir, anew)
+    untouched = (BLOCKS, GATE_SUITE, None, None, DatasetName.AUTO, None, False)
+    refuse(
+        (
+            (show or file) and chosen != untouched,
+            "--show and --file measure nothing: leave out all but --output and --format",
+        ),
+        (show and file, "--show is this machine's calibration, --file another: leave out one of them"),
+    )
     if file is not None:
         made = gate_store.read_calibration(file)
     elif show:

@@ -10,7 +10,7 @@ import typer
 
 from bench import micro, store
 from bench.cli.files import read_each
-from bench.cli.options import ratio
+from bench.cli.options import ColumnOption, RowOption, ratio
 from bench.cli.shell import (
     EXIT_OF_VERDICT,
     Exit,
@@ -71,8 +71,8 @@ def compare_command(
         str | None,
         typer.Option(metavar="EXPR", help="Compare scenarios: with those that have 'cpu(0)', or 'hybridize=off'."),
     ] = None,
-    row: Annotated[str | None, typer.Option(metavar="AXIS", help="Pivot: the axis down the side.")] = None,
-    column: Annotated[str | None, typer.Option(metavar="AXIS", help="Pivot: the axis across the top.")] = None,
+    row: RowOption = None,
+    column: ColumnOption = None,
     value: Annotated[str, typer.Option(metavar="COLUMN", help="Pivot: what the cells hold.")] = DEFAULT_VALUE,
     output_format: Annotated[Format, typer.Option("--format")] = Format.TEXT,
 ) -> None:
@@ -146,7 +146,11 @@ def _axis_baseline(expression: str) -> AxisBaseline:
         axis = find(name, AXES, "axis").heading.name
     except ValueError as error:
         raise ConfigurationError(f"--baseline-scenario: {error}") from None
-    value = ",".join(canonical_contexts(value)) if axis == "contexts" else value.strip()
+    try:
+        value = ",".join(canonical_contexts(value)) if axis == "contexts" else value.strip()
+    except ConfigurationError as error:
+        hint = "" if equals else "; or axis=value, e.g. hybridize=off"
+        raise ConfigurationError(f"--baseline-scenario {expression!r}: {error}{hint}") from None
     return AxisBaseline(axis=axis, value=value)
 
 
@@ -162,7 +166,7 @@ def _comparisons(
         try:
             yield compare_scenarios(base, side, axis, settings)
         except ValueError as error:
-            raise ConfigurationError(f"{baseline}: {error}") from None
+            raise ConfigurationError(f"--baseline-scenario: {baseline}: {error}") from None
 
 
 def _sides(baseline: Path, contenders: Sequence[Path], shared: dict[RowKey, RowKey], *, strict: bool) -> Iterator[Side]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,10 @@ from bench.render.text import writer
 from bench.scenario import ConfigurationError
 from mnist_core import datasets, picture
 from mnist_core.datasets import DatasetName
+from mnist_core.idx import DataError
+
+#: Those of a picture that any browser shows.
+_BEST_ENDINGS = (".png", ".jpg", ".gif", ".webp")
 
 
 @app.command("data", epilog=examples("data", "data --data synthetic --picture digits.png"))
@@ -27,15 +32,11 @@ def data_command(
         Path | None, typer.Option("--picture", metavar="FILE.png", help="Prepare them and draw a grid of digits.")
     ] = None,
 ) -> None:
-    """Show which image files would be used, verified."""
+    """Show which image files would be used, verified; exit 2 where there are none."""
+    if grid is not None:
+        _check_picture(grid)
     if not make and grid is None:
-        for candidate in datasets.locate(data, data_dir=data_dir):
-            out.print(
-                f"{candidate.state:<8} {candidate.where}: {candidate.detail}",
-                markup=False,
-                highlight=False,
-                soft_wrap=True,
-            )
+        _show(datasets.locate(data, data_dir=data_dir))
         return
     prepared = prepare(data, data_dir)
     dataset = dataset_of(prepared)
@@ -53,6 +54,30 @@ def data_command(
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"--picture {grid}: {error}") from error
         out.print(f"drawn into {grid}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _show(candidates: Sequence[datasets.Candidate]) -> None:
+    """Raises `DataError` where none of the places that were asked for can give the images."""
+    for candidate in candidates:
+        out.print(
+            f"{candidate.state:<8} {candidate.where}: {candidate.detail}", markup=False, highlight=False, soft_wrap=True
+        )
+    first = candidates[0]
+    if not any(each.used or each.can_be_made for each in candidates):
+        helps = "" if first.directory is None else f"; {datasets.remedy(first.where)}"
+        raise DataError(f"{first.where}: {first.detail}{helps}")
+
+
+def _check_picture(path: Path) -> None:
+    """Before the images are prepared, which may take minutes."""
+    endings = picture.endings()
+    if path.is_dir():
+        raise ConfigurationError(f"--picture {path}: is a folder; name a file in it, e.g. {path / 'digits.png'}")
+    if not path.parent.is_dir():
+        raise ConfigurationError(f"--picture {path}: no such folder: {path.parent}")
+    if path.suffix.lower() not in endings:
+        best = ", ".join(ending for ending in _BEST_ENDINGS if ending in endings)
+        raise ConfigurationError(f"--picture {path}: its ending is no picture's: {best} and others work")
 
 
 def prepare(name: DatasetName, data_dir: Path | None) -> datasets.Prepared:

@@ -13,8 +13,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from bench import gate_store, process, sides, store
+from bench.cli import completion
 from bench.cli.data import dataset_of, prepare, remind
-from bench.cli.options import KeywordOption, ratio, seconds
+from bench.cli.options import KeywordOption, ratio, refuse, seconds
 from bench.cli.resuming import prepare_same, require_same_machine
 from bench.cli.run import RESULTS_DIRECTORY, plan_here
 from bench.cli.shell import (
@@ -49,7 +50,7 @@ from mnist_core.datasets import DatasetName
 from mnist_core.recipe import Recipe
 
 GATE_SUITE = "gate"
-MARGIN, TOLERANCE, ALPHA = "2%", "10%", "5%"
+BUDGET, MARGIN, TOLERANCE, ALPHA = "10m", "2%", "10%", "5%"
 #: Block b trains with seed + b, and NumPy takes seeds below 2^32.
 MOST_SEED = 2**31 - 1
 #: What a file must share with the machine and software that go on with it; the measured code is checked by its digest.
@@ -57,7 +58,14 @@ _LASTING_FACTS = ("software", "mnist_bench_version", "usable_core_count")
 
 DataOption = Annotated[DatasetName, typer.Option(help="Which images; auto: MNIST if it can be had.")]
 DataDirOption = Annotated[Path | None, typer.Option(help="The folder with the four IDX files, gzip or raw.")]
-SuiteOption = Annotated[str, typer.Option(help="A built-in suite or a TOML file; its sampling does not count here.")]
+SuiteOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="A built-in suite or a TOML file; its sampling does not count here.",
+        autocompletion=completion.suites,
+    ),
+]
 SeedOption = Annotated[
     int | None,
     typer.Option(
@@ -103,9 +111,11 @@ def gate(
     ] = None,
     suite: SuiteOption = GATE_SUITE,
     keyword: KeywordOption = None,
-    budget: BudgetOption = "10m",
+    budget: BudgetOption = BUDGET,
     margin: Annotated[str, typer.Option(help="Slower by less is no regression.")] = MARGIN,
-    tolerance: Annotated[str, typer.Option(help="Surely slower by less is unchanged.")] = TOLERANCE,
+    tolerance: Annotated[
+        str | None, typer.Option(help="Surely slower by less is unchanged.", show_default=TOLERANCE)
+    ] = None,
     alpha: Annotated[str, typer.Option(help="Error that all scenarios and looks share.")] = ALPHA,
     seed: SeedOption = None,
     strict: Annotated[
@@ -129,9 +139,17 @@ def gate(
 
     The harness is the same on both sides; what differs is the package mnist_core and, if asked, the Python.
     """
-    limits = (suite, keyword, margin, tolerance, alpha, seed, strict, force, output)
-    if (replay or resume) and limits != (GATE_SUITE, None, MARGIN, TOLERANCE, ALPHA, None, False, False, None):
-        raise ConfigurationError("--replay and --resume decide by the limits in their file: leave out the others")
+    limits = (suite, keyword, margin, tolerance, alpha, seed, strict, force, data, output)
+    defaults = (GATE_SUITE, None, MARGIN, None, ALPHA, None, False, False, DatasetName.AUTO, None)
+    sources_given = (base, base_python, budget, data_dir) != (None, None, BUDGET, None)
+    refuse(
+        (
+            (replay or resume) and limits != defaults,
+            "--replay and --resume decide by the limits in their file: leave out the others",
+        ),
+        (replay and (resume or sources_given), "--replay measures nothing: leave out all but --format"),
+        (strict and tolerance, "--strict makes the tolerance the margin: leave out --tolerance or --strict"),
+    )
     if replay is not None:
         report(_of_a_gate(replay), output_format)
     budget_seconds = seconds(budget, "--budget")
@@ -147,7 +165,7 @@ def gate(
         keyword=keyword,
         seed=seed,
         margin=ratio(margin, "--margin"),
-        tolerance=ratio(margin if strict else tolerance, "--tolerance"),
+        tolerance=ratio(margin if strict else tolerance or TOLERANCE, "--tolerance"),
         alpha=ratio(alpha, "--alpha"),
     )
     clone = sides.clone_of(Path.cwd())

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from bench.cli import completion
 from bench.scenario import ConfigurationError
 
 KeywordOption = Annotated[
@@ -17,7 +18,16 @@ KeywordOption = Annotated[
         metavar="EXPR",
         help="Only scenarios with these words in their name, joined by and, or, not; axis=value is that value exactly: "
         "'mlp and not batch=500', 'contexts=cpu(0)'.",
+        autocompletion=completion.keywords,
     ),
+]
+RowOption = Annotated[
+    str | None,
+    typer.Option(metavar="AXIS", help="Pivot: the axis down the side.", autocompletion=completion.pivot_axes),
+]
+ColumnOption = Annotated[
+    str | None,
+    typer.Option(metavar="AXIS", help="Pivot: the axis across the top.", autocompletion=completion.pivot_axes),
 ]
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -41,3 +51,10 @@ def seconds(text: str, option: str) -> float:
     if "".join(map("".join, parts)) != text.strip() or value <= 0:
         raise ConfigurationError(f"{option} {text}: expected a time such as 90s, 10m or 1h30m")
     return value
+
+
+def refuse(*contradictions: tuple[object, str]) -> None:
+    """Raises `ConfigurationError` with the words of the first that holds: no option is silently without effect."""
+    for holds, words in contradictions:
+        if holds:
+            raise ConfigurationError(words)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NoReturn, TypeVar
@@ -12,7 +13,9 @@ import typer
 
 from bench import process, store, trace
 from bench.breakdown import break_down
+from bench.cli import completion
 from bench.cli.data import dataset_of, prepare, remind
+from bench.cli.gpus import require_gpus
 from bench.cli.run import RESULTS_DIRECTORY
 from bench.cli.shell import (
     Exit,
@@ -35,6 +38,7 @@ from bench.render.export import Format, render_markdown
 from bench.render.profiles import closure_words, profile_tables
 from bench.scenario import (
     AUTO_CONTEXTS,
+    AXES,
     LOOP_AXES,
     ConfigurationError,
     Framework,
@@ -49,11 +53,12 @@ from bench.scenario import (
     worker_variables,
 )
 from mnist_core.datasets import DatasetName
-from mnist_core.devices import DeviceKind, available
+from mnist_core.devices import available
 from mnist_core.recipe import Hybridize, Network, Recipe
 
 #: An even number gives either order of a pair the same weight.
 ROUNDS = 16
+TIMEOUT_SECONDS = 1800.0
 #: What makes MXNet run, and so record, every operator by itself. The graphs of inference are not profiled.
 _UNBULKED = {"MXNET_EXEC_BULK_EXEC_TRAIN": "0"}
 AnswerT = TypeVar("AnswerT", bound=Answer)
@@ -63,17 +68,32 @@ AnswerT = TypeVar("AnswerT", bound=Answer)
 def profile(
     framework: Annotated[Framework, typer.Option(help="MXNet alone has a profiler here.")] = Framework.MXNET,
     network: Annotated[
-        list[str] | None, typer.Option(help="mlp, lenet, or package.module:factory of your own.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="mlp, lenet, or package.module:factory of your own.",
+            autocompletion=completion.networks,
+        ),
     ] = None,
     loop: Annotated[list[LoopName] | None, typer.Option(help="The tutorial's, or the fastest one known.")] = None,
-    contexts: Annotated[list[str] | None, typer.Option(help="A list of devices, e.g. 'cpu(0),cpu(1)'.")] = None,
+    contexts: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DEVICES",
+            help="A list of devices, e.g. 'cpu(0),cpu(1)', or auto.",
+            autocompletion=completion.contexts,
+        ),
+    ] = None,
     batch_size: Annotated[list[int] | None, typer.Option(min=1, help="Images per update.")] = None,
     hybridize: Annotated[list[Hybridize] | None, typer.Option()] = None,
     cpu_threads: Annotated[list[int] | None, typer.Option(min=1, help="OpenMP threads per CPU context.")] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="AXIS=VALUE", help=f"Another part of the loop ({', '.join(LOOP_AXES)}); repeatable."
+            "--set",
+            metavar="AXIS=VALUE",
+            help=f"Another part of the loop ({', '.join(LOOP_AXES)}); repeatable.",
+            autocompletion=completion.settings,
         ),
     ] = None,
     steps: Annotated[
@@ -83,7 +103,9 @@ def profile(
     seed: Annotated[
         int, typer.Option(min=0, help="Seeds weights, shuffling and the order of windows.")
     ] = Recipe().seed,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds each of the two processes may take.")] = 1800.0,
+    timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds each of the two processes may take.")
+    ] = TIMEOUT_SECONDS,
     data: Annotated[DatasetName, typer.Option(help="Which images; auto: MNIST if it can be had.")] = DatasetName.AUTO,
     data_dir: Annotated[Path | None, typer.Option(help="The folder with the four IDX files, gzip or raw.")] = None,
     chrome_trace: Annotated[
@@ -109,8 +131,9 @@ def profile(
         settings=axis_settings(settings or ()),
     )
     if replay is not None:
-        others = (wishes, framework, steps, rounds, seed, data, data_dir, chrome_trace, output)
-        defaults = (Overrides(), Framework.MXNET, None, ROUNDS, Recipe().seed, DatasetName.AUTO, None, None, None)
+        others = (wishes, framework, steps, rounds, seed, timeout, data, data_dir, chrome_trace, output)
+        untouched = (Overrides(), Framework.MXNET, None, ROUNDS, Recipe().seed, TIMEOUT_SECONDS, DatasetName.AUTO)
+        defaults = (*untouched, None, None, None)
         if others != defaults:
             raise ConfigurationError("--replay shows what its file holds: leave out all but --format")
         report(read(replay), output_format)
@@ -124,7 +147,7 @@ def profile(
     with store.exclusive(path.parent):
         if path.exists():
             raise ConfigurationError(f"{path} exists: name another --output")
-        _require_gpus(scenario)
+        require_gpus(scenario.devices)
         measured, recorded = _measure(
             scenario, seed=seed, steps=steps, rounds=rounds, data=data, data_dir=data_dir, timeout_seconds=timeout
         )
@@ -145,8 +168,16 @@ def one_scenario(wishes: Overrides) -> Scenario:
     if len(distinct) != 1:
         names = "; ".join(each.name for each in distinct[:2])
         more = f"; and {len(distinct) - 2} more" if len(distinct) > 2 else ""  # noqa: PLR2004  # those named
-        raise ConfigurationError(f"profile is of one scenario, these are {len(distinct)}: {names}{more}; name one")
+        raise ConfigurationError(
+            f"profile is of one scenario, these are {len(distinct)}: {names}{more}; "
+            f"give one value of {' and of '.join(_differing_options(distinct))}"
+        )
     return distinct[0]
+
+
+def _differing_options(scenarios: Sequence[Scenario]) -> list[str]:
+    differing = [axis for axis in ("network", *AXES) if len({getattr(each, axis) for each in scenarios}) > 1]
+    return [f"--set {axis}" if axis in LOOP_AXES else f"--{axis.replace('_', '-')}" for axis in differing]
 
 
 def read(path: Path) -> ProfileFile:
@@ -167,15 +198,6 @@ def report(measured: ProfileFile, output_format: Format) -> NoReturn:
     if not breakdown.closes:
         fail(f"the machine was too unsteady: {closure_words(breakdown)}; measure again", Exit.INCONCLUSIVE)
     sys.exit(Exit.DONE)
-
-
-def _require_gpus(scenario: Scenario) -> None:
-    for device in scenario.devices:
-        if device.kind is not DeviceKind.GPU:
-            continue
-        found = process.probe(Interpreter(), Stop(), scenario.framework, device)
-        if not found.usable:
-            fail(f"{device}: {found.detail}", Exit.FAILED)
 
 
 def _measure(

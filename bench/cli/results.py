@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 from bench import store
+from bench.cli import completion
 from bench.cli.files import json_files, result_files
+from bench.cli.options import ColumnOption, RowOption
 from bench.cli.shell import Exit, app, examples, out, print_tables, refuse_junit, write
 from bench.record import schema
 from bench.render.export import Format
@@ -26,10 +28,18 @@ from bench.scenario import ConfigurationError
 )
 def show(
     files: Annotated[list[Path], typer.Argument(help="Result files, or folders of them.")],
-    sort: Annotated[str | None, typer.Option(metavar="COLUMN", help="Sort by a column; -COLUMN: descending.")] = None,
-    row: Annotated[str | None, typer.Option(metavar="AXIS", help="Pivot: the axis down the side.")] = None,
-    column: Annotated[str | None, typer.Option(metavar="AXIS", help="Pivot: the axis across the top.")] = None,
-    value: Annotated[str, typer.Option(metavar="COLUMN", help="Pivot: what the cells hold.")] = DEFAULT_VALUE,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help="Sort by a column; -COLUMN: descending.", autocompletion=completion.sort_columns
+        ),
+    ] = None,
+    row: RowOption = None,
+    column: ColumnOption = None,
+    value: Annotated[
+        str,
+        typer.Option(metavar="COLUMN", help="Pivot: what the cells hold.", autocompletion=completion.values),
+    ] = DEFAULT_VALUE,
     output_format: Annotated[Format, typer.Option("--format")] = Format.TEXT,
 ) -> None:
     """Tables of result files: throughput, epoch time, accuracy and the rest."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from bench import store
 from bench.cli.data import prepare
@@ -12,13 +13,23 @@ from bench.record import Dataset, Environment
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 
+#: What a difference of an environment's facts is, in words.
+_FACTS: Final = {
+    "software": "other versions of the measured software",
+    "peers": "other versions of the frameworks beside MXNet",
+    "mnist_bench_version": "another version of mnist-bench",
+    "git_commit": "another commit of mnist-bench",
+    "usable_core_count": "another number of usable cores",
+}
+
 
 def require_same_machine(path: Path, before: Environment, here: Environment, facts: Sequence[str]) -> None:
     """One environment heads all of a file's rows. Raises `IncomparableError` where it would not be true of the rest."""
     if here.host_hash is None or here.host_hash != before.host_hash:
         raise IncomparableError(f"{path}: was begun on another machine; its rest must be measured there")
     if changed := [fact for fact in facts if getattr(before, fact) != getattr(here, fact)]:
-        raise IncomparableError(f"{path}: was begun under another {' and '.join(changed)}; measure anew")
+        words = " and ".join(_FACTS[fact] for fact in changed)
+        raise IncomparableError(f"{path}: was begun with {words}; measure anew")
 
 
 def prepare_same(path: Path, dataset: Dataset, data_dir: Path | None) -> datasets.Prepared:

@@ -14,6 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from bench import accuracy, store
+from bench.cli import completion
 from bench.cli.data import dataset_of, prepare, remind
 from bench.cli.options import KeywordOption
 from bench.cli.resuming import prepare_same, require_same_machine
@@ -75,18 +76,33 @@ RESULTS_DIRECTORY = Path("results/runs")
 )
 def run(
     suite: Annotated[
-        str, typer.Option(help=f"A built-in suite ({', '.join(BUILT_IN_SUITES)}) or a TOML file of your own.")
+        str,
+        typer.Option(
+            metavar="NAME|FILE",
+            help=f"A built-in suite ({', '.join(BUILT_IN_SUITES)}) or a TOML file of your own.",
+            autocompletion=completion.suites,
+        ),
     ] = DEFAULT_SUITE,
     keyword: KeywordOption = None,
     framework: Annotated[list[Framework] | None, typer.Option(help="Repeatable; see --python.")] = None,
     network: Annotated[
-        list[str] | None, typer.Option(help="mlp, lenet, or package.module:factory of your own; repeatable.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="mlp, lenet, or package.module:factory of your own; repeatable.",
+            autocompletion=completion.networks,
+        ),
     ] = None,
     loop: Annotated[
         list[LoopName] | None, typer.Option(help="The tutorial's loop, or the fastest one known; repeatable.")
     ] = None,
     contexts: Annotated[
-        list[str] | None, typer.Option(help="One list of devices, e.g. 'cpu(0),cpu(1)', or auto; repeatable.")
+        list[str] | None,
+        typer.Option(
+            metavar="DEVICES",
+            help="One list of devices, e.g. 'cpu(0),cpu(1)', or auto; repeatable.",
+            autocompletion=completion.contexts,
+        ),
     ] = None,
     batch_size: Annotated[list[int] | None, typer.Option(min=1, help="Images per update; repeatable.")] = None,
     hybridize: Annotated[list[Hybridize] | None, typer.Option(help="Repeatable.")] = None,
@@ -96,7 +112,10 @@ def run(
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="AXIS=VALUE", help=f"Another part of the loop ({', '.join(LOOP_AXES)}); repeatable."
+            "--set",
+            metavar="AXIS=VALUE",
+            help=f"Another part of the loop ({', '.join(LOOP_AXES)}); repeatable.",
+            autocompletion=completion.settings,
         ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs per run.")] = None,

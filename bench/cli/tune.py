@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import secrets
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
@@ -12,8 +13,10 @@ import msgspec
 import typer
 
 from bench import process, store
+from bench.cli import completion
 from bench.cli.data import dataset_of, prepare, remind
-from bench.cli.options import seconds
+from bench.cli.gpus import require_gpus
+from bench.cli.options import refuse, seconds
 from bench.cli.resuming import prepare_same, require_same_machine
 from bench.cli.run import RESULTS_DIRECTORY
 from bench.cli.shell import (
@@ -37,7 +40,7 @@ from bench.record import Software
 from bench.render.export import Format, render_markdown
 from bench.render.tables import count_words
 from bench.render.tune_progress import TuneProgress
-from bench.render.tunes import paste_text, setting_words, tune_tables
+from bench.render.tunes import paste_text, setting_names, setting_words, tune_tables
 from bench.scenario import (
     AUTO_CONTEXTS,
     LOOP_AXES,
@@ -70,12 +73,24 @@ MOST_SEED = 2**31 - 1
 )
 def tune(
     network: Annotated[
-        str | None, typer.Option(help="mlp, lenet, or package.module:factory of your own Gluon network.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="mlp, lenet, or package.module:factory of your own Gluon network.",
+            autocompletion=completion.networks,
+        ),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per update; it is not searched.")] = BATCH_SIZE,
-    budget: Annotated[str, typer.Option(help="Time for the whole search, e.g. 90s, 5m or 1h30m.")] = BUDGET,
+    budget: Annotated[
+        str | None, typer.Option(help="Time for the whole search, e.g. 90s, 5m or 1h30m.", show_default=BUDGET)
+    ] = None,
     contexts: Annotated[
-        list[str] | None, typer.Option(help="Only these: a list of devices, e.g. 'cpu(0)', or auto; repeatable.")
+        list[str] | None,
+        typer.Option(
+            metavar="DEVICES",
+            help="Only these: a list of devices, e.g. 'cpu(0)', or auto; repeatable.",
+            autocompletion=completion.contexts,
+        ),
     ] = None,
     cpu_threads: Annotated[
         list[int] | None, typer.Option(min=1, help="Only these OpenMP threads per CPU context; repeatable.")
@@ -84,7 +99,10 @@ def tune(
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="AXIS=VALUE,…", help=f"Only these of another axis ({', '.join(LOOP_AXES)}); repeatable."
+            "--set",
+            metavar="AXIS=VALUE,…",
+            help=f"Only these of another axis ({', '.join(LOOP_AXES)}); repeatable.",
+            autocompletion=completion.settings,
         ),
     ] = None,
     exhaustive: Annotated[
@@ -117,8 +135,16 @@ def tune(
     """
     refuse_junit(output_format)
     limits = (network, batch_size, budget, contexts, cpu_threads, hybridize, settings, exhaustive, seed, output)
-    if (replay or resume) and (*limits, dry_run) != (None, BATCH_SIZE, BUDGET, *[None] * 4, False, None, None, False):
-        raise ConfigurationError("--replay and --resume go by what is in their file: leave out the others")
+    chosen = (*limits, data, dry_run)
+    untouched = (None, BATCH_SIZE, *[None] * 5, False, None, None, DatasetName.AUTO, False)
+    refuse(
+        (
+            (replay or resume) and chosen != untouched,
+            "--replay and --resume go by what is in their file: leave out the others",
+        ),
+        (replay and (resume or data_dir), "--replay measures nothing: leave out all but --format"),
+        (exhaustive and budget, "--exhaustive takes as long as it takes: leave out --budget or --exhaustive"),
+    )
     if replay is not None:
         report(read(replay), output_format)
     if resume is not None:
@@ -126,16 +152,14 @@ def tune(
         with store.exclusive(resume.parent):
             tune_file, prepared = _resumed(resume, data_dir)
             measure(tune_file, prepared, resume, output_format)
-    if network is None:
-        raise ConfigurationError("tune: name the network with --network, e.g. --network lenet")
     wishes = Overrides(
         contexts=tuple(contexts or ()),
         cpu_threads=tuple(cpu_threads or ()),
         hybridize=tuple(hybridize or ()),
         settings=axis_settings(settings or ()),
     )
-    budget_seconds = None if exhaustive else seconds(budget, "--budget")
-    space = space_here(network, batch_size, wishes)
+    budget_seconds = None if exhaustive else seconds(budget or BUDGET, "--budget")
+    space = space_here(_one_network(network or ()), batch_size, wishes)
     if {*space.scenarios} <= {space.reference}:
         raise ConfigurationError("tune: only the tutorial's loop is left to choose: leave out a restriction")
     if dry_run:
@@ -147,6 +171,8 @@ def tune(
             raise ConfigurationError(f"{path} exists: name another --output, or --resume {path}")
         # The framework first: whoever lacks it should not wait for data.
         software = process.describe(Interpreter(), Stop())
+        if contexts and AUTO_CONTEXTS not in contexts:  # auto's have been tried out
+            require_gpus(dict.fromkeys(device for each in space.scenarios for device in each.devices))
         prepared = prepare(data, data_dir)
         tune_file = _new_file(
             space,
@@ -157,6 +183,14 @@ def tune(
             seed=secrets.randbelow(MOST_SEED) if seed is None else seed,
         )
         measure(tune_file, prepared, path, output_format)
+
+
+def _one_network(named: Sequence[str]) -> str:
+    if not named:
+        raise ConfigurationError("tune: name the network with --network, e.g. --network lenet")
+    if len(named) > 1:
+        raise ConfigurationError(f"tune searches for one network at a time: name one of {', '.join(named)}")
+    return named[0]
 
 
 def space_here(network: str, batch_size: int, wishes: Overrides) -> Space:
@@ -269,6 +303,7 @@ def _resumed(path: Path, data_dir: Path | None) -> tuple[TuneFile, datasets.Prep
 
 
 def _show_space(space: Space) -> None:
+    out.print(setting_names(space.reference), markup=False, highlight=False, soft_wrap=True)
     for scenario in space.scenarios:
         out.print(setting_words(scenario), markup=False, highlight=False, soft_wrap=True)
     out.print(count_words(len(space.scenarios), "setting"), highlight=False, soft_wrap=True)

@@ -89,7 +89,7 @@ def comparison_tables(
     axes = axes_of_pivot(row, column)
     pivots = axes != (None, None)
     if not pivots and value != DEFAULT_VALUE:
-        raise ValueError(f"the value {value!r} needs an axis for rows or columns")
+        raise ValueError(f"--value {value} needs an axis: name --row or --column, e.g. --row batch_size")
     if readable and not pivots and len(comparisons) > _MANY:
         return [overview(comparisons)]
     built: list[Table] = []

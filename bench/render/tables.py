@@ -158,7 +158,7 @@ def tables(
     axes = axes_of_pivot(row, column)
     pivots = axes != (None, None)
     if not pivots and value != DEFAULT_VALUE:
-        raise ValueError(f"the value {value!r} needs an axis for rows or columns")
+        raise ValueError(f"--value {value} needs an axis: name --row or --column, e.g. --row batch_size")
     built = []
     for summary in map(summarize, result_sets):
         for rows in _groups(summary.rows, by_network=not pivots):

@@ -58,8 +58,16 @@ def knob_words(scenario: Scenario, knob: str) -> str:
 
 def setting_words(scenario: Scenario) -> str:
     """All knobs, in their order: cpu(0) x 2, bound, resident, epoch, padded, flat, naive."""
-    knobs = [knob for knob in KNOBS if knob != "layers" or scenario.network == Network.LENET]
-    return ", ".join(knob_words(scenario, knob) for knob in knobs)
+    return ", ".join(knob_words(scenario, knob) for knob in _knobs(scenario))
+
+
+def setting_names(scenario: Scenario) -> str:
+    """What stands where in `setting_words`: a header for a list of them."""
+    return ", ".join("contexts x cpu_threads" if knob == "contexts" else knob for knob in _knobs(scenario))
+
+
+def _knobs(scenario: Scenario) -> list[str]:
+    return [knob for knob in KNOBS if knob != "layers" or scenario.network == Network.LENET]
 
 
 def tune_tables(tune_file: TuneFile, found: Findings, *, most_rows: int | None = MOST_ROWS) -> list[Table]:

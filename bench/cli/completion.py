@@ -1,0 +1,57 @@
+"""What the shell offers after Tab where Typer does not know the values itself; it filters by what was begun."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+
+import msgspec
+
+from bench.render.columns import AXES, LOOP, VALUES
+from bench.render.tables import numeric
+from bench.scenario import AUTO_CONTEXTS, BUILT_IN_SUITES, LOOP_AXES, Scenario
+from mnist_core.devices import DeviceKind
+from mnist_core.recipe import Network
+
+
+def networks() -> list[str]:
+    return [each.value for each in Network]
+
+
+def suites() -> list[str]:
+    """With the files that lie here."""
+    return [*BUILT_IN_SUITES, *sorted(path.name for path in Path().glob("*.toml"))]
+
+
+def contexts() -> list[str]:
+    """Without a number, which means the first device: bash would take parentheses for its own."""
+    return [AUTO_CONTEXTS, *(each.value for each in DeviceKind)]
+
+
+def settings() -> list[str]:
+    """Each whole: for bash a word ends at "="."""
+    return [pair for axis in LOOP_AXES for pair in _pairs(axis)]
+
+
+def keywords() -> list[str]:
+    """Where an expression of -k may begin."""
+    return [*networks(), *_pairs("framework"), *_pairs("hybridize"), *settings()]
+
+
+def pivot_axes() -> list[str]:
+    return [column.heading.name for column in (*AXES, LOOP)]
+
+
+def values() -> list[str]:
+    """What the cells of a pivot of `show` can hold."""
+    return [column.heading.name for column in numeric(VALUES)]
+
+
+def sort_columns() -> list[str]:
+    return [*(column.heading.name for column in AXES), *(column.heading.name for column in VALUES)]
+
+
+def _pairs(axis: str) -> list[str]:
+    kind = next(field.type for field in msgspec.structs.fields(Scenario) if field.name == axis)
+    words = [*map(str, kind)] if isinstance(kind, enum.EnumMeta) else ["true", "false"]
+    return [f"{axis}={word}" for word in words]

@@ -1,0 +1,21 @@
+"""GPUs that were asked for by name: tried out before anything is measured on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bench import process
+from bench.cli.shell import Exit, fail
+from bench.process import Interpreter, Stop
+from bench.scenario import Framework
+from mnist_core.devices import Device, DeviceKind
+
+
+def require_gpus(devices: Iterable[Device]) -> None:
+    """Exits where MXNet cannot use one of them; says why."""
+    for device in devices:
+        if device.kind is not DeviceKind.GPU:
+            continue
+        found = process.probe(Interpreter(), Stop(), Framework.MXNET, device)
+        if not found.usable:
+            fail(f"{device}: {found.detail}", Exit.FAILED)
