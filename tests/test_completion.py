@@ -54,18 +54,18 @@ def test_tab_offers_what_can_stand_there(tmp_path: Path, typed: str, expected: s
 def test_what_is_offered_is_accepted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Every word of every list, by whoever reads it."""
     monkeypatch.chdir(tmp_path)
-    for suite in completion.suites():
+    for suite in completion.offer_suites():
         load_suite(suite)
-    axis_settings(completion.settings())
-    for word in completion.keywords():
+    axis_settings(completion.offer_settings())
+    for word in completion.offer_keywords():
         matcher(word)
-    for text in completion.contexts():
+    for text in completion.offer_contexts():
         canonical_contexts(text)
-    for axis in completion.pivot_axes():
+    for axis in completion.offer_pivot_axes():
         axes_of_pivot(axis, None)
-    for name in completion.values():
+    for name in completion.offer_values():
         find(name, numeric(VALUES), "value")
-    for name in completion.sort_columns():
+    for name in completion.offer_sort_columns():
         tables([], sort=name)
     with pytest.raises(ConfigurationError):
         axis_settings(["engine=steam"])

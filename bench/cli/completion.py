@@ -14,40 +14,40 @@ from mnist_core.devices import DeviceKind
 from mnist_core.recipe import Network
 
 
-def networks() -> list[str]:
+def offer_networks() -> list[str]:
     return [each.value for each in Network]
 
 
-def suites() -> list[str]:
+def offer_suites() -> list[str]:
     """With the files that lie here."""
     return [*BUILT_IN_SUITES, *sorted(path.name for path in Path().glob("*.toml"))]
 
 
-def contexts() -> list[str]:
+def offer_contexts() -> list[str]:
     """Without a number, which means the first device: bash would take parentheses for its own."""
     return [AUTO_CONTEXTS, *(each.value for each in DeviceKind)]
 
 
-def settings() -> list[str]:
+def offer_settings() -> list[str]:
     """Each whole: for bash a word ends at "="."""
     return [pair for axis in LOOP_AXES for pair in _pairs(axis)]
 
 
-def keywords() -> list[str]:
+def offer_keywords() -> list[str]:
     """Where an expression of -k may begin."""
-    return [*networks(), *_pairs("framework"), *_pairs("hybridize"), *settings()]
+    return [*offer_networks(), *_pairs("framework"), *_pairs("hybridize"), *offer_settings()]
 
 
-def pivot_axes() -> list[str]:
+def offer_pivot_axes() -> list[str]:
     return [column.heading.name for column in (*AXES, LOOP)]
 
 
-def values() -> list[str]:
+def offer_values() -> list[str]:
     """What the cells of a pivot of `show` can hold."""
     return [column.heading.name for column in numeric(VALUES)]
 
 
-def sort_columns() -> list[str]:
+def offer_sort_columns() -> list[str]:
     return [*(column.heading.name for column in AXES), *(column.heading.name for column in VALUES)]
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from bench import gate_store, process, sides, store
-from bench.cli import completion
+from bench.cli.completion import offer_suites
 from bench.cli.data import dataset_of, prepare, remind
 from bench.cli.options import KeywordOption, ratio, refuse, seconds
 from bench.cli.resuming import prepare_same, require_same_machine
@@ -63,7 +63,7 @@ SuiteOption = Annotated[
     typer.Option(
         metavar="NAME|FILE",
         help="A built-in suite or a TOML file; its sampling does not count here.",
-        autocompletion=completion.suites,
+        autocompletion=offer_suites,
     ),
 ]
 SeedOption = Annotated[

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli import completion
+from bench.cli.completion import offer_keywords, offer_pivot_axes
 from bench.scenario import ConfigurationError
 
 KeywordOption = Annotated[
@@ -18,16 +18,16 @@ KeywordOption = Annotated[
         metavar="EXPR",
         help="Only scenarios with these words in their name, joined by and, or, not; axis=value is that value exactly: "
         "'mlp and not batch=500', 'contexts=cpu(0)'.",
-        autocompletion=completion.keywords,
+        autocompletion=offer_keywords,
     ),
 ]
 RowOption = Annotated[
     str | None,
-    typer.Option(metavar="AXIS", help="Pivot: the axis down the side.", autocompletion=completion.pivot_axes),
+    typer.Option(metavar="AXIS", help="Pivot: the axis down the side.", autocompletion=offer_pivot_axes),
 ]
 ColumnOption = Annotated[
     str | None,
-    typer.Option(metavar="AXIS", help="Pivot: the axis across the top.", autocompletion=completion.pivot_axes),
+    typer.Option(metavar="AXIS", help="Pivot: the axis across the top.", autocompletion=offer_pivot_axes),
 ]
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 

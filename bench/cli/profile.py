@@ -13,7 +13,7 @@ import typer
 
 from bench import process, store, trace
 from bench.breakdown import break_down
-from bench.cli import completion
+from bench.cli.completion import offer_contexts, offer_networks, offer_settings
 from bench.cli.data import dataset_of, prepare, remind
 from bench.cli.gpus import require_gpus
 from bench.cli.run import RESULTS_DIRECTORY
@@ -72,7 +72,7 @@ def profile(
         typer.Option(
             metavar="NAME",
             help="mlp, lenet, or package.module:factory of your own.",
-            autocompletion=completion.networks,
+            autocompletion=offer_networks,
         ),
     ] = None,
     loop: Annotated[list[LoopName] | None, typer.Option(help="The tutorial's, or the fastest one known.")] = None,
@@ -81,7 +81,7 @@ def profile(
         typer.Option(
             metavar="DEVICES",
             help="A list of devices, e.g. 'cpu(0),cpu(1)', or auto.",
-            autocompletion=completion.contexts,
+            autocompletion=offer_contexts,
         ),
     ] = None,
     batch_size: Annotated[list[int] | None, typer.Option(min=1, help="Images per update.")] = None,
@@ -93,7 +93,7 @@ def profile(
             "--set",
             metavar="AXIS=VALUE",
             help=f"Another part of the loop ({', '.join(LOOP_AXES)}); repeatable.",
-            autocompletion=completion.settings,
+            autocompletion=offer_settings,
         ),
     ] = None,
     steps: Annotated[

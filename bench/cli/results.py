@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bench import store
-from bench.cli import completion
+from bench.cli.completion import offer_sort_columns, offer_values
 from bench.cli.files import json_files, result_files
 from bench.cli.options import ColumnOption, RowOption
 from bench.cli.shell import Exit, app, examples, out, print_tables, refuse_junit, write
@@ -31,14 +31,14 @@ def show(
     sort: Annotated[
         str | None,
         typer.Option(
-            metavar="COLUMN", help="Sort by a column; -COLUMN: descending.", autocompletion=completion.sort_columns
+            metavar="COLUMN", help="Sort by a column; -COLUMN: descending.", autocompletion=offer_sort_columns
         ),
     ] = None,
     row: RowOption = None,
     column: ColumnOption = None,
     value: Annotated[
         str,
-        typer.Option(metavar="COLUMN", help="Pivot: what the cells hold.", autocompletion=completion.values),
+        typer.Option(metavar="COLUMN", help="Pivot: what the cells hold.", autocompletion=offer_values),
     ] = DEFAULT_VALUE,
     output_format: Annotated[Format, typer.Option("--format")] = Format.TEXT,
 ) -> None:

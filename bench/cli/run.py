@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from bench import accuracy, store
-from bench.cli import completion
+from bench.cli.completion import offer_contexts, offer_networks, offer_settings, offer_suites
 from bench.cli.data import dataset_of, prepare, remind
 from bench.cli.options import KeywordOption
 from bench.cli.resuming import prepare_same, require_same_machine
@@ -80,7 +80,7 @@ def run(
         typer.Option(
             metavar="NAME|FILE",
             help=f"A built-in suite ({', '.join(BUILT_IN_SUITES)}) or a TOML file of your own.",
-            autocompletion=completion.suites,
+            autocompletion=offer_suites,
         ),
     ] = DEFAULT_SUITE,
     keyword: KeywordOption = None,
@@ -90,7 +90,7 @@ def run(
         typer.Option(
             metavar="NAME",
             help="mlp, lenet, or package.module:factory of your own; repeatable.",
-            autocompletion=completion.networks,
+            autocompletion=offer_networks,
         ),
     ] = None,
     loop: Annotated[
@@ -101,7 +101,7 @@ def run(
         typer.Option(
             metavar="DEVICES",
             help="One list of devices, e.g. 'cpu(0),cpu(1)', or auto; repeatable.",
-            autocompletion=completion.contexts,
+            autocompletion=offer_contexts,
         ),
     ] = None,
     batch_size: Annotated[list[int] | None, typer.Option(min=1, help="Images per update; repeatable.")] = None,
@@ -115,7 +115,7 @@ def run(
             "--set",
             metavar="AXIS=VALUE",
             help=f"Another part of the loop ({', '.join(LOOP_AXES)}); repeatable.",
-            autocompletion=completion.settings,
+            autocompletion=offer_settings,
         ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs per run.")] = None,

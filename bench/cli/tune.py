@@ -13,7 +13,7 @@ import msgspec
 import typer
 
 from bench import process, store
-from bench.cli import completion
+from bench.cli.completion import offer_contexts, offer_networks, offer_settings
 from bench.cli.data import dataset_of, prepare, remind
 from bench.cli.gpus import require_gpus
 from bench.cli.options import refuse, seconds
@@ -77,7 +77,7 @@ def tune(
         typer.Option(
             metavar="NAME",
             help="mlp, lenet, or package.module:factory of your own Gluon network.",
-            autocompletion=completion.networks,
+            autocompletion=offer_networks,
         ),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per update; it is not searched.")] = BATCH_SIZE,
@@ -89,7 +89,7 @@ def tune(
         typer.Option(
             metavar="DEVICES",
             help="Only these: a list of devices, e.g. 'cpu(0)', or auto; repeatable.",
-            autocompletion=completion.contexts,
+            autocompletion=offer_contexts,
         ),
     ] = None,
     cpu_threads: Annotated[
@@ -102,7 +102,7 @@ def tune(
             "--set",
             metavar="AXIS=VALUE,…",
             help=f"Only these of another axis ({', '.join(LOOP_AXES)}); repeatable.",
-            autocompletion=completion.settings,
+            autocompletion=offer_settings,
         ),
     ] = None,
     exhaustive: Annotated[
