@@ -18,6 +18,17 @@ _COSTS: dict[str, tuple[float, float, float]] = {
 }
 
 
+def pace(*, expected_seconds: float, real_seconds: float, trusted_seconds: float) -> float:
+    """Real seconds for an expected one, from what is done; 1 before that.
+
+    Of the logarithm of what was seen so far half is believed once `trusted_seconds` of the expected ones are done.
+    """
+    if expected_seconds <= 0 or real_seconds <= 0:
+        return 1.0
+    weight = expected_seconds / (expected_seconds + trusted_seconds)
+    return math.pow(real_seconds / expected_seconds, weight)
+
+
 def expected_seconds(planned: PlannedRun, train_samples: int, test_samples: int) -> float:
     """A user's own network is taken for a LeNet."""
     per_update, per_image, per_evaluated = _COSTS.get(planned.scenario.network, _COSTS[Network.LENET])

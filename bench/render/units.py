@@ -14,6 +14,9 @@ TIMES_OVER = f"{TIMES}÷"
 _MILLISECOND = 1e-3
 _MINUTE = 60.0
 _HOUR = 60 * _MINUTE
+#: What is only roughly known is said in seconds, and then in minutes, up to here.
+_LONGEST_ROUGH_SECONDS = 120
+_LONGEST_ROUGH_MINUTES = 120
 #: Up to here seconds are easier to compare as seconds.
 _LONGEST_SECONDS = 100.0
 _KIB = 1024.0
@@ -53,6 +56,15 @@ def seconds(number: float) -> str:
         return f"{minutes} min {rest:02} s"
     hours, rest = divmod(round(number / _MINUTE), 60)
     return f"{hours:,} h {rest:02} min"
+
+
+def roughly(seconds: float) -> str:
+    """How long something takes, or has taken, where nobody compares it: 45 s, 48 min, 2.5 h."""
+    if round(seconds) < _LONGEST_ROUGH_SECONDS:
+        return f"{seconds:.0f} s"
+    if round(seconds / _MINUTE) <= _LONGEST_ROUGH_MINUTES:
+        return f"{seconds / _MINUTE:.0f} min"
+    return f"{significant(seconds / _HOUR, 2)} h"
 
 
 def memory(number: float) -> str:

@@ -1,0 +1,133 @@
+"""What is shown while something is measured: in a pipe line by line, on a terminal anew at every refresh."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping
+
+import pytest
+from factories import a_failure, a_run, a_scenario, planned
+from rich.console import Console
+
+from bench.estimate import pace
+from bench.record import Failure, FailureReason, Run, RunKey, key
+from bench.render.progress import RunProgress
+
+
+class Clock:
+    """Time passes only where a test says so."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def a_console(clock: Clock, *, terminal: bool) -> Console:
+    return Console(file=io.StringIO(), get_time=clock, force_terminal=terminal, width=120, color_system="standard")
+
+
+def printed(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def lines(console: Console) -> list[str]:
+    return printed(console).splitlines()
+
+
+# --- the pace of runs -------------------------------------------------------------------------------------------------
+
+
+def test_without_anything_done_the_estimate_is_believed() -> None:
+    assert pace(expected_seconds=0.0, real_seconds=0.0, trusted_seconds=10.0) == 1.0
+
+
+@pytest.mark.parametrize("factor", [0.1, 3.0])
+def test_the_pace_comes_closer_to_the_real_one_with_all_that_is_done(factor: float) -> None:
+    """From the first run on; half of it, on a logarithmic scale, when the trusted seconds are done."""
+    paces = [pace(expected_seconds=done, real_seconds=factor * done, trusted_seconds=10.0) for done in (10.0, 20, 90)]
+    assert paces[0] == pytest.approx(math.sqrt(factor))
+    assert paces == sorted(paces, reverse=factor < 1)
+    assert paces[-1] == pytest.approx(factor, rel=0.3)
+
+
+# --- runs -------------------------------------------------------------------------------------------------------------
+
+RUNS = [a_run(scenario=a_scenario(batch_size=size)) for size in (50, 100, 200, 500)]
+EXPECTED: Mapping[RunKey, float] = {key(run): 20.0 for run in RUNS}
+
+
+def measured(progress: RunProgress, clock: Clock, run: Run | Failure, position: int, seconds: float) -> None:
+    progress.started(planned(run), position, len(RUNS))
+    clock.seconds += seconds
+    progress.finished(planned(run), run)
+
+
+def test_in_a_pipe_each_run_says_how_long_all_will_take(clock: Clock) -> None:
+    """At first as estimated; when a run took twice as long, later ones are expected to take longer too."""
+    console = a_console(clock, terminal=False)
+    with RunProgress(console, EXPECTED) as progress:
+        for position, run in enumerate(RUNS, start=1):
+            measured(progress, clock, run, position, 40.0)
+    left = [line.rpartition(" · ")[2] for line in lines(console) if line.startswith("[")]
+    assert left == ["about 80 s left", "about 95 s left", "about 70 s left", "about 36 s left"]
+
+
+def test_on_a_terminal_the_time_left_ticks(clock: Clock) -> None:
+    """Without any event; what a run takes beyond its estimate is not taken from the later ones."""
+    console = a_console(clock, terminal=True)
+    progress = RunProgress(console, EXPECTED)
+    progress.started(planned(RUNS[0]), 1, 4)
+
+    def shown() -> str:
+        with console.capture() as captured:
+            console.print(progress._live.get_renderable())
+        return captured.get()
+
+    for now, left in ((0.0, "about 80 s left"), (19.0, "about 61 s left"), (100.0, "about 60 s left")):
+        clock.seconds = now
+        assert left in shown()
+
+
+def test_an_epoch_tells_the_pace_of_a_single_long_run(clock: Clock) -> None:
+    """Half of the epochs took as long as all were to take."""
+    run = RUNS[0]
+    console = a_console(clock, terminal=False)
+    progress = RunProgress(console, {key(run): 60.0})
+    progress.started(planned(run), 1, 1)
+    clock.seconds = 60.0
+    halfway = run.recipe.epochs // 2
+    assert 2 * halfway == run.recipe.epochs
+    progress.epoch(planned(run), halfway - 1, run.epochs[0])
+    assert progress._seconds_left() == pytest.approx(30 * math.sqrt(2))
+
+
+def test_a_failed_run_is_counted_but_says_nothing_of_the_pace(clock: Clock) -> None:
+    """A crash after a second would make all others look fast."""
+    console = a_console(clock, terminal=False)
+    crash = a_failure(scenario=RUNS[0].scenario, recipe=RUNS[0].recipe, repeat=0)
+    progress = RunProgress(console, EXPECTED)
+    measured(progress, clock, crash, 1, 1.0)
+    assert progress._seconds_left() == 60.0
+    assert progress._progress.tasks[0].completed == 1
+    assert f"FAILED ({crash.reason})" in printed(console)
+
+
+def test_an_interrupted_run_is_no_failure_and_not_counted(clock: Clock) -> None:
+    """Whoever stops it knows why, and --resume measures it."""
+    console = a_console(clock, terminal=True)
+    interrupted = a_failure(
+        scenario=RUNS[0].scenario, recipe=RUNS[0].recipe, repeat=0, reason=FailureReason.INTERRUPTED
+    )
+    progress = RunProgress(console, EXPECTED)
+    measured(progress, clock, interrupted, 1, 1.0)
+    assert progress._progress.tasks[0].completed == 0
+    assert lines(console) == [f"interrupted: {RUNS[0].scenario.name} #1"]
