@@ -204,7 +204,7 @@ def test_resume_refuses_other_software_and_other_choices(
     Path("file.json").write_text(json.dumps(document))
     capsys.readouterr()
     assert command("run", "--resume", "file.json", "--dry-run") == cli.Exit.DONE
-    assert "1 scenarios, 1 runs" in capsys.readouterr().out
+    assert "1 scenario, 1 run, about 3 s" in capsys.readouterr().out
     assert dropped["scenario"] not in [run["scenario"] for run in json.loads(Path("file.json").read_text())["runs"]]
     for choice in (["--seed", "7"], ["--data", "synthetic"], ["-k", "mlp"]):
         assert command("run", "--resume", "file.json", *choice) == cli.Exit.USAGE

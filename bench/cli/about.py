@@ -183,10 +183,11 @@ def suites() -> None:
     for name in BUILT_IN_SUITES:
         suite = load_suite(name)
         plan = expand(suite)
-        minutes = sum(expected_seconds(planned, 60_000, 10_000) for planned in plan) / 60
+        seconds = sum(expected_seconds(planned, 60_000, 10_000) for planned in plan)
         default = " (default)" if name == DEFAULT_SUITE else ""
         out.print(f"{name}{default}: {suite.title}", markup=False, highlight=False)
-        out.print(f"    {len(plan)} runs, about {minutes:.0f} minutes on a 2-core machine", highlight=False)
+        runs = count_words(len(plan), "run")
+        out.print(f"    {runs}, about {units.roughly(seconds)} on a 2-core machine", highlight=False)
 
 
 @app.callback(invoke_without_command=True)

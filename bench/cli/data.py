@@ -90,9 +90,13 @@ def prepare(name: DatasetName, data_dir: Path | None) -> datasets.Prepared:
         transient=True,
         disable=not err.is_terminal,
     ) as progress:
+        finding = progress.add_task(
+            "preparing the images" if name is DatasetName.AUTO else f"preparing {name}", total=None
+        )
 
         def report(what: str, done: int, total: int) -> None:
             if what not in bars:
+                progress.update(finding, visible=False)
                 bars[what] = progress.add_task(what)
             progress.update(bars[what], completed=done, total=total)
 

@@ -32,11 +32,13 @@ from bench.cli.shell import (
     print_tables,
     refuse_junit,
     verbosity,
+    working,
 )
 from bench.environment import capture, usable_core_count, utc_now
 from bench.estimate import expected_seconds
 from bench.process import Stop, UnusableError
 from bench.record import ResultSet, RunKey, Software, key
+from bench.render import units
 from bench.render.export import Format, render_markdown
 from bench.render.progress import RunProgress
 from bench.render.tables import count_words, tables
@@ -211,11 +213,13 @@ def describe_all(interpreters: Interpreters, plan: Sequence[PlannedRun]) -> list
     """
     wanted = {planned.scenario.framework for planned in plan}
     worker = WorkerProcess(interpreters)
-    return [
-        worker.describe(framework, [each.scenario.network for each in plan if each.scenario.framework is framework])
-        for framework in Framework
-        if framework in wanted
-    ]
+    found = []
+    for framework in Framework:
+        if framework in wanted:
+            networks = [each.scenario.network for each in plan if each.scenario.framework is framework]
+            with working(f"asking {framework} what it is"):
+                found.append(worker.describe(framework, networks))
+    return found
 
 
 def plan_here(
@@ -227,7 +231,8 @@ def plan_here(
     frameworks = {
         framework for matrix in wanted.matrix if AUTO_CONTEXTS in matrix.contexts for framework in matrix.framework
     }
-    rows = [probe_row(functools.partial(probe, framework)) for framework in Framework if framework in frameworks]
+    with working("trying the devices out"):
+        rows = [probe_row(functools.partial(probe, framework)) for framework in Framework if framework in frameworks]
     gpus = sorted({tried.device for row in rows for tried in row if tried.usable})
     plan = expand(wanted, seed=seed, gpu_contexts=[str(device) for device in gpus])
     if keyword is not None:
@@ -265,7 +270,10 @@ def _measure(
     expected: dict[RunKey, float] = {
         key(planned): expected_seconds(planned, dataset.train_samples, dataset.test_samples) for planned in todo
     }
-    err.print(f"{len(todo)} runs on {dataset.name} ({dataset.source}), into {path}", highlight=False, soft_wrap=True)
+    note(
+        f"{count_words(len(todo), 'run')} on {dataset.name} ({dataset.source}), into {path}, "
+        f"about {units.roughly(sum(expected.values()))}"
+    )
     stop = Stop()
     worker = WorkerProcess(interpreters, stop)
     probe_once = functools.cache(worker.probe)
@@ -327,7 +335,8 @@ def _show_plan(plan: Sequence[PlannedRun]) -> None:
     listed = (f"{count} x {seconds[line]:6.0f} s  {line}\n" for line, count in processes.items())
     out.file.write("".join(listed))  # not through the console, which needs longer than all the rest for so many lines
     out.print(
-        f"{len(processes)} scenarios, {len(plan)} runs, about {total / 60:.0f} minutes on a 2-core machine",
+        f"{count_words(len(processes), 'scenario')}, {count_words(len(plan), 'run')}, "
+        f"about {units.roughly(total)} on a 2-core machine",
         highlight=False,
         soft_wrap=True,
     )

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -17,6 +18,7 @@ from rich.console import Console
 
 from bench.render.export import Format, render_csv, render_json, render_markdown
 from bench.render.html import render_html
+from bench.render.live import elapsing
 from bench.render.tables import Table
 from bench.render.text import render_text, writer
 from bench.scenario import ConfigurationError
@@ -129,6 +131,11 @@ def write(text: str) -> None:
 def note(message: str, style: str = "") -> None:
     """A line about how results come to be, on stderr."""
     _print(err, message, style)
+
+
+def working(what: str) -> AbstractContextManager[None]:
+    """Around what takes seconds and prints nothing, not even an error: on a terminal, a line that says what it is."""
+    return elapsing(err, what)
 
 
 def fail(message: str, status: Exit) -> NoReturn:
