@@ -25,8 +25,8 @@ from bench.protocol import (
     Command,
     DescribeReply,
     DescribeRequest,
-    EpochDone,
     Evaluated,
+    Event,
     FailureReply,
     FromWorker,
     OperatorsReply,
@@ -41,7 +41,7 @@ from bench.protocol import (
     UnusableReply,
     WindowDone,
 )
-from bench.record import Epoch, FailureReason, Software
+from bench.record import FailureReason, Software
 from bench.scenario import ConfigurationError, Framework, is_own, worker_variables
 from mnist_core.devices import PROBE_TIMEOUT_SECONDS, Device, Probe, Unusable
 
@@ -54,7 +54,7 @@ EXIT_SECONDS = 10.0
 
 _SOURCE = Path(__file__).resolve().parents[1]
 
-OnEpoch: TypeAlias = Callable[[int, Epoch], None]
+OnEvent: TypeAlias = Callable[[Event], None]
 Answer: TypeAlias = (
     RunReply
     | PassReady
@@ -128,7 +128,7 @@ def ask(
     variables: Mapping[str, str],
     timeout_seconds: float,
     stop: Stop,
-    on_epoch: OnEpoch = lambda _index, _epoch: None,
+    on_event: OnEvent = lambda _event: None,
 ) -> Answer | Ended:
     """A fresh process's answer to its only request. Raises `UnusableError` where no other can work either.
 
@@ -137,7 +137,7 @@ def ask(
     try:
         with session(interpreter, variables, timeout_seconds, stop) as worker:
             worker.send(request)
-            return worker.receive(on_epoch)
+            return worker.receive(on_event)
     except OSError as error:  # no process, no memory, no file descriptor left: the next one may have better luck
         return Ended(FailureReason.CRASHED, f"the worker could not be run: {error}")
 
@@ -205,9 +205,9 @@ class Session:
             self.process.stdin.write(msgspec.json.encode(message) + b"\n")
             self.process.stdin.flush()
 
-    def receive(self, on_epoch: OnEpoch = lambda _index, _epoch: None) -> Answer | Ended:
+    def receive(self, on_event: OnEvent = lambda _event: None) -> Answer | Ended:
         """The next reply. Raises `UnusableError` where no other worker can work either."""
-        match self._reply(on_epoch):
+        match self._reply(on_event):
             case FailureReply(reason=reason, detail=detail):
                 return Ended(reason, detail, self.log())
             case UnusableReply(detail=detail):
@@ -217,7 +217,7 @@ class Session:
             case reply:
                 return reply
 
-    def _reply(self, on_epoch: OnEpoch) -> Reply | None:
+    def _reply(self, on_event: OnEvent) -> Reply | None:
         """None when the worker ended, or was ended, without one."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
@@ -225,9 +225,9 @@ class Session:
                 message: FromWorker = msgspec.json.decode(line, type=FromWorker)
             except (msgspec.DecodeError, ConfigurationError):
                 return None
-            if not isinstance(message, EpochDone):
+            if not isinstance(message, Event):
                 return message
-            on_epoch(message.index, message.epoch)
+            on_event(message)
         return None
 
     def _ended(self) -> Ended:

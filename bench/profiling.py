@@ -13,7 +13,7 @@ import contextlib
 import math
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -44,14 +44,14 @@ _LEAST_STEPS: Final = 10
 _UNPROFILED_EPOCHS: Final = 5
 
 
-def answer(request: PhasesRequest | OperatorsRequest) -> PhasesReply | OperatorsReply:
-    """Raises as `measure.measure` does."""
+def answer(request: PhasesRequest | OperatorsRequest, on_round: Callable[[int], None]) -> PhasesReply | OperatorsReply:
+    """`on_round` is told how many rounds of phases are over. Raises as `measure.measure` does."""
     if isinstance(request, OperatorsRequest):
         return _operators(request)
-    return _phases(request)
+    return _phases(request, on_round)
 
 
-def _phases(request: PhasesRequest) -> PhasesReply:
+def _phases(request: PhasesRequest, on_round: Callable[[int], None]) -> PhasesReply:
     target = request.target
     train = _training_images(target)
     steps = request.steps or _fitting_steps(target, train)
@@ -59,8 +59,10 @@ def _phases(request: PhasesRequest) -> PhasesReply:
     recorder = _Recorder()
     subject.measure_round(_Recorder(), 0, random.Random(target.seed))  # noqa: S311  # what is made on first use
     generator = random.Random(target.seed)  # noqa: S311  # an order, not a secret
+    on_round(0)
     for index in range(request.rounds):
         subject.measure_round(recorder, index, generator)
+        on_round(index + 1)
     return PhasesReply(rounds=recorder.rounds(subject.steps, subject.samples))
 
 

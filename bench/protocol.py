@@ -132,6 +132,12 @@ class EpochDone(Message, frozen=True, tag="epoch"):
     epoch: Epoch
 
 
+class RoundDone(Message, frozen=True, tag="round"):
+    """So many rounds of a profile are over; none: it is warm, and the first one begins."""
+
+    done: Annotated[int, Meta(ge=0)]
+
+
 class RunReply(Message, frozen=True, tag="measured"):
     run: Run
 
@@ -209,4 +215,5 @@ Reply: TypeAlias = (
     | FailureReply
     | UnusableReply
 )
-FromWorker: TypeAlias = EpochDone | Reply
+Event: TypeAlias = EpochDone | RoundDone
+FromWorker: TypeAlias = Event | Reply

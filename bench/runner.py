@@ -11,19 +11,21 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import msgspec
 
 from bench import process
-from bench.process import Ended, Interpreter, OnEpoch, Stop, UnusableError
-from bench.protocol import CeilingReply, CeilingRequest, RunReply, RunRequest
+from bench.process import Ended, Interpreter, Stop, UnusableError
+from bench.protocol import CeilingReply, CeilingRequest, EpochDone, Event, RunReply, RunRequest
 from bench.record import Ceiling, Epoch, Failure, FailureReason, Library, ResultSet, Run, RunKey, Software, key
 from bench.scenario import ConfigurationError, Framework, PlannedRun, worker_variables
 from mnist_core.devices import Device, DeviceKind, Probe, parse_devices
 
 #: Start-up, and a dozen sizes of a few seconds at most.
 CEILING_TIMEOUT_SECONDS = 180.0
+
+OnEpoch: TypeAlias = Callable[[int, Epoch], None]
 
 
 class Executor(Protocol):
@@ -204,13 +206,17 @@ class WorkerProcess:
     stop: Stop = dataclasses.field(default_factory=Stop)
 
     def execute(self, request: RunRequest, timeout_seconds: float, on_epoch: OnEpoch) -> Run | Failure:
+        def tell(event: Event) -> None:
+            if isinstance(event, EpochDone):
+                on_epoch(event.index, event.epoch)
+
         answer = process.ask(
             self.interpreters.of(request.scenario.framework),
             request,
             variables=worker_variables(request.omp_num_threads, request.scenario.engine),
             timeout_seconds=timeout_seconds,
             stop=self.stop,
-            on_epoch=on_epoch,
+            on_event=tell,
         )
         if isinstance(answer, RunReply):
             return answer.run

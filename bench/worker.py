@@ -30,6 +30,7 @@ from bench.protocol import (
     DivergedError,
     EpochDone,
     Evaluate,
+    Event,
     FailureReply,
     FromWorker,
     Message,
@@ -43,6 +44,7 @@ from bench.protocol import (
     ProbeRequest,
     Reply,
     Request,
+    RoundDone,
     RunReply,
     RunRequest,
     RunWindow,
@@ -75,7 +77,7 @@ def main() -> None:
             _send(channel, obey(measured, line))
 
 
-def answer(request_line: bytes, on_event: Callable[[FromWorker], None]) -> Reply | measure.Pass:
+def answer(request_line: bytes, on_event: Callable[[Event], None]) -> Reply | measure.Pass:
     """The reply to a request; failures of the measured code become replies, faults of the harness raise."""
     try:
         request = msgspec.json.decode(request_line, type=Request)
@@ -87,7 +89,7 @@ def answer(request_line: bytes, on_event: Callable[[FromWorker], None]) -> Reply
     return _guarded(lambda: _measured(request, on_event))
 
 
-def _measured(request: Request, on_event: Callable[[FromWorker], None]) -> Reply | measure.Pass:
+def _measured(request: Request, on_event: Callable[[Event], None]) -> Reply | measure.Pass:
     match request:
         case DescribeRequest():
             return _described(request)
@@ -99,7 +101,7 @@ def _measured(request: Request, on_event: Callable[[FromWorker], None]) -> Reply
         case CeilingRequest():
             return CeilingReply(ceiling=ceilings.measure(request))
         case PhasesRequest() | OperatorsRequest():
-            return _profiling().answer(request)
+            return _profiling().answer(request, lambda done: on_event(RoundDone(done)))
         case RunRequest():
             run = measure.measure(request, lambda index, epoch: on_event(EpochDone(index=index, epoch=epoch)))
             return RunReply(run=run)
@@ -118,7 +120,9 @@ def _described(request: DescribeRequest) -> Reply:
 
 
 class _Profiling(Protocol):
-    def answer(self, request: PhasesRequest | OperatorsRequest) -> PhasesReply | OperatorsReply: ...
+    def answer(
+        self, request: PhasesRequest | OperatorsRequest, on_round: Callable[[int], None]
+    ) -> PhasesReply | OperatorsReply: ...
 
 
 def _profiling() -> _Profiling:

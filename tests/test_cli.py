@@ -20,10 +20,10 @@ from factories import a_result_set, a_run, a_scenario, a_software
 from small_data import small_idx_folder
 
 from bench import accuracy, cli, store
-from bench.process import OnEpoch, Stop, UnusableError
+from bench.process import Stop, UnusableError
 from bench.protocol import RunRequest
 from bench.record import Failure, FailureReason, Run, Software
-from bench.runner import Interpreters
+from bench.runner import Interpreters, OnEpoch
 from bench.scenario import Framework
 from mnist_core.devices import Device, Probe, Unusable
 

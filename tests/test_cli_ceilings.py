@@ -12,10 +12,10 @@ from factories import a_ceiling, a_run, a_software, an_environment
 from small_data import small_idx_folder
 
 from bench import cli, store
-from bench.process import Ended, OnEpoch, Stop, UnusableError
+from bench.process import Ended, Stop, UnusableError
 from bench.protocol import CeilingRequest, RunRequest
 from bench.record import Ceiling, Failure, FailureReason, Library, Run, Software
-from bench.runner import Interpreters
+from bench.runner import Interpreters, OnEpoch
 from bench.scenario import Framework
 from mnist_core.devices import Device, Probe, Unusable
 

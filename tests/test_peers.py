@@ -29,7 +29,7 @@ from bench.protocol import RunRequest
 from bench.record import Epoch, Failure, FailureReason, ResultSet, Run
 from bench.render.export import render_csv, render_json
 from bench.render.tables import tables
-from bench.runner import Interpreters, WorkerProcess, interpreters_of, run_plan
+from bench.runner import Interpreters, OnEpoch, WorkerProcess, interpreters_of, run_plan
 from bench.scenario import (
     ConfigurationError,
     Framework,
@@ -420,7 +420,7 @@ def test_a_card_that_mxnet_cannot_use_gives_its_peers_their_rows() -> None:
         return Probe(device, gpu_name="a new card")
 
     class Executor:
-        def execute(self, request: RunRequest, timeout_seconds: float, on_epoch: process.OnEpoch) -> Run | Failure:
+        def execute(self, request: RunRequest, timeout_seconds: float, on_epoch: OnEpoch) -> Run | Failure:
             return a_run(scenario=request.scenario, recipe=request.recipe, repeat=request.repeat)
 
     class Silent:

@@ -19,7 +19,7 @@ from bench import trace, trainee, worker
 from bench.breakdown import break_down, middle_mean, operator_flop
 from bench.costs import costs_of
 from bench.profile_record import OperatorTimes, Phase, PhaseRounds, inconsistencies
-from bench.protocol import FailureReply, PhasesReply, PhasesRequest, ProfileTarget, Reply
+from bench.protocol import Event, FailureReply, PhasesReply, PhasesRequest, ProfileTarget, Reply, RoundDone
 from bench.record import Dataset, FailureReason
 from bench.scenario import Scenario, tuned
 from bench.seams import EpochCutError, up_to, watched
@@ -58,11 +58,16 @@ def ask(prepared: datasets.Prepared, monkeypatch: pytest.MonkeyPatch) -> Callabl
     """A worker's answer in this process."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
-    def answer(scenario: Scenario, steps: int | None = 2, rounds: int = 1) -> Reply:
+    def answer(
+        scenario: Scenario,
+        steps: int | None = 2,
+        rounds: int = 1,
+        on_event: Callable[[Event], None] = lambda _event: None,
+    ) -> Reply:
         dataset = Dataset(name="custom", digest=prepared.digest, source="test", train_samples=TRAIN, test_samples=10)
         target = ProfileTarget(scenario=scenario, seed=3, data_directory=str(prepared.directory), dataset=dataset)
         request = PhasesRequest(target=target, steps=steps, rounds=rounds, omp_num_threads=1)
-        reply = worker.answer(msgspec.json.encode(request), lambda _event: None)
+        reply = worker.answer(msgspec.json.encode(request), on_event)
         assert isinstance(reply, PhasesReply | FailureReply)
         return reply
 
@@ -95,6 +100,13 @@ def test_every_loop_has_every_phase(ask: Callable[..., Reply], scenario: Scenari
     }
     assert inconsistencies(a_profile(phases=rounds, scenario=scenario)) == []
     assert all(min(each.waited_seconds) > 0 for each in rounds.phases)
+
+
+def test_a_worker_tells_of_every_round(ask: Callable[..., Reply]) -> None:
+    """Also that it is warm: the time before is not a round's."""
+    events: list[Event] = []
+    ask(Scenario(network="mlp", contexts=ONE), rounds=2, on_event=events.append)
+    assert events == [RoundDone(done) for done in (0, 1, 2)]
 
 
 def test_the_last_batch_may_be_smaller(ask: Callable[..., Reply]) -> None:

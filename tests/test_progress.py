@@ -12,6 +12,7 @@ from rich.console import Console
 
 from bench.estimate import pace
 from bench.record import Failure, FailureReason, Run, RunKey, key
+from bench.render.profile_progress import RoundsProgress
 from bench.render.progress import RunProgress
 
 
@@ -41,6 +42,13 @@ def printed(console: Console) -> str:
 
 def lines(console: Console) -> list[str]:
     return printed(console).splitlines()
+
+
+def shown(console: Console, live: object) -> str:
+    """What a terminal shows at its next refresh."""
+    with console.capture() as captured:
+        console.print(live)
+    return captured.get()
 
 
 # --- the pace of runs -------------------------------------------------------------------------------------------------
@@ -87,14 +95,9 @@ def test_on_a_terminal_the_time_left_ticks(clock: Clock) -> None:
     progress = RunProgress(console, EXPECTED)
     progress.started(planned(RUNS[0]), 1, 4)
 
-    def shown() -> str:
-        with console.capture() as captured:
-            console.print(progress._live.get_renderable())
-        return captured.get()
-
     for now, left in ((0.0, "about 80 s left"), (19.0, "about 61 s left"), (100.0, "about 60 s left")):
         clock.seconds = now
-        assert left in shown()
+        assert left in shown(console, progress._live.get_renderable())
 
 
 def test_an_epoch_tells_the_pace_of_a_single_long_run(clock: Clock) -> None:
@@ -131,3 +134,41 @@ def test_an_interrupted_run_is_no_failure_and_not_counted(clock: Clock) -> None:
     measured(progress, clock, interrupted, 1, 1.0)
     assert progress._progress.tasks[0].completed == 0
     assert lines(console) == [f"interrupted: {RUNS[0].scenario.name} #1"]
+
+
+# --- rounds of a profile ----------------------------------------------------------------------------------------------
+
+
+def test_rounds_are_told_in_a_pipe_every_ten_seconds(clock: Clock) -> None:
+    """The mean of the finished ones says how long the others take; warming up does not count as one."""
+    console = a_console(clock, terminal=False)
+    with RoundsProgress(console, 8) as progress:
+        clock.seconds = 4.0
+        progress.round_done(0)
+        for done in range(1, 9):
+            clock.seconds += 4.0
+            progress.round_done(done)
+    assert lines(console) == [
+        "    round 3/8 · 12 s · about 24 s left",
+        "    round 6/8 · 24 s · about 12 s left",
+    ]
+
+
+def test_a_round_ticks_on_a_terminal(clock: Clock) -> None:
+    """From warming up to the last one; one that takes longer than the others leaves the time of the later ones."""
+    console = a_console(clock, terminal=True)
+    progress = RoundsProgress(console, 3)
+    seen = []
+    for seconds, done in ((3.0, None), (4.0, 0), (10.0, 1), (12.0, None), (30.0, None), (40.0, 3)):
+        clock.seconds = seconds
+        if done is not None:
+            progress.round_done(done)
+        seen.append(shown(console, progress._live._status.renderable))
+    assert [line.split(" ", 1)[1].rstrip() for line in seen] == [
+        "warming up · 3 s",
+        "round 1/3 · 4 s",
+        "round 2/3 · 10 s · about 12 s left",
+        "round 2/3 · 12 s · about 10 s left",
+        "round 2/3 · 30 s · about 6 s left",
+        "round 3/3 · 40 s · about 0 s left",
+    ]

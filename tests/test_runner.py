@@ -42,7 +42,7 @@ class FakeExecutor:
         self.requests: list[RunRequest] = []
         self._answers = answers or (lambda _position, request: measured(request))
 
-    def execute(self, request: RunRequest, timeout_seconds: float, on_epoch: process.OnEpoch) -> Run | Failure:
+    def execute(self, request: RunRequest, timeout_seconds: float, on_epoch: runner.OnEpoch) -> Run | Failure:
         self.requests.append(request)
         return self._answers(len(self.requests), request)
 

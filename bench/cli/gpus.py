@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bench import process
-from bench.cli.shell import Exit, fail
+from bench.cli.shell import Exit, fail, working
 from bench.process import Interpreter, Stop
 from bench.scenario import Framework
 from mnist_core.devices import Device, DeviceKind
@@ -16,6 +16,7 @@ def require_gpus(devices: Iterable[Device]) -> None:
     for device in devices:
         if device.kind is not DeviceKind.GPU:
             continue
-        found = process.probe(Interpreter(), Stop(), Framework.MXNET, device)
+        with working(f"trying {device} out"):
+            found = process.probe(Interpreter(), Stop(), Framework.MXNET, device)
         if not found.usable:
             fail(f"{device}: {found.detail}", Exit.FAILED)

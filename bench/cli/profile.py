@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NoReturn, TypeVar
@@ -22,20 +23,32 @@ from bench.cli.shell import (
     add_to_job_summary,
     app,
     despite_a_closed_pipe,
+    err,
     examples,
     fail,
     note,
     on_signals,
     print_tables,
     refuse_junit,
+    working,
 )
 from bench.environment import capture, usable_core_count, utc_now
-from bench.process import Answer, Ended, Interpreter, Stop
+from bench.process import Answer, Ended, Interpreter, OnEvent, Stop
 from bench.profile_record import PROFILE_SCHEMA_VERSION, ProfiledEpoch, ProfileFile, inconsistencies
-from bench.protocol import OperatorsReply, OperatorsRequest, PhasesReply, PhasesRequest, ProfileTarget
+from bench.protocol import (
+    Event,
+    OperatorsReply,
+    OperatorsRequest,
+    PhasesReply,
+    PhasesRequest,
+    ProfileTarget,
+    RoundDone,
+)
 from bench.record import Environment
 from bench.render.export import Format, render_markdown
+from bench.render.profile_progress import RoundsProgress
 from bench.render.profiles import closure_words, profile_tables
+from bench.render.tables import count_words
 from bench.scenario import (
     AUTO_CONTEXTS,
     AXES,
@@ -212,7 +225,9 @@ def _measure(
 ) -> tuple[ProfileFile, trace.Trace]:
     stop = Stop()
     # The framework first: whoever lacks it should not wait for data.
-    environment: Environment = capture(software=process.describe(Interpreter(), stop, networks=[scenario.network]))
+    with working(f"asking {scenario.framework} what it is"):
+        software = process.describe(Interpreter(), stop, networks=[scenario.network])
+    environment: Environment = capture(software=software)
     prepared = prepare(data, data_dir)
     target = ProfileTarget(
         scenario=scenario, seed=seed, data_directory=str(prepared.directory), dataset=dataset_of(prepared)
@@ -220,12 +235,26 @@ def _measure(
     threads = scenario.threads_per_context(usable_core_count())
     asker = _Asker(scenario, threads, timeout_seconds, stop)
     with on_signals(stop), tempfile.TemporaryDirectory(prefix="mnist-bench-") as directory:
-        note(f"phases of {scenario.name}: {rounds} rounds")
-        phases = asker.ask(PhasesRequest(target, steps, rounds, threads), PhasesReply, {}).rounds
-        note("operators: one epoch under MXNet's profiler")
-        profiled = asker.ask(OperatorsRequest(target, phases.steps, directory, threads), OperatorsReply, _UNBULKED)
+        note(f"phases of {scenario.name}: {count_words(rounds, 'round')}")
+        progress = RoundsProgress(err, rounds)
+
+        def tell(event: Event) -> None:
+            if isinstance(event, RoundDone):
+                progress.round_done(event.done)
+
+        asked = PhasesRequest(target, steps, rounds, threads)
+        phases = asker.ask(asked, PhasesReply, {}, showing=progress, on_event=tell).rounds
+        operators = "operators: one epoch under MXNet's profiler"
+        note(operators)
+        profiled = asker.ask(
+            OperatorsRequest(target, phases.steps, directory, threads),
+            OperatorsReply,
+            _UNBULKED,
+            showing=working(operators),
+        )
         try:
-            recorded = trace.read(Path(directory))
+            with working("reading the profiler's trace"):
+                recorded = trace.read(Path(directory))
         except trace.TraceError as error:
             fail(str(error), Exit.FAILED)
     remind(prepared)
@@ -254,15 +283,25 @@ class _Asker:
     timeout_seconds: float
     stop: Stop
 
-    def ask(self, request: PhasesRequest | OperatorsRequest, kind: type[AnswerT], variables: dict[str, str]) -> AnswerT:
+    def ask(
+        self,
+        request: PhasesRequest | OperatorsRequest,
+        kind: type[AnswerT],
+        variables: dict[str, str],
+        *,
+        showing: AbstractContextManager[object],
+        on_event: OnEvent = lambda _event: None,
+    ) -> AnswerT:
         """A fresh process's answer; exits where there is none."""
-        answer = process.ask(
-            Interpreter(),
-            request,
-            variables={**worker_variables(self.threads, self.scenario.engine), **variables},
-            timeout_seconds=self.timeout_seconds,
-            stop=self.stop,
-        )
+        with showing:
+            answer = process.ask(
+                Interpreter(),
+                request,
+                variables={**worker_variables(self.threads, self.scenario.engine), **variables},
+                timeout_seconds=self.timeout_seconds,
+                stop=self.stop,
+                on_event=on_event,
+            )
         if isinstance(answer, Ended):
             if self.stop.requested:
                 fail("interrupted", Exit.INTERRUPTED)

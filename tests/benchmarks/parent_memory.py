@@ -20,10 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from factories import a_result_set, a_run, planned
 
 from bench import store
-from bench.process import OnEpoch, Stop
+from bench.process import Stop
 from bench.protocol import RunRequest
 from bench.record import Epoch, Failure, Run
-from bench.runner import run_plan
+from bench.runner import OnEpoch, run_plan
 from bench.scenario import Framework, PlannedRun
 from mnist_core.devices import Device, Probe
 from mnist_core.recipe import Recipe
