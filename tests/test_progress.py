@@ -5,13 +5,19 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from factories import a_failure, a_run, a_scenario, planned
+from gate_factories import MLP, FakePasses, a_gate_file, a_plan, make_machine_quiet
 from rich.console import Console
 
 from bench.estimate import pace
+from bench.gate import run_blocks
+from bench.gate_record import GateFile, Purpose
+from bench.process import Stop
 from bench.record import Failure, FailureReason, Run, RunKey, key
+from bench.render.gate_progress import GateProgress
 from bench.render.profile_progress import RoundsProgress
 from bench.render.progress import RunProgress
 
@@ -172,3 +178,65 @@ def test_a_round_ticks_on_a_terminal(clock: Clock) -> None:
         "round 2/3 · 30 s · about 6 s left",
         "round 3/3 · 40 s · about 0 s left",
     ]
+
+
+# --- blocks of a gate -------------------------------------------------------------------------------------------------
+
+
+def blocks(
+    console: Console, clock: Clock, gate_file: GateFile, budget_seconds: float, *, interrupted_in: int = 0
+) -> list[str]:
+    """Blocks of twelve windows of a second each; what a terminal shows before each window."""
+    seen: list[str] = []
+    stop = Stop()
+    with GateProgress(console, budget_seconds, gate_file.blocks) as progress:
+
+        def tick(_side: object, _scenario: object) -> None:
+            seen.append(" ".join(shown(console, progress._live._status.renderable).split()[1:]))
+            clock.seconds += 1.0
+            if len(seen) == 12 * interrupted_in:
+                stop()
+
+        run_blocks(
+            gate_file,
+            passes=FakePasses(on_window=tick),
+            data_directory=Path("/data"),
+            budget_seconds=budget_seconds,
+            save=lambda _file: None,
+            observer=progress,
+            stop=stop,
+            now=clock,
+        )
+    return seen
+
+
+def test_a_recording_tells_how_long_the_blocks_it_still_wants_take(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a pipe with every block, by the mean of those before; on a terminal it ticks."""
+    make_machine_quiet(monkeypatch)
+    console = a_console(clock, terminal=False)
+    plan = a_plan([MLP], purpose=Purpose.CALIBRATION, max_blocks=12)
+    seen = blocks(console, clock, a_gate_file(plan=plan), math.inf)
+    heads = [line for line in lines(console) if line.startswith("block")]
+    assert heads[0].startswith("block 1 of 12: 12.0 s, main, ")
+    assert heads[0].endswith(", about 2 min left")
+    assert [heads[i].rpartition(", ")[2] for i in (2, 10)] == ["about 108 s left", "about 12 s left"]
+    assert "left" not in heads[11]
+    assert "left" not in seen[0]
+    assert seen[12 * 4 + 5].startswith("block 5 of 12, ")
+    assert [seen[12 * 4 + i].rpartition(" · ")[2] for i in (0, 5)] == ["about 96 s left", "about 91 s left"]
+
+
+def test_the_budget_of_a_gate_ticks(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a block, too."""
+    make_machine_quiet(monkeypatch)
+    console = a_console(clock, terminal=False)
+    seen = blocks(console, clock, a_gate_file(plan=a_plan([MLP])), 100.0, interrupted_in=2)
+    assert [seen[i].rpartition(" · ")[2] for i in (0, 5, 13)] == [
+        "100 s of the budget left",
+        "95 s of the budget left",
+        "87 s of the budget left",
+    ]
+    assert seen[0].split(", ")[0] == "block 1"
+    assert next(iter(lines(console))).endswith(", 88 s of the budget left")

@@ -39,6 +39,7 @@ from bench.cli.shell import (
     note,
     print_tables,
     refuse_junit,
+    working,
 )
 from bench.environment import capture, utc_now
 from bench.gate_record import GateFile, Purpose, Side
@@ -46,6 +47,7 @@ from bench.injection import inject
 from bench.process import Interpreter, Stop
 from bench.render.export import Format
 from bench.render.gates import calibration_tables, gate_table
+from bench.render.tables import count_words
 from bench.render.words import change_words
 from bench.scenario import ConfigurationError
 from bench.sides import WORKING_TREE
@@ -103,9 +105,11 @@ def calibrate(
             if anew and path.exists():
                 path.rename(path.with_suffix(f".before-{_stamp()}.json"))
             gate_file = _recorded(path, wishes, data, data_dir)
-        note("replaying whole gates over these blocks")
+        replaying = "replaying whole gates over these blocks"
+        note(replaying)
         try:
-            made = calibration.calibrate(gate_file)
+            with working(replaying):
+                made = calibration.calibrate(gate_file)
         except ValueError as error:
             fail(f"{error}; they are in {path}", Exit.INCONCLUSIVE)
         store.write(gate_store.calibration_path(gate_file.environment, directory), made)
@@ -130,7 +134,10 @@ def _recorded(path: Path, wishes: Wishes, data: DatasetName, data_dir: Path | No
         fail(f"{reason}; finished blocks are in {path}, the same command goes on", Exit.FAILED)
     complete = calibration.is_complete(gate_file)
     if not complete and stop.requested:
-        fail(f"interrupted; {count} blocks are in {path}, the same command goes on", Exit.INTERRUPTED)
+        fail(
+            f"interrupted; {count_words(count, 'block is', 'blocks are')} in {path}, the same command goes on",
+            Exit.INTERRUPTED,
+        )
     if not complete:
         voids = len(conclusion_of(gate_file).voids)
         fail(f"unhealthy machine: {voids} of {count} blocks are void; they are in {path}", Exit.INCONCLUSIVE)
@@ -155,7 +162,9 @@ def _begun(path: Path, wishes: Wishes, tree_digest: str, interpreter: Interprete
     require_same_machine(path, gate_file.environment, capture(), ("mnist_bench_version", "usable_core_count"))
     if gate_file.contender.tree_digest != tree_digest:
         raise IncomparableError(f"{path}: was recorded with other measured code: {_ANEW}")
-    if gate_file.contender.software != process.describe(interpreter, Stop()):
+    with working("asking the framework what it is"):
+        software = process.describe(interpreter, Stop())
+    if gate_file.contender.software != software:
         raise IncomparableError(f"{path}: was recorded with other software: {_ANEW}")
     return calibration.to_go_on(gate_file, wishes.max_blocks)
 
@@ -181,7 +190,9 @@ def selftest(
     stamp = _stamp()
     verdicts = []
     with store.exclusive(RESULTS_DIRECTORY):
-        for each in (injected, 0.0):
+        for number, each in enumerate((injected, 0.0), start=1):
+            what = f"{100 * each:g} % spun into each step of the contender" if each else "identical code"
+            note(f"gate {number} of 2: {what}")
             path = RESULTS_DIRECTORY / f"selftest-{100 * each:g}-percent-{stamp}.json"
             gate_file = _selftest(each, wishes, prepared, path, budget_seconds)
             conclusion = conclusion_of(gate_file)

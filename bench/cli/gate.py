@@ -31,6 +31,7 @@ from bench.cli.shell import (
     note,
     on_signals,
     print_tables,
+    working,
     write,
 )
 from bench.decide import Conclusion, conclude, evidence_of
@@ -43,6 +44,7 @@ from bench.render.export import Format, render_markdown
 from bench.render.gate_progress import GateProgress
 from bench.render.gates import gate_cases, gate_table
 from bench.render.junit import CaseOutcome, JUnitCase, render_junit
+from bench.render.tables import count_words
 from bench.scenario import ConfigurationError, Overrides, Scenario
 from bench.sides import WORKING_TREE, SideSource
 from mnist_core import datasets
@@ -215,13 +217,14 @@ def new_gate_file(
     calibration = gate_store.calibration_for(environment)
     note("pilot: do both sides work, and how long must a window be?")
     try:
-        windows = pilot(
-            scenarios,
-            passes=SideProcesses(interpreters, stop, len(scenarios)),
-            data_directory=prepared.directory,
-            dataset=dataset,
-            seed=seed,
-        )
+        with working("pilot"):
+            windows = pilot(
+                scenarios,
+                passes=SideProcesses(interpreters, stop, len(scenarios)),
+                data_directory=prepared.directory,
+                dataset=dataset,
+                seed=seed,
+            )
     except PilotError as error:
         fail(f"{error}", Exit.FAILED)
     return GateFile(
@@ -256,7 +259,7 @@ def run(
     stop = Stop()
     note(f"blocks of four passes each, into {path}")
     try:
-        with GateProgress(err) as observer, on_signals(stop):
+        with GateProgress(err, budget_seconds, gate_file.blocks) as observer, on_signals(stop):
             gate_file = run_blocks(
                 gate_file,
                 passes=SideProcesses(interpreters, stop, len(gate_file.plan.scenarios)),
@@ -286,7 +289,7 @@ def measure(
     gate_file, stop = run(gate_file, interpreters, prepared, path, budget_seconds)
     if stop.requested and conclusion_of(gate_file).wanted is not None:
         fail(
-            f"interrupted; {len(gate_file.blocks)} finished blocks are in {path}; "
+            f"interrupted; {count_words(len(gate_file.blocks), 'finished block is', 'finished blocks are')} in {path}; "
             f"go on with: mnist-bench gate --resume {path}",
             Exit.INTERRUPTED,
         )
@@ -367,7 +370,8 @@ def scenarios_of(suite: str, keyword: str | None) -> list[tuple[Scenario, int]]:
 
 def _software(side: Side, interpreter: Interpreter, stop: Stop) -> Software:
     try:
-        return process.describe(interpreter, stop)
+        with working(f"asking the {side} what it is"):
+            return process.describe(interpreter, stop)
     except UnusableError as error:  # a change that breaks the import has failed, not its user
         fail(f"the {side} does not work under this harness: {error}", Exit.FAILED)
 

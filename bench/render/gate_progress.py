@@ -3,46 +3,70 @@
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Iterable
 
 from rich.console import Console
 from rich.markup import escape
-from rich.status import Status
 from typing_extensions import Self
 
 from bench.decide import Conclusion, GateRow, Wanted
 from bench.gate_record import Block, Order, Phase
 from bench.render import units
+from bench.render.live import LiveLine
 from bench.render.words import change_words
 from bench.scenario import Scenario
 
 
 class GateProgress:
-    """A `GateObserver`: a line per block and scenario; on a terminal also what is measured just now."""
+    """A `GateObserver`: a line per block and scenario; on a terminal also what is measured just now.
 
-    def __init__(self, console: Console) -> None:
+    The time left is the budget's; a recording has none, and then it is that of the blocks it still wants, by the mean
+    of those that are there.
+    """
+
+    def __init__(self, console: Console, budget_seconds: float, blocks: Iterable[Block] = ()) -> None:
         self._console = console
-        self._status = Status("starting", console=console)
-        self._block = ""
+        self._budget_ends_at = console.get_time() + budget_seconds
+        self._live = LiveLine(console, self._words)
+        self._block = "starting"
+        self._scenario = ""
+        self._block_began_at = console.get_time()
+        self._block_seconds = [block.seconds for block in blocks]
+        #: Begun ones included; None: nobody knows.
+        self._blocks_left: int | None = None
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
-            self._status.start()
+        self._live.__enter__()
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._status.stop()
+        self._live.__exit__()
 
     def block_started(self, index: int, wanted: Wanted, order: Order) -> None:
-        what = f"block {index + 1}" if wanted.phase is Phase.MAIN else f"block {index + 1} (confirmation)"
-        self._block = f"{what}, {order}, {wanted.done + 1} of {wanted.until} before the next look"
-        self._status.update(escape(self._block))
+        self._scenario = ""
+        self._block_began_at = self._console.get_time()
+        if self._has_budget:
+            what = f"block {index + 1}" if wanted.phase is Phase.MAIN else f"block {index + 1} (confirmation)"
+            self._block = f"{what}, {order}, {wanted.done + 1} of {wanted.until} before the next look"
+        else:
+            self._blocks_left = wanted.until - wanted.done
+            self._block = f"block {index + 1} of {index + self._blocks_left}, {order}"
 
     def scenario_started(self, scenario: Scenario) -> None:
-        self._status.update(escape(f"{self._block}: {scenario.name}"))
+        self._scenario = f": {scenario.name}"
 
     def block_finished(self, block: Block, conclusion: Conclusion, seconds_left: float) -> None:
-        left = "" if math.isinf(seconds_left) else f", {units.seconds(max(0.0, seconds_left))} left"
-        head = f"block {block.index + 1}: {units.seconds(block.seconds)}, {block.phase}, {block.order}{left}"
+        self._block_seconds.append(block.seconds)
+        self._block_began_at = self._console.get_time()
+        if self._has_budget:
+            self._budget_ends_at = self._console.get_time() + seconds_left
+            of, left = "", f", {units.roughly(max(0.0, seconds_left))} of the budget left"
+        else:
+            wanted = conclusion.wanted
+            self._blocks_left = 0 if wanted is None else wanted.until - wanted.done
+            of, left = f" of {block.index + 1 + self._blocks_left}", self._left_words(", ")
+        head = f"block {block.index + 1}{of}: {units.seconds(block.seconds)}, {block.phase}, {block.order}{left}"
         void = next((why for index, why in conclusion.voids if index == block.index), None)
         if block.failure is not None:
             self._print(f"{head}: FAILED ({block.failure.side}): {block.failure.detail}", style="bold red")
@@ -52,6 +76,24 @@ class GateProgress:
             self._print(head)
             for row in conclusion.rows:
                 self._print(f"    {_standing(row)}")
+
+    @property
+    def _has_budget(self) -> bool:
+        return not math.isinf(self._budget_ends_at)
+
+    def _words(self) -> str:
+        return f"{self._block}{self._scenario}{self._left_words(' · ')}"
+
+    def _left_words(self, separator: str) -> str:
+        now = self._console.get_time()
+        if self._has_budget:
+            return f"{separator}{units.roughly(max(0.0, self._budget_ends_at - now))} of the budget left"
+        if not self._blocks_left or not self._block_seconds:
+            return ""
+        mean_seconds = statistics.fmean(self._block_seconds)
+        this_one_seconds = max(0.0, mean_seconds - (now - self._block_began_at))
+        left_seconds = this_one_seconds + mean_seconds * (self._blocks_left - 1)
+        return f"{separator}about {units.roughly(left_seconds)} left"
 
     def _print(self, line: str, style: str = "") -> None:
         self._console.print(escape(line), style=style, highlight=False, soft_wrap=True)
