@@ -74,7 +74,7 @@ _FIRST_LOOK: Final = 3
 _LEAST_BLOCKS: Final = 5
 _MOST_BLOCKS: Final = 16
 #: Without a second block there is no interval, whatever the budget.
-_FEWEST_BLOCKS: Final = 2
+FEWEST_BLOCKS: Final = 2
 #: One-sided, of each comparison with the fastest in the final.
 _FINAL_ALPHA: Final = 0.01
 #: All that are left surely within this of the fastest: it does not matter which is taken.
@@ -291,11 +291,11 @@ def _block(plan: TunePlan, rounds: Sequence[Round], left: Sequence[int]) -> Step
 
 def _exhaustive_step(plan: TunePlan, rounds: Sequence[Round], left: Sequence[int]) -> Step | None:
     """In each pass all candidates in a new random order; what is ruled out meanwhile is left out."""
-    asked = [m for each in rounds for m in _asked(each)]
+    times = Counter(m for each in rounds for m in asked(each))
     for number in range(EXHAUSTIVE_PASSES):
         order = list(range(1, len(plan.candidates)))
         random.Random(f"{plan.seed}/pass {number}").shuffle(order)  # noqa: S311  # an order, not a secret
-        todo = [candidate for candidate in order if candidate in left and asked.count(candidate) <= number]
+        todo = [candidate for candidate in order if candidate in left and times[candidate] <= number]
         if todo:
             chosen = [REFERENCE, *todo[:_EXHAUSTIVE_BLOCK]]
             return Step(
@@ -306,7 +306,7 @@ def _exhaustive_step(plan: TunePlan, rounds: Sequence[Round], left: Sequence[int
     return None
 
 
-def _asked(each: Round) -> set[int]:
+def asked(each: Round) -> set[int]:
     """Who was to be measured in a round, with or without a result."""
     return {m.candidate for m in each.measurements} | {failure.candidate for failure in each.failures}
 
@@ -553,7 +553,7 @@ def _lower_bound(differences_: Sequence[float], alpha: float) -> float:
 def _final_is_over(plan: TunePlan, rounds: Sequence[Round], left: Sequence[int]) -> bool:
     final = [each for each in rounds if each.phase is Phase.FINAL]
     done = len(blocks(final, Phase.FINAL))
-    if done < _FEWEST_BLOCKS:
+    if done < FEWEST_BLOCKS:
         return False
     if done >= _MOST_BLOCKS:
         return True
@@ -561,7 +561,7 @@ def _final_is_over(plan: TunePlan, rounds: Sequence[Round], left: Sequence[int])
         return True
     if plan.budget_seconds is None:
         return False
-    expected = final[-1].seconds * (1 + len(left)) / len(_asked(final[-1]))
+    expected = final[-1].seconds * (1 + len(left)) / len(asked(final[-1]))
     return elapsed_seconds(plan, rounds) + expected > plan.budget_seconds
 
 

@@ -11,7 +11,9 @@ import pytest
 from factories import a_failure, a_run, a_scenario, planned
 from gate_factories import MLP, FakePasses, a_gate_file, a_plan, make_machine_quiet
 from rich.console import Console
+from tune_factories import FakeWorkers, Machine, a_tune_file, a_tune_plan, bumpy, candidates, search
 
+from bench import outlook
 from bench.estimate import pace
 from bench.gate import run_blocks
 from bench.gate_record import GateFile, Purpose
@@ -20,6 +22,9 @@ from bench.record import Failure, FailureReason, Run, RunKey, key
 from bench.render.gate_progress import GateProgress
 from bench.render.profile_progress import RoundsProgress
 from bench.render.progress import RunProgress
+from bench.render.tune_progress import TuneProgress
+from bench.tune import run_rounds
+from bench.tune_record import Phase, TuneFile
 
 
 class Clock:
@@ -225,7 +230,7 @@ def test_a_recording_tells_how_long_the_blocks_it_still_wants_take(
     assert "left" not in heads[11]
     assert "left" not in seen[0]
     assert seen[12 * 4 + 5].startswith("block 5 of 12, ")
-    assert [seen[12 * 4 + i].rpartition(" · ")[2] for i in (0, 5)] == ["about 96 s left", "about 91 s left"]
+    assert [seen[12 * 4 + i].split(" · ")[1] for i in (0, 5)] == ["about 96 s left", "about 91 s left"]
 
 
 def test_the_budget_of_a_gate_ticks(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,10 +238,100 @@ def test_the_budget_of_a_gate_ticks(clock: Clock, monkeypatch: pytest.MonkeyPatc
     make_machine_quiet(monkeypatch)
     console = a_console(clock, terminal=False)
     seen = blocks(console, clock, a_gate_file(plan=a_plan([MLP])), 100.0, interrupted_in=2)
-    assert [seen[i].rpartition(" · ")[2] for i in (0, 5, 13)] == [
+    assert [seen[i].split(" · ")[1] for i in (0, 5, 13)] == [
         "100 s of the budget left",
         "95 s of the budget left",
         "87 s of the budget left",
     ]
     assert seen[0].split(", ")[0] == "block 1"
     assert next(iter(lines(console))).endswith(", 88 s of the budget left")
+
+
+# --- rounds of a search -----------------------------------------------------------------------------------------------
+
+
+def rounds(tune_file: TuneFile, *, terminal: bool) -> tuple[Console, list[str]]:
+    """A search with fake processes; what a terminal shows before each window."""
+    workers = FakeWorkers()
+    console = Console(file=io.StringIO(), get_time=workers.clock, force_terminal=terminal, width=200)
+    seen: list[str] = []
+    progress = TuneProgress(console, tune_file)  # not entered: this terminal is looked at only where a test does
+
+    def look(_scenario: object) -> None:
+        seen.append(" ".join(shown(console, progress._live._status.renderable).split()[1:]))
+
+    workers.on_window = look
+    run_rounds(
+        tune_file,
+        workers=workers,
+        data_directory=Path("/data"),
+        save=lambda _file: None,
+        observer=progress,
+        stop=Stop(),
+        now=workers.clock,
+    )
+    return console, seen
+
+
+def a_search(budget_seconds: float | None, **changes: object) -> TuneFile:
+    return a_tune_file(plan=a_tune_plan(candidates=candidates(count=40), budget_seconds=budget_seconds, **changes))
+
+
+def test_a_round_is_told_when_it_begins_and_when_it_ends() -> None:
+    """In a pipe nothing is silent for longer than a round."""
+    console, _seen = rounds(a_search(3600.0), terminal=False)
+    told = [line for line in lines(console) if line.startswith("round")]
+    assert told[0].startswith("round 1 begins: screening, ")
+    assert all(line.endswith(" of the budget left") for line in told)
+    assert [line.split()[1].rstrip(":") for line in told] == [
+        str(number) for number in range(1, len(told) // 2 + 1) for _ in range(2)
+    ]
+
+
+def test_on_a_terminal_the_setting_is_counted_and_the_budget_ticks() -> None:
+    """A round's beginning is not worth a line there."""
+    console, seen = rounds(a_search(100.0), terminal=True)
+    assert "begins" not in printed(console)
+    first = [line for line in seen if line.startswith("round 1, screening")]
+    numbered = [line for line in first if "setting 1 of " in line or "setting 2 of " in line]
+    assert numbered[0].split(" · ")[1].endswith(" of the budget left")
+    assert len({line.split(" · ")[1] for line in first}) > 1
+
+
+def test_when_the_budget_ends_the_final_is_what_remains() -> None:
+    """It has two blocks whatever the budget; at the end nothing is left to be told."""
+    console, seen = rounds(a_search(1.0), terminal=False)
+    told = [line for line in lines(console) if line.startswith("round")]
+    assert "of the budget left" not in printed(console)
+    assert told[0].endswith(", the final takes about 28 s more")
+    assert told[-2].startswith("round 3 begins: final")
+    assert ", the final takes about " in told[-2]
+    assert "the final takes" not in told[-1]
+    ticking = [line.split(" · ")[1] for line in seen if line.startswith("round 3")]
+    assert len(set(ticking)) > 1
+
+
+def test_an_exhaustive_search_is_over_when_everything_was_measured_twice() -> None:
+    """At the pace of the rounds so far; the last of them leaves nothing."""
+    console, _seen = rounds(a_search(None, exhaustive=True), terminal=False)
+    ends = [line for line in lines(console) if line.startswith("round") and "begins" not in line]
+    assert ends[-1].endswith(", about 0 s left")
+    assert all(" left" in line.rpartition(", about ")[2] for line in ends)
+
+
+@pytest.mark.parametrize(("pilot_seconds", "expected"), [(2.0, 42.0), (4.0, 84.0)])
+def test_the_least_that_a_search_takes_is_told_from_its_pilot(pilot_seconds: float, expected: float) -> None:
+    """The pilot, a first round of 24 settings, and two blocks of six finalists and the tutorial's loop."""
+    plan = a_tune_plan(candidates=candidates(), pilot_seconds=pilot_seconds)
+    assert outlook.least_seconds(plan) == pytest.approx(expected)
+
+
+def test_the_rest_of_a_final_is_told_from_its_first_block() -> None:
+    """As many blocks as it must have; of those that are left."""
+    every = candidates(count=20)
+    truth = bumpy([each.scenario for each in every], 4)
+    found = search(a_tune_plan(candidates=every, budget_seconds=1.0), Machine(truth=truth, seed=4))
+    first = next(index for index, each in enumerate(found.rounds) if each.phase is Phase.FINAL)
+    one_block = found.rounds[: first + 1]
+    assert outlook.final_seconds(found.plan, one_block) == pytest.approx(one_block[-1].seconds)
+    assert outlook.final_seconds(found.plan, found.rounds) == 0.0

@@ -12,7 +12,7 @@ from typing import Annotated, Final, NoReturn
 import msgspec
 import typer
 
-from bench import process, store
+from bench import outlook, process, store
 from bench.cli.completion import offer_contexts, offer_networks, offer_settings
 from bench.cli.data import dataset_of, prepare, remind
 from bench.cli.gpus import require_gpus
@@ -32,11 +32,13 @@ from bench.cli.shell import (
     out,
     print_tables,
     refuse_junit,
+    working,
     write,
 )
 from bench.environment import capture, usable_core_count, utc_now
 from bench.process import Interpreter, Stop, UnusableError
 from bench.record import Software
+from bench.render import units
 from bench.render.export import Format, render_markdown
 from bench.render.tables import count_words
 from bench.render.tune_progress import TuneProgress
@@ -170,7 +172,7 @@ def tune(
         if path.exists():
             raise ConfigurationError(f"{path} exists: name another --output, or --resume {path}")
         # The framework first: whoever lacks it should not wait for data.
-        software = process.describe(Interpreter(), Stop())
+        software = _software()
         if contexts and AUTO_CONTEXTS not in contexts:  # auto's have been tried out
             require_gpus(dict.fromkeys(device for each in space.scenarios for device in each.devices))
         prepared = prepare(data, data_dir)
@@ -196,7 +198,10 @@ def _one_network(named: Sequence[str]) -> str:
 def space_here(network: str, batch_size: int, wishes: Overrides) -> Space:
     """On this machine; its GPUs are only tried out where one of them may be chosen."""
     asks_for_gpus = not wishes.contexts or AUTO_CONTEXTS in wishes.contexts
-    gpus = [str(device) for device in available() if device.kind is DeviceKind.GPU] if asks_for_gpus else []
+    gpus = []
+    if asks_for_gpus:
+        with working("trying the devices out"):
+            gpus = [str(device) for device in available() if device.kind is DeviceKind.GPU]
     contexts = tuple(",".join(canonical_contexts(text, gpu_contexts=gpus)) for text in wishes.contexts)
     wishes = msgspec.structs.replace(wishes, contexts=contexts)
     return search_space(network, batch_size, cores=usable_core_count(), gpus=gpus, wishes=wishes)
@@ -221,16 +226,17 @@ def _new_file(
     dataset, candidates = dataset_of(prepared), candidates_of(space)
     note("pilot: how fast is the tutorial's loop?")
     try:
-        planned = plan(
-            candidates,
-            reference_may_win=space.reference in space.scenarios,
-            exhaustive=exhaustive,
-            budget_seconds=budget_seconds,
-            workers=WorkerProcesses(Stop()),
-            data_directory=prepared.directory,
-            dataset=dataset,
-            seed=seed,
-        )
+        with working("pilot"):
+            planned = plan(
+                candidates,
+                reference_may_win=space.reference in space.scenarios,
+                exhaustive=exhaustive,
+                budget_seconds=budget_seconds,
+                workers=WorkerProcesses(Stop()),
+                data_directory=prepared.directory,
+                dataset=dataset,
+                seed=seed,
+            )
     except PilotError as error:
         fail(f"{error}", Exit.FAILED)
     return TuneFile(created_at=utc_now(), environment=capture(software=software), dataset=dataset, plan=planned)
@@ -245,8 +251,9 @@ def measure(tune_file: TuneFile, prepared: datasets.Prepared, path: Path, output
     """Rounds until the search ends or someone asks to stop, each saved as it ends; then show and exit."""
     stop = Stop()
     note(f"{count_words(len(tune_file.plan.candidates), 'setting')} to choose from, into {path}")
+    _warn_of_a_small_budget(tune_file)
     try:
-        with TuneProgress(err) as observer, on_signals(stop):
+        with TuneProgress(err, tune_file) as observer, on_signals(stop):
             tune_file = run_rounds(
                 tune_file,
                 workers=WorkerProcesses(stop),
@@ -296,10 +303,26 @@ def status(tune_file: TuneFile, found: Findings) -> Exit:
 def _resumed(path: Path, data_dir: Path | None) -> tuple[TuneFile, datasets.Prepared]:
     """The file as it is under the lock, if its rest can be measured here."""
     tune_file = read(path)
-    here = capture(software=process.describe(Interpreter(), Stop()))
+    here = capture(software=_software())
     facts = ("software", "mnist_bench_version", "git_commit", "usable_core_count")
     require_same_machine(path, tune_file.environment, here, facts)
     return tune_file, prepare_same(path, tune_file.dataset, data_dir)
+
+
+def _software() -> Software:
+    with working("asking the framework what it is"):
+        return process.describe(Interpreter(), Stop())
+
+
+def _warn_of_a_small_budget(tune_file: TuneFile) -> None:
+    """Before the first round; a budget keeps no search from having one, and a final."""
+    budget_seconds, least_seconds = tune_file.plan.budget_seconds, outlook.least_seconds(tune_file.plan)
+    if budget_seconds is not None and budget_seconds < least_seconds and not tune_file.rounds:
+        note(
+            f"a budget of {units.roughly(budget_seconds)} is less than one round and the final need, "
+            f"about {units.roughly(least_seconds)}: it will take that long",
+            style="yellow",
+        )
 
 
 def _show_space(space: Space) -> None:

@@ -54,7 +54,7 @@ class GateProgress:
             self._block = f"block {index + 1} of {index + self._blocks_left}, {order}"
 
     def scenario_started(self, scenario: Scenario) -> None:
-        self._scenario = f": {scenario.name}"
+        self._scenario = f" · {scenario.name}"
 
     def block_finished(self, block: Block, conclusion: Conclusion, seconds_left: float) -> None:
         self._block_seconds.append(block.seconds)
@@ -82,7 +82,8 @@ class GateProgress:
         return not math.isinf(self._budget_ends_at)
 
     def _words(self) -> str:
-        return f"{self._block}{self._scenario}{self._left_words(' · ')}"
+        # What a narrow terminal cuts off is the scenario, not the time.
+        return f"{self._block}{self._left_words(' · ')}{self._scenario}"
 
     def _left_words(self, separator: str) -> str:
         now = self._console.get_time()

@@ -4,44 +4,56 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.markup import escape
-from rich.status import Status
 from typing_extensions import Self
 
-from bench import race
+from bench import outlook, race
 from bench.race import Step
 from bench.render import units
+from bench.render.live import LiveLine
 from bench.render.tables import count_words
 from bench.render.tunes import ruled_words, setting_words
 from bench.render.words import ratio_words
 from bench.stats import ratio_of
-from bench.tune_record import REFERENCE, Candidate, Ruling, TuneFile
+from bench.tune_record import REFERENCE, Candidate, Phase, Ruling, TuneFile
 
 
 class TuneProgress:
-    """A `TuneObserver`: a line per round; on a terminal also what is measured just now."""
+    """A `TuneObserver`: lines per round; on a terminal also what is measured just now, and the time left ticks."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, tune_file: TuneFile) -> None:
         self._console = console
-        self._status = Status("starting", console=console)
-        self._round = ""
+        # What a narrow terminal cuts off is the setting, not the time.
+        self._live = LiveLine(console, lambda: f"{self._round}{self._left_words(' · ')}{self._setting}")
+        self._round = "starting"
+        self._setting = ""
+        self._in_final = False
+        #: Settings of a round that are measured one after the other, and those of them that were begun.
+        self._one_by_one = self._begun = 0
+        self._look_ahead(tune_file)
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
-            self._status.start()
+        self._live.__enter__()
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._status.stop()
+        self._live.__exit__()
 
     def round_started(self, index: int, step: Step) -> None:
         settings = count_words(len({*step.candidates} - {REFERENCE}), "setting")
-        self._round = f"round {index + 1}, {step.phase}, {settings}"
-        self._status.update(escape(self._round))
+        self._in_final = step.phase is Phase.FINAL
+        self._one_by_one = len(step.candidates) if step.phase in {Phase.SCREENING, Phase.HEAT} else 0
+        self._begun = 0
+        self._round, self._setting = f"round {index + 1}, {step.phase}, {settings}", ""
+        if not self._console.is_terminal:
+            self._print(f"round {index + 1} begins: {step.phase}, {settings}{self._left_words(', ')}")
 
     def candidate_started(self, candidate: Candidate) -> None:
-        self._status.update(escape(f"{self._round}: {setting_words(candidate.scenario)}"))
+        self._begun += 1
+        which = f"setting {self._begun} of {self._one_by_one}: " if self._one_by_one else ""
+        self._setting = f" · {which}{setting_words(candidate.scenario)}"
 
     def round_finished(self, tune_file: TuneFile) -> None:
+        self._look_ahead(tune_file)
         plan, rounds = tune_file.plan, tune_file.rounds
         last = rounds[-1]
         ruled: dict[Ruling, int] = {}
@@ -54,10 +66,7 @@ class TuneProgress:
         if ruled:
             words.append(f"out: {ruled_words(ruled)}")
         words.append(f"{len(race.contenders(plan, rounds))} left")
-        if plan.budget_seconds is not None:
-            left = plan.budget_seconds - race.elapsed_seconds(plan, rounds)
-            words.append(f"{units.seconds(max(0.0, left))} of the budget left")
-        self._print(", ".join(words))
+        self._print(", ".join(words) + self._left_words(", "))
         winner = race.winner(plan, rounds)
         found = None if winner is None else race.comparison(plan, rounds, winner, REFERENCE)
         if winner is not None and found is not None:
@@ -67,6 +76,31 @@ class TuneProgress:
             if failure.fresh:
                 scenario = plan.candidates[failure.candidate].scenario
                 self._print(f"    {setting_words(scenario)}: {failure.reason}: {failure.detail}", style="red")
+
+    def _look_ahead(self, tune_file: TuneFile) -> None:
+        """What is left as of now."""
+        plan, rounds = tune_file.plan, tune_file.rounds
+        self._told_at = self._console.get_time()
+        self._budget_seconds = (
+            None if plan.budget_seconds is None else plan.budget_seconds - race.elapsed_seconds(plan, rounds)
+        )
+        self._final_seconds = outlook.final_seconds(plan, rounds)
+        self._exhaustive_seconds = outlook.exhaustive_seconds(plan, rounds) if plan.exhaustive else None
+
+    def _left_words(self, separator: str) -> str:
+        """The budget, or the final where that takes longer: it is held whatever the budget."""
+        since = self._console.get_time() - self._told_at
+        if self._exhaustive_seconds is not None:
+            return f"{separator}about {units.roughly(max(0.0, self._exhaustive_seconds - since))} left"
+        if self._budget_seconds is None:
+            return ""
+        budget = self._budget_seconds - since
+        final = max(0.0, self._final_seconds - since) if self._in_final else self._final_seconds
+        if budget > final:
+            return f"{separator}{units.roughly(budget)} of the budget left"
+        if not self._final_seconds:
+            return ""
+        return f"{separator}the final takes about {units.roughly(final)} more"
 
     def _print(self, line: str, style: str = "") -> None:
         self._console.print(escape(line), style=style, highlight=False, soft_wrap=True)
