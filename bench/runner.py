@@ -271,6 +271,10 @@ class CeilingRounds:
         self._executor = executor
         self._report = report
 
+    def __len__(self) -> int:
+        """Those of a whole round from now on."""
+        return len(self._requests)
+
     def __call__(self) -> Iterator[Ceiling]:
         """Ends early where the executor was asked to stop."""
         for request in tuple(self._requests):

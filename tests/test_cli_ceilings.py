@@ -80,7 +80,10 @@ def test_the_environments_ceilings_are_a_table(
     assert len({*places}) * 2 == len(places)
     assert places[: len(places) // 2] == places[len(places) // 2 :]
     assert {library for _threads, library in places} == {Library.NUMPY, Library.MXNET}
-    assert "[2/2] cpu(0), 1 thread, mxnet: " in printed.err
+    lines = printed.err.splitlines()
+    assert [line.split("]")[0] for line in lines] == [f"[{n}/{len(places)}" for n in range(1, len(places) + 1)]
+    assert [line.endswith(" left") for line in lines] == [True] * (len(places) - 1) + [False]
+    assert lines[1].startswith(f"[2/{len(places)}] cpu(0), 1 thread, mxnet: ")
 
 
 def test_the_environments_ceilings_as_json(
@@ -104,6 +107,8 @@ def test_a_library_that_fails_is_left_out_of_the_environments_ceilings(
     printed = capsys.readouterr()
     assert ",mxnet," not in printed.out
     assert printed.err.count("no ceiling of cpu(0) through mxnet, OMP_NUM_THREADS=1: cannot allocate memory") == 1
+    total = printed.out.count("numpy,") * 3
+    assert [line for line in printed.err.splitlines() if line.startswith("[")][-1].startswith(f"[{total}/{total}] ")
 
 
 def test_a_gpu_that_cannot_be_used_has_no_ceiling(

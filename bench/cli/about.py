@@ -26,6 +26,7 @@ from bench.cli.shell import (
     print_tables,
     refuse_junit,
     set_verbosity,
+    working,
     write,
 )
 from bench.doctor import Level, Observations, examine
@@ -37,6 +38,7 @@ from bench.pair import SECONDS, Pair, measure_pair
 from bench.process import Stop, UnusableError
 from bench.record import Ceiling
 from bench.render import units
+from bench.render.ceiling_progress import CeilingProgress
 from bench.render.ceilings import ceiling_table
 from bench.render.doctor import doctor_tables, render_doctor
 from bench.render.export import Format
@@ -106,10 +108,12 @@ def _observe(
     """Exits where someone asks to stop."""
     error, software = None, None
     try:
-        software = worker.describe()
+        with working(f"asking {Framework.MXNET} what it is"):
+            software = worker.describe()
     except UnusableError as unusable:
         error = str(unusable)
-    environment = capture(software=software)
+    with working("looking at this machine"):
+        environment = capture(software=software)
     gpus = [Device(DeviceKind.GPU, index) for index in range(environment.accelerators_per_node)]
     before, busy = read_counters(), load_average()
     pair, pair_error = None, None
@@ -122,10 +126,12 @@ def _observe(
         if stop.requested:
             fail("interrupted", Exit.INTERRUPTED)
     after = read_counters()
+    with working("trying the GPUs out"):
+        tried = tuple(worker.probe(Framework.MXNET, gpu) for gpu in gpus)
     return Observations(
         environment=environment,
         framework_error=error,
-        gpus=tuple(worker.probe(Framework.MXNET, gpu) for gpu in gpus),
+        gpus=tried,
         gpu_processes=gpu_processes(),
         load_average=busy,
         available_memory_bytes=available_memory_bytes(),
@@ -139,8 +145,11 @@ def _observe(
 
 def _measured_pair(data: DatasetName, data_dir: Path | None, stop: Stop) -> Pair | None:
     prepared = prepare(data, data_dir)
+    what = f"the same code against itself, {SECONDS:.0f} s"
+    if not err.is_terminal:
+        note(what)
     with Progress(console=err, transient=True) as progress:
-        task = progress.add_task(f"the same code against itself, {SECONDS:.0f} s", total=1.0)
+        task = progress.add_task(what, total=1.0)
 
         def show(share: float) -> None:
             progress.update(task, completed=share)
@@ -153,25 +162,22 @@ def _measured_ceilings(worker: WorkerProcess, repeats: int) -> list[Ceiling]:
     environment = capture()
     gpus = [Device(DeviceKind.GPU, index) for index in range(environment.accelerators_per_node)]
     requests = requests_of_machine(gpus, _installed(worker), environment)
-    rounds = CeilingRounds(
-        usable(requests, functools.cache(worker.probe)), worker, functools.partial(note, style="yellow")
-    )
+    with working("trying the devices out"):
+        wanted = usable(requests, functools.cache(worker.probe))
+    rounds = CeilingRounds(wanted, worker, functools.partial(note, style="yellow"))
     measured = []
-    for repeat in range(repeats):
-        for ceiling in rounds():
-            measured.append(ceiling)
-            note(
-                f"[{repeat + 1}/{repeats}] {ceiling.device}, {count_words(ceiling.omp_num_threads, 'thread')}, "
-                f"{ceiling.framework}: {units.significant(ceiling.gflop_per_second)} GFLOP/s, "
-                f"{units.giga(ceiling.bandwidth_bytes_per_second)} GB/s"
-            )
+    with CeilingProgress(err, repeats * len(rounds)) as progress:
+        for rounds_left in range(repeats, 0, -1):
+            for number, ceiling in enumerate(rounds(), start=1):
+                measured.append(ceiling)
+                progress.measured(ceiling, left=rounds_left * len(rounds) - number)
     return measured
 
 
 def _installed(worker: WorkerProcess) -> list[Framework]:
     found = []
     for framework in Framework:
-        with contextlib.suppress(UnusableError):
+        with contextlib.suppress(UnusableError), working(f"asking {framework} what it is"):
             worker.describe(framework)
             found.append(framework)
     return found

@@ -6,7 +6,7 @@ import functools
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -37,7 +37,7 @@ from bench.cli.shell import (
 from bench.environment import capture, usable_core_count, utc_now
 from bench.estimate import expected_seconds
 from bench.process import Stop, UnusableError
-from bench.record import ResultSet, RunKey, Software, key
+from bench.record import Ceiling, ResultSet, RunKey, Software, key
 from bench.render import units
 from bench.render.export import Format, render_markdown
 from bench.render.progress import RunProgress
@@ -285,6 +285,7 @@ def _measure(
             on_signals(stop),
         ):
             wanted = usable(requests_of_plan(result_set.plan, result_set.environment), probe_once) if ceilings else ()
+            rounds = CeilingRounds(wanted, worker, functools.partial(note, style="yellow"))
             result_set = run_plan(
                 result_set,
                 executor=worker,
@@ -294,7 +295,7 @@ def _measure(
                 observer=observer,
                 probe=probe_once,
                 stop=stop,
-                ceilings=CeilingRounds(wanted, worker, functools.partial(note, style="yellow")),
+                ceilings=functools.partial(_announced, rounds),
             )
     except (UnusableError, store.StoreError) as error:
         fail(f"{error}; finished runs are in {path}: mnist-bench run --resume {path} goes on", Exit.USAGE)
@@ -310,6 +311,13 @@ def _measure(
         failed = f"{len(result_set.failures):,} of {count_words(len(result_set.plan), 'run')} failed"
         note(f"{failed}: the reasons stand under the tables", style="red")
     sys.exit(_status(result_set))
+
+
+def _announced(rounds: CeilingRounds) -> Iterator[Ceiling]:
+    """They take a few seconds each, in which no run begins."""
+    if len(rounds):
+        note(f"measuring {count_words(len(rounds), 'ceiling')}")
+    return rounds()
 
 
 def _status(result_set: ResultSet) -> Exit:

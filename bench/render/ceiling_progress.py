@@ -1,0 +1,51 @@
+"""What the ceilings of a machine show while they are measured: each as it comes, and how long the others will take."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from typing_extensions import Self
+
+from bench.record import Ceiling
+from bench.render import units
+from bench.render.live import LiveLine
+from bench.render.tables import count_words
+
+
+class CeilingProgress:
+    """A line for each; on a terminal also one that ticks."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        self._console = console
+        self._done, self._left = 0, total
+        self._begin = self._done_at = console.get_time()
+        self._live = LiveLine(console, self._words)
+
+    def __enter__(self) -> Self:
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._live.__exit__()
+
+    def measured(self, ceiling: Ceiling, left: int) -> None:
+        """So many are left to be measured: one that cannot be is no longer among them."""
+        self._done, self._left, self._done_at = self._done + 1, left, self._console.get_time()
+        line = (
+            f"[{self._done}/{self._done + left}] {ceiling.device}, {count_words(ceiling.omp_num_threads, 'thread')}, "
+            f"{ceiling.framework}: {units.significant(ceiling.gflop_per_second)} GFLOP/s, "
+            f"{units.giga(ceiling.bandwidth_bytes_per_second)} GB/s{self._left_words(', ')}"
+        )
+        self._console.print(escape(line), highlight=False, soft_wrap=True)
+
+    def _words(self) -> str:
+        elapsed = units.roughly(self._console.get_time() - self._begin)
+        position = min(self._done + 1, self._done + self._left)
+        return f"ceiling {position}/{self._done + self._left} · {elapsed}{self._left_words(' · ')}"
+
+    def _left_words(self, separator: str) -> str:
+        if not self._done or not self._left:
+            return ""
+        mean_seconds = (self._done_at - self._begin) / self._done
+        this_one_seconds = max(0.0, mean_seconds - (self._console.get_time() - self._done_at))
+        return f"{separator}about {units.roughly(this_one_seconds + mean_seconds * (self._left - 1))} left"
