@@ -29,6 +29,13 @@ def pace(*, expected_seconds: float, real_seconds: float, trusted_seconds: float
     return math.pow(real_seconds / expected_seconds, weight)
 
 
+def seconds_left(pieces: int, mean_seconds: float, waited_seconds: float) -> float:
+    """Of so many pieces alike, the first of which has gone on for a while; beyond the mean it will end soon."""
+    if pieces == 0:
+        return 0.0
+    return max(0.0, mean_seconds - waited_seconds) + mean_seconds * (pieces - 1)
+
+
 def expected_seconds(planned: PlannedRun, train_samples: int, test_samples: int) -> float:
     """A user's own network is taken for a LeNet."""
     per_update, per_image, per_evaluated = _COSTS.get(planned.scenario.network, _COSTS[Network.LENET])

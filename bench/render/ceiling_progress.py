@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from typing_extensions import Self
 
+from bench.estimate import seconds_left
 from bench.record import Ceiling
 from bench.render import units
 from bench.render.live import LiveLine
@@ -47,5 +48,5 @@ class CeilingProgress:
         if not self._done or not self._left:
             return ""
         mean_seconds = (self._done_at - self._begin) / self._done
-        this_one_seconds = max(0.0, mean_seconds - (self._console.get_time() - self._done_at))
-        return f"{separator}about {units.roughly(this_one_seconds + mean_seconds * (self._left - 1))} left"
+        left_seconds = seconds_left(self._left, mean_seconds, self._console.get_time() - self._done_at)
+        return f"{separator}about {units.roughly(left_seconds)} left"

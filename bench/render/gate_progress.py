@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from typing_extensions import Self
 
+from bench import estimate
 from bench.decide import Conclusion, GateRow, Wanted
 from bench.gate_record import Block, Order, Phase
 from bench.render import units
@@ -92,9 +93,8 @@ class GateProgress:
         if not self._blocks_left or not self._block_seconds:
             return ""
         mean_seconds = statistics.fmean(self._block_seconds)
-        this_one_seconds = max(0.0, mean_seconds - (now - self._block_began_at))
-        left_seconds = this_one_seconds + mean_seconds * (self._blocks_left - 1)
-        return f"{separator}about {units.roughly(left_seconds)} left"
+        left = estimate.seconds_left(self._blocks_left, mean_seconds, now - self._block_began_at)
+        return f"{separator}about {units.roughly(left)} left"
 
     def _print(self, line: str, style: str = "") -> None:
         self._console.print(escape(line), style=style, highlight=False, soft_wrap=True)

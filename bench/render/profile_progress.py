@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from typing_extensions import Self
 
+from bench.estimate import seconds_left
 from bench.render import units
 from bench.render.live import LiveLine
 
@@ -49,6 +50,5 @@ class RoundsProgress:
         if self._done == 0:
             return words
         mean_seconds = (self._done_at - self._warm_at) / self._done
-        rounds_after_this = max(0, self._rounds - self._done - 1)
-        this_one_seconds = max(0.0, mean_seconds - (now - self._done_at)) if self._done < self._rounds else 0.0
-        return f"{words} · about {units.roughly(this_one_seconds + mean_seconds * rounds_after_this)} left"
+        left_seconds = seconds_left(self._rounds - self._done, mean_seconds, now - self._done_at)
+        return f"{words} · about {units.roughly(left_seconds)} left"
