@@ -9,6 +9,8 @@ from mnist_core.recipe import Hybridize, Network
 
 #: Interpreter, framework import and data; seconds. This and the costs below: a 2-core AVX2 machine, rounded.
 STARTUP_SECONDS = 3.0
+#: Measuring a ceiling: a dozen sizes on the same machine.
+CEILING_SECONDS = 10.0
 #: Compiling a step for each of its shapes; nothing worth mentioning where it is not here.
 _COMPILE_SECONDS = {Hybridize.COMPILE: 20.0, Hybridize.JIT: 4.0, Hybridize.SCAN: 6.0}
 #: (per update and context, per image trained, per image evaluated); seconds.

@@ -35,7 +35,7 @@ from bench.cli.shell import (
     working,
 )
 from bench.environment import capture, usable_core_count, utc_now
-from bench.estimate import expected_seconds
+from bench.estimate import CEILING_SECONDS, expected_seconds
 from bench.process import Stop, UnusableError
 from bench.record import Ceiling, ResultSet, RunKey, Software, key
 from bench.render import units
@@ -272,7 +272,7 @@ def _measure(
     }
     note(
         f"{count_words(len(todo), 'run')} on {dataset.name} ({dataset.source}), into {path}, "
-        f"about {units.roughly(sum(expected.values()))}"
+        f"about {units.roughly(sum(expected.values()))}{' and the ceilings' if ceilings else ''}"
     )
     stop = Stop()
     worker = WorkerProcess(interpreters, stop)
@@ -314,9 +314,10 @@ def _measure(
 
 
 def _announced(rounds: CeilingRounds) -> Iterator[Ceiling]:
-    """They take a few seconds each, in which no run begins."""
+    """No run begins while they are measured."""
     if len(rounds):
-        note(f"measuring {count_words(len(rounds), 'ceiling')}")
+        expected = units.roughly(len(rounds) * CEILING_SECONDS)
+        note(f"measuring {count_words(len(rounds), 'ceiling')}, about {expected}")
     return rounds()
 
 

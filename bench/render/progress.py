@@ -94,6 +94,7 @@ class RunProgress:
     def finished(self, planned: PlannedRun, outcome: Run | Failure) -> None:
         seconds = self._console.get_time() - self._started_at
         self._running, self._share = None, 0.0
+        self._current.plain = ""
         self._started_at = self._told_at = self._console.get_time()
         if isinstance(outcome, Failure) and outcome.reason is FailureReason.INTERRUPTED:
             self._print(f"interrupted: {_describe(planned)}")
