@@ -107,6 +107,26 @@ def test_a_search_says_what_it_found_and_its_file_says_it_again(
     assert capsys.readouterr().out == printed.out
 
 
+@pytest.mark.parametrize(("budget", "warnings"), [("20s", 1), ("2m", 0)])
+def test_a_budget_that_is_too_small_is_said_to_be(
+    command: Command,
+    workers: FakeWorkers,
+    data_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    budget: str,
+    warnings: int,
+) -> None:
+    """Before the first round, and only there; the search is held all the same."""
+    monkeypatch.setattr("bench.outlook.least_seconds", lambda _plan: 70.0)
+    assert command("--network", "mlp", "--data-dir", data_dir, *NARROW, "--budget", budget) == cli.Exit.DONE
+    said = "a budget of 20 s is less than one round and the final need, about 70 s: it will take that long"
+    before, _round, _after = capsys.readouterr().err.partition("round 1 begins")
+    assert before.count(said) == before.count("a budget of") == warnings
+    assert command("--replay", the_file()) == cli.Exit.DONE
+    assert "a budget of" not in capsys.readouterr().err
+
+
 def test_what_is_printed_to_paste_is_the_winner(
     command: Command, workers: FakeWorkers, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -335,3 +335,13 @@ def test_the_rest_of_a_final_is_told_from_its_first_block() -> None:
     one_block = found.rounds[: first + 1]
     assert outlook.final_seconds(found.plan, one_block) == pytest.approx(one_block[-1].seconds)
     assert outlook.final_seconds(found.plan, found.rounds) == 0.0
+
+
+def test_the_rest_of_an_exhaustive_search_is_told_from_what_was_measured() -> None:
+    """Four settings measured once, and once more to come; the tutorial's loop is in every block and is none of them."""
+    every = candidates(count=5)
+    truth = bumpy([each.scenario for each in every], 4)
+    found = search(a_tune_plan(candidates=every, exhaustive=True), Machine(truth=truth, seed=4))
+    assert outlook.exhaustive_seconds(found.plan, ()) is None
+    assert outlook.exhaustive_seconds(found.plan, found.rounds[:1]) == pytest.approx(found.rounds[0].seconds)
+    assert outlook.exhaustive_seconds(found.plan, found.rounds) == 0.0
