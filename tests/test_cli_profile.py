@@ -157,7 +157,7 @@ def test_wrong_use_is_one_line(
 ) -> None:
     """Exit 2, before anything is measured."""
     monkeypatch.setattr(process, "ask", lambda *_arguments, **_more: pytest.fail("it was measured"))
-    monkeypatch.setattr(process, "describe", lambda *_arguments: Software("3", "mxnet", "1", (), "1", ()))
+    monkeypatch.setattr(process, "describe", lambda *_arguments, **_more: Software("3", "mxnet", "1", (), "1", ()))
     assert command("profile", *arguments) == cli.Exit.USAGE
     printed = capsys.readouterr().err
     assert words in printed

@@ -134,7 +134,7 @@ def test_what_takes_long_is_the_phase_that_takes_long(
         "        with self.name_scope():\n"
         "            self.last = nn.Dense(10)\n"
         "    def forward(self, x):\n"
-        "        time.sleep(0.1)\n"
+        "        time.sleep(0.3)\n"
         "        return self.last(x)\n"
         "def build():\n"
         "    return Sleeping()\n"

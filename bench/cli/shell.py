@@ -20,7 +20,7 @@ from bench.render.export import Format, render_csv, render_json, render_markdown
 from bench.render.html import render_html
 from bench.render.live import elapsing
 from bench.render.tables import Table
-from bench.render.text import render_text, writer
+from bench.render.text import print_line, render_text
 from bench.scenario import ConfigurationError
 from bench.verdict import Verdict
 
@@ -130,7 +130,7 @@ def write(text: str) -> None:
 
 def note(message: str, style: str = "") -> None:
     """A line about how results come to be, on stderr."""
-    _print(err, message, style)
+    print_line(err, message, style)
 
 
 def working(what: str) -> AbstractContextManager[None]:
@@ -139,14 +139,8 @@ def working(what: str) -> AbstractContextManager[None]:
 
 
 def fail(message: str, status: Exit) -> NoReturn:
-    _print(_last_words, f"mnist-bench: {message}", "red")
+    print_line(_last_words, f"mnist-bench: {message}", "red")
     sys.exit(status)
-
-
-def _print(console: Console, message: str, style: str) -> None:
-    """Every character as it is, or what stands for it where the terminal has only ASCII."""
-    text = writer(console.encoding)(message)
-    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager
@@ -161,7 +155,7 @@ def despite_a_closed_pipe() -> Iterator[None]:
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter flushes into the closed pipe at the end
         if not isinstance(error, BrokenPipeError):
-            _print(_last_words, f"mnist-bench: the output could not be written: {error.strerror or error}", "red")
+            print_line(_last_words, f"mnist-bench: the output could not be written: {error.strerror or error}", "red")
 
 
 def refuse_junit(output_format: Format) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.markup import escape
 from typing_extensions import Self
 
 from bench.estimate import seconds_left
@@ -11,6 +10,7 @@ from bench.record import Ceiling
 from bench.render import units
 from bench.render.live import LiveLine
 from bench.render.tables import count_words
+from bench.render.text import print_line
 
 
 class CeilingProgress:
@@ -37,7 +37,7 @@ class CeilingProgress:
             f"{ceiling.framework}: {units.significant(ceiling.gflop_per_second)} GFLOP/s, "
             f"{units.giga(ceiling.bandwidth_bytes_per_second)} GB/s{self._left_words(', ')}"
         )
-        self._console.print(escape(line), highlight=False, soft_wrap=True)
+        print_line(self._console, line)
 
     def _words(self) -> str:
         elapsed = units.roughly(self._console.get_time() - self._begin)

@@ -7,7 +7,6 @@ import statistics
 from collections.abc import Iterable
 
 from rich.console import Console
-from rich.markup import escape
 from typing_extensions import Self
 
 from bench import estimate
@@ -15,6 +14,7 @@ from bench.decide import Conclusion, GateRow, Wanted
 from bench.gate_record import Block, Order, Phase
 from bench.render import units
 from bench.render.live import LiveLine
+from bench.render.text import print_line
 from bench.render.words import change_words
 from bench.scenario import Scenario
 
@@ -97,7 +97,7 @@ class GateProgress:
         return f"{separator}about {units.roughly(left)} left"
 
     def _print(self, line: str, style: str = "") -> None:
-        self._console.print(escape(line), style=style, highlight=False, soft_wrap=True)
+        print_line(self._console, line, style)
 
 
 def _standing(row: GateRow) -> str:

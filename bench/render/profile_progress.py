@@ -8,6 +8,7 @@ from typing_extensions import Self
 from bench.estimate import seconds_left
 from bench.render import units
 from bench.render.live import LiveLine
+from bench.render.text import print_line
 
 #: Between two lines of a pipe: whoever waits wants to see that it goes on, whoever reads a log does not.
 _SECONDS_BETWEEN_LINES = 10.0
@@ -39,7 +40,7 @@ class RoundsProgress:
         is_due = self._done_at - self._printed_at >= _SECONDS_BETWEEN_LINES
         if is_due and done < self._rounds and not self._console.is_terminal:
             self._printed_at = self._done_at
-            self._console.print(f"    {self._words()}", highlight=False, soft_wrap=True)
+            print_line(self._console, f"    {self._words()}")
 
     def _words(self) -> str:
         now = self._console.get_time()

@@ -7,7 +7,6 @@ from types import TracebackType
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 from typing_extensions import Self
@@ -15,6 +14,7 @@ from typing_extensions import Self
 from bench.estimate import pace
 from bench.record import Epoch, Failure, FailureReason, Run, RunKey, key
 from bench.render import units
+from bench.render.text import print_line
 from bench.scenario import PlannedRun
 
 #: Of an average run's expected time, after which how long the runs really take counts as much as the estimate.
@@ -116,7 +116,7 @@ class RunProgress:
             self._print(f"    {samples / trained:,.0f} images/s, final accuracy {outcome.final_accuracy:.4f}")
 
     def _print(self, line: str, style: str = "") -> None:
-        self._console.print(escape(line), style=style, highlight=False, soft_wrap=True)
+        print_line(self._console, line, style)
 
     def _show(self, planned: PlannedRun, line: str) -> None:
         self._current.plain = f"{_describe(planned)}: {line}"

@@ -99,6 +99,12 @@ def render_text(tables: Sequence[Table], console: Console) -> None:
         console.print(Text(write(f"{line} A wider terminal or --format csv shows them."), style="dim"))
 
 
+def print_line(console: Console, line: str, style: str = "") -> None:
+    """Words, and no markup, whatever they are; in ASCII where the console has no more."""
+    text = writer(console.encoding)(line)
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
 def writer(encoding: str) -> Writer:
     """Everything as it is where the console can show it, else in ASCII."""
     if encoding.lower().replace("-", "").startswith("utf"):

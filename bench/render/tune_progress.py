@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.markup import escape
 from typing_extensions import Self
 
 from bench import outlook, race
@@ -11,6 +10,7 @@ from bench.race import Step
 from bench.render import units
 from bench.render.live import LiveLine
 from bench.render.tables import count_words
+from bench.render.text import print_line
 from bench.render.tunes import ruled_words, setting_words
 from bench.render.words import ratio_words
 from bench.stats import ratio_of
@@ -103,4 +103,4 @@ class TuneProgress:
         return f"{separator}the final takes about {units.roughly(final)} more"
 
     def _print(self, line: str, style: str = "") -> None:
-        self._console.print(escape(line), style=style, highlight=False, soft_wrap=True)
+        print_line(self._console, line, style)
