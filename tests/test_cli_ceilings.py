@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -29,7 +30,7 @@ class FakeWorker:
     def __init__(self, interpreters: Interpreters | None = None, stop: Stop | None = None) -> None:
         self.stop = stop or Stop()
 
-    def describe(self, framework: Framework = Framework.MXNET) -> Software:
+    def describe(self, framework: Framework = Framework.MXNET, networks: Iterable[str] = ()) -> Software:
         if framework is not Framework.MXNET:
             raise UnusableError(f"{framework} is not installed")
         return a_software()

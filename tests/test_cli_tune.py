@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -65,7 +66,7 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> FakeWorkers:
 
     fake = FakeWorkers(cost=cost)
 
-    def describe(interpreter: Interpreter, stop: Stop) -> Software:
+    def describe(interpreter: Interpreter, stop: Stop, networks: Sequence[str]) -> Software:
         return a_software()
 
     monkeypatch.setattr("bench.cli.tune.WorkerProcesses", lambda _stop: fake)
