@@ -424,7 +424,7 @@ def _unusable(plan: GatePlan, main: Sequence[BlockEvidence], evidence: Sequence[
         return Verdict.UNDERPOWERED, "no valid block yet", None
     if not all(map(_is_finite, evidence)):
         return Verdict.INVALID, "a measurement is not a finite number", None
-    best_p_value = 2.0**-n * len(plan.scenarios) * len(plan.looks)
+    best_p_value = min(1.0, 2.0**-n * len(plan.scenarios) * len(plan.looks))
     if n < _FEWEST or best_p_value > plan.alpha:
         blocks = f"{n} {'block' if n == 1 else 'blocks'}"
         reason = f"{blocks} cannot show a regression: p is {best_p_value:.2g} at best, and alpha {plan.alpha:g}"

@@ -30,6 +30,7 @@ from bench.protocol import (
     FailureReply,
     FromWorker,
     OperatorsReply,
+    OwnNetwork,
     PassReady,
     PhasesReply,
     ProbeReply,
@@ -42,8 +43,9 @@ from bench.protocol import (
     WindowDone,
 )
 from bench.record import FailureReason, Software
-from bench.scenario import ConfigurationError, Framework, is_own, worker_variables
+from bench.scenario import ConfigurationError, Framework, Scenario, is_own, worker_variables
 from mnist_core.devices import PROBE_TIMEOUT_SECONDS, Device, Probe, Unusable
+from mnist_core.recipe import Hybridize
 
 #: Lines of a failed worker's error output that are kept.
 LOG_LINES = 40
@@ -143,13 +145,18 @@ def ask(
 
 
 def describe(
-    interpreter: Interpreter, stop: Stop, framework: Framework = Framework.MXNET, networks: Iterable[str] = ()
+    interpreter: Interpreter, stop: Stop, framework: Framework = Framework.MXNET, scenarios: Iterable[Scenario] = ()
 ) -> Software:
     """What a worker loads when it imports the framework; raises `UnusableError` where it cannot.
 
-    Or where it cannot train one of the networks that is a user's own.
+    Or where it cannot train a network of the scenarios that is a user's own.
     """
-    own = tuple(dict.fromkeys(network for network in networks if is_own(network)))
+    compiled: dict[str, bool] = {}
+    for scenario in scenarios:
+        if is_own(scenario.network):
+            once = compiled.get(scenario.network, False)
+            compiled[scenario.network] = once or scenario.hybridize is not Hybridize.OFF
+    own = tuple(OwnNetwork(reference, some) for reference, some in compiled.items())
     answer = ask(
         interpreter,
         DescribeRequest(framework=framework, own_networks=own),

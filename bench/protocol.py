@@ -69,12 +69,20 @@ class Evaluate(Message, frozen=True, tag="evaluate"):
     """The accuracy of what was trained so far."""
 
 
+class OwnNetwork(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A user's, to be tried out."""
+
+    #: "package.module:factory".
+    reference: str
+    #: Some scenario hybridizes it.
+    compiled: bool
+
+
 class DescribeRequest(Message, frozen=True, tag="describe"):
     """Import the framework and say what it is, once the user's own networks were tried out."""
 
     framework: Framework
-    #: "package.module:factory".
-    own_networks: tuple[str, ...] = ()
+    own_networks: tuple[OwnNetwork, ...] = ()
 
 
 class ProbeRequest(Message, frozen=True, tag="probe"):

@@ -19,7 +19,7 @@ from bench import process
 from bench.process import Ended, Interpreter, Stop, UnusableError
 from bench.protocol import CeilingReply, CeilingRequest, EpochDone, Event, RunReply, RunRequest
 from bench.record import Ceiling, Epoch, Failure, FailureReason, Library, ResultSet, Run, RunKey, Software, key
-from bench.scenario import ConfigurationError, Framework, PlannedRun, worker_variables
+from bench.scenario import ConfigurationError, Framework, PlannedRun, Scenario, worker_variables
 from mnist_core.devices import Device, DeviceKind, Probe, parse_devices
 
 #: Start-up, and a dozen sizes of a few seconds at most.
@@ -242,9 +242,9 @@ class WorkerProcess:
         """Whether the framework can train on the device; it is tried out in a process of its own."""
         return process.probe(self.interpreters.of(framework), self.stop, framework, device)
 
-    def describe(self, framework: Framework = Framework.MXNET, networks: Iterable[str] = ()) -> Software:
+    def describe(self, framework: Framework = Framework.MXNET, scenarios: Iterable[Scenario] = ()) -> Software:
         """What a worker loads when it imports the framework; raises `UnusableError` where it cannot."""
-        return process.describe(self.interpreters.of(framework), self.stop, framework, networks)
+        return process.describe(self.interpreters.of(framework), self.stop, framework, scenarios)
 
 
 def usable(

@@ -62,10 +62,18 @@ def clone_of(folder: Path) -> Path:
 
     Raises `ConfigurationError` where there is neither, as where the program is installed and started somewhere else.
     """
-    for place in (folder, *folder.parents, SOURCE):
+    clone = clone_around(folder) or clone_around(SOURCE)
+    if clone is None:
+        raise ConfigurationError("the gate compares the working tree of a clone of mnist-bench: start it inside of one")
+    return clone
+
+
+def clone_around(folder: Path) -> Path | None:
+    """The clone that the folder lies in."""
+    for place in (folder, *folder.parents):
         if (place / PACKAGE / "__init__.py").is_file() and (place / "pyproject.toml").is_file():
             return place
-    raise ConfigurationError("the gate compares the working tree of a clone of mnist-bench: start it inside of one")
+    return None
 
 
 @contextlib.contextmanager

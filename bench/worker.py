@@ -113,8 +113,8 @@ def _described(request: DescribeRequest) -> Reply:
     software = measure.describe(request.framework)
     if request.own_networks:  # MXNet's alone, so that it is there
         networks = importlib.import_module("mnist_core.networks")
-        for reference in request.own_networks:
-            if (fault := networks.fault_of(reference)) is not None:
+        for own in request.own_networks:
+            if (fault := networks.fault_of(own.reference, compiled=own.compiled)) is not None:
                 return UnusableReply(detail=fault)
     return DescribeReply(software=software)
 

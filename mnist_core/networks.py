@@ -183,13 +183,15 @@ def build_own(reference: str) -> Block:
     return net
 
 
-def fault_of(reference: str) -> str | None:
+def fault_of(reference: str, *, compiled: bool) -> str | None:
     """Why a user's own network cannot be trained on digits, in one line; None where it can: two images went through.
 
-    A network with too few scores would train, and look like one that does not learn.
+    A network with too few scores would train, and look like one that does not learn. `compiled`: it will be hybridized.
     """
     try:
         net = build_own(reference)
+        if compiled and not isinstance(net, gluon.HybridBlock):
+            return f"{reference}: is a {type(net).__name__} and no HybridBlock: --hybridize off measures what it can do"
         net.initialize(mx.init.Xavier(), ctx=mx.cpu())
         scores = net(nd.zeros((_TRIED, 1, SIDE, SIDE)))
         shape = getattr(scores, "shape", None)
@@ -206,7 +208,9 @@ def fault_of(reference: str) -> str | None:
 
 def _cause(error: Exception) -> str:
     """What was raised, and where in the user's own files."""
-    first_line = (str(error).splitlines() or [""])[0]  # MXNet's errors bring their stack along
+    lines = [line for line in str(error).splitlines() if line.strip()] or [""]
+    # MXNet's errors bring their stack along, or are one, which ends with what happened.
+    words = lines[-1].strip() if lines[0].startswith("Traceback") else lines[0]
     here, ours = Path.cwd(), Path(__file__).parent
     places = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
     own = [
@@ -218,4 +222,4 @@ def _cause(error: Exception) -> str:
     hint = ""
     if isinstance(error, ModuleNotFoundError):
         hint = ": modules are looked for in the current folder and in PYTHONPATH"
-    return f"{type(error).__name__}: {first_line}{hint}{where}"
+    return f"{type(error).__name__}: {words}{hint}{where}"

@@ -14,6 +14,7 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Final
 
 from mnist_core.cuda_libraries import DRIVER_SONAME, installed_cuda_build, missing_library
 from mnist_core.devices import Device, DeviceKind, Probe, Unusable, last_line, parse_devices
@@ -47,13 +48,17 @@ def examine(device: Device) -> Probe:
     return compute(known, border) if known.usable else known
 
 
+#: Where the driver says what it is.
+_DRIVER: Final = Path("/proc/driver/nvidia/version")
+
+
 def examine_gpu(device: Device, border: ModuleType) -> Probe:
     """Everything that can be known of a GPU without computing on it."""
     if not border.features()["CUDA"]:
-        detail = (
-            "the installed MXNet is a CPU build; for NVIDIA cards up to compute capability 8.9: pip uninstall mxnet; "
-            "pip install '.[gpu]'"
-        )
+        remedy = "for cards up to compute capability 8.9: pip uninstall mxnet; pip install -e '.[gpu]'"
+        # Without a driver the CUDA build could not even be imported.
+        advice = remedy if _DRIVER.exists() else "no NVIDIA driver is here either"
+        detail = f"the installed MXNet is a CPU build; {advice}"
         return Probe(device, Unusable.NO_CUDA_BUILD, detail)
     try:
         count = border.mx.context.num_gpus()

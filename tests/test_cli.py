@@ -24,7 +24,7 @@ from bench.process import Stop, UnusableError
 from bench.protocol import RunRequest
 from bench.record import Failure, FailureReason, Run, Software
 from bench.runner import Interpreters, OnEpoch
-from bench.scenario import Framework
+from bench.scenario import Framework, Scenario
 from mnist_core.devices import Device, Probe, Unusable
 
 
@@ -41,7 +41,7 @@ class FakeWorker:
     def __init__(self, interpreters: Interpreters | None = None, stop: Stop | None = None) -> None:
         self._stop = stop
 
-    def describe(self, framework: Framework = Framework.MXNET, networks: Iterable[str] = ()) -> Software:
+    def describe(self, framework: Framework = Framework.MXNET, scenarios: Iterable[Scenario] = ()) -> Software:
         return a_software()
 
     def probe(self, framework: Framework, device: Device) -> Probe:

@@ -17,7 +17,7 @@ from bench.process import Ended, Stop, UnusableError
 from bench.protocol import CeilingRequest, RunRequest
 from bench.record import Ceiling, Failure, FailureReason, Library, Run, Software
 from bench.runner import Interpreters, OnEpoch
-from bench.scenario import Framework
+from bench.scenario import Framework, Scenario
 from mnist_core.devices import Device, Probe, Unusable
 
 
@@ -30,7 +30,7 @@ class FakeWorker:
     def __init__(self, interpreters: Interpreters | None = None, stop: Stop | None = None) -> None:
         self.stop = stop or Stop()
 
-    def describe(self, framework: Framework = Framework.MXNET, networks: Iterable[str] = ()) -> Software:
+    def describe(self, framework: Framework = Framework.MXNET, scenarios: Iterable[Scenario] = ()) -> Software:
         if framework is not Framework.MXNET:
             raise UnusableError(f"{framework} is not installed")
         return a_software()

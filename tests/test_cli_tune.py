@@ -66,7 +66,7 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> FakeWorkers:
 
     fake = FakeWorkers(cost=cost)
 
-    def describe(interpreter: Interpreter, stop: Stop, networks: Sequence[str]) -> Software:
+    def describe(interpreter: Interpreter, stop: Stop, scenarios: Sequence[Scenario]) -> Software:
         return a_software()
 
     monkeypatch.setattr("bench.cli.tune.WorkerProcesses", lambda _stop: fake)

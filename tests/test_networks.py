@@ -274,6 +274,13 @@ class Pair(gluon.Block):
 def pair():
     return Pair()
 
+class Multiplied(gluon.Block):
+    def forward(self, x):
+        return nd.dot(x.reshape((-1, 784)), nd.ones((5, 10)))
+
+def multiplied():
+    return Multiplied()
+
 def too_small():
     return gluon.nn.Dense(10, in_units=100)
 
@@ -352,6 +359,8 @@ def test_a_users_network_that_cannot_be_built_is_named_in_one_line(factory: str,
         ("pictures", r"gives \(2, 10, 26, 26\) for 2 images"),
         ("pair", r"gives a tuple for 2 images"),
         ("too_small", r"with 2 images: MXNetError: .+"),
+        ("imperative!", r"is a Sequential and no HybridBlock: --hybridize off .+"),
+        ("multiplied", r"with 2 images: MXNetError: .*dot shape error.* \(user_networks/own.py, line \d+\)"),
         ("failing", r"ValueError: no weights here \(user_networks/own.py, line \d+\)"),
     ],
 )
@@ -360,7 +369,8 @@ def test_a_users_network_is_tried_out_before_anything_is_measured(
 ) -> None:
     """Seven scores would train, and be measured; a file and a line where the user's own code is at fault."""
     monkeypatch.chdir(tmp_path)
-    found = networks.fault_of(f"{own_module}:{factory}")
+    compiled, factory = factory.endswith("!"), factory.rstrip("!")
+    found = networks.fault_of(f"{own_module}:{factory}", compiled=compiled)
     if fault is None:
         assert found is None
     else:

@@ -157,7 +157,7 @@ def test_a_wide_terminal_shows_every_column_and_hides_none() -> None:
 def test_hidden_columns_are_named() -> None:
     """With where to find them."""
     narrow = " ".join(as_text(tables([a_sweep()]), 80).split())
-    assert "Hidden where 80 columns are too few: " in narrow
+    assert "Hidden in some tables, where 80 columns are too few: " in narrow
     assert "scaling" in narrow.split("too few: ")[1]
     assert "--format csv shows them" in narrow
 

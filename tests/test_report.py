@@ -141,7 +141,7 @@ def test_gpu_against_cpu_where_both_are_there() -> None:
 def test_nothing_measured_is_said_without_an_answer() -> None:
     report = report_of(a_result_set(a_failure()))
     (nothing, failed) = report.short
-    assert nothing == ("nothing", "was measured that carries a rank.")
+    assert nothing == ("no answer", "nothing was measured that carries a rank.")
     assert failed == ("file0", "1 scenario failed: see Failures.")
 
 

@@ -101,6 +101,7 @@ def compare_command(
     if output_format is Format.JUNIT and (row is not None or column is not None):
         raise ConfigurationError("--format junit has one case per scenario: leave out --row and --column")
     comparisons = list(_comparisons(baseline, given, axis, settings, strict=gate))
+    _refuse_strangers(comparisons, output_format, gate=gate)
 
     def made(*, readable: bool) -> list[Table]:
         try:
@@ -108,13 +109,18 @@ def compare_command(
         except ValueError as error:
             raise ConfigurationError(str(error)) from None
 
-    with despite_a_closed_pipe():
-        if output_format is Format.JUNIT:
+    if output_format is Format.JUNIT:
+        with despite_a_closed_pipe():
             write(render_junit("mnist-bench compare", junit_cases(comparisons, gate=gate)))
-        else:
-            print_tables(made(readable=output_format in _READ), output_format)
+    else:
+        _print(made(readable=output_format in _READ), output_format)
     add_to_job_summary(render_markdown(made(readable=True)))
     _exit(comparisons, gate=gate)
+
+
+def _print(made: Sequence[Table], output_format: Format) -> None:
+    with despite_a_closed_pipe():
+        print_tables(made, output_format)
 
 
 def _compare_micros(baseline: Path, contenders: Sequence[Path], output_format: Format) -> None:
@@ -123,8 +129,7 @@ def _compare_micros(baseline: Path, contenders: Sequence[Path], output_format: F
     base = micro.read(baseline)
     sides = [micro.read(each) for each in contenders]
     made = [micro_table(base, side, micro.compare(base, side)) for side in sides]
-    with despite_a_closed_pipe():
-        print_tables(made, output_format)
+    _print(made, output_format)
     add_to_job_summary(render_markdown(made))
 
 
@@ -183,6 +188,12 @@ def _sides(baseline: Path, contenders: Sequence[Path], shared: dict[RowKey, RowK
         raise ConfigurationError(f"no result file in {', '.join(map(str, contenders))} but the baseline")
 
 
+def _refuse_strangers(comparisons: Sequence[Comparison], output_format: Format, *, gate: bool) -> None:
+    """Exits where no scenario is common to any of them: tables of what is missing would tell people no more than why."""
+    if output_format in _READ and not any(comparison.has_pairs for comparison in comparisons):
+        _exit(comparisons, gate=gate)
+
+
 def _exit(comparisons: Sequence[Comparison], *, gate: bool) -> None:
     """Why the exit status is not 0 in one line; returns where it is."""
     if not gate:
@@ -210,7 +221,10 @@ def _why(comparison: Comparison) -> str:
     if comparison.refusal is not None:
         return comparison.refusal
     if not comparison.has_pairs:
-        return "no scenario in common (show puts files side by side, --baseline-scenario compares scenarios)"
+        return (
+            "no scenario in common: run the same suite on both sides (show puts files side by side, "
+            "--baseline-scenario compares scenarios)"
+        )
     return _among(
         [f"{row.scenario.name}: {row.reason}" for row in comparison.rows if row.outcome is Verdict.INCOMPARABLE]
     )

@@ -170,7 +170,7 @@ def gate(
         tolerance=ratio(margin if strict else tolerance or TOLERANCE, "--tolerance"),
         alpha=ratio(alpha, "--alpha"),
     )
-    clone = sides.clone_of(Path.cwd())
+    clone = _clone_here()
     path = output or RESULTS_DIRECTORY / f"gate-{utc_now().replace(':', '').replace('-', '')}.json"
     with store.exclusive(path.parent), sides.scratch_folder() as scratch:
         if path.exists():
@@ -181,10 +181,17 @@ def gate(
         }
         interpreters = interpreters_of(sources, base_python)
         if are_identical(sources, interpreters) and not force:
-            _report_identical(base, sources[Side.BASELINE].tree_digest, output_format)
+            _report_identical(base, clone, sources[Side.BASELINE].tree_digest, output_format)
         prepared = prepare(data, data_dir)
         gate_file = new_gate_file(wishes, sources, interpreters, prepared, base_python)
         measure(gate_file, interpreters, prepared, path, budget_seconds, output_format)
+
+
+def _clone_here() -> Path:
+    clone = sides.clone_of(Path.cwd())
+    if not Path.cwd().is_relative_to(clone):
+        note(f"not in a clone: the working tree is {clone}", style="yellow")
+    return clone
 
 
 # --- what the other verbs that interleave share -----------------------------------------------------------------------
@@ -298,8 +305,9 @@ def measure(
     report(gate_file, output_format)
 
 
-def _report_identical(base: str, tree_digest: str, output_format: Format) -> NoReturn:
-    words = f"{base} and the working tree hold the same measured code ({tree_digest[:12]}), under the same Python"
+def _report_identical(base: str, clone: Path, tree_digest: str, output_format: Format) -> NoReturn:
+    same = f"the same measured code ({tree_digest[:12]}), under the same Python"
+    words = f"{base} and the working tree, {clone}, hold {same}"
     note(f"identical: {words}: nothing to measure (--force does it all the same)")
     if output_format is Format.JUNIT:
         case = JUnitCase(
@@ -340,7 +348,7 @@ def _resumed(
     if gate_file.baseline.python != (None if base_python is None else str(base_python)):
         python = gate_file.baseline.python or "this Python"
         raise ConfigurationError(f"{path}: its baseline ran on {python}: name the same with --base-python")
-    clone = sides.clone_of(Path.cwd())
+    clone = _clone_here()
     reference = base or gate_file.baseline.git_commit
     if reference is None:
         raise ConfigurationError(f"{path}: its baseline was a folder ({gate_file.baseline.name}): name it with --base")

@@ -226,7 +226,7 @@ def _measure(
     stop = Stop()
     # The framework first: whoever lacks it should not wait for data.
     with working(f"asking {scenario.framework} what it is"):
-        software = process.describe(Interpreter(), stop, networks=[scenario.network])
+        software = process.describe(Interpreter(), stop, scenarios=[scenario])
     environment: Environment = capture(software=software)
     prepared = prepare(data, data_dir)
     target = ProfileTarget(

@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from bench import accuracy, store
+from bench import accuracy, sides, store
 from bench.cli.completion import offer_contexts, offer_networks, offer_settings, offer_suites
 from bench.cli.data import dataset_of, prepare, remind
 from bench.cli.options import KeywordOption
@@ -216,9 +216,9 @@ def describe_all(interpreters: Interpreters, plan: Sequence[PlannedRun]) -> list
     found = []
     for framework in Framework:
         if framework in wanted:
-            networks = [each.scenario.network for each in plan if each.scenario.framework is framework]
+            scenarios = [each.scenario for each in plan if each.scenario.framework is framework]
             with working(f"asking {framework} what it is"):
-                found.append(worker.describe(framework, networks))
+                found.append(worker.describe(framework, scenarios))
     return found
 
 
@@ -264,6 +264,8 @@ def _measure(
 ) -> NoReturn:
     """Run what remains of the plan, show the tables and exit."""
     todo = remaining(result_set)
+    if sides.clone_around(Path.cwd()) not in {None, sides.SOURCE}:
+        note(f"measured is {sides.SOURCE}, not the clone around: pip install -e . takes that one", style="yellow")
     if result_set.failures and not todo:
         note("what failed is not repeated: a new --output measures it again", style="yellow")
     dataset = result_set.dataset

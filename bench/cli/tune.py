@@ -48,6 +48,7 @@ from bench.scenario import (
     LOOP_AXES,
     ConfigurationError,
     Overrides,
+    Scenario,
     axis_settings,
     canonical_contexts,
 )
@@ -172,7 +173,7 @@ def tune(
         if path.exists():
             raise ConfigurationError(f"{path} exists: name another --output, or --resume {path}")
         # The framework first: whoever lacks it should not wait for data.
-        software = _software(space.reference.network)
+        software = _software(space.scenarios)
         if contexts and AUTO_CONTEXTS not in contexts:  # auto's have been tried out
             require_gpus(dict.fromkeys(device for each in space.scenarios for device in each.devices))
         prepared = prepare(data, data_dir)
@@ -303,15 +304,15 @@ def status(tune_file: TuneFile, found: Findings) -> Exit:
 def _resumed(path: Path, data_dir: Path | None) -> tuple[TuneFile, datasets.Prepared]:
     """The file as it is under the lock, if its rest can be measured here."""
     tune_file = read(path)
-    here = capture(software=_software(tune_file.plan.candidates[0].scenario.network))
+    here = capture(software=_software([candidate.scenario for candidate in tune_file.plan.candidates]))
     facts = ("software", "mnist_bench_version", "git_commit", "usable_core_count")
     require_same_machine(path, tune_file.environment, here, facts)
     return tune_file, prepare_same(path, tune_file.dataset, data_dir)
 
 
-def _software(network: str) -> Software:
+def _software(scenarios: Sequence[Scenario]) -> Software:
     with working("asking the framework what it is"):
-        return process.describe(Interpreter(), Stop(), networks=[network])
+        return process.describe(Interpreter(), Stop(), scenarios=scenarios)
 
 
 def _warn_of_a_small_budget(tune_file: TuneFile) -> None:

@@ -21,7 +21,7 @@ def short(sources: Sequence[Source]) -> Iterator[tuple[str, str]]:
     """(what it is about, a sentence or two), networks together."""
     found = answers(sources)
     if sources and not found:
-        yield "nothing", "was measured that carries a rank."
+        yield "no answer", "nothing was measured that carries a rank."
     firsts: dict[str, Answer] = {}
     for answer in found:
         first = firsts.setdefault(answer.network, answer)

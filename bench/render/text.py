@@ -95,7 +95,8 @@ def render_text(tables: Sequence[Table], console: Console) -> None:
         hidden |= dict.fromkeys(" ".join(heading.title.split()) for heading in told)
     _print_pairs(legend_of(fitting), console, write)
     if hidden:
-        line = f"Hidden where {console.width} columns are too few: {', '.join(hidden)}."
+        which = "in some tables, " if len(tables) > 1 else ""
+        line = f"Hidden {which}where {console.width} columns are too few: {', '.join(hidden)}."
         console.print(Text(write(f"{line} A wider terminal or --format csv shows them."), style="dim"))
 
 
