@@ -549,3 +549,17 @@ def test_a_signal_stops_everything_and_names_the_file(data_dir: Path, tmp_path: 
     assert "Traceback" not in printed
     assert not worker.is_running()
     assert [failure.reason for failure in store.read(file).failures] == [FailureReason.INTERRUPTED]
+
+
+def test_a_run_in_another_clone_says_what_it_measures(
+    command: Command, fake_worker: type[FakeWorker], data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else its file would blame that clone's commit."""
+    arguments = ("run", "--suite", "smoke", "--data-dir", data_dir, "-o")
+    assert command(*arguments, "a.json") == cli.Exit.DONE
+    assert "not the clone around" not in capsys.readouterr().err
+    Path("pyproject.toml").touch()
+    Path("mnist_core").mkdir()
+    Path("mnist_core/__init__.py").touch()
+    assert command(*arguments, "b.json") == cli.Exit.DONE
+    assert "not the clone around" in capsys.readouterr().err

@@ -501,3 +501,17 @@ def test_a_copy_is_called_one(command: Command, capsys: pytest.CaptureFixture[st
         store.write(Path(name), whole)
     assert command("a.json", "b.json") == cli.Exit.DONE
     assert "one is a copy of the other" in capsys.readouterr().out
+
+
+def test_where_nothing_is_common_no_table_of_what_is_missing_is_printed(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """People get the reason alone; programs get every row."""
+    save("a.json")
+    edited_scenario("b.json")
+    assert command("a.json", "b.json") == cli.Exit.INCOMPARABLE
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "run the same suite on both sides" in printed.err
+    assert command("a.json", "b.json", "--format", "csv") == cli.Exit.INCOMPARABLE
+    assert len(capsys.readouterr().out.splitlines()) > 1

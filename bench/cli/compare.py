@@ -189,7 +189,7 @@ def _sides(baseline: Path, contenders: Sequence[Path], shared: dict[RowKey, RowK
 
 
 def _refuse_strangers(comparisons: Sequence[Comparison], output_format: Format, *, gate: bool) -> None:
-    """Exits where no scenario is common to any of them: tables of what is missing would tell people no more than why."""
+    """Exits where no scenario is common to any of them: tables of what is missing would tell nobody more than why."""
     if output_format in _READ and not any(comparison.has_pairs for comparison in comparisons):
         _exit(comparisons, gate=gate)
 
