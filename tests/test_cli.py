@@ -274,7 +274,11 @@ def test_a_run_outside_its_band_gives_5(
 
 
 def test_the_tutorial_suite_prints_the_tutorials_lines(
-    command: Command, fake_worker: type[FakeWorker], data_dir: Path, capsys: pytest.CaptureFixture[str]
+    command: Command,
+    fake_worker: type[FakeWorker],
+    data_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whoever knows the tutorial finds its output again."""
 
@@ -284,12 +288,8 @@ def test_the_tutorial_suite_prints_the_tutorials_lines(
             on_epoch(index, epoch)
         return run
 
-    fake_worker.execute = with_epochs  # type: ignore[method-assign]
-    try:
-        arguments = ["--suite", "tutorial", "--epochs", 2, "--data-dir", data_dir]
-        assert command("run", *arguments) == cli.Exit.DONE
-    finally:
-        del fake_worker.execute
+    monkeypatch.setattr(fake_worker, "execute", with_epochs)
+    assert command("run", "--suite", "tutorial", "--epochs", 2, "--data-dir", data_dir) == cli.Exit.DONE
     lines = capsys.readouterr().err.splitlines()
     assert sum(line.startswith("training acc at epoch 1: accuracy=0.") for line in lines) == 2
     assert sum(line.startswith("validation acc: accuracy=0.") for line in lines) == 2
