@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from factories import an_environment
 from test_report import a_hostile_result, a_rich_result
 
 from bench.answers import source_of
@@ -65,14 +66,19 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Any]:  # noqa: ANN401  # un
     assert complaints == []
 
 
-def a_page() -> str:
-    return render_report(make_report([source_of("here", a_rich_result())]))
+def a_page(machines: int = 1) -> str:
+    made = [
+        a_rich_result(environment=an_environment(host_hash=f"{number}" * 64, host_processor_model_name=f"CPU {number}"))
+        for number in range(machines)
+    ]
+    return render_report(make_report([source_of(f"machine-{number}", each) for number, each in enumerate(made)]))
 
 
+@pytest.mark.parametrize("machines", [1, 3])
 @pytest.mark.parametrize("width", WIDTHS)
-def test_nothing_is_wider_than_the_screen(opened: Any, width: int) -> None:  # noqa: ANN401
-    """Tables scroll inside their own frame."""
-    page = opened(a_page(), width)
+def test_nothing_is_wider_than_the_screen(opened: Any, width: int, machines: int) -> None:  # noqa: ANN401
+    """Tables scroll inside their own frame; of one machine, and of three side by side."""
+    page = opened(a_page(machines), width)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     wide = page.evaluate(
         """[...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll') && !e.closest('svg')
@@ -150,14 +156,15 @@ def test_dark_is_dark_and_print_is_light(opened: Any) -> None:  # noqa: ANN401
     assert not dark.locator(".filter").first.is_visible()
 
 
+@pytest.mark.parametrize("machines", [1, 3])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
-def test_accessibility_finds_nothing_serious(opened: Any, width: int, scheme: str) -> None:  # noqa: ANN401
+def test_accessibility_finds_nothing_serious(opened: Any, width: int, scheme: str, machines: int) -> None:  # noqa: ANN401
     """By axe-core, contrast included."""
     if importlib.util.find_spec("axe_playwright_python") is None:
         pytest.skip("no axe-playwright-python: nox -s browser")
     # The page's policy forbids the inspector's own script, too.
-    page = opened(a_page(), width, color_scheme=scheme, bypass_csp=True)
+    page = opened(a_page(machines), width, color_scheme=scheme, bypass_csp=True)
     results = importlib.import_module("axe_playwright_python.sync_playwright").Axe().run(page)
     serious = [
         (violation["id"], violation["nodes"][0]["html"][:200])
