@@ -98,10 +98,8 @@ def _of_source(source: Source) -> Iterable[Answer]:
         judged = [pair for pair in own if pair[0].status is Status.VALID] or own
         peers = max(_by_recipe(judged), key=lambda rows: (len(rows), rows[0][0].recipe.epochs))
         fastest, measures = max(peers, key=lambda pair: pair[1].throughput.value)
-        tutorial = next(
-            (r for r in rows if r.is_baseline and (r.scenario.network, r.recipe) == (network, fastest.recipe)), None
-        )
-        tutorial = tutorial if tutorial is not fastest else None
+        baselines = (row for row in rows if row.is_baseline and row.scenario.network == network)
+        tutorial = next((row for row in baselines if row.recipe == fastest.recipe and row is not fastest), None)
         yield Answer(
             network=network,
             source=source,

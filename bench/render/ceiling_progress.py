@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from rich.console import Console
-from typing_extensions import Self
 
 from bench.estimate import seconds_left
 from bench.record import Ceiling
 from bench.render import units
-from bench.render.live import LiveLine
+from bench.render.live import LiveLine, LiveProgress
 from bench.render.tables import count_words
 from bench.render.text import print_line
 
 
-class CeilingProgress:
+class CeilingProgress(LiveProgress):
     """A line for each; on a terminal also one that ticks."""
 
     def __init__(self, console: Console, total: int) -> None:
@@ -21,13 +20,6 @@ class CeilingProgress:
         self._done, self._left = 0, total
         self._begin = self._done_at = console.get_time()
         self._live = LiveLine(console, self._words)
-
-    def __enter__(self) -> Self:
-        self._live.__enter__()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._live.__exit__()
 
     def measured(self, ceiling: Ceiling, left: int) -> None:
         """So many are left to be measured: one that cannot be is no longer among them."""

@@ -7,19 +7,18 @@ import statistics
 from collections.abc import Iterable
 
 from rich.console import Console
-from typing_extensions import Self
 
 from bench import estimate
 from bench.decide import Conclusion, GateRow, Wanted
 from bench.gate_record import Block, Order, Phase
 from bench.render import units
-from bench.render.live import LiveLine
+from bench.render.live import LiveLine, LiveProgress
 from bench.render.text import print_line
 from bench.render.words import change_words
 from bench.scenario import Scenario
 
 
-class GateProgress:
+class GateProgress(LiveProgress):
     """A `GateObserver`: a line per block and scenario; on a terminal also what is measured just now.
 
     The time left is the budget's; a recording has none, and then it is that of the blocks it still wants, by the mean
@@ -36,13 +35,6 @@ class GateProgress:
         self._block_seconds = [block.seconds for block in blocks]
         #: Begun ones included; None: nobody knows.
         self._blocks_left: int | None = None
-
-    def __enter__(self) -> Self:
-        self._live.__enter__()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._live.__exit__()
 
     def block_started(self, index: int, wanted: Wanted, order: Order) -> None:
         self._scenario = ""

@@ -30,6 +30,19 @@ class LiveLine:
         self._status.stop()
 
 
+class LiveProgress:
+    """What shows a live line for as long as its block lasts."""
+
+    _live: LiveLine
+
+    def __enter__(self) -> Self:
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._live.__exit__()
+
+
 @dataclass(frozen=True, slots=True)
 class _Asked:
     words: Callable[[], str]

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from rich.console import Console
-from typing_extensions import Self
 
 from bench.estimate import seconds_left
 from bench.render import units
-from bench.render.live import LiveLine
+from bench.render.live import LiveLine, LiveProgress
 from bench.render.text import print_line
 
 #: Between two lines of a pipe: whoever waits wants to see that it goes on, whoever reads a log does not.
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-class RoundsProgress:
+class RoundsProgress(LiveProgress):
     """On a terminal a line that ticks; in a pipe one every few rounds."""
 
     def __init__(self, console: Console, rounds: int) -> None:
@@ -24,13 +23,6 @@ class RoundsProgress:
         #: None: it is not warm yet.
         self._done: int | None = None
         self._live = LiveLine(console, self._words)
-
-    def __enter__(self) -> Self:
-        self._live.__enter__()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._live.__exit__()
 
     def round_done(self, done: int) -> None:
         """None of them: it is warm, and the first one begins."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from rich.console import Console
-from typing_extensions import Self
 
 from bench import outlook, race
 from bench.race import Step
 from bench.render import units
-from bench.render.live import LiveLine
+from bench.render.live import LiveLine, LiveProgress
 from bench.render.tables import count_words
 from bench.render.text import print_line
 from bench.render.tunes import ruled_words, setting_words
@@ -17,7 +16,7 @@ from bench.stats import ratio_of
 from bench.tune_record import REFERENCE, Candidate, Phase, Ruling, TuneFile
 
 
-class TuneProgress:
+class TuneProgress(LiveProgress):
     """A `TuneObserver`: lines per round; on a terminal also what is measured just now, and the time left ticks."""
 
     def __init__(self, console: Console, tune_file: TuneFile) -> None:
@@ -30,13 +29,6 @@ class TuneProgress:
         #: Settings of a round that are measured one after the other, and those of them that were begun.
         self._one_by_one = self._begun = 0
         self._look_ahead(tune_file)
-
-    def __enter__(self) -> Self:
-        self._live.__enter__()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._live.__exit__()
 
     def round_started(self, index: int, step: Step) -> None:
         settings = count_words(len({*step.candidates} - {REFERENCE}), "setting")
