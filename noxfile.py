@@ -129,7 +129,7 @@ def calibrate(session: nox.Session) -> None:
 def rivals(session: nox.Session) -> None:
     """Play a calibration's blocks to our gate and to the rules in use today."""
     install(session, "test")
-    session.run("python", "tests/benchmarks/rivals.py", *session.posargs)
+    session.run("python", "-m", "tests.benchmarks.rivals", *session.posargs)
 
 
 @nox.session(python=PYTHON, default=False)
@@ -162,14 +162,14 @@ def peers(session: nox.Session) -> None:
 def tables(session: nox.Session) -> None:
     """Make every table in the documents again from its committed result file."""
     install(session, "test")  # one of them is of a script that uses pytest-benchmark's own comparison
-    session.run("python", "tests/documents.py")
+    session.run("python", "-m", "tests.docs.documents")
 
 
 @nox.session(python=PYTHON, default=False)
 def overhead(session: nox.Session) -> None:
     """Measure what mnist_core's loop costs over the tutorial's own, interleaved."""
     install(session)
-    session.run("python", "tests/benchmarks/harness_overhead.py", *session.posargs, env={"PYTHONPATH": "tests"})
+    session.run("python", "-m", "tests.benchmarks.harness_overhead", *session.posargs)
 
 
 @nox.session(python=PYTHON, default=False)
@@ -183,14 +183,14 @@ def browser(session: nox.Session) -> None:
 def screenshots(session: nox.Session) -> None:
     """Draw the README's pictures of a report again."""
     install(session, "browser")
-    session.run("python", "tests/screenshots.py")
+    session.run("python", "-m", "tests.docs.screenshots")
 
 
 @nox.session(python=PYTHON, default=False)
 def docs(session: nox.Session) -> None:
     """Run every command that the documents show: `nox -s docs -- WORD` only those with that word."""
     install(session, "test")
-    session.run("python", "tests/commands.py", *session.posargs)
+    session.run("python", "-m", "tests.docs.commands", *session.posargs)
 
 
 @nox.session(python=PYTHON, default=False)

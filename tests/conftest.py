@@ -9,11 +9,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from command_line import Command
 
 from bench import cli, measure
 from bench.environment import capture
 from bench.scenario import Framework
+from tests.support.cli import Command
 
 
 @pytest.fixture

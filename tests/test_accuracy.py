@@ -6,12 +6,12 @@ import math
 
 import msgspec
 import pytest
-from factories import a_dataset, a_run, a_scenario, an_epoch
 
 from bench import accuracy
 from bench.accuracy import Band, Bands, Ceiling, Floor, band, built_in_bands, judge
 from bench.record import Run
 from mnist_core.recipe import Network, Recipe
+from tests.support.records import a_dataset, a_run, a_scenario, an_epoch
 
 BANDS = Bands(
     targets={"mlp": 0.96},

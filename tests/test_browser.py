@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import an_environment
-from test_report import a_hostile_result, a_rich_result
 
 from bench.answers import source_of
 from bench.render.export import render_json
 from bench.render.html import render_report
 from bench.render.report import make_report
 from bench.render.tables import tables
+from tests.support.records import an_environment
+from tests.test_report import a_hostile_result, a_rich_result
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

@@ -6,12 +6,26 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from desks import AUTO, DIGITS, IMAGES, LABELS, MNIST, PATIENT, SYNTHETIC, Desk, check, fill, joint, listing, set_up
 
 from mnist_core.cache import Cache
 from mnist_core.datasets import DatasetName
 from mnist_core.folder import FILES
 from mnist_core.idx import DataError
+from tests.support.dataset_sources import (
+    AUTO,
+    DIGITS,
+    IMAGES,
+    LABELS,
+    MNIST,
+    PATIENT,
+    SYNTHETIC,
+    Desk,
+    check,
+    fill,
+    joint,
+    listing,
+    set_up,
+)
 
 
 @pytest.fixture

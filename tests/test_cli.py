@@ -15,9 +15,6 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
-from command_line import Command
-from factories import a_result_set, a_run, a_scenario, a_software
-from small_data import small_idx_folder
 
 from bench import accuracy, cli, store
 from bench.process import Stop, UnusableError
@@ -26,6 +23,9 @@ from bench.record import Failure, FailureReason, Run, Software
 from bench.runner import Interpreters, OnEpoch
 from bench.scenario import Framework, Scenario
 from mnist_core.devices import Device, Probe, Unusable
+from tests.support.cli import Command
+from tests.support.idx_files import small_idx_folder
+from tests.support.records import a_result_set, a_run, a_scenario, a_software
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from command_line import Command
-from factories import a_ceiling, a_run, a_software, an_environment
-from small_data import small_idx_folder
 
 from bench import cli, store
 from bench.process import Ended, Stop, UnusableError
@@ -19,6 +16,9 @@ from bench.record import Ceiling, Failure, FailureReason, Library, Run, Software
 from bench.runner import Interpreters, OnEpoch
 from bench.scenario import Framework, Scenario
 from mnist_core.devices import Device, Probe, Unusable
+from tests.support.cli import Command
+from tests.support.idx_files import small_idx_folder
+from tests.support.records import a_ceiling, a_run, a_software, an_environment
 
 
 class FakeWorker:

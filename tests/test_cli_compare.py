@@ -15,13 +15,13 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 import pytest
-from command_line import Command
-from factories import a_dataset, a_failure, a_result_set, a_run, a_scenario, a_software, an_environment
 
 from bench import cli, store
 from bench.record import ResultSet, Run
 from bench.scenario import Scenario
 from mnist_core.recipe import Hybridize, Recipe
+from tests.support.cli import Command
+from tests.support.records import a_dataset, a_failure, a_result_set, a_run, a_scenario, a_software, an_environment
 
 PART = Recipe(epochs=1, samples=20_000)
 QUIET = (9_950.0, 10_000.0, 10_050.0)

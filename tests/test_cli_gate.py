@@ -17,9 +17,17 @@ from xml.etree import ElementTree as ET
 import msgspec
 import psutil
 import pytest
-from command_line import Command
-from factories import a_software
-from gate_factories import (
+
+from bench import cli, gate_store, process, store
+from bench.gate_record import GateFile, Side
+from bench.live_pass import PassEndedError
+from bench.process import Ended, Interpreter, Stop
+from bench.record import FailureReason, Software
+from bench.scenario import Scenario
+from bench.verdict import Verdict
+from tests import ROOT
+from tests.support.cli import Command
+from tests.support.gate import (
     LENET,
     FakePasses,
     a_gate_file,
@@ -30,17 +38,8 @@ from gate_factories import (
     slowed,
     whole_gate,
 )
-from small_data import small_idx_folder
-
-from bench import cli, gate_store, process, store
-from bench.gate_record import GateFile, Side
-from bench.live_pass import PassEndedError
-from bench.process import Ended, Interpreter, Stop
-from bench.record import FailureReason, Software
-from bench.scenario import Scenario
-from bench.verdict import Verdict
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests.support.idx_files import small_idx_folder
+from tests.support.records import a_software
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from command_line import Command
-from factories import a_result_set
-from profile_factories import a_profile, phase_rounds
-from small_data import small_idx_folder
 
 from bench import cli, process, store
 from bench.breakdown import break_down
@@ -20,6 +16,10 @@ from bench.protocol import OperatorsRequest, PhasesRequest
 from bench.record import FailureReason, Software
 from bench.scenario import LoopName, Overrides, Scenario, tuned
 from mnist_core.recipe import Engine, Network
+from tests.support.cli import Command
+from tests.support.idx_files import small_idx_folder
+from tests.support.profile import a_profile, phase_rounds
+from tests.support.records import a_result_set
 
 STEPS = 3
 

@@ -17,10 +17,6 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
-from command_line import Command
-from factories import a_software
-from small_data import small_idx_folder
-from tune_factories import FakeWorkers, Machine, a_tune_plan, bumpy, candidates, search
 
 from bench import cli, process, race, store
 from bench.cli.tune import read, status
@@ -32,6 +28,10 @@ from bench.standings import findings
 from bench.tune_record import REFERENCE, Phase, TuneFile
 from mnist_core.devices import Device, DeviceKind, Probe, Unusable
 from mnist_core.recipe import Engine
+from tests.support.cli import Command
+from tests.support.idx_files import small_idx_folder
+from tests.support.records import a_software
+from tests.support.tune import FakeWorkers, Machine, a_tune_plan, bumpy, candidates, search
 
 #: Seventeen settings: few enough for a test, too many for the final alone.
 NARROW = ("--contexts", "cpu(0)", "--hybridize", "bound", "--set", "engine=threaded")

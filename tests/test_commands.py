@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 import typer
-from command_line import Command as Run
-from commands import NOT_RUN, Command, commands, files
 
 from bench import cli
 from bench.cli.shell import app
 from bench.scenario import parse_suite
+from tests import ROOT
+from tests.docs.commands import NOT_RUN, Command, commands, files
+from tests.support.cli import Command as Run
 
-ROOT = Path(__file__).resolve().parents[1]
 EVERY = list(commands())
 
 

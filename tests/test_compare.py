@@ -11,16 +11,6 @@ import msgspec
 import numpy as np
 import pytest
 import scipy.stats
-from factories import (
-    a_dataset,
-    a_failure,
-    a_result_set,
-    a_run,
-    a_scenario,
-    a_software,
-    an_environment,
-    planned,
-)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -48,6 +38,16 @@ from bench.scenario import Scenario
 from bench.stats import LogDifference
 from bench.verdict import Verdict
 from mnist_core.recipe import Hybridize, Recipe
+from tests.support.records import (
+    a_dataset,
+    a_failure,
+    a_result_set,
+    a_run,
+    a_scenario,
+    a_software,
+    an_environment,
+    planned,
+)
 
 PART = Recipe(epochs=1, samples=20_000)
 QUIET = (9_950.0, 10_000.0, 10_050.0)

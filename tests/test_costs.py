@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import pytest
-from test_networks import ORIGINALS, draw_weights
 
 from bench.costs import costs_of
 from mnist_core.mxnet_border import nd
 from mnist_core.recipe import Network
+from tests import ROOT
+from tests.test_networks import ORIGINALS, draw_weights
 
 KNOWN = {Network.MLP: (454_400, 109_386), Network.LENET: (13_182_000, 431_080)}
 both_networks = pytest.mark.parametrize("network", list(Network))
@@ -78,7 +78,7 @@ def test_every_further_context_moves_the_same(network: Network) -> None:
 
 def test_the_documented_costs_are_these() -> None:
     """results/README.md defines them with their figures."""
-    text = (Path(__file__).parents[1] / "results" / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
     columns = []
     for network in Network:
         costs = costs_of(network)

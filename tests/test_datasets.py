@@ -6,7 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from desks import (
+
+from mnist_core.datasets import TEST_SEED, TRAIN_SEED, DatasetName, State, load
+from mnist_core.folder import FILES
+from mnist_core.idx import DataError, to_idx_bytes
+from tests.support.dataset_sources import (
     AUTO,
     CLOTHES,
     CUSTOM,
@@ -27,10 +31,6 @@ from desks import (
     listing,
     set_up,
 )
-
-from mnist_core.datasets import TEST_SEED, TRAIN_SEED, DatasetName, State, load
-from mnist_core.folder import FILES
-from mnist_core.idx import DataError, to_idx_bytes
 
 
 @pytest.fixture

@@ -9,7 +9,13 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from gate_factories import (
+
+from bench.decide import Conclusion, conclude, evidence_of, judge
+from bench.gate_record import Block, GateFile, GatePlan, Order, PassFailure, Phase, Purpose, Side
+from bench.record import FailureReason
+from bench.scenario import Scenario
+from bench.verdict import Verdict, worst
+from tests.support.gate import (
     FOUR,
     LENET,
     MLP,
@@ -23,12 +29,6 @@ from gate_factories import (
     slowed,
     whole_gate,
 )
-
-from bench.decide import Conclusion, conclude, evidence_of, judge
-from bench.gate_record import Block, GateFile, GatePlan, Order, PassFailure, Phase, Purpose, Side
-from bench.record import FailureReason
-from bench.scenario import Scenario
-from bench.verdict import Verdict, worst
 
 
 def concluded(plan: GatePlan, found: Sequence[Block]) -> Conclusion:

@@ -11,10 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import Command
-from factories import a_software, an_environment
 from rich.console import Console
-from small_data import small_idx_folder
 
 from bench import cli, pair
 from bench.doctor import Finding, Level, Observations, examine
@@ -22,6 +19,9 @@ from bench.pair import Pair, pair_of
 from bench.record import ThreadPool
 from bench.render.doctor import render_doctor
 from mnist_core.devices import Device, DeviceKind, Probe, Unusable
+from tests.support.cli import Command
+from tests.support.idx_files import small_idx_folder
+from tests.support.records import a_software, an_environment
 
 GIB = 2**30
 GPU = Device(DeviceKind.GPU, 0)

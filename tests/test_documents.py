@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
-from documents import DOCUMENTS, ROOT, with_tables
 
 from bench import cli, store
+from tests import ROOT
+from tests.docs.documents import DOCUMENTS, with_tables
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

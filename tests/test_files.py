@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from command_line import Command
-from factories import a_result_set
 
 from bench import cli, store
+from tests.support.cli import Command
+from tests.support.records import a_result_set
 
 #: What each kind of file begins with.
 KINDS = {

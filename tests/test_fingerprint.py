@@ -6,7 +6,6 @@ import re
 from typing import Any
 
 import pytest
-from factories import a_software, an_environment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +19,7 @@ from bench.fingerprint import (
     software_differences,
 )
 from bench.record import ThreadPool
+from tests.support.records import a_software, an_environment
 
 #: What another day, boot or load of the same machine may change.
 OF_THE_DAY: dict[str, Any] = {

@@ -9,9 +9,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from desks import AUTO, CUSTOM, DIGITS, IMAGES, LABELS, MNIST, TEST_IMAGES, TEST_LABELS, Desk, fill, listing, set_up
 
 from mnist_core.idx import DataError
+from tests.support.dataset_sources import (
+    AUTO,
+    CUSTOM,
+    DIGITS,
+    IMAGES,
+    LABELS,
+    MNIST,
+    TEST_IMAGES,
+    TEST_LABELS,
+    Desk,
+    fill,
+    listing,
+    set_up,
+)
 
 
 @pytest.fixture

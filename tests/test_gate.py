@@ -8,8 +8,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from factories import a_dataset
-from gate_factories import FOUR, LENET, MLP, FakePasses, a_gate_file, a_plan, make_machine_quiet
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +20,8 @@ from bench.process import Ended, Stop, UnusableError
 from bench.record import FailureReason
 from bench.scenario import Scenario
 from bench.verdict import Verdict
+from tests.support.gate import FOUR, LENET, MLP, FakePasses, a_gate_file, a_plan, make_machine_quiet
+from tests.support.records import a_dataset
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from command_line import Command
-from factories import a_dataset, a_failure, a_result_set, a_run, a_scenario, an_environment
 from rich.console import Console
 
 from bench import cli, store
@@ -21,6 +19,8 @@ from bench.render.histories import history_tables
 from bench.render.history_page import history_report
 from bench.render.html import render_report
 from bench.render.text import render_text
+from tests.support.cli import Command
+from tests.support.records import a_dataset, a_failure, a_result_set, a_run, a_scenario, an_environment
 
 MLP, LENET = a_scenario("mlp"), a_scenario("lenet")
 COMMITS = [f"{number:040x}" for number in range(1000)]

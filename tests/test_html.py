@@ -10,7 +10,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from factories import a_failure, a_result_set, a_run, a_scenario, an_environment
 from numpy.typing import NDArray
 
 from bench.record import FailureReason
@@ -18,6 +17,7 @@ from bench.render import html
 from bench.render.html import render_html
 from bench.render.pictures import MOST_CURVES
 from bench.render.tables import tables
+from tests.support.records import a_failure, a_result_set, a_run, a_scenario, an_environment
 
 
 class Page(HTMLParser):

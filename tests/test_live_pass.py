@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 import pytest
-from factories import a_dataset, a_scenario
 
 from bench import live_pass
 from bench.live_pass import PassEndedError
@@ -14,6 +13,7 @@ from bench.process import Ended, Interpreter, Stop
 from bench.protocol import PassRequest, WindowDone
 from bench.record import FailureReason
 from mnist_core.recipe import Engine
+from tests.support.records import a_dataset, a_scenario
 
 
 def a_pass_request() -> PassRequest:

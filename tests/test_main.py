@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import Command
-from factories import a_result_set, a_run
-from gate_factories import a_gate_file, a_plan, noisy, slowed, whole_gate
 
 from bench import cli, store
+from tests.support.cli import Command
+from tests.support.gate import a_gate_file, a_plan, noisy, slowed, whole_gate
+from tests.support.records import a_result_set, a_run
 
 
 def in_shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:

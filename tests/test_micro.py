@@ -11,15 +11,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from command_line import Command
-from factories import a_scenario, an_environment
 
 from bench import cli, micro
 from bench.micro import Micro
 from bench.scenario import Scenario
 from bench.store import StoreError
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests import ROOT
+from tests.support.cli import Command
+from tests.support.records import a_scenario, an_environment
 
 
 @pytest.fixture

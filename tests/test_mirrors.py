@@ -16,11 +16,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from desks import AUTO, DIGITS, IMAGES, MNIST, OTHERS, PATIENT, SYNTHETIC, Desk, check, joint, listing, set_up
 
 from mnist_core.datasets import PUBLISHED, DatasetName, Patience
 from mnist_core.folder import FILES
 from mnist_core.idx import DataError
+from tests.support.dataset_sources import (
+    AUTO,
+    DIGITS,
+    IMAGES,
+    MNIST,
+    OTHERS,
+    PATIENT,
+    SYNTHETIC,
+    Desk,
+    check,
+    joint,
+    listing,
+    set_up,
+)
 
 
 @pytest.fixture

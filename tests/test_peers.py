@@ -17,10 +17,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from command_line import Command
-from factories import a_result_set, a_run, a_scenario, a_software, an_environment
 from numpy.typing import NDArray
-from small_data import small_idx_folder
 
 from bench import cli, peers, process, store
 from bench.fingerprint import software_differences
@@ -45,8 +42,11 @@ from mnist_core.devices import Device, DeviceKind, Probe, Unusable
 from mnist_core.idx import Split
 from mnist_core.mxnet_border import mx, nd
 from mnist_core.recipe import Hybridize, InputPipeline, Kvstore, Layers, MetricSync, Network, Recipe, Update
+from tests import ROOT
+from tests.support.cli import Command
+from tests.support.idx_files import small_idx_folder
+from tests.support.records import a_result_set, a_run, a_scenario, a_software, an_environment
 
-ROOT = Path(__file__).resolve().parents[1]
 GPU = Device(DeviceKind.GPU, 0)
 
 
@@ -157,7 +157,7 @@ def trained(
     encoded = msgspec.json.encode(scenarios).decode()
     np.savez(folder / "cases.npz", images=train.images, labels=train.labels, scenarios=encoded, **given)
     subprocess.run(
-        [python, ROOT / "tests" / "peer_process.py", folder / "cases.npz", folder / "trained.npz"],
+        [python, ROOT / "tests" / "support" / "peer_process.py", folder / "cases.npz", folder / "trained.npz"],
         check=True,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )

@@ -12,8 +12,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from profile_factories import a_profile, phase_rounds
-from small_data import small_idx_folder
 
 from bench import trace, trainee, worker
 from bench.breakdown import break_down, middle_mean, operator_flop
@@ -29,6 +27,8 @@ from mnist_core.datasets import DatasetName
 from mnist_core.idx import Split
 from mnist_core.mxnet_border import gluon, mx, nd
 from mnist_core.recipe import Hybridize, InputPipeline, Kvstore, MetricSync, Recipe, Update
+from tests.support.idx_files import small_idx_folder
+from tests.support.profile import a_profile, phase_rounds
 
 TRAIN = 250
 ONE, TWO, THREE = ("cpu(0)",), ("cpu(0)", "cpu(1)"), ("cpu(0)", "cpu(1)", "cpu(2)")

@@ -8,10 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from factories import a_failure, a_run, a_scenario, planned
-from gate_factories import MLP, FakePasses, a_gate_file, a_plan, make_machine_quiet
 from rich.console import Console
-from tune_factories import FakeWorkers, Machine, a_tune_file, a_tune_plan, bumpy, candidates, search
 
 from bench import outlook
 from bench.estimate import pace
@@ -25,6 +22,9 @@ from bench.render.progress import RunProgress
 from bench.render.tune_progress import TuneProgress
 from bench.tune import run_rounds
 from bench.tune_record import Phase, TuneFile
+from tests.support.gate import MLP, FakePasses, a_gate_file, a_plan, make_machine_quiet
+from tests.support.records import a_failure, a_run, a_scenario, planned
+from tests.support.tune import FakeWorkers, Machine, a_tune_file, a_tune_plan, bumpy, candidates, search
 
 
 class Clock:

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tune_factories import Machine, a_tune_plan, bumpy, candidates, search
 
 from bench import race
 from bench.race import EXHAUSTIVE_PASSES, FINALISTS, comparison, next_step, winner
 from bench.space import position
 from bench.stats import exact_upper_bound, ratio_of
 from bench.tune_record import REFERENCE, Measurement, Phase, Round, Ruling, TuneFile, TunePlan
+from tests.support.tune import Machine, a_tune_plan, bumpy, candidates, search
 
 MLP = candidates("mlp")
 #: What the issue is content with.

@@ -19,17 +19,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from factories import (
-    a_ceiling,
-    a_dataset,
-    a_failure,
-    a_result_set,
-    a_run,
-    a_scenario,
-    a_software,
-    an_environment,
-    planned,
-)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
@@ -46,6 +35,17 @@ from bench.render.text import render_text
 from bench.scenario import Scenario
 from bench.summary import Row
 from mnist_core.recipe import Hybridize, Recipe
+from tests.support.records import (
+    a_ceiling,
+    a_dataset,
+    a_failure,
+    a_result_set,
+    a_run,
+    a_scenario,
+    a_software,
+    an_environment,
+    planned,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -8,10 +8,6 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 import pytest
-from command_line import Command
-from factories import a_ceiling, a_dataset, a_failure, a_result_set, a_run, a_scenario, an_environment
-from gate_factories import a_block, a_gate_file, a_health, a_plan, blocks, noisy, slowed, whole_gate
-from profile_factories import a_profile
 
 from bench import cli, store
 from bench.answers import answers, source_of
@@ -26,6 +22,10 @@ from bench.render.report import Gate, Profile, make_report
 from bench.render.story import Picture, Report
 from bench.render.units import TIMES
 from mnist_core.recipe import Hybridize, Recipe
+from tests.support.cli import Command
+from tests.support.gate import a_block, a_gate_file, a_health, a_plan, blocks, noisy, slowed, whole_gate
+from tests.support.profile import a_profile
+from tests.support.records import a_ceiling, a_dataset, a_failure, a_result_set, a_run, a_scenario, an_environment
 
 TUTORIAL = a_scenario("mlp")
 ONE = a_scenario("mlp", "cpu(0)")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from factories import a_ceiling, a_run, a_scenario, an_environment, planned
 
 from bench.costs import costs_of
 from bench.record import Library
@@ -20,6 +19,7 @@ from bench.roofline import (
 )
 from bench.scenario import Framework, LoopName, PlannedRun, Scenario, preset
 from mnist_core.devices import Device, DeviceKind
+from tests.support.records import a_ceiling, a_run, a_scenario, an_environment, planned
 
 CPU, GPU = DeviceKind
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
-from factories import a_ceiling, a_dataset, a_result_set, a_run
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +24,7 @@ from bench.record import Ceiling, Epoch, Failure, FailureReason, Library, Result
 from bench.runner import CeilingRounds, Interpreters, WorkerProcess, remaining, run_plan, schedule, usable
 from bench.scenario import Framework, Overrides, PlannedRun, expand, load_suite, override
 from mnist_core.devices import Device, Probe, Unusable
+from tests.support.records import a_ceiling, a_dataset, a_result_set, a_run
 
 
 def a_plan(repeats: int = 2) -> tuple[PlannedRun, ...]:

@@ -15,8 +15,7 @@ from bench import sides
 from bench.gate_record import Side
 from bench.injection import inject
 from bench.scenario import ConfigurationError
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests import ROOT
 
 
 def git(folder: Path, *arguments: str) -> str:

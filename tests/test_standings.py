@@ -10,9 +10,7 @@ import math
 
 import msgspec
 import pytest
-from factories import an_environment
 from rich.console import Console
-from tune_factories import Machine, a_tune_file, a_tune_plan, bumpy, candidates, search
 
 from bench import race
 from bench.render.export import render_csv, render_json, render_markdown
@@ -23,6 +21,8 @@ from bench.scenario import Scenario, expand, parse_suite
 from bench.space import KNOBS, position
 from bench.standings import findings
 from bench.tune_record import REFERENCE, Phase, Ruling, TuneFile
+from tests.support.records import an_environment
+from tests.support.tune import Machine, a_tune_file, a_tune_plan, bumpy, candidates, search
 
 MLP = candidates("mlp")
 TRUTH = bumpy([each.scenario for each in MLP], 4)

@@ -12,10 +12,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from factories import a_ceiling, a_result_set, a_run
 
 from bench import store
 from bench.record import SCHEMA_VERSION, ResultSet, schema
+from tests import ROOT
+from tests.support.records import a_ceiling, a_result_set, a_run
 
 #: Damages a decoded result file in place.
 Change = Callable[[dict[str, Any]], object]
@@ -68,12 +69,10 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path: Path) -> No
     path = tmp_path / "file.json"
     code = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
-        "from pathlib import Path; from bench import store; from factories import a_result_set\n"
+        "from pathlib import Path; from bench import store; from tests.support.records import a_result_set\n"
         "while True:\n    store.write(Path(sys.argv[1]), a_result_set())\n    print('.', flush=True)\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(path), str(Path(__file__).parent)], stdout=subprocess.PIPE
-    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(path), str(ROOT)], stdout=subprocess.PIPE)
     assert process.stdout is not None
     with process.stdout:
         for _ in range(20):

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from factories import a_ceiling, a_dataset, a_failure, a_result_set, a_run, a_scenario, an_epoch, planned
 
 from bench import stats
 from bench.costs import costs_of
@@ -17,6 +16,7 @@ from bench.scenario import Scenario
 from bench.stats import Estimate
 from bench.summary import Measures, Row, Status, summarize, time_to_accuracy_seconds
 from mnist_core.recipe import Hybridize, Recipe
+from tests.support.records import a_ceiling, a_dataset, a_failure, a_result_set, a_run, a_scenario, an_epoch, planned
 
 PART = Recipe(epochs=1, samples=20_000)
 

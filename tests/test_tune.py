@@ -9,8 +9,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from factories import a_dataset
-from tune_factories import FakeWorkers, a_tune_file, a_tune_plan, candidates
 
 from bench import race, tune
 from bench.live_pass import PassEndedError
@@ -21,6 +19,8 @@ from bench.scenario import Scenario
 from bench.tune import PilotError, plan, run_rounds
 from bench.tune_record import REFERENCE, Candidate, Phase, Ruling, TuneFile, TunePlan
 from mnist_core.recipe import Engine
+from tests.support.records import a_dataset
+from tests.support.tune import FakeWorkers, a_tune_file, a_tune_plan, candidates
 
 
 class Silent:

@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_data import small_idx_folder
 
-NOTEBOOK = Path(__file__).resolve().parents[1] / "docs" / "tutorial.ipynb"
+from tests import ROOT
+from tests.support.idx_files import small_idx_folder
+
+NOTEBOOK = ROOT / "docs" / "tutorial.ipynb"
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("nbclient") is None, reason="no nbclient"),

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from small_data import small_idx_folder
 
 from bench import worker
 from bench.process import UnusableError
@@ -39,6 +38,7 @@ from bench.scenario import Framework, Scenario
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 from mnist_core.recipe import Hybridize, Recipe
+from tests.support.idx_files import small_idx_folder
 
 TRAIN, TEST = 250, 60
 

@@ -23,7 +23,6 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import msgspec
 import numpy as np
 from scipy import stats
-from tutorial import tutorial_epoch
 
 from bench import trainee
 from bench.environment import capture
@@ -32,6 +31,7 @@ from mnist_core import datasets, networks, training
 from mnist_core.idx import Split
 from mnist_core.mxnet_border import mx
 from mnist_core.recipe import Hybridize, Network, Recipe
+from tests.support.reference_loop import tutorial_epoch
 
 #: Images per epoch, so that an epoch takes about a second on the 2-core machine of results/baselines.
 SAMPLES = {Network.MLP: 10_000, Network.LENET: 1_000}

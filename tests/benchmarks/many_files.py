@@ -1,6 +1,6 @@
 """How long and how much memory `compare`, `history` and `report` take for thousands of results.
 
-    python tests/benchmarks/many_files.py [COUNT]
+    python -m tests.benchmarks.many_files [COUNT]
 
 COUNT files (10,000) of 2 scenarios and 3 processes each are compared, and are a history; a file of 1,000 runs is made a
 report of. Prints seconds and peak memory of the whole command, and of one that does nothing, which is what starting up
@@ -20,11 +20,8 @@ from pathlib import Path
 
 import msgspec
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from factories import a_result_set, a_run, a_scenario
-
 from mnist_core.recipe import Hybridize, Recipe
+from tests.support.records import a_result_set, a_run, a_scenario
 
 RECIPE = Recipe(epochs=1, samples=20_000)
 

@@ -1,6 +1,6 @@
 """What the parent of a long suite needs: memory and time over 1,000 runs that measure nothing.
 
-`python tests/benchmarks/parent_memory.py [--runs 1000]`
+`python -m tests.benchmarks.parent_memory [--runs 1000]`
 
 The executor is a stand-in that answers at once; everything else is the real parent, and every run is really saved.
 """
@@ -9,15 +9,11 @@ from __future__ import annotations
 
 import argparse
 import functools
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import psutil
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from factories import a_result_set, a_run, planned
 
 from bench import store
 from bench.process import Stop
@@ -27,6 +23,7 @@ from bench.runner import OnEpoch, run_plan
 from bench.scenario import Framework, PlannedRun
 from mnist_core.devices import Device, Probe
 from mnist_core.recipe import Recipe
+from tests.support.records import a_result_set, a_run, planned
 
 
 class Instant:

@@ -2,7 +2,7 @@
 
     mnist-bench tune --network mlp --exhaustive -o all.json
     mnist-bench tune --network mlp -o tune.json
-    python tests/benchmarks/tune_against_exhaustive.py tune.json all.json --duel duel.json --data-dir DIR
+    python -m tests.benchmarks.tune_against_exhaustive tune.json all.json --duel duel.json --data-dir DIR
 
 The best of hundreds measured twice is partly the luckiest. `--duel` therefore measures both winners again, beside the
 tutorial's loop, in blocks of fresh processes that take turns, as the final of a search does.

@@ -27,7 +27,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).resolve().parents[2]
+from tests import ROOT
+
 FORMATS: Final = ("text", "markdown", "csv", "json", "html", "junit")
 #: Characters: every column, some of them, none side by side.
 WIDTHS: Final = (200, 80, 30)

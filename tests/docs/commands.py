@@ -1,6 +1,6 @@
 """Every command that a document shows: found, taken apart, and run (`nox -s docs`) in an empty folder on small data.
 
-    python tests/commands.py [WORD]      # only commands with that word in them
+    python -m tests.docs.commands [WORD]      # only commands with that word in them
 
 Commands that need an hour, a network or a GPU are named below with the reason; `test_commands.py` checks that they,
 too, are ones that the program understands.
@@ -22,11 +22,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from small_data import small_idx_folder
-
 from bench.cli.shell import app
+from tests import ROOT
+from tests.support.idx_files import small_idx_folder
 
-ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = (
     ROOT / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),

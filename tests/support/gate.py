@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from factories import CREATED_AT, a_dataset, a_scenario, a_software, an_environment
 
 from bench.decide import conclude, evidence_of
 from bench.gate_record import (
@@ -33,6 +32,7 @@ from bench.health import Counters
 from bench.live_pass import PassProcess
 from bench.protocol import Evaluated, PassRequest, SetUpDone, WindowDone
 from bench.scenario import Scenario
+from tests.support.records import CREATED_AT, a_dataset, a_scenario, a_software, an_environment
 
 if TYPE_CHECKING:
     import pytest

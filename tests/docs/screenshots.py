@@ -11,7 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests import ROOT
+
 RESULT = ROOT / "results" / "baselines" / "peers-intel-xeon-2-cores.json"
 IMAGES = ROOT / "docs" / "images"
 

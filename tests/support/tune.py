@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from factories import CREATED_AT, a_dataset, an_environment
 
 from bench import race
 from bench.live_pass import PassProcess
@@ -21,6 +20,7 @@ from bench.race import Step
 from bench.scenario import Scenario
 from bench.space import position, search_space
 from bench.tune_record import REFERENCE, Candidate, Failure, Measurement, Phase, Round, TuneFile, TunePlan, with_round
+from tests.support.records import CREATED_AT, a_dataset, an_environment
 
 SEED = 42
 #: Of the made-up reference.

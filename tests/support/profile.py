@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from factories import CREATED_AT, a_dataset, a_scenario, an_environment
-
 from bench.profile_record import OperatorTimes, Phase, PhaseRounds, PhaseTimes, ProfiledEpoch, ProfileFile
+from tests.support.records import CREATED_AT, a_dataset, a_scenario, an_environment
 
 AN_OPERATOR = OperatorTimes(
     name="FullyConnected", calls=30, total_seconds=0.003, min_seconds=0.00005, max_seconds=0.0004

@@ -1,4 +1,4 @@
-"""Tables in documents are made by the command that stands beside them: `python tests/documents.py` makes them again.
+"""Make the tables of the documents again from the commands beside them: `python -m tests.docs.documents`.
 
 A document holds `<!-- table: mnist-bench ARGS -->`, or `python SCRIPT ARGS` instead, then the command's output, and
 `<!-- end of table -->`.
@@ -11,9 +11,9 @@ import re
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests import ROOT
+
 DOCUMENTS = tuple(
     path
     for path in (
