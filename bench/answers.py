@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from bench import stats
 from bench.curves import measured
 from bench.record import Environment, ResultSet
 from bench.scenario import tutorial_setting
-from bench.stats import Estimate
+from bench.stats import intervals
+from bench.stats.intervals import Estimate
 from bench.summary import Measures, Row, Status, Summary, group_by_row, summarize, throughput
 from mnist_core.devices import DeviceKind
 from mnist_core.recipe import Recipe
@@ -74,7 +74,7 @@ class Answer:
         ours, theirs = self.source.result_set, other.source.result_set
         if self.fastest.recipe != other.fastest.recipe or ours.dataset.digest != theirs.dataset.digest:
             return None
-        return stats.ratio(_speeds(ours, self.fastest), _speeds(theirs, other.fastest))
+        return intervals.ratio(_speeds(ours, self.fastest), _speeds(theirs, other.fastest))
 
 
 def answers(sources: Sequence[Source]) -> list[Answer]:
@@ -146,7 +146,7 @@ def _gpu_against_cpu(result_set: ResultSet, peers: Ranked) -> GpuAgainstCpu | No
     if len(fastest) < len(DeviceKind):
         return None
     gpu, cpu = fastest[DeviceKind.GPU][0], fastest[DeviceKind.CPU][0]
-    return GpuAgainstCpu(gpu=gpu, cpu=cpu, ratio=stats.ratio(_speeds(result_set, gpu), _speeds(result_set, cpu)))
+    return GpuAgainstCpu(gpu=gpu, cpu=cpu, ratio=intervals.ratio(_speeds(result_set, gpu), _speeds(result_set, cpu)))
 
 
 #: Two numbers whose intervals say that they may be the same are within this of each other, or not worth a word.

@@ -21,12 +21,13 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from bench import paired, stats
 from bench.decide import BlockEvidence, Conclusion, RowEvidence, conclude, evidence_of
 from bench.fingerprint import class_digest
-from bench.gate_record import GateFile, GatePlan, Order, Purpose, Ratio
+from bench.gate_record import GateFile, GatePlan, Purpose, Ratio
 from bench.record import Count, Dataset, Environment, Fraction, PositiveCount, PositiveSeconds, Record, Timestamp
 from bench.scenario import Scenario
+from bench.stats import intervals, multiple_testing, paired
+from bench.stats.paired import Order
 from bench.verdict import Verdict
 
 #: Raised by any change after which an older reader would misread or refuse a file.
@@ -237,8 +238,8 @@ def _replays(
         gates=gates,
         verdicts={verdict: count for verdict, count in verdicts.items() if count},
         regressed=regressed / gates,
-        regressed_upper=stats.exact_upper_bound(regressed, gates),
-        regressed_lower=1 - stats.exact_upper_bound(gates - regressed, gates),
+        regressed_upper=multiple_testing.exact_upper_bound(regressed, gates),
+        regressed_lower=1 - multiple_testing.exact_upper_bound(gates - regressed, gates),
         median_blocks=statistics.median(blocks),
         median_seconds=statistics.median(blocks) * block_seconds,
     )
@@ -249,12 +250,12 @@ def _scenario(
 ) -> ScenarioCalibration:
     effects = [block.rows[scenario].effect for block in valid]
     center = statistics.median(effects)
-    lower, upper = paired.t_bounds(effects, stats.CONFIDENCE)
+    lower, upper = paired.t_bounds(effects, intervals.CONFIDENCE)
     generator = random.Random(f"{seed}/{scenario.name}")  # noqa: S311  # a replay, not a secret
     covered = 0
     for _ in range(gates):
         rows: list[RowEvidence] = [block.rows[scenario] for block in stretch(valid, look, generator)]
-        low, high = paired.t_bounds([row.effect for row in rows], stats.CONFIDENCE)
+        low, high = paired.t_bounds([row.effect for row in rows], intervals.CONFIDENCE)
         covered += low <= 0 <= high
     return ScenarioCalibration(
         scenario=scenario,

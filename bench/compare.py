@@ -19,12 +19,12 @@ from typing import Final
 
 import msgspec
 
-from bench import stats
 from bench.fingerprint import Difference, difference, machine_differences, same_machine, software_differences
-from bench.paired import detectable_effect
 from bench.record import Dataset, Environment, ResultSet
 from bench.scenario import Scenario
-from bench.stats import LogDifference, LogSample
+from bench.stats import intervals, multiple_testing
+from bench.stats.intervals import LogDifference, LogSample
+from bench.stats.paired import detectable_effect
 from bench.summary import Group, RowKey, Status, axis_value, group_by_row, throughput
 from bench.verdict import Verdict, worst
 from mnist_core.recipe import Recipe
@@ -189,7 +189,7 @@ class Comparison:
     def slowdown(self) -> LogDifference | None:
         """Mean over the common scenarios only, each counting the same; None without any."""
         differences = [row.slowdown for row in self.rows if row.slowdown is not None]
-        return stats.mean_difference(differences) if differences else None
+        return intervals.mean_difference(differences) if differences else None
 
     @property
     def machine_differences(self) -> tuple[Difference, ...]:
@@ -246,7 +246,7 @@ def _entry(group: Group) -> Entry:
     status, trouble, speed = group.status, _trouble(group), None
     if group.runs:
         try:
-            speed = stats.log_sample([throughput(run) for run in group.runs])
+            speed = intervals.log_sample([throughput(run) for run in group.runs])
         except ValueError:  # times of nothing or of no number, which a file edited by hand may hold
             status, trouble = Status.INVALID, "its throughput is no positive, finite number"
     return Entry(
@@ -435,8 +435,12 @@ def _changed_axis(before: RowKey, after: RowKey) -> str | None:
 def _rows(pairs: Sequence[_Pair], settings: Settings, *, judged: bool) -> tuple[ComparedRow, ...]:
     slowdowns = [_slowdown(pair) for pair in pairs]
     margin = math.log1p(settings.margin)
-    p_slower = stats.holm_adjusted([1.0 if each is None else stats.p_above(each, margin) for each in slowdowns])
-    p_faster = stats.holm_adjusted([1.0 if each is None else stats.p_above(-each, margin) for each in slowdowns])
+    p_slower = multiple_testing.holm_adjusted(
+        [1.0 if each is None else intervals.p_above(each, margin) for each in slowdowns]
+    )
+    p_faster = multiple_testing.holm_adjusted(
+        [1.0 if each is None else intervals.p_above(-each, margin) for each in slowdowns]
+    )
     rows = []
     for pair, slowdown, slower, faster in zip(pairs, slowdowns, p_slower, p_faster, strict=True):
         detectable = detectable_slowdown(slowdown, settings, scenarios=len(pairs)) if slowdown and judged else None
@@ -467,7 +471,7 @@ def _slowdown(pair: _Pair) -> LogDifference | None:
         return None
     assert one.speed is not None
     assert other.speed is not None
-    return stats.log_difference(one.speed, other.speed)
+    return intervals.log_difference(one.speed, other.speed)
 
 
 def detectable_slowdown(slowdown: LogDifference, settings: Settings, *, scenarios: int) -> float:
@@ -506,7 +510,7 @@ def _verdict(
 
 def decide(slowdown: LogDifference, p_slower: float, p_faster: float, detectable: float, settings: Settings) -> Verdict:
     """What two samples of processes say; the p-values are adjusted for all scenarios of the comparison."""
-    ends = stats.bounds(slowdown)
+    ends = intervals.bounds(slowdown)
     if ends is None:
         return Verdict.UNDERPOWERED
     margin, (lower, upper) = math.log1p(settings.margin), ends
@@ -516,7 +520,7 @@ def decide(slowdown: LogDifference, p_slower: float, p_faster: float, detectable
         return Verdict.IMPROVED
     if detectable >= _HOPELESS:
         return Verdict.UNDERPOWERED
-    if stats.upper_bound(slowdown, settings.alpha) < math.log1p(settings.tolerance):
+    if intervals.upper_bound(slowdown, settings.alpha) < math.log1p(settings.tolerance):
         return Verdict.UNCHANGED
     return Verdict.INCONCLUSIVE
 
@@ -525,7 +529,7 @@ def _standing(pair: _Pair, slowdown: LogDifference | None) -> tuple[Outcome, str
     """Of two machines, or of two scenarios."""
     if slowdown is None:
         return _without_ratio(pair)
-    ends = stats.bounds(slowdown)
+    ends = intervals.bounds(slowdown)
     if ends is None:
         return Standing.NOT_TOLD_APART, "n = 1 has no interval"
     lower, upper = ends

@@ -10,7 +10,7 @@ import msgspec
 
 from bench.record import ResultSet
 from bench.scenario import Scenario
-from bench.stats import Estimate
+from bench.stats.intervals import Estimate
 from bench.summary import Group, Measures, Row, Status, group_by_row
 from mnist_core.recipe import Recipe
 

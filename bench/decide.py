@@ -21,10 +21,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bench import paired, stats
-from bench.gate_record import Block, GatedScenario, GatePlan, Order, Pass, Phase, Purpose, ScenarioPass, Side, draw
+from bench.gate_record import Block, GatedScenario, GatePlan, Pass, Phase, Purpose, ScenarioPass, Side, draw
 from bench.scenario import Scenario
-from bench.stats import Estimate
+from bench.stats import intervals, multiple_testing, paired
+from bench.stats.intervals import Estimate
+from bench.stats.paired import Order
 from bench.verdict import Verdict, worst
 
 #: Of the detectable effect that a row prints: it would have raised a suspicion in nine runs of ten.
@@ -342,7 +343,7 @@ def judge(plan: GatePlan, main: Sequence[BlockEvidence]) -> list[GateRow]:
         testable = 0 < len(effects) == len(main) <= plan.looks[-1] and all(map(math.isfinite, effects))
         slower.append(paired.sign_flip_p_value(effects, threshold) if testable else 1.0)
         faster.append(paired.sign_flip_p_value([-effect for effect in effects], threshold) if testable else 1.0)
-    adjusted = zip(stats.holm_adjusted(slower), stats.holm_adjusted(faster), strict=True)
+    adjusted = zip(multiple_testing.holm_adjusted(slower), multiple_testing.holm_adjusted(faster), strict=True)
     return [
         _row(plan, gated, main, evidence[gated.scenario], len(plan.looks) * of_slower, len(plan.looks) * of_faster)
         for gated, (of_slower, of_faster) in zip(plan.scenarios, adjusted, strict=True)
@@ -444,7 +445,7 @@ def _decided(
     look_alpha = plan.alpha / len(plan.looks)
     effects, differences = [row.effect for row in evidence], [row.accuracy_difference for row in evidence]
     threshold, mean = _threshold(plan, gated), statistics.fmean(effects)
-    lower, upper = paired.t_bounds(effects, stats.CONFIDENCE)
+    lower, upper = paired.t_bounds(effects, intervals.CONFIDENCE)
     bound = paired.t_upper_bound(effects, look_alpha)
     accuracy_loss = paired.t_upper_bound([-difference for difference in differences], look_alpha)
     if paired.t_upper_bound(differences, look_alpha / len(plan.scenarios)) < -plan.accuracy_margin:
@@ -501,7 +502,7 @@ def _ratio(logs: Sequence[float]) -> Estimate:
     mean = statistics.fmean(logs)
     if len(logs) < _FEWEST:
         return Estimate(value=math.exp(mean), lower=None, upper=None, n=len(logs))
-    lower, upper = paired.t_bounds(logs, stats.CONFIDENCE)
+    lower, upper = paired.t_bounds(logs, intervals.CONFIDENCE)
     return Estimate(value=math.exp(mean), lower=math.exp(lower), upper=math.exp(upper), n=len(logs))
 
 
@@ -509,7 +510,7 @@ def _difference(values: Sequence[float]) -> Difference:
     mean = statistics.fmean(values)
     if len(values) < _FEWEST:
         return Difference(value=mean, lower=None, upper=None)
-    lower, upper = paired.t_bounds(values, stats.CONFIDENCE)
+    lower, upper = paired.t_bounds(values, intervals.CONFIDENCE)
     return Difference(value=mean, lower=lower, upper=upper)
 
 

@@ -24,13 +24,13 @@ import numpy as np
 from bench import live_pass
 from bench.decide import Conclusion, Wanted, conclude, evidence_of
 from bench.environment import utc_now
+from bench.errors import SetupError
 from bench.gate_record import (
     Block,
     GatedScenario,
     GateFile,
     GatePlan,
     Health,
-    Order,
     Pass,
     PassFailure,
     Purpose,
@@ -41,10 +41,11 @@ from bench.gate_record import (
 )
 from bench.health import load_average, read_counters
 from bench.live_pass import PassEndedError, PassProcess, WindowSize, window_size
-from bench.process import Interpreter, Stop, UnusableError
+from bench.process import Interpreter, Stop
 from bench.protocol import PassRequest, SetUpDone, WindowDone
 from bench.record import Dataset
 from bench.scenario import Scenario
+from bench.stats.paired import Order
 from mnist_core.recipe import Engine
 
 #: Steps of a pilot's window.
@@ -145,7 +146,7 @@ def pilot(
             except PassEndedError as error:
                 words = f"the {side} does not work under this harness: {live_pass.cause(error.ended)}"
                 raise PilotError(words) from error
-            except UnusableError as error:
+            except SetupError as error:
                 raise PilotError(f"the {side}: {error}") from error
     return {
         scenario: window_size(scenario.batch_size, seconds, dataset.train_samples)

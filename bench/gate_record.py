@@ -29,6 +29,7 @@ from bench.record import (
     Timestamp,
 )
 from bench.scenario import Scenario
+from bench.stats.paired import Order
 
 #: Raised by any change after which an older reader would misread or refuse a file.
 #:
@@ -38,6 +39,7 @@ from bench.scenario import Scenario
 GATE_SCHEMA_VERSION: Final = 2
 
 Ratio = Annotated[float, Meta(ge=0)]
+
 Probability = Annotated[float, Meta(gt=0, lt=1)]
 
 
@@ -49,21 +51,6 @@ class Side(str, enum.Enum):
 
     def __str__(self) -> str:
         return self.value
-
-
-class Order(str, enum.Enum):
-    """In which order the four passes of a block take their turns; A is the baseline. Linear drift cancels in both."""
-
-    ABBA = "ABBA"
-    BAAB = "BAAB"
-
-    def __str__(self) -> str:
-        return self.value
-
-    @property
-    def sides(self) -> tuple[Side, ...]:
-        """In order of time."""
-        return tuple(Side.BASELINE if letter == "A" else Side.CONTENDER for letter in self.value)
 
 
 class Purpose(str, enum.Enum):

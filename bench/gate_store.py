@@ -7,10 +7,10 @@ from typing import Final
 
 from bench import store
 from bench.calibration import CALIBRATION_SCHEMA_VERSION, Calibration
+from bench.errors import StoreError
 from bench.fingerprint import class_digest, class_slug
 from bench.gate_record import GATE_SCHEMA_VERSION, GateFile
 from bench.record import Environment
-from bench.store import StoreError
 
 CALIBRATIONS_DIRECTORY: Final = Path("results/calibration")
 

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench import fingerprint, stats
-from bench.change_points import ALPHA, change_points, fewest
+from bench import fingerprint
 from bench.compare import Entry, Side
 from bench.record import Dataset, Environment
 from bench.scenario import Scenario
-from bench.stats import Estimate, LogSample
+from bench.stats import intervals
+from bench.stats.change_points import ALPHA, change_points, fewest
+from bench.stats.intervals import Estimate, LogSample
 from bench.summary import RowKey
 
 
@@ -83,7 +84,7 @@ class Trend:
         """(first file, behind the last one, geometric mean over files) between changes."""
         bounds = [0, *(change.index for change in self.changes), len(self.measured)]
         speeds = self.throughputs
-        return [(begin, end, stats.geometric_mean(speeds[begin:end])) for begin, end in itertools.pairwise(bounds)]
+        return [(begin, end, intervals.geometric_mean(speeds[begin:end])) for begin, end in itertools.pairwise(bounds)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +151,7 @@ def _trend(key: RowKey, measured: Sequence[Measured], alpha: float) -> Trend:
     for number, point in enumerate(points, start=1):
         before = np.exp(logs[bounds[number - 1] : point.index]).tolist()
         after = np.exp(logs[point.index : bounds[number + 1]]).tolist()
-        changes.append(Change(index=point.index, ratio=stats.ratio(after, before), p_value=point.p_value))
+        changes.append(Change(index=point.index, ratio=intervals.ratio(after, before), p_value=point.p_value))
     return Trend(key=key, measured=tuple(measured), changes=tuple(changes), fewest=fewest(alpha))
 
 

@@ -17,11 +17,11 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from bench import stats
+from bench.errors import ConfigurationError, StoreError
 from bench.record import Environment
-from bench.scenario import ConfigurationError, Scenario
-from bench.stats import Estimate
-from bench.store import StoreError
+from bench.scenario import Scenario
+from bench.stats import intervals
+from bench.stats.intervals import Estimate
 
 #: As pytest-benchmark begins a file.
 _BEGIN: Final = re.compile(rb'\s*\{\s*"machine_info"')
@@ -123,9 +123,9 @@ def compare(baseline: MicroSide, contender: MicroSide) -> tuple[MicroRow, ...]:
         rows.append(
             MicroRow(
                 micro=micro,
-                baseline_seconds=None if before is None else stats.geometric_mean(before),
-                contender_seconds=None if after is None else stats.geometric_mean(after),
-                ratio=None if before is None or after is None else stats.ratio(after, before),
+                baseline_seconds=None if before is None else intervals.geometric_mean(before),
+                contender_seconds=None if after is None else intervals.geometric_mean(after),
+                ratio=None if before is None or after is None else intervals.ratio(after, before),
             )
         )
     return tuple(rows)

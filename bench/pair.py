@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from bench import live_pass
-from bench.gate_record import Order
 from bench.live_pass import PassProcess
-from bench.paired import detectable_effect, effect, standard_error
 from bench.process import Interpreter, Stop
 from bench.record import Dataset
 from bench.scenario import Scenario, tutorial_setting
+from bench.stats.paired import Order, detectable_effect, effect, standard_error
 from mnist_core.recipe import Network
 
 #: Of the windows, all together.

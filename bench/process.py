@@ -20,6 +20,7 @@ from typing import IO, TypeAlias
 
 import msgspec
 
+from bench.errors import ConfigurationError, SetupError
 from bench.protocol import (
     CeilingReply,
     Command,
@@ -43,20 +44,23 @@ from bench.protocol import (
     WindowDone,
 )
 from bench.record import FailureReason, Software
-from bench.scenario import ConfigurationError, Framework, Scenario, is_own, worker_variables
+from bench.scenario import Framework, Scenario, is_own, worker_variables
 from mnist_core.devices import PROBE_TIMEOUT_SECONDS, Device, Probe, Unusable
 from mnist_core.recipe import Hybridize
 
 #: Lines of a failed worker's error output that are kept.
 LOG_LINES = 40
+
 #: Long enough for `import mxnet` on a loaded machine, short enough not to look like a hang.
 DESCRIBE_TIMEOUT_SECONDS = 120.0
+
 #: After its reply a worker has nothing left to do but unload libraries.
 EXIT_SECONDS = 10.0
 
 _SOURCE = Path(__file__).resolve().parents[1]
 
 OnEvent: TypeAlias = Callable[[Event], None]
+
 Answer: TypeAlias = (
     RunReply
     | PassReady
@@ -69,10 +73,6 @@ Answer: TypeAlias = (
     | PhasesReply
     | OperatorsReply
 )
-
-
-class UnusableError(Exception):
-    """No run can work here; one line with the next step."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -168,12 +168,12 @@ def describe(
         return answer.software
     assert isinstance(answer, Ended)
     if answer.reason is FailureReason.TIMEOUT:
-        raise UnusableError(f"importing the framework took over {DESCRIBE_TIMEOUT_SECONDS:g} s")
+        raise SetupError(f"importing the framework took over {DESCRIBE_TIMEOUT_SECONDS:g} s")
     last_line = (answer.log.splitlines() or ["no error output"])[-1]
     # The framework's absence has words of its own: this is what we import ourselves, before it.
     lacks_ours = last_line.startswith("ModuleNotFoundError")
     hint = f"; install mnist-bench for it: {interpreter.python} -m pip install {_SOURCE}" if lacks_ours else ""
-    raise UnusableError(f"the worker for {framework} does not start: {answer.detail}: {last_line}{hint}")
+    raise SetupError(f"the worker for {framework} does not start: {answer.detail}: {last_line}{hint}")
 
 
 def probe(interpreter: Interpreter, stop: Stop, framework: Framework, device: Device) -> Probe:
@@ -186,7 +186,7 @@ def probe(interpreter: Interpreter, stop: Stop, framework: Framework, device: De
             timeout_seconds=PROBE_TIMEOUT_SECONDS,
             stop=stop,
         )
-    except UnusableError as error:
+    except SetupError as error:
         return Probe(device, Unusable.NO_FRAMEWORK, str(error))
     if isinstance(answer, ProbeReply):
         return answer.probe
@@ -218,7 +218,7 @@ class Session:
             case FailureReply(reason=reason, detail=detail):
                 return Ended(reason, detail, self.log())
             case UnusableReply(detail=detail):
-                raise UnusableError(detail)
+                raise SetupError(detail)
             case None:
                 return self._ended()
             case reply:

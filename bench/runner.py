@@ -16,10 +16,11 @@ from typing import Protocol, TypeAlias
 import msgspec
 
 from bench import process
-from bench.process import Ended, Interpreter, Stop, UnusableError
+from bench.errors import ConfigurationError, SetupError
+from bench.process import Ended, Interpreter, Stop
 from bench.protocol import CeilingReply, CeilingRequest, EpochDone, Event, RunReply, RunRequest
 from bench.record import Ceiling, Epoch, Failure, FailureReason, Library, ResultSet, Run, RunKey, Software, key
-from bench.scenario import ConfigurationError, Framework, PlannedRun, Scenario, worker_variables
+from bench.scenario import Framework, PlannedRun, Scenario, worker_variables
 from mnist_core.devices import Device, DeviceKind, Probe, parse_devices
 
 #: Start-up, and a dozen sizes of a few seconds at most.
@@ -280,7 +281,7 @@ class CeilingRounds:
         for request in tuple(self._requests):
             try:
                 outcome = self._executor.measure_ceiling(request)
-            except UnusableError as error:
+            except SetupError as error:
                 outcome = Ended(FailureReason.CRASHED, str(error))
             if self._executor.stop.requested:
                 return

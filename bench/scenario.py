@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Meta
 
 from bench import spelling, suite_words
+from bench.errors import ConfigurationError
 from mnist_core.devices import Device, DeviceError, DeviceKind, parse_devices
 from mnist_core.recipe import (
     Engine,
@@ -35,20 +36,21 @@ from mnist_core.recipe import (
 )
 
 BUILT_IN_SUITES = ("smoke", "standard", "tutorial", "full", "gate", "ablation", "peers")
+
 DEFAULT_SUITE = "standard"
+
 #: A suite's word for "the devices of this machine", resolved by `expand`.
 AUTO_CONTEXTS = "auto"
 
 PositiveInt = Annotated[int, Meta(ge=1)]
+
 PositiveFloat = Annotated[float, Meta(gt=0)]
+
 T = TypeVar("T")
+
 NonEmpty = Annotated[tuple[T, ...], Meta(min_length=1)]
 
 _OWN_NETWORK = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")
-
-
-class ConfigurationError(Exception):
-    """A scenario or suite that cannot be run as written; one line that says what to change."""
 
 
 class Framework(str, enum.Enum):
@@ -90,8 +92,10 @@ _CHOICES: dict[Framework, dict[str, tuple[Any, ...]]] = {
         "update": (Update.TRAINER,),
     },
 }
+
 #: The axes, beside hybridize, that say how the loop does what it does.
 LOOP_AXES = ("input_pipeline", "metric_sync", "layers", "update", "kvstore", "update_on_kvstore", "engine")
+
 #: The peers' fair setting: the data on the device, the accuracy read once an epoch.
 _PEERS_LOOP = {"input_pipeline": InputPipeline.RESIDENT, "metric_sync": MetricSync.EPOCH}
 
@@ -565,6 +569,7 @@ def matcher(expression: str) -> Callable[[Scenario], bool]:
 
 #: In a name some axes are shorter than in a suite file.
 _SHORT_AXES = {"batch": "batch_size", "threads": "cpu_threads"}
+
 _NAMED_AXES = ("framework", "network", *AXES, *_SHORT_AXES)
 
 

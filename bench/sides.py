@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from bench.errors import ConfigurationError
 from bench.gate_record import Side
-from bench.scenario import ConfigurationError
 
 #: The package that is measured; the harness around it is this program's own on both sides.
 PACKAGE: Final = "mnist_core"

@@ -11,7 +11,8 @@ from typing import Final
 
 import msgspec
 
-from bench.scenario import ConfigurationError, Matrix, Overrides, Scenario, Suite, expand, override, tutorial_setting
+from bench.errors import ConfigurationError
+from bench.scenario import Matrix, Overrides, Scenario, Suite, expand, override, tutorial_setting
 from mnist_core.devices import DeviceKind
 from mnist_core.recipe import Engine, Hybridize, InputPipeline, Layers, MetricSync, Network, Update
 

@@ -15,7 +15,7 @@ from bench import race
 from bench.race import Known
 from bench.scenario import Scenario
 from bench.space import KNOBS, position
-from bench.stats import Estimate, LogDifference, geometric_mean, ratio_of
+from bench.stats.intervals import Estimate, LogDifference, geometric_mean, ratio_of
 from bench.tune_record import REFERENCE, Measurement, Phase, Round, Ruled, Ruling, TuneFile, TunePlan
 
 

@@ -18,28 +18,19 @@ import filelock
 import jsonschema
 import msgspec
 
+from bench.errors import ConfigurationError, NoResultError, SchemaError, StoreError
 from bench.record import SCHEMA_VERSION, Failure, Record, ResultSet, Run, key, schema
-from bench.scenario import ConfigurationError
 
 #: From schema version n to n + 1, on the decoded JSON. See the history beside `record.SCHEMA_VERSION`.
 MIGRATIONS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     1: lambda document: document | {"schema_version": 2},  # what is new has defaults
 }
+
 RecordT = TypeVar("RecordT", bound=Record)
+
 _DECODER: Final = msgspec.json.Decoder(ResultSet)
+
 _BEGIN: Final = re.compile(rb'\s*\{\s*"schema_version"\s*:\s*(\d{1,9})\s*,')
-
-
-class StoreError(Exception):
-    """A result file that cannot be read or written; one line naming file and cause."""
-
-
-class SchemaError(StoreError):
-    """A result file of another schema version than this program can read."""
-
-
-class NoResultError(StoreError):
-    """A JSON document that never was a file of the wanted kind."""
 
 
 class FileKind(enum.Enum):

@@ -12,12 +12,14 @@ from typing import TypeVar
 
 import msgspec
 
-from bench import accuracy, stats
+from bench import accuracy
 from bench.costs import Costs, costs_of
 from bench.record import Dataset, Environment, Failure, FailureReason, ResultSet, Run, Software
 from bench.roofline import Bound, Place, Roof, place_of, roofs
 from bench.scenario import PlannedRun, Scenario, tutorial_setting
-from bench.stats import Estimate, Line
+from bench.stats import intervals, regression
+from bench.stats.intervals import Estimate
+from bench.stats.regression import Line
 from mnist_core.recipe import Recipe
 
 
@@ -282,7 +284,7 @@ def _fastest(groups: dict[RowKey, Group]) -> set[RowKey]:
     for key, group in groups.items():
         if group.ranks:
             scenario, recipe = key
-            speed = stats.geometric_mean([throughput(run) for run in group.runs]).value
+            speed = intervals.geometric_mean([throughput(run) for run in group.runs]).value
             contests.setdefault((scenario.network, recipe), {})[key] = speed
     return {max(contest, key=contest.__getitem__) for contest in contests.values() if len(contest) > 1}
 
@@ -307,7 +309,7 @@ def _lines(groups: dict[RowKey, Group]) -> dict[RowKey, Line]:
         runs = [run for key in keys for run in groups[key].runs]
         points = [(_images_per_update(run), _update_microseconds(run)) for run in runs]
         if len({images for images, _microseconds in points}) > 1:
-            lines |= dict.fromkeys(keys, stats.line(points))
+            lines |= dict.fromkeys(keys, regression.line(points))
     return lines
 
 
@@ -339,14 +341,14 @@ def _measures(
 ) -> Measures:
     scenario, recipe = key
     runs = groups[key].runs
-    speed = stats.geometric_mean([throughput(run) for run in runs])
+    speed = intervals.geometric_mean([throughput(run) for run in runs])
     times_to_accuracy = [time_to_accuracy_seconds(run) for run in runs]
     reached = [seconds for seconds in times_to_accuracy if seconds is not None]
     accuracies = [run.final_accuracy for run in runs]
     device_memory = [run.device_memory_bytes for run in runs if run.device_memory_bytes is not None]
     threads = {run.omp_num_threads for run in runs}
     omp_num_threads = threads.pop() if len(threads) == 1 else None
-    update_microseconds = stats.geometric_mean([_update_microseconds(run) for run in runs])
+    update_microseconds = intervals.geometric_mean([_update_microseconds(run) for run in runs])
     place = None if omp_num_threads is None else place_of(scenario, omp_num_threads)
     roof = None if place is None else known.get(place)
     costs, contexts = costs_of(scenario.network), len(scenario.contexts)
@@ -414,7 +416,9 @@ def _relative(key: RowKey, other: RowKey, groups: dict[RowKey, Group]) -> Estima
     """The ratio of two rows' throughputs; None unless both are there and neither is invalid."""
     if other not in groups or not (groups[key].ranks and groups[other].ranks):
         return None
-    return stats.ratio([throughput(run) for run in groups[key].runs], [throughput(run) for run in groups[other].runs])
+    return intervals.ratio(
+        [throughput(run) for run in groups[key].runs], [throughput(run) for run in groups[other].runs]
+    )
 
 
 def _grouped(failures: Iterable[Failure]) -> tuple[FailureGroup, ...]:

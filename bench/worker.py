@@ -21,6 +21,7 @@ import msgspec
 from typing_extensions import assert_never
 
 from bench import ceilings, measure, trainee
+from bench.errors import ConfigurationError
 from bench.protocol import (
     CeilingReply,
     CeilingRequest,
@@ -52,7 +53,6 @@ from bench.protocol import (
     UnusableReply,
 )
 from bench.record import FailureReason
-from bench.scenario import ConfigurationError
 from mnist_core.devices import parse_devices
 from mnist_core.idx import DataError
 

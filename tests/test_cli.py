@@ -17,7 +17,8 @@ import psutil
 import pytest
 
 from bench import accuracy, cli, store
-from bench.process import Stop, UnusableError
+from bench.errors import SetupError
+from bench.process import Stop
 from bench.protocol import RunRequest
 from bench.record import Failure, FailureReason, Run, Software
 from bench.runner import Interpreters, OnEpoch
@@ -346,7 +347,7 @@ def test_without_a_framework_run_says_which_extra(
     """Before any data is looked for."""
 
     def nothing(_self: FakeWorker, *_arguments: object) -> Software:
-        raise UnusableError("MXNet is not installed: pip install '.[cpu]'")
+        raise SetupError("MXNet is not installed: pip install '.[cpu]'")
 
     monkeypatch.setattr(fake_worker, "describe", nothing)
     assert command("run", "--data-dir", "nowhere") == cli.Exit.USAGE

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from bench import cli, store
-from bench.process import Ended, Stop, UnusableError
+from bench.errors import SetupError
+from bench.process import Ended, Stop
 from bench.protocol import CeilingRequest, RunRequest
 from bench.record import Ceiling, Failure, FailureReason, Library, Run, Software
 from bench.runner import Interpreters, OnEpoch
@@ -32,7 +33,7 @@ class FakeWorker:
 
     def describe(self, framework: Framework = Framework.MXNET, scenarios: Iterable[Scenario] = ()) -> Software:
         if framework is not Framework.MXNET:
-            raise UnusableError(f"{framework} is not installed")
+            raise SetupError(f"{framework} is not installed")
         return a_software()
 
     def probe(self, framework: Framework, device: Device) -> Probe:

@@ -20,8 +20,9 @@ import pytest
 
 from bench import cli, process, race, store
 from bench.cli.tune import read, status
+from bench.errors import SetupError
 from bench.live_pass import PassEndedError
-from bench.process import Ended, Interpreter, Stop, UnusableError
+from bench.process import Ended, Interpreter, Stop
 from bench.record import FailureReason, Software
 from bench.scenario import Scenario, expand, parse_suite
 from bench.standings import findings
@@ -242,7 +243,7 @@ def test_what_no_process_can_do_is_one_line(
         nonlocal set_ups
         set_ups += 1
         if set_ups > 5:
-            raise UnusableError("the data are not what they were")
+            raise SetupError("the data are not what they were")
 
     workers.on_set_up = fail
     assert command("--network", "mlp", "--data-dir", data_dir, *NARROW) == cli.Exit.USAGE

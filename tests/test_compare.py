@@ -14,7 +14,6 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import stats
 from bench.compare import (
     AxisBaseline,
     ComparedRow,
@@ -35,7 +34,8 @@ from bench.compare import (
 )
 from bench.record import FailureReason, ResultSet, Run
 from bench.scenario import Scenario
-from bench.stats import LogDifference
+from bench.stats import intervals, multiple_testing
+from bench.stats.intervals import LogDifference
 from bench.verdict import Verdict
 from mnist_core.recipe import Hybridize, Recipe
 from tests.support.records import (
@@ -347,11 +347,11 @@ def test_a_verdict_never_contradicts_its_interval(
     wishes = Settings(margin=margin, tolerance=0.3)
     slowdown = LogDifference(value, error, freedom, 3)
     p_slower, p_faster = (
-        min(1.0, scenarios * stats.p_above(each, math.log1p(margin))) for each in (slowdown, -slowdown)
+        min(1.0, scenarios * intervals.p_above(each, math.log1p(margin))) for each in (slowdown, -slowdown)
     )
     detectable = detectable_slowdown(slowdown, wishes, scenarios=scenarios)
     verdict = decide(slowdown, p_slower, p_faster, detectable, wishes)
-    ends = stats.bounds(slowdown)
+    ends = intervals.bounds(slowdown)
     assert ends is not None
     lower, upper = ends
     assert (verdict is Verdict.REGRESSED) <= (lower > math.log1p(margin))
@@ -368,10 +368,10 @@ def test_identical_code_is_called_regressed_in_at_most_5_of_100_comparisons() ->
     alarms = 0
     for _ in range(1_000):
         samples = [
-            [stats.log_sample(np.exp(generator.normal(9, 0.04, size=5)).tolist()) for _ in scenarios] for _ in "ab"
+            [intervals.log_sample(np.exp(generator.normal(9, 0.04, size=5)).tolist()) for _ in scenarios] for _ in "ab"
         ]
-        slowdowns = [stats.log_difference(one, other) for one, other in zip(*samples, strict=True)]
-        p_values = stats.holm_adjusted([stats.p_above(each, 0.0) for each in slowdowns])
+        slowdowns = [intervals.log_difference(one, other) for one, other in zip(*samples, strict=True)]
+        p_values = multiple_testing.holm_adjusted([intervals.p_above(each, 0.0) for each in slowdowns])
         alarms += any(
             decide(each, p, 1.0, 0.1, wishes) is Verdict.REGRESSED for each, p in zip(slowdowns, p_values, strict=True)
         )
@@ -386,10 +386,10 @@ def test_the_detectable_slowdown_is_detected_in_9_of_10_comparisons() -> None:
     promised = math.log1p(detectable_slowdown(LogDifference(0.0, error, 2 * n - 2, n), wishes, scenarios=1))
     found = 0
     for _ in range(1_000):
-        before, after = (stats.log_sample(np.exp(generator.normal(9, spread, size=n)).tolist()) for _ in "ab")
-        slower = LogDifference(*dataclasses.astuple(stats.log_difference(before, after)))
+        before, after = (intervals.log_sample(np.exp(generator.normal(9, spread, size=n)).tolist()) for _ in "ab")
+        slower = LogDifference(*dataclasses.astuple(intervals.log_difference(before, after)))
         shifted = dataclasses.replace(slower, value=slower.value + promised)
-        found += stats.p_above(shifted, math.log1p(wishes.margin)) <= wishes.alpha
+        found += intervals.p_above(shifted, math.log1p(wishes.margin)) <= wishes.alpha
     assert 0.85 <= found / 1_000 <= 0.95
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from bench.cli import completion
+from bench.errors import ConfigurationError
 from bench.render.columns import VALUES, find
 from bench.render.tables import axes_of_pivot, numeric, tables
-from bench.scenario import ConfigurationError, axis_settings, canonical_contexts, load_suite, matcher
+from bench.scenario import axis_settings, canonical_contexts, load_suite, matcher
 
 KVSTORE = ("update_on_kvstore=true", "update_on_kvstore=false")
 

@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 
 from bench import live_pass
 from bench.decide import Conclusion, Wanted, conclude, evidence_of
+from bench.errors import SetupError
 from bench.gate import PilotError, pilot, run_blocks
-from bench.gate_record import Block, GateFile, Order, Phase, Side
+from bench.gate_record import Block, GateFile, Phase, Side
 from bench.live_pass import PassEndedError, window_size
-from bench.process import Ended, Stop, UnusableError
+from bench.process import Ended, Stop
 from bench.record import FailureReason
 from bench.scenario import Scenario
+from bench.stats.paired import Order
 from bench.verdict import Verdict
 from tests.support.gate import FOUR, LENET, MLP, FakePasses, a_gate_file, a_plan, make_machine_quiet
 from tests.support.records import a_dataset
@@ -241,7 +243,7 @@ def test_a_window_is_whole_epochs_of_what_is_there(batch_size: int, seconds: flo
             PassEndedError(Ended(FailureReason.CRASHED, "status 1", "Traceback\nImportError: no lifeline")),
             "the baseline does not work under this harness: crashed: status 1: ImportError: no lifeline",
         ),
-        (UnusableError("MXNet is not installed"), "the baseline: MXNet is not installed"),
+        (SetupError("MXNet is not installed"), "the baseline: MXNet is not installed"),
     ],
 )
 def test_a_side_that_does_not_work_is_found_out_before_the_first_block(error: Exception, line: str) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from bench import trainee
+from bench.errors import ConfigurationError
 from bench.loop_trainee import LoopTrainee
 from bench.scenario import (
     LOOP_AXES,
-    ConfigurationError,
     Framework,
     LoopName,
     Overrides,

@@ -13,9 +13,9 @@ import msgspec
 import pytest
 
 from bench import cli, micro
+from bench.errors import StoreError
 from bench.micro import Micro
 from bench.scenario import Scenario
-from bench.store import StoreError
 from tests import ROOT
 from tests.support.cli import Command
 from tests.support.records import a_scenario, an_environment

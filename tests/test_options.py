@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.cli import options
-from bench.scenario import ConfigurationError
+from bench.errors import ConfigurationError
 
 
 @pytest.mark.parametrize(("text", "value"), [("0.02", 0.02), ("2%", 0.02), ("2 %", 0.02), ("0", 0.0), (" .5 ", 0.5)])

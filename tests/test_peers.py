@@ -20,23 +20,15 @@ import pytest
 from numpy.typing import NDArray
 
 from bench import cli, peers, process, store
+from bench.errors import ConfigurationError, SetupError
 from bench.fingerprint import software_differences
-from bench.process import Interpreter, Stop, UnusableError
+from bench.process import Interpreter, Stop
 from bench.protocol import RunRequest
 from bench.record import Epoch, Failure, FailureReason, ResultSet, Run
 from bench.render.export import render_csv, render_json
 from bench.render.tables import tables
 from bench.runner import Interpreters, OnEpoch, WorkerProcess, interpreters_of, run_plan
-from bench.scenario import (
-    ConfigurationError,
-    Framework,
-    LoopName,
-    PlannedRun,
-    Scenario,
-    expand,
-    load_suite,
-    preset,
-)
+from bench.scenario import Framework, LoopName, PlannedRun, Scenario, expand, load_suite, preset
 from mnist_core import networks, training
 from mnist_core.devices import Device, DeviceKind, Probe, Unusable
 from mnist_core.idx import Split
@@ -333,7 +325,7 @@ def test_a_missing_framework_is_one_line_with_the_next_step(
 
 def test_a_framework_that_does_not_import_says_why(without_peers: None, tmp_path: Path) -> None:
     (tmp_path / "hidden" / "jax" / "__init__.py").write_text("raise ImportError('libcudart.so.12: no such file')\n")
-    with pytest.raises(UnusableError, match=r"jax does not import \(libcudart.so.12: no such file\): "):
+    with pytest.raises(SetupError, match=r"jax does not import \(libcudart.so.12: no such file\): "):
         WorkerProcess().describe(Framework.JAX)
 
 
@@ -342,7 +334,7 @@ def test_a_python_without_this_program_is_told_what_to_install(tmp_path: Path) -
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
     python.chmod(0o755)
-    with pytest.raises(UnusableError, match=rf"worker for torch .*ModuleNotFoundError.* {python} -m pip install "):
+    with pytest.raises(SetupError, match=rf"worker for torch .*ModuleNotFoundError.* {python} -m pip install "):
         process.describe(Interpreter(str(python)), Stop(), Framework.TORCH)
 
 

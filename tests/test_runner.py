@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import process, runner
-from bench.process import Ended, Stop, UnusableError
+from bench.errors import SetupError
+from bench.process import Ended, Stop
 from bench.protocol import CeilingRequest, RunRequest
 from bench.record import Ceiling, Epoch, Failure, FailureReason, Library, ResultSet, Run, key
 from bench.runner import CeilingRounds, Interpreters, WorkerProcess, remaining, run_plan, schedule, usable
@@ -202,7 +203,7 @@ class FakeCeilings:
         self.asked.append(request.framework)
         if request.framework in self.failing:
             if request.framework is Library.JAX:
-                raise UnusableError("jax is not installed")
+                raise SetupError("jax is not installed")
             return Ended(FailureReason.OUT_OF_MEMORY, "too large")
         return a_ceiling(framework=request.framework)
 
@@ -414,11 +415,11 @@ def test_a_worker_that_cannot_be_started_is_a_failure() -> None:
 
 def test_an_installation_without_a_framework_stops_the_suite(worker: Callable[[str], WorkerProcess]) -> None:
     """There is no point in failing a hundred runs one by one."""
-    with pytest.raises(UnusableError, match="pip install"):
+    with pytest.raises(SetupError, match="pip install"):
         execute(worker('print(\'{"type":"unusable","detail":"pip install it"}\')'))
-    with pytest.raises(UnusableError, match="pip install"):
+    with pytest.raises(SetupError, match="pip install"):
         worker('print(\'{"type":"unusable","detail":"pip install it"}\')').describe()
-    with pytest.raises(UnusableError, match="boom"):
+    with pytest.raises(SetupError, match="boom"):
         worker("sys.exit('boom')").describe()
 
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.errors import ConfigurationError
 from bench.scenario import (
     BUILT_IN_SUITES,
-    ConfigurationError,
     Overrides,
     Scenario,
     Suite,

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from bench import sides
+from bench.errors import ConfigurationError
 from bench.gate_record import Side
 from bench.injection import inject
-from bench.scenario import ConfigurationError
 from tests import ROOT
 
 

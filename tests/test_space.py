@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.scenario import ConfigurationError, Overrides, Scenario, axis_settings, tuned, tutorial_setting
+from bench.errors import ConfigurationError
+from bench.scenario import Overrides, Scenario, axis_settings, tuned, tutorial_setting
 from bench.space import KNOBS, Placement, canonical, placements, position, search_space
 from mnist_core.recipe import Engine, Hybridize, Update
 

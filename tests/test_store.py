@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bench import store
+from bench import errors, store
 from bench.record import SCHEMA_VERSION, ResultSet, schema
 from tests import ROOT
 from tests.support.records import a_ceiling, a_result_set, a_run
@@ -58,7 +58,7 @@ def test_a_failed_write_leaves_the_old_file(file: Path, monkeypatch: pytest.Monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", no_space)
-    with pytest.raises(store.StoreError, match="No space left"):
+    with pytest.raises(errors.StoreError, match="No space left"):
         store.write(file, a_result_set())
     assert file.read_bytes() == before
     assert [path.name for path in file.parent.iterdir()] == [file.name]
@@ -100,7 +100,7 @@ def test_a_file_that_is_no_result_gives_one_line(tmp_path: Path, content: bytes,
     """Whatever the bytes, the error names the file and the cause."""
     path = tmp_path / "file.json"
     path.write_bytes(content)
-    with pytest.raises(store.StoreError) as caught:
+    with pytest.raises(errors.StoreError) as caught:
         store.read(path)
     assert words in str(caught.value)
     assert str(path) in str(caught.value)
@@ -109,9 +109,9 @@ def test_a_file_that_is_no_result_gives_one_line(tmp_path: Path, content: bytes,
 
 def test_a_missing_file_gives_one_line(tmp_path: Path) -> None:
     """So does a folder in its place."""
-    with pytest.raises(store.StoreError, match="No such file"):
+    with pytest.raises(errors.StoreError, match="No such file"):
         store.read(tmp_path / "none.json")
-    with pytest.raises(store.StoreError, match="directory"):
+    with pytest.raises(errors.StoreError, match="directory"):
         store.read(tmp_path)
 
 
@@ -173,14 +173,14 @@ def test_two_measurements_never_share_a_folder(tmp_path: Path) -> None:
     """The second is told to wait; a folder that cannot be made is named."""
     with (
         store.exclusive(tmp_path / "runs"),
-        pytest.raises(store.StoreError, match="another mnist-bench"),
+        pytest.raises(errors.StoreError, match="another mnist-bench"),
         store.exclusive(tmp_path / "runs"),
     ):
         pass
     with store.exclusive(tmp_path / "runs"):
         pass
     (tmp_path / "file").touch()
-    with pytest.raises(store.StoreError, match="cannot be written"), store.exclusive(tmp_path / "file" / "runs"):
+    with pytest.raises(errors.StoreError, match="cannot be written"), store.exclusive(tmp_path / "file" / "runs"):
         pass
 
 
@@ -204,7 +204,7 @@ def test_ceilings_are_written_and_read_and_checked(file: Path) -> None:
         document["ceilings"][1]["matrix_products"][0] = {"size": 0, "gflop_per_second": 0}
 
     assert len(store.violations(damaged(file, spoil))) == 5
-    with pytest.raises(store.StoreError, match="ceilings"):
+    with pytest.raises(errors.StoreError, match="ceilings"):
         store.read(file)
 
 

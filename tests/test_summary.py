@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from bench import stats
 from bench.costs import costs_of
 from bench.record import FailureReason, ResultSet, Run
 from bench.roofline import Bound
 from bench.scenario import Scenario
-from bench.stats import Estimate
+from bench.stats import intervals
+from bench.stats.intervals import Estimate
 from bench.summary import Measures, Row, Status, summarize, time_to_accuracy_seconds
 from mnist_core.recipe import Hybridize, Recipe
 from tests.support.records import a_ceiling, a_dataset, a_failure, a_result_set, a_run, a_scenario, an_epoch, planned
@@ -52,7 +52,7 @@ def test_processes_that_differ_only_in_their_seed_are_one_row() -> None:
     """Their throughput is the geometric mean with its t interval, their recipe's seed is 0 for any."""
     (row,) = rows_of(*repeats(9_900.0, 10_000.0, 10_100.0))
     assert row.measures is not None
-    expected = stats.geometric_mean([9_900.0, 10_000.0, 10_100.0])
+    expected = intervals.geometric_mean([9_900.0, 10_000.0, 10_100.0])
     assert row.measures.throughput.value == pytest.approx(expected.value)
     assert row.measures.throughput.upper == pytest.approx(expected.upper)
     assert (row.measures.n, row.planned, row.not_run) == (3, 3, 0)
@@ -159,7 +159,7 @@ def test_speed_up_is_over_the_tutorials_own_setting_of_the_same_network_and_reci
     assert Estimate(value=1.0, lower=None, upper=None, n=3) == first.measures.speedup
     assert second.measures is not None
     assert second.measures.speedup is not None
-    expected = stats.ratio([15_000.0, 15_200.0, 14_900.0], [10_000.0, 10_100.0, 9_900.0])
+    expected = intervals.ratio([15_000.0, 15_200.0, 14_900.0], [10_000.0, 10_100.0, 9_900.0])
     assert second.measures.speedup.value == pytest.approx(expected.value)
     assert second.measures.speedup.lower == pytest.approx(expected.lower)
     assert third.measures is not None
@@ -185,7 +185,7 @@ def test_scaling_has_an_interval_where_both_rows_have_several_processes() -> Non
     alone = repeats(10_000.0, 10_200.0, scenario=a_scenario(contexts="cpu(0)"))
     both = repeats(15_000.0, 15_100.0)
     measures = measures_of(*both, *alone)
-    ratio = stats.ratio([15_000.0, 15_100.0], [10_000.0, 10_200.0])
+    ratio = intervals.ratio([15_000.0, 15_100.0], [10_000.0, 10_200.0])
     assert measures.scaling_efficiency is not None
     assert ratio.lower is not None
     assert measures.scaling_efficiency.lower == pytest.approx(ratio.lower / 2)

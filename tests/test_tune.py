@@ -11,8 +11,9 @@ import msgspec
 import pytest
 
 from bench import race, tune
+from bench.errors import SetupError
 from bench.live_pass import PassEndedError
-from bench.process import Ended, Stop, UnusableError
+from bench.process import Ended, Stop
 from bench.race import Step
 from bench.record import FailureReason
 from bench.scenario import Scenario
@@ -296,10 +297,10 @@ def test_what_no_process_can_do_ends_everything() -> None:
     """Such as a framework that cannot be imported; no process is left behind."""
 
     def fail(_scenario: Scenario, _before: int) -> None:
-        raise UnusableError("MXNet is not installed")
+        raise SetupError("MXNet is not installed")
 
     workers = FakeWorkers(on_set_up=fail)
-    with pytest.raises(UnusableError, match="not installed"):
+    with pytest.raises(SetupError, match="not installed"):
         run(workers, a_file(20))
     assert not workers.alive
 

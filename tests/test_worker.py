@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from bench import worker
-from bench.process import UnusableError
+from bench.errors import SetupError
 from bench.protocol import (
     Command,
     DescribeReply,
@@ -264,7 +264,7 @@ def test_without_mxnet_the_worker_says_which_extra(tmp_path: Path) -> None:
     (tmp_path / "mxnet.py").write_text("raise ModuleNotFoundError(\"No module named 'mxnet'\", name='mxnet')\n")
     (tmp_path / "python").write_text(f'#!/bin/sh\nPYTHONPATH="{tmp_path}" exec "{sys.executable}" "$@"\n')
     (tmp_path / "python").chmod(0o755)
-    with pytest.raises(UnusableError, match=r"\.\[cpu\]"):
+    with pytest.raises(SetupError, match=r"\.\[cpu\]"):
         WorkerProcess(Interpreters({Framework.MXNET: str(tmp_path / "python")})).describe()
 
 

@@ -13,11 +13,10 @@ import typer
 
 import bench
 import mnist_core
-from bench import store
+from bench import errors
 from bench.cli import about, calibrate, compare, data, gate, history, profile, report, results, run, tune, usage
-from bench.cli.shell import Exit, IncomparableError, app, fail, global_flags_first, note, verbosity
-from bench.process import UnusableError
-from bench.scenario import ConfigurationError
+from bench.cli.shell import Exit, app, fail, global_flags_first, note, verbosity
+from bench.errors import ConfigurationError, IncomparableError, SetupError
 from mnist_core.idx import DataError
 
 #: Importing a module of verbs is what adds them to the application.
@@ -53,9 +52,9 @@ def main() -> NoReturn:
     except typer.TyperException as error:
         _explain(error)
         fail(usage.words(error), Exit.USAGE)
-    except (ConfigurationError, DataError, UnusableError, store.StoreError, IncomparableError) as error:
+    except (ConfigurationError, DataError, SetupError, errors.StoreError, IncomparableError) as error:
         _explain(error)
-        status = Exit.INCOMPARABLE if isinstance(error, store.SchemaError | IncomparableError) else Exit.USAGE
+        status = Exit.INCOMPARABLE if isinstance(error, errors.SchemaError | IncomparableError) else Exit.USAGE
         fail(str(error), status)
     except (KeyboardInterrupt, typer.Abort):
         fail("interrupted", Exit.INTERRUPTED)

@@ -31,11 +31,12 @@ from bench.cli.shell import (
 )
 from bench.doctor import Level, Observations, examine
 from bench.environment import available_memory_bytes, capture, gpu_processes, swap_used_bytes, usable_core_count
+from bench.errors import ConfigurationError, SetupError
 from bench.estimate import expected_seconds
 from bench.health import load_average, read_counters
 from bench.live_pass import PassEndedError, cause
 from bench.pair import SECONDS, Pair, measure_pair
-from bench.process import Stop, UnusableError
+from bench.process import Stop
 from bench.record import Ceiling
 from bench.render import units
 from bench.render.ceiling_progress import CeilingProgress
@@ -45,7 +46,7 @@ from bench.render.export import Format
 from bench.render.tables import count_words
 from bench.roofline import requests_of_machine
 from bench.runner import CeilingRounds, WorkerProcess, interpreters_of, usable
-from bench.scenario import BUILT_IN_SUITES, DEFAULT_SUITE, ConfigurationError, Framework, expand, load_suite
+from bench.scenario import BUILT_IN_SUITES, DEFAULT_SUITE, Framework, expand, load_suite
 from mnist_core.datasets import DatasetName
 from mnist_core.devices import Device, DeviceKind
 
@@ -110,7 +111,7 @@ def _observe(
     try:
         with working(f"asking {Framework.MXNET} what it is"):
             software = worker.describe()
-    except UnusableError as unusable:
+    except SetupError as unusable:
         error = str(unusable)
     with working("looking at this machine"):
         environment = capture(software=software)
@@ -177,7 +178,7 @@ def _measured_ceilings(worker: WorkerProcess, repeats: int) -> list[Ceiling]:
 def _installed(worker: WorkerProcess) -> list[Framework]:
     found = []
     for framework in Framework:
-        with contextlib.suppress(UnusableError), working(f"asking {framework} what it is"):
+        with contextlib.suppress(SetupError), working(f"asking {framework} what it is"):
             worker.describe(framework)
             found.append(framework)
     return found

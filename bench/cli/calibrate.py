@@ -29,19 +29,9 @@ from bench.cli.gate import (
 from bench.cli.options import KeywordOption, ratio, refuse, seconds
 from bench.cli.resuming import prepare_same, require_same_machine
 from bench.cli.run import RESULTS_DIRECTORY
-from bench.cli.shell import (
-    Exit,
-    IncomparableError,
-    app,
-    despite_a_closed_pipe,
-    examples,
-    fail,
-    note,
-    print_tables,
-    refuse_junit,
-    working,
-)
+from bench.cli.shell import Exit, app, despite_a_closed_pipe, examples, fail, note, print_tables, refuse_junit, working
 from bench.environment import capture, utc_now
+from bench.errors import ConfigurationError, IncomparableError
 from bench.gate_record import GateFile, Purpose, Side
 from bench.injection import inject
 from bench.process import Interpreter, Stop
@@ -49,7 +39,6 @@ from bench.render.export import Format
 from bench.render.gates import calibration_tables, gate_table
 from bench.render.tables import count_words
 from bench.render.words import change_words
-from bench.scenario import ConfigurationError
 from bench.sides import WORKING_TREE
 from bench.verdict import Verdict
 from mnist_core import datasets

@@ -34,13 +34,14 @@ from bench.compare import (
     index,
     is_incomparable,
 )
+from bench.errors import ConfigurationError
 from bench.render.columns import AXES, find
 from bench.render.comparisons import DEFAULT_VALUE, comparison_tables, junit_cases
 from bench.render.export import Format, render_markdown
 from bench.render.junit import render_junit
 from bench.render.micros import micro_table
 from bench.render.tables import Table
-from bench.scenario import ConfigurationError, canonical_contexts
+from bench.scenario import canonical_contexts
 from bench.summary import RowKey
 from bench.verdict import Verdict
 

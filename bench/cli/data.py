@@ -12,9 +12,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.text import Text
 
 from bench.cli.shell import app, err, examples, note, out
+from bench.errors import ConfigurationError
 from bench.record import Dataset
 from bench.render.text import writer
-from bench.scenario import ConfigurationError
 from mnist_core import datasets, picture
 from mnist_core.datasets import DatasetName
 from mnist_core.idx import DataError

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from bench import store
+from bench import errors, store
 from bench.cli.shell import note
+from bench.errors import ConfigurationError
 from bench.record import ResultSet
-from bench.scenario import ConfigurationError
 
 FileT = TypeVar("FileT")
 
@@ -44,8 +44,8 @@ def _of_folder(path: Path, reader: Callable[[Path], FileT], *, strict: bool) -> 
         return reader(path)
     except store.OtherKindError:
         return None
-    except store.StoreError as error:
-        if strict and not isinstance(error, store.NoResultError):
+    except errors.StoreError as error:
+        if strict and not isinstance(error, errors.NoResultError):
             raise
         note(f"left out: {error}", style="yellow")
         return None

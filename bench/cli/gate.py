@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from bench import gate_store, process, sides, store
+from bench import errors, gate_store, process, sides, store
 from bench.cli.completion import offer_suites
 from bench.cli.data import dataset_of, prepare, remind
 from bench.cli.options import KeywordOption, ratio, refuse, seconds
@@ -21,7 +21,6 @@ from bench.cli.run import RESULTS_DIRECTORY, plan_here
 from bench.cli.shell import (
     EXIT_OF_VERDICT,
     Exit,
-    IncomparableError,
     add_to_job_summary,
     app,
     despite_a_closed_pipe,
@@ -36,16 +35,17 @@ from bench.cli.shell import (
 )
 from bench.decide import Conclusion, conclude, evidence_of
 from bench.environment import capture, usable_core_count, utc_now
+from bench.errors import ConfigurationError, IncomparableError, SetupError
 from bench.gate import MAX_BLOCKS, PilotError, SideProcesses, pilot, plan, run_blocks
 from bench.gate_record import GateFile, Purpose, Side, SideDescription
-from bench.process import Interpreter, Stop, UnusableError
+from bench.process import Interpreter, Stop
 from bench.record import Software
 from bench.render.export import Format, render_markdown
 from bench.render.gate_progress import GateProgress
 from bench.render.gates import gate_cases, gate_table
 from bench.render.junit import CaseOutcome, JUnitCase, render_junit
 from bench.render.tables import count_words
-from bench.scenario import ConfigurationError, Overrides, Scenario
+from bench.scenario import Overrides, Scenario
 from bench.sides import WORKING_TREE, SideSource
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
@@ -276,7 +276,7 @@ def run(
                 observer=observer,
                 stop=stop,
             )
-    except (UnusableError, store.StoreError) as error:
+    except (SetupError, errors.StoreError) as error:
         fail(f"{error}; finished blocks are in {path}", Exit.USAGE)
     return gate_file, stop
 
@@ -380,7 +380,7 @@ def _software(side: Side, interpreter: Interpreter, stop: Stop) -> Software:
     try:
         with working(f"asking the {side} what it is"):
             return process.describe(interpreter, stop)
-    except UnusableError as error:  # a change that breaks the import has failed, not its user
+    except SetupError as error:  # a change that breaks the import has failed, not its user
         fail(f"the {side} does not work under this harness: {error}", Exit.FAILED)
 
 

@@ -8,18 +8,19 @@ from typing import Annotated
 
 import typer
 
-from bench.change_points import ALPHA
 from bench.cli.files import result_files
 from bench.cli.options import KeywordOption, ratio
 from bench.cli.shell import app, examples, note, print_tables, refuse_junit, write
 from bench.compare import Side, index
+from bench.errors import ConfigurationError
 from bench.history import By, histories, select
 from bench.render.export import Format
 from bench.render.histories import history_tables
 from bench.render.history_page import history_report
 from bench.render.html import render_report
 from bench.render.tables import count_words
-from bench.scenario import ConfigurationError, matcher
+from bench.scenario import matcher
+from bench.stats.change_points import ALPHA
 from bench.summary import RowKey
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.completion import offer_keywords, offer_pivot_axes
-from bench.scenario import ConfigurationError
+from bench.errors import ConfigurationError
 
 KeywordOption = Annotated[
     str | None,

@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn, TypeVar
 
 import typer
 
-from bench import process, store, trace
+from bench import errors, process, store, trace
 from bench.breakdown import break_down
 from bench.cli.completion import offer_contexts, offer_networks, offer_settings
 from bench.cli.data import dataset_of, prepare, remind
@@ -33,6 +33,7 @@ from bench.cli.shell import (
     working,
 )
 from bench.environment import capture, usable_core_count, utc_now
+from bench.errors import ConfigurationError
 from bench.process import Answer, Ended, Interpreter, OnEvent, Stop
 from bench.profile_record import PROFILE_SCHEMA_VERSION, ProfiledEpoch, ProfileFile, inconsistencies
 from bench.protocol import (
@@ -53,7 +54,6 @@ from bench.scenario import (
     AUTO_CONTEXTS,
     AXES,
     LOOP_AXES,
-    ConfigurationError,
     Framework,
     LoopName,
     Matrix,
@@ -197,7 +197,7 @@ def read(path: Path) -> ProfileFile:
     """Raises `StoreError` for a file that is no profile, `SchemaError` for one that is too new."""
     found = store.read_versioned(path, ProfileFile, store.FileKind.PROFILE, PROFILE_SCHEMA_VERSION)
     if wrong := inconsistencies(found):
-        raise store.StoreError(f"{path}: not a valid profile file: {wrong[0]}")
+        raise errors.StoreError(f"{path}: not a valid profile file: {wrong[0]}")
     return found
 
 

@@ -9,13 +9,14 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from bench import store
+from bench import errors, store
 from bench.answers import source_of
 from bench.breakdown import break_down
 from bench.cli.files import read_each
 from bench.cli.profile import read as read_profile
 from bench.cli.shell import app, examples, note, write
 from bench.decide import conclude, evidence_of
+from bench.errors import ConfigurationError
 from bench.gate_record import GateFile
 from bench.gate_store import read_gate
 from bench.profile_record import ProfileFile
@@ -24,7 +25,6 @@ from bench.render.export import render_report_markdown
 from bench.render.html import render_report
 from bench.render.report import Gate, Profile, make_report
 from bench.render.tables import count_words
-from bench.scenario import ConfigurationError
 
 #: What a report can be of.
 Readable: TypeAlias = ResultSet | GateFile | ProfileFile
@@ -78,7 +78,7 @@ def report(
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise store.StoreError(f"{output}: cannot be written: {error.strerror or error}") from None
+        raise errors.StoreError(f"{output}: cannot be written: {error.strerror or error}") from None
     note(f"{output}: {len(text.encode()) / 1e6:.2f} MB, {count_words(len(read), 'file')}")
 
 
@@ -106,8 +106,8 @@ def _read(path: Path) -> Readable:
         if error.kind is store.FileKind.PROFILE:
             return read_profile(path)
         raise
-    except store.NoResultError:
-        raise store.NoResultError(f"{path}: neither a result file nor a gate's or a profile's") from None
+    except errors.NoResultError:
+        raise errors.NoResultError(f"{path}: neither a result file nor a gate's or a profile's") from None
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

@@ -8,15 +8,15 @@ from typing import Annotated
 
 import typer
 
-from bench import store
+from bench import errors, store
 from bench.cli.completion import offer_sort_columns, offer_values
 from bench.cli.files import json_files, result_files
 from bench.cli.options import ColumnOption, RowOption
 from bench.cli.shell import Exit, app, examples, out, print_tables, refuse_junit, write
+from bench.errors import ConfigurationError
 from bench.record import schema
 from bench.render.export import Format
 from bench.render.tables import DEFAULT_VALUE, tables
-from bench.scenario import ConfigurationError
 
 
 @app.command(
@@ -74,9 +74,9 @@ def _is_valid(path: Path, in_folder: bool) -> bool | None:
     """Said line by line; None for another kind of file in a folder. Raises `SchemaError`."""
     try:
         violations = store.violations(path)
-    except store.SchemaError:
+    except errors.SchemaError:
         raise
-    except store.StoreError as error:
+    except errors.StoreError as error:
         if in_folder and isinstance(error, store.OtherKindError):
             return None
         violations = [str(error).removeprefix(f"{path}: ")]

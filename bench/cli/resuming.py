@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import store
+from bench import errors
 from bench.cli.data import prepare
-from bench.cli.shell import IncomparableError
+from bench.errors import IncomparableError
 from bench.record import Dataset, Environment
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
@@ -37,7 +37,7 @@ def prepare_same(path: Path, dataset: Dataset, data_dir: Path | None) -> dataset
     try:
         name = DatasetName(dataset.name)
     except ValueError:
-        raise store.StoreError(f"{path}: its data set {dataset.name!r} is unknown here") from None
+        raise errors.StoreError(f"{path}: its data set {dataset.name!r} is unknown here") from None
     prepared = prepare(DatasetName.AUTO if name is DatasetName.CUSTOM else name, data_dir)
     if prepared.digest != dataset.digest:
         raise IncomparableError(

@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from bench import accuracy, sides, store
+from bench import accuracy, errors, sides, store
 from bench.cli.completion import offer_contexts, offer_networks, offer_settings, offer_suites
 from bench.cli.data import dataset_of, prepare, remind
 from bench.cli.options import KeywordOption
@@ -35,8 +35,9 @@ from bench.cli.shell import (
     working,
 )
 from bench.environment import capture, usable_core_count, utc_now
+from bench.errors import ConfigurationError, SetupError
 from bench.estimate import CEILING_SECONDS, expected_seconds
-from bench.process import Stop, UnusableError
+from bench.process import Stop
 from bench.record import Ceiling, ResultSet, RunKey, Software, key
 from bench.render import units
 from bench.render.export import Format, render_markdown
@@ -49,7 +50,6 @@ from bench.scenario import (
     BUILT_IN_SUITES,
     DEFAULT_SUITE,
     LOOP_AXES,
-    ConfigurationError,
     Framework,
     LoopName,
     Overrides,
@@ -299,7 +299,7 @@ def _measure(
                 stop=stop,
                 ceilings=functools.partial(_announced, rounds),
             )
-    except (UnusableError, store.StoreError) as error:
+    except (SetupError, errors.StoreError) as error:
         fail(f"{error}; finished runs are in {path}: mnist-bench run --resume {path} goes on", Exit.USAGE)
     if stop.requested and remaining(result_set):
         fail(f"interrupted; finished runs are in {path}; go on with: mnist-bench run --resume {path}", Exit.INTERRUPTED)

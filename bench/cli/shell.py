@@ -16,12 +16,12 @@ from typing import Final, NoReturn
 import typer
 from rich.console import Console
 
+from bench.errors import ConfigurationError
 from bench.render.export import Format, render_csv, render_json, render_markdown
 from bench.render.html import render_html
 from bench.render.live import elapsing
 from bench.render.tables import Table
 from bench.render.text import print_line, render_text
-from bench.scenario import ConfigurationError
 from bench.verdict import Verdict
 
 
@@ -50,11 +50,6 @@ EXIT_OF_VERDICT: Final[Mapping[Verdict, Exit]] = {
     Verdict.INCOMPARABLE: Exit.INCOMPARABLE,
     Verdict.MISSING: Exit.FAILED,
 }
-
-
-class IncomparableError(Exception):
-    """Results of different data, machines or schemas were to be put together; one line."""
-
 
 app = typer.Typer(
     name="mnist-bench",
@@ -89,9 +84,12 @@ class ProgressConsole(Console):
 
 
 out = ResultConsole()
+
 err = ProgressConsole()
+
 #: Why a program ends is said however quiet it is to be.
 _last_words = ProgressConsole()
+
 #: Flags of the program itself, which may stand before or behind the verb.
 _GLOBAL_FLAGS: Final = ("--quiet", "--verbose")
 

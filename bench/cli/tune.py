@@ -12,7 +12,7 @@ from typing import Annotated, Final, NoReturn
 import msgspec
 import typer
 
-from bench import outlook, process, store
+from bench import errors, outlook, process, store
 from bench.cli.completion import offer_contexts, offer_networks, offer_settings
 from bench.cli.data import dataset_of, prepare, remind
 from bench.cli.gpus import require_gpus
@@ -36,22 +36,15 @@ from bench.cli.shell import (
     write,
 )
 from bench.environment import capture, usable_core_count, utc_now
-from bench.process import Interpreter, Stop, UnusableError
+from bench.errors import ConfigurationError, SetupError
+from bench.process import Interpreter, Stop
 from bench.record import Software
 from bench.render import units
 from bench.render.export import Format, render_markdown
 from bench.render.tables import count_words
 from bench.render.tune_progress import TuneProgress
 from bench.render.tunes import paste_text, setting_names, setting_words, tune_tables
-from bench.scenario import (
-    AUTO_CONTEXTS,
-    LOOP_AXES,
-    ConfigurationError,
-    Overrides,
-    Scenario,
-    axis_settings,
-    canonical_contexts,
-)
+from bench.scenario import AUTO_CONTEXTS, LOOP_AXES, Overrides, Scenario, axis_settings, canonical_contexts
 from bench.space import Space, search_space
 from bench.standings import Findings, findings
 from bench.tune import PilotError, WorkerProcesses, plan, run_rounds
@@ -263,7 +256,7 @@ def measure(tune_file: TuneFile, prepared: datasets.Prepared, path: Path, output
                 observer=observer,
                 stop=stop,
             )
-    except (UnusableError, store.StoreError) as error:
+    except (SetupError, errors.StoreError) as error:
         fail(f"{error}; finished rounds are in {path}: mnist-bench tune --resume {path} goes on", Exit.USAGE)
     remind(prepared)
     note(f"saved in {path}")

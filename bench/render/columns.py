@@ -18,7 +18,7 @@ from bench.render import units
 from bench.render.sparks import bar, sparkline
 from bench.render.words import ends
 from bench.scenario import LOOP_AXES, Scenario
-from bench.stats import Estimate
+from bench.stats.intervals import Estimate
 from bench.summary import Measures, Row, axis_value
 
 #: What a cell holds before it is written; None: absent.

@@ -41,7 +41,7 @@ from bench.render.tables import (
 )
 from bench.render.verdicts import MARKS, TONES
 from bench.render.words import change
-from bench.stats import Estimate, LogDifference, bounds, mean_of, ratio_of
+from bench.stats.intervals import Estimate, LogDifference, bounds, mean_of, ratio_of
 from bench.summary import Status
 from bench.verdict import Verdict, worst
 from mnist_core.recipe import Recipe

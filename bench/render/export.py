@@ -15,7 +15,7 @@ from bench.render import units
 from bench.render.columns import Heading, Raw
 from bench.render.story import Report
 from bench.render.tables import Cell, Fact, Table, legend_of, readable
-from bench.stats import Estimate
+from bench.stats.intervals import Estimate
 
 #: What a page is wide enough for; the columns beyond are for wide terminals and for programs.
 _MARKDOWN_PRIORITY: Final = 8

@@ -10,12 +10,13 @@ from rich.console import Console
 
 from bench import estimate
 from bench.decide import Conclusion, GateRow, Wanted
-from bench.gate_record import Block, Order, Phase
+from bench.gate_record import Block, Phase
 from bench.render import units
 from bench.render.live import LiveLine, LiveProgress
 from bench.render.text import print_line
 from bench.render.words import change_words
 from bench.scenario import Scenario
+from bench.stats.paired import Order
 
 
 class GateProgress(LiveProgress):

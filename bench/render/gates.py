@@ -8,7 +8,7 @@ from typing import Final
 
 from bench.calibration import Calibration, Replays, ScenarioCalibration
 from bench.decide import POWER, Conclusion, GateRow
-from bench.gate_record import GateFile, Order, Purpose, SideDescription
+from bench.gate_record import GateFile, Purpose, SideDescription
 from bench.render import units
 from bench.render.columns import MAIN_AXES, SHOWN_AXES, Column, OfScenario, make_column
 from bench.render.junit import CaseOutcome, JUnitCase
@@ -30,7 +30,8 @@ from bench.render.tables import (
 from bench.render.verdicts import MARKS, TONES
 from bench.render.words import change, change_words, ends
 from bench.scenario import Scenario
-from bench.stats import Estimate
+from bench.stats.intervals import Estimate
+from bench.stats.paired import Order
 from bench.summary import axis_value
 from bench.verdict import Verdict
 

@@ -29,7 +29,7 @@ from bench.render.tables import (
 )
 from bench.render.words import ends
 from bench.scenario import Scenario
-from bench.stats import Estimate
+from bench.stats.intervals import Estimate
 from bench.summary import axis_value
 
 #: Of a commit, as people write one.

@@ -34,7 +34,7 @@ from bench.render.tables import (
     readable,
 )
 from bench.render.words import estimate_words
-from bench.stats import Estimate
+from bench.stats.intervals import Estimate
 
 _TONES: Final = {
     **dict.fromkeys((FASTEST, FASTER), Tone.GOOD),

@@ -17,7 +17,7 @@ from bench.render.story import Picture
 from bench.render.tables import count_words, n_words
 from bench.render.words import estimate_words
 from bench.scenario import Scenario, tutorial_setting
-from bench.stats import Estimate
+from bench.stats.intervals import Estimate
 from bench.summary import Measures, Row
 from mnist_core.devices import DeviceKind
 from mnist_core.recipe import Recipe

@@ -42,7 +42,7 @@ from bench.render.tables import (
     tables,
 )
 from bench.scenario import Scenario
-from bench.stats import Estimate
+from bench.stats.intervals import Estimate
 from bench.summary import Measures, Row
 from mnist_core.recipe import Recipe
 

@@ -29,7 +29,7 @@ from bench.render.columns import (
 )
 from bench.roofline import Roof
 from bench.scenario import LOOP_AXES, LoopName, Scenario, tutorial_setting
-from bench.stats import Estimate
+from bench.stats.intervals import Estimate
 from bench.summary import Row, Status, Summary, axis_value, summarize
 from mnist_core.devices import DeviceKind
 from mnist_core.recipe import Recipe

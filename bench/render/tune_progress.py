@@ -12,7 +12,7 @@ from bench.render.tables import count_words
 from bench.render.text import print_line
 from bench.render.tunes import ruled_words, setting_words
 from bench.render.words import ratio_words
-from bench.stats import ratio_of
+from bench.stats.intervals import ratio_of
 from bench.tune_record import REFERENCE, Candidate, Phase, Ruling, TuneFile
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from bench.render import units
-from bench.stats import Estimate
+from bench.stats.intervals import Estimate
 
 
 def change(ratio: Estimate) -> tuple[str, str]:

@@ -22,10 +22,11 @@ from pytest_benchmark.utils import parse_compare_fail
 from scipy.special import binom
 from scipy.stats import mannwhitneyu
 
-from bench import calibration, gate_store, stats
+from bench import calibration, gate_store
 from bench.decide import evidence_of
 from bench.gate_record import Block, GateFile
 from bench.scenario import Scenario
+from bench.stats import multiple_testing
 from bench.verdict import Verdict
 
 SLOWDOWNS = (0.0, 0.02, 0.05, 0.10, 0.20)
@@ -183,7 +184,9 @@ def markdown(document: dict[str, object]) -> str:
     ]
     for method in methods:
         counts = method["alarms"]
-        false_alarms = f"{100 * counts['0'] / runs:.1f} % (≤ {100 * stats.exact_upper_bound(counts['0'], runs):.1f} %)"
+        false_alarms = (
+            f"{100 * counts['0'] / runs:.1f} % (≤ {100 * multiple_testing.exact_upper_bound(counts['0'], runs):.1f} %)"
+        )
         caught = " | ".join(f"{100 * counts[percent] / runs:.1f} %" for percent in percents)
         lines.append(f"| {method['name']} | {false_alarms} | {caught} | {method['minutes']:.1f} |")
     return "\n".join(lines) + "\n"

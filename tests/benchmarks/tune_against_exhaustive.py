@@ -24,7 +24,7 @@ from bench.race import Step
 from bench.render import units
 from bench.render.tunes import setting_words
 from bench.render.words import change_words
-from bench.stats import ratio_of
+from bench.stats.intervals import ratio_of
 from bench.tune import WorkerProcesses, plan, run_rounds
 from bench.tune_record import REFERENCE, Candidate, Phase, TuneFile
 from mnist_core.datasets import DatasetName

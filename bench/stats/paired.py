@@ -7,6 +7,7 @@ windows its passes had.
 
 from __future__ import annotations
 
+import enum
 import math
 from collections.abc import Sequence
 
@@ -14,7 +15,23 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri, stdtr, stdtrit
 
-from bench.gate_record import Order
+from bench.gate_record import Side
+
+
+class Order(str, enum.Enum):
+    """In which order the four passes of a block take their turns; A is the baseline. Linear drift cancels in both."""
+
+    ABBA = "ABBA"
+    BAAB = "BAAB"
+
+    def __str__(self) -> str:
+        return self.value
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """In order of time."""
+        return tuple(Side.BASELINE if letter == "A" else Side.CONTENDER for letter in self.value)
+
 
 #: Two sums of the same numbers in another order differ by rounding; so close to the observed one they count as equal to
 #: it, which can only raise a p-value.

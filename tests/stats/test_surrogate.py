@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import surrogate
-from bench.surrogate import fit
+from bench.stats import surrogate
+from bench.stats.surrogate import fit
 
 #: Four knobs of 3, 4, 2 and 2 places.
 SETTINGS = list(itertools.product("abc", "wxyz", "01", "+-"))

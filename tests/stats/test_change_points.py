@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import change_points as change_points_module
-from bench.change_points import LEAST, change_points, fewest
+from bench.stats import change_points as change_points_module
+from bench.stats.change_points import LEAST, change_points, fewest
 
 SEEDS = range(100)
 

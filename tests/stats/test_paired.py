@@ -11,8 +11,8 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import paired
-from bench.gate_record import Order
+from bench.stats import paired
+from bench.stats.paired import Order
 
 SMALL = st.floats(-0.3, 0.3, allow_nan=False)
 FOUR = st.lists(SMALL, min_size=4, max_size=4)

@@ -12,13 +12,12 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import stats
-from bench.stats import (
+from bench.stats import intervals
+from bench.stats.intervals import (
     Estimate,
     LogDifference,
     bounds,
     geometric_mean,
-    line,
     log_difference,
     log_sample,
     mean_difference,
@@ -26,6 +25,7 @@ from bench.stats import (
     ratio,
     upper_bound,
 )
+from bench.stats.regression import line
 
 positive = st.floats(min_value=1e-6, max_value=1e6)
 samples = st.lists(positive, min_size=2, max_size=8)
@@ -180,7 +180,7 @@ def test_an_interval_beyond_the_largest_float_is_infinite() -> None:
     """An absurd spread gives an infinite upper end without a warning."""
     estimate = geometric_mean([1e-200, 1e200])
     assert estimate.upper == math.inf
-    assert stats.CONFIDENCE == 0.95
+    assert intervals.CONFIDENCE == 0.95
 
 
 def differences(*pairs: tuple[list[float], list[float]]) -> list[LogDifference]:

@@ -14,9 +14,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
-from scipy.special import betaincinv, fdtrc, stdtr, stdtrit
+from scipy.special import stdtr, stdtrit
 
 #: Of every interval here, two-sided.
 CONFIDENCE = 0.95
@@ -182,62 +181,7 @@ def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Estimate:
     return ratio_of(log_difference(log_sample(numerator), log_sample(denominator)))
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """y = intercept + slope x."""
-
-    intercept: Estimate
-    slope: Estimate
-
-
-#: A line that misses its points by more than chance would, at this level, is not one.
-_CURVED: Final = 0.05
-
-
-def line(points: Sequence[tuple[float, float]]) -> Line:
-    """The line through (x, y), one point per process, whose errors are proportional to y.
-
-    Weighted least squares, each residual divided by the mean of the y at its x (a constant coefficient of variation:
-    McCullagh and Nelder, "Generalized linear models", 2nd edition, 1989, chapter 8), and t intervals with n - 2 degrees
-    of freedom. Where the means scatter around the line by more than the processes around their means (an F test for
-    lack of fit), the line is an approximation and processes cannot tell how good a one: then its error and its degrees
-    of freedom are those of the means. Two x have no interval, since any two points lie on a line.
-
-    Raises `ValueError` for less than two different x, or a number that is not positive and finite.
-    """
-    if not all(0 < number < math.inf for point in points for number in point):
-        raise ValueError("only positive, finite numbers have a relative error")
-    groups: dict[float, list[float]] = {}
-    for x, y in points:
-        groups.setdefault(x, []).append(y)
-    if len(groups) < 2:  # noqa: PLR2004  # as geometry has it
-        raise ValueError("a line needs two different x")
-    means = {x: math.fsum(ys) / len(ys) for x, ys in groups.items()}
-    weights = {x: len(ys) / means[x] ** 2 for x, ys in groups.items()}
-    total = math.fsum(weights.values())
-    center = math.fsum(weights[x] * x for x in groups) / total
-    height = math.fsum(weights[x] * means[x] for x in groups) / total
-    spread = math.fsum(weights[x] * (x - center) ** 2 for x in groups)
-    slope = math.fsum(weights[x] * (x - center) * (means[x] - height) for x in groups) / spread
-    intercept = height - slope * center
-
-    within = math.fsum(((y / means[x]) - 1) ** 2 for x, ys in groups.items() for y in ys)
-    around = math.fsum(weights[x] * (means[x] - intercept - slope * x) ** 2 for x in groups)
-    n, of_means, of_processes = len(points), len(groups) - 2, len(points) - len(groups)
-    squares, freedom = within + around, n - 2
-    curved = of_means > 0 and of_processes > 0 and within * around > 0
-    if curved and fdtrc(of_means, of_processes, (around / of_means) / (within / of_processes)) < _CURVED:
-        squares, freedom = around, of_means
-    half_width = None
-    if of_means > 0:
-        half_width = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * math.sqrt(squares / freedom)
-    return Line(
-        intercept=_symmetric(intercept, half_width, math.sqrt(1 / total + center**2 / spread), n),
-        slope=_symmetric(slope, half_width, math.sqrt(1 / spread), n),
-    )
-
-
-def _symmetric(value: float, half_width: float | None, scale: float, n: int) -> Estimate:
+def symmetric_estimate(value: float, half_width: float | None, scale: float, n: int) -> Estimate:
     if half_width is None:
         return Estimate(value=value, lower=None, upper=None, n=n)
     return Estimate(value=value, lower=value - half_width * scale, upper=value + half_width * scale, n=n)
@@ -249,30 +193,3 @@ def _exp(logarithm: float) -> float:
         return math.exp(logarithm)
     except OverflowError:
         return math.inf
-
-
-def holm_adjusted(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment: reject where the adjusted value is at most alpha for a family-wise error of alpha.
-
-    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6, 1979. The
-    smallest of m is multiplied by m, the next by m - 1 and so on, and none becomes smaller than the one before it. A
-    test that was planned and could not be done counts with p = 1.
-    """
-    order = sorted(range(len(p_values)), key=p_values.__getitem__)
-    adjusted = [1.0] * len(p_values)
-    highest = 0.0
-    for rank, index in enumerate(order):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = highest
-    return adjusted
-
-
-def exact_upper_bound(events: int, trials: int, confidence: float = CONFIDENCE) -> float:
-    """One-sided upper confidence bound of a proportion (Clopper and Pearson, Biometrika 26, 1934).
-
-    The 1 - alpha quantile of Beta(k + 1, n - k), as `scipy.stats.binomtest(k, n).proportion_ci` finds it; 1 for k = n.
-    Raises `ValueError` for more events than trials, or none of these.
-    """
-    if not 0 <= events <= trials or trials == 0:
-        raise ValueError(f"{events} events in {trials} trials have no proportion")
-    return 1.0 if events == trials else float(betaincinv(events + 1, trials - events, confidence))

@@ -1,0 +1,1 @@
+"""Statistics: numbers in, numbers out. No type of the benchmark is known here."""
