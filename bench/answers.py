@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from bench.curves import measured
 from bench.record import Environment, ResultSet
-from bench.scenario import tutorial_setting
+from bench.scenarios.scenario import tutorial_setting
 from bench.stats import intervals
 from bench.stats.intervals import Estimate
 from bench.summary import Measures, Row, Status, Summary, group_by_row, summarize, throughput

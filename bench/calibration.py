@@ -25,7 +25,7 @@ from bench.decide import BlockEvidence, Conclusion, RowEvidence, conclude, evide
 from bench.fingerprint import class_digest
 from bench.gate_record import GateFile, GatePlan, Purpose, Ratio
 from bench.record import Count, Dataset, Environment, Fraction, PositiveCount, PositiveSeconds, Record, Timestamp
-from bench.scenario import Scenario
+from bench.scenarios.scenario import Scenario
 from bench.stats import intervals, multiple_testing, paired
 from bench.stats.paired import Order
 from bench.verdict import Verdict

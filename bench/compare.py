@@ -21,7 +21,7 @@ import msgspec
 
 from bench.fingerprint import Difference, difference, machine_differences, same_machine, software_differences
 from bench.record import Dataset, Environment, ResultSet
-from bench.scenario import Scenario
+from bench.scenarios.scenario import Scenario
 from bench.stats import intervals, multiple_testing
 from bench.stats.intervals import LogDifference, LogSample
 from bench.stats.paired import detectable_effect

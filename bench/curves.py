@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from bench.record import ResultSet
-from bench.scenario import Scenario
+from bench.scenarios.scenario import Scenario
 from bench.stats.intervals import Estimate
 from bench.summary import Group, Measures, Row, Status, group_by_row
 from mnist_core.recipe import Recipe

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.gate_record import Block, GatedScenario, GatePlan, Pass, Phase, Purpose, ScenarioPass, Side, draw
-from bench.scenario import Scenario
+from bench.scenarios.scenario import Scenario
 from bench.stats import intervals, multiple_testing, paired
 from bench.stats.intervals import Estimate
 from bench.stats.paired import Order

@@ -44,7 +44,7 @@ from bench.live_pass import PassEndedError, PassProcess, WindowSize, window_size
 from bench.process import Interpreter, Stop
 from bench.protocol import PassRequest, SetUpDone, WindowDone
 from bench.record import Dataset
-from bench.scenario import Scenario
+from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order
 from mnist_core.recipe import Engine
 

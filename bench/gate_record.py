@@ -28,7 +28,7 @@ from bench.record import (
     Software,
     Timestamp,
 )
-from bench.scenario import Scenario
+from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order
 
 #: Raised by any change after which an older reader would misread or refuse a file.

@@ -17,7 +17,7 @@ import numpy as np
 from bench import fingerprint
 from bench.compare import Entry, Side
 from bench.record import Dataset, Environment
-from bench.scenario import Scenario
+from bench.scenarios.scenario import Scenario
 from bench.stats import intervals
 from bench.stats.change_points import ALPHA, change_points, fewest
 from bench.stats.intervals import Estimate, LogSample

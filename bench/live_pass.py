@@ -17,7 +17,7 @@ from bench import process
 from bench.process import Ended, Interpreter, Session, Stop
 from bench.protocol import Evaluate, Evaluated, PassReady, PassRequest, RunWindow, SetUp, SetUpDone, WindowDone
 from bench.record import Dataset, FailureReason
-from bench.scenario import Scenario, worker_variables
+from bench.scenarios.scenario import Scenario, worker_variables
 from mnist_core.recipe import Engine
 
 #: A timed window lasts at least this long on the machine of the pilot: shorter ones measure the barriers.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.scenario import Scenario
+from bench.scenarios.scenario import Scenario
 from bench.tutorial_trainee import MXNetTrainee, describe, matrix_product, probe, vector_sum
 from mnist_core.idx import Split
 from mnist_core.loop import Training

@@ -19,7 +19,7 @@ from msgspec import Meta
 
 from bench.errors import ConfigurationError, StoreError
 from bench.record import Environment
-from bench.scenario import Scenario
+from bench.scenarios.scenario import Scenario
 from bench.stats import intervals
 from bench.stats.intervals import Estimate
 

@@ -17,7 +17,7 @@ from bench import live_pass
 from bench.live_pass import PassProcess
 from bench.process import Interpreter, Stop
 from bench.record import Dataset
-from bench.scenario import Scenario, tutorial_setting
+from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.stats.paired import Order, detectable_effect, effect, standard_error
 from mnist_core.recipe import Network
 

@@ -44,7 +44,7 @@ from bench.protocol import (
     WindowDone,
 )
 from bench.record import FailureReason, Software
-from bench.scenario import Framework, Scenario, is_own, worker_variables
+from bench.scenarios.scenario import Framework, Scenario, is_own, worker_variables
 from mnist_core.devices import PROBE_TIMEOUT_SECONDS, Device, Probe, Unusable
 from mnist_core.recipe import Hybridize
 

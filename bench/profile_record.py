@@ -11,7 +11,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from bench.record import Count, Dataset, Environment, PositiveCount, PositiveSeconds, Record, Seconds, Timestamp
-from bench.scenario import Scenario
+from bench.scenarios.scenario import Scenario
 
 #: Raised by any change after which an older reader would misread or refuse a file.
 #:

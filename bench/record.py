@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from bench.scenario import Framework, PlannedRun, Scenario
+from bench.scenarios.scenario import Framework, PlannedRun, Scenario
 from mnist_core.recipe import Recipe
 
 #: Raised by any change after which an older reader would misread or refuse a file.

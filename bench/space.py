@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from bench.errors import ConfigurationError
-from bench.scenario import Matrix, Overrides, Scenario, Suite, expand, override, tutorial_setting
+from bench.scenarios.scenario import Matrix, Overrides, Scenario, Suite, expand, override, tutorial_setting
 from mnist_core.devices import DeviceKind
 from mnist_core.recipe import Engine, Hybridize, InputPipeline, Layers, MetricSync, Network, Update
 

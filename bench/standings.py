@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from bench import race
 from bench.race import Known
-from bench.scenario import Scenario
+from bench.scenarios.scenario import Scenario
 from bench.space import KNOBS, position
 from bench.stats.intervals import Estimate, LogDifference, geometric_mean, ratio_of
 from bench.tune_record import REFERENCE, Measurement, Phase, Round, Ruled, Ruling, TuneFile, TunePlan

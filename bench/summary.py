@@ -16,7 +16,7 @@ from bench import accuracy
 from bench.costs import Costs, costs_of
 from bench.record import Dataset, Environment, Failure, FailureReason, ResultSet, Run, Software
 from bench.roofline import Bound, Place, Roof, place_of, roofs
-from bench.scenario import PlannedRun, Scenario, tutorial_setting
+from bench.scenarios.scenario import PlannedRun, Scenario, tutorial_setting
 from bench.stats import intervals, regression
 from bench.stats.intervals import Estimate
 from bench.stats.regression import Line

@@ -24,7 +24,7 @@ from bench.record import (
     Seconds,
     Timestamp,
 )
-from bench.scenario import Scenario
+from bench.scenarios.scenario import Scenario
 
 #: Raised by any change after which an older reader would misread or refuse a file.
 #:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from bench.environment import describe_software
 from bench.record import Software
-from bench.scenario import Scenario
+from bench.scenarios.scenario import Scenario
 from mnist_core import networks, training
 from mnist_core.devices import Device, DeviceKind, Probe
 from mnist_core.idx import Split

@@ -18,7 +18,7 @@ import pytest
 
 from bench import cli, store
 from bench.record import ResultSet, Run
-from bench.scenario import Scenario
+from bench.scenarios.scenario import Scenario
 from mnist_core.recipe import Hybridize, Recipe
 from tests.support.cli import Command
 from tests.support.records import a_dataset, a_failure, a_result_set, a_run, a_scenario, a_software, an_environment

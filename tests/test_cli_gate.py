@@ -23,7 +23,7 @@ from bench.gate_record import GateFile, Side
 from bench.live_pass import PassEndedError
 from bench.process import Ended, Interpreter, Stop
 from bench.record import FailureReason, Software
-from bench.scenario import Scenario
+from bench.scenarios.scenario import Scenario
 from bench.verdict import Verdict
 from tests import ROOT
 from tests.support.cli import Command

@@ -14,7 +14,7 @@ from bench.cli.profile import one_scenario, read
 from bench.process import Answer, Ended
 from bench.protocol import OperatorsRequest, PhasesRequest
 from bench.record import FailureReason, Software
-from bench.scenario import LoopName, Overrides, Scenario, tuned
+from bench.scenarios.scenario import LoopName, Overrides, Scenario, tuned
 from mnist_core.recipe import Engine, Network
 from tests.support.cli import Command
 from tests.support.idx_files import small_idx_folder

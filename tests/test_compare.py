@@ -33,7 +33,7 @@ from bench.compare import (
     is_incomparable,
 )
 from bench.record import FailureReason, ResultSet, Run
-from bench.scenario import Scenario
+from bench.scenarios.scenario import Scenario
 from bench.stats import intervals, multiple_testing
 from bench.stats.intervals import LogDifference
 from bench.verdict import Verdict

@@ -13,7 +13,7 @@ import pytest
 from bench.decide import Conclusion, conclude, evidence_of, judge
 from bench.gate_record import Block, GateFile, GatePlan, PassFailure, Phase, Purpose, Side
 from bench.record import FailureReason
-from bench.scenario import Scenario
+from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order
 from bench.verdict import Verdict, worst
 from tests.support.gate import (

@@ -19,7 +19,7 @@ from bench.gate_record import Block, GateFile, Phase, Side
 from bench.live_pass import PassEndedError, window_size
 from bench.process import Ended, Stop
 from bench.record import FailureReason
-from bench.scenario import Scenario
+from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order
 from bench.verdict import Verdict
 from tests.support.gate import FOUR, LENET, MLP, FakePasses, a_gate_file, a_plan, make_machine_quiet

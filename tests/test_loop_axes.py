@@ -13,7 +13,7 @@ import pytest
 from bench import trainee
 from bench.errors import ConfigurationError
 from bench.loop_trainee import LoopTrainee
-from bench.scenario import (
+from bench.scenarios.scenario import (
     LOOP_AXES,
     Framework,
     LoopName,

@@ -15,7 +15,7 @@ import pytest
 from bench import cli, micro
 from bench.errors import StoreError
 from bench.micro import Micro
-from bench.scenario import Scenario
+from bench.scenarios.scenario import Scenario
 from tests import ROOT
 from tests.support.cli import Command
 from tests.support.records import a_scenario, an_environment

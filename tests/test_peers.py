@@ -28,7 +28,7 @@ from bench.record import Epoch, Failure, FailureReason, ResultSet, Run
 from bench.render.export import render_csv, render_json
 from bench.render.tables import tables
 from bench.runner import Interpreters, OnEpoch, WorkerProcess, interpreters_of, run_plan
-from bench.scenario import Framework, LoopName, PlannedRun, Scenario, expand, load_suite, preset
+from bench.scenarios.scenario import Framework, LoopName, PlannedRun, Scenario, expand, load_suite, preset
 from mnist_core import networks, training
 from mnist_core.devices import Device, DeviceKind, Probe, Unusable
 from mnist_core.idx import Split
@@ -205,7 +205,7 @@ def test_a_peer_says_what_it_is_and_that_a_gpu_is_not_here(framework: Framework)
 def test_a_peer_multiplies_and_adds_for_the_ceilings(framework: Framework) -> None:
     """As the ceilings' clock calls it."""
     code = (
-        "from bench.scenario import Framework\n"
+        "from bench.scenarios.scenario import Framework\n"
         "from bench.trainee import module_for\n"
         "from mnist_core.devices import Device, DeviceKind\n"
         f"module = module_for(Framework({framework.value!r}))\n"

@@ -19,7 +19,7 @@ from bench.costs import costs_of
 from bench.profile_record import OperatorTimes, Phase, PhaseRounds, inconsistencies
 from bench.protocol import Event, FailureReply, PhasesReply, PhasesRequest, ProfileTarget, Reply, RoundDone
 from bench.record import Dataset, FailureReason
-from bench.scenario import Scenario, tuned
+from bench.scenarios.scenario import Scenario, tuned
 from bench.seams import EpochCutError, up_to, watched
 from bench.trainee import Trainee
 from mnist_core import datasets

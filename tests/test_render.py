@@ -32,7 +32,7 @@ from bench.render.export import Format, render_csv, render_json, render_markdown
 from bench.render.html import render_html
 from bench.render.tables import Table, clean, recipe_words, tables
 from bench.render.text import render_text
-from bench.scenario import Scenario
+from bench.scenarios.scenario import Scenario
 from bench.summary import Row
 from mnist_core.recipe import Hybridize, Recipe
 from tests.support.records import (

@@ -17,7 +17,7 @@ from bench.roofline import (
     roofs,
     vector_elements,
 )
-from bench.scenario import Framework, LoopName, PlannedRun, Scenario, preset
+from bench.scenarios.scenario import Framework, LoopName, PlannedRun, Scenario, preset
 from mnist_core.devices import Device, DeviceKind
 from tests.support.records import a_ceiling, a_run, a_scenario, an_environment, planned
 

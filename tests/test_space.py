@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import ConfigurationError
-from bench.scenario import Overrides, Scenario, axis_settings, tuned, tutorial_setting
+from bench.scenarios.scenario import Overrides, Scenario, axis_settings, tuned, tutorial_setting
 from bench.space import KNOBS, Placement, canonical, placements, position, search_space
 from mnist_core.recipe import Engine, Hybridize, Update
 

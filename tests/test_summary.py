@@ -11,7 +11,7 @@ import pytest
 from bench.costs import costs_of
 from bench.record import FailureReason, ResultSet, Run
 from bench.roofline import Bound
-from bench.scenario import Scenario
+from bench.scenarios.scenario import Scenario
 from bench.stats import intervals
 from bench.stats.intervals import Estimate
 from bench.summary import Measures, Row, Status, summarize, time_to_accuracy_seconds

@@ -16,7 +16,7 @@ from bench.live_pass import PassEndedError
 from bench.process import Ended, Stop
 from bench.race import Step
 from bench.record import FailureReason
-from bench.scenario import Scenario
+from bench.scenarios.scenario import Scenario
 from bench.tune import PilotError, plan, run_rounds
 from bench.tune_record import REFERENCE, Candidate, Phase, Ruling, TuneFile, TunePlan
 from mnist_core.recipe import Engine

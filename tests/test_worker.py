@@ -34,7 +34,7 @@ from bench.protocol import (
 )
 from bench.record import Dataset, FailureReason
 from bench.runner import Interpreters, WorkerProcess
-from bench.scenario import Framework, Scenario
+from bench.scenarios.scenario import Framework, Scenario
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 from mnist_core.recipe import Hybridize, Recipe

@@ -9,7 +9,7 @@ import msgspec
 
 from bench.render.columns import AXES, LOOP, VALUES
 from bench.render.tables import numeric
-from bench.scenario import AUTO_CONTEXTS, BUILT_IN_SUITES, LOOP_AXES, Scenario
+from bench.scenarios.scenario import AUTO_CONTEXTS, BUILT_IN_SUITES, LOOP_AXES, Scenario
 from mnist_core.devices import DeviceKind
 from mnist_core.recipe import Network
 

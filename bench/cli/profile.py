@@ -50,7 +50,7 @@ from bench.render.export import Format, render_markdown
 from bench.render.profile_progress import RoundsProgress
 from bench.render.profiles import closure_words, profile_tables
 from bench.render.tables import count_words
-from bench.scenario import (
+from bench.scenarios.scenario import (
     AUTO_CONTEXTS,
     AXES,
     LOOP_AXES,

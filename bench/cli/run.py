@@ -45,7 +45,7 @@ from bench.render.progress import RunProgress
 from bench.render.tables import count_words, tables
 from bench.roofline import requests_of_plan
 from bench.runner import CeilingRounds, Interpreters, WorkerProcess, interpreters_of, remaining, run_plan, usable
-from bench.scenario import (
+from bench.scenarios.scenario import (
     AUTO_CONTEXTS,
     BUILT_IN_SUITES,
     DEFAULT_SUITE,

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import typer
 
-from bench import spelling
+from bench import suggest
 
 #: As Typer says that a value is none of an enumeration's; another version's words are passed on as they are.
 _NO_CHOICE: Final = re.compile(r"(?:Value error, )?['\"](?P<word>.*)['\"] is not one of (?P<known>'.*')\.?", re.DOTALL)
@@ -22,7 +22,7 @@ def words(error: typer.TyperException) -> str:
         return f"no option {option}: did you mean {near}?"
     if isinstance(error, typer.BadParameter) and (match := _NO_CHOICE.fullmatch(error.message)):
         known = re.findall(r"'([^']*)'", match["known"])
-        near = spelling.meant(match["word"], known)
+        near = suggest.meant(match["word"], known)
         hint = "is not one of its values" if near is None else f"did you mean {near!r}?"
         return f"{_option(usage)} {match['word']!r}: {hint} (known: {', '.join(known)})"
     message = error.format_message()
@@ -31,7 +31,7 @@ def words(error: typer.TyperException) -> str:
 
 def _nearest(usage: Any, option: str) -> str | None:  # noqa: ANN401  # as above
     possible: Sequence[str] = getattr(usage, "possibilities", None) or ()
-    return spelling.meant(option, possible)
+    return suggest.meant(option, possible)
 
 
 def _option(usage: Any) -> str:  # noqa: ANN401  # as above

@@ -12,12 +12,12 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
 
-from bench import spelling
+from bench import suggest
 from bench.record import Software
 from bench.render import units
 from bench.render.sparks import bar, sparkline
 from bench.render.words import ends
-from bench.scenario import LOOP_AXES, Scenario
+from bench.scenarios.scenario import LOOP_AXES, Scenario
 from bench.stats.intervals import Estimate
 from bench.summary import Measures, Row, axis_value
 
@@ -501,7 +501,7 @@ def find(name: str, columns: Iterable[Column[RowT]], what: str) -> Column[RowT]:
             known.setdefault(alias.lower(), column)
     found = known.get(name.strip().lower())
     if found is None:
-        near = spelling.meant(name, known)
+        near = suggest.meant(name, known)
         hint = "" if near is None else f"; did you mean {known[near].heading.name!r}?"
         names = ", ".join(dict.fromkeys(column.heading.name for column in known.values()))
         raise ValueError(f"unknown {what} {name!r}{hint} (known: {names})")

@@ -15,7 +15,7 @@ from bench.render import units
 from bench.render.live import LiveLine, LiveProgress
 from bench.render.text import print_line
 from bench.render.words import change_words
-from bench.scenario import Scenario
+from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order
 
 

@@ -28,7 +28,7 @@ from bench.render.tables import (
     virtual_contexts,
 )
 from bench.render.words import ends
-from bench.scenario import Scenario
+from bench.scenarios.scenario import Scenario
 from bench.stats.intervals import Estimate
 from bench.summary import axis_value
 

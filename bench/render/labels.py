@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bench.render.columns import MAIN_AXES, SHOWN_AXES
 from bench.render.tables import clean, setting_words
-from bench.scenario import Framework, Scenario, tutorial_setting
+from bench.scenarios.scenario import Framework, Scenario, tutorial_setting
 from bench.summary import axis_value
 
 _SEPARATORS = "-_./ "

@@ -16,7 +16,7 @@ from bench.render.pictures import MOST_CURVES, Axis, Bar, Line, Point
 from bench.render.story import Picture
 from bench.render.tables import count_words, n_words
 from bench.render.words import estimate_words
-from bench.scenario import Scenario, tutorial_setting
+from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.stats.intervals import Estimate
 from bench.summary import Measures, Row
 from mnist_core.devices import DeviceKind

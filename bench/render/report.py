@@ -41,7 +41,7 @@ from bench.render.tables import (
     recipe_words,
     tables,
 )
-from bench.scenario import Scenario
+from bench.scenarios.scenario import Scenario
 from bench.stats.intervals import Estimate
 from bench.summary import Measures, Row
 from mnist_core.recipe import Recipe

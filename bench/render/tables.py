@@ -28,7 +28,7 @@ from bench.render.columns import (
     find,
 )
 from bench.roofline import Roof
-from bench.scenario import LOOP_AXES, LoopName, Scenario, tutorial_setting
+from bench.scenarios.scenario import LOOP_AXES, LoopName, Scenario, tutorial_setting
 from bench.stats.intervals import Estimate
 from bench.summary import Row, Status, Summary, axis_value, summarize
 from mnist_core.devices import DeviceKind

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from bench.paste import run_command, suite_text
 from bench.render import units
 from bench.render.columns import AXES, Column, make_column, plus_minus_of
 from bench.render.tables import (
@@ -28,7 +27,8 @@ from bench.render.tables import (
     virtual_contexts,
 )
 from bench.render.words import change, ends, ratio_words
-from bench.scenario import Scenario, tutorial_setting
+from bench.scenarios.export import run_command, suite_text
+from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.space import KNOBS
 from bench.standings import Findings, Stage, Standing, Worth
 from bench.tune_record import Phase, Ruling, TuneFile

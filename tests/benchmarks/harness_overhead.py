@@ -26,7 +26,7 @@ from scipy import stats
 
 from bench import trainee
 from bench.environment import capture
-from bench.scenario import tutorial_setting
+from bench.scenarios.scenario import tutorial_setting
 from mnist_core import datasets, networks, training
 from mnist_core.idx import Split
 from mnist_core.mxnet_border import mx

@@ -21,7 +21,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.profile_record import Phase
-from bench.scenario import Scenario
+from bench.scenarios.scenario import Scenario
 from bench.seams import up_to
 from mnist_core import loop, training
 from mnist_core.idx import Split

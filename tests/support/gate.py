@@ -30,7 +30,7 @@ from bench.gate_record import (
 from bench.health import Counters
 from bench.live_pass import PassProcess
 from bench.protocol import Evaluated, PassRequest, SetUpDone, WindowDone
-from bench.scenario import Scenario
+from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order
 from tests.support.records import CREATED_AT, a_dataset, a_scenario, a_software, an_environment
 

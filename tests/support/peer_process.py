@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import peers, trainee
-from bench.scenario import Framework, Scenario
+from bench.scenarios.scenario import Framework, Scenario
 from mnist_core.idx import Split
 from mnist_core.order import batch_sizes
 from mnist_core.recipe import Network, Recipe

@@ -21,7 +21,7 @@ from bench.record import (
     ThreadPool,
     VectorSum,
 )
-from bench.scenario import PlannedRun, Scenario
+from bench.scenarios.scenario import PlannedRun, Scenario
 from mnist_core.recipe import Recipe
 
 CREATED_AT = "2026-01-31T12:00:00Z"

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 from msgspec import inspect
 
-from bench import spelling
+from bench import suggest
 
 #: As msgspec says where; what it says of what is wrong there is put into words anew from the type.
 _WHERE: Final = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?", re.DOTALL)
@@ -40,11 +40,11 @@ def _fault(what: str, node: inspect.Type, axis: str) -> str:
     if isinstance(node, inspect.StructType):
         fields = [field.encode_name for field in node.fields]
         if match := _UNKNOWN_FIELD.fullmatch(what):
-            return spelling.unknown("field", match[1], fields)
+            return suggest.unknown("field", match[1], fields)
         if match := _MISSING_FIELD.fullmatch(what):
             return f"{match[1]} is missing"
     if isinstance(node, inspect.EnumType) and (match := _NO_CHOICE.fullmatch(what)):
-        return spelling.unknown("value", match[1], [each.value for each in node.cls])
+        return suggest.unknown("value", match[1], [each.value for each in node.cls])
     expected = _expected(node, axis)
     return what if expected is None else f"expected {expected}"
 

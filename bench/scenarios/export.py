@@ -6,7 +6,7 @@ import json
 import shlex
 from collections.abc import Iterator
 
-from bench.scenario import AXES, LOOP_AXES, Scenario
+from bench.scenarios.scenario import AXES, LOOP_AXES, Scenario
 
 #: Of `mnist-bench run`: one matrix, trained and measured as the tutorial is.
 _SUITE = "tutorial"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.spelling import meant, unknown
+from bench.suggest import meant, unknown
 from mnist_core.recipe import Hybridize
 
 

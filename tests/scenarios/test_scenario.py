@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import ConfigurationError
-from bench.scenario import (
+from bench.scenarios.scenario import (
     BUILT_IN_SUITES,
     Overrides,
     Scenario,

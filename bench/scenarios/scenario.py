@@ -19,8 +19,9 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
-from bench import spelling, suite_words
+from bench import suggest
 from bench.errors import ConfigurationError
+from bench.scenarios import diagnostics
 from mnist_core.devices import Device, DeviceError, DeviceKind, parse_devices
 from mnist_core.recipe import (
     Engine,
@@ -110,7 +111,7 @@ def _check_network(network: str) -> None:
     if network not in {known.value for known in Network} and not _OWN_NETWORK.match(network):
         known = [known.value for known in Network]
         words = f"known: {', '.join(known)}, or package.module:factory"
-        raise ConfigurationError(spelling.unknown("network", network, known, known_words=words))
+        raise ConfigurationError(suggest.unknown("network", network, known, known_words=words))
 
 
 @functools.lru_cache(maxsize=256)  # as above
@@ -407,7 +408,7 @@ def load_suite(name_or_path: str) -> Suite:
             ) from None
     else:
         words = f"built in: {', '.join(BUILT_IN_SUITES)}; or the path of a .toml file"
-        raise ConfigurationError(spelling.unknown("suite", name_or_path, BUILT_IN_SUITES, known_words=words))
+        raise ConfigurationError(suggest.unknown("suite", name_or_path, BUILT_IN_SUITES, known_words=words))
     return parse_suite(text, where=name_or_path)
 
 
@@ -418,7 +419,7 @@ def parse_suite(text: str, *, where: str) -> Suite:
         for matrix in suite.matrix:
             _scenarios(matrix, ())
     except msgspec.ValidationError as error:
-        raise ConfigurationError(f"suite {where}: {suite_words.in_words(error, Suite)}") from None
+        raise ConfigurationError(f"suite {where}: {diagnostics.in_words(error, Suite)}") from None
     except (msgspec.DecodeError, ConfigurationError, ValueError) as error:
         raise ConfigurationError(f"suite {where}: {' '.join(str(error).split())}") from None
     return suite
@@ -505,7 +506,7 @@ def axis_settings(texts: Sequence[str]) -> tuple[tuple[str, tuple[Any, ...]], ..
     for text in texts:
         axis, _, values = text.partition("=")
         if axis not in LOOP_AXES:
-            raise ConfigurationError(spelling.unknown("axis", axis, LOOP_AXES))
+            raise ConfigurationError(suggest.unknown("axis", axis, LOOP_AXES))
         settings.append((axis, tuple(_setting(axis, each, types[axis]) for each in values.split(","))))
     return tuple(settings)
 
@@ -515,7 +516,7 @@ def _setting(axis: str, text: str, kind: Any) -> Any:  # noqa: ANN401  # an axis
         return msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError:
         known = [*map(str, kind)] if isinstance(kind, enum.EnumMeta) else ["true", "false"]
-        raise ConfigurationError(spelling.unknown(axis, text, known)) from None
+        raise ConfigurationError(suggest.unknown(axis, text, known)) from None
 
 
 def canonical_contexts(text: str, *, gpu_contexts: Sequence[str] = ()) -> tuple[str, ...]:
@@ -525,7 +526,7 @@ def canonical_contexts(text: str, *, gpu_contexts: Sequence[str] = ()) -> tuple[
     try:
         return tuple(str(device) for device in parse_devices(text))
     except DeviceError as error:
-        if spelling.meant(text, [AUTO_CONTEXTS]):
+        if suggest.meant(text, [AUTO_CONTEXTS]):
             raise ConfigurationError(f"contexts: unknown device {text!r}: did you mean {AUTO_CONTEXTS}?") from None
         others = "" if str(error).endswith("?") else f", or {AUTO_CONTEXTS}"
         raise ConfigurationError(f"contexts: {error}{others}") from None
@@ -581,7 +582,7 @@ def _check_word(text: str, expression: str) -> None:
         )
     axis, equals, _value = text.partition("=")
     if equals and " " not in text and axis not in _NAMED_AXES:
-        raise ConfigurationError(f"-k {expression!r}: {spelling.unknown('axis', axis, _NAMED_AXES)}")
+        raise ConfigurationError(f"-k {expression!r}: {suggest.unknown('axis', axis, _NAMED_AXES)}")
 
 
 def _holds(scenario: Scenario, name: str, word: str) -> bool:

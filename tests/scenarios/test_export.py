@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import cli
-from bench.paste import run_command, suite_text
-from bench.scenario import PlannedRun, Scenario, expand, parse_suite
+from bench.scenarios.export import run_command, suite_text
+from bench.scenarios.scenario import PlannedRun, Scenario, expand, parse_suite
 from bench.space import search_space
 
 ALL = [
