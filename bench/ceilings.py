@@ -13,7 +13,7 @@ from bench import numpy_arithmetic, trainee
 from bench.environment import utc_now
 from bench.protocol import CeilingRequest
 from bench.record import Ceiling, Library, MatrixProduct, Software, VectorSum
-from bench.scenarios.scenario import Framework
+from bench.scenarios.axes import Framework
 from mnist_core.devices import Device, parse_devices
 
 #: Repetitions of one size go on for so long: a tenth of a second rides out what a scheduler does to a process.

@@ -21,16 +21,17 @@ import msgspec
 
 from bench.fingerprint import Difference, difference, machine_differences, same_machine, software_differences
 from bench.record import Dataset, Environment, ResultSet
-from bench.scenarios.scenario import Scenario
+from bench.scenarios.scenario import Scenario, axis_text
 from bench.stats import intervals, multiple_testing
 from bench.stats.intervals import LogDifference, LogSample
 from bench.stats.paired import detectable_effect
-from bench.summary import Group, RowKey, Status, axis_value, group_by_row, throughput
+from bench.summary import Group, RowKey, Status, group_by_row, throughput
 from bench.verdict import Verdict, worst
 from mnist_core.recipe import Recipe
 
 #: Of the detectable effect: a slowdown so large is called regressed in 9 of 10 comparisons.
 POWER: Final = 0.9
+
 #: Where not even half the speed would be seen, nothing that was seen can pass: a ratio - 1.
 _HOPELESS: Final = 1.0
 
@@ -223,9 +224,6 @@ def _joined(numbers: Iterable[int]) -> str:
     return "/".join(map(str, numbers))
 
 
-# --- from a file to a side
-
-
 def index(name: str, result_set: ResultSet, shared: dict[RowKey, RowKey] | None = None) -> Side:
     """What a comparison needs of a result file; the runs themselves are not kept.
 
@@ -271,9 +269,6 @@ def _trouble(group: Group) -> str | None:
     if not_run > 0:
         return f"{not_run} of {group.planned} planned processes not run" if group.planned > 1 else "not run"
     return None
-
-
-# --- from two sides to rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -359,12 +354,6 @@ def compare_scenarios(
         axis=axis,
         refusal=refusal,
     )
-
-
-def axis_text(scenario: Scenario, axis: str) -> str:
-    """The axis's value as it is written in a suite file; "default" for none."""
-    value = axis_value(scenario, axis)
-    return "default" if value is None else str(value)
 
 
 def _rest(key: RowKey, axis: str) -> tuple[object, ...]:
@@ -551,9 +540,6 @@ def _without_ratio(pair: _Pair) -> tuple[Verdict, str]:
         if entry is not None and not entry.ranks:
             return Verdict.INVALID, f"{name}: {entry.trouble}"
     raise AssertionError("both sides rank, so there is a ratio")
-
-
-# --- from rows to an answer
 
 
 def gate_refusal(comparison: Comparison) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from bench.scenarios.scenario import PlannedRun
+from bench.scenarios.suite import PlannedRun
 from mnist_core.recipe import Hybridize, Network
 
 #: Interpreter, framework import and data; seconds. This and the costs below: a 2-core AVX2 machine, rounded.

@@ -19,7 +19,8 @@ import psutil
 from bench import trainee
 from bench.protocol import DivergedError, Evaluated, PassRequest, RunRequest, SetUpDone, WindowDone
 from bench.record import Epoch, Run, Software
-from bench.scenarios.scenario import Framework, Scenario
+from bench.scenarios.axes import Framework
+from bench.scenarios.scenario import Scenario
 from bench.trainee import Trainee
 from mnist_core import datasets
 from mnist_core.idx import Split

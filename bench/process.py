@@ -44,7 +44,8 @@ from bench.protocol import (
     WindowDone,
 )
 from bench.record import FailureReason, Software
-from bench.scenarios.scenario import Framework, Scenario, is_own, worker_variables
+from bench.scenarios.axes import Framework, is_custom
+from bench.scenarios.scenario import Scenario, worker_variables
 from mnist_core.devices import PROBE_TIMEOUT_SECONDS, Device, Probe, Unusable
 from mnist_core.recipe import Hybridize
 
@@ -153,7 +154,7 @@ def describe(
     """
     compiled: dict[str, bool] = {}
     for scenario in scenarios:
-        if is_own(scenario.network):
+        if is_custom(scenario.network):
             once = compiled.get(scenario.network, False)
             compiled[scenario.network] = once or scenario.hybridize is not Hybridize.OFF
     own = tuple(OwnNetwork(reference, some) for reference, some in compiled.items())

@@ -12,7 +12,8 @@ from msgspec import Meta
 
 from bench.profile_record import PhaseRounds, Rounds
 from bench.record import Ceiling, Dataset, DeviceName, Epoch, FailureReason, Library, Run, Software
-from bench.scenarios.scenario import Framework, Scenario
+from bench.scenarios.axes import Framework
+from bench.scenarios.scenario import Scenario
 from mnist_core.devices import Probe
 from mnist_core.recipe import Engine, Recipe
 

@@ -11,7 +11,9 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from bench.scenarios.scenario import Framework, PlannedRun, Scenario
+from bench.scenarios.axes import Framework
+from bench.scenarios.scenario import Scenario
+from bench.scenarios.suite import PlannedRun
 from mnist_core.recipe import Recipe
 
 #: Raised by any change after which an older reader would misread or refuse a file.

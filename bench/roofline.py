@@ -16,7 +16,9 @@ from typing import Final
 from bench.costs import Costs
 from bench.protocol import CeilingRequest
 from bench.record import Ceiling, Environment, Library
-from bench.scenarios.scenario import Framework, PlannedRun, Scenario
+from bench.scenarios.axes import Framework
+from bench.scenarios.scenario import Scenario
+from bench.scenarios.suite import PlannedRun
 from mnist_core.devices import Device, DeviceKind, parse_devices
 
 #: Small ones win where caches are fast and cores few, large ones on GPUs. The last needs 0.8 GB.

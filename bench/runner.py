@@ -20,7 +20,9 @@ from bench.errors import ConfigurationError, SetupError
 from bench.process import Ended, Interpreter, Stop
 from bench.protocol import CeilingReply, CeilingRequest, EpochDone, Event, RunReply, RunRequest
 from bench.record import Ceiling, Epoch, Failure, FailureReason, Library, ResultSet, Run, RunKey, Software, key
-from bench.scenarios.scenario import Framework, PlannedRun, Scenario, worker_variables
+from bench.scenarios.axes import Framework
+from bench.scenarios.scenario import Scenario, worker_variables
+from bench.scenarios.suite import PlannedRun
 from mnist_core.devices import Device, DeviceKind, Probe, parse_devices
 
 #: Start-up, and a dozen sizes of a few seconds at most.

@@ -12,7 +12,8 @@ from typing import Final
 import msgspec
 
 from bench.errors import ConfigurationError
-from bench.scenarios.scenario import Matrix, Overrides, Scenario, Suite, expand, override, tutorial_setting
+from bench.scenarios.scenario import Scenario, tutorial_setting
+from bench.scenarios.suite import Matrix, Overrides, Suite, expand, override
 from mnist_core.devices import DeviceKind
 from mnist_core.recipe import Engine, Hybridize, InputPipeline, Layers, MetricSync, Network, Update
 

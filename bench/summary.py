@@ -16,7 +16,8 @@ from bench import accuracy
 from bench.costs import Costs, costs_of
 from bench.record import Dataset, Environment, Failure, FailureReason, ResultSet, Run, Software
 from bench.roofline import Bound, Place, Roof, place_of, roofs
-from bench.scenarios.scenario import PlannedRun, Scenario, tutorial_setting
+from bench.scenarios.scenario import Scenario, tutorial_setting
+from bench.scenarios.suite import PlannedRun
 from bench.stats import intervals, regression
 from bench.stats.intervals import Estimate
 from bench.stats.regression import Line
@@ -142,6 +143,7 @@ class Summary:
 
 
 _AnyRecord = TypeVar("_AnyRecord", PlannedRun, Run, Failure)
+
 #: What makes processes repeats of each other.
 RowKey = tuple[Scenario, Recipe]
 
@@ -207,18 +209,6 @@ def summarize(result_set: ResultSet) -> Summary:
         dataset=result_set.dataset,
         rows=tuple(rows),
     )
-
-
-def axis_value(scenario: Scenario, name: str) -> str | int | None:
-    """As it is written in a suite file: ("cpu(0)", "cpu(1)") is "cpu(0),cpu(1)"; "loop" is its parts in a few words."""
-    if name == "loop":
-        return scenario.loop_words
-    value = getattr(scenario, name)
-    if isinstance(value, tuple):
-        return ",".join(value)
-    if isinstance(value, bool):
-        return str(value).lower()
-    return value if value is None or isinstance(value, int) else str(value)
 
 
 def throughput(run: Run) -> float:

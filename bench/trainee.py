@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from bench.record import Software
-from bench.scenarios.scenario import Framework, Scenario
+from bench.scenarios.axes import Framework
+from bench.scenarios.scenario import Scenario
 from mnist_core.devices import Device, Probe
 from mnist_core.idx import Split
 from mnist_core.recipe import Hybridize, Loop, Recipe

@@ -12,7 +12,7 @@ import pytest
 
 from bench import cli, measure
 from bench.environment import capture
-from bench.scenarios.scenario import Framework
+from bench.scenarios.axes import Framework
 from tests.support.cli import Command
 
 

@@ -22,7 +22,8 @@ from bench.process import Stop
 from bench.protocol import RunRequest
 from bench.record import Failure, FailureReason, Run, Software
 from bench.runner import Interpreters, OnEpoch
-from bench.scenarios.scenario import Framework, Scenario
+from bench.scenarios.axes import Framework
+from bench.scenarios.scenario import Scenario
 from mnist_core.devices import Device, Probe, Unusable
 from tests.support.cli import Command
 from tests.support.idx_files import small_idx_folder

@@ -14,7 +14,9 @@ from bench.cli.profile import one_scenario, read
 from bench.process import Answer, Ended
 from bench.protocol import OperatorsRequest, PhasesRequest
 from bench.record import FailureReason, Software
-from bench.scenarios.scenario import LoopName, Overrides, Scenario, tuned
+from bench.scenarios.axes import LoopName
+from bench.scenarios.scenario import Scenario, tuned
+from bench.scenarios.suite import Overrides
 from mnist_core.recipe import Engine, Network
 from tests.support.cli import Command
 from tests.support.idx_files import small_idx_folder

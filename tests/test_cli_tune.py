@@ -24,7 +24,8 @@ from bench.errors import SetupError
 from bench.live_pass import PassEndedError
 from bench.process import Ended, Interpreter, Stop
 from bench.record import FailureReason, Software
-from bench.scenarios.scenario import Scenario, expand, parse_suite
+from bench.scenarios.scenario import Scenario
+from bench.scenarios.suite import expand, parse_suite
 from bench.standings import findings
 from bench.tune_record import REFERENCE, Phase, TuneFile
 from mnist_core.devices import Device, DeviceKind, Probe, Unusable

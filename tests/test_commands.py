@@ -13,7 +13,7 @@ import typer
 
 from bench import cli
 from bench.cli.shell import app
-from bench.scenarios.scenario import parse_suite
+from bench.scenarios.suite import parse_suite
 from tests import ROOT
 from tests.docs.commands import NOT_RUN, Command, commands, files
 from tests.support.cli import Command as Run

@@ -13,7 +13,9 @@ from bench.cli import completion
 from bench.errors import ConfigurationError
 from bench.render.columns import VALUES, find
 from bench.render.tables import axes_of_pivot, numeric, tables
-from bench.scenarios.scenario import axis_settings, canonical_contexts, load_suite, matcher
+from bench.scenarios.axes import canonical_contexts
+from bench.scenarios.selection import matcher
+from bench.scenarios.suite import axis_settings, load_suite
 
 KVSTORE = ("update_on_kvstore=true", "update_on_kvstore=false")
 

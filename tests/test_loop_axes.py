@@ -13,22 +13,9 @@ import pytest
 from bench import trainee
 from bench.errors import ConfigurationError
 from bench.loop_trainee import LoopTrainee
-from bench.scenarios.scenario import (
-    LOOP_AXES,
-    Framework,
-    LoopName,
-    Overrides,
-    Scenario,
-    axis_settings,
-    expand,
-    load_suite,
-    override,
-    parse_suite,
-    preset,
-    tuned,
-    tutorial_setting,
-    worker_variables,
-)
+from bench.scenarios.axes import LOOP_AXES, Framework, LoopName, preset
+from bench.scenarios.scenario import Scenario, tuned, tutorial_setting, worker_variables
+from bench.scenarios.suite import Overrides, axis_settings, expand, load_suite, override, parse_suite
 from bench.tutorial_trainee import TutorialTrainee
 from mnist_core.idx import Split
 from mnist_core.recipe import (

@@ -28,7 +28,9 @@ from bench.record import Epoch, Failure, FailureReason, ResultSet, Run
 from bench.render.export import render_csv, render_json
 from bench.render.tables import tables
 from bench.runner import Interpreters, OnEpoch, WorkerProcess, interpreters_of, run_plan
-from bench.scenarios.scenario import Framework, LoopName, PlannedRun, Scenario, expand, load_suite, preset
+from bench.scenarios.axes import Framework, LoopName, preset
+from bench.scenarios.scenario import Scenario
+from bench.scenarios.suite import PlannedRun, expand, load_suite
 from mnist_core import networks, training
 from mnist_core.devices import Device, DeviceKind, Probe, Unusable
 from mnist_core.idx import Split

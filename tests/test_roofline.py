@@ -17,7 +17,9 @@ from bench.roofline import (
     roofs,
     vector_elements,
 )
-from bench.scenarios.scenario import Framework, LoopName, PlannedRun, Scenario, preset
+from bench.scenarios.axes import Framework, LoopName, preset
+from bench.scenarios.scenario import Scenario
+from bench.scenarios.suite import PlannedRun
 from mnist_core.devices import Device, DeviceKind
 from tests.support.records import a_ceiling, a_run, a_scenario, an_environment, planned
 

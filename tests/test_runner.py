@@ -23,7 +23,8 @@ from bench.process import Ended, Stop
 from bench.protocol import CeilingRequest, RunRequest
 from bench.record import Ceiling, Epoch, Failure, FailureReason, Library, ResultSet, Run, key
 from bench.runner import CeilingRounds, Interpreters, WorkerProcess, remaining, run_plan, schedule, usable
-from bench.scenarios.scenario import Framework, Overrides, PlannedRun, expand, load_suite, override
+from bench.scenarios.axes import Framework
+from bench.scenarios.suite import Overrides, PlannedRun, expand, load_suite, override
 from mnist_core.devices import Device, Probe, Unusable
 from tests.support.records import a_ceiling, a_dataset, a_result_set, a_run
 

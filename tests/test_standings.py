@@ -17,7 +17,8 @@ from bench.render.export import render_csv, render_json, render_markdown
 from bench.render.tables import FASTEST
 from bench.render.text import render_text
 from bench.render.tunes import knob_words, paste_text, setting_words, tune_tables
-from bench.scenarios.scenario import Scenario, expand, parse_suite
+from bench.scenarios.scenario import Scenario
+from bench.scenarios.suite import expand, parse_suite
 from bench.space import KNOBS, position
 from bench.standings import findings
 from bench.tune_record import REFERENCE, Phase, Ruling, TuneFile

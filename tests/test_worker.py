@@ -34,7 +34,8 @@ from bench.protocol import (
 )
 from bench.record import Dataset, FailureReason
 from bench.runner import Interpreters, WorkerProcess
-from bench.scenarios.scenario import Framework, Scenario
+from bench.scenarios.axes import Framework
+from bench.scenarios.scenario import Scenario
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 from mnist_core.recipe import Hybridize, Recipe

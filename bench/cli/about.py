@@ -46,7 +46,8 @@ from bench.render.export import Format
 from bench.render.tables import count_words
 from bench.roofline import requests_of_machine
 from bench.runner import CeilingRounds, WorkerProcess, interpreters_of, usable
-from bench.scenarios.scenario import BUILT_IN_SUITES, DEFAULT_SUITE, Framework, expand, load_suite
+from bench.scenarios.axes import Framework
+from bench.scenarios.suite import BUILT_IN_SUITES, DEFAULT_SUITE, expand, load_suite
 from mnist_core.datasets import DatasetName
 from mnist_core.devices import Device, DeviceKind
 

@@ -41,7 +41,7 @@ from bench.render.export import Format, render_markdown
 from bench.render.junit import render_junit
 from bench.render.micros import micro_table
 from bench.render.tables import Table
-from bench.scenarios.scenario import canonical_contexts
+from bench.scenarios.axes import canonical_contexts
 from bench.summary import RowKey
 from bench.verdict import Verdict
 

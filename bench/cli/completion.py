@@ -9,7 +9,9 @@ import msgspec
 
 from bench.render.columns import AXES, LOOP, VALUES
 from bench.render.tables import numeric
-from bench.scenarios.scenario import AUTO_CONTEXTS, BUILT_IN_SUITES, LOOP_AXES, Scenario
+from bench.scenarios.axes import AUTO_CONTEXTS, LOOP_AXES
+from bench.scenarios.scenario import Scenario
+from bench.scenarios.suite import BUILT_IN_SUITES
 from mnist_core.devices import DeviceKind
 from mnist_core.recipe import Network
 

@@ -45,7 +45,8 @@ from bench.render.gate_progress import GateProgress
 from bench.render.gates import gate_cases, gate_table
 from bench.render.junit import CaseOutcome, JUnitCase, render_junit
 from bench.render.tables import count_words
-from bench.scenarios.scenario import Overrides, Scenario
+from bench.scenarios.scenario import Scenario
+from bench.scenarios.suite import Overrides
 from bench.sides import WORKING_TREE, SideSource
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName

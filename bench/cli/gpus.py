@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from bench import process
 from bench.cli.shell import Exit, fail, working
 from bench.process import Interpreter, Stop
-from bench.scenarios.scenario import Framework
+from bench.scenarios.axes import Framework
 from mnist_core.devices import Device, DeviceKind
 
 

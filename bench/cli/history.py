@@ -19,7 +19,7 @@ from bench.render.histories import history_tables
 from bench.render.history_page import history_report
 from bench.render.html import render_report
 from bench.render.tables import count_words
-from bench.scenarios.scenario import matcher
+from bench.scenarios.selection import matcher
 from bench.stats.change_points import ALPHA
 from bench.summary import RowKey
 

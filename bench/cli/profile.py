@@ -50,21 +50,9 @@ from bench.render.export import Format, render_markdown
 from bench.render.profile_progress import RoundsProgress
 from bench.render.profiles import closure_words, profile_tables
 from bench.render.tables import count_words
-from bench.scenarios.scenario import (
-    AUTO_CONTEXTS,
-    AXES,
-    LOOP_AXES,
-    Framework,
-    LoopName,
-    Matrix,
-    Overrides,
-    Scenario,
-    Suite,
-    axis_settings,
-    expand,
-    override,
-    worker_variables,
-)
+from bench.scenarios.axes import AUTO_CONTEXTS, AXES, LOOP_AXES, Framework, LoopName
+from bench.scenarios.scenario import Scenario, worker_variables
+from bench.scenarios.suite import Matrix, Overrides, Suite, axis_settings, expand, override
 from mnist_core.datasets import DatasetName
 from mnist_core.devices import available
 from mnist_core.recipe import Hybridize, Network, Recipe

@@ -45,20 +45,17 @@ from bench.render.progress import RunProgress
 from bench.render.tables import count_words, tables
 from bench.roofline import requests_of_plan
 from bench.runner import CeilingRounds, Interpreters, WorkerProcess, interpreters_of, remaining, run_plan, usable
-from bench.scenarios.scenario import (
-    AUTO_CONTEXTS,
+from bench.scenarios.axes import AUTO_CONTEXTS, LOOP_AXES, Framework, LoopName
+from bench.scenarios.selection import select
+from bench.scenarios.suite import (
     BUILT_IN_SUITES,
     DEFAULT_SUITE,
-    LOOP_AXES,
-    Framework,
-    LoopName,
     Overrides,
     PlannedRun,
     axis_settings,
     expand,
     load_suite,
     override,
-    select,
 )
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName

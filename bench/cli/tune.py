@@ -44,7 +44,9 @@ from bench.render.export import Format, render_markdown
 from bench.render.tables import count_words
 from bench.render.tune_progress import TuneProgress
 from bench.render.tunes import paste_text, setting_names, setting_words, tune_tables
-from bench.scenarios.scenario import AUTO_CONTEXTS, LOOP_AXES, Overrides, Scenario, axis_settings, canonical_contexts
+from bench.scenarios.axes import AUTO_CONTEXTS, LOOP_AXES, canonical_contexts
+from bench.scenarios.scenario import Scenario
+from bench.scenarios.suite import Overrides, axis_settings
 from bench.space import Space, search_space
 from bench.standings import Findings, findings
 from bench.tune import PilotError, WorkerProcesses, plan, run_rounds

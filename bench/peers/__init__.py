@@ -15,7 +15,7 @@ from typing import Final, SupportsFloat
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scenarios.scenario import Framework
+from bench.scenarios.axes import Framework
 from mnist_core.devices import Device, DeviceKind
 from mnist_core.idx import Split
 from mnist_core.recipe import Network, Recipe

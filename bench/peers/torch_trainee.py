@@ -15,7 +15,8 @@ from bench import peers
 from bench.environment import describe_software
 from bench.peers import TrainedEpoch
 from bench.record import Software
-from bench.scenarios.scenario import Framework, Scenario
+from bench.scenarios.axes import Framework
+from bench.scenarios.scenario import Scenario
 from mnist_core.devices import Device, DeviceKind, Probe, Unusable, last_line
 from mnist_core.idx import Split
 from mnist_core.order import EpochOrder, batches, shares

@@ -17,9 +17,10 @@ from bench.record import Software
 from bench.render import units
 from bench.render.sparks import bar, sparkline
 from bench.render.words import ends
-from bench.scenarios.scenario import LOOP_AXES, Scenario
+from bench.scenarios.axes import LOOP_AXES
+from bench.scenarios.scenario import Scenario, axis_value
 from bench.stats.intervals import Estimate
-from bench.summary import Measures, Row, axis_value
+from bench.summary import Measures, Row
 
 #: What a cell holds before it is written; None: absent.
 Raw = str | int | float | bool | Estimate | None

@@ -29,10 +29,9 @@ from bench.render.tables import (
 )
 from bench.render.verdicts import MARKS, TONES
 from bench.render.words import change, change_words, ends
-from bench.scenarios.scenario import Scenario
+from bench.scenarios.scenario import Scenario, axis_value
 from bench.stats.intervals import Estimate
 from bench.stats.paired import Order
-from bench.summary import axis_value
 from bench.verdict import Verdict
 
 _Text = Callable[[GateRow], str | None]

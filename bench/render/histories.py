@@ -28,9 +28,8 @@ from bench.render.tables import (
     virtual_contexts,
 )
 from bench.render.words import ends
-from bench.scenarios.scenario import Scenario
+from bench.scenarios.scenario import Scenario, axis_value
 from bench.stats.intervals import Estimate
-from bench.summary import axis_value
 
 #: Of a commit, as people write one.
 _SHORT: Final = 10

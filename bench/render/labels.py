@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from bench.render.columns import MAIN_AXES, SHOWN_AXES
 from bench.render.tables import clean, setting_words
-from bench.scenarios.scenario import Framework, Scenario, tutorial_setting
-from bench.summary import axis_value
+from bench.scenarios.axes import Framework
+from bench.scenarios.scenario import Scenario, axis_value, tutorial_setting
 
 _SEPARATORS = "-_./ "
 

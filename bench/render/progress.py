@@ -15,7 +15,7 @@ from bench.estimate import pace
 from bench.record import Epoch, Failure, FailureReason, Run, RunKey, key
 from bench.render import units
 from bench.render.text import print_line
-from bench.scenarios.scenario import PlannedRun
+from bench.scenarios.suite import PlannedRun
 
 #: Of an average run's expected time, after which how long the runs really take counts as much as the estimate.
 _TRUSTED_SHARE = 0.5

@@ -28,9 +28,10 @@ from bench.render.columns import (
     find,
 )
 from bench.roofline import Roof
-from bench.scenarios.scenario import LOOP_AXES, LoopName, Scenario, tutorial_setting
+from bench.scenarios.axes import LOOP_AXES, LoopName
+from bench.scenarios.scenario import Scenario, axis_value, tutorial_setting
 from bench.stats.intervals import Estimate
-from bench.summary import Row, Status, Summary, axis_value, summarize
+from bench.summary import Row, Status, Summary, summarize
 from mnist_core.devices import DeviceKind
 from mnist_core.recipe import Recipe
 

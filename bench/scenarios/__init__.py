@@ -1,0 +1,1 @@
+"""What can be asked for: scenarios, suites of them, and the words that select some."""

@@ -18,7 +18,7 @@ _MISSING_FIELD: Final = re.compile(r"Object missing required field `(.*)`")
 _NO_CHOICE: Final = re.compile(r"Invalid enum value '(.*)'", re.DOTALL)
 
 
-def in_words(error: msgspec.ValidationError, kind: type[msgspec.Struct]) -> str:
+def explain(error: msgspec.ValidationError, kind: type[msgspec.Struct]) -> str:
     """One line, as "[[matrix]] 1: sampling: epochs: expected …"; what is unforeseen stays as msgspec says it."""
     match = _WHERE.fullmatch(str(error))
     assert match is not None

@@ -6,7 +6,8 @@ import json
 import shlex
 from collections.abc import Iterator
 
-from bench.scenarios.scenario import AXES, LOOP_AXES, Scenario
+from bench.scenarios.axes import AXES, LOOP_AXES, format_axis_value
+from bench.scenarios.scenario import Scenario
 
 #: Of `mnist-bench run`: one matrix, trained and measured as the tutorial is.
 _SUITE = "tutorial"
@@ -24,7 +25,7 @@ def run_command(scenario: Scenario, *, repeats: int) -> str:
     """For a POSIX shell; measures what the suite does."""
     words = ["mnist-bench", "run", "--suite", _SUITE, "--network", scenario.network]
     for axis, value in _axes(scenario):
-        word = _word(value)
+        word = format_axis_value(value)
         words += ["--set", f"{axis}={word}"] if axis in LOOP_AXES else [f"--{axis.replace('_', '-')}", word]
     return shlex.join([*words, "--repeats", str(repeats)])
 
@@ -37,12 +38,8 @@ def _axes(scenario: Scenario) -> Iterator[tuple[str, object]]:
             yield axis, ",".join(value) if axis == "contexts" else value
 
 
-def _word(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def _toml(value: object) -> str:
-    return _word(value) if isinstance(value, bool | int) else _quoted(_word(value))
+    return format_axis_value(value) if isinstance(value, bool | int) else _quoted(format_axis_value(value))
 
 
 def _quoted(text: str) -> str:

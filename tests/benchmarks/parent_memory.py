@@ -20,7 +20,8 @@ from bench.process import Stop
 from bench.protocol import RunRequest
 from bench.record import Epoch, Failure, Run
 from bench.runner import OnEpoch, run_plan
-from bench.scenarios.scenario import Framework, PlannedRun
+from bench.scenarios.axes import Framework
+from bench.scenarios.suite import PlannedRun
 from mnist_core.devices import Device, Probe
 from mnist_core.recipe import Recipe
 from tests.support.records import a_result_set, a_run, planned

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from bench import cli
 from bench.scenarios.export import run_command, suite_text
-from bench.scenarios.scenario import PlannedRun, Scenario, expand, parse_suite
+from bench.scenarios.scenario import Scenario
+from bench.scenarios.suite import PlannedRun, expand, parse_suite
 from bench.space import search_space
 
 ALL = [

@@ -12,18 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import ConfigurationError
-from bench.scenarios.scenario import (
-    BUILT_IN_SUITES,
-    Overrides,
-    Scenario,
-    Suite,
-    expand,
-    load_suite,
-    override,
-    parse_suite,
-    select,
-    worker_variables,
-)
+from bench.scenarios.scenario import Scenario, worker_variables
+from bench.scenarios.selection import select
+from bench.scenarios.suite import BUILT_IN_SUITES, Overrides, Suite, expand, load_suite, override, parse_suite
 from mnist_core.recipe import Hybridize
 
 TWO_BY_TWO = """

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import peers, trainee
-from bench.scenarios.scenario import Framework, Scenario
+from bench.scenarios.axes import Framework
+from bench.scenarios.scenario import Scenario
 from mnist_core.idx import Split
 from mnist_core.order import batch_sizes
 from mnist_core.recipe import Network, Recipe

@@ -21,7 +21,8 @@ from bench.record import (
     ThreadPool,
     VectorSum,
 )
-from bench.scenarios.scenario import PlannedRun, Scenario
+from bench.scenarios.scenario import Scenario
+from bench.scenarios.suite import PlannedRun
 from mnist_core.recipe import Recipe
 
 CREATED_AT = "2026-01-31T12:00:00Z"

@@ -1,0 +1,136 @@
+"""The axes of a scenario: what each framework can do on them, and the loops that have a name."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import Any
+
+from bench import suggest
+from bench.errors import ConfigurationError
+from mnist_core.devices import DeviceError, DeviceKind, parse_devices
+from mnist_core.recipe import (
+    Engine,
+    Hybridize,
+    InputPipeline,
+    Layers,
+    MetricSync,
+    Network,
+    Update,
+)
+
+#: A suite's word for "the devices of this machine", resolved by `expand`.
+AUTO_CONTEXTS = "auto"
+
+
+class Framework(str, enum.Enum):
+    """MXNet, whose tutorial is measured, and its peers: the same networks and recipe, see `bench.peers`."""
+
+    MXNET = "mxnet"
+    TORCH = "torch"
+    JAX = "jax"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class LoopName(str, enum.Enum):
+    """Loops with a name: the tutorial's, and the fastest that is known for a network on a kind of device."""
+
+    TUTORIAL = "tutorial"
+    TUNED = "tuned"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+#: What each framework can do; all layers but the first are the LeNet's.
+CHOICES: dict[Framework, dict[str, tuple[Any, ...]]] = {
+    Framework.MXNET: {
+        "hybridize": (Hybridize.OFF, Hybridize.ON, Hybridize.STATIC, Hybridize.BOUND),
+        "layers": (Layers.TUTORIAL, Layers.ACTIVATION, Layers.POOL_FIRST, Layers.PADDED),
+        "update": (Update.TRAINER, Update.FLAT),
+    },
+    Framework.TORCH: {
+        "hybridize": (Hybridize.OFF, Hybridize.COMPILE),
+        "layers": (Layers.TUTORIAL, Layers.CHANNELS_LAST),
+        "update": (Update.TRAINER, Update.FLAT),
+    },
+    Framework.JAX: {
+        "hybridize": (Hybridize.JIT, Hybridize.SCAN),
+        "layers": (Layers.TUTORIAL, Layers.CHANNELS_LAST),
+        "update": (Update.TRAINER,),
+    },
+}
+
+#: The axes, beside hybridize, that say how the loop does what it does.
+LOOP_AXES = ("input_pipeline", "metric_sync", "layers", "update", "kvstore", "update_on_kvstore", "engine")
+
+#: The peers' fair setting: the data on the device, the accuracy read once an epoch.
+PEERS_LOOP = {"input_pipeline": InputPipeline.RESIDENT, "metric_sync": MetricSync.EPOCH}
+
+
+def is_custom(network: str) -> bool:
+    """A user's "package.module:factory", and none of the tutorial's."""
+    return ":" in network
+
+
+def format_axis_value(value: object) -> str:
+    """As it is written in a suite file."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def preset(framework: Framework, network: str, name: LoopName, contexts: Sequence[str]) -> dict[str, Any]:
+    """The axes in which a loop with a name differs from the defaults; `contexts` empty: its own choice of them.
+
+    The tuned loops are what `mnist-bench tune` and the suite `ablation` found on 2-core machines. A GPU's differs where
+    the choice is the CPU's own: the naive engine would wait for the GPU after every operation. A peer's tutorial loop
+    is the one that its own documentation writes.
+    """
+    if framework is not Framework.MXNET:
+        return _peer_preset(framework, network, name)
+    if name is LoopName.TUTORIAL:
+        return {}
+    on_gpu = any(context.startswith(str(DeviceKind.GPU)) for context in contexts)
+    chosen: dict[str, Any] = {
+        "contexts": ("cpu(0)",),
+        "hybridize": Hybridize.BOUND,
+        "input_pipeline": InputPipeline.RESIDENT,
+        "metric_sync": MetricSync.EPOCH,
+        "update": Update.FLAT,
+    }
+    if network == Network.LENET:
+        chosen["layers"] = Layers.POOL_FIRST if on_gpu else Layers.PADDED
+    if on_gpu:
+        return chosen
+    if network == Network.MLP:  # so small that a second thread waits more than it works: the other core is Python's
+        return {**chosen, "cpu_threads": 1}
+    return {**chosen, "engine": Engine.NAIVE}
+
+
+def _peer_preset(framework: Framework, network: str, name: LoopName) -> dict[str, Any]:
+    is_torch, is_tuned = framework is Framework.TORCH, name is LoopName.TUNED
+    plain, compiled = (Hybridize.OFF, Hybridize.COMPILE) if is_torch else (Hybridize.JIT, Hybridize.SCAN)
+    chosen: dict[str, Any] = {**PEERS_LOOP, "hybridize": compiled if is_tuned else plain, "contexts": ("cpu(0)",)}
+    if is_tuned and network == Network.LENET:
+        chosen["layers"] = Layers.CHANNELS_LAST
+    if is_tuned and is_torch:
+        chosen["update"] = Update.FLAT
+    return chosen
+
+
+#: Every axis but framework and network, in the order in which a suite varies them.
+AXES = ("contexts", "batch_size", "hybridize", "cpu_threads", *LOOP_AXES)
+
+
+def canonical_contexts(text: str, *, gpu_contexts: Sequence[str] = ()) -> tuple[str, ...]:
+    """("cpu(0)", "cpu(1)") from "cpu(0), cpu(1)"; `auto` is all usable GPUs, else cpu(0)."""
+    if text.strip() == AUTO_CONTEXTS:
+        return tuple(gpu_contexts) or ("cpu(0)",)
+    try:
+        return tuple(str(device) for device in parse_devices(text))
+    except DeviceError as error:
+        if suggest.meant(text, [AUTO_CONTEXTS]):
+            raise ConfigurationError(f"contexts: unknown device {text!r}: did you mean {AUTO_CONTEXTS}?") from None
+        others = "" if str(error).endswith("?") else f", or {AUTO_CONTEXTS}"
+        raise ConfigurationError(f"contexts: {error}{others}") from None

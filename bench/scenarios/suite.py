@@ -1,0 +1,243 @@
+"""A suite: a TOML file of matrices of scenarios, and the runs it asks for."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import itertools
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from bench import suggest
+from bench.errors import ConfigurationError
+from bench.scenarios import diagnostics
+from bench.scenarios.axes import AXES, LOOP_AXES, Framework, LoopName, canonical_contexts, preset
+from bench.scenarios.scenario import DEFAULTS, PositiveFloat, PositiveInt, Scenario
+from mnist_core.recipe import (
+    Engine,
+    Hybridize,
+    InputPipeline,
+    Kvstore,
+    Layers,
+    MetricSync,
+    Recipe,
+    Update,
+)
+
+BUILT_IN_SUITES = ("smoke", "standard", "tutorial", "full", "gate", "ablation", "peers")
+
+DEFAULT_SUITE = "standard"
+
+T = TypeVar("T")
+
+NonEmpty = Annotated[tuple[T, ...], Meta(min_length=1)]
+
+
+class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How often and how long the scenarios of a matrix are measured."""
+
+    #: Fresh processes per scenario.
+    repeats: PositiveInt = 1
+    epochs: PositiveInt = 10
+    #: The first so many training images make an epoch; None: all of them.
+    samples: PositiveInt | None = None
+    timeout_seconds: PositiveFloat = 3600.0
+
+
+class Matrix(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A product of axes, and how it is sampled. Axes left out have the loop's value, which is the tutorial's."""
+
+    framework: NonEmpty[Framework] = (Framework.MXNET,)
+    network: NonEmpty[str]
+    loop: NonEmpty[LoopName] = (LoopName.TUTORIAL,)
+    contexts: tuple[str, ...] = ()
+    batch_size: tuple[PositiveInt, ...] = ()
+    hybridize: tuple[Hybridize, ...] = ()
+    cpu_threads: tuple[PositiveInt, ...] = ()
+    input_pipeline: tuple[InputPipeline, ...] = ()
+    metric_sync: tuple[MetricSync, ...] = ()
+    layers: tuple[Layers, ...] = ()
+    update: tuple[Update, ...] = ()
+    kvstore: tuple[Kvstore, ...] = ()
+    update_on_kvstore: tuple[bool, ...] = ()
+    engine: tuple[Engine, ...] = ()
+    sampling: Sampling = Sampling()
+
+    def values(self, axis: str) -> tuple[Any, ...]:
+        """What it has on an axis: written down, or the loop's own."""
+        written: tuple[Any, ...] = getattr(self, axis)
+        if written or axis in {"framework", "network", "loop"}:
+            return written
+        own = (
+            preset(framework, network, loop, self.contexts).get(axis, DEFAULTS[axis])
+            for framework, network, loop in itertools.product(self.framework, self.network, self.loop)
+        )
+        return tuple(dict.fromkeys(",".join(value) if axis == "contexts" else value for value in own))
+
+
+class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A named list of matrices."""
+
+    title: str
+    matrix: NonEmpty[Matrix]
+
+
+class PlannedRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """One process to start: what a suite asks for, and what a result file checks itself against."""
+
+    scenario: Scenario
+    recipe: Recipe
+    #: 0 for the first process of a scenario.
+    repeat: Annotated[int, Meta(ge=0)]
+    timeout_seconds: PositiveFloat
+
+
+class Overrides(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line says about a suite. Empty or None: the suite decides."""
+
+    framework: tuple[Framework, ...] = ()
+    network: tuple[str, ...] = ()
+    loop: tuple[LoopName, ...] = ()
+    contexts: tuple[str, ...] = ()
+    batch_size: tuple[int, ...] = ()
+    hybridize: tuple[Hybridize, ...] = ()
+    cpu_threads: tuple[int, ...] = ()
+    #: Of `LOOP_AXES`, by name; see `axis_settings`.
+    settings: tuple[tuple[str, tuple[Any, ...]], ...] = ()
+    repeats: int | None = None
+    epochs: int | None = None
+    samples: int | None = None
+    timeout_seconds: float | None = None
+
+
+def load_suite(name_or_path: str) -> Suite:
+    """A built-in suite by name, or a user's TOML file by path; both are read by the same code.
+
+    Raises `ConfigurationError` for an unknown name, an unreadable file, or a violation of the format.
+    """
+    if name_or_path in BUILT_IN_SUITES:
+        text = (resources.files("bench.scenarios") / "suites" / f"{name_or_path}.toml").read_text(encoding="utf-8")
+    elif name_or_path.endswith(".toml") or "/" in name_or_path:
+        try:
+            text = Path(name_or_path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+            raise ConfigurationError(
+                f"suite file {name_or_path}: {reason} (built in: {', '.join(BUILT_IN_SUITES)})"
+            ) from None
+    else:
+        words = f"built in: {', '.join(BUILT_IN_SUITES)}; or the path of a .toml file"
+        raise ConfigurationError(suggest.unknown("suite", name_or_path, BUILT_IN_SUITES, known_words=words))
+    return parse_suite(text, where=name_or_path)
+
+
+def parse_suite(text: str, *, where: str) -> Suite:
+    """Raises `ConfigurationError`, naming `where`, for anything that is not a suite with at least one run."""
+    try:
+        suite = msgspec.toml.decode(text, type=Suite)
+        for matrix in suite.matrix:
+            _scenarios(matrix, ())
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"suite {where}: {diagnostics.explain(error, Suite)}") from None
+    except (msgspec.DecodeError, ConfigurationError, ValueError) as error:
+        raise ConfigurationError(f"suite {where}: {' '.join(str(error).split())}") from None
+    return suite
+
+
+def override(suite: Suite, overrides: Overrides) -> Suite:
+    """The suite with the command line's wishes in it.
+
+    An axis is *narrowed* when the suite has all the given values somewhere (matrices without any of them drop out), and
+    *replaced* in every matrix otherwise. Sampling is always replaced.
+    """
+    matrices = suite.matrix
+    for axis in ("framework", "network", "loop", "contexts", "batch_size", "hybridize", "cpu_threads"):
+        matrices = _override_axis(matrices, axis, tuple(dict.fromkeys(getattr(overrides, axis))))
+    for axis, values in overrides.settings:
+        matrices = _override_axis(matrices, axis, values)
+    sampling = {
+        field: value
+        for field in ("repeats", "epochs", "samples", "timeout_seconds")
+        if (value := getattr(overrides, field)) is not None
+    }
+    return msgspec.structs.replace(
+        suite,
+        matrix=tuple(
+            msgspec.structs.replace(matrix, sampling=msgspec.structs.replace(matrix.sampling, **sampling))
+            for matrix in matrices
+        ),
+    )
+
+
+def _override_axis(matrices: tuple[Matrix, ...], axis: str, values: tuple[Any, ...]) -> tuple[Matrix, ...]:
+    if not values:
+        return matrices
+    if {*values} <= {value for matrix in matrices for value in matrix.values(axis)}:
+        narrowed = ((matrix, tuple(v for v in matrix.values(axis) if v in values)) for matrix in matrices)
+        return tuple(msgspec.structs.replace(matrix, **{axis: kept}) for matrix, kept in narrowed if kept)
+    return tuple(msgspec.structs.replace(matrix, **{axis: values}) for matrix in matrices)
+
+
+def expand(suite: Suite, *, seed: int = Recipe().seed, gpu_contexts: Sequence[str] = ()) -> tuple[PlannedRun, ...]:
+    """Every run the suite asks for, each once, in the suite's order; repeat r trains with seed + r.
+
+    `gpu_contexts` is what `auto` stands for on this machine; without any it is the CPU.
+    """
+    planned: dict[tuple[Scenario, Recipe, int], PlannedRun] = {}
+    for matrix in suite.matrix:
+        sampling = matrix.sampling
+        recipes = [
+            Recipe(epochs=sampling.epochs, samples=sampling.samples, seed=seed + repeat)
+            for repeat in range(sampling.repeats)
+        ]
+        for scenario in _scenarios(matrix, tuple(gpu_contexts)):
+            for repeat, recipe in enumerate(recipes):
+                run = PlannedRun(
+                    scenario=scenario, recipe=recipe, repeat=repeat, timeout_seconds=sampling.timeout_seconds
+                )
+                before = planned.setdefault((scenario, recipe, repeat), run)
+                if run.timeout_seconds > before.timeout_seconds:
+                    planned[scenario, recipe, repeat] = run
+    return tuple(planned.values())
+
+
+@functools.lru_cache(maxsize=64)  # a suite is made once when it is read, to find what is wrong with it, and then again
+def _scenarios(matrix: Matrix, gpu_contexts: tuple[str, ...]) -> tuple[Scenario, ...]:
+    """Written axes vary in their order in the file format; the others have the value of the loop."""
+    given: dict[str, tuple[Any, ...]] = {axis: values for axis in AXES if (values := getattr(matrix, axis))}
+    given["contexts"] = tuple(canonical_contexts(text, gpu_contexts=gpu_contexts) for text in matrix.contexts) or (
+        None,
+    )
+    made = []
+    for framework, network, loop, *written in itertools.product(
+        matrix.framework, matrix.network, matrix.loop, *given.values()
+    ):
+        chosen = {axis: value for axis, value in zip(given, written, strict=True) if value is not None}
+        own = preset(framework, network, loop, chosen.get("contexts", ()))
+        made.append(Scenario(**{"framework": framework, "network": network, **own, **chosen}))
+    return tuple(made)
+
+
+def axis_settings(texts: Sequence[str]) -> tuple[tuple[str, tuple[Any, ...]], ...]:
+    """(axis, values) from "update=flat" or "update=flat,trainer"; raises `ConfigurationError` for what is none."""
+    types = {field.name: field.type for field in msgspec.structs.fields(Scenario)}
+    settings = []
+    for text in texts:
+        axis, _, values = text.partition("=")
+        if axis not in LOOP_AXES:
+            raise ConfigurationError(suggest.unknown("axis", axis, LOOP_AXES))
+        settings.append((axis, tuple(_setting(axis, each, types[axis]) for each in values.split(","))))
+    return tuple(settings)
+
+
+def _setting(axis: str, text: str, kind: Any) -> Any:  # noqa: ANN401  # an axis's type, and a value of it
+    try:
+        return msgspec.convert(text, kind, strict=False)
+    except msgspec.ValidationError:
+        known = [*map(str, kind)] if isinstance(kind, enum.EnumMeta) else ["true", "false"]
+        raise ConfigurationError(suggest.unknown(axis, text, known)) from None
