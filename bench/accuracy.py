@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from bench.record import Dataset, Run
+from bench.records.result import Dataset, Run
 
 Accuracy = Annotated[float, Meta(ge=0, le=1)]
 #: Where the number is from, in words.

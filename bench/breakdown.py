@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.costs import Layer, costs_of
-from bench.profile_record import Phase, PhaseTimes, ProfileFile
+from bench.records.profile import Phase, PhaseTimes, ProfileFile
 
 #: What the phases may sum to, over the epoch.
 CLOSURE: Final = (0.95, 1.05)

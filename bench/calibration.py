@@ -23,8 +23,17 @@ from msgspec import Meta
 
 from bench.decide import BlockEvidence, Conclusion, RowEvidence, conclude, evidence_of
 from bench.fingerprint import class_digest
-from bench.gate_record import GateFile, GatePlan, Purpose, Ratio
-from bench.record import Count, Dataset, Environment, Fraction, PositiveCount, PositiveSeconds, Record, Timestamp
+from bench.records.gate import GateFile, GatePlan, Purpose, Ratio
+from bench.records.result import (
+    Count,
+    Dataset,
+    Environment,
+    Fraction,
+    PositiveCount,
+    PositiveSeconds,
+    Record,
+    Timestamp,
+)
 from bench.scenarios.scenario import Scenario
 from bench.stats import intervals, multiple_testing, paired
 from bench.stats.paired import Order

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from bench import numpy_arithmetic, trainee
 from bench.environment import utc_now
 from bench.protocol import CeilingRequest
-from bench.record import Ceiling, Library, MatrixProduct, Software, VectorSum
+from bench.records.result import Ceiling, Library, MatrixProduct, Software, VectorSum
 from bench.scenarios.axes import Framework
 from mnist_core.devices import Device, parse_devices
 

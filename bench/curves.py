@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from bench.record import ResultSet
+from bench.records.result import ResultSet
 from bench.scenarios.scenario import Scenario
 from bench.stats.intervals import Estimate
 from bench.summary import Group, Measures, Row, Status, group_by_row

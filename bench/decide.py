@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bench.gate_record import Block, GatedScenario, GatePlan, Pass, Phase, Purpose, ScenarioPass, Side, draw
+from bench.records.gate import Block, GatedScenario, GatePlan, Pass, Phase, Purpose, ScenarioPass, Side, draw
 from bench.scenarios.scenario import Scenario
 from bench.stats import intervals, multiple_testing, paired
 from bench.stats.intervals import Estimate

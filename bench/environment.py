@@ -28,7 +28,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import cpuinfo
 import psutil
 
-from bench.record import Environment, Software, ThreadPool
+from bench.records.result import Environment, Software, ThreadPool
 
 T = TypeVar("T")
 

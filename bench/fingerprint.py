@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from bench.record import Environment, Software
+from bench.records.result import Environment, Software
 
 Fact = str | int | float | tuple[str, ...] | None
 

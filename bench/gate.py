@@ -25,7 +25,11 @@ from bench import live_pass
 from bench.decide import Conclusion, Wanted, conclude, evidence_of
 from bench.environment import utc_now
 from bench.errors import SetupError
-from bench.gate_record import (
+from bench.health import load_average, read_counters
+from bench.live_pass import PassEndedError, PassProcess, WindowSize, window_size
+from bench.process import Interpreter, Stop
+from bench.protocol import PassRequest, SetUpDone, WindowDone
+from bench.records.gate import (
     Block,
     GatedScenario,
     GateFile,
@@ -39,11 +43,7 @@ from bench.gate_record import (
     draw,
     with_block,
 )
-from bench.health import load_average, read_counters
-from bench.live_pass import PassEndedError, PassProcess, WindowSize, window_size
-from bench.process import Interpreter, Stop
-from bench.protocol import PassRequest, SetUpDone, WindowDone
-from bench.record import Dataset
+from bench.records.result import Dataset
 from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order
 from mnist_core.recipe import Engine

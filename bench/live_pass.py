@@ -16,7 +16,7 @@ from typing import Final, Protocol, TypeVar
 from bench import process
 from bench.process import Ended, Interpreter, Session, Stop
 from bench.protocol import Evaluate, Evaluated, PassReady, PassRequest, RunWindow, SetUp, SetUpDone, WindowDone
-from bench.record import Dataset, FailureReason
+from bench.records.result import Dataset, FailureReason
 from bench.scenarios.scenario import Scenario, worker_variables
 from mnist_core.recipe import Engine
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from bench import race
 from bench.race import EXHAUSTIVE_PASSES, FEWEST_BLOCKS, FINALISTS
-from bench.tune_record import REFERENCE, Phase, Round, TunePlan
+from bench.records.tune import REFERENCE, Phase, Round, TunePlan
 
 #: The pilot is a process, a network and a few windows. A candidate of the first round mostly finds its process running;
 #: in a block each has one of its own, and the cores are shared.

@@ -16,7 +16,7 @@ from typing import Final
 from bench import live_pass
 from bench.live_pass import PassProcess
 from bench.process import Interpreter, Stop
-from bench.record import Dataset
+from bench.records.result import Dataset
 from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.stats.paired import Order, detectable_effect, effect, standard_error
 from mnist_core.recipe import Network

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Final
 
 from bench import trace, trainee
-from bench.profile_record import Phase, PhaseRounds, PhaseTimes
 from bench.protocol import (
     DivergedError,
     OperatorsReply,
@@ -27,6 +26,7 @@ from bench.protocol import (
     PhasesRequest,
     ProfileTarget,
 )
+from bench.records.profile import Phase, PhaseRounds, PhaseTimes
 from bench.seams import EpochCutError, up_to, watched
 from bench.trainee import TrainedEpoch, Trainee
 from mnist_core import datasets

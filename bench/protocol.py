@@ -10,8 +10,8 @@ from typing import Annotated, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from bench.profile_record import PhaseRounds, Rounds
-from bench.record import Ceiling, Dataset, DeviceName, Epoch, FailureReason, Library, Run, Software
+from bench.records.profile import PhaseRounds, Rounds
+from bench.records.result import Ceiling, Dataset, DeviceName, Epoch, FailureReason, Library, Run, Software
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from mnist_core.devices import Probe

@@ -25,11 +25,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from bench.records.tune import REFERENCE, Measurement, Phase, Round, Ruled, Ruling, TunePlan
 from bench.space import position
 from bench.stats.intervals import LogDifference
 from bench.stats.paired import standard_error, t_quantile, t_upper_bound
 from bench.stats.surrogate import Model, Position, fit
-from bench.tune_record import REFERENCE, Measurement, Phase, Round, Ruled, Ruling, TunePlan
 
 #: Candidates of the first round, for each place of the knob that has the most of them: every place of every knob is met
 #: about as often.

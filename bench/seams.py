@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from bench.profile_record import Phase
+from bench.records.profile import Phase
 from mnist_core import loop
 from mnist_core.mxnet_border import gluon, mx, nd
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.errors import ConfigurationError
-from bench.gate_record import Side
+from bench.records.gate import Side
 
 #: The package that is measured; the harness around it is this program's own on both sides.
 PACKAGE: Final = "mnist_core"

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 from bench import race
 from bench.race import Known
+from bench.records.tune import REFERENCE, Measurement, Phase, Round, Ruled, Ruling, TuneFile, TunePlan
 from bench.scenarios.scenario import Scenario
 from bench.space import KNOBS, position
 from bench.stats.intervals import Estimate, LogDifference, geometric_mean, ratio_of
-from bench.tune_record import REFERENCE, Measurement, Phase, Round, Ruled, Ruling, TuneFile, TunePlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ import msgspec
 
 from bench import accuracy
 from bench.costs import Costs, costs_of
-from bench.record import Dataset, Environment, Failure, FailureReason, ResultSet, Run, Software
+from bench.records.result import Dataset, Environment, Failure, FailureReason, ResultSet, Run, Software
 from bench.roofline import Bound, Place, Roof, place_of, roofs
 from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.scenarios.suite import PlannedRun

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from bench.profile_record import OperatorTimes
+from bench.records.profile import OperatorTimes
 
 #: The file in its directory that a profiled process writes, and the category of the phases in it.
 RAW_FILE: Final = "mxnet.json"

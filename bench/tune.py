@@ -25,18 +25,8 @@ from bench.live_pass import PassEndedError, PassProcess, window_size
 from bench.process import Ended, Interpreter, Stop
 from bench.protocol import PassRequest, SetUpDone, WindowDone
 from bench.race import Step
-from bench.record import Dataset
-from bench.tune_record import (
-    REFERENCE,
-    Candidate,
-    Failure,
-    Measurement,
-    Phase,
-    Round,
-    TuneFile,
-    TunePlan,
-    with_round,
-)
+from bench.records.result import Dataset
+from bench.records.tune import REFERENCE, Candidate, Failure, Measurement, Phase, Round, TuneFile, TunePlan, with_round
 from mnist_core.recipe import Engine
 
 #: Steps of a pilot's window.

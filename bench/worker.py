@@ -52,7 +52,7 @@ from bench.protocol import (
     SetUp,
     UnusableReply,
 )
-from bench.record import FailureReason
+from bench.records.result import FailureReason
 from mnist_core.devices import parse_devices
 from mnist_core.idx import DataError
 

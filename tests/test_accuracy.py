@@ -9,7 +9,7 @@ import pytest
 
 from bench import accuracy
 from bench.accuracy import Band, Bands, Ceiling, Floor, band, built_in_bands, judge
-from bench.record import Run
+from bench.records.result import Run
 from mnist_core.recipe import Network, Recipe
 from tests.support.records import a_dataset, a_run, a_scenario, an_epoch
 

@@ -10,7 +10,7 @@ import pytest
 
 from bench import calibration
 from bench.decide import evidence_of
-from bench.gate_record import GateFile, Purpose
+from bench.records.gate import GateFile, Purpose
 from bench.verdict import Verdict
 from tests.support.gate import FOUR, MLP, a_block, a_gate_file, a_health, a_plan, blocks, noisy, slowed
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bench import ceilings, numpy_arithmetic, tutorial_trainee, worker
 from bench.ceilings import Arithmetic, arithmetic_of
 from bench.protocol import CeilingReply, CeilingRequest, FailureReply, UnusableReply
-from bench.record import FailureReason, Library
+from bench.records.result import FailureReason, Library
 from mnist_core.devices import Device, DeviceKind, parse_devices
 
 CPU = Device(DeviceKind.CPU, 0)

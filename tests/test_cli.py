@@ -16,11 +16,12 @@ import msgspec
 import psutil
 import pytest
 
-from bench import accuracy, cli, store
+from bench import accuracy, cli
 from bench.errors import SetupError
 from bench.process import Stop
 from bench.protocol import RunRequest
-from bench.record import Failure, FailureReason, Run, Software
+from bench.records import store
+from bench.records.result import Failure, FailureReason, Run, Software
 from bench.runner import Interpreters, OnEpoch
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario

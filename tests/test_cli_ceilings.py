@@ -9,11 +9,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bench import cli, store
+from bench import cli
 from bench.errors import SetupError
 from bench.process import Ended, Stop
 from bench.protocol import CeilingRequest, RunRequest
-from bench.record import Ceiling, Failure, FailureReason, Library, Run, Software
+from bench.records import store
+from bench.records.result import Ceiling, Failure, FailureReason, Library, Run, Software
 from bench.runner import Interpreters, OnEpoch
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario

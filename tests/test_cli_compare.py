@@ -16,8 +16,9 @@ from xml.etree import ElementTree as ET
 import msgspec
 import pytest
 
-from bench import cli, store
-from bench.record import ResultSet, Run
+from bench import cli
+from bench.records import store
+from bench.records.result import ResultSet, Run
 from bench.scenarios.scenario import Scenario
 from mnist_core.recipe import Hybridize, Recipe
 from tests.support.cli import Command

@@ -18,11 +18,12 @@ import msgspec
 import psutil
 import pytest
 
-from bench import cli, gate_store, process, store
-from bench.gate_record import GateFile, Side
+from bench import cli, gate_store, process
 from bench.live_pass import PassEndedError
 from bench.process import Ended, Interpreter, Stop
-from bench.record import FailureReason, Software
+from bench.records import store
+from bench.records.gate import GateFile, Side
+from bench.records.result import FailureReason, Software
 from bench.scenarios.scenario import Scenario
 from bench.verdict import Verdict
 from tests import ROOT

@@ -8,12 +8,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bench import cli, process, store
+from bench import cli, process
 from bench.breakdown import break_down
 from bench.cli.profile import one_scenario, read
 from bench.process import Answer, Ended
 from bench.protocol import OperatorsRequest, PhasesRequest
-from bench.record import FailureReason, Software
+from bench.records import store
+from bench.records.result import FailureReason, Software
 from bench.scenarios.axes import LoopName
 from bench.scenarios.scenario import Scenario, tuned
 from bench.scenarios.suite import Overrides

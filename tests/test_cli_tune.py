@@ -18,16 +18,17 @@ import msgspec
 import psutil
 import pytest
 
-from bench import cli, process, race, store
+from bench import cli, process, race
 from bench.cli.tune import read, status
 from bench.errors import SetupError
 from bench.live_pass import PassEndedError
 from bench.process import Ended, Interpreter, Stop
-from bench.record import FailureReason, Software
+from bench.records import store
+from bench.records.result import FailureReason, Software
+from bench.records.tune import REFERENCE, Phase, TuneFile
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import expand, parse_suite
 from bench.standings import findings
-from bench.tune_record import REFERENCE, Phase, TuneFile
 from mnist_core.devices import Device, DeviceKind, Probe, Unusable
 from mnist_core.recipe import Engine
 from tests.support.cli import Command

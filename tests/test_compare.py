@@ -32,7 +32,7 @@ from bench.compare import (
     index,
     is_incomparable,
 )
-from bench.record import FailureReason, ResultSet, Run
+from bench.records.result import FailureReason, ResultSet, Run
 from bench.scenarios.scenario import Scenario
 from bench.stats import intervals, multiple_testing
 from bench.stats.intervals import LogDifference

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from bench.decide import Conclusion, conclude, evidence_of, judge
-from bench.gate_record import Block, GateFile, GatePlan, PassFailure, Phase, Purpose, Side
-from bench.record import FailureReason
+from bench.records.gate import Block, GateFile, GatePlan, PassFailure, Phase, Purpose, Side
+from bench.records.result import FailureReason
 from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order
 from bench.verdict import Verdict, worst

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import cli, store
+from bench import cli
+from bench.records import store
 from tests import ROOT
 from tests.docs.documents import DOCUMENTS, with_tables
 

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from bench import environment
 from bench.environment import capture, describe_software, usable_core_count, utc_now
-from bench.record import Environment, Software, Timestamp
+from bench.records.result import Environment, Software, Timestamp
 
 Lay = Callable[[Mapping[str, str]], Path]
 

@@ -15,10 +15,10 @@ from bench import live_pass
 from bench.decide import Conclusion, Wanted, conclude, evidence_of
 from bench.errors import SetupError
 from bench.gate import PilotError, pilot, run_blocks
-from bench.gate_record import Block, GateFile, Phase, Side
 from bench.live_pass import PassEndedError, window_size
 from bench.process import Ended, Stop
-from bench.record import FailureReason
+from bench.records.gate import Block, GateFile, Phase, Side
+from bench.records.result import FailureReason
 from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order
 from bench.verdict import Verdict

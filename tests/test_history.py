@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench import cli, store
+from bench import cli
 from bench.compare import Side, index
 from bench.history import By, histories
-from bench.record import ResultSet
+from bench.records import store
+from bench.records.result import ResultSet
 from bench.render.histories import history_tables
 from bench.render.history_page import history_report
 from bench.render.html import render_report

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench.record import FailureReason
+from bench.records.result import FailureReason
 from bench.render import html
 from bench.render.html import render_html
 from bench.render.pictures import MOST_CURVES

@@ -11,7 +11,7 @@ from bench import live_pass
 from bench.live_pass import PassEndedError
 from bench.process import Ended, Interpreter, Stop
 from bench.protocol import PassRequest, WindowDone
-from bench.record import FailureReason
+from bench.records.result import FailureReason
 from mnist_core.recipe import Engine
 from tests.support.records import a_dataset, a_scenario
 

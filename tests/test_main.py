@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import cli, store
+from bench import cli
+from bench.records import store
 from tests.support.cli import Command
 from tests.support.gate import a_gate_file, a_plan, noisy, slowed, whole_gate
 from tests.support.records import a_result_set, a_run

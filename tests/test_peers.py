@@ -19,12 +19,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench import cli, peers, process, store
+from bench import cli, peers, process
 from bench.errors import ConfigurationError, SetupError
 from bench.fingerprint import software_differences
 from bench.process import Interpreter, Stop
 from bench.protocol import RunRequest
-from bench.record import Epoch, Failure, FailureReason, ResultSet, Run
+from bench.records import store
+from bench.records.result import Epoch, Failure, FailureReason, ResultSet, Run
 from bench.render.export import render_csv, render_json
 from bench.render.tables import tables
 from bench.runner import Interpreters, OnEpoch, WorkerProcess, interpreters_of, run_plan

@@ -16,9 +16,9 @@ import pytest
 from bench import trace, trainee, worker
 from bench.breakdown import break_down, middle_mean, operator_flop
 from bench.costs import costs_of
-from bench.profile_record import OperatorTimes, Phase, PhaseRounds, inconsistencies
 from bench.protocol import Event, FailureReply, PhasesReply, PhasesRequest, ProfileTarget, Reply, RoundDone
-from bench.record import Dataset, FailureReason
+from bench.records.profile import OperatorTimes, Phase, PhaseRounds, inconsistencies
+from bench.records.result import Dataset, FailureReason
 from bench.scenarios.scenario import Scenario, tuned
 from bench.seams import EpochCutError, up_to, watched
 from bench.trainee import Trainee

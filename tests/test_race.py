@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from bench import race
 from bench.race import EXHAUSTIVE_PASSES, FINALISTS, comparison, next_step, winner
+from bench.records.tune import REFERENCE, Measurement, Phase, Round, Ruling, TuneFile, TunePlan
 from bench.space import position
 from bench.stats.intervals import ratio_of
 from bench.stats.multiple_testing import exact_upper_bound
-from bench.tune_record import REFERENCE, Measurement, Phase, Round, Ruling, TuneFile, TunePlan
 from tests.support.tune import Machine, a_tune_plan, bumpy, candidates, search
 
 MLP = candidates("mlp")

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from bench import accuracy
-from bench.record import FailureReason, Library, ResultSet
+from bench.records.result import FailureReason, Library, ResultSet
 from bench.render import units
 from bench.render.ceilings import ceiling_table
 from bench.render.columns import AXES, VALUES, Column, find

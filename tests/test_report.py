@@ -9,11 +9,12 @@ from xml.etree import ElementTree as ET
 import msgspec
 import pytest
 
-from bench import cli, store
+from bench import cli
 from bench.answers import answers, source_of
 from bench.breakdown import break_down
 from bench.decide import conclude, evidence_of
-from bench.record import FailureReason, ResultSet
+from bench.records import store
+from bench.records.result import FailureReason, ResultSet
 from bench.render.export import render_report_markdown
 from bench.render.html import render_report
 from bench.render.labels import short_names

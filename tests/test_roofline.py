@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.costs import costs_of
-from bench.record import Library
+from bench.records.result import Library
 from bench.roofline import (
     MATRIX_SIZES,
     Bound,

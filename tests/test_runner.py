@@ -21,7 +21,7 @@ from bench import process, runner
 from bench.errors import SetupError
 from bench.process import Ended, Stop
 from bench.protocol import CeilingRequest, RunRequest
-from bench.record import Ceiling, Epoch, Failure, FailureReason, Library, ResultSet, Run, key
+from bench.records.result import Ceiling, Epoch, Failure, FailureReason, Library, ResultSet, Run, key
 from bench.runner import CeilingRounds, Interpreters, WorkerProcess, remaining, run_plan, schedule, usable
 from bench.scenarios.axes import Framework
 from bench.scenarios.suite import Overrides, PlannedRun, expand, load_suite, override

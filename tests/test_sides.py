@@ -13,8 +13,8 @@ import pytest
 
 from bench import sides
 from bench.errors import ConfigurationError
-from bench.gate_record import Side
 from bench.injection import inject
+from bench.records.gate import Side
 from tests import ROOT
 
 

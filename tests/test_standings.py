@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from bench import race
+from bench.records.tune import REFERENCE, Phase, Ruling, TuneFile
 from bench.render.export import render_csv, render_json, render_markdown
 from bench.render.tables import FASTEST
 from bench.render.text import render_text
@@ -21,7 +22,6 @@ from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import expand, parse_suite
 from bench.space import KNOBS, position
 from bench.standings import findings
-from bench.tune_record import REFERENCE, Phase, Ruling, TuneFile
 from tests.support.records import an_environment
 from tests.support.tune import Machine, a_tune_file, a_tune_plan, bumpy, candidates, search
 

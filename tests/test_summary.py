@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from bench.costs import costs_of
-from bench.record import FailureReason, ResultSet, Run
+from bench.records.result import FailureReason, ResultSet, Run
 from bench.roofline import Bound
 from bench.scenarios.scenario import Scenario
 from bench.stats import intervals

@@ -15,10 +15,10 @@ from bench.errors import SetupError
 from bench.live_pass import PassEndedError
 from bench.process import Ended, Stop
 from bench.race import Step
-from bench.record import FailureReason
+from bench.records.result import FailureReason
+from bench.records.tune import REFERENCE, Candidate, Phase, Ruling, TuneFile, TunePlan
 from bench.scenarios.scenario import Scenario
 from bench.tune import PilotError, plan, run_rounds
-from bench.tune_record import REFERENCE, Candidate, Phase, Ruling, TuneFile, TunePlan
 from mnist_core.recipe import Engine
 from tests.support.records import a_dataset
 from tests.support.tune import FakeWorkers, a_tune_file, a_tune_plan, candidates

@@ -32,7 +32,7 @@ from bench.protocol import (
     UnusableReply,
     WindowDone,
 )
-from bench.record import Dataset, FailureReason
+from bench.records.result import Dataset, FailureReason
 from bench.runner import Interpreters, WorkerProcess
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario

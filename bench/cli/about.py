@@ -37,7 +37,7 @@ from bench.health import load_average, read_counters
 from bench.live_pass import PassEndedError, cause
 from bench.pair import SECONDS, Pair, measure_pair
 from bench.process import Stop
-from bench.record import Ceiling
+from bench.records.result import Ceiling
 from bench.render import units
 from bench.render.ceiling_progress import CeilingProgress
 from bench.render.ceilings import ceiling_table

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from bench import calibration, gate_store, process, sides, store
+from bench import calibration, gate_store, process, sides
 from bench.cli.data import prepare
 from bench.cli.gate import (
     GATE_SUITE,
@@ -32,9 +32,10 @@ from bench.cli.run import RESULTS_DIRECTORY
 from bench.cli.shell import Exit, app, despite_a_closed_pipe, examples, fail, note, print_tables, refuse_junit, working
 from bench.environment import capture, utc_now
 from bench.errors import ConfigurationError, IncomparableError
-from bench.gate_record import GateFile, Purpose, Side
 from bench.injection import inject
 from bench.process import Interpreter, Stop
+from bench.records import store
+from bench.records.gate import GateFile, Purpose, Side
 from bench.render.export import Format
 from bench.render.gates import calibration_tables, gate_table
 from bench.render.tables import count_words

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bench import micro, store
+from bench import micro
 from bench.cli.files import read_each
 from bench.cli.options import ColumnOption, RowOption, ratio
 from bench.cli.shell import (
@@ -35,6 +35,7 @@ from bench.compare import (
     is_incomparable,
 )
 from bench.errors import ConfigurationError
+from bench.records import store
 from bench.render.columns import AXES, find
 from bench.render.comparisons import DEFAULT_VALUE, comparison_tables, junit_cases
 from bench.render.export import Format, render_markdown

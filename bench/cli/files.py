@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from bench import errors, store
+from bench import errors
 from bench.cli.shell import note
 from bench.errors import ConfigurationError
-from bench.record import ResultSet
+from bench.records import store
+from bench.records.result import ResultSet
 
 FileT = TypeVar("FileT")
 

@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from bench import errors, gate_store, process, sides, store
+from bench import errors, gate_store, process, sides
 from bench.cli.completion import offer_suites
 from bench.cli.data import dataset_of, prepare, remind
 from bench.cli.options import KeywordOption, ratio, refuse, seconds
@@ -37,9 +37,10 @@ from bench.decide import Conclusion, conclude, evidence_of
 from bench.environment import capture, usable_core_count, utc_now
 from bench.errors import ConfigurationError, IncomparableError, SetupError
 from bench.gate import MAX_BLOCKS, PilotError, SideProcesses, pilot, plan, run_blocks
-from bench.gate_record import GateFile, Purpose, Side, SideDescription
 from bench.process import Interpreter, Stop
-from bench.record import Software
+from bench.records import store
+from bench.records.gate import GateFile, Purpose, Side, SideDescription
+from bench.records.result import Software
 from bench.render.export import Format, render_markdown
 from bench.render.gate_progress import GateProgress
 from bench.render.gates import gate_cases, gate_table

@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn, TypeVar
 
 import typer
 
-from bench import errors, process, store, trace
+from bench import errors, process, trace
 from bench.breakdown import break_down
 from bench.cli.completion import offer_contexts, offer_networks, offer_settings
 from bench.cli.data import dataset_of, prepare, remind
@@ -35,7 +35,6 @@ from bench.cli.shell import (
 from bench.environment import capture, usable_core_count, utc_now
 from bench.errors import ConfigurationError
 from bench.process import Answer, Ended, Interpreter, OnEvent, Stop
-from bench.profile_record import PROFILE_SCHEMA_VERSION, ProfiledEpoch, ProfileFile, inconsistencies
 from bench.protocol import (
     Event,
     OperatorsReply,
@@ -45,7 +44,9 @@ from bench.protocol import (
     ProfileTarget,
     RoundDone,
 )
-from bench.record import Environment
+from bench.records import store
+from bench.records.profile import PROFILE_SCHEMA_VERSION, ProfiledEpoch, ProfileFile, inconsistencies
+from bench.records.result import Environment
 from bench.render.export import Format, render_markdown
 from bench.render.profile_progress import RoundsProgress
 from bench.render.profiles import closure_words, profile_tables

@@ -9,7 +9,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from bench import errors, store
+from bench import errors
 from bench.answers import source_of
 from bench.breakdown import break_down
 from bench.cli.files import read_each
@@ -17,10 +17,11 @@ from bench.cli.profile import read as read_profile
 from bench.cli.shell import app, examples, note, write
 from bench.decide import conclude, evidence_of
 from bench.errors import ConfigurationError
-from bench.gate_record import GateFile
 from bench.gate_store import read_gate
-from bench.profile_record import ProfileFile
-from bench.record import ResultSet
+from bench.records import store
+from bench.records.gate import GateFile
+from bench.records.profile import ProfileFile
+from bench.records.result import ResultSet
 from bench.render.export import render_report_markdown
 from bench.render.html import render_report
 from bench.render.report import Gate, Profile, make_report

@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 
-from bench import errors, store
+from bench import errors
 from bench.cli.completion import offer_sort_columns, offer_values
 from bench.cli.files import json_files, result_files
 from bench.cli.options import ColumnOption, RowOption
 from bench.cli.shell import Exit, app, examples, out, print_tables, refuse_junit, write
 from bench.errors import ConfigurationError
-from bench.record import schema
+from bench.records import store
+from bench.records.result import schema
 from bench.render.export import Format
 from bench.render.tables import DEFAULT_VALUE, tables
 

@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from bench import accuracy, errors, sides, store
+from bench import accuracy, errors, sides
 from bench.cli.completion import offer_contexts, offer_networks, offer_settings, offer_suites
 from bench.cli.data import dataset_of, prepare, remind
 from bench.cli.options import KeywordOption
@@ -38,7 +38,8 @@ from bench.environment import capture, usable_core_count, utc_now
 from bench.errors import ConfigurationError, SetupError
 from bench.estimate import CEILING_SECONDS, expected_seconds
 from bench.process import Stop
-from bench.record import Ceiling, ResultSet, RunKey, Software, key
+from bench.records import store
+from bench.records.result import Ceiling, ResultSet, RunKey, Software, key
 from bench.render import units
 from bench.render.export import Format, render_markdown
 from bench.render.progress import RunProgress

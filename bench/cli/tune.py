@@ -12,7 +12,7 @@ from typing import Annotated, Final, NoReturn
 import msgspec
 import typer
 
-from bench import errors, outlook, process, store
+from bench import errors, outlook, process
 from bench.cli.completion import offer_contexts, offer_networks, offer_settings
 from bench.cli.data import dataset_of, prepare, remind
 from bench.cli.gpus import require_gpus
@@ -38,7 +38,9 @@ from bench.cli.shell import (
 from bench.environment import capture, usable_core_count, utc_now
 from bench.errors import ConfigurationError, SetupError
 from bench.process import Interpreter, Stop
-from bench.record import Software
+from bench.records import store
+from bench.records.result import Software
+from bench.records.tune import REFERENCE, TUNE_SCHEMA_VERSION, Candidate, TuneFile
 from bench.render import units
 from bench.render.export import Format, render_markdown
 from bench.render.tables import count_words
@@ -50,7 +52,6 @@ from bench.scenarios.suite import Overrides, axis_settings
 from bench.space import Space, search_space
 from bench.standings import Findings, findings
 from bench.tune import PilotError, WorkerProcesses, plan, run_rounds
-from bench.tune_record import REFERENCE, TUNE_SCHEMA_VERSION, Candidate, TuneFile
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 from mnist_core.devices import DeviceKind, available

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from bench.estimate import seconds_left
-from bench.record import Ceiling
+from bench.records.result import Ceiling
 from bench.render import units
 from bench.render.live import LiveLine, LiveProgress
 from bench.render.tables import count_words

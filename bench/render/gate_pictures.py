@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from bench.decide import BlockEvidence, Conclusion, GateRow
-from bench.gate_record import GateFile, Phase
+from bench.records.gate import GateFile, Phase
 from bench.render import pictures, units
 from bench.render.pictures import Axis, Line, Point
 from bench.render.story import Picture

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from bench import estimate
 from bench.decide import Conclusion, GateRow, Wanted
-from bench.gate_record import Block, Phase
+from bench.records.gate import Block, Phase
 from bench.render import units
 from bench.render.live import LiveLine, LiveProgress
 from bench.render.text import print_line

@@ -8,7 +8,7 @@ from typing import Final
 
 from bench.calibration import Calibration, Replays, ScenarioCalibration
 from bench.decide import POWER, Conclusion, GateRow
-from bench.gate_record import GateFile, Purpose, SideDescription
+from bench.records.gate import GateFile, Purpose, SideDescription
 from bench.render import units
 from bench.render.columns import MAIN_AXES, SHOWN_AXES, Column, OfScenario, make_column
 from bench.render.junit import CaseOutcome, JUnitCase

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.breakdown import CLOSURE, Breakdown, Operator
-from bench.profile_record import ProfileFile
+from bench.records.profile import ProfileFile
 from bench.render import units
 from bench.render.columns import Column, make_column
 from bench.render.tables import (

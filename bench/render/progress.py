@@ -12,7 +12,7 @@ from rich.text import Text
 from typing_extensions import Self
 
 from bench.estimate import pace
-from bench.record import Epoch, Failure, FailureReason, Run, RunKey, key
+from bench.records.result import Epoch, Failure, FailureReason, Run, RunKey, key
 from bench.render import units
 from bench.render.text import print_line
 from bench.scenarios.suite import PlannedRun

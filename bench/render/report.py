@@ -15,8 +15,8 @@ from bench.compare import compare, index
 from bench.curves import measured
 from bench.decide import Conclusion, evidence_of
 from bench.fingerprint import MACHINE_FACTS, SOFTWARE_FACTS, fact_words
-from bench.gate_record import GateFile
-from bench.profile_record import ProfileFile
+from bench.records.gate import GateFile
+from bench.records.profile import ProfileFile
 from bench.render import pictures, units
 from bench.render.columns import Heading, plus_minus_of
 from bench.render.comparisons import comparison_tables

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from bench import accuracy
-from bench.record import Dataset, Environment, ResultSet
+from bench.records.result import Dataset, Environment, ResultSet
 from bench.render import units
 from bench.render.columns import (
     AXES,

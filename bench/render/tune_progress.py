@@ -6,6 +6,7 @@ from rich.console import Console
 
 from bench import outlook, race
 from bench.race import Step
+from bench.records.tune import REFERENCE, Candidate, Phase, Ruling, TuneFile
 from bench.render import units
 from bench.render.live import LiveLine, LiveProgress
 from bench.render.tables import count_words
@@ -13,7 +14,6 @@ from bench.render.text import print_line
 from bench.render.tunes import ruled_words, setting_words
 from bench.render.words import ratio_words
 from bench.stats.intervals import ratio_of
-from bench.tune_record import REFERENCE, Candidate, Phase, Ruling, TuneFile
 
 
 class TuneProgress(LiveProgress):

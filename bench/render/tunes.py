@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from bench.records.tune import Phase, Ruling, TuneFile
 from bench.render import units
 from bench.render.columns import AXES, Column, make_column, plus_minus_of
 from bench.render.tables import (
@@ -31,7 +32,6 @@ from bench.scenarios.export import run_command, suite_text
 from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.space import KNOBS
 from bench.standings import Findings, Stage, Standing, Worth
-from bench.tune_record import Phase, Ruling, TuneFile
 from mnist_core.recipe import Network, Update
 
 #: Fresh processes of the scenario to paste: enough for an interval worth reading.

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri, stdtr, stdtrit
 
-from bench.gate_record import Side
+from bench.records.gate import Side
 
 
 class Order(str, enum.Enum):

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.profile_record import Phase
+from bench.records.profile import Phase
 from bench.scenarios.scenario import Scenario
 from bench.seams import up_to
 from mnist_core import loop, training

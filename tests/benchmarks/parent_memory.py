@@ -15,10 +15,10 @@ from pathlib import Path
 
 import psutil
 
-from bench import store
 from bench.process import Stop
 from bench.protocol import RunRequest
-from bench.record import Epoch, Failure, Run
+from bench.records import store
+from bench.records.result import Epoch, Failure, Run
 from bench.runner import OnEpoch, run_plan
 from bench.scenarios.axes import Framework
 from bench.scenarios.suite import PlannedRun

@@ -24,7 +24,7 @@ from scipy.stats import mannwhitneyu
 
 from bench import calibration, gate_store
 from bench.decide import evidence_of
-from bench.gate_record import Block, GateFile
+from bench.records.gate import Block, GateFile
 from bench.scenarios.scenario import Scenario
 from bench.stats import multiple_testing
 from bench.verdict import Verdict

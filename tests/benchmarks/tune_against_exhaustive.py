@@ -15,18 +15,19 @@ import functools
 import sys
 from pathlib import Path
 
-from bench import race, store
+from bench import race
 from bench.cli.data import dataset_of, prepare
 from bench.cli.tune import read
 from bench.environment import capture, utc_now
 from bench.process import Interpreter, Stop, describe
 from bench.race import Step
+from bench.records import store
+from bench.records.tune import REFERENCE, Candidate, Phase, TuneFile
 from bench.render import units
 from bench.render.tunes import setting_words
 from bench.render.words import change_words
 from bench.stats.intervals import ratio_of
 from bench.tune import WorkerProcesses, plan, run_rounds
-from bench.tune_record import REFERENCE, Candidate, Phase, TuneFile
 from mnist_core.datasets import DatasetName
 
 #: What the search is to reach: a fifth of the time, and a winner that is no more than this slower than the best.

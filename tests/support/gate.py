@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.decide import conclude, evidence_of
-from bench.gate_record import (
+from bench.health import Counters
+from bench.live_pass import PassProcess
+from bench.protocol import Evaluated, PassRequest, SetUpDone, WindowDone
+from bench.records.gate import (
     Block,
     GatedScenario,
     GateFile,
@@ -27,9 +30,6 @@ from bench.gate_record import (
     SideDescription,
     draw,
 )
-from bench.health import Counters
-from bench.live_pass import PassProcess
-from bench.protocol import Evaluated, PassRequest, SetUpDone, WindowDone
 from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order
 from tests.support.records import CREATED_AT, a_dataset, a_scenario, a_software, an_environment

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bench.profile_record import OperatorTimes, Phase, PhaseRounds, PhaseTimes, ProfiledEpoch, ProfileFile
+from bench.records.profile import OperatorTimes, Phase, PhaseRounds, PhaseTimes, ProfiledEpoch, ProfileFile
 from tests.support.records import CREATED_AT, a_dataset, a_scenario, an_environment
 
 AN_OPERATOR = OperatorTimes(

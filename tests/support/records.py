@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.record import (
+from bench.records.result import (
     Ceiling,
     Dataset,
     Environment,

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from bench.record import Count, Dataset, Environment, PositiveCount, PositiveSeconds, Record, Seconds, Timestamp
+from bench.records.result import Count, Dataset, Environment, PositiveCount, PositiveSeconds, Record, Seconds, Timestamp
 from bench.scenarios.scenario import Scenario
 
 #: Raised by any change after which an older reader would misread or refuse a file.

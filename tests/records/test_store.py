@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from bench import errors, store
-from bench.record import SCHEMA_VERSION, ResultSet, schema
+from bench import errors
+from bench.records import store
+from bench.records.result import SCHEMA_VERSION, ResultSet, schema
 from tests import ROOT
 from tests.support.records import a_ceiling, a_result_set, a_run
 

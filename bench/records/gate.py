@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from bench.record import (
+from bench.records.result import (
     Count,
     Dataset,
     Environment,
