@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from bench.curves import measured
-from bench.records.result import Environment, ResultSet
+from bench.records.environment import Environment
+from bench.records.result import ResultSet
 from bench.scenarios.scenario import tutorial_setting
 from bench.stats import intervals
 from bench.stats.intervals import Estimate

@@ -15,104 +15,34 @@ import math
 import random
 import statistics
 from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
 import numpy as np
-from msgspec import Meta
 
 from bench.decide import BlockEvidence, Conclusion, RowEvidence, conclude, evidence_of
 from bench.fingerprint import class_digest
-from bench.records.gate import GateFile, GatePlan, Purpose, Ratio
-from bench.records.result import (
-    Count,
-    Dataset,
-    Environment,
-    Fraction,
-    PositiveCount,
-    PositiveSeconds,
-    Record,
-    Timestamp,
-)
+from bench.records.calibration import Calibration, Replays, ScenarioCalibration
+from bench.records.gate import GateFile, GatePlan, Purpose
 from bench.scenarios.scenario import Scenario
 from bench.stats import intervals, multiple_testing, paired
 from bench.stats.paired import Order
 from bench.verdict import Verdict
 
-#: Raised by any change after which an older reader would misread or refuse a file.
-#:
-#: History:
-#: 1. The first.
-CALIBRATION_SCHEMA_VERSION: Final = 1
-
 #: Whole gates that are replayed for each slowdown: with none of them a false alarm, the bound is 0.3 %.
 REPLAYS: Final = 1000
+
 #: As a ratio - 1; 0 is identical code.
 SLOWDOWNS: Final = (0.0, 0.05, 0.10)
+
 #: A gate's time, for the number of blocks that a replay may take.
 BUDGET_SECONDS: Final = 600.0
+
 #: The noise floor is what this share of the gate's first looks stay below.
 _FLOOR_QUANTILE: Final = 0.95
+
 #: Of a normal distribution, over its median absolute deviation.
 _MAD_TO_SD: Final = 1.4826
-
-
-class ScenarioCalibration(Record, frozen=True, kw_only=True):
-    """What identical code looked like for one scenario."""
-
-    scenario: Scenario
-    #: 95 % of first looks at identical code stayed within this of 1, either way; a ratio - 1.
-    noise_floor: Ratio
-    #: Of a block's effect (log ratio), median absolute deviation scaled to a standard deviation.
-    effect_robust_sd: Annotated[float, Meta(ge=0)]
-    #: Mean effect over all blocks, as a ratio, and its 95 % interval: 1 for identical code.
-    ratio: float
-    ratio_lower: float
-    ratio_upper: float
-    #: Share of the replays' 95 % intervals, at the first look, that held the truth.
-    coverage: Fraction
-
-
-class Replays(Record, frozen=True, kw_only=True):
-    """Whole gates at one slowdown of side B."""
-
-    slowdown: Ratio
-    gates: PositiveCount
-    #: Gates by verdict.
-    verdicts: dict[str, int]
-    #: Of a verdict "regressed": false alarms at slowdown 0, power elsewhere.
-    regressed: Fraction
-    #: Exact one-sided 95 % upper bound of that share.
-    regressed_upper: Fraction
-    #: Exact one-sided 95 % lower bound of that share.
-    regressed_lower: Fraction
-    #: Blocks that a gate took, and their time.
-    median_blocks: Annotated[float, Meta(ge=0)]
-    median_seconds: Annotated[float, Meta(ge=0)]
-
-
-class Calibration(Record, frozen=True, kw_only=True):
-    """A calibration file: what later gates on this class of machines start from."""
-
-    calibration_schema_version: PositiveCount = CALIBRATION_SCHEMA_VERSION
-    created_at: Timestamp
-    machine_class: str
-    environment: Environment
-    dataset: Dataset
-    suite: str
-    #: Recorded, and those of them that a gate would have replaced.
-    blocks: PositiveCount
-    void_blocks: Count
-    median_block_seconds: PositiveSeconds
-    seed: Count
-    alpha: Fraction
-    margin: Ratio
-    tolerance: Ratio
-    scenarios: tuple[ScenarioCalibration, ...]
-    replays: tuple[Replays, ...]
-
-    def noise_floor(self, scenario: Scenario) -> float | None:
-        return next((each.noise_floor for each in self.scenarios if each.scenario == scenario), None)
 
 
 def calibrate(

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Protocol
 
 from bench import numpy_arithmetic, trainee
-from bench.environment import utc_now
 from bench.protocol import CeilingRequest
-from bench.records.result import Ceiling, Library, MatrixProduct, Software, VectorSum
+from bench.records.base import utc_now
+from bench.records.environment import Software
+from bench.records.result import Ceiling, Library, MatrixProduct, VectorSum
 from bench.scenarios.axes import Framework
 from mnist_core.devices import Device, parse_devices
 

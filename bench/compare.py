@@ -20,7 +20,8 @@ from typing import Final
 import msgspec
 
 from bench.fingerprint import Difference, difference, machine_differences, same_machine, software_differences
-from bench.records.result import Dataset, Environment, ResultSet
+from bench.records.environment import Environment
+from bench.records.result import Dataset, ResultSet
 from bench.scenarios.scenario import Scenario, axis_text
 from bench.stats import intervals, multiple_testing
 from bench.stats.intervals import LogDifference, LogSample

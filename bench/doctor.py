@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.pair import Pair
-from bench.records.result import Environment
+from bench.records.environment import Environment
 from bench.scenarios.scenario import worker_variables
 from mnist_core.devices import Probe
 

@@ -20,7 +20,6 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Final, NamedTuple, TypeVar
@@ -28,19 +27,26 @@ from typing import Any, Final, NamedTuple, TypeVar
 import cpuinfo
 import psutil
 
-from bench.records.result import Environment, Software, ThreadPool
+from bench.records.base import utc_now
+from bench.records.environment import Environment, Software, ThreadPool
 
 T = TypeVar("T")
 
 _ROOT: Final = Path("/")
+
 _SOURCE: Final = Path(__file__).resolve().parents[1]
+
 _CPUS: Final = "sys/devices/system/cpu"
+
 #: Not secret: it keeps the hash from being compared with other programs' hashes of the same identity.
 _SALT: Final = "mnist-bench/1:"
+
 #: Linux can be built for 8192 CPUs at most; a list that names more than this is none.
 _CPU_LIMIT: Final = 1 << 16
+
 #: A fact stands at the start of its file: the first CPU's block of /proc/cpuinfo, all flags included, is below 8 KiB.
 _READ_BYTES: Final = 1 << 16
+
 #: `git status` of this source takes milliseconds; a file system that needs longer than this is not worth the wait.
 _GIT_SECONDS: Final = 2.0
 
@@ -51,31 +57,32 @@ _INSTRUCTION_SETS: Final = (
     *("amx_tile", "amx_int8", "amx_bf16", "amx_fp16"),
     *("neon", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "svei8mm", "svebf16", "sve2", "sme"),
 )
+
 _VARIABLES: Final = re.compile(
     "(MXNET|OMP|KMP|GOMP|MKL|MKLDNN|DNNL|ONEDNN|OPENBLAS|GOTO|BLIS|MALLOC|TORCH|TORCHINDUCTOR|PYTORCH|JAX|XLA)_.*"
     "|CUDA_(VISIBLE_DEVICES|DEVICE_ORDER|LAUNCH_BLOCKING)|NVIDIA_(VISIBLE_DEVICES|TF32_OVERRIDE)"
     "|NUMEXPR_NUM_THREADS|LD_PRELOAD"
 )
+
 #: MXNet is retired: there will be no further ones.
 _MXNET_CUDA: Final = ("80", "90", "91", "92", "100", "101", "102", "110", "112", "113", "114", "115", "116", "117")
+
 _PACKAGES: Final = (
     *("mxnet", "mxnet-mkl", "mxnet-native", *(f"mxnet-cu{cuda}{mkl}" for cuda in _MXNET_CUDA for mkl in ("", "mkl"))),
     *("numpy", "scipy", "msgspec", "psutil", "threadpoolctl", "rich"),
 )
+
 #: Looked for, in this order, in what firmware and kernel call the machine.
 _HYPERVISORS: Final = (
     *("wsl", "amazon", "google", "microsoft", "vmware", "virtualbox"),
     *("parallels", "xen", "kvm", "qemu"),
 )
+
 #: Firmware that surely names a virtual machine, for processors that have no flag for it.
 _VIRTUAL_FIRMWARE: Final = re.compile("virtual|kvm|qemu|compute engine|amazon ec2(?!.*metal)")
+
 #: Looked for, in this order, in the names of the control groups: Kubernetes' contain the others'.
 _CONTAINERS: Final = {"kubepods": "kubernetes", "docker": "docker", "libpod": "podman", "lxc": "lxc"}
-
-
-def utc_now() -> str:
-    """The date and time, as `record.Timestamp` wants it."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def capture(
@@ -176,9 +183,6 @@ def _number(text: str) -> int | None:
     return int(text) if re.fullmatch("[0-9]{1,15}", text) else None
 
 
-# CPUs
-
-
 def parse_cpu_list(text: str) -> frozenset[int]:
     """The kernel's notation of a set of CPUs, e.g. "0-3,8"; empty where the text is anything else."""
     cpus: set[int] = set()
@@ -273,9 +277,6 @@ def instruction_sets(flags: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in _INSTRUCTION_SETS if name.replace("_", "") in bare)
 
 
-# Control groups
-
-
 def parse_cgroups(text: str) -> dict[str, PurePosixPath]:
     """/proc/self/cgroup: controller -> the process's group; "" is version 2, which has one for all controllers."""
     lines = re.findall(r"^\d+:([^:\n]*):(/.*)$", text, re.MULTILINE)
@@ -318,9 +319,6 @@ def _memory_limit_bytes(root: Path) -> int | None:
 def _within(quota: float | None, count: int) -> int:
     """What a quota leaves of the count, in wholes; a fraction of one still is one."""
     return max(1, count if quota is None else min(count, math.floor(quota)))
-
-
-# Machine
 
 
 def _memory_bytes() -> int:
@@ -432,9 +430,6 @@ def swap_used_bytes() -> int | None:
 def _decoded(name: str | bytes) -> str:
     """Old releases of nvidia-ml-py give bytes."""
     return name.decode() if isinstance(name, bytes) else name
-
-
-# Software
 
 
 def _git(source: Path) -> tuple[str | None, bool | None]:

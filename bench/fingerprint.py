@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from bench.records.result import Environment, Software
+from bench.records.environment import Environment, Software
 
 Fact = str | int | float | tuple[str, ...] | None
 

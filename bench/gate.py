@@ -23,12 +23,12 @@ import numpy as np
 
 from bench import live_pass
 from bench.decide import Conclusion, Wanted, conclude, evidence_of
-from bench.environment import utc_now
 from bench.errors import SetupError
 from bench.health import load_average, read_counters
 from bench.live_pass import PassEndedError, PassProcess, WindowSize, window_size
 from bench.process import Interpreter, Stop
 from bench.protocol import PassRequest, SetUpDone, WindowDone
+from bench.records.base import utc_now
 from bench.records.gate import (
     Block,
     GatedScenario,

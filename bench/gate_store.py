@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from bench.calibration import CALIBRATION_SCHEMA_VERSION, Calibration
 from bench.errors import StoreError
 from bench.fingerprint import class_digest, class_slug
 from bench.records import store
+from bench.records.calibration import CALIBRATION_SCHEMA_VERSION, Calibration
+from bench.records.environment import Environment
 from bench.records.gate import GATE_SCHEMA_VERSION, GateFile
-from bench.records.result import Environment
 
 CALIBRATIONS_DIRECTORY: Final = Path("results/calibration")
 

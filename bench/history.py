@@ -16,7 +16,8 @@ import numpy as np
 
 from bench import fingerprint
 from bench.compare import Entry, Side
-from bench.records.result import Dataset, Environment
+from bench.records.environment import Environment
+from bench.records.result import Dataset
 from bench.scenarios.scenario import Scenario
 from bench.stats import intervals
 from bench.stats.change_points import ALPHA, change_points, fewest

@@ -18,7 +18,8 @@ import psutil
 
 from bench import trainee
 from bench.protocol import DivergedError, Evaluated, PassRequest, RunRequest, SetUpDone, WindowDone
-from bench.records.result import Epoch, Run, Software
+from bench.records.environment import Software
+from bench.records.result import Epoch, Run
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from bench.trainee import Trainee

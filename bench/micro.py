@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Meta
 
 from bench.errors import ConfigurationError, StoreError
-from bench.records.result import Environment
+from bench.records.environment import Environment
 from bench.scenarios.scenario import Scenario
 from bench.stats import intervals
 from bench.stats.intervals import Estimate

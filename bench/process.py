@@ -43,7 +43,8 @@ from bench.protocol import (
     UnusableReply,
     WindowDone,
 )
-from bench.records.result import FailureReason, Software
+from bench.records.environment import Software
+from bench.records.result import FailureReason
 from bench.scenarios.axes import Framework, is_custom
 from bench.scenarios.scenario import Scenario, worker_variables
 from mnist_core.devices import PROBE_TIMEOUT_SECONDS, Device, Probe, Unusable

@@ -10,8 +10,10 @@ from typing import Annotated, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from bench.records.base import DeviceName
+from bench.records.environment import Software
 from bench.records.profile import PhaseRounds, Rounds
-from bench.records.result import Ceiling, Dataset, DeviceName, Epoch, FailureReason, Library, Run, Software
+from bench.records.result import Ceiling, Dataset, Epoch, FailureReason, Library, Run
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from mnist_core.devices import Probe

@@ -15,7 +15,8 @@ from typing import Final
 
 from bench.costs import Costs
 from bench.protocol import CeilingRequest
-from bench.records.result import Ceiling, Environment, Library
+from bench.records.environment import Environment
+from bench.records.result import Ceiling, Library
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun

@@ -19,7 +19,8 @@ from bench import process
 from bench.errors import ConfigurationError, SetupError
 from bench.process import Ended, Interpreter, Stop
 from bench.protocol import CeilingReply, CeilingRequest, EpochDone, Event, RunReply, RunRequest
-from bench.records.result import Ceiling, Epoch, Failure, FailureReason, Library, ResultSet, Run, RunKey, Software, key
+from bench.records.environment import Software
+from bench.records.result import Ceiling, Epoch, Failure, FailureReason, Library, ResultSet, Run, RunKey, key
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario, worker_variables
 from bench.scenarios.suite import PlannedRun

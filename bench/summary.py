@@ -14,7 +14,8 @@ import msgspec
 
 from bench import accuracy
 from bench.costs import Costs, costs_of
-from bench.records.result import Dataset, Environment, Failure, FailureReason, ResultSet, Run, Software
+from bench.records.environment import Environment, Software
+from bench.records.result import Dataset, Failure, FailureReason, ResultSet, Run
 from bench.roofline import Bound, Place, Roof, place_of, roofs
 from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.scenarios.suite import PlannedRun

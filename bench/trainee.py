@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Callable
 from typing import Protocol
 
-from bench.records.result import Software
+from bench.records.environment import Software
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from mnist_core.devices import Device, Probe

@@ -20,11 +20,11 @@ from typing import Final, Protocol
 import msgspec
 
 from bench import live_pass, race
-from bench.environment import utc_now
 from bench.live_pass import PassEndedError, PassProcess, window_size
 from bench.process import Ended, Interpreter, Stop
 from bench.protocol import PassRequest, SetUpDone, WindowDone
 from bench.race import Step
+from bench.records.base import utc_now
 from bench.records.result import Dataset
 from bench.records.tune import REFERENCE, Candidate, Failure, Measurement, Phase, Round, TuneFile, TunePlan, with_round
 from mnist_core.recipe import Engine

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from bench.environment import describe_software
-from bench.records.result import Software
+from bench.records.environment import Software
 from bench.scenarios.scenario import Scenario
 from mnist_core import networks, training
 from mnist_core.devices import Device, DeviceKind, Probe

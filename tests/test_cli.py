@@ -21,7 +21,8 @@ from bench.errors import SetupError
 from bench.process import Stop
 from bench.protocol import RunRequest
 from bench.records import store
-from bench.records.result import Failure, FailureReason, Run, Software
+from bench.records.environment import Software
+from bench.records.result import Failure, FailureReason, Run
 from bench.runner import Interpreters, OnEpoch
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario

@@ -14,7 +14,8 @@ from bench.errors import SetupError
 from bench.process import Ended, Stop
 from bench.protocol import CeilingRequest, RunRequest
 from bench.records import store
-from bench.records.result import Ceiling, Failure, FailureReason, Library, Run, Software
+from bench.records.environment import Software
+from bench.records.result import Ceiling, Failure, FailureReason, Library, Run
 from bench.runner import Interpreters, OnEpoch
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario

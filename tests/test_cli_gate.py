@@ -22,8 +22,9 @@ from bench import cli, gate_store, process
 from bench.live_pass import PassEndedError
 from bench.process import Ended, Interpreter, Stop
 from bench.records import store
+from bench.records.environment import Software
 from bench.records.gate import GateFile, Side
-from bench.records.result import FailureReason, Software
+from bench.records.result import FailureReason
 from bench.scenarios.scenario import Scenario
 from bench.verdict import Verdict
 from tests import ROOT

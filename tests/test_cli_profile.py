@@ -14,7 +14,8 @@ from bench.cli.profile import one_scenario, read
 from bench.process import Answer, Ended
 from bench.protocol import OperatorsRequest, PhasesRequest
 from bench.records import store
-from bench.records.result import FailureReason, Software
+from bench.records.environment import Software
+from bench.records.result import FailureReason
 from bench.scenarios.axes import LoopName
 from bench.scenarios.scenario import Scenario, tuned
 from bench.scenarios.suite import Overrides

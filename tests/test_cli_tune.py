@@ -24,7 +24,8 @@ from bench.errors import SetupError
 from bench.live_pass import PassEndedError
 from bench.process import Ended, Interpreter, Stop
 from bench.records import store
-from bench.records.result import FailureReason, Software
+from bench.records.environment import Software
+from bench.records.result import FailureReason
 from bench.records.tune import REFERENCE, Phase, TuneFile
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import expand, parse_suite

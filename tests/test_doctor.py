@@ -16,7 +16,7 @@ from rich.console import Console
 from bench import cli, pair
 from bench.doctor import Finding, Level, Observations, examine
 from bench.pair import Pair, pair_of
-from bench.records.result import ThreadPool
+from bench.records.environment import ThreadPool
 from bench.render.doctor import render_doctor
 from mnist_core.devices import Device, DeviceKind, Probe, Unusable
 from tests.support.cli import Command

@@ -25,8 +25,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import environment
-from bench.environment import capture, describe_software, usable_core_count, utc_now
-from bench.records.result import Environment, Software, Timestamp
+from bench.environment import capture, describe_software, usable_core_count
+from bench.records.base import Timestamp, utc_now
+from bench.records.environment import Environment, Software
 
 Lay = Callable[[Mapping[str, str]], Path]
 

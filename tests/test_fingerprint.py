@@ -18,7 +18,7 @@ from bench.fingerprint import (
     same_machine,
     software_differences,
 )
-from bench.records.result import ThreadPool
+from bench.records.environment import ThreadPool
 from tests.support.records import a_software, an_environment
 
 #: What another day, boot or load of the same machine may change.

@@ -34,13 +34,14 @@ from bench.cli.shell import (
     write,
 )
 from bench.decide import Conclusion, conclude, evidence_of
-from bench.environment import capture, usable_core_count, utc_now
+from bench.environment import capture, usable_core_count
 from bench.errors import ConfigurationError, IncomparableError, SetupError
 from bench.gate import MAX_BLOCKS, PilotError, SideProcesses, pilot, plan, run_blocks
 from bench.process import Interpreter, Stop
 from bench.records import store
+from bench.records.base import utc_now
+from bench.records.environment import Software
 from bench.records.gate import GateFile, Purpose, Side, SideDescription
-from bench.records.result import Software
 from bench.render.export import Format, render_markdown
 from bench.render.gate_progress import GateProgress
 from bench.render.gates import gate_cases, gate_table

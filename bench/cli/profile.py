@@ -32,7 +32,7 @@ from bench.cli.shell import (
     refuse_junit,
     working,
 )
-from bench.environment import capture, usable_core_count, utc_now
+from bench.environment import capture, usable_core_count
 from bench.errors import ConfigurationError
 from bench.process import Answer, Ended, Interpreter, OnEvent, Stop
 from bench.protocol import (
@@ -45,8 +45,9 @@ from bench.protocol import (
     RoundDone,
 )
 from bench.records import store
+from bench.records.base import utc_now
+from bench.records.environment import Environment
 from bench.records.profile import PROFILE_SCHEMA_VERSION, ProfiledEpoch, ProfileFile, inconsistencies
-from bench.records.result import Environment
 from bench.render.export import Format, render_markdown
 from bench.render.profile_progress import RoundsProgress
 from bench.render.profiles import closure_words, profile_tables

@@ -9,7 +9,8 @@ from typing import Final
 from bench import errors
 from bench.cli.data import prepare
 from bench.errors import IncomparableError
-from bench.records.result import Dataset, Environment
+from bench.records.environment import Environment
+from bench.records.result import Dataset
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 

@@ -34,12 +34,14 @@ from bench.cli.shell import (
     verbosity,
     working,
 )
-from bench.environment import capture, usable_core_count, utc_now
+from bench.environment import capture, usable_core_count
 from bench.errors import ConfigurationError, SetupError
 from bench.estimate import CEILING_SECONDS, expected_seconds
 from bench.process import Stop
 from bench.records import store
-from bench.records.result import Ceiling, ResultSet, RunKey, Software, key
+from bench.records.base import utc_now
+from bench.records.environment import Software
+from bench.records.result import Ceiling, ResultSet, RunKey, key
 from bench.render import units
 from bench.render.export import Format, render_markdown
 from bench.render.progress import RunProgress

@@ -35,11 +35,12 @@ from bench.cli.shell import (
     working,
     write,
 )
-from bench.environment import capture, usable_core_count, utc_now
+from bench.environment import capture, usable_core_count
 from bench.errors import ConfigurationError, SetupError
 from bench.process import Interpreter, Stop
 from bench.records import store
-from bench.records.result import Software
+from bench.records.base import utc_now
+from bench.records.environment import Software
 from bench.records.tune import REFERENCE, TUNE_SCHEMA_VERSION, Candidate, TuneFile
 from bench.render import units
 from bench.render.export import Format, render_markdown

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bench import peers
 from bench.environment import describe_software
 from bench.peers import TrainedEpoch
-from bench.records.result import Software
+from bench.records.environment import Software
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from mnist_core.devices import Device, DeviceKind, Probe, Unusable, last_line

@@ -14,20 +14,20 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from bench.records.result import (
+from bench.records.base import (
     Count,
-    Dataset,
-    Environment,
-    FailureReason,
     Fraction,
     PositiveCount,
     PositiveSeconds,
+    Probability,
+    Ratio,
     Record,
     Seconds,
     Sha256,
-    Software,
     Timestamp,
 )
+from bench.records.environment import Environment, Software
+from bench.records.result import Dataset, FailureReason
 from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order
 
@@ -37,10 +37,6 @@ from bench.stats.paired import Order
 #: 1. The first: plan, sides, environment, dataset, blocks.
 #: 2. More axes of a scenario, as in the result file's version 2. Every file of version 1 is one of version 2.
 GATE_SCHEMA_VERSION: Final = 2
-
-Ratio = Annotated[float, Meta(ge=0)]
-
-Probability = Annotated[float, Meta(gt=0, lt=1)]
 
 
 class Side(str, enum.Enum):

@@ -10,7 +10,9 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from bench.records.result import Count, Dataset, Environment, PositiveCount, PositiveSeconds, Record, Seconds, Timestamp
+from bench.records.base import Count, PositiveCount, PositiveSeconds, Record, Seconds, Timestamp
+from bench.records.environment import Environment
+from bench.records.result import Dataset
 from bench.scenarios.scenario import Scenario
 
 #: Raised by any change after which an older reader would misread or refuse a file.

@@ -19,7 +19,8 @@ import jsonschema
 import msgspec
 
 from bench.errors import ConfigurationError, NoResultError, SchemaError, StoreError
-from bench.records.result import SCHEMA_VERSION, Failure, Record, ResultSet, Run, key, schema
+from bench.records.base import Record
+from bench.records.result import SCHEMA_VERSION, Failure, ResultSet, Run, key, schema
 
 #: From schema version n to n + 1, on the decoded JSON. See the history beside `record.SCHEMA_VERSION`.
 MIGRATIONS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {

@@ -12,18 +12,9 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from bench.records.result import (
-    Count,
-    Dataset,
-    Environment,
-    FailureReason,
-    Fraction,
-    PositiveCount,
-    PositiveSeconds,
-    Record,
-    Seconds,
-    Timestamp,
-)
+from bench.records.base import Count, Fraction, PositiveCount, PositiveSeconds, Record, Seconds, Timestamp
+from bench.records.environment import Environment
+from bench.records.result import Dataset, FailureReason
 from bench.scenarios.scenario import Scenario
 
 #: Raised by any change after which an older reader would misread or refuse a file.

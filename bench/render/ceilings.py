@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from bench.records.result import Ceiling, Environment
+from bench.records.environment import Environment
+from bench.records.result import Ceiling
 from bench.render import units
 from bench.render.columns import Column, make_column
 from bench.render.tables import Table, TableRow, cell_of, clean, machine_words

@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 import msgspec
 
 from bench import suggest
-from bench.records.result import Software
+from bench.records.environment import Software
 from bench.render import units
 from bench.render.sparks import bar, sparkline
 from bench.render.words import ends

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from bench.calibration import Calibration, Replays, ScenarioCalibration
 from bench.decide import POWER, Conclusion, GateRow
+from bench.records.calibration import Calibration, Replays, ScenarioCalibration
 from bench.records.gate import GateFile, Purpose, SideDescription
 from bench.render import units
 from bench.render.columns import MAIN_AXES, SHOWN_AXES, Column, OfScenario, make_column

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from bench import accuracy
-from bench.records.result import Dataset, Environment, ResultSet
+from bench.records.environment import Environment
+from bench.records.result import Dataset, ResultSet
 from bench.render import units
 from bench.render.columns import (
     AXES,

@@ -18,10 +18,11 @@ from pathlib import Path
 from bench import race
 from bench.cli.data import dataset_of, prepare
 from bench.cli.tune import read
-from bench.environment import capture, utc_now
+from bench.environment import capture
 from bench.process import Interpreter, Stop, describe
 from bench.race import Step
 from bench.records import store
+from bench.records.base import utc_now
 from bench.records.tune import REFERENCE, Candidate, Phase, TuneFile
 from bench.render import units
 from bench.render.tunes import setting_words

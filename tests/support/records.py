@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.records.environment import Environment, Software, ThreadPool
 from bench.records.result import (
     Ceiling,
     Dataset,
-    Environment,
     Epoch,
     Failure,
     FailureReason,
@@ -17,8 +17,6 @@ from bench.records.result import (
     MatrixProduct,
     ResultSet,
     Run,
-    Software,
-    ThreadPool,
     VectorSum,
 )
 from bench.scenarios.scenario import Scenario

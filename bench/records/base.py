@@ -1,0 +1,41 @@
+"""What every record is made of: its settings, the units of its numbers, and the time."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+Count = Annotated[int, Meta(ge=0)]
+
+PositiveCount = Annotated[int, Meta(ge=1)]
+
+Seconds = Annotated[float, Meta(ge=0)]
+
+PositiveSeconds = Annotated[float, Meta(gt=0)]
+
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+
+#: UTC, ISO 8601 with seconds, e.g. 2026-01-31T12:00:00Z.
+Timestamp = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
+
+#: As `mnist_core.devices` writes one.
+DeviceName = Annotated[str, Meta(pattern=r"^(cpu|gpu)\([0-9]{1,4}\)$")]
+
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The settings all records share: immutable, named fields, nothing unknown."""
+
+
+def utc_now() -> str:
+    """The date and time, as `record.Timestamp` wants it."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+Ratio = Annotated[float, Meta(ge=0)]
+
+Probability = Annotated[float, Meta(gt=0, lt=1)]

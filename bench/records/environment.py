@@ -1,0 +1,89 @@
+"""Facts about the machine and the software that a result is true of."""
+
+from __future__ import annotations
+
+from bench.records.base import Count, PositiveCount, Record, Timestamp
+from bench.scenarios.axes import Framework
+
+
+class ThreadPool(Record, frozen=True):
+    """One native library with threads of its own, as threadpoolctl sees it inside the worker."""
+
+    #: "blas" or "openmp"
+    user_api: str
+    internal_api: str
+    version: str | None
+    architecture: str | None
+    num_threads: PositiveCount
+
+
+class Software(Record, frozen=True):
+    """What the worker's process really loaded."""
+
+    python: str
+    framework: str
+    framework_version: str
+    #: Enabled compile-time features.
+    framework_features: tuple[str, ...]
+    numpy: str
+    thread_pools: tuple[ThreadPool, ...]
+
+
+class Environment(Record, frozen=True):
+    """Facts about machine and software, named as MLPerf's system description where it has a name.
+
+    None: this machine does not tell. No user name, no host name, no variable outside an allow-list.
+    """
+
+    captured_at: Timestamp
+    #: Salted SHA-256 of the host's identity: tells two machines apart, names neither.
+    host_hash: str | None
+    host_processor_model_name: str | None
+    #: Sockets.
+    host_processors_per_node: PositiveCount | None
+    #: Physical cores of the machine.
+    host_processor_core_count: PositiveCount | None
+    #: Logical CPUs of the machine.
+    host_processor_vcpu_count: PositiveCount | None
+    #: Logical CPUs this process may run on: affinity and cgroup quota applied.
+    usable_vcpu_count: PositiveCount
+    #: Physical cores behind those.
+    usable_core_count: PositiveCount
+    #: The vector and matrix instructions that decide a kernel's speed, e.g. avx2, avx512f, amx_tile, neon.
+    host_processor_instruction_sets: tuple[str, ...]
+    host_processor_max_frequency_hz: PositiveCount | None
+    host_memory_capacity_bytes: PositiveCount
+    #: One cache of each kind that a core sees, e.g. {"L1d": 32768, "L3": 33554432}.
+    host_processor_caches_bytes: dict[str, int]
+    accelerators_per_node: Count
+    accelerator_model_names: tuple[str, ...]
+    accelerator_memory_capacity_bytes: tuple[int, ...]
+    accelerator_driver: str | None
+    operating_system: str
+    kernel: str
+    architecture: str
+    libc: str | None
+    #: "kvm", "docker", …; None: none seen.
+    virtualization: str | None
+    #: CPUs the control group may use; None: no limit.
+    cgroup_cpu_quota: float | None
+    cgroup_memory_limit_bytes: PositiveCount | None
+    scaling_governor: str | None
+    turbo: bool | None
+    mnist_bench_version: str
+    #: Of mnist-bench's own source, where it runs from a git checkout.
+    git_commit: str | None
+    git_dirty: bool | None
+    #: Of the workers of the first framework of the plan; None until one reported.
+    software: Software | None
+    #: Installed versions of the packages that measure.
+    packages: dict[str, str]
+    #: MXNET_*, OMP_*, KMP_*, … as the parent process sees them; an allow-list.
+    variables: dict[str, str]
+    #: Of the workers of the plan's other frameworks, each in an environment of its own.
+    peers: tuple[Software, ...] = ()
+
+    def software_of(self, framework: Framework) -> Software | None:
+        """What the workers of one framework loaded."""
+        loaded = (*([self.software] if self.software else []), *self.peers)
+        return next((each for each in loaded if each.framework == framework.value), None)
