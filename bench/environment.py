@@ -27,6 +27,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import cpuinfo
 import psutil
 
+from bench import SOURCE_ROOT
 from bench.records.base import utc_now
 from bench.records.environment import Environment, Software, ThreadPool
 
@@ -34,7 +35,6 @@ T = TypeVar("T")
 
 _ROOT: Final = Path("/")
 
-_SOURCE: Final = Path(__file__).resolve().parents[1]
 
 _CPUS: Final = "sys/devices/system/cpu"
 
@@ -94,7 +94,7 @@ def capture(
 ) -> Environment:
     """The facts about this machine; `software` and `peers` are what workers reported. Never raises."""
     online, usable, quota = _online_cpus(root), _usable_cpus(root), _cpu_quota(root)
-    processor, accelerators, (git_commit, git_dirty) = _processor(root), _accelerators(), _git(_SOURCE)
+    processor, accelerators, (git_commit, git_dirty) = _processor(root), _accelerators(), _git(SOURCE_ROOT)
     return Environment(
         captured_at=utc_now(),
         host_hash=_host_hash(root),

@@ -20,6 +20,7 @@ from typing import IO, TypeAlias
 
 import msgspec
 
+from bench import SOURCE_ROOT
 from bench.errors import ConfigurationError, SetupError
 from bench.protocol import (
     CeilingReply,
@@ -59,7 +60,6 @@ DESCRIBE_TIMEOUT_SECONDS = 120.0
 #: After its reply a worker has nothing left to do but unload libraries.
 EXIT_SECONDS = 10.0
 
-_SOURCE = Path(__file__).resolve().parents[1]
 
 OnEvent: TypeAlias = Callable[[Event], None]
 
@@ -122,7 +122,7 @@ class Interpreter:
 
     python: str = sys.executable
     #: The folder that holds `mnist_core`; everything else is always this source's own.
-    measured: Path = _SOURCE
+    measured: Path = SOURCE_ROOT
 
 
 def ask(
@@ -174,7 +174,7 @@ def describe(
     last_line = (answer.log.splitlines() or ["no error output"])[-1]
     # The framework's absence has words of its own: this is what we import ourselves, before it.
     lacks_ours = last_line.startswith("ModuleNotFoundError")
-    hint = f"; install mnist-bench for it: {interpreter.python} -m pip install {_SOURCE}" if lacks_ours else ""
+    hint = f"; install mnist-bench for it: {interpreter.python} -m pip install {SOURCE_ROOT}" if lacks_ours else ""
     raise SetupError(f"the worker for {framework} does not start: {answer.detail}: {last_line}{hint}")
 
 
@@ -315,7 +315,7 @@ def _code(measured: Path) -> str:
     package = str(measured / "mnist_core")
     return (
         "import sys, importlib.util as u\n"
-        f"sys.path[0] = {str(_SOURCE)!r}\n"
+        f"sys.path[0] = {str(SOURCE_ROOT)!r}\n"
         f"s = u.spec_from_file_location('mnist_core', {package + '/__init__.py'!r},"
         f" submodule_search_locations=[{package!r}])\n"
         "m = sys.modules['mnist_core'] = u.module_from_spec(s)\n"

@@ -19,12 +19,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from bench import SOURCE_ROOT
 from bench.errors import ConfigurationError
 from bench.records.gate import Side
 
 #: The package that is measured; the harness around it is this program's own on both sides.
 PACKAGE: Final = "mnist_core"
-SOURCE: Final = Path(__file__).resolve().parents[1]
 WORKING_TREE: Final = "working tree"
 
 _FOLDERS: Final = {Side.BASELINE: "a", Side.CONTENDER: "b"}
@@ -62,7 +62,7 @@ def clone_of(folder: Path) -> Path:
 
     Raises `ConfigurationError` where there is neither, as where the program is installed and started somewhere else.
     """
-    clone = clone_around(folder) or clone_around(SOURCE)
+    clone = clone_around(folder) or clone_around(SOURCE_ROOT)
     if clone is None:
         raise ConfigurationError("the gate compares the working tree of a clone of mnist-bench: start it inside of one")
     return clone
@@ -100,7 +100,7 @@ def scratch_folder() -> Iterator[Path]:
         cleaner.stdout.close()
 
 
-def prepare(reference: str, side: Side, scratch: Path, *, source: Path = SOURCE) -> SideSource:
+def prepare(reference: str, side: Side, scratch: Path, *, source: Path = SOURCE_ROOT) -> SideSource:
     """Copy the package of a folder, of a git reference of `source`, or of its working tree, into the scratch folder.
 
     A name that is a folder is one; anything else is a git reference. Raises `ConfigurationError`, one line, where it is
@@ -137,7 +137,7 @@ def tree_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def resolve(reference: str, source: Path = SOURCE) -> str:
+def resolve(reference: str, source: Path = SOURCE_ROOT) -> str:
     """The commit that a git reference names. Raises `ConfigurationError`."""
     if reference.startswith("-"):
         raise ConfigurationError(f"--base {reference}: neither a folder nor a git reference")

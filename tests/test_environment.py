@@ -24,7 +24,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import environment
+from bench import SOURCE_ROOT, environment
 from bench.environment import capture, describe_software, usable_core_count
 from bench.records.base import Timestamp, utc_now
 from bench.records.environment import Environment, Software
@@ -651,7 +651,7 @@ def test_nothing_is_changed(tmp_path: Path) -> None:
         "print(before == dict(os.environ), psutil.Process().children(), os.listdir())"
     )
     clean = {name: value for name, value in os.environ.items() if name != "KMP_DUPLICATE_LIB_OK"}
-    clean["PYTHONPATH"] = str(environment._SOURCE)
+    clean["PYTHONPATH"] = str(SOURCE_ROOT)
     said = subprocess.check_output([sys.executable, "-B", "-c", code], cwd=tmp_path, env=clean, text=True)
     assert said == "True [] []\n"
 

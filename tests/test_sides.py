@@ -167,6 +167,6 @@ def test_the_working_tree_is_that_of_the_clone_one_stands_in(repository: Path, t
 
 
 def test_outside_of_a_clone_there_is_no_working_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sides, "SOURCE", tmp_path / "site-packages")
+    monkeypatch.setattr(sides, "SOURCE_ROOT", tmp_path / "site-packages")
     with pytest.raises(ConfigurationError, match="start it inside of one"):
         sides.clone_of(tmp_path)
