@@ -19,7 +19,7 @@ from typing import Final
 
 import msgspec
 
-from bench.fingerprint import Difference, difference, machine_differences, same_machine, software_differences
+from bench.machine.fingerprint import Difference, difference, machine_differences, same_machine, software_differences
 from bench.records.environment import Environment
 from bench.records.result import Dataset, ResultSet
 from bench.scenarios.scenario import Scenario, axis_text

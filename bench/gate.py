@@ -24,8 +24,8 @@ import numpy as np
 from bench import live_pass
 from bench.decide import Conclusion, Wanted, conclude, evidence_of
 from bench.errors import SetupError
-from bench.health import load_average, read_counters
 from bench.live_pass import PassEndedError, PassProcess, WindowSize, window_size
+from bench.machine.counters import load_average, read_counters
 from bench.process import Interpreter, Stop
 from bench.protocol import PassRequest, SetUpDone, WindowDone
 from bench.records.base import utc_now

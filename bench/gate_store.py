@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.errors import StoreError
-from bench.fingerprint import class_digest, class_slug
+from bench.machine.fingerprint import class_digest, class_slug
 from bench.records import store
 from bench.records.calibration import CALIBRATION_SCHEMA_VERSION, Calibration
 from bench.records.environment import Environment

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench import fingerprint
 from bench.compare import Entry, Side
+from bench.machine import fingerprint
 from bench.records.environment import Environment
 from bench.records.result import Dataset
 from bench.scenarios.scenario import Scenario

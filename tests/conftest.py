@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from bench import cli, measure
-from bench.environment import capture
+from bench.machine.capture import capture
 from bench.scenarios.axes import Framework
 from tests.support.cli import Command
 

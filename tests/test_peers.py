@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from bench import cli, peers, process
 from bench.errors import ConfigurationError, SetupError
-from bench.fingerprint import software_differences
+from bench.machine.fingerprint import software_differences
 from bench.process import Interpreter, Stop
 from bench.protocol import RunRequest
 from bench.records import store

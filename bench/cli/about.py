@@ -30,11 +30,11 @@ from bench.cli.shell import (
     write,
 )
 from bench.doctor import Level, Observations, examine
-from bench.environment import available_memory_bytes, capture, gpu_processes, swap_used_bytes, usable_core_count
 from bench.errors import ConfigurationError, SetupError
 from bench.estimate import expected_seconds
-from bench.health import load_average, read_counters
 from bench.live_pass import PassEndedError, cause
+from bench.machine.capture import available_memory_bytes, capture, gpu_processes, swap_used_bytes, usable_core_count
+from bench.machine.counters import load_average, read_counters
 from bench.pair import SECONDS, Pair, measure_pair
 from bench.process import Stop
 from bench.records.result import Ceiling

@@ -30,9 +30,9 @@ from bench.cli.options import KeywordOption, ratio, refuse, seconds
 from bench.cli.resuming import prepare_same, require_same_machine
 from bench.cli.run import RESULTS_DIRECTORY
 from bench.cli.shell import Exit, app, despite_a_closed_pipe, examples, fail, note, print_tables, refuse_junit, working
-from bench.environment import capture
 from bench.errors import ConfigurationError, IncomparableError
 from bench.injection import inject
+from bench.machine.capture import capture
 from bench.process import Interpreter, Stop
 from bench.records import store
 from bench.records.base import utc_now

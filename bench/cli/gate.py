@@ -34,9 +34,9 @@ from bench.cli.shell import (
     write,
 )
 from bench.decide import Conclusion, conclude, evidence_of
-from bench.environment import capture, usable_core_count
 from bench.errors import ConfigurationError, IncomparableError, SetupError
 from bench.gate import MAX_BLOCKS, PilotError, SideProcesses, pilot, plan, run_blocks
+from bench.machine.capture import capture, usable_core_count
 from bench.process import Interpreter, Stop
 from bench.records import store
 from bench.records.base import utc_now

@@ -32,8 +32,8 @@ from bench.cli.shell import (
     refuse_junit,
     working,
 )
-from bench.environment import capture, usable_core_count
 from bench.errors import ConfigurationError
+from bench.machine.capture import capture, usable_core_count
 from bench.process import Answer, Ended, Interpreter, OnEvent, Stop
 from bench.protocol import (
     Event,

@@ -34,9 +34,9 @@ from bench.cli.shell import (
     verbosity,
     working,
 )
-from bench.environment import capture, usable_core_count
 from bench.errors import ConfigurationError, SetupError
 from bench.estimate import CEILING_SECONDS, expected_seconds
+from bench.machine.capture import capture, usable_core_count
 from bench.process import Stop
 from bench.records import store
 from bench.records.base import utc_now

@@ -35,8 +35,8 @@ from bench.cli.shell import (
     working,
     write,
 )
-from bench.environment import capture, usable_core_count
 from bench.errors import ConfigurationError, SetupError
+from bench.machine.capture import capture, usable_core_count
 from bench.process import Interpreter, Stop
 from bench.records import store
 from bench.records.base import utc_now

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from bench.compare import POWER, ComparedRow, Comparison, Entry, Kind, Outcome, Side, Standing, gate_refusal
-from bench.fingerprint import Difference
+from bench.machine.fingerprint import Difference
 from bench.render import units
 from bench.render.columns import MAIN_AXES, SHOWN_AXES, Column, find, make_column, plus_minus_of
 from bench.render.junit import CaseOutcome, JUnitCase

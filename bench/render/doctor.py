@@ -10,7 +10,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from bench.doctor import Finding, Level
-from bench.fingerprint import MACHINE_FACTS, SOFTWARE_FACTS, fact_words
+from bench.machine.fingerprint import MACHINE_FACTS, SOFTWARE_FACTS, fact_words
 from bench.records.environment import Environment
 from bench.render.columns import Column, make_column
 from bench.render.tables import INVALID, LEVEL, NOT_RUN, OPEN, Table, TableRow, Tone, cell_of, clean

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from bench.fingerprint import machine_differences
+from bench.machine.fingerprint import machine_differences
 from bench.micro import MicroRow, MicroSide
 from bench.render import units
 from bench.render.columns import AXES, Column, make_column, plus_minus_of

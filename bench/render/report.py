@@ -14,7 +14,7 @@ from bench.breakdown import Breakdown, Part
 from bench.compare import compare, index
 from bench.curves import measured
 from bench.decide import Conclusion, evidence_of
-from bench.fingerprint import MACHINE_FACTS, SOFTWARE_FACTS, fact_words
+from bench.machine.fingerprint import MACHINE_FACTS, SOFTWARE_FACTS, fact_words
 from bench.records.gate import GateFile
 from bench.records.profile import ProfileFile
 from bench.render import pictures, units

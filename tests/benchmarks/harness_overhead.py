@@ -25,7 +25,7 @@ import numpy as np
 from scipy import stats
 
 from bench import trainee
-from bench.environment import capture
+from bench.machine.capture import capture
 from bench.scenarios.scenario import tutorial_setting
 from mnist_core import datasets, networks, training
 from mnist_core.idx import Split

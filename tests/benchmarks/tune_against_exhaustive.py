@@ -18,7 +18,7 @@ from pathlib import Path
 from bench import race
 from bench.cli.data import dataset_of, prepare
 from bench.cli.tune import read
-from bench.environment import capture
+from bench.machine.capture import capture
 from bench.process import Interpreter, Stop, describe
 from bench.race import Step
 from bench.records import store

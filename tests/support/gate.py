@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.decide import conclude, evidence_of
-from bench.health import Counters
 from bench.live_pass import PassProcess
+from bench.machine.counters import Counters
 from bench.protocol import Evaluated, PassRequest, SetUpDone, WindowDone
 from bench.records.gate import (
     Block,

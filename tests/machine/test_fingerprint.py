@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.fingerprint import (
+from bench.machine.fingerprint import (
     Difference,
     class_digest,
     class_slug,
