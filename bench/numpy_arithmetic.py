@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bench.machine.capture import describe_software
+from bench.machine.software import describe_software
 from bench.records.environment import Software
 from mnist_core.devices import Device
 

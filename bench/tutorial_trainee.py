@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from bench.machine.capture import describe_software
+from bench.machine.software import describe_software
 from bench.records.environment import Software
 from bench.scenarios.scenario import Scenario
 from mnist_core import networks, training

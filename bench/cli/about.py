@@ -33,7 +33,9 @@ from bench.doctor import Level, Observations, examine
 from bench.errors import ConfigurationError, SetupError
 from bench.estimate import expected_seconds
 from bench.live_pass import PassEndedError, cause
-from bench.machine.capture import available_memory_bytes, capture, gpu_processes, swap_used_bytes, usable_core_count
+from bench.machine.accelerators import gpu_processes
+from bench.machine.capture import capture, usable_core_count
+from bench.machine.cgroup import available_memory_bytes, swap_used_bytes
 from bench.machine.counters import load_average, read_counters
 from bench.pair import SECONDS, Pair, measure_pair
 from bench.process import Stop

@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from bench import accuracy, errors, sides
+from bench import SOURCE_ROOT, accuracy, errors, sides
 from bench.cli.completion import offer_contexts, offer_networks, offer_settings, offer_suites
 from bench.cli.data import dataset_of, prepare, remind
 from bench.cli.options import KeywordOption
@@ -264,8 +264,8 @@ def _measure(
 ) -> NoReturn:
     """Run what remains of the plan, show the tables and exit."""
     todo = remaining(result_set)
-    if sides.clone_around(Path.cwd()) not in {None, sides.SOURCE}:
-        note(f"measured is {sides.SOURCE}, not the clone around: pip install -e . takes that one", style="yellow")
+    if sides.clone_around(Path.cwd()) not in {None, SOURCE_ROOT}:
+        note(f"measured is {SOURCE_ROOT}, not the clone around: pip install -e . takes that one", style="yellow")
     if result_set.failures and not todo:
         note("what failed is not repeated: a new --output measures it again", style="yellow")
     dataset = result_set.dataset

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-_ROOT: Final = Path("/")
+from bench.machine.system_files import ROOT, read_text
+
 #: Fields of /proc/stat's first line that add up to all time (proc(5)); guest time is part of user time already.
 _ALL_TIME: Final = slice(0, 8)
 _STEAL: Final = 7
@@ -43,7 +44,7 @@ class Counters:
         return None if counted is None else max(0, counted)
 
 
-def read_counters(root: Path = _ROOT) -> Counters:
+def read_counters(root: Path = ROOT) -> Counters:
     """Never raises."""
     ticks = _numbers(_line(root / "proc/stat", "cpu "))
     has_steal = len(ticks) > _STEAL
@@ -51,7 +52,7 @@ def read_counters(root: Path = _ROOT) -> Counters:
     throttled = [
         int(text)
         for path in sorted((root / "sys/devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))
-        if (text := _text(path).strip()).isdigit()
+        if (text := read_text(path).strip()).isdigit()
     ]
     return Counters(
         stolen_ticks=ticks[_STEAL] if has_steal else None,
@@ -73,15 +74,8 @@ def _since(after: int | None, before: int | None) -> int | None:
 
 
 def _line(path: Path, start: str) -> str:
-    return next((line for line in _text(path).splitlines() if line.startswith(start)), "")
+    return next((line for line in read_text(path).splitlines() if line.startswith(start)), "")
 
 
 def _numbers(line: str) -> list[int]:
     return [int(word) for word in line.split()[1:] if word.isdigit()]
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return ""

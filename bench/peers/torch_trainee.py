@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import peers
-from bench.machine.capture import describe_software
+from bench.machine.software import describe_software
 from bench.peers import TrainedEpoch
 from bench.records.environment import Software
 from bench.scenarios.axes import Framework

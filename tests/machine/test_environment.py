@@ -25,8 +25,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import SOURCE_ROOT
-from bench.machine import capture
-from bench.machine.capture import capture, describe_software, usable_core_count
+from bench.machine import cgroup, privacy, software
+from bench.machine.capture import capture, usable_core_count
+from bench.machine.cpu import parse_cpu_list, parse_cpuinfo, parse_size
+from bench.machine.software import describe_software
 from bench.records.base import Timestamp, utc_now
 from bench.records.environment import Environment, Software
 
@@ -39,9 +41,9 @@ NO_LIMIT_V1 = "9223372036854771712"
 @pytest.fixture
 def lay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lay:
     """Lays out a machine: path below the root -> what the file says. Installation, git and py-cpuinfo know nothing."""
-    monkeypatch.setattr(capture, "version", {}.__getitem__)
+    monkeypatch.setattr(software, "version", {}.__getitem__)
     monkeypatch.setattr(cpuinfo, "get_cpu_info", dict)
-    monkeypatch.setattr(capture, "_git_status", lambda _source: "")
+    monkeypatch.setattr(software, "git_status", lambda _source: "")
 
     def lay_out(files: Mapping[str, str]) -> Path:
         for name, content in files.items():
@@ -141,13 +143,13 @@ def test_a_cpu_list_is_read_back(cpus: frozenset[int]) -> None:
         else:
             ranges.append([cpu, cpu])
     written = ",".join(f"{first}-{last}" if last > first else str(first) for first, last in ranges)
-    assert capture.parse_cpu_list(written) == cpus
+    assert parse_cpu_list(written) == cpus
 
 
 @pytest.mark.parametrize("text", ["", "a", "1-", "-1", "0,3-1", "1,,2", "1 2", "0-99999999", "1-2-3", "٣", "9" * 5000])
 def test_what_is_no_cpu_list_is_empty(text: str) -> None:
     """Half of a list would be a wrong fact; a huge one would fill the memory."""
-    assert capture.parse_cpu_list(text) == frozenset()
+    assert parse_cpu_list(text) == frozenset()
 
 
 def test_the_first_processor_names_all(lay: Lay) -> None:
@@ -297,7 +299,7 @@ _path = st.from_regex("(/[a-c:.-]{1,3}){1,3}|/", fullmatch=True)
 @given(names=_groups, path=_path, unified=_path)
 def test_groups_are_read_back(names: list[str], path: str, unified: str) -> None:
     """Controllers that share a hierarchy, paths with colons, version 2's line without a controller."""
-    read = capture.parse_cgroups(f"7:{','.join(names)}:{path}\n3:pids:/x\n0::{unified}")
+    read = cgroup.parse_cgroups(f"7:{','.join(names)}:{path}\n3:pids:/x\n0::{unified}")
     expected = dict.fromkeys(names, PurePosixPath(path))
     assert read == expected | {"pids": PurePosixPath("/x"), "": PurePosixPath(unified)}
 
@@ -305,11 +307,11 @@ def test_groups_are_read_back(names: list[str], path: str, unified: str) -> None
 @given(st.text())
 def test_any_text_is_parsed_without_an_error(text: str) -> None:
     """What a kernel of another time writes costs a fact, never the run."""
-    capture.parse_cgroups(text)
-    capture.parse_cpu_list(text)
-    capture.parse_cpuinfo(text)
-    capture.parse_git_status(text)
-    quota, size = capture.parse_quota(text), capture.parse_size(text)
+    cgroup.parse_cgroups(text)
+    parse_cpu_list(text)
+    parse_cpuinfo(text)
+    software.parse_git_status(text)
+    quota, size = cgroup.parse_quota(text), parse_size(text)
     assert quota is None or quota > 0
     assert size is None or size >= 0
 
@@ -317,13 +319,13 @@ def test_any_text_is_parsed_without_an_error(text: str) -> None:
 @given(st.integers(1, 10**15 - 1), st.integers(1, 10**6))
 def test_a_quota_is_time_per_period(microseconds: int, period: int) -> None:
     """In CPUs."""
-    assert capture.parse_quota(f"{microseconds} {period}") == microseconds / period
+    assert cgroup.parse_quota(f"{microseconds} {period}") == microseconds / period
 
 
 @pytest.mark.parametrize("text", ["max 100000", "-1 100000", "100000", "100000 0", "0 100000", "1e5 100000", "", " "])
 def test_what_is_no_quota_is_no_limit(text: str) -> None:
     """Among it what either version writes for "none"."""
-    assert capture.parse_quota(text) is None
+    assert cgroup.parse_quota(text) is None
 
 
 # Machine
@@ -470,21 +472,21 @@ def test_software_is_what_this_process_has_loaded(monkeypatch: pytest.MonkeyPatc
     pools = [pool | {"num_threads": 3, "version": "0.3", "architecture": "Zen"}, pool | {"num_threads": None}]
     monkeypatch.setattr(threadpoolctl, "threadpool_info", lambda: [*pools, pool | {"num_threads": 1, "version": None}])
     monkeypatch.setitem(sys.modules, "numpy", types.SimpleNamespace(__version__="1.99"))
-    software = describe_software("mxnet", "1.9.1", ["OPENMP", "BLAS_OPEN"])
-    assert (software.framework, software.framework_version, software.numpy) == ("mxnet", "1.9.1", "1.99")
-    assert software.framework_features == ("OPENMP", "BLAS_OPEN")
-    assert [(pool.num_threads, pool.version, pool.architecture) for pool in software.thread_pools] == [
+    loaded = describe_software("mxnet", "1.9.1", ["OPENMP", "BLAS_OPEN"])
+    assert (loaded.framework, loaded.framework_version, loaded.numpy) == ("mxnet", "1.9.1", "1.99")
+    assert loaded.framework_features == ("OPENMP", "BLAS_OPEN")
+    assert [(pool.num_threads, pool.version, pool.architecture) for pool in loaded.thread_pools] == [
         (3, "0.3", "Zen"),
         (1, None, None),
     ]
-    assert b"/home/me" not in msgspec.json.encode(software)
-    assert msgspec.json.decode(msgspec.json.encode(software), type=Software) == software
+    assert b"/home/me" not in msgspec.json.encode(loaded)
+    assert msgspec.json.decode(msgspec.json.encode(loaded), type=Software) == loaded
 
 
 def test_packages_are_those_installed(lay: Lay, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under their names, a CUDA build included; what is not there is not listed."""
     installed = {"mxnet-cu117": "1.9.1", "numpy": "1.26.4", "mnist-bench": "9.8.7", "requests": "2"}
-    monkeypatch.setattr(capture, "version", installed.__getitem__)
+    monkeypatch.setattr(software, "version", installed.__getitem__)
     told = capture(root=lay({}))
     assert told.packages == {"mxnet-cu117": "1.9.1", "numpy": "1.26.4"}
     assert told.mnist_bench_version == "9.8.7"
@@ -513,31 +515,31 @@ class TestGit:
         """Untracked files cannot be imported by tracked ones, so they make nothing dirty; a changed file does."""
         commit = self.git(checkout, "rev-parse", "HEAD")
         (checkout / "untracked").write_text("2")
-        assert capture._git(checkout) == (commit, False)
+        assert software.read_git(checkout) == (commit, False)
         (checkout / "file").write_text("2")
-        assert capture._git(checkout) == (commit, True)
+        assert software.read_git(checkout) == (commit, True)
 
     def test_a_hook_of_another_repository(self, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Its GIT_DIR does not change what this source is."""
         commit = self.git(checkout, "rev-parse", "HEAD")
         monkeypatch.setenv("GIT_DIR", str(checkout.parent / "none"))
-        assert capture._git(checkout) == (commit, False)
+        assert software.read_git(checkout) == (commit, False)
 
     def test_no_commit_is_told_where_there_is_none(self, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Installed below someone's checkout; before the first commit; not a repository; git missing; git refusing."""
         (checkout / "site-packages").mkdir()
-        assert capture._git(checkout / "site-packages") == (None, None)
+        assert software.read_git(checkout / "site-packages") == (None, None)
         fresh = checkout.parent / "fresh"
         fresh.mkdir()
         self.git(fresh, "init")
-        assert capture._git(fresh) == (None, None)
+        assert software.read_git(fresh) == (None, None)
         (checkout.parent / ".git").write_text("gitdir: nowhere")
-        assert capture._git(checkout.parent) == (None, None)
+        assert software.read_git(checkout.parent) == (None, None)
         with monkeypatch.context() as patched:
             patched.setenv("PATH", "")
-            assert capture._git(checkout) == (None, None)
+            assert software.read_git(checkout) == (None, None)
         monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own way to test safe.directory
-        assert capture._git(checkout) == (None, None)
+        assert software.read_git(checkout) == (None, None)
 
     def test_a_hanging_git_is_given_up(self, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A file system that does not answer costs the commit, not the run."""
@@ -546,9 +548,9 @@ class TestGit:
         (slow / "git").write_text("#!/bin/sh\nexec sleep 60\n")
         (slow / "git").chmod(0o755)
         monkeypatch.setenv("PATH", f"{slow}:{os.environ['PATH']}")
-        monkeypatch.setattr(capture, "_GIT_SECONDS", 0.1)
+        monkeypatch.setattr(software, "GIT_SECONDS", 0.1)
         begin = time.monotonic()
-        assert capture._git(checkout) == (None, None)
+        assert software.read_git(checkout) == (None, None)
         assert time.monotonic() - begin < 5
 
 
@@ -627,7 +629,7 @@ def test_variables_are_an_allow_list(lay: Lay, name: str, recorded: bool) -> Non
 def test_redaction(value: str, home: str, expected: str) -> None:
     """The longest name first; a short one only as a word; a home that is the root is everyone's."""
     names = {"node17": "<host>", "node17.lan": "<host>", "al": "<user>", "": "<host>"}
-    assert capture.redact(value, PurePosixPath(home), names) == expected
+    assert privacy.redact(value, PurePosixPath(home), names) == expected
 
 
 # All of it
@@ -668,7 +670,7 @@ def test_an_empty_machine_is_still_told(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(psutil, "cpu_count", lambda **_keywords: None)
     for module, name in [(socket, "gethostname"), (getpass, "getuser"), (cpuinfo, "get_cpu_info"), (Path, "home")]:
         monkeypatch.setattr(module, name, refuse)
-    for module, name in [(capture, "version"), (capture, "_git_status")]:
+    for module, name in [(software, "version"), (software, "git_status")]:
         monkeypatch.setattr(module, name, refuse)
     for name in ("libc_ver", "freedesktop_os_release"):
         monkeypatch.setattr(platform, name, refuse)
@@ -682,16 +684,16 @@ def test_an_empty_machine_is_still_told(tmp_path: Path, monkeypatch: pytest.Monk
 def read_by_capture(root: Path, monkeypatch: pytest.MonkeyPatch) -> set[Path]:
     """Every file that it asks for."""
     seen: set[Path] = set()
-    read = capture._text
+    really_open = Path.open
 
-    def listen(path: Path) -> str:
+    def listen(path: Path, *arguments: Any) -> Any:
         seen.add(path)
-        return read(path)
+        return really_open(path, *arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(capture, "_text", listen)
+        patched.setattr(Path, "open", listen)
         capture(root=root)
-    return seen
+    return {path for path in seen if path.is_relative_to(root)}
 
 
 @pytest.mark.parametrize(

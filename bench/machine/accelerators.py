@@ -1,0 +1,60 @@
+"""The GPUs that NVIDIA's driver tells of."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, NamedTuple
+
+from bench.machine.system_files import ask_or_none
+
+
+class Accelerators(NamedTuple):
+    quantity: int = 0
+    model_names: tuple[str, ...] = ()
+    memory_bytes: tuple[int, ...] = ()
+    driver: str | None = None
+
+
+def describe_accelerators() -> Accelerators:
+    """NVIDIA's devices as their driver names them; none without nvidia-ml-py or without a driver."""
+    return ask_or_none(lambda: _ask_driver(importlib.import_module("pynvml"))) or Accelerators()
+
+
+def _ask_driver(nvml: Any) -> Accelerators:  # noqa: ANN401  # untyped, and optional
+    nvml.nvmlInit()
+    try:
+        devices = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
+        return Accelerators(
+            quantity=len(devices),
+            model_names=ask_or_none(lambda: tuple(_decoded(nvml.nvmlDeviceGetName(device)) for device in devices))
+            or (),
+            memory_bytes=ask_or_none(lambda: tuple(nvml.nvmlDeviceGetMemoryInfo(device).total for device in devices))
+            or (),
+            driver=ask_or_none(lambda: _decoded(nvml.nvmlSystemGetDriverVersion())),
+        )
+    finally:
+        nvml.nvmlShutdown()
+
+
+def gpu_processes() -> tuple[str, ...] | None:
+    """What computes on NVIDIA's devices right now, e.g. "gpu(0): 3.1 GiB by 2"; None where nobody can tell."""
+    return ask_or_none(lambda: _ask_for_processes(importlib.import_module("pynvml")))
+
+
+def _ask_for_processes(nvml: Any) -> tuple[str, ...]:  # noqa: ANN401  # as above
+    nvml.nvmlInit()
+    try:
+        found = []
+        for index in range(nvml.nvmlDeviceGetCount()):
+            processes = nvml.nvmlDeviceGetComputeRunningProcesses(nvml.nvmlDeviceGetHandleByIndex(index))
+            if processes:
+                used = sum(process.usedGpuMemory or 0 for process in processes)
+                found.append(f"gpu({index}): {used / 2**30:.1f} GiB by {len(processes)}")
+        return tuple(found)
+    finally:
+        nvml.nvmlShutdown()
+
+
+def _decoded(name: str | bytes) -> str:
+    """Old releases of nvidia-ml-py give bytes."""
+    return name.decode() if isinstance(name, bytes) else name

@@ -1,0 +1,72 @@
+"""Limits of the control groups around this process, and the memory that it may use."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import psutil
+
+from bench.machine.system_files import ask_or_none, parse_count, read_text
+
+
+def parse_cgroups(text: str) -> dict[str, PurePosixPath]:
+    """/proc/self/cgroup: controller -> the process's group; "" is version 2, which has one for all controllers."""
+    lines = re.findall(r"^\d+:([^:\n]*):(/.*)$", text, re.MULTILINE)
+    return {name: PurePosixPath(path) for names, path in lines for name in names.split(",")}
+
+
+def groups(root: Path, controller: str) -> Iterator[Path]:
+    """The process's own group and every group around it, in both versions' hierarchies; each may limit it."""
+    own = parse_cgroups(read_text(root / "proc/self/cgroup"))
+    for name, mount in ((controller, controller), ("", ""), ("", "unified")):  # unified: version 2 beside version 1
+        group = own.get(name, PurePosixPath("/"))
+        if ".." in group.parts:  # outside this process's name space: only its root is in sight
+            group = PurePosixPath("/")
+        yield from (root / "sys/fs/cgroup" / mount / each.relative_to("/") for each in (group, *group.parents))
+
+
+def cpu_quota(root: Path) -> float | None:
+    """CPUs' worth of time that the tightest control group grants; None: no limit."""
+    quotas = (
+        parse_quota(read_text(group / "cpu.max"))
+        or parse_quota(f"{read_text(group / 'cpu.cfs_quota_us')} {read_text(group / 'cpu.cfs_period_us')}")
+        for group in groups(root, "cpu")
+    )
+    return min((quota for quota in quotas if quota), default=None)
+
+
+def parse_quota(text: str) -> float | None:
+    """CPUs, from "quota period"; None for "max", -1 and whatever else is no limit."""
+    quota, _, period = text.partition(" ")
+    microseconds, per = parse_count(quota), parse_count(period)
+    return microseconds / per if microseconds and per else None
+
+
+def memory_limit_bytes(root: Path) -> int | None:
+    """What the tightest control group grants; None: no limit."""
+    files = (group / name for group in groups(root, "memory") for name in ("memory.max", "memory.limit_in_bytes"))
+    return min((limit for limit in map(parse_count, map(read_text, files)) if limit), default=None)
+
+
+def limited_to(quota: float | None, count: int) -> int:
+    """What a quota leaves of the count, in wholes; a fraction of one still is one."""
+    return max(1, count if quota is None else min(count, math.floor(quota)))
+
+
+def memory_bytes() -> int:
+    return ask_or_none(lambda: psutil.virtual_memory().total) or os.sysconf("SC_PAGE_SIZE") * os.sysconf(
+        "SC_PHYS_PAGES"
+    )
+
+
+def available_memory_bytes() -> int | None:
+    """What programs could get without swapping."""
+    return ask_or_none(lambda: int(psutil.virtual_memory().available))
+
+
+def swap_used_bytes() -> int | None:
+    return ask_or_none(lambda: int(psutil.swap_memory().used))

@@ -1,0 +1,63 @@
+"""What is kept out of a file: names of users, hosts and folders."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import re
+import socket
+import uuid
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import Final
+
+import psutil
+
+from bench.machine.system_files import ask_or_none, read_text
+
+#: Not secret: it keeps the hash from being compared with other programs' hashes of the same identity.
+_SALT: Final = "mnist-bench/1:"
+
+
+def host_hash(root: Path) -> str | None:
+    """Of the installation's own identity, else of the network card's address and the host's name."""
+    identity = read_text(root / "etc/machine-id")
+    if not re.fullmatch("[0-9a-f]{32}", identity):
+        identity = ask_or_none(_network_identity) or ""
+    return hashlib.sha256(f"{_SALT}{identity}".encode()).hexdigest() if identity else None
+
+
+def _network_identity() -> str:
+    node = uuid.getnode()
+    is_random = node >> 40 & 1  # the multicast bit: no card was found, and the next process gets another number
+    return f"{0 if is_random else node:012x}/{socket.gethostname()}"
+
+
+def encodable(text: str) -> str:
+    """Bytes that are no UTF-8 reach us as lone surrogates, which JSON cannot hold."""
+    return text.encode(errors="replace").decode()
+
+
+def basenames(paths: str) -> str:
+    """LD_PRELOAD without its directories."""
+    return ":".join(PurePath(path).name for path in re.split(r"[:\s]+", paths) if path)
+
+
+def private_names() -> dict[str, str]:
+    """Who might be named in a value, and what to write instead."""
+    users = ask_or_none(getpass.getuser), ask_or_none(lambda: psutil.Process().username().rpartition("\\")[2])
+    host = ask_or_none(socket.gethostname) or ""
+    return {host: "<host>", host.partition(".")[0]: "<host>"} | {user: "<user>" for user in users if user}
+
+
+def redact(value: str, home: PurePath | None, names: Mapping[str, str]) -> str:
+    """The value without a URL's credentials, "~" for the home directory, each name replaced by what it maps to.
+
+    A name of one or two letters counts only as a word of its own: it would spoil every other value.
+    """
+    value = re.sub(r"//[^/@\s]+@", "//", value)
+    if home is not None and home != PurePath(home.anchor):
+        value = re.sub(rf"{re.escape(str(home))}(?!\w)", "~", value)
+    longest_first = sorted(filter(None, names), key=len, reverse=True)
+    patterns = [rf"\b{re.escape(name)}\b" if len(name) <= 2 else re.escape(name) for name in longest_first]  # noqa: PLR2004
+    return re.sub("|".join(patterns), lambda found: names[found[0]], value) if patterns else value
