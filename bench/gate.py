@@ -39,13 +39,12 @@ from bench.records.gate import (
     PassFailure,
     Purpose,
     ScenarioPass,
-    Side,
     draw,
     with_block,
 )
 from bench.records.result import Dataset
 from bench.scenarios.scenario import Scenario
-from bench.stats.paired import Order
+from bench.stats.paired import Order, Side
 from mnist_core.recipe import Engine
 
 #: Steps of a pilot's window.

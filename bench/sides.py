@@ -21,7 +21,7 @@ from typing import Final
 
 from bench import SOURCE_ROOT
 from bench.errors import ConfigurationError
-from bench.records.gate import Side
+from bench.stats.paired import Side
 
 #: The package that is measured; the harness around it is this program's own on both sides.
 PACKAGE: Final = "mnist_core"

@@ -23,9 +23,10 @@ from bench.live_pass import PassEndedError
 from bench.process import Ended, Interpreter, Stop
 from bench.records import store
 from bench.records.environment import Software
-from bench.records.gate import GateFile, Side
+from bench.records.gate import GateFile
 from bench.records.result import FailureReason
 from bench.scenarios.scenario import Scenario
+from bench.stats.paired import Side
 from bench.verdict import Verdict
 from tests import ROOT
 from tests.support.cli import Command

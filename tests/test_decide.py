@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from bench.decide import Conclusion, conclude, evidence_of, judge
-from bench.records.gate import Block, GateFile, GatePlan, PassFailure, Phase, Purpose, Side
+from bench.records.gate import Block, GateFile, GatePlan, PassFailure, Phase, Purpose
 from bench.records.result import FailureReason
 from bench.scenarios.scenario import Scenario
-from bench.stats.paired import Order
+from bench.stats.paired import Order, Side
 from bench.verdict import Verdict, worst
 from tests.support.gate import (
     FOUR,

@@ -17,10 +17,10 @@ from bench.errors import SetupError
 from bench.gate import PilotError, pilot, run_blocks
 from bench.live_pass import PassEndedError, window_size
 from bench.process import Ended, Stop
-from bench.records.gate import Block, GateFile, Phase, Side
+from bench.records.gate import Block, GateFile, Phase
 from bench.records.result import FailureReason
 from bench.scenarios.scenario import Scenario
-from bench.stats.paired import Order
+from bench.stats.paired import Order, Side
 from bench.verdict import Verdict
 from tests.support.gate import FOUR, LENET, MLP, FakePasses, a_gate_file, a_plan, make_machine_quiet
 from tests.support.records import a_dataset

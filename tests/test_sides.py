@@ -14,7 +14,7 @@ import pytest
 from bench import sides
 from bench.errors import ConfigurationError
 from bench.injection import inject
-from bench.records.gate import Side
+from bench.stats.paired import Side
 from tests import ROOT
 
 

@@ -36,12 +36,13 @@ from bench.machine.capture import capture
 from bench.process import Interpreter, Stop
 from bench.records import store
 from bench.records.base import utc_now
-from bench.records.gate import GateFile, Purpose, Side
+from bench.records.gate import GateFile, Purpose
 from bench.render.export import Format
 from bench.render.gates import calibration_tables, gate_table
 from bench.render.tables import count_words
 from bench.render.words import change_words
 from bench.sides import WORKING_TREE
+from bench.stats.paired import Side
 from bench.verdict import Verdict
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName

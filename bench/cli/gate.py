@@ -41,7 +41,7 @@ from bench.process import Interpreter, Stop
 from bench.records import store
 from bench.records.base import utc_now
 from bench.records.environment import Software
-from bench.records.gate import GateFile, Purpose, Side, SideDescription
+from bench.records.gate import GateFile, Purpose, SideDescription
 from bench.render.export import Format, render_markdown
 from bench.render.gate_progress import GateProgress
 from bench.render.gates import gate_cases, gate_table
@@ -50,6 +50,7 @@ from bench.render.tables import count_words
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import Overrides
 from bench.sides import WORKING_TREE, SideSource
+from bench.stats.paired import Side
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 from mnist_core.recipe import Recipe

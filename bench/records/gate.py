@@ -29,7 +29,7 @@ from bench.records.base import (
 from bench.records.environment import Environment, Software
 from bench.records.result import Dataset, FailureReason
 from bench.scenarios.scenario import Scenario
-from bench.stats.paired import Order
+from bench.stats.paired import Order, Side
 
 #: Raised by any change after which an older reader would misread or refuse a file.
 #:
@@ -37,16 +37,6 @@ from bench.stats.paired import Order
 #: 1. The first: plan, sides, environment, dataset, blocks.
 #: 2. More axes of a scenario, as in the result file's version 2. Every file of version 1 is one of version 2.
 GATE_SCHEMA_VERSION: Final = 2
-
-
-class Side(str, enum.Enum):
-    """The two sides of a comparison."""
-
-    BASELINE = "baseline"
-    CONTENDER = "contender"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 class Purpose(str, enum.Enum):

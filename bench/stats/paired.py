@@ -15,8 +15,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri, stdtr, stdtrit
 
-from bench.records.gate import Side
-
 
 class Order(str, enum.Enum):
     """In which order the four passes of a block take their turns; A is the baseline. Linear drift cancels in both."""
@@ -158,3 +156,13 @@ def detectable_effect(error: float, degrees_of_freedom: float, threshold: float,
         return math.expm1(threshold + quantiles * error)
     except OverflowError:
         return math.inf
+
+
+class Side(str, enum.Enum):
+    """The two sides of a comparison."""
+
+    BASELINE = "baseline"
+    CONTENDER = "contender"
+
+    def __str__(self) -> str:
+        return self.value

@@ -70,7 +70,7 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path: Path) -> No
     path = tmp_path / "file.json"
     code = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
-        "from pathlib import Path; from bench import store; from tests.support.records import a_result_set\n"
+        "from pathlib import Path; from bench.records import store; from tests.support.records import a_result_set\n"
         "while True:\n    store.write(Path(sys.argv[1]), a_result_set())\n    print('.', flush=True)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(path), str(ROOT)], stdout=subprocess.PIPE)

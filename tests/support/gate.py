@@ -26,12 +26,11 @@ from bench.records.gate import (
     Phase,
     Purpose,
     ScenarioPass,
-    Side,
     SideDescription,
     draw,
 )
 from bench.scenarios.scenario import Scenario
-from bench.stats.paired import Order
+from bench.stats.paired import Order, Side
 from tests.support.records import CREATED_AT, a_dataset, a_scenario, a_software, an_environment
 
 if TYPE_CHECKING:
