@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bench.costs import Layer, costs_of
+from bench.analysis.roofline import Layer, costs_of
 from bench.records.profile import Phase, PhaseTimes, ProfileFile
 
 #: What the phases may sum to, over the epoch.

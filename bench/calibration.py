@@ -20,6 +20,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from bench.analysis.verdict import Verdict
 from bench.decide import BlockEvidence, Conclusion, RowEvidence, conclude, evidence_of
 from bench.machine.fingerprint import class_digest
 from bench.records.calibration import Calibration, Replays, ScenarioCalibration
@@ -27,7 +28,6 @@ from bench.records.gate import GateFile, GatePlan, Purpose
 from bench.scenarios.scenario import Scenario
 from bench.stats import intervals, multiple_testing, paired
 from bench.stats.paired import Order
-from bench.verdict import Verdict
 
 #: Whole gates that are replayed for each slowdown: with none of them a false alarm, the bound is 0.3 %.
 REPLAYS: Final = 1000

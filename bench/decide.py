@@ -21,12 +21,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from bench.analysis.verdict import Verdict, worst
 from bench.records.gate import Block, GatedScenario, GatePlan, Pass, Phase, Purpose, ScenarioPass, draw
 from bench.scenarios.scenario import Scenario
 from bench.stats import intervals, multiple_testing, paired
 from bench.stats.intervals import Estimate
 from bench.stats.paired import Order, Side
-from bench.verdict import Verdict, worst
 
 #: Of the detectable effect that a row prints: it would have raised a suspicion in nine runs of ten.
 POWER: Final = 0.9

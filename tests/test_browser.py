@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from bench.answers import source_of
+from bench.analysis.headline import source_of
 from bench.render.export import render_json
 from bench.render.html import render_report
 from bench.render.report import make_report

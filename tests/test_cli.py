@@ -16,7 +16,8 @@ import msgspec
 import psutil
 import pytest
 
-from bench import accuracy, cli
+from bench import cli
+from bench.analysis import accuracy
 from bench.errors import SetupError
 from bench.process import Stop
 from bench.protocol import RunRequest

@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from bench import cli, gate_store, process
+from bench.analysis.verdict import Verdict
 from bench.live_pass import PassEndedError
 from bench.process import Ended, Interpreter, Stop
 from bench.records import store
@@ -27,7 +28,6 @@ from bench.records.gate import GateFile
 from bench.records.result import FailureReason
 from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Side
-from bench.verdict import Verdict
 from tests import ROOT
 from tests.support.cli import Command
 from tests.support.gate import (

@@ -10,12 +10,12 @@ import msgspec
 import numpy as np
 import pytest
 
+from bench.analysis.verdict import Verdict, worst
 from bench.decide import Conclusion, conclude, evidence_of, judge
 from bench.records.gate import Block, GateFile, GatePlan, PassFailure, Phase, Purpose
 from bench.records.result import FailureReason
 from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order, Side
-from bench.verdict import Verdict, worst
 from tests.support.gate import (
     FOUR,
     LENET,

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import live_pass
+from bench.analysis.verdict import Verdict
 from bench.decide import Conclusion, Wanted, conclude, evidence_of
 from bench.errors import SetupError
 from bench.gate import PilotError, pilot, run_blocks
@@ -21,7 +22,6 @@ from bench.records.gate import Block, GateFile, Phase
 from bench.records.result import FailureReason
 from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order, Side
-from bench.verdict import Verdict
 from tests.support.gate import FOUR, LENET, MLP, FakePasses, a_gate_file, a_plan, make_machine_quiet
 from tests.support.records import a_dataset
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from bench import trace, trainee, worker
+from bench.analysis.roofline import costs_of
 from bench.breakdown import break_down, middle_mean, operator_flop
-from bench.costs import costs_of
 from bench.protocol import Event, FailureReply, PhasesReply, PhasesRequest, ProfileTarget, Reply, RoundDone
 from bench.records.profile import OperatorTimes, Phase, PhaseRounds, inconsistencies
 from bench.records.result import Dataset, FailureReason

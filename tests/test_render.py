@@ -23,7 +23,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from bench import accuracy
+from bench.analysis import accuracy
+from bench.analysis.summary import Row
 from bench.records.result import FailureReason, Library, ResultSet
 from bench.render import units
 from bench.render.ceilings import ceiling_table
@@ -33,7 +34,6 @@ from bench.render.html import render_html
 from bench.render.tables import Table, clean, recipe_words, tables
 from bench.render.text import render_text
 from bench.scenarios.scenario import Scenario
-from bench.summary import Row
 from mnist_core.recipe import Hybridize, Recipe
 from tests.support.records import (
     a_ceiling,

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from bench import cli
-from bench.answers import answers, source_of
+from bench.analysis.headline import answers, source_of
 from bench.breakdown import break_down
 from bench.decide import conclude, evidence_of
 from bench.records import store

@@ -13,6 +13,7 @@ import msgspec
 import typer
 from rich.progress import Progress
 
+from bench.analysis.roofline import requests_of_machine
 from bench.cli.data import dataset_of, prepare
 from bench.cli.shell import (
     Exit,
@@ -46,7 +47,6 @@ from bench.render.ceilings import ceiling_table
 from bench.render.doctor import doctor_tables, render_doctor
 from bench.render.export import Format
 from bench.render.tables import count_words
-from bench.roofline import requests_of_machine
 from bench.runner import CeilingRounds, WorkerProcess, interpreters_of, usable
 from bench.scenarios.axes import Framework
 from bench.scenarios.suite import BUILT_IN_SUITES, DEFAULT_SUITE, expand, load_suite

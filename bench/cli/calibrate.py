@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from bench import calibration, gate_store, process, sides
+from bench.analysis.verdict import Verdict
 from bench.cli.data import prepare
 from bench.cli.gate import (
     GATE_SUITE,
@@ -43,7 +44,6 @@ from bench.render.tables import count_words
 from bench.render.words import change_words
 from bench.sides import WORKING_TREE
 from bench.stats.paired import Side
-from bench.verdict import Verdict
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 

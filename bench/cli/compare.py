@@ -8,7 +8,21 @@ from typing import Annotated
 
 import typer
 
-from bench import micro
+from bench.analysis import microbenchmarks
+from bench.analysis.comparison import (
+    AxisBaseline,
+    Comparison,
+    Settings,
+    Side,
+    compare,
+    compare_scenarios,
+    gate_refusal,
+    gate_verdict,
+    index,
+    is_incomparable,
+)
+from bench.analysis.summary import RowKey
+from bench.analysis.verdict import Verdict
 from bench.cli.files import read_each
 from bench.cli.options import ColumnOption, RowOption, ratio
 from bench.cli.shell import (
@@ -22,18 +36,6 @@ from bench.cli.shell import (
     print_tables,
     write,
 )
-from bench.compare import (
-    AxisBaseline,
-    Comparison,
-    Settings,
-    Side,
-    compare,
-    compare_scenarios,
-    gate_refusal,
-    gate_verdict,
-    index,
-    is_incomparable,
-)
 from bench.errors import ConfigurationError
 from bench.records import store
 from bench.render.columns import AXES, find
@@ -43,8 +45,6 @@ from bench.render.junit import render_junit
 from bench.render.micros import micro_table
 from bench.render.tables import Table
 from bench.scenarios.axes import canonical_contexts
-from bench.summary import RowKey
-from bench.verdict import Verdict
 
 MARGIN, TOLERANCE, ALPHA = "2%", "10%", "5%"
 #: For people; programs get every scenario of every contender.
@@ -84,7 +84,7 @@ def compare_command(
 
     Both were measured at some other time, whatever else the machine did then: `gate` measures both in turns.
     """
-    if micro.is_micro(baseline):
+    if microbenchmarks.is_micro(baseline):
         others = (gate, margin, tolerance, alpha, baseline_scenario, row, column, value)
         defaults = (False, MARGIN, TOLERANCE, ALPHA, None, None, None, DEFAULT_VALUE)
         if others != defaults or output_format is Format.JUNIT:
@@ -128,9 +128,9 @@ def _print(made: Sequence[Table], output_format: Format) -> None:
 def _compare_micros(baseline: Path, contenders: Sequence[Path], output_format: Format) -> None:
     if not contenders:
         raise ConfigurationError("compare: name a contender too: a file of micro-benchmarks, or a folder of them")
-    base = micro.read(baseline)
-    sides = [micro.read(each) for each in contenders]
-    made = [micro_table(base, side, micro.compare(base, side)) for side in sides]
+    base = microbenchmarks.read(baseline)
+    sides = [microbenchmarks.read(each) for each in contenders]
+    made = [micro_table(base, side, microbenchmarks.compare(base, side)) for side in sides]
     _print(made, output_format)
     add_to_job_summary(render_markdown(made))
 

@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
+from bench.analysis.comparison import Side, index
+from bench.analysis.history import By, histories, select
+from bench.analysis.summary import RowKey
 from bench.cli.files import result_files
 from bench.cli.options import KeywordOption, ratio
 from bench.cli.shell import app, examples, note, print_tables, refuse_junit, write
-from bench.compare import Side, index
 from bench.errors import ConfigurationError
-from bench.history import By, histories, select
 from bench.render.export import Format
 from bench.render.histories import history_tables
 from bench.render.history_page import history_report
@@ -21,7 +22,6 @@ from bench.render.html import render_report
 from bench.render.tables import count_words
 from bench.scenarios.selection import matcher
 from bench.stats.change_points import ALPHA
-from bench.summary import RowKey
 
 
 @app.command(

@@ -10,7 +10,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from bench import errors
-from bench.answers import source_of
+from bench.analysis.headline import source_of
 from bench.breakdown import break_down
 from bench.cli.files import read_each
 from bench.cli.profile import read as read_profile

@@ -13,7 +13,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from bench import SOURCE_ROOT, accuracy, errors, sides
+from bench import SOURCE_ROOT, errors, sides
+from bench.analysis import accuracy
+from bench.analysis.roofline import requests_of_plan
 from bench.cli.completion import offer_contexts, offer_networks, offer_settings, offer_suites
 from bench.cli.data import dataset_of, prepare, remind
 from bench.cli.options import KeywordOption
@@ -46,7 +48,6 @@ from bench.render import units
 from bench.render.export import Format, render_markdown
 from bench.render.progress import RunProgress
 from bench.render.tables import count_words, tables
-from bench.roofline import requests_of_plan
 from bench.runner import CeilingRounds, Interpreters, WorkerProcess, interpreters_of, remaining, run_plan, usable
 from bench.scenarios.axes import AUTO_CONTEXTS, LOOP_AXES, Framework, LoopName
 from bench.scenarios.selection import select

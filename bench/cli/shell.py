@@ -16,13 +16,13 @@ from typing import Final, NoReturn
 import typer
 from rich.console import Console
 
+from bench.analysis.verdict import Verdict
 from bench.errors import ConfigurationError
 from bench.render.export import Format, render_csv, render_json, render_markdown
 from bench.render.html import render_html
 from bench.render.live import elapsing
 from bench.render.tables import Table
 from bench.render.text import print_line, render_text
-from bench.verdict import Verdict
 
 
 class Exit(enum.IntEnum):

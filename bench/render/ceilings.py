@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from bench.analysis.roofline import Level, Spread, levels
 from bench.records.environment import Environment
 from bench.records.result import Ceiling
 from bench.render import units
 from bench.render.columns import Column, make_column
 from bench.render.tables import Table, TableRow, cell_of, clean, machine_words
-from bench.roofline import Level, Spread, levels
 
 #: As `record.ThreadPool` names the libraries that multiply.
 _BLAS: Final = "blas"

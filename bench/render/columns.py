@@ -13,6 +13,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 import msgspec
 
 from bench import suggest
+from bench.analysis.summary import Measures, Row
 from bench.records.environment import Software
 from bench.render import units
 from bench.render.sparks import bar, sparkline
@@ -20,7 +21,6 @@ from bench.render.words import ends
 from bench.scenarios.axes import LOOP_AXES
 from bench.scenarios.scenario import Scenario, axis_value
 from bench.stats.intervals import Estimate
-from bench.summary import Measures, Row
 
 #: What a cell holds before it is written; None: absent.
 Raw = str | int | float | bool | Estimate | None

@@ -1,4 +1,4 @@
-"""Comparisons -> tables and test cases. What is compared and how it is judged was decided in `bench.compare`."""
+"""Comparisons -> tables and test cases. What is compared and how it is judged was decided in `bench.analysis.comparison`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from bench.compare import POWER, ComparedRow, Comparison, Entry, Kind, Outcome, Side, Standing, gate_refusal
+from bench.analysis.comparison import POWER, ComparedRow, Comparison, Entry, Kind, Outcome, Side, Standing, gate_refusal
+from bench.analysis.summary import Status
+from bench.analysis.verdict import Verdict, worst
 from bench.machine.fingerprint import Difference
 from bench.render import units
 from bench.render.columns import MAIN_AXES, SHOWN_AXES, Column, find, make_column, plus_minus_of
@@ -42,8 +44,6 @@ from bench.render.tables import (
 from bench.render.verdicts import MARKS, TONES
 from bench.render.words import change
 from bench.stats.intervals import Estimate, LogDifference, bounds, mean_of, ratio_of
-from bench.summary import Status
-from bench.verdict import Verdict, worst
 from mnist_core.recipe import Recipe
 
 DEFAULT_VALUE: Final = "ratio"

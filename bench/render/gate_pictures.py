@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from bench.analysis.verdict import Verdict
 from bench.decide import BlockEvidence, Conclusion, GateRow
 from bench.records.gate import GateFile, Phase
 from bench.render import pictures, units
@@ -12,7 +13,6 @@ from bench.render.pictures import Axis, Line, Point
 from bench.render.story import Picture
 from bench.render.tables import clean, count_words
 from bench.render.words import change_words
-from bench.verdict import Verdict
 
 _SAID_BY_NUMBERS = frozenset({Verdict.REGRESSED, Verdict.IMPROVED})
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from bench.analysis.verdict import Verdict
 from bench.decide import POWER, Conclusion, GateRow
 from bench.records.calibration import Calibration, Replays, ScenarioCalibration
 from bench.records.gate import GateFile, Purpose, SideDescription
@@ -32,7 +33,6 @@ from bench.render.words import change, change_words, ends
 from bench.scenarios.scenario import Scenario, axis_value
 from bench.stats.intervals import Estimate
 from bench.stats.paired import Order
-from bench.verdict import Verdict
 
 _Text = Callable[[GateRow], str | None]
 

@@ -1,4 +1,4 @@
-"""Histories -> tables, and a page with a picture for each scenario. `bench.history` found what there is to say."""
+"""Histories -> tables, and a page with a picture for each scenario. `bench.analysis.history` found what there is to say."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bench.history import Change, History, Measured, Trend
+from bench.analysis.history import Change, History, Measured, Trend
 from bench.render import units
 from bench.render.columns import MAIN_AXES, SHOWN_AXES, Column, OfScenario, make_column, plus_minus_of
 from bench.render.sparks import sparkline

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from bench.history import History, Trend
+from bench.analysis.history import History, Trend
 from bench.render import pictures, units
 from bench.render.histories import commit_words, history_tables
 from bench.render.pictures import Axis, Line, Point

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from bench.analysis.microbenchmarks import MicroRow, MicroSide
 from bench.machine.fingerprint import machine_differences
-from bench.micro import MicroRow, MicroSide
 from bench.render import units
 from bench.render.columns import AXES, Column, make_column, plus_minus_of
 from bench.render.tables import (

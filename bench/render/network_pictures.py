@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeVar
 
-from bench import accuracy, curves
-from bench.answers import Source
-from bench.curves import Curve, LearningCurve
+from bench.analysis import accuracy, series
+from bench.analysis.headline import Source
+from bench.analysis.series import Curve, LearningCurve
+from bench.analysis.summary import Measures, Row
 from bench.render import pictures, units
 from bench.render.labels import full_setting, labels_of
 from bench.render.pictures import MOST_CURVES, Axis, Bar, Line, Point
@@ -18,7 +19,6 @@ from bench.render.tables import count_words, n_words
 from bench.render.words import estimate_words
 from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.stats.intervals import Estimate
-from bench.summary import Measures, Row
 from mnist_core.devices import DeviceKind
 from mnist_core.recipe import Recipe
 
@@ -108,7 +108,7 @@ class _Network:
         )
 
     def over_batch_sizes(self) -> Picture | None:
-        found = self._curves(curves.over_batch_sizes)
+        found = self._curves(series.over_batch_sizes)
         if not found:
             return None
         lines = self._lines(found, "batch_size", lambda x: f"batch {x}", "images/s")
@@ -125,7 +125,7 @@ class _Network:
         )
 
     def scaling(self) -> Picture | None:
-        found = self._curves(curves.over_contexts)
+        found = self._curves(series.over_contexts)
         if not found:
             return None
         lines = self._lines(found, "contexts", lambda x: count_words(x, "context"), "times one")
@@ -323,7 +323,7 @@ class _Network:
         found = [
             (source, curve)
             for source in self.sources
-            for curve in curves.learning_curves(source.result_set)
+            for curve in series.learning_curves(source.result_set)
             if (curve.scenario.network, curve.recipe) == (self.network, self.recipe)
         ]
         return sorted(found, key=lambda pair: pair[1].reached[-1].seconds)

@@ -9,10 +9,11 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.answers import Source
+from bench.analysis.comparison import compare, index
+from bench.analysis.headline import Source
+from bench.analysis.series import measured
+from bench.analysis.summary import Measures, Row
 from bench.breakdown import Breakdown, Part
-from bench.compare import compare, index
-from bench.curves import measured
 from bench.decide import Conclusion, evidence_of
 from bench.machine.fingerprint import MACHINE_FACTS, SOFTWARE_FACTS, fact_words
 from bench.records.gate import GateFile
@@ -43,7 +44,6 @@ from bench.render.tables import (
 )
 from bench.scenarios.scenario import Scenario
 from bench.stats.intervals import Estimate
-from bench.summary import Measures, Row
 from mnist_core.recipe import Recipe
 
 #: From so many files on, ratios to the first one are not enough to see them side by side.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from bench.accuracy import target
-from bench.answers import Answer, Source, answers, is_level
+from bench.analysis.accuracy import target
+from bench.analysis.headline import Answer, Source, answers, is_level
+from bench.analysis.summary import Measures, Row, Status
 from bench.render import units
 from bench.render.labels import full_setting
 from bench.render.tables import count_words, machine_words, recipe_words
 from bench.render.words import estimate_words, ratio_words
-from bench.summary import Measures, Row, Status
 from mnist_core.datasets import DatasetName
 
 #: The best of so many looks better than it is, if only by luck.

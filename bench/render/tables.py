@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from bench import accuracy
+from bench.analysis import accuracy
+from bench.analysis.roofline import Roof
+from bench.analysis.summary import Row, Status, Summary, summarize
 from bench.records.environment import Environment
 from bench.records.result import Dataset, ResultSet
 from bench.render import units
@@ -28,11 +30,9 @@ from bench.render.columns import (
     bars,
     find,
 )
-from bench.roofline import Roof
 from bench.scenarios.axes import LOOP_AXES, LoopName
 from bench.scenarios.scenario import Scenario, axis_value, tutorial_setting
 from bench.stats.intervals import Estimate
-from bench.summary import Row, Status, Summary, summarize
 from mnist_core.devices import DeviceKind
 from mnist_core.recipe import Recipe
 

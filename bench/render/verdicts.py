@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from bench.analysis.verdict import Verdict
 from bench.render.tables import FASTER, INVALID, LEVEL, MISSING, OPEN, OTHER, SLOWER, Tone
-from bench.verdict import Verdict
 
 MARKS: Final[Mapping[Verdict, str]] = {
     Verdict.IMPROVED: FASTER,

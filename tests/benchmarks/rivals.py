@@ -23,11 +23,11 @@ from scipy.special import binom
 from scipy.stats import mannwhitneyu
 
 from bench import calibration, gate_store
+from bench.analysis.verdict import Verdict
 from bench.decide import evidence_of
 from bench.records.gate import Block, GateFile
 from bench.scenarios.scenario import Scenario
 from bench.stats import multiple_testing
-from bench.verdict import Verdict
 
 SLOWDOWNS = (0.0, 0.02, 0.05, 0.10, 0.20)
 RUNS = 1000

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from bench.curves import measured
+from bench.analysis.series import measured
+from bench.analysis.summary import Measures, Row, Status, Summary, group_by_row, summarize, throughput
 from bench.records.environment import Environment
 from bench.records.result import ResultSet
 from bench.scenarios.scenario import tutorial_setting
 from bench.stats import intervals
 from bench.stats.intervals import Estimate
-from bench.summary import Measures, Row, Status, Summary, group_by_row, summarize, throughput
 from mnist_core.devices import DeviceKind
 from mnist_core.recipe import Recipe
 

@@ -19,6 +19,8 @@ from typing import Final
 
 import msgspec
 
+from bench.analysis.summary import Group, RowKey, Status, group_by_row, throughput
+from bench.analysis.verdict import Verdict, worst
 from bench.machine.fingerprint import Difference, difference, machine_differences, same_machine, software_differences
 from bench.records.environment import Environment
 from bench.records.result import Dataset, ResultSet
@@ -26,8 +28,6 @@ from bench.scenarios.scenario import Scenario, axis_text
 from bench.stats import intervals, multiple_testing
 from bench.stats.intervals import LogDifference, LogSample
 from bench.stats.paired import detectable_effect
-from bench.summary import Group, RowKey, Status, group_by_row, throughput
-from bench.verdict import Verdict, worst
 from mnist_core.recipe import Recipe
 
 #: Of the detectable effect: a slowdown so large is called regressed in 9 of 10 comparisons.

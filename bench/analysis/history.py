@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.compare import Entry, Side
+from bench.analysis.comparison import Entry, Side
+from bench.analysis.summary import RowKey
 from bench.machine import fingerprint
 from bench.records.environment import Environment
 from bench.records.result import Dataset
@@ -22,7 +23,6 @@ from bench.scenarios.scenario import Scenario
 from bench.stats import intervals
 from bench.stats.change_points import ALPHA, change_points, fewest
 from bench.stats.intervals import Estimate, LogSample
-from bench.summary import RowKey
 
 
 class By(str, enum.Enum):

@@ -8,13 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from bench.costs import costs_of
+from bench.analysis.roofline import Bound, costs_of
+from bench.analysis.summary import Measures, Row, Status, summarize, time_to_accuracy_seconds
 from bench.records.result import FailureReason, ResultSet, Run
-from bench.roofline import Bound
 from bench.scenarios.scenario import Scenario
 from bench.stats import intervals
 from bench.stats.intervals import Estimate
-from bench.summary import Measures, Row, Status, summarize, time_to_accuracy_seconds
 from mnist_core.recipe import Hybridize, Recipe
 from tests.support.records import a_ceiling, a_dataset, a_failure, a_result_set, a_run, a_scenario, an_epoch, planned
 

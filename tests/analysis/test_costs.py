@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench.costs import costs_of
+from bench.analysis.roofline import costs_of
 from mnist_core.mxnet_border import nd
 from mnist_core.recipe import Network
 from tests import ROOT

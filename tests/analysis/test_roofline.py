@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from bench.costs import costs_of
-from bench.records.result import Library
-from bench.roofline import (
+from bench.analysis.roofline import (
     MATRIX_SIZES,
     Bound,
     Place,
+    costs_of,
     levels,
     place_of,
     requests_of_machine,
@@ -17,6 +16,7 @@ from bench.roofline import (
     roofs,
     vector_elements,
 )
+from bench.records.result import Library
 from bench.scenarios.axes import Framework, LoopName, preset
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun

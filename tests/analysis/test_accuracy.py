@@ -7,8 +7,8 @@ import math
 import msgspec
 import pytest
 
-from bench import accuracy
-from bench.accuracy import Band, Bands, Ceiling, Floor, band, built_in_bands, judge
+from bench.analysis import accuracy
+from bench.analysis.accuracy import Band, Bands, Ceiling, Floor, band, built_in_bands, judge
 from bench.records.result import Run
 from mnist_core.recipe import Network, Recipe
 from tests.support.records import a_dataset, a_run, a_scenario, an_epoch

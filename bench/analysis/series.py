@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import msgspec
 
+from bench.analysis.summary import Group, Measures, Row, Status, group_by_row
 from bench.records.result import ResultSet
 from bench.scenarios.scenario import Scenario
 from bench.stats.intervals import Estimate
-from bench.summary import Group, Measures, Row, Status, group_by_row
 from mnist_core.recipe import Recipe
 
 

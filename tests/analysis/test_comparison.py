@@ -14,7 +14,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.compare import (
+from bench.analysis.comparison import (
     AxisBaseline,
     ComparedRow,
     Comparison,
@@ -32,11 +32,11 @@ from bench.compare import (
     index,
     is_incomparable,
 )
+from bench.analysis.verdict import Verdict
 from bench.records.result import FailureReason, ResultSet, Run
 from bench.scenarios.scenario import Scenario
 from bench.stats import intervals, multiple_testing
 from bench.stats.intervals import LogDifference
-from bench.verdict import Verdict
 from mnist_core.recipe import Hybridize, Recipe
 from tests.support.records import (
     a_dataset,

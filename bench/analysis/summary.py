@@ -12,11 +12,10 @@ from typing import TypeVar
 
 import msgspec
 
-from bench import accuracy
-from bench.costs import Costs, costs_of
+from bench.analysis import accuracy
+from bench.analysis.roofline import Bound, Costs, Place, Roof, costs_of, place_of, roofs
 from bench.records.environment import Environment, Software
 from bench.records.result import Dataset, Failure, FailureReason, ResultSet, Run
-from bench.roofline import Bound, Place, Roof, place_of, roofs
 from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.scenarios.suite import PlannedRun
 from bench.stats import intervals, regression

@@ -12,9 +12,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from bench import cli, micro
+from bench import cli
+from bench.analysis import microbenchmarks
+from bench.analysis.microbenchmarks import Micro
 from bench.errors import StoreError
-from bench.micro import Micro
 from bench.scenarios.scenario import Scenario
 from tests import ROOT
 from tests.support.cli import Command
@@ -72,7 +73,7 @@ def test_real_micros_are_read_by_both_tools(
             check=False,
         )
         assert ran.returncode == 0, ran.stdout + ran.stderr
-    side = micro.read(files[0])
+    side = microbenchmarks.read(files[0])
     assert {each.name for each in side.seconds} == {
         "split_and_load", "forward", "forward_backward", "update", "metric", "step",
     }  # fmt: skip
@@ -102,7 +103,7 @@ def test_one_file_is_one_process(tmp_path: Path, command: Command, capsys: pytes
     """However many rounds it has: a ratio without an interval, of medians, and the table says so."""
     before = a_file(tmp_path / "a.json", {"step": [1.0, 1.1, 1.2, 9.0, 1.1]})
     after = a_file(tmp_path / "b.json", {"step": [2.2] * 5})
-    (row,) = micro.compare(micro.read(before), micro.read(after))
+    (row,) = microbenchmarks.compare(microbenchmarks.read(before), microbenchmarks.read(after))
     assert row.ratio is not None
     assert row.ratio.value == pytest.approx(2.0)
     assert row.ratio.lower is None
@@ -187,12 +188,12 @@ def test_rounds_that_are_no_times_are_refused(tmp_path: Path, rounds: list[Any])
     document["benchmarks"][0]["stats"]["data"] = rounds
     path.write_text(json.dumps(document))
     with pytest.raises(StoreError, match="not a file of mnist-bench's micro-benchmarks"):
-        micro.read(path)
+        microbenchmarks.read(path)
 
 
 def test_what_is_a_file_of_micros(tmp_path: Path) -> None:
     """Told by its first bytes; a result file, a folder without one and nothing at all are none."""
-    assert micro.is_micro(a_file(tmp_path / "m" / "a.json", {"step": [1.0]}))
-    assert micro.is_micro(tmp_path / "m")
+    assert microbenchmarks.is_micro(a_file(tmp_path / "m" / "a.json", {"step": [1.0]}))
+    assert microbenchmarks.is_micro(tmp_path / "m")
     (tmp_path / "r.json").write_text('{"schema_version": 1}')
-    assert not any(map(micro.is_micro, (tmp_path / "r.json", tmp_path, tmp_path / "none.json")))
+    assert not any(map(microbenchmarks.is_micro, (tmp_path / "r.json", tmp_path, tmp_path / "none.json")))

@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 
 from bench import cli
-from bench.compare import Side, index
-from bench.history import By, histories
+from bench.analysis.comparison import Side, index
+from bench.analysis.history import By, histories
 from bench.records import store
 from bench.records.result import ResultSet
 from bench.render.histories import history_tables
