@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from bench import cli
-from bench.analysis.headline import answers, source_of
+from bench.analysis.headline import headlines, source_of
 from bench.breakdown import break_down
 from bench.decide import conclude, evidence_of
 from bench.records import store
@@ -69,7 +69,7 @@ def pictures_of(report: Report) -> dict[str, Picture]:
 
 def test_the_answer_is_the_fastest_valid_row_and_what_it_is_faster_than() -> None:
     made = a_result_set(*repeats(TUTORIAL, 9_800, 10_000, 10_200), *repeats(ONE, 29_000, 30_000, 31_000))  # type: ignore[arg-type]
-    (answer,) = answers([source_of("here", made)])
+    (answer,) = headlines([source_of("here", made)])
     assert answer.fastest.scenario == ONE
     assert answer.ranked == 2
     assert answer.speedup is not None
@@ -86,7 +86,7 @@ def test_the_answer_is_the_fastest_valid_row_and_what_it_is_faster_than() -> Non
 def test_a_row_that_did_not_learn_is_no_answer() -> None:
     """However fast; the report says that something is not believed."""
     made = a_result_set(a_run(scenario=TUTORIAL), a_run(scenario=ONE, throughput=1e6, accuracy=0.1))
-    (answer,) = answers([source_of("here", made)])
+    (answer,) = headlines([source_of("here", made)])
     assert answer.fastest.scenario == TUTORIAL
     report = report_of(made)
     assert any("is not believed" in text for _about, text in report.short)
@@ -133,7 +133,7 @@ def test_an_answer_says_what_it_could_not_compare_with() -> None:
 def test_gpu_against_cpu_where_both_are_there() -> None:
     gpu = a_scenario("mlp", "gpu(0)")
     made = a_result_set(*repeats(ONE, 10_000, 10_000), *repeats(gpu, 50_000, 50_000))  # type: ignore[arg-type]
-    (answer,) = answers([source_of("here", made)])
+    (answer,) = headlines([source_of("here", made)])
     assert answer.gpu_against_cpu is not None
     assert answer.gpu_against_cpu.ratio.value == pytest.approx(5)
     assert any(f"5.00{TIMES}" in text and "GPU" in text for _about, text in report_of(made).short)
@@ -150,7 +150,7 @@ def test_the_recipe_with_most_rows_is_asked_first() -> None:
     """One quick look at a single setting hides no comparison, however fast it was."""
     quick = a_run(scenario=ONE, recipe=Recipe(epochs=1, samples=2000), throughput=1e6, accuracy=0.9)
     made = a_result_set(quick, *repeats(TUTORIAL, 10_000, 10_100), *repeats(ONE, 30_000, 30_100))  # type: ignore[arg-type]
-    (answer,) = answers([source_of("here", made)])
+    (answer,) = headlines([source_of("here", made)])
     assert (answer.ranked, answer.fastest.recipe.epochs) == (2, 10)
 
 

@@ -1,0 +1,1 @@
+"""From files to statements: rows, comparisons, histories. Pure functions over records."""

@@ -57,7 +57,7 @@ class Band(msgspec.Struct, frozen=True, kw_only=True):
 
 @functools.cache
 def built_in_bands() -> Bands:
-    text = (resources.files("bench") / "accuracy_bands.toml").read_text(encoding="utf-8")
+    text = (resources.files("bench.analysis") / "accuracy_bands.toml").read_text(encoding="utf-8")
     return msgspec.toml.decode(text, type=Bands)
 
 

@@ -12,43 +12,30 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import msgspec
 
-from bench.analysis.summary import Group, RowKey, Status, group_by_row, throughput
-from bench.analysis.verdict import Verdict, worst
+from bench.analysis.entries import ComparedFile, Entry
+from bench.analysis.groups import RowKey
+from bench.analysis.verdict import (
+    DEFAULT_SETTINGS,
+    Outcome,
+    Relation,
+    Settings,
+    Verdict,
+    decide,
+    detectable_slowdown,
+    worst,
+)
 from bench.machine.fingerprint import Difference, difference, machine_differences, same_machine, software_differences
 from bench.records.environment import Environment
-from bench.records.result import Dataset, ResultSet
+from bench.records.result import Dataset
 from bench.scenarios.scenario import Scenario, axis_text
 from bench.stats import intervals, multiple_testing
-from bench.stats.intervals import LogDifference, LogSample
-from bench.stats.paired import detectable_effect
+from bench.stats.intervals import LogDifference
 from mnist_core.recipe import Recipe
-
-#: Of the detectable effect: a slowdown so large is called regressed in 9 of 10 comparisons.
-POWER: Final = 0.9
-
-#: Where not even half the speed would be seen, nothing that was seen can pass: a ratio - 1.
-_HOPELESS: Final = 1.0
-
-
-class Standing(str, enum.Enum):
-    """Of two machines, or of two scenarios: neither is the other's earlier self, so neither can have regressed."""
-
-    FASTER = "faster"
-    SLOWER = "slower"
-    NOT_TOLD_APART = "not told apart"
-
-    def __str__(self) -> str:
-        return self.value
-
-
-Outcome = Verdict | Standing
 
 
 class Kind(str, enum.Enum):
@@ -60,65 +47,6 @@ class Kind(str, enum.Enum):
 
     def __str__(self) -> str:
         return self.value
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What a verdict depends on besides the measurements. Raises `ValueError` for limits that contradict each other."""
-
-    #: Slower by less than this is nobody's regression; a ratio - 1.
-    margin: float = 0.02
-    #: Slower by less than this, surely, is "unchanged"; a ratio - 1.
-    tolerance: float = 0.10
-    #: One-sided and family-wise: over all scenarios of both files.
-    alpha: float = 0.05
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.margin < math.inf:
-            raise ValueError(f"a margin is at least 0, not {self.margin:g}")
-        if not self.margin <= self.tolerance < math.inf:
-            raise ValueError(
-                f"the tolerance ({self.tolerance:g}) must not be below the margin ({self.margin:g}): "
-                "what is slower by no more than the margin has not regressed"
-            )
-        if not 0 < self.alpha < 0.5:  # noqa: PLR2004  # beyond it a coin decides better
-            raise ValueError(f"--alpha {self.alpha:g}: expected a probability above 0 and below 0.5, such as 5%")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """What one result file says about one scenario under one recipe."""
-
-    status: Status
-    #: Why it is invalid, what failed, or what was not run; one line. None: nothing is wrong with it.
-    trouble: str | None
-    #: Images per second, one number per process; None where no process gave one.
-    speed: LogSample | None
-    #: Mean of the final accuracies; None where no process ended.
-    accuracy: float | None
-    #: Processes that were measured, and that were asked for.
-    n: int
-    planned: int
-    #: OpenMP threads of each context, as recorded; several where the processes differ.
-    omp_num_threads: tuple[int, ...]
-
-    @property
-    def ranks(self) -> bool:
-        return self.speed is not None and self.status in {Status.VALID, Status.NOT_JUDGED}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Side:
-    """What a comparison needs of one result file."""
-
-    #: As the user calls it: the file's path.
-    name: str
-    suite: str
-    created_at: str
-    environment: Environment
-    dataset: Dataset
-    #: In the order of the plan.
-    entries: Mapping[RowKey, Entry]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,8 +91,8 @@ class Comparison:
     """One contender against one baseline."""
 
     kind: Kind
-    baseline: Side
-    contender: Side
+    baseline: ComparedFile
+    contender: ComparedFile
     settings: Settings
     rows: tuple[ComparedRow, ...]
     #: None: scenarios are compared with themselves.
@@ -225,53 +153,6 @@ def _joined(numbers: Iterable[int]) -> str:
     return "/".join(map(str, numbers))
 
 
-def index(name: str, result_set: ResultSet, shared: dict[RowKey, RowKey] | None = None) -> Side:
-    """What a comparison needs of a result file; the runs themselves are not kept.
-
-    `shared` lets many files have their scenarios and recipes in common: ten thousand results are of a few scenarios.
-    """
-    keep = {} if shared is None else shared
-    return Side(
-        name=name,
-        suite=result_set.suite,
-        created_at=result_set.created_at,
-        environment=result_set.environment,
-        dataset=result_set.dataset,
-        entries={keep.setdefault(key, key): _entry(group) for key, group in group_by_row(result_set).items()},
-    )
-
-
-def _entry(group: Group) -> Entry:
-    status, trouble, speed = group.status, _trouble(group), None
-    if group.runs:
-        try:
-            speed = intervals.log_sample([throughput(run) for run in group.runs])
-        except ValueError:  # times of nothing or of no number, which a file edited by hand may hold
-            status, trouble = Status.INVALID, "its throughput is no positive, finite number"
-    return Entry(
-        status=status,
-        trouble=trouble,
-        speed=speed,
-        accuracy=statistics.fmean([run.final_accuracy for run in group.runs]) if group.runs else None,
-        n=len(group.runs),
-        planned=group.planned,
-        omp_num_threads=tuple(sorted({run.omp_num_threads for run in group.runs})),
-    )
-
-
-def _trouble(group: Group) -> str | None:
-    if group.invalid is not None:
-        return group.invalid
-    if group.failures:
-        first = group.failures[0]
-        share = f" ({len(group.failures)} of {group.planned} processes)" if group.planned > 1 else ""
-        return f"{first.reason}{share}: {first.detail}"
-    not_run = group.planned - len(group.runs)
-    if not_run > 0:
-        return f"{not_run} of {group.planned} planned processes not run" if group.planned > 1 else "not run"
-    return None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pair:
     """What is to become a row."""
@@ -284,7 +165,7 @@ class _Pair:
     missing: str | None = None
 
 
-def compare(baseline: Side, contender: Side, settings: Settings = Settings()) -> Comparison:
+def compare(baseline: ComparedFile, contender: ComparedFile, settings: Settings = DEFAULT_SETTINGS) -> Comparison:
     """Every scenario of either file, the baseline's in its order first."""
     kind = Kind.SAME_MACHINE if same_machine(baseline.environment, contender.environment) else Kind.HARDWARE
     refusal = _other_data(baseline.dataset, contender.dataset)
@@ -303,10 +184,10 @@ def compare(baseline: Side, contender: Side, settings: Settings = Settings()) ->
 
 
 def compare_scenarios(
-    baseline: Side,
-    contender: Side,
+    baseline: ComparedFile,
+    contender: ComparedFile,
     axis: AxisBaseline,
-    settings: Settings = Settings(),
+    settings: Settings = DEFAULT_SETTINGS,
 ) -> Comparison:
     """The contender's rows against those of the baseline that have the axis's value and differ in nothing else.
 
@@ -464,19 +345,6 @@ def _slowdown(pair: _Pair) -> LogDifference | None:
     return intervals.log_difference(one.speed, other.speed)
 
 
-def detectable_slowdown(slowdown: LogDifference, settings: Settings, *, scenarios: int) -> float:
-    """The slowdown that this many processes with this spread would show with probability `POWER`; a ratio - 1.
-
-    At alpha over the number of scenarios, which is what the smallest p-value is held against. Infinite without a spread
-    to go by.
-    """
-    if slowdown.error is None or slowdown.degrees_of_freedom is None:
-        return math.inf
-    return detectable_effect(
-        slowdown.error, slowdown.degrees_of_freedom, math.log1p(settings.margin), settings.alpha / scenarios, POWER
-    )
-
-
 def _verdict(
     pair: _Pair,
     slowdown: LogDifference | None,
@@ -498,32 +366,15 @@ def _verdict(
     return verdict, "n = 1 has no interval" if slowdown.error is None else None
 
 
-def decide(slowdown: LogDifference, p_slower: float, p_faster: float, detectable: float, settings: Settings) -> Verdict:
-    """What two samples of processes say; the p-values are adjusted for all scenarios of the comparison."""
-    ends = intervals.bounds(slowdown)
-    if ends is None:
-        return Verdict.UNDERPOWERED
-    margin, (lower, upper) = math.log1p(settings.margin), ends
-    if p_slower <= settings.alpha and lower > margin:
-        return Verdict.REGRESSED
-    if p_faster <= settings.alpha and upper < -margin:
-        return Verdict.IMPROVED
-    if detectable >= _HOPELESS:
-        return Verdict.UNDERPOWERED
-    if intervals.upper_bound(slowdown, settings.alpha) < math.log1p(settings.tolerance):
-        return Verdict.UNCHANGED
-    return Verdict.INCONCLUSIVE
-
-
 def _standing(pair: _Pair, slowdown: LogDifference | None) -> tuple[Outcome, str | None]:
     """Of two machines, or of two scenarios."""
     if slowdown is None:
         return _without_ratio(pair)
     ends = intervals.bounds(slowdown)
     if ends is None:
-        return Standing.NOT_TOLD_APART, "n = 1 has no interval"
+        return Relation.NOT_TOLD_APART, "n = 1 has no interval"
     lower, upper = ends
-    return (Standing.SLOWER if lower > 0 else Standing.FASTER if upper < 0 else Standing.NOT_TOLD_APART), None
+    return (Relation.SLOWER if lower > 0 else Relation.FASTER if upper < 0 else Relation.NOT_TOLD_APART), None
 
 
 def _without_ratio(pair: _Pair) -> tuple[Verdict, str]:

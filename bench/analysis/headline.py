@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from bench.analysis.groups import Status, group_by_row, throughput
 from bench.analysis.series import measured
-from bench.analysis.summary import Measures, Row, Status, Summary, group_by_row, summarize, throughput
+from bench.analysis.summary import Measures, Row, Summary, summarize
 from bench.records.environment import Environment
 from bench.records.result import ResultSet
 from bench.scenarios.scenario import tutorial_setting
@@ -50,7 +51,7 @@ class GpuAgainstCpu:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Headline:
     """Of one network in one file, under the recipe with most rows: a fast one of another is no competitor."""
 
     network: str
@@ -70,7 +71,7 @@ class Answer:
     #: Rows that carry a rank under this recipe.
     ranked: int
 
-    def over(self, other: Answer) -> Estimate | None:
+    def over(self, other: Headline) -> Estimate | None:
         """Its fastest row's throughput over another file's; None where they trained on different images."""
         ours, theirs = self.source.result_set, other.source.result_set
         if self.fastest.recipe != other.fastest.recipe or ours.dataset.digest != theirs.dataset.digest:
@@ -78,7 +79,7 @@ class Answer:
         return intervals.ratio(_speeds(ours, self.fastest), _speeds(theirs, other.fastest))
 
 
-def answers(sources: Sequence[Source]) -> list[Answer]:
+def headlines(sources: Sequence[Source]) -> list[Headline]:
     """One for each network of each file with anything to tell, networks together, the fastest file first."""
     found = [answer for source in sources for answer in _of_source(source)]
     order = {network: place for place, network in enumerate(dict.fromkeys(answer.network for answer in found))}
@@ -89,7 +90,7 @@ def _speeds(result_set: ResultSet, row: Row) -> list[float]:
     return [throughput(run) for run in group_by_row(result_set)[row.scenario, row.recipe].runs]
 
 
-def _of_source(source: Source) -> Iterable[Answer]:
+def _of_source(source: Source) -> Iterable[Headline]:
     rows = source.summary.rows
     for network in dict.fromkeys(row.scenario.network for row in rows):
         own = measured(row for row in rows if row.scenario.network == network)
@@ -101,7 +102,7 @@ def _of_source(source: Source) -> Iterable[Answer]:
         fastest, measures = max(peers, key=lambda pair: pair[1].throughput.value)
         baselines = (row for row in rows if row.is_baseline and row.scenario.network == network)
         tutorial = next((row for row in baselines if row.recipe == fastest.recipe and row is not fastest), None)
-        yield Answer(
+        yield Headline(
             network=network,
             source=source,
             fastest=fastest,

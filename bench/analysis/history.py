@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.analysis.comparison import Entry, Side
-from bench.analysis.summary import RowKey
+from bench.analysis.entries import ComparedFile, Entry
+from bench.analysis.groups import RowKey
 from bench.machine import fingerprint
 from bench.records.environment import Environment
 from bench.records.result import Dataset
@@ -98,26 +98,26 @@ class History:
     trends: tuple[Trend, ...]
 
 
-def histories(sides: Iterable[Side], by: By = By.MACHINE, alpha: float = ALPHA) -> list[History]:
+def histories(sides: Iterable[ComparedFile], by: By = By.MACHINE, alpha: float = ALPHA) -> list[History]:
     """One for each machine, or class of machines, and data set; the one with most files first.
 
     `alpha`: of a change anywhere in a history without one; its trends share it (Bonferroni).
     """
-    groups: dict[tuple[object, ...], list[Side]] = {}
+    groups: dict[tuple[object, ...], list[ComparedFile]] = {}
     for side in sides:
         groups.setdefault(_place(side, by), []).append(side)
     made = [_history(sorted(group, key=lambda side: side.created_at), alpha) for group in groups.values()]
     return sorted(made, key=lambda history: history.files, reverse=True)
 
 
-def _place(side: Side, by: By) -> tuple[object, ...]:
+def _place(side: ComparedFile, by: By) -> tuple[object, ...]:
     """A machine that does not tell who it is, is never the same as any."""
     environment = side.environment
     host = (environment.host_hash or side.name) if by is By.MACHINE else None
     return host, fingerprint.class_digest(environment), side.dataset.digest
 
 
-def _history(sides: Sequence[Side], alpha: float) -> History:
+def _history(sides: Sequence[ComparedFile], alpha: float) -> History:
     series: dict[RowKey, list[Measured]] = {}
     for side in sides:
         for key, entry in side.entries.items():
@@ -132,7 +132,7 @@ def _history(sides: Sequence[Side], alpha: float) -> History:
     )
 
 
-def _measured(side: Side, entry: Entry) -> Measured | None:
+def _measured(side: ComparedFile, entry: Entry) -> Measured | None:
     if not entry.ranks or entry.speed is None:
         return None
     return Measured(

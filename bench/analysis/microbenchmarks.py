@@ -54,7 +54,7 @@ class _Document(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Micro:
+class Microbenchmark:
     """What is timed, and in which scenario."""
 
     name: str
@@ -62,7 +62,7 @@ class Micro:
 
 
 @dataclass(frozen=True, slots=True)
-class MicroSide:
+class MicrobenchmarkFile:
     """One side of a comparison: a file, or the files of a folder, one process each."""
 
     name: str
@@ -70,14 +70,14 @@ class MicroSide:
     #: Of the first file.
     environment: Environment
     #: In the order of the files: the median of a process's rounds.
-    seconds: dict[Micro, tuple[float, ...]]
+    seconds: dict[Microbenchmark, tuple[float, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class MicroRow:
+class MicrobenchmarkRow:
     """One micro-benchmark on both sides; None: one of them has it not."""
 
-    micro: Micro
+    micro: Microbenchmark
     baseline_seconds: Estimate | None
     contender_seconds: Estimate | None
     #: Contender's time over the baseline's.
@@ -93,21 +93,21 @@ def is_micro(path: Path) -> bool:
     return any(_begins_so(each) for each in _files(path))
 
 
-def read(path: Path) -> MicroSide:
+def read(path: Path) -> MicrobenchmarkFile:
     """Raises `StoreError` for what is no file of our micro-benchmarks, or a folder with one that is none."""
     documents = [(each, _document(each)) for each in _files(path)]
     if not documents:
         raise StoreError(f"{path}: no JSON file in it")
     environments = [_environment(each, document) for each, document in documents]
-    seconds: dict[Micro, tuple[float, ...]] = {}
+    seconds: dict[Microbenchmark, tuple[float, ...]] = {}
     for _path, document in documents:
         for each in document.benchmarks:
-            micro = Micro(each.extra_info.micro, each.extra_info.scenario)
+            micro = Microbenchmark(each.extra_info.micro, each.extra_info.scenario)
             seconds[micro] = (*seconds.get(micro, ()), statistics.median(each.stats.data))
     hosts = {environment.host_hash for environment in environments}
     if len(hosts) > 1:
         raise StoreError(f"{path}: its files are of {len(hosts)} machines; one side is one machine")
-    return MicroSide(
+    return MicrobenchmarkFile(
         name=str(path),
         created_at=tuple(environment.captured_at for environment in environments),
         environment=environments[0],
@@ -115,13 +115,13 @@ def read(path: Path) -> MicroSide:
     )
 
 
-def compare(baseline: MicroSide, contender: MicroSide) -> tuple[MicroRow, ...]:
+def compare(baseline: MicrobenchmarkFile, contender: MicrobenchmarkFile) -> tuple[MicrobenchmarkRow, ...]:
     """Every micro-benchmark of either side, the baseline's in its order first."""
     rows = []
     for micro in {**baseline.seconds, **contender.seconds}:
         before, after = baseline.seconds.get(micro), contender.seconds.get(micro)
         rows.append(
-            MicroRow(
+            MicrobenchmarkRow(
                 micro=micro,
                 baseline_seconds=None if before is None else intervals.geometric_mean(before),
                 contender_seconds=None if after is None else intervals.geometric_mean(after),

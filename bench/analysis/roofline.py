@@ -9,16 +9,12 @@ from __future__ import annotations
 
 import enum
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from bench.protocol import CeilingRequest
-from bench.records.environment import Environment
 from bench.records.result import Ceiling, Library
-from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
-from bench.scenarios.suite import PlannedRun
 from mnist_core.devices import Device, DeviceKind, parse_devices
 from mnist_core.recipe import Network
 
@@ -122,25 +118,14 @@ def costs_of(network: str) -> Costs | None:
     return _COSTS.get(network)
 
 
-#: Small ones win where caches are fast and cores few, large ones on GPUs. The last needs 0.8 GB.
-MATRIX_SIZES: Final = (256, 512, 1024, 2048, 4096, 8192)
-
-#: Of the three arrays of a vector sum together; the smallest fits into a core's own cache.
-_LEAST_BYTES: Final = 1 << 20
-
-_BYTES_STEP: Final = 8
-
-_BYTES_PER_ELEMENT: Final = 12
+BYTES_PER_ELEMENT: Final = 12
 
 #: Three arrays so many times as large as the largest cache together: whatever it keeps of one pass is of no use to the
 #: next, which begins at the other end.
-_BEYOND_CACHE: Final = 4
-
-#: Where a machine does not tell its caches, and for GPUs, whose caches have tens of megabytes.
-_UNKNOWN_CACHE_BYTES: Final = 1 << 28
+BEYOND_CACHE: Final = 4
 
 #: What hypervisors tell of caches may be the whole host's: no more than this part of the memory is taken for it.
-_MEMORY_PART: Final = 8
+MEMORY_PART: Final = 8
 
 
 class Bound(str, enum.Enum):
@@ -249,7 +234,7 @@ class Roof:
                     of_level.setdefault(vector_sum.elements, []).append(vector_sum.bytes_per_second)
             for elements, values in of_level.items():
                 rates.setdefault(elements, []).append(statistics.median(values))
-        large_enough = [elements for elements in rates if elements * _BYTES_PER_ELEMENT >= working_set_bytes]
+        large_enough = [elements for elements in rates if elements * BYTES_PER_ELEMENT >= working_set_bytes]
         rate = max(rates[min(large_enough)]) if large_enough else self.bandwidth_bytes_per_second
         return rate * (contexts if self.place.kind is DeviceKind.GPU else 1)
 
@@ -280,64 +265,3 @@ def roofs(ceilings: Iterable[Ceiling]) -> dict[Place, Roof]:
     for level in levels(ceilings):
         grouped.setdefault(Place(level.device.kind, level.threads), []).append(level)
     return {place: Roof(place, tuple(of_place)) for place, of_place in grouped.items()}
-
-
-def requests_of_plan(plan: Iterable[PlannedRun], environment: Environment) -> tuple[CeilingRequest, ...]:
-    """Each place of the plan once, on its first device, through every framework of the plan that uses its kind."""
-    places: dict[Place, Device] = {}
-    frameworks: dict[DeviceKind, set[Framework]] = {}
-    for scenario in dict.fromkeys(planned.scenario for planned in plan):
-        place = place_of(scenario, scenario.threads_per_context(environment.usable_core_count))
-        if place is not None:
-            places.setdefault(place, min(scenario.devices))
-            frameworks.setdefault(place.kind, set()).add(scenario.framework)
-    return tuple(
-        request
-        for place, device in sorted(places.items())
-        for request in requests_at(device, place.threads, frameworks[place.kind], environment)
-    )
-
-
-def requests_of_machine(
-    gpus: Iterable[Device], frameworks: Iterable[Framework], environment: Environment
-) -> tuple[CeilingRequest, ...]:
-    """The CPU with one, two, four … and all usable cores, then each GPU, through each framework."""
-    frameworks, cores = list(frameworks), environment.usable_core_count
-    threads = sorted({*(1 << power for power in range(cores.bit_length())), cores})
-    where = [(Device(DeviceKind.CPU, 0), count) for count in threads] + [(gpu, cores) for gpu in gpus]
-    return tuple(request for device, count in where for request in requests_at(device, count, frameworks, environment))
-
-
-def requests_at(
-    device: Device, threads: int, frameworks: Iterable[Framework], environment: Environment
-) -> list[CeilingRequest]:
-    """NumPy, which knows the CPU alone, and each framework."""
-    wanted = {Library(framework.value) for framework in frameworks}
-    if device.kind is DeviceKind.CPU:
-        wanted.add(Library.NUMPY)
-    return [
-        CeilingRequest(
-            framework=library,
-            device=str(device),
-            omp_num_threads=threads,
-            matrix_sizes=MATRIX_SIZES,
-            vector_elements=vector_elements(environment, device.kind),
-        )
-        for library in Library
-        if library in wanted
-    ]
-
-
-def vector_elements(environment: Environment, kind: DeviceKind) -> tuple[int, ...]:
-    """Of one array: three together have 1 MiB, 8 MiB … and at last far more than the largest cache."""
-    cache = max(environment.host_processor_caches_bytes.values(), default=0) or _UNKNOWN_CACHE_BYTES
-    memory = environment.host_memory_capacity_bytes
-    if environment.cgroup_memory_limit_bytes is not None:
-        memory = min(memory, environment.cgroup_memory_limit_bytes)
-    if kind is DeviceKind.GPU:
-        cache, memory = _UNKNOWN_CACHE_BYTES, min(environment.accelerator_memory_capacity_bytes, default=memory)
-    largest = max(_LEAST_BYTES, min(_BEYOND_CACHE * cache, memory // _MEMORY_PART))
-    sizes: Sequence[int] = [_LEAST_BYTES]
-    while sizes[-1] * _BYTES_STEP < largest:
-        sizes = [*sizes, sizes[-1] * _BYTES_STEP]
-    return tuple(size // _BYTES_PER_ELEMENT for size in dict.fromkeys([*sizes, largest]))

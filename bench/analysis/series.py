@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from bench.analysis.summary import Group, Measures, Row, Status, group_by_row
+from bench.analysis.groups import Group, Status, group_by_row
+from bench.analysis.summary import Measures, Row
 from bench.records.result import ResultSet
 from bench.scenarios.scenario import Scenario
 from bench.stats.intervals import Estimate
@@ -27,7 +28,7 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reached:
+class AccuracyPoint:
     """Test accuracy after an epoch: mean, least and greatest over processes."""
 
     #: Epoch windows up to here, mean over processes; evaluation excluded.
@@ -44,7 +45,7 @@ class LearningCurve:
     scenario: Scenario
     recipe: Recipe
     #: One for each epoch.
-    reached: tuple[Reached, ...]
+    reached: tuple[AccuracyPoint, ...]
     n: int
 
 
@@ -104,7 +105,7 @@ def learning_curves(result_set: ResultSet) -> list[LearningCurve]:
     return sorted(curves, key=lambda curve: curve.reached[-1].seconds)
 
 
-def _reached(group: Group) -> tuple[Reached, ...]:
+def _reached(group: Group) -> tuple[AccuracyPoint, ...]:
     """Processes have as many epochs as their recipe."""
     reached = []
     elapsed = [0.0 for _ in group.runs]
@@ -113,7 +114,7 @@ def _reached(group: Group) -> tuple[Reached, ...]:
         elapsed = [before + epoch.epoch_seconds for before, epoch in zip(elapsed, epochs, strict=True)]
         accuracies = [epoch.test_accuracy for epoch in epochs]
         reached.append(
-            Reached(
+            AccuracyPoint(
                 seconds=statistics.fmean(elapsed),
                 mean=statistics.fmean(accuracies),
                 least=min(accuracies),

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from bench.stats import intervals
+from bench.stats.intervals import LogDifference
+from bench.stats.paired import detectable_effect
 
 
 class Verdict(str, enum.Enum):
@@ -51,3 +58,81 @@ _WORST_FIRST = (
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
     """Of all rows together; `MISSING` for none at all, since nothing was shown."""
     return min(verdicts, key=_WORST_FIRST.index, default=Verdict.MISSING)
+
+
+#: Of the detectable effect: a slowdown so large is called regressed in 9 of 10 comparisons.
+POWER: Final = 0.9
+
+#: Where not even half the speed would be seen, nothing that was seen can pass: a ratio - 1.
+_HOPELESS: Final = 1.0
+
+
+class Relation(str, enum.Enum):
+    """Of two machines, or of two scenarios: neither is the other's earlier self, so neither can have regressed."""
+
+    FASTER = "faster"
+    SLOWER = "slower"
+    NOT_TOLD_APART = "not told apart"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+Outcome = Verdict | Relation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a verdict depends on besides the measurements. Raises `ValueError` for limits that contradict each other."""
+
+    #: Slower by less than this is nobody's regression; a ratio - 1.
+    margin: float = 0.02
+    #: Slower by less than this, surely, is "unchanged"; a ratio - 1.
+    tolerance: float = 0.10
+    #: One-sided and family-wise: over all scenarios of both files.
+    alpha: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.margin < math.inf:
+            raise ValueError(f"a margin is at least 0, not {self.margin:g}")
+        if not self.margin <= self.tolerance < math.inf:
+            raise ValueError(
+                f"the tolerance ({self.tolerance:g}) must not be below the margin ({self.margin:g}): "
+                "what is slower by no more than the margin has not regressed"
+            )
+        if not 0 < self.alpha < 0.5:  # noqa: PLR2004  # beyond it a coin decides better
+            raise ValueError(f"--alpha {self.alpha:g}: expected a probability above 0 and below 0.5, such as 5%")
+
+
+#: What the command line's flags change.
+DEFAULT_SETTINGS: Final = Settings()
+
+
+def detectable_slowdown(slowdown: LogDifference, settings: Settings, *, scenarios: int) -> float:
+    """The slowdown that this many processes with this spread would show with probability `POWER`; a ratio - 1.
+
+    At alpha over the number of scenarios, which is what the smallest p-value is held against. Infinite without a spread
+    to go by.
+    """
+    if slowdown.error is None or slowdown.degrees_of_freedom is None:
+        return math.inf
+    return detectable_effect(
+        slowdown.error, slowdown.degrees_of_freedom, math.log1p(settings.margin), settings.alpha / scenarios, POWER
+    )
+
+
+def decide(slowdown: LogDifference, p_slower: float, p_faster: float, detectable: float, settings: Settings) -> Verdict:
+    """What two samples of processes say; the p-values are adjusted for all scenarios of the comparison."""
+    ends = intervals.bounds(slowdown)
+    if ends is None:
+        return Verdict.UNDERPOWERED
+    margin, (lower, upper) = math.log1p(settings.margin), ends
+    if p_slower <= settings.alpha and lower > margin:
+        return Verdict.REGRESSED
+    if p_faster <= settings.alpha and upper < -margin:
+        return Verdict.IMPROVED
+    if detectable >= _HOPELESS:
+        return Verdict.UNDERPOWERED
+    if intervals.upper_bound(slowdown, settings.alpha) < math.log1p(settings.tolerance):
+        return Verdict.UNCHANGED
+    return Verdict.INCONCLUSIVE

@@ -13,7 +13,6 @@ import msgspec
 import typer
 from rich.progress import Progress
 
-from bench.analysis.roofline import requests_of_machine
 from bench.cli.data import dataset_of, prepare
 from bench.cli.shell import (
     Exit,
@@ -33,6 +32,7 @@ from bench.cli.shell import (
 from bench.doctor import Level, Observations, examine
 from bench.errors import ConfigurationError, SetupError
 from bench.estimate import expected_seconds
+from bench.experiments.run.ceilings import requests_of_machine
 from bench.live_pass import PassEndedError, cause
 from bench.machine.accelerators import gpu_processes
 from bench.machine.capture import capture, usable_core_count

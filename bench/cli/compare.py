@@ -12,17 +12,15 @@ from bench.analysis import microbenchmarks
 from bench.analysis.comparison import (
     AxisBaseline,
     Comparison,
-    Settings,
-    Side,
     compare,
     compare_scenarios,
     gate_refusal,
     gate_verdict,
-    index,
     is_incomparable,
 )
-from bench.analysis.summary import RowKey
-from bench.analysis.verdict import Verdict
+from bench.analysis.entries import ComparedFile, index
+from bench.analysis.groups import RowKey
+from bench.analysis.verdict import Settings, Verdict
 from bench.cli.files import read_each
 from bench.cli.options import ColumnOption, RowOption, ratio
 from bench.cli.shell import (
@@ -176,7 +174,9 @@ def _comparisons(
             raise ConfigurationError(f"--baseline-scenario: {baseline}: {error}") from None
 
 
-def _sides(baseline: Path, contenders: Sequence[Path], shared: dict[RowKey, RowKey], *, strict: bool) -> Iterator[Side]:
+def _sides(
+    baseline: Path, contenders: Sequence[Path], shared: dict[RowKey, RowKey], *, strict: bool
+) -> Iterator[ComparedFile]:
     named = [baseline, *(path for path in contenders if not path.is_dir())]
     if twice := [path for index, path in enumerate(named) if path.resolve() in {p.resolve() for p in named[:index]}]:
         raise ConfigurationError(f"{twice[0]} is given twice: there is nothing to compare it with")

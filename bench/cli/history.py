@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from bench.analysis.comparison import Side, index
+from bench.analysis.entries import ComparedFile, index
+from bench.analysis.groups import RowKey
 from bench.analysis.history import By, histories, select
-from bench.analysis.summary import RowKey
 from bench.cli.files import result_files
 from bench.cli.options import KeywordOption, ratio
 from bench.cli.shell import app, examples, note, print_tables, refuse_junit, write
@@ -64,6 +64,6 @@ def history_command(
     print_tables(history_tables(made), output_format)
 
 
-def _sides(given: Sequence[Path]) -> Iterator[Side]:
+def _sides(given: Sequence[Path]) -> Iterator[ComparedFile]:
     shared: dict[RowKey, RowKey] = {}
     return (index(str(path), result_set, shared) for path, result_set in result_files(given))

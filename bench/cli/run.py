@@ -15,7 +15,6 @@ import typer
 
 from bench import SOURCE_ROOT, errors, sides
 from bench.analysis import accuracy
-from bench.analysis.roofline import requests_of_plan
 from bench.cli.completion import offer_contexts, offer_networks, offer_settings, offer_suites
 from bench.cli.data import dataset_of, prepare, remind
 from bench.cli.options import KeywordOption
@@ -38,6 +37,7 @@ from bench.cli.shell import (
 )
 from bench.errors import ConfigurationError, SetupError
 from bench.estimate import CEILING_SECONDS, expected_seconds
+from bench.experiments.run.ceilings import requests_of_plan
 from bench.machine.capture import capture, usable_core_count
 from bench.process import Stop
 from bench.records import store

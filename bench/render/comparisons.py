@@ -1,4 +1,4 @@
-"""Comparisons -> tables and test cases. What is compared and how it is judged was decided in `bench.analysis.comparison`."""
+"""Comparisons -> tables and test cases. What is compared and how it is judged was decided in `analysis.comparison`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from bench.analysis.comparison import POWER, ComparedRow, Comparison, Entry, Kind, Outcome, Side, Standing, gate_refusal
-from bench.analysis.summary import Status
-from bench.analysis.verdict import Verdict, worst
+from bench.analysis.comparison import ComparedRow, Comparison, Kind, gate_refusal
+from bench.analysis.entries import ComparedFile, Entry
+from bench.analysis.groups import Status
+from bench.analysis.verdict import POWER, Outcome, Relation, Verdict, worst
 from bench.machine.fingerprint import Difference
 from bench.render import units
 from bench.render.columns import MAIN_AXES, SHOWN_AXES, Column, find, make_column, plus_minus_of
@@ -52,7 +53,7 @@ _MANY: Final = 10
 #: Of an overview that is meant to be read; the worst come first.
 _LONGEST: Final = 100
 
-_STANDING_MARKS: Final = {Standing.FASTER: FASTER, Standing.SLOWER: SLOWER, Standing.NOT_TOLD_APART: OPEN}
+_STANDING_MARKS: Final = {Relation.FASTER: FASTER, Relation.SLOWER: SLOWER, Relation.NOT_TOLD_APART: OPEN}
 _CASES: Final[dict[Outcome, CaseOutcome]] = {
     Verdict.REGRESSED: CaseOutcome.FAILURE,
     Verdict.MISSING: CaseOutcome.FAILURE,
@@ -200,7 +201,7 @@ def _plus_minus(estimate: Estimate | None) -> str:
     return units.plus_minus(estimate.value, estimate.upper)
 
 
-def _epoch(side: Side, entry: Entry | None) -> Estimate | None:
+def _epoch(side: ComparedFile, entry: Entry | None) -> Estimate | None:
     """Of one pass over the whole training set; on the logarithmic scale the interval only changes ends."""
     speed, samples = _speed(entry), side.dataset.train_samples
     if speed is None:
@@ -210,7 +211,7 @@ def _epoch(side: Side, entry: Entry | None) -> Estimate | None:
     return Estimate(value=samples / speed.value, lower=lower, upper=upper, n=speed.n)
 
 
-def _epoch_seconds(side: Side, entry: Entry | None) -> float | None:
+def _epoch_seconds(side: ComparedFile, entry: Entry | None) -> float | None:
     epoch = _epoch(side, entry)
     return None if epoch is None else epoch.value
 
@@ -432,14 +433,14 @@ def overall(comparison: Comparison) -> Outcome:
     slowdown = comparison.slowdown
     ends = None if slowdown is None else bounds(slowdown)
     if ends is None:
-        return Standing.NOT_TOLD_APART
-    return Standing.SLOWER if ends[0] > 0 else Standing.FASTER if ends[1] < 0 else Standing.NOT_TOLD_APART
+        return Relation.NOT_TOLD_APART
+    return Relation.SLOWER if ends[0] > 0 else Relation.FASTER if ends[1] < 0 else Relation.NOT_TOLD_APART
 
 
 _SEVERITY: Final = (
-    *(Verdict.REGRESSED, Verdict.MISSING, Verdict.INCOMPARABLE, Verdict.INVALID, Standing.SLOWER),
-    *(Verdict.UNDERPOWERED, Verdict.INCONCLUSIVE, Standing.NOT_TOLD_APART),
-    *(Verdict.UNCHANGED, Verdict.IMPROVED, Standing.FASTER),
+    *(Verdict.REGRESSED, Verdict.MISSING, Verdict.INCOMPARABLE, Verdict.INVALID, Relation.SLOWER),
+    *(Verdict.UNDERPOWERED, Verdict.INCONCLUSIVE, Relation.NOT_TOLD_APART),
+    *(Verdict.UNCHANGED, Verdict.IMPROVED, Relation.FASTER),
 )
 
 
@@ -514,7 +515,7 @@ def _recipe(comparison: Comparison, recipe: Recipe) -> str:
     return recipe_words(recipe, comparison.baseline.dataset.train_samples)
 
 
-def _side_words(side: Side) -> str:
+def _side_words(side: ComparedFile) -> str:
     return f"{side.name}, suite {side.suite}, {side.created_at}"
 
 

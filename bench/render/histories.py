@@ -1,4 +1,4 @@
-"""Histories -> tables, and a page with a picture for each scenario. `bench.analysis.history` found what there is to say."""
+"""Histories -> tables, and a page with a picture for each scenario. `analysis.history` found what there is to say."""
 
 from __future__ import annotations
 

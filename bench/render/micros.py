@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from bench.analysis.microbenchmarks import MicroRow, MicroSide
+from bench.analysis.microbenchmarks import MicrobenchmarkFile, MicrobenchmarkRow
 from bench.machine.fingerprint import machine_differences
 from bench.render import units
 from bench.render.columns import AXES, Column, make_column, plus_minus_of
@@ -26,9 +26,11 @@ from bench.render.tables import (
 from bench.render.words import ends
 
 
-def micro_table(baseline: MicroSide, contender: MicroSide, rows: Sequence[MicroRow]) -> Table:
+def micro_table(
+    baseline: MicrobenchmarkFile, contender: MicrobenchmarkFile, rows: Sequence[MicrobenchmarkRow]
+) -> Table:
     """A row for each micro-benchmark of either side."""
-    columns: list[Column[MicroRow]] = [*_COLUMNS[:2], *(for_programs(axis) for axis in AXES), *_COLUMNS[2:]]
+    columns: list[Column[MicrobenchmarkRow]] = [*_COLUMNS[:2], *(for_programs(axis) for axis in AXES), *_COLUMNS[2:]]
     differences = machine_differences(baseline.environment, contender.environment)
     caption = [
         ("baseline", _side_words(baseline)),
@@ -56,12 +58,12 @@ _UNIT: Final = (
 )
 
 
-def _side_words(side: MicroSide) -> str:
+def _side_words(side: MicrobenchmarkFile) -> str:
     processes = len(side.created_at)
     return f"{side.name}, {n_words([processes])} process{'' if processes == 1 else 'es'}, {side.created_at[0]}"
 
 
-def _mark(row: MicroRow) -> str:
+def _mark(row: MicrobenchmarkRow) -> str:
     ratio = row.ratio
     if ratio is None:
         return MISSING
@@ -70,7 +72,7 @@ def _mark(row: MicroRow) -> str:
     return SLOWER if ratio.value > 1 else FASTER
 
 
-_COLUMNS: Final[Sequence[Column[MicroRow]]] = (
+_COLUMNS: Final[Sequence[Column[MicrobenchmarkRow]]] = (
     make_column("micro", lambda row: row.micro.name, number=False, priority=0),
     make_column("name", lambda row: row.scenario.name, title="scenario", number=False, priority=0, data=False),
     make_column(

@@ -9,7 +9,8 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.analysis.comparison import compare, index
+from bench.analysis.comparison import compare
+from bench.analysis.entries import index
 from bench.analysis.headline import Source
 from bench.analysis.series import measured
 from bench.analysis.summary import Measures, Row

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bench.analysis.accuracy import target
-from bench.analysis.headline import Answer, Source, answers, is_level
-from bench.analysis.summary import Measures, Row, Status
+from bench.analysis.groups import Status
+from bench.analysis.headline import Headline, Source, headlines, is_level
+from bench.analysis.summary import Measures, Row
 from bench.render import units
 from bench.render.labels import full_setting
 from bench.render.tables import count_words, machine_words, recipe_words
@@ -19,10 +20,10 @@ _MANY = 3
 
 def short(sources: Sequence[Source]) -> Iterator[tuple[str, str]]:
     """(what it is about, a sentence or two), networks together."""
-    found = answers(sources)
+    found = headlines(sources)
     if sources and not found:
         yield "no answer", "nothing was measured that carries a rank."
-    firsts: dict[str, Answer] = {}
+    firsts: dict[str, Headline] = {}
     for answer in found:
         first = firsts.setdefault(answer.network, answer)
         for sentence in _sentences(answer, first, several=len(sources) > 1):
@@ -32,7 +33,7 @@ def short(sources: Sequence[Source]) -> Iterator[tuple[str, str]]:
             yield source.name, sentence
 
 
-def _sentences(answer: Answer, first: Answer, *, several: bool) -> Iterator[str]:
+def _sentences(answer: Headline, first: Headline, *, several: bool) -> Iterator[str]:
     yield _fastest(answer, first, several=several)
     if answer is not first:
         return  # what they have in common was said of the fastest file
@@ -54,7 +55,7 @@ def _sentences(answer: Answer, first: Answer, *, several: bool) -> Iterator[str]
         yield f"The fastest GPU setting ({gpu}) does {times} what the fastest on the CPU ({cpu}) does."
 
 
-def _fastest(answer: Answer, first: Answer, *, several: bool) -> str:
+def _fastest(answer: Headline, first: Headline, *, several: bool) -> str:
     rank = f"is the fastest of {answer.ranked}" if answer.ranked > 1 else "was measured"
     accuracy = f"accuracy {units.accuracy(answer.measures.final_accuracy)}"
     if answer.fastest.status is Status.NOT_JUDGED:
@@ -68,7 +69,7 @@ def _fastest(answer: Answer, first: Answer, *, several: bool) -> str:
     return f"{fastest} ({_recipe(answer)}, {accuracy}).{other}"
 
 
-def _tutorial(answer: Answer) -> Iterator[str]:
+def _tutorial(answer: Headline) -> Iterator[str]:
     """What the tutorial's own setting costs, beside the fastest."""
     if answer.fastest.is_baseline:
         if answer.ranked > 1:
@@ -112,7 +113,7 @@ def _training(row: Row, measures: Measures, source: Source) -> str:
     return f"{text} and ends at {units.accuracy(measures.final_accuracy)} (n = {measures.n})."
 
 
-def _recipe(answer: Answer) -> str:
+def _recipe(answer: Headline) -> str:
     dataset = answer.source.result_set.dataset
     words = recipe_words(answer.fastest.recipe, dataset.train_samples)
     return words if dataset.name == DatasetName.MNIST else f"{words} of {dataset.name}, not of MNIST"

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from bench.analysis import accuracy
+from bench.analysis.groups import Status
 from bench.analysis.roofline import Roof
-from bench.analysis.summary import Row, Status, Summary, summarize
+from bench.analysis.summary import Row, Summary, summarize
 from bench.records.environment import Environment
 from bench.records.result import Dataset, ResultSet
 from bench.render import units

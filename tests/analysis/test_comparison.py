@@ -19,20 +19,14 @@ from bench.analysis.comparison import (
     ComparedRow,
     Comparison,
     Kind,
-    Outcome,
-    Settings,
-    Side,
-    Standing,
     compare,
     compare_scenarios,
-    decide,
-    detectable_slowdown,
     gate_refusal,
     gate_verdict,
-    index,
     is_incomparable,
 )
-from bench.analysis.verdict import Verdict
+from bench.analysis.entries import ComparedFile, index
+from bench.analysis.verdict import Outcome, Relation, Settings, Verdict, decide, detectable_slowdown
 from bench.records.result import FailureReason, ResultSet, Run
 from bench.scenarios.scenario import Scenario
 from bench.stats import intervals, multiple_testing
@@ -72,7 +66,7 @@ def scaled(factor: float, speeds: Sequence[float] = QUIET) -> list[float]:
     return [factor * speed for speed in speeds]
 
 
-def side(*records: Any, name: str = "file.json", **changes: Any) -> Side:  # noqa: ANN401
+def side(*records: Any, name: str = "file.json", **changes: Any) -> ComparedFile:  # noqa: ANN401
     return index(name, a_result_set(*records, **changes))
 
 
@@ -184,7 +178,7 @@ def test_another_machines_devices_are_no_edit() -> None:
         side(*common, *repeats(QUIET, a_scenario(contexts="cpu(0)"))),
         side(*common, *repeats(QUIET, a_scenario(contexts="gpu(0)")), environment=ELSEWHERE),
     )
-    assert outcomes(comparison) == [Standing.NOT_TOLD_APART, Verdict.MISSING, Verdict.MISSING]
+    assert outcomes(comparison) == [Relation.NOT_TOLD_APART, Verdict.MISSING, Verdict.MISSING]
     assert not is_incomparable(comparison)
 
 
@@ -397,9 +391,9 @@ def test_the_detectable_slowdown_is_detected_in_9_of_10_comparisons() -> None:
 
 
 @pytest.mark.parametrize(
-    ("factor", "standing"), [(0.5, Standing.SLOWER), (1.5, Standing.FASTER), (1.001, Standing.NOT_TOLD_APART)]
+    ("factor", "standing"), [(0.5, Relation.SLOWER), (1.5, Relation.FASTER), (1.001, Relation.NOT_TOLD_APART)]
 )
-def test_two_machines_have_standings_and_nothing_regresses(factor: float, standing: Standing) -> None:
+def test_two_machines_have_standings_and_nothing_regresses(factor: float, standing: Relation) -> None:
     """However slow the other machine is."""
     comparison = compare(side(*repeats(QUIET)), side(*repeats(scaled(factor)), environment=ELSEWHERE))
     assert comparison.kind is Kind.HARDWARE
@@ -411,7 +405,7 @@ def test_two_machines_have_standings_and_nothing_regresses(factor: float, standi
 def test_one_process_a_side_tells_no_machines_apart() -> None:
     """A ratio without an interval is shown, and nothing is concluded."""
     (row,) = compare(side(a_run()), side(a_run(throughput=1.0), environment=ELSEWHERE)).rows
-    assert (row.outcome, row.reason) == (Standing.NOT_TOLD_APART, "n = 1 has no interval")
+    assert (row.outcome, row.reason) == (Relation.NOT_TOLD_APART, "n = 1 has no interval")
 
 
 def test_other_software_on_one_machine_is_what_a_comparison_is_about() -> None:
@@ -450,7 +444,7 @@ def test_contexts_are_compared_within_one_file() -> None:
         ((GPU,), 100),
         ((GPU,), 500),
     ]
-    assert outcomes(comparison) == [Standing.FASTER] * 2
+    assert outcomes(comparison) == [Relation.FASTER] * 2
     assert comparison.slowdown is not None
     assert math.exp(-comparison.slowdown.value) == pytest.approx(9)
 
@@ -478,7 +472,7 @@ def test_another_machines_gpu_is_compared_with_this_ones_cpu() -> None:
     assert not compare(here, there).has_pairs
     comparison = compare_scenarios(here, there, ON_CPU)
     assert comparison.kind is Kind.HARDWARE
-    assert outcomes(comparison) == [Standing.FASTER]
+    assert outcomes(comparison) == [Relation.FASTER]
 
 
 def test_any_axis_can_be_the_baselines() -> None:

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from bench import cli
-from bench.analysis.comparison import Side, index
+from bench.analysis.entries import ComparedFile, index
 from bench.analysis.history import By, histories
 from bench.records import store
 from bench.records.result import ResultSet
@@ -47,7 +47,7 @@ def result_sets(count: int, *, step_at: int | None = None, seed: int = 1, host: 
     return made
 
 
-def sides(made: list[ResultSet]) -> list[Side]:
+def sides(made: list[ResultSet]) -> list[ComparedFile]:
     return [index(f"{number}.json", each) for number, each in enumerate(made)]
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from bench import cli
 from bench.analysis import microbenchmarks
-from bench.analysis.microbenchmarks import Micro
+from bench.analysis.microbenchmarks import Microbenchmark
 from bench.errors import StoreError
 from bench.scenarios.scenario import Scenario
 from tests import ROOT
@@ -77,7 +77,7 @@ def test_real_micros_are_read_by_both_tools(
     assert {each.name for each in side.seconds} == {
         "split_and_load", "forward", "forward_backward", "update", "metric", "step",
     }  # fmt: skip
-    assert Micro("split_and_load", Scenario(network="mlp", cpu_threads=1)) in side.seconds
+    assert Microbenchmark("split_and_load", Scenario(network="mlp", cpu_threads=1)) in side.seconds
     assert side.environment.software is not None
     assert side.environment.software.framework == "mxnet"
     assert os.uname().nodename not in files[0].read_text()

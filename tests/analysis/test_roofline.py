@@ -4,18 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.analysis.roofline import (
-    MATRIX_SIZES,
-    Bound,
-    Place,
-    costs_of,
-    levels,
-    place_of,
-    requests_of_machine,
-    requests_of_plan,
-    roofs,
-    vector_elements,
-)
+from bench.analysis.roofline import Bound, Place, costs_of, levels, place_of, roofs
+from bench.experiments.run.ceilings import MATRIX_SIZES, requests_of_machine, requests_of_plan, vector_elements
 from bench.records.result import Library
 from bench.scenarios.axes import Framework, LoopName, preset
 from bench.scenarios.scenario import Scenario

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from bench.analysis.groups import Status, time_to_accuracy_seconds
 from bench.analysis.roofline import Bound, costs_of
-from bench.analysis.summary import Measures, Row, Status, summarize, time_to_accuracy_seconds
+from bench.analysis.summary import Measures, Row, summarize
 from bench.records.result import FailureReason, ResultSet, Run
 from bench.scenarios.scenario import Scenario
 from bench.stats import intervals

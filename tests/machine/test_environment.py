@@ -16,7 +16,6 @@ import uuid
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import cpuinfo
 import msgspec
@@ -687,9 +686,9 @@ def read_by_capture(root: Path, monkeypatch: pytest.MonkeyPatch) -> set[Path]:
     seen: set[Path] = set()
     really_open = Path.open
 
-    def listen(path: Path, *arguments: Any) -> Any:
+    def listen(path: Path, *arguments: str) -> object:
         seen.add(path)
-        return really_open(path, *arguments)
+        return really_open(path, *arguments)  # type: ignore[call-overload]
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "open", listen)

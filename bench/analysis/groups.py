@@ -1,0 +1,130 @@
+"""The runs and failures of each row, grouped and judged."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from bench.analysis import accuracy
+from bench.records.result import Dataset, Failure, FailureReason, ResultSet, Run
+from bench.scenarios.scenario import Scenario
+from bench.scenarios.suite import PlannedRun
+from mnist_core.recipe import Recipe
+
+
+class Status(str, enum.Enum):
+    """What is known of a row."""
+
+    VALID = "valid"
+    #: Measured, with nothing against it, but trained too little (or on unknown data) for an accuracy band.
+    NOT_JUDGED = "not_judged"
+    INVALID = "invalid"
+    FAILED = "failed"
+    NOT_RUN = "not_run"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureGroup:
+    """Processes of one row that gave nothing for the same reason."""
+
+    reason: FailureReason
+    detail: str
+    count: int
+
+
+_AnyRecord = TypeVar("_AnyRecord", PlannedRun, Run, Failure)
+
+#: What makes processes repeats of each other.
+RowKey = tuple[Scenario, Recipe]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """The records of one row, judged."""
+
+    runs: tuple[Run, ...]
+    failures: tuple[Failure, ...]
+    planned: int
+    status: Status
+    invalid: str | None
+
+    @property
+    def ranks(self) -> bool:
+        return self.status in {Status.VALID, Status.NOT_JUDGED}
+
+
+def row_key(record: PlannedRun | Run | Failure) -> RowKey:
+    return (record.scenario, _any_seed(record.recipe))
+
+
+@functools.lru_cache(maxsize=256)  # files hold few recipes, many times each
+def _any_seed(recipe: Recipe) -> Recipe:
+    return dataclasses.replace(recipe, seed=0)
+
+
+def throughput(run: Run) -> float:
+    """Images per second of one process: all images really trained over all epoch windows."""
+    return sum(epoch.samples for epoch in run.epochs) / epochs_seconds(run)
+
+
+def time_to_accuracy_seconds(run: Run) -> float | None:
+    """The epoch windows up to and including the first epoch that reached the network's target; evaluation excluded."""
+    target = accuracy.target(run.scenario.network)
+    if target is None:
+        return None
+    elapsed = 0.0
+    for epoch in run.epochs:
+        elapsed += epoch.epoch_seconds
+        if epoch.test_accuracy >= target:
+            return elapsed
+    return None
+
+
+def group_by_row(result_set: ResultSet) -> dict[RowKey, Group]:
+    """In the order of the plan; the runs themselves are shuffled."""
+    planned = _by_key(result_set.plan)
+    runs = _by_key(result_set.runs)
+    failures = _by_key(result_set.failures)
+    groups = {}
+    for key in [*planned, *runs, *failures]:
+        own_runs = tuple(sorted(runs.get(key, ()), key=lambda run: run.repeat))
+        own_failures = tuple(sorted(failures.get(key, ()), key=lambda failure: failure.repeat))
+        status, invalid = _judgement(own_runs, own_failures, result_set.dataset)
+        groups[key] = Group(
+            runs=own_runs,
+            failures=own_failures,
+            planned=len(planned.get(key, ())),
+            status=status,
+            invalid=invalid,
+        )
+    return groups
+
+
+def _by_key(records: Iterable[_AnyRecord]) -> dict[RowKey, list[_AnyRecord]]:
+    grouped: dict[RowKey, list[_AnyRecord]] = {}
+    for record in records:
+        grouped.setdefault(row_key(record), []).append(record)
+    return grouped
+
+
+def _judgement(runs: tuple[Run, ...], failures: tuple[Failure, ...], dataset: Dataset) -> tuple[Status, str | None]:
+    """One bad process makes the row invalid: what is wrong with it is wrong with the scenario."""
+    if not runs:
+        return (Status.FAILED if failures else Status.NOT_RUN), None
+    reasons = [reason for run in runs if (reason := accuracy.judge(run, dataset)) is not None]
+    if reasons:
+        share = f" ({len(reasons)} of {len(runs)} processes)" if len(runs) > 1 else ""
+        return Status.INVALID, f"{reasons[0]}{share}"
+    judged = all(accuracy.band(run, dataset).lower is not None for run in runs)
+    return (Status.VALID if judged else Status.NOT_JUDGED), None
+
+
+def epochs_seconds(run: Run) -> float:
+    return sum(epoch.epoch_seconds for epoch in run.epochs)

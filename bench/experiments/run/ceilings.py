@@ -1,0 +1,86 @@
+"""Which ceilings to measure: matrix and vector sizes for the devices of a plan, or of the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from bench.analysis.roofline import BEYOND_CACHE, BYTES_PER_ELEMENT, MEMORY_PART, Place, place_of
+from bench.protocol import CeilingRequest
+from bench.records.environment import Environment
+from bench.records.result import Library
+from bench.scenarios.axes import Framework
+from bench.scenarios.suite import PlannedRun
+from mnist_core.devices import Device, DeviceKind
+
+#: Small ones win where caches are fast and cores few, large ones on GPUs. The last needs 0.8 GB.
+MATRIX_SIZES: Final = (256, 512, 1024, 2048, 4096, 8192)
+
+#: Of the three arrays of a vector sum together; the smallest fits into a core's own cache.
+_LEAST_BYTES: Final = 1 << 20
+
+_BYTES_STEP: Final = 8
+
+#: Where a machine does not tell its caches, and for GPUs, whose caches have tens of megabytes.
+_UNKNOWN_CACHE_BYTES: Final = 1 << 28
+
+
+def requests_of_plan(plan: Iterable[PlannedRun], environment: Environment) -> tuple[CeilingRequest, ...]:
+    """Each place of the plan once, on its first device, through every framework of the plan that uses its kind."""
+    places: dict[Place, Device] = {}
+    frameworks: dict[DeviceKind, set[Framework]] = {}
+    for scenario in dict.fromkeys(planned.scenario for planned in plan):
+        place = place_of(scenario, scenario.threads_per_context(environment.usable_core_count))
+        if place is not None:
+            places.setdefault(place, min(scenario.devices))
+            frameworks.setdefault(place.kind, set()).add(scenario.framework)
+    return tuple(
+        request
+        for place, device in sorted(places.items())
+        for request in requests_at(device, place.threads, frameworks[place.kind], environment)
+    )
+
+
+def requests_of_machine(
+    gpus: Iterable[Device], frameworks: Iterable[Framework], environment: Environment
+) -> tuple[CeilingRequest, ...]:
+    """The CPU with one, two, four … and all usable cores, then each GPU, through each framework."""
+    frameworks, cores = list(frameworks), environment.usable_core_count
+    threads = sorted({*(1 << power for power in range(cores.bit_length())), cores})
+    where = [(Device(DeviceKind.CPU, 0), count) for count in threads] + [(gpu, cores) for gpu in gpus]
+    return tuple(request for device, count in where for request in requests_at(device, count, frameworks, environment))
+
+
+def requests_at(
+    device: Device, threads: int, frameworks: Iterable[Framework], environment: Environment
+) -> list[CeilingRequest]:
+    """NumPy, which knows the CPU alone, and each framework."""
+    wanted = {Library(framework.value) for framework in frameworks}
+    if device.kind is DeviceKind.CPU:
+        wanted.add(Library.NUMPY)
+    return [
+        CeilingRequest(
+            framework=library,
+            device=str(device),
+            omp_num_threads=threads,
+            matrix_sizes=MATRIX_SIZES,
+            vector_elements=vector_elements(environment, device.kind),
+        )
+        for library in Library
+        if library in wanted
+    ]
+
+
+def vector_elements(environment: Environment, kind: DeviceKind) -> tuple[int, ...]:
+    """Of one array: three together have 1 MiB, 8 MiB … and at last far more than the largest cache."""
+    cache = max(environment.host_processor_caches_bytes.values(), default=0) or _UNKNOWN_CACHE_BYTES
+    memory = environment.host_memory_capacity_bytes
+    if environment.cgroup_memory_limit_bytes is not None:
+        memory = min(memory, environment.cgroup_memory_limit_bytes)
+    if kind is DeviceKind.GPU:
+        cache, memory = _UNKNOWN_CACHE_BYTES, min(environment.accelerator_memory_capacity_bytes, default=memory)
+    largest = max(_LEAST_BYTES, min(BEYOND_CACHE * cache, memory // MEMORY_PART))
+    sizes: Sequence[int] = [_LEAST_BYTES]
+    while sizes[-1] * _BYTES_STEP < largest:
+        sizes = [*sizes, sizes[-1] * _BYTES_STEP]
+    return tuple(size // BYTES_PER_ELEMENT for size in dict.fromkeys([*sizes, largest]))
