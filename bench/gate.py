@@ -21,13 +21,9 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from bench import live_pass
 from bench.decide import Conclusion, Wanted, conclude, evidence_of
 from bench.errors import SetupError
-from bench.live_pass import PassEndedError, PassProcess, WindowSize, window_size
 from bench.machine.counters import load_average, read_counters
-from bench.process import Interpreter, Stop
-from bench.protocol import PassRequest, SetUpDone, WindowDone
 from bench.records.base import utc_now
 from bench.records.gate import (
     Block,
@@ -45,6 +41,10 @@ from bench.records.gate import (
 from bench.records.result import Dataset
 from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order, Side
+from bench.worker import session
+from bench.worker.process import Interpreter, Stop
+from bench.worker.protocol import PassRequest, SetUpDone, WindowDone
+from bench.worker.session import PassEndedError, PassProcess, WindowSize, window_size
 from mnist_core.recipe import Engine
 
 #: Steps of a pilot's window.
@@ -109,7 +109,7 @@ class SideProcesses:
 
     def start(self, side: Side, request: PassRequest) -> AbstractContextManager[PassProcess]:
         life_seconds = _TIMEOUT_SECONDS * (1 + self.scenarios)
-        return live_pass.start(self.interpreters[side], request, life_seconds=life_seconds, stop=self.stop)
+        return session.start(self.interpreters[side], request, life_seconds=life_seconds, stop=self.stop)
 
 
 class PilotError(Exception):
@@ -132,7 +132,7 @@ def pilot(
     fastest: dict[Scenario, float] = {}
     for side in Side:
         for (threads, engine), group in _by_variables(scenarios):
-            request = live_pass.request(data_directory, dataset, seed, threads, engine)
+            request = session.request(data_directory, dataset, seed, threads, engine)
             try:
                 with passes.start(side, request) as running:
                     running.wait_until_ready()
@@ -143,7 +143,7 @@ def pilot(
                         seconds = min(window.seconds / window.samples for window in windows)
                         fastest[scenario] = min(seconds, fastest.get(scenario, math.inf))
             except PassEndedError as error:
-                words = f"the {side} does not work under this harness: {live_pass.cause(error.ended)}"
+                words = f"the {side} does not work under this harness: {session.cause(error.ended)}"
                 raise PilotError(words) from error
             except SetupError as error:
                 raise PilotError(f"the {side}: {error}") from error
@@ -257,7 +257,7 @@ def _measure_block(
     measured: list[list[ScenarioPass]] = [[] for _ in order.sides]
     failure = None
     for (threads, engine), group in _by_variables([(each.scenario, each.omp_num_threads) for each in scenarios]):
-        request = live_pass.request(data_directory, gate_file.dataset, planned.seed + index, threads, engine)
+        request = session.request(data_directory, gate_file.dataset, planned.seed + index, threads, engine)
         try:
             _take_turns(order, passes, request, [gated[each] for each in group], planned.windows, measured, observer)
         except _SideFailedError as error:
@@ -322,7 +322,7 @@ def _take_turns(
                 for own, (side, each) in zip(done, turns, strict=True):
                     with _blaming(side):
                         window = each.run_window(gated.window_epochs)
-                        own.append(live_pass.whole(window, gated.window_samples))
+                        own.append(session.whole(window, gated.window_samples))
             for position, (side, each) in enumerate(turns):
                 with _blaming(side):
                     accuracy = each.evaluate().test_accuracy

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench import live_pass
-from bench.live_pass import PassProcess
-from bench.process import Interpreter, Stop
 from bench.records.result import Dataset
 from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.stats.paired import Order, detectable_effect, effect, standard_error
+from bench.worker import session
+from bench.worker.process import Interpreter, Stop
+from bench.worker.session import PassProcess
 from mnist_core.recipe import Network
 
 #: Of the windows, all together.
@@ -56,12 +56,12 @@ def measure_pair(
     `on_comparison` is told the share of the time that is over.
     """
     scenario = tutorial_setting(Network.MLP)
-    request = live_pass.request(data_directory, dataset, _SEED, scenario.threads_per_context(cores), scenario.engine)
+    request = session.request(data_directory, dataset, _SEED, scenario.threads_per_context(cores), scenario.engine)
     with (
-        live_pass.start(
+        session.start(
             Interpreter(), request, life_seconds=_LIFE_SECONDS, command_seconds=_COMMAND_SECONDS, stop=stop
         ) as first,
-        live_pass.start(
+        session.start(
             Interpreter(), request, life_seconds=_LIFE_SECONDS, command_seconds=_COMMAND_SECONDS, stop=stop
         ) as second,
     ):
@@ -82,7 +82,7 @@ def _take_turns(
         side.set_up(scenario, samples)
         side.run_window(1)
     pilot = [side.run_window(1) for side in sides]
-    epochs = max(1, math.ceil(live_pass.WINDOW_SECONDS / min(window.seconds for window in pilot)))
+    epochs = max(1, math.ceil(session.WINDOW_SECONDS / min(window.seconds for window in pilot)))
     effects: list[float] = []
     elapsed = 0.0
     for order in itertools.cycle((Order.ABBA, Order.BAAB)):

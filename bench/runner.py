@@ -15,15 +15,15 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
-from bench import process
 from bench.errors import ConfigurationError, SetupError
-from bench.process import Ended, Interpreter, Stop
-from bench.protocol import CeilingReply, CeilingRequest, EpochDone, Event, RunReply, RunRequest
 from bench.records.environment import Software
 from bench.records.result import Ceiling, Epoch, Failure, FailureReason, Library, ResultSet, Run, RunKey, key
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario, worker_variables
 from bench.scenarios.suite import PlannedRun
+from bench.worker import process
+from bench.worker.process import Ended, Interpreter, Stop
+from bench.worker.protocol import CeilingReply, CeilingRequest, EpochDone, Event, RunReply, RunRequest
 from mnist_core.devices import Device, DeviceKind, Probe, parse_devices
 
 #: Start-up, and a dozen sizes of a few seconds at most.

@@ -19,14 +19,15 @@ from typing import Final, Protocol
 
 import msgspec
 
-from bench import live_pass, race
-from bench.live_pass import PassEndedError, PassProcess, window_size
-from bench.process import Ended, Interpreter, Stop
-from bench.protocol import PassRequest, SetUpDone, WindowDone
+from bench import race
 from bench.race import Step
 from bench.records.base import utc_now
 from bench.records.result import Dataset
 from bench.records.tune import REFERENCE, Candidate, Failure, Measurement, Phase, Round, TuneFile, TunePlan, with_round
+from bench.worker import session
+from bench.worker.process import Ended, Interpreter, Stop
+from bench.worker.protocol import PassRequest, SetUpDone, WindowDone
+from bench.worker.session import PassEndedError, PassProcess, window_size
 from mnist_core.recipe import Engine
 
 #: Steps of a pilot's window.
@@ -70,7 +71,7 @@ class WorkerProcesses:
     stop: Stop
 
     def start(self, request: PassRequest, command_seconds: float) -> AbstractContextManager[PassProcess]:
-        return live_pass.start(
+        return session.start(
             Interpreter(), request, life_seconds=_LIFE_SECONDS, command_seconds=command_seconds, stop=self.stop
         )
 
@@ -105,14 +106,14 @@ def plan(
     """
     reference = candidates[REFERENCE]
     scenario, begin = reference.scenario, now()
-    request = live_pass.request(data_directory, dataset, seed, reference.omp_num_threads, scenario.engine)
+    request = session.request(data_directory, dataset, seed, reference.omp_num_threads, scenario.engine)
     try:
         with workers.start(request, _PILOT_SECONDS) as running:
             running.wait_until_ready()
             running.set_up(scenario, min(dataset.train_samples, _PILOT_STEPS * scenario.batch_size))
             windows = [running.run_window(epochs=1) for _ in range(_PILOT_WINDOWS)]
     except PassEndedError as error:
-        raise PilotError(f"the tutorial's loop does not work here: {live_pass.cause(error.ended)}") from error
+        raise PilotError(f"the tutorial's loop does not work here: {session.cause(error.ended)}") from error
     seconds_per_sample = min(window.seconds / window.samples for window in windows)
     batches = max(_LEAST_BATCHES, math.ceil(_SCREENING_EPOCH_SECONDS / (seconds_per_sample * scenario.batch_size)))
     final_samples = window_size(scenario.batch_size, seconds_per_sample, dataset.train_samples).epoch_samples
@@ -192,7 +193,7 @@ class _Session:
     stop: Stop
 
     def start(self, threads: int, engine: Engine, seed: int) -> AbstractContextManager[PassProcess]:
-        request = live_pass.request(self.data_directory, self.dataset, seed, threads, engine)
+        request = session.request(self.data_directory, self.dataset, seed, threads, engine)
         return self.workers.start(request, self.plan.command_seconds)
 
 
@@ -362,7 +363,7 @@ def _measure_candidate(
 
 
 def _window(process: PassProcess, samples: int, epochs: int) -> WindowDone:
-    return live_pass.whole(process.run_window(epochs), samples * epochs)
+    return session.whole(process.run_window(epochs), samples * epochs)
 
 
 def _epochs_for(seconds: float, *windows: WindowDone) -> int:

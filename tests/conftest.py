@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from bench import cli, measure
+from bench import cli
 from bench.machine.capture import capture
 from bench.scenarios.axes import Framework
+from bench.worker.measure import run
 from tests.support.cli import Command
 
 
@@ -43,6 +44,6 @@ def pytest_benchmark_generate_machine_info(config: pytest.Config) -> dict[str, A
 
     No host name, as pytest-benchmark's own has; no time, which would make every run another machine's.
     """
-    environment = msgspec.to_builtins(capture(software=measure.describe(Framework.MXNET)))
+    environment = msgspec.to_builtins(capture(software=run.describe(Framework.MXNET)))
     del environment["captured_at"]
     return {"environment": environment}

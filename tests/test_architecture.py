@@ -54,23 +54,23 @@ def test_mxnet_is_met_at_one_border() -> None:
         for name in importers(border)
     }
     assert {name for name in behind if name.startswith("bench")} == {
-        "bench.tutorial_trainee",
-        "bench.loop_trainee",
-        "bench.profiling",
-        "bench.seams",
+        "bench.worker.backends.mxnet",
+        "bench.worker.backends.mxnet_loop",
+        "bench.worker.measure.phases",
+        "bench.worker.measure.instrument",
     }
-    assert importers("bench.profiling") == set()
-    assert importers("bench.measure") == {"bench.worker"}
-    assert importers("bench.worker") == set()
+    assert importers("bench.worker.measure.phases") == set()
+    assert importers("bench.worker.measure.run") == {"bench.worker.main"}
+    assert importers("bench.worker.main") == set()
 
 
 def test_each_peer_is_met_in_its_own_modules() -> None:
     """Loaded by name, where its framework is installed; nothing else needs them."""
-    assert importers("jax") == {"bench.peers.jax_trainee"}
-    assert importers("torch") == {"bench.peers.torch_trainee", "bench.peers.torch_steps"}
-    assert importers("bench.peers.torch_steps") == {"bench.peers.torch_trainee"}
+    assert importers("jax") == {"bench.worker.backends.jax"}
+    assert importers("torch") == {"bench.worker.backends.pytorch", "bench.worker.backends.pytorch_steps"}
+    assert importers("bench.worker.backends.pytorch_steps") == {"bench.worker.backends.pytorch"}
     for framework in ("torch", "jax"):
-        assert importers(f"bench.peers.{framework}_trainee") == set()
+        assert importers(f"bench.worker.backends.common.{framework}_trainee") == set()
 
 
 @pytest.mark.parametrize(
@@ -78,9 +78,18 @@ def test_each_peer_is_met_in_its_own_modules() -> None:
     [
         ("rich", ("bench.render", "bench.cli")),
         ("typer", ("bench.cli",)),
-        ("time", ("bench.measure", "bench.ceilings", "bench.profiling", "bench.gate", "bench.tune")),
-        ("psutil", ("bench.machine.capture", "bench.measure")),
-        ("subprocess", ("bench.process", "bench.machine.capture", "bench.sides", "mnist_core.devices")),
+        (
+            "time",
+            (
+                "bench.worker.measure.run",
+                "bench.worker.measure.ceilings",
+                "bench.worker.measure.phases",
+                "bench.gate",
+                "bench.tune",
+            ),
+        ),
+        ("psutil", ("bench.machine.capture", "bench.worker.measure.run")),
+        ("subprocess", ("bench.worker.process", "bench.machine.capture", "bench.sides", "mnist_core.devices")),
         ("pytest_benchmark", ()),
         ("pytest", ()),
     ],

@@ -19,14 +19,14 @@ import pytest
 from bench import cli
 from bench.analysis import accuracy
 from bench.errors import SetupError
-from bench.process import Stop
-from bench.protocol import RunRequest
 from bench.records import store
 from bench.records.environment import Software
 from bench.records.result import Failure, FailureReason, Run
 from bench.runner import Interpreters, OnEpoch
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
+from bench.worker.process import Stop
+from bench.worker.protocol import RunRequest
 from mnist_core.devices import Device, Probe, Unusable
 from tests.support.cli import Command
 from tests.support.idx_files import small_idx_folder

@@ -11,14 +11,14 @@ import pytest
 
 from bench import cli
 from bench.errors import SetupError
-from bench.process import Ended, Stop
-from bench.protocol import CeilingRequest, RunRequest
 from bench.records import store
 from bench.records.environment import Software
 from bench.records.result import Ceiling, Failure, FailureReason, Library, Run
 from bench.runner import Interpreters, OnEpoch
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
+from bench.worker.process import Ended, Stop
+from bench.worker.protocol import CeilingRequest, RunRequest
 from mnist_core.devices import Device, Probe, Unusable
 from tests.support.cli import Command
 from tests.support.idx_files import small_idx_folder

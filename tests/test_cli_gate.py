@@ -18,16 +18,17 @@ import msgspec
 import psutil
 import pytest
 
-from bench import cli, gate_store, process
+from bench import cli, gate_store
 from bench.analysis.verdict import Verdict
-from bench.live_pass import PassEndedError
-from bench.process import Ended, Interpreter, Stop
 from bench.records import store
 from bench.records.environment import Software
 from bench.records.gate import GateFile
 from bench.records.result import FailureReason
 from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Side
+from bench.worker import process
+from bench.worker.process import Ended, Interpreter, Stop
+from bench.worker.session import PassEndedError
 from tests import ROOT
 from tests.support.cli import Command
 from tests.support.gate import (

@@ -8,17 +8,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bench import cli, process
+from bench import cli
 from bench.breakdown import break_down
 from bench.cli.profile import one_scenario, read
-from bench.process import Answer, Ended
-from bench.protocol import OperatorsRequest, PhasesRequest
 from bench.records import store
 from bench.records.environment import Software
 from bench.records.result import FailureReason
 from bench.scenarios.axes import LoopName
 from bench.scenarios.scenario import Scenario, tuned
 from bench.scenarios.suite import Overrides
+from bench.worker import process
+from bench.worker.process import Answer, Ended
+from bench.worker.protocol import OperatorsRequest, PhasesRequest
 from mnist_core.recipe import Engine, Network
 from tests.support.cli import Command
 from tests.support.idx_files import small_idx_folder

@@ -18,11 +18,9 @@ import msgspec
 import psutil
 import pytest
 
-from bench import cli, process, race
+from bench import cli, race
 from bench.cli.tune import read, status
 from bench.errors import SetupError
-from bench.live_pass import PassEndedError
-from bench.process import Ended, Interpreter, Stop
 from bench.records import store
 from bench.records.environment import Software
 from bench.records.result import FailureReason
@@ -30,6 +28,9 @@ from bench.records.tune import REFERENCE, Phase, TuneFile
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import expand, parse_suite
 from bench.standings import findings
+from bench.worker import process
+from bench.worker.process import Ended, Interpreter, Stop
+from bench.worker.session import PassEndedError
 from mnist_core.devices import Device, DeviceKind, Probe, Unusable
 from mnist_core.recipe import Engine
 from tests.support.cli import Command
@@ -328,7 +329,7 @@ def test_a_gpu_that_mxnet_cannot_use_is_said_at_once(
         tried.append(device)
         return Probe(device, Unusable.NO_CUDA_BUILD, "the installed MXNet is a CPU build")
 
-    monkeypatch.setattr("bench.process.probe", probe)
+    monkeypatch.setattr("bench.worker.process.probe", probe)
     arguments = ["--network", "mlp", "--contexts", "gpu(0)", "--contexts", "cpu(0)"]
     assert command(*arguments, "--data-dir", "nowhere") == cli.Exit.FAILED
     assert capsys.readouterr().err == "mnist-bench: gpu(0): the installed MXNet is a CPU build\n"

@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import live_pass
 from bench.analysis.verdict import Verdict
 from bench.decide import Conclusion, Wanted, conclude, evidence_of
 from bench.errors import SetupError
 from bench.gate import PilotError, pilot, run_blocks
-from bench.live_pass import PassEndedError, window_size
-from bench.process import Ended, Stop
 from bench.records.gate import Block, GateFile, Phase
 from bench.records.result import FailureReason
 from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order, Side
+from bench.worker import session
+from bench.worker.process import Ended, Stop
+from bench.worker.session import PassEndedError, window_size
 from tests.support.gate import FOUR, LENET, MLP, FakePasses, a_gate_file, a_plan, make_machine_quiet
 from tests.support.records import a_dataset
 
@@ -233,7 +233,7 @@ def test_a_window_is_whole_epochs_of_what_is_there(batch_size: int, seconds: flo
     assert 1 <= size.epoch_samples <= train_samples
     assert size.epoch_samples <= max(5000, batch_size)
     if train_samples >= batch_size:
-        assert size.epochs * size.epoch_samples * seconds >= live_pass.WINDOW_SECONDS
+        assert size.epochs * size.epoch_samples * seconds >= session.WINDOW_SECONDS
 
 
 @pytest.mark.parametrize(

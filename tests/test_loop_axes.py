@@ -10,13 +10,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from bench import trainee
 from bench.errors import ConfigurationError
-from bench.loop_trainee import LoopTrainee
 from bench.scenarios.axes import LOOP_AXES, Framework, LoopName, preset
 from bench.scenarios.scenario import Scenario, tuned, tutorial_setting, worker_variables
 from bench.scenarios.suite import Overrides, axis_settings, expand, load_suite, override, parse_suite
-from bench.tutorial_trainee import TutorialTrainee
+from bench.worker.backends import base
+from bench.worker.backends.mxnet import TutorialTrainee
+from bench.worker.backends.mxnet_loop import LoopTrainee
 from mnist_core.idx import Split
 from mnist_core.recipe import (
     Engine,
@@ -163,7 +163,7 @@ def test_the_ablation_exchanges_one_part_at_a_time() -> None:
     ],
 )
 def test_the_tutorials_own_loop_trains_what_it_can(changes: dict[str, object], kind: type, a_split: Split) -> None:
-    made = trainee.make(msgspec.structs.replace(tutorial_setting("mlp"), **changes), Recipe(), a_split)
+    made = base.make(msgspec.structs.replace(tutorial_setting("mlp"), **changes), Recipe(), a_split)
     assert type(made) is kind
 
 

@@ -13,15 +13,17 @@ import msgspec
 import numpy as np
 import pytest
 
-from bench import trace, trainee, worker
+from bench import trace
 from bench.analysis.roofline import costs_of
 from bench.breakdown import break_down, middle_mean, operator_flop
-from bench.protocol import Event, FailureReply, PhasesReply, PhasesRequest, ProfileTarget, Reply, RoundDone
 from bench.records.profile import OperatorTimes, Phase, PhaseRounds, inconsistencies
 from bench.records.result import Dataset, FailureReason
 from bench.scenarios.scenario import Scenario, tuned
-from bench.seams import EpochCutError, up_to, watched
-from bench.trainee import Trainee
+from bench.worker import main
+from bench.worker.backends import base
+from bench.worker.backends.base import Trainee
+from bench.worker.measure.instrument import EpochCutError, up_to, watched
+from bench.worker.protocol import Event, FailureReply, PhasesReply, PhasesRequest, ProfileTarget, Reply, RoundDone
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 from mnist_core.idx import Split
@@ -67,7 +69,7 @@ def ask(prepared: datasets.Prepared, monkeypatch: pytest.MonkeyPatch) -> Callabl
         dataset = Dataset(name="custom", digest=prepared.digest, source="test", train_samples=TRAIN, test_samples=10)
         target = ProfileTarget(scenario=scenario, seed=3, data_directory=str(prepared.directory), dataset=dataset)
         request = PhasesRequest(target=target, steps=steps, rounds=rounds, omp_num_threads=1)
-        reply = worker.answer(msgspec.json.encode(request), on_event)
+        reply = main.answer(msgspec.json.encode(request), on_event)
         assert isinstance(reply, PhasesReply | FailureReply)
         return reply
 
@@ -152,7 +154,7 @@ def test_what_takes_long_is_the_phase_that_takes_long(
 
 def test_a_training_that_diverges_is_no_profile(ask: Callable[..., Reply], monkeypatch: pytest.MonkeyPatch) -> None:
     """Arithmetic on numbers that are none takes another time."""
-    monkeypatch.setattr("bench.profiling.Recipe", lambda seed: Recipe(seed=seed, learning_rate=1e30))
+    monkeypatch.setattr("bench.worker.measure.phases.Recipe", lambda seed: Recipe(seed=seed, learning_rate=1e30))
     reply = ask(Scenario(network="mlp", contexts=ONE))
     assert isinstance(reply, FailureReply)
     assert reply.reason is FailureReason.DIVERGED
@@ -165,7 +167,7 @@ def test_a_training_that_diverges_is_no_profile(ask: Callable[..., Reply], monke
 def subject(request: pytest.FixtureRequest, prepared: datasets.Prepared) -> Trainee:
     train, _ = datasets.load(prepared.directory, digest=prepared.digest)
     train = Split(train.images[:200], train.labels[:200])
-    made: Trainee = trainee.make(request.param, Recipe(), train)
+    made: Trainee = base.make(request.param, Recipe(), train)
     made.build()
     made.train_throwaway_batch(100)
     made.prepare()

@@ -13,7 +13,6 @@ from rich.console import Console
 from bench import outlook
 from bench.estimate import pace
 from bench.gate import run_blocks
-from bench.process import Stop
 from bench.records.gate import GateFile, Purpose
 from bench.records.result import Failure, FailureReason, Run, RunKey, key
 from bench.records.tune import Phase, TuneFile
@@ -22,6 +21,7 @@ from bench.render.profile_progress import RoundsProgress
 from bench.render.progress import RunProgress
 from bench.render.tune_progress import TuneProgress
 from bench.tune import run_rounds
+from bench.worker.process import Stop
 from tests.support.gate import MLP, FakePasses, a_gate_file, a_plan, make_machine_quiet
 from tests.support.records import a_failure, a_run, a_scenario, planned
 from tests.support.tune import FakeWorkers, Machine, a_tune_file, a_tune_plan, bumpy, candidates, search

@@ -17,14 +17,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import process, runner
+from bench import runner
 from bench.errors import SetupError
-from bench.process import Ended, Stop
-from bench.protocol import CeilingRequest, RunRequest
 from bench.records.result import Ceiling, Epoch, Failure, FailureReason, Library, ResultSet, Run, key
 from bench.runner import CeilingRounds, Interpreters, WorkerProcess, remaining, run_plan, schedule, usable
 from bench.scenarios.axes import Framework
 from bench.scenarios.suite import Overrides, PlannedRun, expand, load_suite, override
+from bench.worker import process
+from bench.worker.process import Ended, Stop
+from bench.worker.protocol import CeilingRequest, RunRequest
 from mnist_core.devices import Device, Probe, Unusable
 from tests.support.records import a_ceiling, a_dataset, a_result_set, a_run
 

@@ -12,13 +12,13 @@ import pytest
 
 from bench import race, tune
 from bench.errors import SetupError
-from bench.live_pass import PassEndedError
-from bench.process import Ended, Stop
 from bench.race import Step
 from bench.records.result import FailureReason
 from bench.records.tune import REFERENCE, Candidate, Phase, Ruling, TuneFile, TunePlan
 from bench.scenarios.scenario import Scenario
 from bench.tune import PilotError, plan, run_rounds
+from bench.worker.process import Ended, Stop
+from bench.worker.session import PassEndedError
 from mnist_core.recipe import Engine
 from tests.support.records import a_dataset
 from tests.support.tune import FakeWorkers, a_tune_file, a_tune_plan, candidates

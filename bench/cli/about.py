@@ -33,13 +33,11 @@ from bench.doctor import Level, Observations, examine
 from bench.errors import ConfigurationError, SetupError
 from bench.estimate import expected_seconds
 from bench.experiments.run.ceilings import requests_of_machine
-from bench.live_pass import PassEndedError, cause
 from bench.machine.accelerators import gpu_processes
 from bench.machine.capture import capture, usable_core_count
 from bench.machine.cgroup import available_memory_bytes, swap_used_bytes
 from bench.machine.counters import load_average, read_counters
 from bench.pair import SECONDS, Pair, measure_pair
-from bench.process import Stop
 from bench.records.result import Ceiling
 from bench.render import units
 from bench.render.ceiling_progress import CeilingProgress
@@ -50,6 +48,8 @@ from bench.render.tables import count_words
 from bench.runner import CeilingRounds, WorkerProcess, interpreters_of, usable
 from bench.scenarios.axes import Framework
 from bench.scenarios.suite import BUILT_IN_SUITES, DEFAULT_SUITE, expand, load_suite
+from bench.worker.process import Stop
+from bench.worker.session import PassEndedError, cause
 from mnist_core.datasets import DatasetName
 from mnist_core.devices import Device, DeviceKind
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from bench import calibration, gate_store, process, sides
+from bench import calibration, gate_store, sides
 from bench.analysis.verdict import Verdict
 from bench.cli.data import prepare
 from bench.cli.gate import (
@@ -34,7 +34,6 @@ from bench.cli.shell import Exit, app, despite_a_closed_pipe, examples, fail, no
 from bench.errors import ConfigurationError, IncomparableError
 from bench.injection import inject
 from bench.machine.capture import capture
-from bench.process import Interpreter, Stop
 from bench.records import store
 from bench.records.base import utc_now
 from bench.records.gate import GateFile, Purpose
@@ -44,6 +43,8 @@ from bench.render.tables import count_words
 from bench.render.words import change_words
 from bench.sides import WORKING_TREE
 from bench.stats.paired import Side
+from bench.worker import process
+from bench.worker.process import Interpreter, Stop
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 

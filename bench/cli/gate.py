@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from bench import errors, gate_store, process, sides
+from bench import errors, gate_store, sides
 from bench.cli.completion import offer_suites
 from bench.cli.data import dataset_of, prepare, remind
 from bench.cli.options import KeywordOption, ratio, refuse, seconds
@@ -37,7 +37,6 @@ from bench.decide import Conclusion, conclude, evidence_of
 from bench.errors import ConfigurationError, IncomparableError, SetupError
 from bench.gate import MAX_BLOCKS, PilotError, SideProcesses, pilot, plan, run_blocks
 from bench.machine.capture import capture, usable_core_count
-from bench.process import Interpreter, Stop
 from bench.records import store
 from bench.records.base import utc_now
 from bench.records.environment import Software
@@ -51,6 +50,8 @@ from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import Overrides
 from bench.sides import WORKING_TREE, SideSource
 from bench.stats.paired import Side
+from bench.worker import process
+from bench.worker.process import Interpreter, Stop
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 from mnist_core.recipe import Recipe

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bench import process
 from bench.cli.shell import Exit, fail, working
-from bench.process import Interpreter, Stop
 from bench.scenarios.axes import Framework
+from bench.worker import process
+from bench.worker.process import Interpreter, Stop
 from mnist_core.devices import Device, DeviceKind
 
 

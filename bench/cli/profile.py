@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn, TypeVar
 
 import typer
 
-from bench import errors, process, trace
+from bench import errors, trace
 from bench.breakdown import break_down
 from bench.cli.completion import offer_contexts, offer_networks, offer_settings
 from bench.cli.data import dataset_of, prepare, remind
@@ -34,16 +34,6 @@ from bench.cli.shell import (
 )
 from bench.errors import ConfigurationError
 from bench.machine.capture import capture, usable_core_count
-from bench.process import Answer, Ended, Interpreter, OnEvent, Stop
-from bench.protocol import (
-    Event,
-    OperatorsReply,
-    OperatorsRequest,
-    PhasesReply,
-    PhasesRequest,
-    ProfileTarget,
-    RoundDone,
-)
 from bench.records import store
 from bench.records.base import utc_now
 from bench.records.environment import Environment
@@ -55,6 +45,17 @@ from bench.render.tables import count_words
 from bench.scenarios.axes import AUTO_CONTEXTS, AXES, LOOP_AXES, Framework, LoopName
 from bench.scenarios.scenario import Scenario, worker_variables
 from bench.scenarios.suite import Matrix, Overrides, Suite, axis_settings, expand, override
+from bench.worker import process
+from bench.worker.process import Answer, Ended, Interpreter, OnEvent, Stop
+from bench.worker.protocol import (
+    Event,
+    OperatorsReply,
+    OperatorsRequest,
+    PhasesReply,
+    PhasesRequest,
+    ProfileTarget,
+    RoundDone,
+)
 from mnist_core.datasets import DatasetName
 from mnist_core.devices import available
 from mnist_core.recipe import Hybridize, Network, Recipe

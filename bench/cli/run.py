@@ -39,7 +39,6 @@ from bench.errors import ConfigurationError, SetupError
 from bench.estimate import CEILING_SECONDS, expected_seconds
 from bench.experiments.run.ceilings import requests_of_plan
 from bench.machine.capture import capture, usable_core_count
-from bench.process import Stop
 from bench.records import store
 from bench.records.base import utc_now
 from bench.records.environment import Software
@@ -61,6 +60,7 @@ from bench.scenarios.suite import (
     load_suite,
     override,
 )
+from bench.worker.process import Stop
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 from mnist_core.devices import probe_row

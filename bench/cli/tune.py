@@ -12,7 +12,7 @@ from typing import Annotated, Final, NoReturn
 import msgspec
 import typer
 
-from bench import errors, outlook, process
+from bench import errors, outlook
 from bench.cli.completion import offer_contexts, offer_networks, offer_settings
 from bench.cli.data import dataset_of, prepare, remind
 from bench.cli.gpus import require_gpus
@@ -37,7 +37,6 @@ from bench.cli.shell import (
 )
 from bench.errors import ConfigurationError, SetupError
 from bench.machine.capture import capture, usable_core_count
-from bench.process import Interpreter, Stop
 from bench.records import store
 from bench.records.base import utc_now
 from bench.records.environment import Software
@@ -53,6 +52,8 @@ from bench.scenarios.suite import Overrides, axis_settings
 from bench.space import Space, search_space
 from bench.standings import Findings, findings
 from bench.tune import PilotError, WorkerProcesses, plan, run_rounds
+from bench.worker import process
+from bench.worker.process import Interpreter, Stop
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 from mnist_core.devices import DeviceKind, available

@@ -24,7 +24,7 @@ AUTO_CONTEXTS = "auto"
 
 
 class Framework(str, enum.Enum):
-    """MXNet, whose tutorial is measured, and its peers: the same networks and recipe, see `bench.peers`."""
+    """MXNet, whose tutorial is measured, and its peers: the same networks and recipe, see `bench.worker.backends.common`."""
 
     MXNET = "mxnet"
     TORCH = "torch"

@@ -4,7 +4,7 @@
 
 Both sides train in one process, each its own network from the same seed on its own shuffled copy of the data, one
 epoch at a time, in the order ABBA ABBA: a process's luck is the same for both, and a drift of the machine cancels. The
-clock is read as `bench.measure` reads it. That the two train the same, to the last image, is asserted.
+clock is read as `bench.worker.measure.run` reads it. That the two train the same, to the last image, is asserted.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ import msgspec
 import numpy as np
 from scipy import stats
 
-from bench import trainee
 from bench.machine.capture import capture
 from bench.scenarios.scenario import tutorial_setting
+from bench.worker.backends import base
 from mnist_core import datasets, networks, training
 from mnist_core.idx import Split
 from mnist_core.mxnet_border import mx
@@ -72,8 +72,8 @@ def _bare(network: Network, train: Split) -> Callable[[], float]:
 
 
 def _under_the_harness(network: Network, train: Split) -> Callable[[], float]:
-    """As `bench.measure` trains it."""
-    trained = trainee.make(tutorial_setting(network), Recipe(), train)
+    """As `bench.worker.measure.run` trains it."""
+    trained = base.make(tutorial_setting(network), Recipe(), train)
     trained.build()
     trained.set_learning_rate(0.0)
     trained.train_throwaway_batch(1)  # draws the weights now

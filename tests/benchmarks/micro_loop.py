@@ -22,7 +22,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.records.profile import Phase
 from bench.scenarios.scenario import Scenario
-from bench.seams import up_to
+from bench.worker.measure.instrument import up_to
 from mnist_core import loop, training
 from mnist_core.idx import Split
 from mnist_core.mxnet_border import mx, to_context

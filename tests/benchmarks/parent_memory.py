@@ -15,13 +15,13 @@ from pathlib import Path
 
 import psutil
 
-from bench.process import Stop
-from bench.protocol import RunRequest
 from bench.records import store
 from bench.records.result import Epoch, Failure, Run
 from bench.runner import OnEpoch, run_plan
 from bench.scenarios.axes import Framework
 from bench.scenarios.suite import PlannedRun
+from bench.worker.process import Stop
+from bench.worker.protocol import RunRequest
 from mnist_core.devices import Device, Probe
 from mnist_core.recipe import Recipe
 from tests.support.records import a_result_set, a_run, planned

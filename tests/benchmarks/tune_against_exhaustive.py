@@ -19,7 +19,6 @@ from bench import race
 from bench.cli.data import dataset_of, prepare
 from bench.cli.tune import read
 from bench.machine.capture import capture
-from bench.process import Interpreter, Stop, describe
 from bench.race import Step
 from bench.records import store
 from bench.records.base import utc_now
@@ -29,6 +28,7 @@ from bench.render.tunes import setting_words
 from bench.render.words import change_words
 from bench.stats.intervals import ratio_of
 from bench.tune import WorkerProcesses, plan, run_rounds
+from bench.worker.process import Interpreter, Stop, describe
 from mnist_core.datasets import DatasetName
 
 #: What the search is to reach: a fifth of the time, and a winner that is no more than this slower than the best.

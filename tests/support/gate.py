@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.decide import conclude, evidence_of
-from bench.live_pass import PassProcess
 from bench.machine.counters import Counters
-from bench.protocol import Evaluated, PassRequest, SetUpDone, WindowDone
 from bench.records.gate import (
     Block,
     GatedScenario,
@@ -31,6 +29,8 @@ from bench.records.gate import (
 )
 from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order, Side
+from bench.worker.protocol import Evaluated, PassRequest, SetUpDone, WindowDone
+from bench.worker.session import PassProcess
 from tests.support.records import CREATED_AT, a_dataset, a_scenario, a_software, an_environment
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import peers, trainee
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
+from bench.worker.backends import base, common
 from mnist_core.idx import Split
 from mnist_core.order import batch_sizes
 from mnist_core.recipe import Network, Recipe
@@ -33,7 +33,7 @@ def main() -> None:
     train = Split(given["images"], given["labels"])
     trained: dict[str, Any] = {}
     initial = {network: [given[f"{network}{k}"] for k in range(2 * _LAYERS[network])] for network in Network}
-    peers.initial_weights = lambda network, _recipe: initial[Network(network)]  # type: ignore[assignment]
+    common.initial_weights = lambda network, _recipe: initial[Network(network)]  # type: ignore[assignment]
     for number, scenario in enumerate(scenarios):
         facts = train_case(scenario, train)
         trained |= {f"{number} {name}": value for name, value in facts.items()}
@@ -42,7 +42,7 @@ def main() -> None:
 
 def train_case(scenario: Scenario, train: Split) -> dict[str, Any]:
     compilations = _compilations_of(scenario.framework)
-    made = trainee.make(scenario, Recipe(), train)
+    made = base.make(scenario, Recipe(), train)
     made.build()
     before = [np.array(weight) for weight in numpy_of(made)]
     made.set_learning_rate(0.0)
@@ -74,8 +74,8 @@ def _as_given(weights: list[NDArray[np.float32]], scenario: Scenario) -> list[ND
     """From JAX's form back to that of `peers.initial_weights`; PyTorch's is the same."""
     if scenario.framework is Framework.TORCH:
         return weights
-    jax_trainee = importlib.import_module("bench.peers.jax_trainee")
-    shapes = [shape for weight in peers.WEIGHT_SHAPES[scenario.network] for shape in (weight, weight[:1])]
+    jax_trainee = importlib.import_module("bench.worker.backends.jax")
+    shapes = [shape for weight in common.WEIGHT_SHAPES[scenario.network] for shape in (weight, weight[:1])]
     places = [np.arange(np.prod(shape)).reshape(shape) for shape in shapes]
     given = []
     for weight, moved, shape in zip(weights, jax_trainee.own_form(places, scenario.layers), shapes, strict=True):

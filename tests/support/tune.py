@@ -14,12 +14,12 @@ import msgspec
 import numpy as np
 
 from bench import race
-from bench.live_pass import PassProcess
-from bench.protocol import Evaluated, PassRequest, SetUpDone, WindowDone
 from bench.race import Step
 from bench.records.tune import REFERENCE, Candidate, Failure, Measurement, Phase, Round, TuneFile, TunePlan, with_round
 from bench.scenarios.scenario import Scenario
 from bench.space import position, search_space
+from bench.worker.protocol import Evaluated, PassRequest, SetUpDone, WindowDone
+from bench.worker.session import PassProcess
 from tests.support.records import CREATED_AT, a_dataset, an_environment
 
 SEED = 42

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from bench.analysis.roofline import BEYOND_CACHE, BYTES_PER_ELEMENT, MEMORY_PART, Place, place_of
-from bench.protocol import CeilingRequest
 from bench.records.environment import Environment
 from bench.records.result import Library
 from bench.scenarios.axes import Framework
 from bench.scenarios.suite import PlannedRun
+from bench.worker.protocol import CeilingRequest
 from mnist_core.devices import Device, DeviceKind
 
 #: Small ones win where caches are fast and cores few, large ones on GPUs. The last needs 0.8 GB.

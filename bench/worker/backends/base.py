@@ -81,19 +81,19 @@ class TraineeModule(Protocol):
         """a = b + c (STREAM's "add") on float32 arrays of so many elements on the device, waited for, at each call."""
 
 
-_PEERS = {Framework.TORCH: "bench.peers.torch_trainee", Framework.JAX: "bench.peers.jax_trainee"}
+_PEERS = {Framework.TORCH: "bench.worker.backends.pytorch", Framework.JAX: "bench.worker.backends.jax"}
 
 
 def module_for(framework: Framework) -> TraineeModule:
     """Raises `ImportError` where the framework is not installed; the reason is the next step."""
-    return _module(_PEERS.get(framework, "bench.tutorial_trainee"))
+    return _module(_PEERS.get(framework, "bench.worker.backends.mxnet"))
 
 
 def make(scenario: Scenario, recipe: Recipe, train: Split) -> Trainee:
     """Raises as `module_for`. Whatever the tutorial's own loop can train, it trains."""
     exchanged = scenario.loop != Loop(hybridize=scenario.hybridize) or scenario.hybridize is Hybridize.BOUND
     if scenario.framework is Framework.MXNET and exchanged:
-        return _module("bench.loop_trainee").make(scenario, recipe, train)
+        return _module("bench.worker.backends.mxnet_loop").make(scenario, recipe, train)
     return module_for(scenario.framework).make(scenario, recipe, train)
 
 

@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Protocol
 
-from bench import numpy_arithmetic, trainee
-from bench.protocol import CeilingRequest
 from bench.records.base import utc_now
 from bench.records.environment import Software
 from bench.records.result import Ceiling, Library, MatrixProduct, VectorSum
 from bench.scenarios.axes import Framework
+from bench.worker.backends import base, numpy
+from bench.worker.protocol import CeilingRequest
 from mnist_core.devices import Device, parse_devices
 
 #: Repetitions of one size go on for so long: a tenth of a second rides out what a scheduler does to a process.
@@ -39,8 +39,8 @@ class Arithmetic(Protocol):
 def arithmetic_of(library: Library) -> Arithmetic:
     """Raises `ImportError` where it is not installed."""
     if library is Library.NUMPY:
-        return numpy_arithmetic
-    return trainee.module_for(Framework(library.value))
+        return numpy
+    return base.module_for(Framework(library.value))
 
 
 def measure(request: CeilingRequest) -> Ceiling:

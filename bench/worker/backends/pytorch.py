@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import peers
 from bench.machine.software import describe_software
-from bench.peers import TrainedEpoch
 from bench.records.environment import Software
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
+from bench.worker.backends import common
+from bench.worker.backends.common import TrainedEpoch
 from mnist_core.devices import Device, DeviceKind, Probe, Unusable, last_line
 from mnist_core.idx import Split
 from mnist_core.order import EpochOrder, batches, shares
@@ -27,10 +27,10 @@ try:
     import torch
     from torch.nn import functional
 
-    from bench.peers import torch_steps
-    from bench.peers.torch_steps import Outcome, Share, Steps, Task, Tensor, TorchDevice
+    from bench.worker.backends import pytorch_steps
+    from bench.worker.backends.pytorch_steps import Outcome, Share, Steps, Task, Tensor, TorchDevice
 except ImportError as error:
-    raise peers.unavailable(Framework.TORCH, error) from error
+    raise common.unavailable(Framework.TORCH, error) from error
 
 # float32 all the way: cuDNN would else use TF32, whose factors have 10 bits.
 torch.backends.fp32_precision = "ieee"
@@ -116,7 +116,7 @@ class TorchTrainee:
     """One replica for each device, all in this process, as MXNet's loop has it."""
 
     def __init__(self, scenario: Scenario, recipe: Recipe, train: Split) -> None:
-        torch.set_num_threads(peers.cpu_threads(scenario.devices))
+        torch.set_num_threads(common.cpu_threads(scenario.devices))
         self._scenario = scenario
         self._recipe = recipe
         self._devices = [_device_of(device) for device in scenario.devices]
@@ -136,10 +136,10 @@ class TorchTrainee:
             hybridize=self._scenario.hybridize,
             layers=self._scenario.layers,
             devices=self._devices,
-            initial=peers.initial_weights(self._scenario.network, self._recipe),
+            initial=common.initial_weights(self._scenario.network, self._recipe),
             learning_rate=self._recipe.learning_rate,
         )
-        self._steps = torch_steps.make_steps(task, self._scenario.update)
+        self._steps = pytorch_steps.make_steps(task, self._scenario.update)
 
     def set_learning_rate(self, value: float) -> None:
         self._steps.set_learning_rate(value)
@@ -232,5 +232,5 @@ def _wait(place: TorchDevice) -> None:
 
 def _on_device(split: Split, layers: Layers, place: TorchDevice) -> tuple[Tensor, Tensor]:
     """(n, 1, 28, 28) float32 images and (n,) int64 labels."""
-    images = torch.from_numpy(peers.as_input(split)[:, np.newaxis])
-    return torch_steps.placed(images, layers, place), torch.from_numpy(split.labels.astype(np.int64)).to(place)
+    images = torch.from_numpy(common.as_input(split)[:, np.newaxis])
+    return pytorch_steps.placed(images, layers, place), torch.from_numpy(split.labels.astype(np.int64)).to(place)

@@ -10,9 +10,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bench import worker
 from bench.errors import SetupError
-from bench.protocol import (
+from bench.records.result import Dataset, FailureReason
+from bench.runner import Interpreters, WorkerProcess
+from bench.scenarios.axes import Framework
+from bench.scenarios.scenario import Scenario
+from bench.worker import main
+from bench.worker.protocol import (
     Command,
     DescribeReply,
     DescribeRequest,
@@ -32,10 +36,6 @@ from bench.protocol import (
     UnusableReply,
     WindowDone,
 )
-from bench.records.result import Dataset, FailureReason
-from bench.runner import Interpreters, WorkerProcess
-from bench.scenarios.axes import Framework
-from bench.scenarios.scenario import Scenario
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 from mnist_core.recipe import Hybridize, Recipe
@@ -73,7 +73,7 @@ def request_for(
 
 def answer(request: RunRequest) -> tuple[Reply, list[FromWorker]]:
     events: list[FromWorker] = []
-    reply = worker.answer(msgspec.json.encode(request), events.append)
+    reply = main.answer(msgspec.json.encode(request), events.append)
     assert isinstance(reply, Message)
     return reply, events
 
@@ -171,9 +171,9 @@ def a_pass(prepared: datasets.Prepared, monkeypatch: pytest.MonkeyPatch) -> Call
     )
 
     def start() -> Callable[[Command], Reply]:
-        measured = worker.answer(msgspec.json.encode(request), lambda _event: None)
+        measured = main.answer(msgspec.json.encode(request), lambda _event: None)
         assert not isinstance(measured, Message)
-        return lambda command: worker.obey(measured, msgspec.json.encode(command))
+        return lambda command: main.obey(measured, msgspec.json.encode(command))
 
     return start
 
@@ -222,14 +222,14 @@ def test_a_pass_that_fails_says_why(a_pass: Callable[[], Callable[[Command], Rep
     reply = command(SetUp(Scenario(network="no.such:network"), 50))
     assert isinstance(reply, FailureReply)
     assert reply.reason is FailureReason.CRASHED
-    measured = worker.answer(b"", lambda _event: None)
+    measured = main.answer(b"", lambda _event: None)
     assert isinstance(measured, UnusableReply)
 
 
 def test_a_request_that_is_none_is_refused() -> None:
     """Unknown keys and garbage get a reply, not a traceback."""
     for line in (b"garbage", b'{"type":"run","scenario":{}}', b'{"type":"describe","more":1}'):
-        reply = worker.answer(line, lambda _event: None)
+        reply = main.answer(line, lambda _event: None)
         assert isinstance(reply, UnusableReply)
         assert "disagree" in reply.detail
 
@@ -302,6 +302,6 @@ def test_the_end_of_stdin_ends_the_worker() -> None:
 
 def test_describe_in_this_process() -> None:
     """The same reply as from a fresh process, but for the threads."""
-    reply = worker.answer(msgspec.json.encode(DescribeRequest(framework=Framework.MXNET)), lambda _event: None)
+    reply = main.answer(msgspec.json.encode(DescribeRequest(framework=Framework.MXNET)), lambda _event: None)
     assert isinstance(reply, DescribeReply)
     assert reply.software.framework == "mxnet"

@@ -22,7 +22,11 @@ import msgspec
 
 from bench import SOURCE_ROOT
 from bench.errors import ConfigurationError, SetupError
-from bench.protocol import (
+from bench.records.environment import Software
+from bench.records.result import FailureReason
+from bench.scenarios.axes import Framework, is_custom
+from bench.scenarios.scenario import Scenario, worker_variables
+from bench.worker.protocol import (
     CeilingReply,
     Command,
     DescribeReply,
@@ -44,10 +48,6 @@ from bench.protocol import (
     UnusableReply,
     WindowDone,
 )
-from bench.records.environment import Software
-from bench.records.result import FailureReason
-from bench.scenarios.axes import Framework, is_custom
-from bench.scenarios.scenario import Scenario, worker_variables
 from mnist_core.devices import PROBE_TIMEOUT_SECONDS, Device, Probe, Unusable
 from mnist_core.recipe import Hybridize
 
@@ -307,7 +307,7 @@ def session(
 
 
 def _code(measured: Path) -> str:
-    """Not `-m bench.worker`: that would let a folder named `bench` in the current directory take our package's place.
+    """Not `-m bench.worker.main`: that would let a folder named `bench` in the current directory take our package's place.
 
     `mnist_core` is registered before anything imports it, so that it alone comes from `measured`. Both sides of a gate
     are started in this same way, whichever folder is theirs.
@@ -320,7 +320,7 @@ def _code(measured: Path) -> str:
         f" submodule_search_locations=[{package!r}])\n"
         "m = sys.modules['mnist_core'] = u.module_from_spec(s)\n"
         "s.loader.exec_module(m)\n"
-        "from bench.worker import main\n"
+        "from bench.worker.main import main\n"
         "main()\n"
     )
 

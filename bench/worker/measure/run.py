@@ -16,13 +16,13 @@ from pathlib import Path
 
 import psutil
 
-from bench import trainee
-from bench.protocol import DivergedError, Evaluated, PassRequest, RunRequest, SetUpDone, WindowDone
 from bench.records.environment import Software
 from bench.records.result import Epoch, Run
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
-from bench.trainee import Trainee
+from bench.worker.backends import base
+from bench.worker.backends.base import Trainee
+from bench.worker.protocol import DivergedError, Evaluated, PassRequest, RunRequest, SetUpDone, WindowDone
 from mnist_core import datasets
 from mnist_core.idx import Split
 from mnist_core.order import batch_sizes
@@ -44,7 +44,7 @@ class _Usage:
 
 def describe(framework: Framework) -> Software:
     """What this process has loaded. Raises `ImportError` where the framework is not installed."""
-    return trainee.module_for(framework).describe()
+    return base.module_for(framework).describe()
 
 
 def measure(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> Run:
@@ -56,7 +56,7 @@ def measure(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> Run:
     started_at = datetime.fromtimestamp(psutil.Process().create_time(), tz=timezone.utc)
     train, test = datasets.load(Path(request.data_directory), digest=request.dataset.digest)
     train = Split(train.images[: recipe.samples], train.labels[: recipe.samples])
-    trained_network = trainee.make(scenario, recipe, train)
+    trained_network = base.make(scenario, recipe, train)
     # The two clocks may disagree by a step of the system's; a start-up below zero would cost the whole run.
     startup_seconds = max(0.0, time.time() - psutil.Process().create_time())
 
@@ -126,7 +126,7 @@ class Pass:
     def set_up(self, scenario: Scenario, samples: int) -> SetUpDone:
         train = Split(self._train.images[:samples], self._train.labels[:samples])
         recipe = Recipe(seed=self._request.seed)
-        self._trainee = trainee.make(scenario, recipe, train)
+        self._trainee = base.make(scenario, recipe, train)
         warm = _warm_up(self._trainee, batch_sizes(len(train.images), scenario.batch_size), recipe)
         self._trainee.prepare()
         return SetUpDone(warm.first_step_seconds, warm.warm_up_seconds + self._warm_up_memory(recipe))

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from bench import live_pass
-from bench.live_pass import PassEndedError
-from bench.process import Ended, Interpreter, Stop
-from bench.protocol import PassRequest, WindowDone
 from bench.records.result import FailureReason
+from bench.worker import session
+from bench.worker.process import Ended, Interpreter, Stop
+from bench.worker.protocol import PassRequest, WindowDone
+from bench.worker.session import PassEndedError
 from mnist_core.recipe import Engine
 from tests.support.records import a_dataset, a_scenario
 
 
 def a_pass_request() -> PassRequest:
-    return live_pass.request(Path("/data"), a_dataset(), 1, 1, Engine.NAIVE)
+    return session.request(Path("/data"), a_dataset(), 1, 1, Engine.NAIVE)
 
 
 def a_python(folder: Path, script: str) -> Interpreter:
@@ -32,7 +32,7 @@ def test_a_command_that_takes_too_long_ends_the_process(tmp_path: Path) -> None:
     """With its own reason, long before the process's life is over."""
     interpreter = a_python(tmp_path, 'read request; echo \'{"type":"pass_ready"}\'; echo words >&2; exec sleep 600')
     begin = time.monotonic()
-    with live_pass.start(interpreter, a_pass_request(), life_seconds=600, command_seconds=0.5, stop=Stop()) as running:
+    with session.start(interpreter, a_pass_request(), life_seconds=600, command_seconds=0.5, stop=Stop()) as running:
         running.wait_until_ready()
         with pytest.raises(PassEndedError) as caught:
             running.set_up(a_scenario(), 100)
@@ -43,7 +43,7 @@ def test_a_command_that_takes_too_long_ends_the_process(tmp_path: Path) -> None:
 def test_a_process_that_ends_by_itself_is_no_time_out(tmp_path: Path) -> None:
     interpreter = a_python(tmp_path, "read request; exit 3")
     with (
-        live_pass.start(interpreter, a_pass_request(), life_seconds=600, command_seconds=300, stop=Stop()) as running,
+        session.start(interpreter, a_pass_request(), life_seconds=600, command_seconds=300, stop=Stop()) as running,
         pytest.raises(PassEndedError) as caught,
     ):
         running.wait_until_ready()
@@ -54,16 +54,16 @@ def test_a_process_that_cannot_be_started_is_said_so(tmp_path: Path) -> None:
     interpreter = Interpreter(str(tmp_path / "missing"))
     with (
         pytest.raises(PassEndedError, match="could not be run"),
-        live_pass.start(interpreter, a_pass_request(), life_seconds=600, stop=Stop()),
+        session.start(interpreter, a_pass_request(), life_seconds=600, stop=Stop()),
     ):
         pass
 
 
 def test_a_window_is_believed_only_with_all_its_images() -> None:
     done = WindowDone(200, 1.0, 0)
-    assert live_pass.whole(done, 200) is done
+    assert session.whole(done, 200) is done
     with pytest.raises(PassEndedError, match="200 images, not 100"):
-        live_pass.whole(done, 100)
+        session.whole(done, 100)
 
 
 @pytest.mark.parametrize(
@@ -77,4 +77,4 @@ def test_a_window_is_believed_only_with_all_its_images() -> None:
 )
 def test_a_cause_ends_with_its_own_last_words(log: str, words: str) -> None:
     """Unless they are in the detail already."""
-    assert live_pass.cause(Ended(FailureReason.CRASHED, "status 1", log)) == words
+    assert session.cause(Ended(FailureReason.CRASHED, "status 1", log)) == words

@@ -20,9 +20,11 @@ from typing import BinaryIO, Protocol, TypeVar
 import msgspec
 from typing_extensions import assert_never
 
-from bench import ceilings, measure, trainee
 from bench.errors import ConfigurationError
-from bench.protocol import (
+from bench.records.result import FailureReason
+from bench.worker.backends import base
+from bench.worker.measure import ceilings, run
+from bench.worker.protocol import (
     CeilingReply,
     CeilingRequest,
     Command,
@@ -52,7 +54,6 @@ from bench.protocol import (
     SetUp,
     UnusableReply,
 )
-from bench.records.result import FailureReason
 from mnist_core.devices import parse_devices
 from mnist_core.idx import DataError
 
@@ -77,7 +78,7 @@ def main() -> None:
             _send(channel, obey(measured, line))
 
 
-def answer(request_line: bytes, on_event: Callable[[Event], None]) -> Reply | measure.Pass:
+def answer(request_line: bytes, on_event: Callable[[Event], None]) -> Reply | run.Pass:
     """The reply to a request; failures of the measured code become replies, faults of the harness raise."""
     try:
         request = msgspec.json.decode(request_line, type=Request)
@@ -89,28 +90,28 @@ def answer(request_line: bytes, on_event: Callable[[Event], None]) -> Reply | me
     return _guarded(lambda: _measured(request, on_event))
 
 
-def _measured(request: Request, on_event: Callable[[Event], None]) -> Reply | measure.Pass:
+def _measured(request: Request, on_event: Callable[[Event], None]) -> Reply | run.Pass:
     match request:
         case DescribeRequest():
             return _described(request)
         case ProbeRequest(framework=framework, device=name):
             (device,) = parse_devices(name)
-            return ProbeReply(probe=trainee.module_for(framework).probe(device))
+            return ProbeReply(probe=base.module_for(framework).probe(device))
         case PassRequest():
-            return measure.Pass(request)
+            return run.Pass(request)
         case CeilingRequest():
             return CeilingReply(ceiling=ceilings.measure(request))
         case PhasesRequest() | OperatorsRequest():
             return _profiling().answer(request, lambda done: on_event(RoundDone(done)))
         case RunRequest():
-            run = measure.measure(request, lambda index, epoch: on_event(EpochDone(index=index, epoch=epoch)))
+            run = run.measure(request, lambda index, epoch: on_event(EpochDone(index=index, epoch=epoch)))
             return RunReply(run=run)
         case _:
             assert_never(request)
 
 
 def _described(request: DescribeRequest) -> Reply:
-    software = measure.describe(request.framework)
+    software = run.describe(request.framework)
     if request.own_networks:  # MXNet's alone, so that it is there
         networks = importlib.import_module("mnist_core.networks")
         for own in request.own_networks:
@@ -127,11 +128,11 @@ class _Profiling(Protocol):
 
 def _profiling() -> _Profiling:
     """Not imported above: it needs MXNet, and a peer's Python has none."""
-    module: _Profiling = importlib.import_module("bench.profiling")
+    module: _Profiling = importlib.import_module("bench.worker.measure.phases")
     return module
 
 
-def obey(measured: measure.Pass, line: bytes) -> Reply:
+def obey(measured: run.Pass, line: bytes) -> Reply:
     """The reply to a command of a pass."""
     try:
         command = msgspec.json.decode(line, type=Command)

@@ -19,11 +19,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench import cli, peers, process
+from bench import cli
 from bench.errors import ConfigurationError, SetupError
 from bench.machine.fingerprint import software_differences
-from bench.process import Interpreter, Stop
-from bench.protocol import RunRequest
 from bench.records import store
 from bench.records.result import Epoch, Failure, FailureReason, ResultSet, Run
 from bench.render.export import render_csv, render_json
@@ -32,6 +30,10 @@ from bench.runner import Interpreters, OnEpoch, WorkerProcess, interpreters_of, 
 from bench.scenarios.axes import Framework, LoopName, preset
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun, expand, load_suite
+from bench.worker import process
+from bench.worker.backends import common
+from bench.worker.process import Interpreter, Stop
+from bench.worker.protocol import RunRequest
 from mnist_core import networks, training
 from mnist_core.devices import Device, DeviceKind, Probe, Unusable
 from mnist_core.idx import Split
@@ -209,7 +211,7 @@ def test_a_peer_multiplies_and_adds_for_the_ceilings(framework: Framework) -> No
     """As the ceilings' clock calls it."""
     code = (
         "from bench.scenarios.scenario import Framework\n"
-        "from bench.trainee import module_for\n"
+        "from bench.worker.backends.base import module_for\n"
         "from mnist_core.devices import Device, DeviceKind\n"
         f"module = module_for(Framework({framework.value!r}))\n"
         "device = Device(DeviceKind.CPU, 0)\n"
@@ -259,7 +261,7 @@ def test_initial_weights_are_distributed_as_mxnets() -> None:
         net = networks.build(network, Hybridize.OFF)
         training.initialize(net, [mx.cpu()], Recipe())
         net(nd.zeros((1, 1, 28, 28)))
-        drawn = peers.initial_weights(network, Recipe())
+        drawn = common.initial_weights(network, Recipe())
         for ours, parameter in zip(drawn, net.collect_params().values(), strict=True):
             theirs = parameter.data().asnumpy()
             assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
@@ -267,7 +269,7 @@ def test_initial_weights_are_distributed_as_mxnets() -> None:
             assert ours.max() == pytest.approx(theirs.max(), rel=0.02)
             assert ours.std() == pytest.approx(theirs.std(), rel=0.08)
             assert abs(ours.mean()) <= 0.1 * np.abs(ours).max()
-        again, other = (peers.initial_weights(network, Recipe(seed=seed)) for seed in (Recipe().seed, 7))
+        again, other = (common.initial_weights(network, Recipe(seed=seed)) for seed in (Recipe().seed, 7))
         assert all((a == b).all() for a, b in zip(drawn, again, strict=True))
         assert not (drawn[0] == other[0]).all()
 

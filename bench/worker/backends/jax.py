@@ -17,12 +17,12 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import peers
 from bench.machine.software import describe_software
-from bench.peers import TrainedEpoch
 from bench.records.environment import Software
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
+from bench.worker.backends import common
+from bench.worker.backends.common import TrainedEpoch
 from mnist_core.devices import Device, DeviceKind, Probe, Unusable, last_line
 from mnist_core.idx import Split
 from mnist_core.order import EpochOrder, batch_sizes, shares
@@ -36,7 +36,7 @@ try:
     from jax.extend.backend import clear_backends
     from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 except ImportError as error:
-    raise peers.unavailable(Framework.JAX, error) from error
+    raise common.unavailable(Framework.JAX, error) from error
 
 #: JAX is not installed where the types are checked.
 Array: TypeAlias = Any
@@ -191,8 +191,8 @@ def own_form(weights: Sequence[NDArray[np.float32]], layers: Layers) -> list[NDA
     for weight in weights:
         if weight.ndim == len("OIHW"):
             own.append(weight.transpose(2, 3, 1, 0))
-        elif weight.shape[1:] == (math.prod(peers.FLATTENED),) and layers is Layers.CHANNELS_LAST:
-            own.append(weight.reshape(-1, *peers.FLATTENED).transpose(2, 3, 1, 0).reshape(weight.shape[::-1]))
+        elif weight.shape[1:] == (math.prod(common.FLATTENED),) and layers is Layers.CHANNELS_LAST:
+            own.append(weight.reshape(-1, *common.FLATTENED).transpose(2, 3, 1, 0).reshape(weight.shape[::-1]))
         else:
             own.append(weight.T)
     return own
@@ -298,7 +298,7 @@ class JaxTrainee:
 
     def build(self) -> None:
         """Compiles the epoch, too, where it is one program: that takes no epoch to be run."""
-        initial = own_form(peers.initial_weights(self._scenario.network, self._recipe), self._scenario.layers)
+        initial = own_form(common.initial_weights(self._scenario.network, self._recipe), self._scenario.layers)
         self._state = _State([self._places.put(each) for each in initial], self._zero(), self._zero())
         self.set_learning_rate(self._recipe.learning_rate)
         if self._scenario.hybridize is Hybridize.SCAN and self._samples >= self._scenario.batch_size:
@@ -372,7 +372,7 @@ class JaxTrainee:
     def _on_device(self, split: Split) -> _Data:
         """(n, 1, 28, 28) or (n, 28, 28, 1) float32 images and (n,) int32 labels."""
         channels = 3 if self._scenario.layers is Layers.CHANNELS_LAST else 1
-        images = np.expand_dims(peers.as_input(split), channels)
+        images = np.expand_dims(common.as_input(split), channels)
         return _Data(self._places.put(images), self._places.put(split.labels.astype(np.int32)))
 
     def _zero(self) -> Array:
@@ -436,7 +436,7 @@ def _devices_of(devices: Sequence[Device]) -> list[JaxDevice]:
     `IndexError` where it has fewer.
     """
     cpus = [device.index for device in devices if device.kind is DeviceKind.CPU]
-    threads = str(peers.cpu_threads(devices))
+    threads = str(common.cpu_threads(devices))
     wanted: dict[str, Any] = {"jax_platforms": "cpu" if len(cpus) == len(devices) else None}
     if cpus:
         wanted["jax_num_cpu_devices"] = max(cpus) + 1

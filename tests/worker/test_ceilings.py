@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench import ceilings, numpy_arithmetic, tutorial_trainee, worker
-from bench.ceilings import Arithmetic, arithmetic_of
-from bench.protocol import CeilingReply, CeilingRequest, FailureReply, UnusableReply
 from bench.records.result import FailureReason, Library
+from bench.worker import main
+from bench.worker.backends import mxnet, numpy
+from bench.worker.measure import ceilings
+from bench.worker.measure.ceilings import Arithmetic, arithmetic_of
+from bench.worker.protocol import CeilingReply, CeilingRequest, FailureReply, UnusableReply
 from mnist_core.devices import Device, DeviceKind, parse_devices
 
 CPU = Device(DeviceKind.CPU, 0)
@@ -51,7 +53,7 @@ class FakeArithmetic:
         self._clock = clock
         self._rates = gflop_per_second
 
-    describe = staticmethod(numpy_arithmetic.describe)
+    describe = staticmethod(numpy.describe)
 
     def matrix_product(self, _device: Device, size: int) -> Callable[[], None]:
         return self._clock.spending(2 * size**3 / (1e9 * self._rates[size]))
@@ -102,7 +104,7 @@ def test_short_calls_are_repeated_for_a_while(clock: Clock) -> None:
     assert clock.calls == pytest.approx(151, abs=1)
 
 
-@pytest.mark.parametrize("arithmetic", [numpy_arithmetic, tutorial_trainee])
+@pytest.mark.parametrize("arithmetic", [numpy, mxnet])
 def test_the_real_functions_multiply_and_add(arithmetic: Arithmetic) -> None:
     """Any number of times, into arrays that they keep; sizes of one too."""
     for size in (1, 7):
@@ -124,8 +126,8 @@ def test_numpys_product_and_sum_are_float32(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(np, "matmul", watched(np.matmul))
     monkeypatch.setattr(np, "add", watched(np.add))
-    numpy_arithmetic.matrix_product(CPU, 3)()
-    numpy_arithmetic.vector_sum(CPU, 3)()
+    numpy.matrix_product(CPU, 3)()
+    numpy.vector_sum(CPU, 3)()
     assert seen == [np.dtype(np.float32)] * 6
 
 
@@ -138,7 +140,7 @@ def a_request(**changes: object) -> CeilingRequest:
 
 def reply_to(request: CeilingRequest, monkeypatch: pytest.MonkeyPatch, threads: str = "1") -> object:
     monkeypatch.setenv("OMP_NUM_THREADS", threads)
-    return worker.answer(msgspec.json.encode(request), lambda _event: None)
+    return main.answer(msgspec.json.encode(request), lambda _event: None)
 
 
 @pytest.mark.parametrize("library", [Library.NUMPY, Library.MXNET])
@@ -172,7 +174,7 @@ def test_a_worker_under_other_threads_refuses(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_a_request_that_is_none_is_refused(line: bytes) -> None:
     """In one line, before anything is measured."""
-    assert isinstance(worker.answer(line, lambda _event: None), UnusableReply)
+    assert isinstance(main.answer(line, lambda _event: None), UnusableReply)
 
 
 def test_what_a_library_raises_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +183,7 @@ def test_what_a_library_raises_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> 
     def no_memory(_device: Device, _size: int) -> Callable[[], None]:
         raise MemoryError("cannot allocate memory")
 
-    monkeypatch.setattr(numpy_arithmetic, "matrix_product", no_memory)
+    monkeypatch.setattr(numpy, "matrix_product", no_memory)
     reply = reply_to(a_request(), monkeypatch)
     assert isinstance(reply, FailureReply)
     assert reply.reason is FailureReason.OUT_OF_MEMORY

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.scenarios.scenario import Scenario
-from bench.tutorial_trainee import MXNetTrainee, describe, matrix_product, probe, vector_sum
+from bench.worker.backends.mxnet import MXNetTrainee, describe, matrix_product, probe, vector_sum
 from mnist_core.idx import Split
 from mnist_core.loop import Training
 from mnist_core.recipe import Recipe

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
-from bench import process
-from bench.process import Ended, Interpreter, Session, Stop
-from bench.protocol import Evaluate, Evaluated, PassReady, PassRequest, RunWindow, SetUp, SetUpDone, WindowDone
 from bench.records.result import Dataset, FailureReason
 from bench.scenarios.scenario import Scenario, worker_variables
+from bench.worker import process
+from bench.worker.process import Ended, Interpreter, Session, Stop
+from bench.worker.protocol import Evaluate, Evaluated, PassReady, PassRequest, RunWindow, SetUp, SetUpDone, WindowDone
 from mnist_core.recipe import Engine
 
 #: A timed window lasts at least this long on the machine of the pilot: shorter ones measure the barriers.

@@ -17,8 +17,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from bench import trace, trainee
-from bench.protocol import (
+from bench import trace
+from bench.records.profile import Phase, PhaseRounds, PhaseTimes
+from bench.worker.backends import base
+from bench.worker.backends.base import TrainedEpoch, Trainee
+from bench.worker.measure.instrument import EpochCutError, up_to, watched
+from bench.worker.protocol import (
     DivergedError,
     OperatorsReply,
     OperatorsRequest,
@@ -26,9 +30,6 @@ from bench.protocol import (
     PhasesRequest,
     ProfileTarget,
 )
-from bench.records.profile import Phase, PhaseRounds, PhaseTimes
-from bench.seams import EpochCutError, up_to, watched
-from bench.trainee import TrainedEpoch, Trainee
 from mnist_core import datasets
 from mnist_core.idx import Split
 from mnist_core.mxnet_border import mx
@@ -117,7 +118,7 @@ class _Subject:
         batch_size = target.scenario.batch_size
         self.samples = len(train.images)
         self.steps = math.ceil(self.samples / batch_size)
-        self._trainee: Trainee = trainee.make(target.scenario, Recipe(seed=target.seed), train)
+        self._trainee: Trainee = base.make(target.scenario, Recipe(seed=target.seed), train)
         self._trainee.build()
         for size in batch_sizes(self.samples, batch_size):
             self._trainee.train_throwaway_batch(size)
