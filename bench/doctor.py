@@ -9,7 +9,7 @@ from typing import Final
 
 from bench.pair import Pair
 from bench.records.environment import Environment
-from bench.scenarios.scenario import worker_variables
+from bench.worker.environment import worker_variables
 from mnist_core.devices import Probe
 
 

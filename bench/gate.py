@@ -42,9 +42,9 @@ from bench.records.result import Dataset
 from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order, Side
 from bench.worker import session
-from bench.worker.process import Interpreter, Stop
+from bench.worker.process import Cancellation, Interpreter
 from bench.worker.protocol import PassRequest, SetUpDone, WindowDone
-from bench.worker.session import PassEndedError, PassProcess, WindowSize, window_size
+from bench.worker.session import PassProcess, SessionError, WindowSize, window_size
 from mnist_core.recipe import Engine
 
 #: Steps of a pilot's window.
@@ -87,7 +87,7 @@ class Passes(Protocol):
     """Starts the processes of passes."""
 
     def start(self, side: Side, request: PassRequest) -> AbstractContextManager[PassProcess]:
-        """Does not wait: passes get ready at the same time. Raises `PassEndedError` where none can be started."""
+        """Does not wait: passes get ready at the same time. Raises `SessionError` where none can be started."""
 
 
 class GateObserver(Protocol):
@@ -103,7 +103,7 @@ class SideProcesses:
     """The real passes: each side's own interpreter and code, fresh processes each time."""
 
     interpreters: Mapping[Side, Interpreter]
-    stop: Stop
+    stop: Cancellation
     #: How many scenarios a process measures, at most.
     scenarios: int
 
@@ -142,7 +142,7 @@ def pilot(
                         running.evaluate()
                         seconds = min(window.seconds / window.samples for window in windows)
                         fastest[scenario] = min(seconds, fastest.get(scenario, math.inf))
-            except PassEndedError as error:
+            except SessionError as error:
                 words = f"the {side} does not work under this harness: {session.cause(error.ended)}"
                 raise PilotError(words) from error
             except SetupError as error:
@@ -207,7 +207,7 @@ def run_blocks(
     budget_seconds: float,
     save: Callable[[GateFile], None],
     observer: GateObserver,
-    stop: Stop,
+    stop: Cancellation,
     now: Now = time.monotonic,
 ) -> GateFile:
     """Measure what `decide` wants, save after every block, and return the file as it then is.
@@ -231,7 +231,7 @@ def run_blocks(
     return gate_file
 
 
-def _was_interrupted(block: Block, stop: Stop) -> bool:
+def _was_interrupted(block: Block, stop: Cancellation) -> bool:
     return stop.requested and block.failure is not None
 
 
@@ -333,7 +333,7 @@ def _take_turns(
 def _blaming(side: Side) -> Iterator[None]:
     try:
         yield
-    except PassEndedError as error:
+    except SessionError as error:
         ended = error.ended
         raise _SideFailedError(
             PassFailure(side=side, reason=ended.reason, detail=ended.detail, log=ended.log)

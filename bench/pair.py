@@ -17,7 +17,7 @@ from bench.records.result import Dataset
 from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.stats.paired import Order, detectable_effect, effect, standard_error
 from bench.worker import session
-from bench.worker.process import Interpreter, Stop
+from bench.worker.process import Cancellation, Interpreter
 from bench.worker.session import PassProcess
 from mnist_core.recipe import Network
 
@@ -49,9 +49,9 @@ class Pair:
 
 
 def measure_pair(
-    data_directory: Path, dataset: Dataset, cores: int, stop: Stop, *, on_comparison: Callable[[float], None]
+    data_directory: Path, dataset: Dataset, cores: int, stop: Cancellation, *, on_comparison: Callable[[float], None]
 ) -> Pair | None:
-    """None where someone asked to stop. Raises `PassEndedError` where the tutorial's loop does not work.
+    """None where someone asked to stop. Raises `SessionError` where the tutorial's loop does not work.
 
     `on_comparison` is told the share of the time that is over.
     """
@@ -72,7 +72,7 @@ def _take_turns(
     sides: tuple[PassProcess, PassProcess],
     scenario: Scenario,
     train_samples: int,
-    stop: Stop,
+    stop: Cancellation,
     on_comparison: Callable[[float], None],
 ) -> Pair | None:
     samples = min(train_samples, _PILOT_SAMPLES)

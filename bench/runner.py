@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import dataclasses
 import random
-import shutil
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
 import msgspec
 
-from bench.errors import ConfigurationError, SetupError
+from bench.errors import SetupError
 from bench.records.environment import Software
 from bench.records.result import Ceiling, Epoch, Failure, FailureReason, Library, ResultSet, Run, RunKey, key
 from bench.scenarios.axes import Framework
-from bench.scenarios.scenario import Scenario, worker_variables
+from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun
 from bench.worker import process
-from bench.worker.process import Ended, Interpreter, Stop
+from bench.worker.environment import worker_variables
+from bench.worker.process import Cancellation, Interpreter, Interpreters, WorkerFailure
 from bench.worker.protocol import CeilingReply, CeilingRequest, EpochDone, Event, RunReply, RunRequest
 from mnist_core.devices import Device, DeviceKind, Probe, parse_devices
 
@@ -43,9 +42,9 @@ class CeilingExecutor(Protocol):
     """Measures one ceiling; everything that can go wrong with it comes back as an `Ended`."""
 
     @property
-    def stop(self) -> Stop: ...
+    def stop(self) -> Cancellation: ...
 
-    def measure_ceiling(self, request: CeilingRequest) -> Ceiling | Ended:
+    def measure_ceiling(self, request: CeilingRequest) -> Ceiling | WorkerFailure:
         """Raises `UnusableError` where the library is not installed."""
 
 
@@ -89,7 +88,7 @@ def run_plan(
     save: Callable[[ResultSet], None],
     observer: Observer,
     probe: Callable[[Framework, Device], Probe],
-    stop: Stop,
+    stop: Cancellation,
     ceilings: Callable[[], Iterable[Ceiling]] = tuple,
 ) -> ResultSet:
     """Make every remaining run and save after each one, because an hour of measuring must survive whatever comes next.
@@ -169,52 +168,18 @@ def _device_failure(
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Interpreters:
-    """A Python for each framework: their NumPy differs, so that they do not fit into one environment."""
-
-    #: Those that are not this program's own.
-    python: Mapping[Framework, str] = dataclasses.field(default_factory=dict)
-
-    def of(self, framework: Framework) -> Interpreter:
-        return Interpreter(self.python.get(framework, sys.executable))
-
-
-def interpreters_of(choices: Sequence[str], variables: Mapping[str, str]) -> Interpreters:
-    """From "torch=/path/to/python", else from MNIST_BENCH_PYTHON_TORCH and its like.
-
-    Raises `ConfigurationError` for a framework or a path that is none.
-    """
-    python = {
-        framework: path
-        for framework in Framework
-        if (path := variables.get(f"MNIST_BENCH_PYTHON_{framework.value.upper()}"))
-    }
-    for choice in choices:
-        name, _, path = choice.partition("=")
-        known = [framework for framework in Framework if framework.value == name]
-        if not known or not path:
-            names = ", ".join(framework.value for framework in Framework)
-            raise ConfigurationError(f"--python {choice!r}: expected FRAMEWORK=PATH, with one of {names}")
-        python[known[0]] = path
-    for framework, path in python.items():
-        if shutil.which(path) is None:
-            raise ConfigurationError(f"the Python for {framework}, {path}, cannot be executed")
-    return Interpreters(python)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class WorkerProcess:
+class SubprocessExecutor:
     """The real executor: a fresh Python process for each run."""
 
     interpreters: Interpreters = dataclasses.field(default_factory=Interpreters)
-    stop: Stop = dataclasses.field(default_factory=Stop)
+    stop: Cancellation = dataclasses.field(default_factory=Cancellation)
 
     def execute(self, request: RunRequest, timeout_seconds: float, on_epoch: OnEpoch) -> Run | Failure:
         def tell(event: Event) -> None:
             if isinstance(event, EpochDone):
                 on_epoch(event.index, event.epoch)
 
-        answer = process.ask(
+        answer = process.send_request(
             self.interpreters.of(request.scenario.framework),
             request,
             variables=worker_variables(request.omp_num_threads, request.scenario.engine),
@@ -224,13 +189,13 @@ class WorkerProcess:
         )
         if isinstance(answer, RunReply):
             return answer.run
-        assert isinstance(answer, Ended)
+        assert isinstance(answer, WorkerFailure)
         return _failure(request, answer.reason, answer.detail, answer.log)
 
-    def measure_ceiling(self, request: CeilingRequest) -> Ceiling | Ended:
+    def measure_ceiling(self, request: CeilingRequest) -> Ceiling | WorkerFailure:
         """Raises `UnusableError` where the library is not installed."""
         own = request.framework is Library.NUMPY
-        answer = process.ask(
+        answer = process.send_request(
             Interpreter() if own else self.interpreters.of(Framework(request.framework.value)),
             request,
             variables=worker_variables(request.omp_num_threads),
@@ -239,7 +204,7 @@ class WorkerProcess:
         )
         if isinstance(answer, CeilingReply):
             return answer.ceiling
-        assert isinstance(answer, Ended)
+        assert isinstance(answer, WorkerFailure)
         return answer
 
     def probe(self, framework: Framework, device: Device) -> Probe:
@@ -285,7 +250,7 @@ class CeilingRounds:
             try:
                 outcome = self._executor.measure_ceiling(request)
             except SetupError as error:
-                outcome = Ended(FailureReason.CRASHED, str(error))
+                outcome = WorkerFailure(FailureReason.CRASHED, str(error))
             if self._executor.stop.requested:
                 return
             if isinstance(outcome, Ceiling):

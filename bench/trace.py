@@ -16,14 +16,14 @@ from typing import Any, Final
 import msgspec
 
 from bench.records.profile import OperatorTimes
-
-#: The file in its directory that a profiled process writes, and the category of the phases in it.
-RAW_FILE: Final = "mxnet.json"
-PHASES: Final = "phases"
+from bench.worker.protocol import PHASES_DOMAIN, RAW_TRACE_FILE
 
 _MICROSECOND: Final = 1e-6
+
 _OPERATOR: Final = "operator"
+
 _API: Final = "MXNET_C_API"
+
 #: Of the trace that is written: the loop, and the engine's threads.
 _PYTHON, _ENGINE = 1, 2
 
@@ -62,9 +62,9 @@ class Trace:
 def read(directory: Path) -> Trace:
     """The `RAW_FILE` in it. Raises `TraceError` for what is no trace of MXNet's."""
     try:
-        events = msgspec.json.decode((directory / RAW_FILE).read_bytes())["traceEvents"]
+        events = msgspec.json.decode((directory / RAW_TRACE_FILE).read_bytes())["traceEvents"]
         devices = {e["pid"]: e["args"]["name"] for e in events if e["ph"] == "M"}
-        spans = list(_spans(events, {("B", "E"): {_OPERATOR}, ("b", "e"): {_API, PHASES}}, devices))
+        spans = list(_spans(events, {("B", "E"): {_OPERATOR}, ("b", "e"): {_API, PHASES_DOMAIN}}, devices))
     except OSError as error:
         raise TraceError(f"MXNet's trace: {error.strerror or error}") from error
     except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:

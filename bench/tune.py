@@ -25,9 +25,9 @@ from bench.records.base import utc_now
 from bench.records.result import Dataset
 from bench.records.tune import REFERENCE, Candidate, Failure, Measurement, Phase, Round, TuneFile, TunePlan, with_round
 from bench.worker import session
-from bench.worker.process import Ended, Interpreter, Stop
+from bench.worker.process import Cancellation, Interpreter, WorkerFailure
 from bench.worker.protocol import PassRequest, SetUpDone, WindowDone
-from bench.worker.session import PassEndedError, PassProcess, window_size
+from bench.worker.session import PassProcess, SessionError, window_size
 from mnist_core.recipe import Engine
 
 #: Steps of a pilot's window.
@@ -61,14 +61,14 @@ class Workers(Protocol):
     """Starts processes."""
 
     def start(self, request: PassRequest, command_seconds: float) -> AbstractContextManager[PassProcess]:
-        """Does not wait: processes get ready at the same time. Raises `PassEndedError` where none can be started."""
+        """Does not wait: processes get ready at the same time. Raises `SessionError` where none can be started."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WorkerProcesses:
     """The real ones: this Python, this code."""
 
-    stop: Stop
+    stop: Cancellation
 
     def start(self, request: PassRequest, command_seconds: float) -> AbstractContextManager[PassProcess]:
         return session.start(
@@ -112,7 +112,7 @@ def plan(
             running.wait_until_ready()
             running.set_up(scenario, min(dataset.train_samples, _PILOT_STEPS * scenario.batch_size))
             windows = [running.run_window(epochs=1) for _ in range(_PILOT_WINDOWS)]
-    except PassEndedError as error:
+    except SessionError as error:
         raise PilotError(f"the tutorial's loop does not work here: {session.cause(error.ended)}") from error
     seconds_per_sample = min(window.seconds / window.samples for window in windows)
     batches = max(_LEAST_BATCHES, math.ceil(_SCREENING_EPOCH_SECONDS / (seconds_per_sample * scenario.batch_size)))
@@ -139,7 +139,7 @@ def run_rounds(
     data_directory: Path,
     save: Callable[[TuneFile], None],
     observer: TuneObserver,
-    stop: Stop,
+    stop: Cancellation,
     now: Now = time.monotonic,
 ) -> TuneFile:
     """Measure what `race` wants, save after every round, and return the file as it then is.
@@ -190,7 +190,7 @@ class _Session:
     workers: Workers
     data_directory: Path
     observer: TuneObserver
-    stop: Stop
+    stop: Cancellation
 
     def start(self, threads: int, engine: Engine, seed: int) -> AbstractContextManager[PassProcess]:
         request = session.request(self.data_directory, self.dataset, seed, threads, engine)
@@ -204,12 +204,12 @@ class _Measured:
     measurements: list[Measurement] = dataclasses.field(default_factory=list)
     failures: list[Failure] = dataclasses.field(default_factory=list)
 
-    def fail(self, candidate: int, ended: Ended, *, fresh: bool) -> None:
+    def fail(self, candidate: int, ended: WorkerFailure, *, fresh: bool) -> None:
         self.failures.append(
             Failure(candidate=candidate, reason=ended.reason, detail=ended.detail, log=ended.log, fresh=fresh)
         )
 
-    def kept(self, stop: Stop) -> _Measured | None:
+    def kept(self, stop: Cancellation) -> _Measured | None:
         """What of it counts; None: nothing.
 
         A request to stop kills the process of whoever is being measured: nobody fails by that.
@@ -254,7 +254,7 @@ class _Pool:
         """All that will be needed, as far as they fit: they get ready at the same time."""
         for key in dict.fromkeys(map(_key, candidates)):
             if key not in self._live and len(self._live) < _MOST_ALIVE:
-                with contextlib.suppress(PassEndedError):  # whoever needs it will meet that again
+                with contextlib.suppress(SessionError):  # whoever needs it will meet that again
                     self._live[key] = self._start(*key)
 
     def is_fresh(self, candidate: Candidate) -> bool:
@@ -263,7 +263,7 @@ class _Pool:
         return live is None or not live.is_ready
 
     def get(self, candidate: Candidate) -> PassProcess:
-        """Raises `PassEndedError` where none can be started."""
+        """Raises `SessionError` where none can be started."""
         key = _key(candidate)
         if key in self._live:
             self._live[key] = self._live.pop(key)
@@ -279,7 +279,7 @@ class _Pool:
             live.stack.close()
 
     def reference(self) -> PassProcess:
-        """Raises `PassEndedError` where it does not work."""
+        """Raises `SessionError` where it does not work."""
         plan = self._session.plan
         if self._reference is None:
             reference = plan.candidates[REFERENCE]
@@ -327,7 +327,7 @@ def _measure_reference(session: _Session, pool: _Pool, step: Step, measured: _Me
             windows = [_window(process, samples, 1)]
             epochs = _epochs_for(step.window_seconds, windows[0])
             windows += [_window(process, samples, epochs) for _ in range(_REFERENCE_WINDOWS)]
-        except PassEndedError as error:
+        except SessionError as error:
             pool.end_reference()
             measured.fail(REFERENCE, error.ended, fresh=fresh)
         else:
@@ -354,7 +354,7 @@ def _measure_candidate(
                 epochs = _epochs_for(step.window_seconds, *windows)
                 windows += [_window(process, samples, epochs) for _ in range(_LONG_WINDOWS)]
                 measurement = _measurement(candidate, set_up, windows)
-        except PassEndedError as error:
+        except SessionError as error:
             pool.end(planned)
             measured.fail(candidate, error.ended, fresh=fresh)
         else:
@@ -435,7 +435,7 @@ def _measure_in_turns(session: _Session, step: Step, index: int) -> _Measured:
             planned = plan.candidates[candidate]
             try:
                 process = stack.enter_context(session.start(*_key(planned), plan.seed + index))
-            except PassEndedError as error:
+            except SessionError as error:
                 measured.fail(candidate, error.ended, fresh=True)
             else:
                 entrants.append(_Entrant(candidate, planned, process, plan.final_samples))
@@ -460,7 +460,7 @@ def _after(
         session.observer.candidate_started(entrant.planned)
         try:
             stage(entrant)
-        except PassEndedError as error:
+        except SessionError as error:
             measured.fail(entrant.candidate, error.ended, fresh=True)
         else:
             through.append(entrant)

@@ -46,7 +46,7 @@ def test_the_core_never_imports_the_bench() -> None:
 
 
 def test_mxnet_is_met_at_one_border() -> None:
-    """One module imports mxnet; in bench only the trainees and the profiler get it from there, loaded by name."""
+    """One module imports mxnet; in bench only the backends and the profiler get it from there, loaded by name."""
     assert importers("mxnet") == {"mnist_core.mxnet_border"}
     behind = {
         name
@@ -70,7 +70,7 @@ def test_each_peer_is_met_in_its_own_modules() -> None:
     assert importers("torch") == {"bench.worker.backends.pytorch", "bench.worker.backends.pytorch_steps"}
     assert importers("bench.worker.backends.pytorch_steps") == {"bench.worker.backends.pytorch"}
     for framework in ("torch", "jax"):
-        assert importers(f"bench.worker.backends.common.{framework}_trainee") == set()
+        assert importers(f"bench.worker.backends.common.{framework}_workload") == set()
 
 
 @pytest.mark.parametrize(

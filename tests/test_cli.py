@@ -22,10 +22,10 @@ from bench.errors import SetupError
 from bench.records import store
 from bench.records.environment import Software
 from bench.records.result import Failure, FailureReason, Run
-from bench.runner import Interpreters, OnEpoch
+from bench.runner import OnEpoch
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
-from bench.worker.process import Stop
+from bench.worker.process import Cancellation, Interpreters
 from bench.worker.protocol import RunRequest
 from mnist_core.devices import Device, Probe, Unusable
 from tests.support.cli import Command
@@ -43,7 +43,7 @@ class FakeWorker:
 
     outcome: Callable[[RunRequest], Run | Failure]
 
-    def __init__(self, interpreters: Interpreters | None = None, stop: Stop | None = None) -> None:
+    def __init__(self, interpreters: Interpreters | None = None, stop: Cancellation | None = None) -> None:
         self._stop = stop
 
     def describe(self, framework: Framework = Framework.MXNET, scenarios: Iterable[Scenario] = ()) -> Software:

@@ -14,10 +14,10 @@ from bench.errors import SetupError
 from bench.records import store
 from bench.records.environment import Software
 from bench.records.result import Ceiling, Failure, FailureReason, Library, Run
-from bench.runner import Interpreters, OnEpoch
+from bench.runner import OnEpoch
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
-from bench.worker.process import Ended, Stop
+from bench.worker.process import Cancellation, Interpreters, WorkerFailure
 from bench.worker.protocol import CeilingRequest, RunRequest
 from mnist_core.devices import Device, Probe, Unusable
 from tests.support.cli import Command
@@ -31,8 +31,8 @@ class FakeWorker:
     asked: list[CeilingRequest]
     broken: bool
 
-    def __init__(self, interpreters: Interpreters | None = None, stop: Stop | None = None) -> None:
-        self.stop = stop or Stop()
+    def __init__(self, interpreters: Interpreters | None = None, stop: Cancellation | None = None) -> None:
+        self.stop = stop or Cancellation()
 
     def describe(self, framework: Framework = Framework.MXNET, scenarios: Iterable[Scenario] = ()) -> Software:
         if framework is not Framework.MXNET:
@@ -48,10 +48,10 @@ class FakeWorker:
             run, epochs=tuple(msgspec.structs.replace(epoch, samples=60) for epoch in run.epochs)
         )
 
-    def measure_ceiling(self, request: CeilingRequest) -> Ceiling | Ended:
+    def measure_ceiling(self, request: CeilingRequest) -> Ceiling | WorkerFailure:
         self.asked.append(request)
         if self.broken and request.framework is Library.MXNET:
-            return Ended(FailureReason.OUT_OF_MEMORY, "cannot allocate memory")
+            return WorkerFailure(FailureReason.OUT_OF_MEMORY, "cannot allocate memory")
         return a_ceiling(
             framework=request.framework,
             device=request.device,

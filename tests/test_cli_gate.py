@@ -27,8 +27,8 @@ from bench.records.result import FailureReason
 from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Side
 from bench.worker import process
-from bench.worker.process import Ended, Interpreter, Stop
-from bench.worker.session import PassEndedError
+from bench.worker.process import Cancellation, Interpreter, WorkerFailure
+from bench.worker.session import SessionError
 from tests import ROOT
 from tests.support.cli import Command
 from tests.support.gate import (
@@ -56,10 +56,10 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> FakePasses:
     """Stands for all processes of a gate; the test says how fast they are."""
     fake = FakePasses()
 
-    def side_processes(interpreters: Mapping[Side, Interpreter], stop: Stop, scenarios: int) -> FakePasses:
+    def side_processes(interpreters: Mapping[Side, Interpreter], stop: Cancellation, scenarios: int) -> FakePasses:
         return fake
 
-    def describe(interpreter: Interpreter, stop: Stop) -> Software:
+    def describe(interpreter: Interpreter, stop: Cancellation) -> Software:
         return a_software()
 
     make_machine_quiet(monkeypatch)
@@ -134,7 +134,7 @@ def test_a_crash_on_either_side_is_a_failure(
 
     def crash(turn: Side, _scenario: Scenario) -> None:
         if turn is side:
-            raise PassEndedError(Ended(FailureReason.CRASHED, "status 1", "ValueError: broken"))
+            raise SessionError(WorkerFailure(FailureReason.CRASHED, "status 1", "ValueError: broken"))
 
     passes.on_window = crash
     assert command("gate", "--base", other_code, "--data-dir", data_dir) == cli.Exit.FAILED
@@ -190,7 +190,7 @@ def test_an_interrupted_gate_goes_on(
         windows += 1
         if windows == 16 + 3 * 48 + 5:
             signal.raise_signal(signal.SIGINT)
-            raise PassEndedError(Ended(FailureReason.CRASHED, "the worker was killed by SIGKILL"))
+            raise SessionError(WorkerFailure(FailureReason.CRASHED, "the worker was killed by SIGKILL"))
 
     passes.on_window = interrupt
     assert command("gate", "--base", other_code, "--data-dir", data_dir) == cli.Exit.INTERRUPTED
@@ -339,7 +339,7 @@ def test_an_interrupted_or_failed_calibration_goes_on_and_is_not_used(
         nonlocal windows
         windows += 1
         if windows == 16 + 2 * 48 + 5:
-            raise PassEndedError(Ended(FailureReason.CRASHED, "status 1"))
+            raise SessionError(WorkerFailure(FailureReason.CRASHED, "status 1"))
 
     passes.on_window = crash
     arguments = ("calibrate", "--blocks", 10, "--data-dir", data_dir)

@@ -18,7 +18,7 @@ from bench.scenarios.axes import LoopName
 from bench.scenarios.scenario import Scenario, tuned
 from bench.scenarios.suite import Overrides
 from bench.worker import process
-from bench.worker.process import Answer, Ended
+from bench.worker.process import Answer, WorkerFailure
 from bench.worker.protocol import OperatorsRequest, PhasesRequest
 from mnist_core.recipe import Engine, Network
 from tests.support.cli import Command
@@ -161,7 +161,7 @@ def test_wrong_use_is_one_line(
     words: str,
 ) -> None:
     """Exit 2, before anything is measured."""
-    monkeypatch.setattr(process, "ask", lambda *_arguments, **_more: pytest.fail("it was measured"))
+    monkeypatch.setattr(process, "send_request", lambda *_arguments, **_more: pytest.fail("it was measured"))
     monkeypatch.setattr(process, "describe", lambda *_arguments, **_more: Software("3", "mxnet", "1", (), "1", ()))
     assert command("profile", *arguments) == cli.Exit.USAGE
     printed = capsys.readouterr().err
@@ -216,14 +216,14 @@ def test_a_process_that_fails_is_a_failure(
     failing: type[object],
 ) -> None:
     """Exit 5 with the reason; nothing is saved."""
-    real = process.ask
+    real = process.send_request
 
-    def ask(interpreter: object, request: object, **more: object) -> Answer | Ended:
+    def ask(interpreter: object, request: object, **more: object) -> Answer | WorkerFailure:
         if isinstance(request, failing):
-            return Ended(FailureReason.TIMEOUT, "no result within 1 s")
+            return WorkerFailure(FailureReason.TIMEOUT, "no result within 1 s")
         return real(interpreter, request, **more)  # type: ignore[arg-type]  # passed on as it came
 
-    monkeypatch.setattr(process, "ask", ask)
+    monkeypatch.setattr(process, "send_request", ask)
     status = command(
         "profile", "--network", "mlp", "--data-dir", data_dir, "--steps", 2, "--rounds", 1, "--cpu-threads", 1
     )

@@ -29,8 +29,8 @@ from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import expand, parse_suite
 from bench.standings import findings
 from bench.worker import process
-from bench.worker.process import Ended, Interpreter, Stop
-from bench.worker.session import PassEndedError
+from bench.worker.process import Cancellation, Interpreter, WorkerFailure
+from bench.worker.session import SessionError
 from mnist_core.devices import Device, DeviceKind, Probe, Unusable
 from mnist_core.recipe import Engine
 from tests.support.cli import Command
@@ -71,7 +71,7 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> FakeWorkers:
 
     fake = FakeWorkers(cost=cost)
 
-    def describe(interpreter: Interpreter, stop: Stop, scenarios: Sequence[Scenario]) -> Software:
+    def describe(interpreter: Interpreter, stop: Cancellation, scenarios: Sequence[Scenario]) -> Software:
         return a_software()
 
     monkeypatch.setattr("bench.cli.tune.WorkerProcesses", lambda _stop: fake)
@@ -180,7 +180,7 @@ def test_where_nothing_works_the_status_says_failed(
     """In the pilot, or of all candidates but the tutorial's loop."""
 
     def crash(_scenario: Scenario, _before: int) -> None:
-        raise PassEndedError(Ended(FailureReason.CRASHED, "status 1", "MXNetError: no"))
+        raise SessionError(WorkerFailure(FailureReason.CRASHED, "status 1", "MXNetError: no"))
 
     workers.on_set_up = crash
     arguments = ("--network", "mlp", "--data-dir", data_dir, *NARROW)
@@ -208,7 +208,7 @@ def test_an_interrupted_search_shows_what_it_has_and_goes_on(
         windows += 1
         if windows == 40:
             signal.raise_signal(signal.SIGINT)
-            raise PassEndedError(Ended(FailureReason.CRASHED, "the worker was killed by SIGKILL"))
+            raise SessionError(WorkerFailure(FailureReason.CRASHED, "the worker was killed by SIGKILL"))
 
     workers.on_window = interrupt
     arguments = ("--network", "mlp", "--data-dir", data_dir, *NARROW)

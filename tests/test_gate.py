@@ -20,8 +20,8 @@ from bench.records.result import FailureReason
 from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order, Side
 from bench.worker import session
-from bench.worker.process import Ended, Stop
-from bench.worker.session import PassEndedError, window_size
+from bench.worker.process import Cancellation, WorkerFailure
+from bench.worker.session import SessionError, window_size
 from tests.support.gate import FOUR, LENET, MLP, FakePasses, a_gate_file, a_plan, make_machine_quiet
 from tests.support.records import a_dataset
 
@@ -63,7 +63,7 @@ def run(
     *,
     budget_seconds: float = math.inf,
     save: Callable[[GateFile], None] = lambda _file: None,
-    stop: Stop | None = None,
+    stop: Cancellation | None = None,
     clock: Clock | None = None,
 ) -> GateFile:
     return run_blocks(
@@ -73,7 +73,7 @@ def run(
         budget_seconds=budget_seconds,
         save=save,
         observer=Silent(),
-        stop=stop or Stop(),
+        stop=stop or Cancellation(),
         now=clock or Clock(),
     )
 
@@ -167,7 +167,7 @@ def test_a_resumed_gate_goes_on_as_if_it_had_not_been_interrupted() -> None:
 
 def test_a_request_to_stop_keeps_finished_blocks_and_drops_the_one_in_progress() -> None:
     """Half a block is no evidence; the killed worker is nobody's crash."""
-    stop = Stop()
+    stop = Cancellation()
     windows = 0
 
     def interrupt(_side: Side, _scenario: Scenario) -> None:
@@ -175,7 +175,7 @@ def test_a_request_to_stop_keeps_finished_blocks_and_drops_the_one_in_progress()
         windows += 1
         if windows == 2 * 48 + 7:  # in the third block
             stop()
-            raise PassEndedError(Ended(FailureReason.CRASHED, "the worker was killed by SIGKILL"))
+            raise SessionError(WorkerFailure(FailureReason.CRASHED, "the worker was killed by SIGKILL"))
 
     final = run(FakePasses(on_window=interrupt), stop=stop)
     assert len(final.blocks) == 2
@@ -191,7 +191,7 @@ def test_a_crash_ends_the_gate_and_is_recorded(side: Side) -> None:
         nonlocal windows
         windows += 1
         if windows > 60 and turn is side:
-            raise PassEndedError(Ended(FailureReason.OUT_OF_MEMORY, "no memory left", "the log"))
+            raise SessionError(WorkerFailure(FailureReason.OUT_OF_MEMORY, "no memory left", "the log"))
 
     passes = FakePasses(on_window=crash)
     final = run(passes)
@@ -240,7 +240,7 @@ def test_a_window_is_whole_epochs_of_what_is_there(batch_size: int, seconds: flo
     ("error", "line"),
     [
         (
-            PassEndedError(Ended(FailureReason.CRASHED, "status 1", "Traceback\nImportError: no lifeline")),
+            SessionError(WorkerFailure(FailureReason.CRASHED, "status 1", "Traceback\nImportError: no lifeline")),
             "the baseline does not work under this harness: crashed: status 1: ImportError: no lifeline",
         ),
         (SetupError("MXNet is not installed"), "the baseline: MXNet is not installed"),

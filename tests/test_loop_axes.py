@@ -12,11 +12,11 @@ import pytest
 
 from bench.errors import ConfigurationError
 from bench.scenarios.axes import LOOP_AXES, Framework, LoopName, preset
-from bench.scenarios.scenario import Scenario, tuned, tutorial_setting, worker_variables
+from bench.scenarios.scenario import Scenario, tuned, tutorial_setting
 from bench.scenarios.suite import Overrides, axis_settings, expand, load_suite, override, parse_suite
 from bench.worker.backends import base
-from bench.worker.backends.mxnet import TutorialTrainee
-from bench.worker.backends.mxnet_loop import LoopTrainee
+from bench.worker.backends.mxnet import ExchangedLoopWorkload, TutorialWorkload
+from bench.worker.environment import worker_variables
 from mnist_core.idx import Split
 from mnist_core.recipe import (
     Engine,
@@ -154,16 +154,16 @@ def test_the_ablation_exchanges_one_part_at_a_time() -> None:
 @pytest.mark.parametrize(
     ("changes", "kind"),
     [
-        ({}, TutorialTrainee),
-        ({"hybridize": Hybridize.STATIC}, TutorialTrainee),
-        ({"engine": Engine.NAIVE}, TutorialTrainee),
-        ({"hybridize": Hybridize.BOUND}, LoopTrainee),
-        ({"update": Update.FLAT}, LoopTrainee),
-        ({"kvstore": Kvstore.LOCAL}, LoopTrainee),
+        ({}, TutorialWorkload),
+        ({"hybridize": Hybridize.STATIC}, TutorialWorkload),
+        ({"engine": Engine.NAIVE}, TutorialWorkload),
+        ({"hybridize": Hybridize.BOUND}, ExchangedLoopWorkload),
+        ({"update": Update.FLAT}, ExchangedLoopWorkload),
+        ({"kvstore": Kvstore.LOCAL}, ExchangedLoopWorkload),
     ],
 )
 def test_the_tutorials_own_loop_trains_what_it_can(changes: dict[str, object], kind: type, a_split: Split) -> None:
-    made = base.make(msgspec.structs.replace(tutorial_setting("mlp"), **changes), Recipe(), a_split)
+    made = base.create_workload(msgspec.structs.replace(tutorial_setting("mlp"), **changes), Recipe(), a_split)
     assert type(made) is kind
 
 

@@ -19,10 +19,10 @@ from bench.breakdown import break_down, middle_mean, operator_flop
 from bench.records.profile import OperatorTimes, Phase, PhaseRounds, inconsistencies
 from bench.records.result import Dataset, FailureReason
 from bench.scenarios.scenario import Scenario, tuned
-from bench.worker import main
+from bench.worker import main, protocol
 from bench.worker.backends import base
-from bench.worker.backends.base import Trainee
-from bench.worker.measure.instrument import EpochCutError, up_to, watched
+from bench.worker.backends.base import Workload
+from bench.worker.measure.instrument import EpochCutError, traced, truncated_after
 from bench.worker.protocol import Event, FailureReply, PhasesReply, PhasesRequest, ProfileTarget, Reply, RoundDone
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
@@ -69,7 +69,7 @@ def ask(prepared: datasets.Prepared, monkeypatch: pytest.MonkeyPatch) -> Callabl
         dataset = Dataset(name="custom", digest=prepared.digest, source="test", train_samples=TRAIN, test_samples=10)
         target = ProfileTarget(scenario=scenario, seed=3, data_directory=str(prepared.directory), dataset=dataset)
         request = PhasesRequest(target=target, steps=steps, rounds=rounds, omp_num_threads=1)
-        reply = main.answer(msgspec.json.encode(request), on_event)
+        reply = main.handle_request(msgspec.json.encode(request), on_event)
         assert isinstance(reply, PhasesReply | FailureReply)
         return reply
 
@@ -164,17 +164,17 @@ def test_a_training_that_diverges_is_no_profile(ask: Callable[..., Reply], monke
 
 
 @pytest.fixture
-def subject(request: pytest.FixtureRequest, prepared: datasets.Prepared) -> Trainee:
+def subject(request: pytest.FixtureRequest, prepared: datasets.Prepared) -> Workload:
     train, _ = datasets.load(prepared.directory, digest=prepared.digest)
     train = Split(train.images[:200], train.labels[:200])
-    made: Trainee = base.make(request.param, Recipe(), train)
+    made: Workload = base.create_workload(request.param, Recipe(), train)
     made.build()
     made.train_throwaway_batch(100)
     made.prepare()
     return made
 
 
-def weights(subject: Trainee) -> list[bytes]:
+def weights(subject: Workload) -> list[bytes]:
     """The bytes of each, on its first context."""
     owner: Any = getattr(subject, "_training", subject)
     return [parameter.list_data()[0].asnumpy().tobytes() for parameter in owner.net.collect_params().values()]
@@ -198,10 +198,10 @@ LOOPS = pytest.mark.parametrize("subject", [SCENARIOS[0], SCENARIOS[3], SCENARIO
 
 @LOOPS
 @pytest.mark.parametrize("phase", list(Phase))
-def test_an_epoch_goes_just_so_far(subject: Trainee, phase: Phase) -> None:
+def test_an_epoch_goes_just_so_far(subject: Workload, phase: Phase) -> None:
     """Later phases are not done at all; the weights change in the last one alone."""
     before, heard = weights(subject), Listener()
-    with watched(heard), up_to(phase):
+    with traced(heard), truncated_after(phase):
         if phase is Phase.SHUFFLE:
             with pytest.raises(EpochCutError):
                 subject.train_epoch()
@@ -213,14 +213,14 @@ def test_an_epoch_goes_just_so_far(subject: Trainee, phase: Phase) -> None:
 
 
 @LOOPS
-def test_watching_changes_nothing(subject: Trainee) -> None:
+def test_watching_changes_nothing(subject: Workload) -> None:
     """Each phase is told in the order of the loop, and afterwards every function is the one it was."""
     functions = (
         gluon.Block.__call__, gluon.Trainer.step, nd.NDArray.backward, mx.executor.Executor.forward,
         mx.metric.Accuracy.update,
     )  # fmt: skip
     heard = Listener()
-    with watched(heard):
+    with traced(heard):
         subject.train_epoch()
     order = [phase for index, phase in enumerate(heard.told) if index == 0 or heard.told[index - 1] is not phase]
     assert order[0] is Phase.FORWARD
@@ -324,7 +324,7 @@ def raw(*spans: tuple[str, int, int], thread: int = HASH) -> dict[str, object]:
 
 
 def read(folder: Path, content: object) -> trace.Trace:
-    (folder / trace.RAW_FILE).write_text(content if isinstance(content, str) else json.dumps(content))
+    (folder / protocol.RAW_TRACE_FILE).write_text(content if isinstance(content, str) else json.dumps(content))
     return trace.read(folder)
 
 

@@ -21,7 +21,7 @@ from bench.render.profile_progress import RoundsProgress
 from bench.render.progress import RunProgress
 from bench.render.tune_progress import TuneProgress
 from bench.tune import run_rounds
-from bench.worker.process import Stop
+from bench.worker.process import Cancellation
 from tests.support.gate import MLP, FakePasses, a_gate_file, a_plan, make_machine_quiet
 from tests.support.records import a_failure, a_run, a_scenario, planned
 from tests.support.tune import FakeWorkers, Machine, a_tune_file, a_tune_plan, bumpy, candidates, search
@@ -193,7 +193,7 @@ def blocks(
 ) -> list[str]:
     """Blocks of twelve windows of a second each; what a terminal shows before each window."""
     seen: list[str] = []
-    stop = Stop()
+    stop = Cancellation()
     with GateProgress(console, budget_seconds, gate_file.blocks) as progress:
 
         def tick(_side: object, _scenario: object) -> None:
@@ -267,7 +267,7 @@ def rounds(tune_file: TuneFile, *, terminal: bool) -> tuple[Console, list[str]]:
         data_directory=Path("/data"),
         save=lambda _file: None,
         observer=progress,
-        stop=Stop(),
+        stop=Cancellation(),
         now=workers.clock,
     )
     return console, seen

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from bench import runner
 from bench.errors import SetupError
 from bench.records.result import Ceiling, Epoch, Failure, FailureReason, Library, ResultSet, Run, key
-from bench.runner import CeilingRounds, Interpreters, WorkerProcess, remaining, run_plan, schedule, usable
+from bench.runner import CeilingRounds, SubprocessExecutor, remaining, run_plan, schedule, usable
 from bench.scenarios.axes import Framework
 from bench.scenarios.suite import Overrides, PlannedRun, expand, load_suite, override
 from bench.worker import process
-from bench.worker.process import Ended, Stop
+from bench.worker.process import Cancellation, Interpreters, WorkerFailure
 from bench.worker.protocol import CeilingRequest, RunRequest
 from mnist_core.devices import Device, Probe, Unusable
 from tests.support.records import a_ceiling, a_dataset, a_result_set, a_run
@@ -72,7 +72,7 @@ def run_with(
     executor: runner.Executor,
     result_set: ResultSet,
     probe: Callable[[Framework, Device], Probe] | None = None,
-    stop: Stop | None = None,
+    stop: Cancellation | None = None,
     ceilings: Callable[[], Iterable[Ceiling]] = tuple,
 ) -> tuple[ResultSet, list[ResultSet]]:
     saved: list[ResultSet] = []
@@ -84,7 +84,7 @@ def run_with(
         save=saved.append,
         observer=Silent(),
         probe=probe or (lambda framework, device: pytest.fail(f"asked {framework} for {device}")),
-        stop=stop or Stop(),
+        stop=stop or Cancellation(),
         ceilings=ceilings,
     )
     return final, saved
@@ -149,7 +149,7 @@ def test_resume_does_the_rest_and_nothing_twice() -> None:
 def test_a_request_to_stop_keeps_what_is_finished(finished: bool, runs: int, failures: int) -> None:  # noqa: FBT001
     """Asked during the third run: it is kept if it had its result, noted as interrupted if not, and no other starts."""
     plan = a_plan(1)
-    stop = Stop()
+    stop = Cancellation()
 
     def asked_during_the_third(position: int, request: RunRequest) -> Run | Failure:
         if position == 3:
@@ -197,16 +197,16 @@ class FakeCeilings:
     """Answers at once, except for what it was told to fail."""
 
     def __init__(self, *failing: Library) -> None:
-        self.stop = Stop()
+        self.stop = Cancellation()
         self.asked: list[Library] = []
         self.failing = failing
 
-    def measure_ceiling(self, request: CeilingRequest) -> Ceiling | Ended:
+    def measure_ceiling(self, request: CeilingRequest) -> Ceiling | WorkerFailure:
         self.asked.append(request.framework)
         if request.framework in self.failing:
             if request.framework is Library.JAX:
                 raise SetupError("jax is not installed")
-            return Ended(FailureReason.OUT_OF_MEMORY, "too large")
+            return WorkerFailure(FailureReason.OUT_OF_MEMORY, "too large")
         return a_ceiling(framework=request.framework)
 
 
@@ -261,10 +261,10 @@ def test_a_request_to_stop_during_a_ceiling_starts_no_run() -> None:
     fake = FakeCeilings()
     measure = fake.measure_ceiling
 
-    def asked_to_stop(request: CeilingRequest) -> Ceiling | Ended:
+    def asked_to_stop(request: CeilingRequest) -> Ceiling | WorkerFailure:
         if request.framework is Library.MXNET:
             fake.stop()
-            return Ended(FailureReason.CRASHED, "killed")
+            return WorkerFailure(FailureReason.CRASHED, "killed")
         return measure(request)
 
     fake.measure_ceiling = asked_to_stop  # type: ignore[method-assign]
@@ -292,7 +292,7 @@ def test_a_gpu_is_tried_out_before_it_has_a_ceiling() -> None:
 def test_a_real_process_measures_a_ceiling() -> None:
     """Through NumPy and MXNet, under the thread count that was asked for, which its thread pools confirm."""
     for library in (Library.NUMPY, Library.MXNET):
-        ceiling = WorkerProcess().measure_ceiling(
+        ceiling = SubprocessExecutor().measure_ceiling(
             msgspec.structs.replace(a_ceiling_request(library), matrix_sizes=(8, 16), vector_elements=(1_000,))
         )
         assert isinstance(ceiling, Ceiling)
@@ -306,16 +306,16 @@ def test_a_real_process_measures_a_ceiling() -> None:
 
 
 @pytest.fixture
-def worker(tmp_path: Path) -> Iterator[Callable[[str], WorkerProcess]]:
+def worker(tmp_path: Path) -> Iterator[Callable[[str], SubprocessExecutor]]:
     """An executor whose worker runs the given Python code instead; afterwards no child may be left."""
 
-    def make(code: str) -> WorkerProcess:
+    def make(code: str) -> SubprocessExecutor:
         script = tmp_path / "python"
         body = textwrap.dedent(code)
         (tmp_path / "worker.py").write_text(f"import os, sys, time, signal\nrequest = sys.stdin.readline()\n{body}")
         script.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{tmp_path / "worker.py"}"\n')
         script.chmod(0o755)
-        return WorkerProcess(Interpreters({Framework.MXNET: str(script)}))
+        return SubprocessExecutor(Interpreters({Framework.MXNET: str(script)}))
 
     yield make
     assert psutil.Process().children(recursive=True) == []
@@ -333,7 +333,7 @@ def a_request() -> RunRequest:
     )
 
 
-def execute(worker: WorkerProcess, timeout_seconds: float = 30) -> Run | Failure:
+def execute(worker: SubprocessExecutor, timeout_seconds: float = 30) -> Run | Failure:
     return worker.execute(a_request(), timeout_seconds, lambda _index, _epoch: None)
 
 
@@ -355,7 +355,7 @@ def execute(worker: WorkerProcess, timeout_seconds: float = 30) -> Run | Failure
     ],
 )
 def test_a_worker_that_fails_becomes_a_failure(
-    worker: Callable[[str], WorkerProcess],
+    worker: Callable[[str], SubprocessExecutor],
     monkeypatch: pytest.MonkeyPatch,
     code: str,
     reason: FailureReason,
@@ -371,7 +371,7 @@ def test_a_worker_that_fails_becomes_a_failure(
     assert log in outcome.log
 
 
-def test_a_worker_that_hangs_is_killed_with_its_children(worker: Callable[[str], WorkerProcess]) -> None:
+def test_a_worker_that_hangs_is_killed_with_its_children(worker: Callable[[str], SubprocessExecutor]) -> None:
     """After its time the whole process group goes."""
     outcome = execute(
         worker(
@@ -389,14 +389,14 @@ def test_a_worker_that_hangs_is_killed_with_its_children(worker: Callable[[str],
     assert not [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "600"]]
 
 
-def test_only_the_end_of_a_long_log_is_kept(worker: Callable[[str], WorkerProcess]) -> None:
+def test_only_the_end_of_a_long_log_is_kept(worker: Callable[[str], SubprocessExecutor]) -> None:
     """A flood on stderr neither blocks the worker nor fills the result file."""
     outcome = execute(worker("for i in range(100_000): print(i, file=sys.stderr)\nsys.exit(1)"))
     assert isinstance(outcome, Failure)
     assert outcome.log.splitlines() == [str(i) for i in range(100_000 - process.LOG_LINES, 100_000)]
 
 
-def test_a_request_to_stop_ends_the_worker(worker: Callable[[str], WorkerProcess]) -> None:
+def test_a_request_to_stop_ends_the_worker(worker: Callable[[str], SubprocessExecutor]) -> None:
     """Ctrl-C reaches us, not the worker: the handler kills it, whether it is running or only being started."""
     executor = worker(f"os.kill({os.getpid()}, signal.SIGUSR1); time.sleep(600)")
     before = signal.signal(signal.SIGUSR1, executor.stop)
@@ -410,12 +410,12 @@ def test_a_request_to_stop_ends_the_worker(worker: Callable[[str], WorkerProcess
 
 def test_a_worker_that_cannot_be_started_is_a_failure() -> None:
     """The machine may have no process or memory left; the suite goes on."""
-    outcome = execute(WorkerProcess(Interpreters({Framework.MXNET: "/no/such/python"})))
+    outcome = execute(SubprocessExecutor(Interpreters({Framework.MXNET: "/no/such/python"})))
     assert isinstance(outcome, Failure)
     assert (outcome.reason, "/no/such/python" in outcome.detail) == (FailureReason.CRASHED, True)
 
 
-def test_an_installation_without_a_framework_stops_the_suite(worker: Callable[[str], WorkerProcess]) -> None:
+def test_an_installation_without_a_framework_stops_the_suite(worker: Callable[[str], SubprocessExecutor]) -> None:
     """There is no point in failing a hundred runs one by one."""
     with pytest.raises(SetupError, match="pip install"):
         execute(worker('print(\'{"type":"unusable","detail":"pip install it"}\')'))

@@ -17,8 +17,8 @@ from bench.records.result import FailureReason
 from bench.records.tune import REFERENCE, Candidate, Phase, Ruling, TuneFile, TunePlan
 from bench.scenarios.scenario import Scenario
 from bench.tune import PilotError, plan, run_rounds
-from bench.worker.process import Ended, Stop
-from bench.worker.session import PassEndedError
+from bench.worker.process import Cancellation, WorkerFailure
+from bench.worker.session import SessionError
 from mnist_core.recipe import Engine
 from tests.support.records import a_dataset
 from tests.support.tune import FakeWorkers, a_tune_file, a_tune_plan, candidates
@@ -44,7 +44,7 @@ def run(
     tune_file: TuneFile,
     *,
     save: Callable[[TuneFile], None] = lambda _file: None,
-    stop: Stop | None = None,
+    stop: Cancellation | None = None,
     observer: Silent | None = None,
 ) -> TuneFile:
     final = run_rounds(
@@ -53,7 +53,7 @@ def run(
         data_directory=Path("/data"),
         save=save,
         observer=observer or Silent(),
-        stop=stop or Stop(),
+        stop=stop or Cancellation(),
         now=workers.clock,
     )
     assert not workers.alive, "a process was left behind"
@@ -166,8 +166,8 @@ def test_a_hopeless_candidate_gets_short_windows_alone() -> None:
 # --- what goes wrong --------------------------------------------------------------------------------------------------
 
 
-def crash(detail: str = "status 1") -> PassEndedError:
-    return PassEndedError(Ended(FailureReason.CRASHED, detail, "the log"))
+def crash(detail: str = "status 1") -> SessionError:
+    return SessionError(WorkerFailure(FailureReason.CRASHED, detail, "the log"))
 
 
 def test_a_candidate_that_crashes_is_out_and_the_others_go_on() -> None:
@@ -260,7 +260,7 @@ def test_a_finalist_that_crashes_leaves_the_block_to_the_others() -> None:
 @pytest.mark.parametrize("whole_rounds", [0, 1])
 def test_a_request_to_stop_keeps_what_was_measured(whole_rounds: int) -> None:
     """Of the round that it came in, too; whoever was being measured then has not failed by it."""
-    stop, observer = Stop(), Silent()
+    stop, observer = Cancellation(), Silent()
     windows = 0
 
     def interrupt(_scenario: Scenario) -> None:
@@ -344,7 +344,7 @@ def test_the_pilot_fixes_how_many_images_make_an_epoch(cost: float, screening: i
 
 def test_a_reference_that_does_not_work_is_found_out_first() -> None:
     def fail(_scenario: Scenario, _before: int) -> None:
-        raise PassEndedError(Ended(FailureReason.CRASHED, "status 1", "Traceback\nMXNetError: no"))
+        raise SessionError(WorkerFailure(FailureReason.CRASHED, "status 1", "Traceback\nMXNetError: no"))
 
     with pytest.raises(PilotError, match="loop does not work here: crashed: status 1: MXNetError: no"):
         planned(FakeWorkers(on_set_up=fail))

@@ -45,11 +45,11 @@ from bench.render.ceilings import ceiling_table
 from bench.render.doctor import doctor_tables, render_doctor
 from bench.render.export import Format
 from bench.render.tables import count_words
-from bench.runner import CeilingRounds, WorkerProcess, interpreters_of, usable
+from bench.runner import CeilingRounds, SubprocessExecutor, usable
 from bench.scenarios.axes import Framework
 from bench.scenarios.suite import BUILT_IN_SUITES, DEFAULT_SUITE, expand, load_suite
-from bench.worker.process import Stop
-from bench.worker.session import PassEndedError, cause
+from bench.worker.process import Cancellation, interpreters_of
+from bench.worker.session import SessionError, cause
 from mnist_core.datasets import DatasetName
 from mnist_core.devices import Device, DeviceKind
 
@@ -82,8 +82,8 @@ def environment_command(
         raise ConfigurationError(f"--json is --format json: leave out --format {output_format} or --json")
     output_format = Format.JSON if json else output_format or Format.TEXT
     refuse_junit(output_format)
-    stop = Stop()
-    worker = WorkerProcess(interpreters_of(python or (), os.environ), stop)
+    stop = Cancellation()
+    worker = SubprocessExecutor(interpreters_of(python or (), os.environ), stop)
     if ceilings:
         with on_signals(stop):
             measured = _measured_ceilings(worker, repeats)
@@ -107,7 +107,7 @@ def environment_command(
 
 
 def _observe(
-    worker: WorkerProcess, stop: Stop, data: DatasetName, data_dir: Path | None, *, with_pair: bool
+    worker: SubprocessExecutor, stop: Cancellation, data: DatasetName, data_dir: Path | None, *, with_pair: bool
 ) -> Observations:
     """Exits where someone asks to stop."""
     error, software = None, None
@@ -125,7 +125,7 @@ def _observe(
         with on_signals(stop):
             try:
                 pair = _measured_pair(data, data_dir, stop)
-            except PassEndedError as ended:
+            except SessionError as ended:
                 pair_error = cause(ended.ended)
         if stop.requested:
             fail("interrupted", Exit.INTERRUPTED)
@@ -147,7 +147,7 @@ def _observe(
     )
 
 
-def _measured_pair(data: DatasetName, data_dir: Path | None, stop: Stop) -> Pair | None:
+def _measured_pair(data: DatasetName, data_dir: Path | None, stop: Cancellation) -> Pair | None:
     prepared = prepare(data, data_dir)
     what = f"the same code against itself, {SECONDS:.0f} s"
     if not err.is_terminal:
@@ -161,7 +161,7 @@ def _measured_pair(data: DatasetName, data_dir: Path | None, stop: Stop) -> Pair
         return measure_pair(prepared.directory, dataset_of(prepared), usable_core_count(), stop, on_comparison=show)
 
 
-def _measured_ceilings(worker: WorkerProcess, repeats: int) -> list[Ceiling]:
+def _measured_ceilings(worker: SubprocessExecutor, repeats: int) -> list[Ceiling]:
     """Every device, number of threads and installed framework, so many times, each as often as the others by then."""
     environment = capture()
     gpus = [Device(DeviceKind.GPU, index) for index in range(environment.accelerators_per_node)]
@@ -178,7 +178,7 @@ def _measured_ceilings(worker: WorkerProcess, repeats: int) -> list[Ceiling]:
     return measured
 
 
-def _installed(worker: WorkerProcess) -> list[Framework]:
+def _installed(worker: SubprocessExecutor) -> list[Framework]:
     found = []
     for framework in Framework:
         with contextlib.suppress(SetupError), working(f"asking {framework} what it is"):

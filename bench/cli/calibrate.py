@@ -44,7 +44,7 @@ from bench.render.words import change_words
 from bench.sides import WORKING_TREE
 from bench.stats.paired import Side
 from bench.worker import process
-from bench.worker.process import Interpreter, Stop
+from bench.worker.process import Cancellation, Interpreter
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 
@@ -156,7 +156,7 @@ def _begun(path: Path, wishes: Wishes, tree_digest: str, interpreter: Interprete
     if gate_file.contender.tree_digest != tree_digest:
         raise IncomparableError(f"{path}: was recorded with other measured code: {_ANEW}")
     with working("asking the framework what it is"):
-        software = process.describe(interpreter, Stop())
+        software = process.describe(interpreter, Cancellation())
     if gate_file.contender.software != software:
         raise IncomparableError(f"{path}: was recorded with other software: {_ANEW}")
     return calibration.to_go_on(gate_file, wishes.max_blocks)

@@ -51,7 +51,7 @@ from bench.scenarios.suite import Overrides
 from bench.sides import WORKING_TREE, SideSource
 from bench.stats.paired import Side
 from bench.worker import process
-from bench.worker.process import Interpreter, Stop
+from bench.worker.process import Cancellation, Interpreter
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 from mnist_core.recipe import Recipe
@@ -223,7 +223,7 @@ def new_gate_file(
     """The file before its first block: both sides were asked what they are and tried out."""
     scenarios = scenarios_of(wishes.suite, wishes.keyword)
     seed = secrets.randbelow(MOST_SEED) if wishes.seed is None else wishes.seed
-    stop = Stop()
+    stop = Cancellation()
     software = {side: _software(side, interpreters[side], stop) for side in Side}
     environment, dataset = capture(software=software[Side.CONTENDER]), dataset_of(prepared)
     calibration = gate_store.calibration_for(environment)
@@ -266,9 +266,9 @@ def run(
     prepared: datasets.Prepared,
     path: Path,
     budget_seconds: float,
-) -> tuple[GateFile, Stop]:
+) -> tuple[GateFile, Cancellation]:
     """Blocks until it is decided, the budget ends, or someone asks to stop; each is saved as it ends."""
-    stop = Stop()
+    stop = Cancellation()
     note(f"blocks of four passes each, into {path}")
     try:
         with GateProgress(err, budget_seconds, gate_file.blocks) as observer, on_signals(stop):
@@ -362,7 +362,7 @@ def _resumed(
         Side.CONTENDER: sides.prepare(WORKING_TREE, Side.CONTENDER, scratch, source=clone),
     }
     interpreters = interpreters_of(sources, base_python)
-    stop = Stop()
+    stop = Cancellation()
     sides_before = ((Side.BASELINE, gate_file.baseline), (Side.CONTENDER, gate_file.contender))
     for side, before in sides_before:
         if sources[side].tree_digest != before.tree_digest:
@@ -381,7 +381,7 @@ def scenarios_of(suite: str, keyword: str | None) -> list[tuple[Scenario, int]]:
     return [(scenario, scenario.threads_per_context(cores)) for scenario in scenarios]
 
 
-def _software(side: Side, interpreter: Interpreter, stop: Stop) -> Software:
+def _software(side: Side, interpreter: Interpreter, stop: Cancellation) -> Software:
     try:
         with working(f"asking the {side} what it is"):
             return process.describe(interpreter, stop)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from bench.cli.shell import Exit, fail, working
 from bench.scenarios.axes import Framework
 from bench.worker import process
-from bench.worker.process import Interpreter, Stop
+from bench.worker.process import Cancellation, Interpreter
 from mnist_core.devices import Device, DeviceKind
 
 
@@ -17,6 +17,6 @@ def require_gpus(devices: Iterable[Device]) -> None:
         if device.kind is not DeviceKind.GPU:
             continue
         with working(f"trying {device} out"):
-            found = process.probe(Interpreter(), Stop(), Framework.MXNET, device)
+            found = process.probe(Interpreter(), Cancellation(), Framework.MXNET, device)
         if not found.usable:
             fail(f"{device}: {found.detail}", Exit.FAILED)

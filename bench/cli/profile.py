@@ -43,10 +43,11 @@ from bench.render.profile_progress import RoundsProgress
 from bench.render.profiles import closure_words, profile_tables
 from bench.render.tables import count_words
 from bench.scenarios.axes import AUTO_CONTEXTS, AXES, LOOP_AXES, Framework, LoopName
-from bench.scenarios.scenario import Scenario, worker_variables
+from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import Matrix, Overrides, Suite, axis_settings, expand, override
 from bench.worker import process
-from bench.worker.process import Answer, Ended, Interpreter, OnEvent, Stop
+from bench.worker.environment import worker_variables
+from bench.worker.process import Answer, Cancellation, Interpreter, OnEvent, WorkerFailure
 from bench.worker.protocol import (
     Event,
     OperatorsReply,
@@ -214,7 +215,7 @@ def _measure(
     data_dir: Path | None,
     timeout_seconds: float,
 ) -> tuple[ProfileFile, trace.Trace]:
-    stop = Stop()
+    stop = Cancellation()
     # The framework first: whoever lacks it should not wait for data.
     with working(f"asking {scenario.framework} what it is"):
         software = process.describe(Interpreter(), stop, scenarios=[scenario])
@@ -272,7 +273,7 @@ class _Asker:
     scenario: Scenario
     threads: int
     timeout_seconds: float
-    stop: Stop
+    stop: Cancellation
 
     def ask(
         self,
@@ -285,7 +286,7 @@ class _Asker:
     ) -> AnswerT:
         """A fresh process's answer; exits where there is none."""
         with showing:
-            answer = process.ask(
+            answer = process.send_request(
                 Interpreter(),
                 request,
                 variables={**worker_variables(self.threads, self.scenario.engine), **variables},
@@ -293,7 +294,7 @@ class _Asker:
                 stop=self.stop,
                 on_event=on_event,
             )
-        if isinstance(answer, Ended):
+        if isinstance(answer, WorkerFailure):
             if self.stop.requested:
                 fail("interrupted", Exit.INTERRUPTED)
             fail(f"{self.scenario.name}: {answer.reason}: {answer.detail}", Exit.FAILED)

@@ -47,7 +47,7 @@ from bench.render import units
 from bench.render.export import Format, render_markdown
 from bench.render.progress import RunProgress
 from bench.render.tables import count_words, tables
-from bench.runner import CeilingRounds, Interpreters, WorkerProcess, interpreters_of, remaining, run_plan, usable
+from bench.runner import CeilingRounds, SubprocessExecutor, remaining, run_plan, usable
 from bench.scenarios.axes import AUTO_CONTEXTS, LOOP_AXES, Framework, LoopName
 from bench.scenarios.selection import select
 from bench.scenarios.suite import (
@@ -60,7 +60,7 @@ from bench.scenarios.suite import (
     load_suite,
     override,
 )
-from bench.worker.process import Stop
+from bench.worker.process import Cancellation, Interpreters, interpreters_of
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 from mnist_core.devices import probe_row
@@ -213,7 +213,7 @@ def describe_all(interpreters: Interpreters, plan: Sequence[PlannedRun]) -> list
     Raises `UnusableError` where one is missing, or cannot train a network of the user's own.
     """
     wanted = {planned.scenario.framework for planned in plan}
-    worker = WorkerProcess(interpreters)
+    worker = SubprocessExecutor(interpreters)
     found = []
     for framework in Framework:
         if framework in wanted:
@@ -228,7 +228,7 @@ def plan_here(
 ) -> tuple[PlannedRun, ...]:
     """What the suite asks for on this machine; `auto` contexts are the GPUs some framework can use, else the CPU."""
     wanted = override(load_suite(suite), wishes)
-    probe = WorkerProcess(interpreters or Interpreters()).probe
+    probe = SubprocessExecutor(interpreters or Interpreters()).probe
     frameworks = {
         framework for matrix in wanted.matrix if AUTO_CONTEXTS in matrix.contexts for framework in matrix.framework
     }
@@ -277,8 +277,8 @@ def _measure(
         f"{count_words(len(todo), 'run')} on {dataset.name} ({dataset.source}), into {path}, "
         f"about {units.roughly(sum(expected.values()))}{' and the ceilings' if ceilings else ''}"
     )
-    stop = Stop()
-    worker = WorkerProcess(interpreters, stop)
+    stop = Cancellation()
+    worker = SubprocessExecutor(interpreters, stop)
     probe_once = functools.cache(worker.probe)
     try:
         with (

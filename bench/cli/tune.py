@@ -53,7 +53,7 @@ from bench.space import Space, search_space
 from bench.standings import Findings, findings
 from bench.tune import PilotError, WorkerProcesses, plan, run_rounds
 from bench.worker import process
-from bench.worker.process import Interpreter, Stop
+from bench.worker.process import Cancellation, Interpreter
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 from mnist_core.devices import DeviceKind, available
@@ -231,7 +231,7 @@ def _new_file(
                 reference_may_win=space.reference in space.scenarios,
                 exhaustive=exhaustive,
                 budget_seconds=budget_seconds,
-                workers=WorkerProcesses(Stop()),
+                workers=WorkerProcesses(Cancellation()),
                 data_directory=prepared.directory,
                 dataset=dataset,
                 seed=seed,
@@ -248,7 +248,7 @@ def read(path: Path) -> TuneFile:
 
 def measure(tune_file: TuneFile, prepared: datasets.Prepared, path: Path, output_format: Format) -> NoReturn:
     """Rounds until the search ends or someone asks to stop, each saved as it ends; then show and exit."""
-    stop = Stop()
+    stop = Cancellation()
     note(f"{count_words(len(tune_file.plan.candidates), 'setting')} to choose from, into {path}")
     _warn_of_a_small_budget(tune_file)
     try:
@@ -310,7 +310,7 @@ def _resumed(path: Path, data_dir: Path | None) -> tuple[TuneFile, datasets.Prep
 
 def _software(scenarios: Sequence[Scenario]) -> Software:
     with working("asking the framework what it is"):
-        return process.describe(Interpreter(), Stop(), scenarios=scenarios)
+        return process.describe(Interpreter(), Cancellation(), scenarios=scenarios)
 
 
 def _warn_of_a_small_budget(tune_file: TuneFile) -> None:

@@ -24,7 +24,7 @@ AUTO_CONTEXTS = "auto"
 
 
 class Framework(str, enum.Enum):
-    """MXNet, whose tutorial is measured, and its peers: the same networks and recipe, see `bench.worker.backends.common`."""
+    """MXNet, whose tutorial is measured, and its peers: the same networks and recipe, see results/PEERS.md."""
 
     MXNET = "mxnet"
     TORCH = "torch"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -194,19 +193,6 @@ def tutorial_setting(network: str) -> Scenario:
 def tuned(network: str) -> Scenario:
     """The fastest loop that is known for a network on the CPU."""
     return Scenario(network=network, **preset(Framework.MXNET, network, LoopName.TUNED, ()))
-
-
-def worker_variables(threads: int, engine: Engine = Engine.THREADED) -> Mapping[str, str]:
-    """The environment of a worker whose every context may use so many threads.
-
-    All of them, since a library that reads another name than OMP_NUM_THREADS would oversubscribe silently. The threaded
-    engine is MXNet's own choice, which the user's variables may refine.
-    """
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-    variables = {name: str(threads) for name in names} | {"OMP_DYNAMIC": "FALSE"}
-    if engine is Engine.NAIVE:
-        variables["MXNET_ENGINE_TYPE"] = "NaiveEngine"
-    return variables
 
 
 def axis_value(scenario: Scenario, name: str) -> str | int | None:

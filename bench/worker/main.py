@@ -23,7 +23,8 @@ from typing_extensions import assert_never
 from bench.errors import ConfigurationError
 from bench.records.result import FailureReason
 from bench.worker.backends import base
-from bench.worker.measure import ceilings, run
+from bench.worker.measure.ceilings import measure_ceiling
+from bench.worker.measure.run import InvocationServer, describe, measure_run
 from bench.worker.protocol import (
     CeilingReply,
     CeilingRequest,
@@ -69,16 +70,16 @@ def main() -> None:
     with _reply_channel() as channel:
         lines = _lines()
         request_line = next(lines, b"")
-        measured = answer(request_line, lambda event: _send(channel, event))
+        measured = handle_request(request_line, lambda event: _send(channel, event))
         if isinstance(measured, Message):
             _send(channel, measured)
             return
         _send(channel, PassReady())
         for line in lines:
-            _send(channel, obey(measured, line))
+            _send(channel, handle_command(measured, line))
 
 
-def answer(request_line: bytes, on_event: Callable[[Event], None]) -> Reply | run.Pass:
+def handle_request(request_line: bytes, on_event: Callable[[Event], None]) -> Reply | InvocationServer:
     """The reply to a request; failures of the measured code become replies, faults of the harness raise."""
     try:
         request = msgspec.json.decode(request_line, type=Request)
@@ -90,28 +91,28 @@ def answer(request_line: bytes, on_event: Callable[[Event], None]) -> Reply | ru
     return _guarded(lambda: _measured(request, on_event))
 
 
-def _measured(request: Request, on_event: Callable[[Event], None]) -> Reply | run.Pass:
+def _measured(request: Request, on_event: Callable[[Event], None]) -> Reply | InvocationServer:
     match request:
         case DescribeRequest():
             return _described(request)
         case ProbeRequest(framework=framework, device=name):
             (device,) = parse_devices(name)
-            return ProbeReply(probe=base.module_for(framework).probe(device))
+            return ProbeReply(probe=base.backend_for(framework).probe(device))
         case PassRequest():
-            return run.Pass(request)
+            return InvocationServer(request)
         case CeilingRequest():
-            return CeilingReply(ceiling=ceilings.measure(request))
+            return CeilingReply(ceiling=measure_ceiling(request))
         case PhasesRequest() | OperatorsRequest():
             return _profiling().answer(request, lambda done: on_event(RoundDone(done)))
         case RunRequest():
-            run = run.measure(request, lambda index, epoch: on_event(EpochDone(index=index, epoch=epoch)))
+            run = measure_run(request, lambda index, epoch: on_event(EpochDone(index=index, epoch=epoch)))
             return RunReply(run=run)
         case _:
             assert_never(request)
 
 
 def _described(request: DescribeRequest) -> Reply:
-    software = run.describe(request.framework)
+    software = describe(request.framework)
     if request.own_networks:  # MXNet's alone, so that it is there
         networks = importlib.import_module("mnist_core.networks")
         for own in request.own_networks:
@@ -132,7 +133,7 @@ def _profiling() -> _Profiling:
     return module
 
 
-def obey(measured: run.Pass, line: bytes) -> Reply:
+def handle_command(measured: InvocationServer, line: bytes) -> Reply:
     """The reply to a command of a pass."""
     try:
         command = msgspec.json.decode(line, type=Command)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TypeAlias
 
@@ -25,7 +26,8 @@ from bench.errors import ConfigurationError, SetupError
 from bench.records.environment import Software
 from bench.records.result import FailureReason
 from bench.scenarios.axes import Framework, is_custom
-from bench.scenarios.scenario import Scenario, worker_variables
+from bench.scenarios.scenario import Scenario
+from bench.worker.environment import worker_variables
 from bench.worker.protocol import (
     CeilingReply,
     Command,
@@ -60,7 +62,6 @@ DESCRIBE_TIMEOUT_SECONDS = 120.0
 #: After its reply a worker has nothing left to do but unload libraries.
 EXIT_SECONDS = 10.0
 
-
 OnEvent: TypeAlias = Callable[[Event], None]
 
 Answer: TypeAlias = (
@@ -78,7 +79,7 @@ Answer: TypeAlias = (
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Ended:
+class WorkerFailure:
     """Why a worker gave nothing."""
 
     reason: FailureReason
@@ -88,7 +89,7 @@ class Ended:
     log: str = ""
 
 
-class Stop:
+class Cancellation:
     """SIGINT and SIGTERM as a flag and a killed workers, instead of an exception wherever the program happens to be.
 
     A signal can come between a run's last line and its being saved; with an exception that run would be lost.
@@ -105,7 +106,7 @@ class Stop:
             kill_group(worker)
 
     @contextlib.contextmanager
-    def ending(self, worker: subprocess.Popen[bytes]) -> Iterator[None]:
+    def kill_on_cancel(self, worker: subprocess.Popen[bytes]) -> Iterator[None]:
         """Inside, a request to stop ends this worker."""
         self._workers = [*self._workers, worker]
         try:
@@ -125,15 +126,15 @@ class Interpreter:
     measured: Path = SOURCE_ROOT
 
 
-def ask(
+def send_request(
     interpreter: Interpreter,
     request: Request,
     *,
     variables: Mapping[str, str],
     timeout_seconds: float,
-    stop: Stop,
+    stop: Cancellation,
     on_event: OnEvent = lambda _event: None,
-) -> Answer | Ended:
+) -> Answer | WorkerFailure:
     """A fresh process's answer to its only request. Raises `UnusableError` where no other can work either.
 
     `variables` are the worker's own, over those of this process: see `worker_variables`.
@@ -143,11 +144,14 @@ def ask(
             worker.send(request)
             return worker.receive(on_event)
     except OSError as error:  # no process, no memory, no file descriptor left: the next one may have better luck
-        return Ended(FailureReason.CRASHED, f"the worker could not be run: {error}")
+        return WorkerFailure(FailureReason.CRASHED, f"the worker could not be run: {error}")
 
 
 def describe(
-    interpreter: Interpreter, stop: Stop, framework: Framework = Framework.MXNET, scenarios: Iterable[Scenario] = ()
+    interpreter: Interpreter,
+    stop: Cancellation,
+    framework: Framework = Framework.MXNET,
+    scenarios: Iterable[Scenario] = (),
 ) -> Software:
     """What a worker loads when it imports the framework; raises `UnusableError` where it cannot.
 
@@ -159,7 +163,7 @@ def describe(
             once = compiled.get(scenario.network, False)
             compiled[scenario.network] = once or scenario.hybridize is not Hybridize.OFF
     own = tuple(OwnNetwork(reference, some) for reference, some in compiled.items())
-    answer = ask(
+    answer = send_request(
         interpreter,
         DescribeRequest(framework=framework, own_networks=own),
         variables=worker_variables(1),
@@ -168,7 +172,7 @@ def describe(
     )
     if isinstance(answer, DescribeReply):
         return answer.software
-    assert isinstance(answer, Ended)
+    assert isinstance(answer, WorkerFailure)
     if answer.reason is FailureReason.TIMEOUT:
         raise SetupError(f"importing the framework took over {DESCRIBE_TIMEOUT_SECONDS:g} s")
     last_line = (answer.log.splitlines() or ["no error output"])[-1]
@@ -178,10 +182,10 @@ def describe(
     raise SetupError(f"the worker for {framework} does not start: {answer.detail}: {last_line}{hint}")
 
 
-def probe(interpreter: Interpreter, stop: Stop, framework: Framework, device: Device) -> Probe:
+def probe(interpreter: Interpreter, stop: Cancellation, framework: Framework, device: Device) -> Probe:
     """Try one device out through a framework, in a process of its own; never raises for what that does."""
     try:
-        answer = ask(
+        answer = send_request(
             interpreter,
             ProbeRequest(framework=framework, device=str(device)),
             variables=worker_variables(1),
@@ -192,7 +196,7 @@ def probe(interpreter: Interpreter, stop: Stop, framework: Framework, device: De
         return Probe(device, Unusable.NO_FRAMEWORK, str(error))
     if isinstance(answer, ProbeReply):
         return answer.probe
-    assert isinstance(answer, Ended)
+    assert isinstance(answer, WorkerFailure)
     if answer.reason is FailureReason.TIMEOUT:
         return Probe(device, Unusable.HUNG, f"{device} gave no answer within {PROBE_TIMEOUT_SECONDS:g} s")
     return Probe(device, Unusable.CRASHED, f"the trial of {device}: {answer.detail}")
@@ -214,11 +218,11 @@ class Session:
             self.process.stdin.write(msgspec.json.encode(message) + b"\n")
             self.process.stdin.flush()
 
-    def receive(self, on_event: OnEvent = lambda _event: None) -> Answer | Ended:
+    def receive(self, on_event: OnEvent = lambda _event: None) -> Answer | WorkerFailure:
         """The next reply. Raises `UnusableError` where no other worker can work either."""
         match self._reply(on_event):
             case FailureReply(reason=reason, detail=detail):
-                return Ended(reason, detail, self.log())
+                return WorkerFailure(reason, detail, self.log())
             case UnusableReply(detail=detail):
                 raise SetupError(detail)
             case None:
@@ -239,7 +243,7 @@ class Session:
             on_event(message)
         return None
 
-    def _ended(self) -> Ended:
+    def _ended(self) -> WorkerFailure:
         status = self.end()
         if self.timed_out.is_set():
             reason, detail = FailureReason.TIMEOUT, f"no result within {self.timeout_seconds:g} s"
@@ -247,7 +251,7 @@ class Session:
             reason, detail = FailureReason.OUT_OF_MEMORY, "the kernel killed the worker: the machine's memory ended"
         else:
             reason, detail = FailureReason.CRASHED, _describe_status(status)
-        return Ended(reason, detail, self.log())
+        return WorkerFailure(reason, detail, self.log())
 
     def end(self) -> int:
         """Its exit status: given a moment to leave by itself, then killed."""
@@ -268,7 +272,7 @@ class Session:
 
 @contextlib.contextmanager
 def session(
-    interpreter: Interpreter, variables: Mapping[str, str], timeout_seconds: float, stop: Stop
+    interpreter: Interpreter, variables: Mapping[str, str], timeout_seconds: float, stop: Cancellation
 ) -> Iterator[Session]:
     """A worker in a process group of its own: killed after its time, gone when the block is left.
 
@@ -294,7 +298,7 @@ def session(
         timer.daemon = True
         try:
             timer.start()
-            with stop.ending(process):
+            with stop.kill_on_cancel(process):
                 yield Session(process, errors, timed_out, timeout_seconds, kills_before)
         finally:
             timer.cancel()
@@ -307,7 +311,7 @@ def session(
 
 
 def _code(measured: Path) -> str:
-    """Not `-m bench.worker.main`: that would let a folder named `bench` in the current directory take our package's place.
+    """Not `-m bench.worker.main`, with which a folder `bench` in the current directory would take our package's place.
 
     `mnist_core` is registered before anything imports it, so that it alone comes from `measured`. Both sides of a gate
     are started in this same way, whichever folder is theirs.
@@ -346,3 +350,37 @@ def _out_of_memory_kills() -> str:
             text = Path(path).read_text(encoding="ascii", errors="replace")
             counts += [line for line in text.splitlines() if line.split()[:1] == [field]]
     return "\n".join(counts)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Interpreters:
+    """A Python for each framework: their NumPy differs, so that they do not fit into one environment."""
+
+    #: Those that are not this program's own.
+    python: Mapping[Framework, str] = dataclasses.field(default_factory=dict)
+
+    def of(self, framework: Framework) -> Interpreter:
+        return Interpreter(self.python.get(framework, sys.executable))
+
+
+def interpreters_of(choices: Sequence[str], variables: Mapping[str, str]) -> Interpreters:
+    """From "torch=/path/to/python", else from MNIST_BENCH_PYTHON_TORCH and its like.
+
+    Raises `ConfigurationError` for a framework or a path that is none.
+    """
+    python = {
+        framework: path
+        for framework in Framework
+        if (path := variables.get(f"MNIST_BENCH_PYTHON_{framework.value.upper()}"))
+    }
+    for choice in choices:
+        name, _, path = choice.partition("=")
+        known = [framework for framework in Framework if framework.value == name]
+        if not known or not path:
+            names = ", ".join(framework.value for framework in Framework)
+            raise ConfigurationError(f"--python {choice!r}: expected FRAMEWORK=PATH, with one of {names}")
+        python[known[0]] = path
+    for framework, path in python.items():
+        if shutil.which(path) is None:
+            raise ConfigurationError(f"the Python for {framework}, {path}, cannot be executed")
+    return Interpreters(python)

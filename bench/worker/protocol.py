@@ -5,7 +5,7 @@ A pass of a gate goes on after that: command, reply, command, reply, since four 
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -211,7 +211,9 @@ class UnusableReply(Message, frozen=True, tag="unusable"):
 Request: TypeAlias = (
     RunRequest | PassRequest | DescribeRequest | ProbeRequest | CeilingRequest | PhasesRequest | OperatorsRequest
 )
+
 Command: TypeAlias = SetUp | RunWindow | Evaluate
+
 Reply: TypeAlias = (
     RunReply
     | PassReady
@@ -226,5 +228,12 @@ Reply: TypeAlias = (
     | FailureReply
     | UnusableReply
 )
+
 Event: TypeAlias = EpochDone | RoundDone
+
 FromWorker: TypeAlias = Event | Reply
+
+#: The file in its directory that a profiled process writes, and the category of the phases in it.
+RAW_TRACE_FILE: Final = "mxnet.json"
+
+PHASES_DOMAIN: Final = "phases"

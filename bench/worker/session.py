@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 from bench.records.result import Dataset, FailureReason
-from bench.scenarios.scenario import Scenario, worker_variables
+from bench.scenarios.scenario import Scenario
 from bench.worker import process
-from bench.worker.process import Ended, Interpreter, Session, Stop
+from bench.worker.environment import worker_variables
+from bench.worker.process import Cancellation, Interpreter, Session, WorkerFailure
 from bench.worker.protocol import Evaluate, Evaluated, PassReady, PassRequest, RunWindow, SetUp, SetUpDone, WindowDone
 from mnist_core.recipe import Engine
 
@@ -35,7 +36,7 @@ T = TypeVar("T")
 
 
 class PassProcess(Protocol):
-    """One live pass; every method waits until it is done. Raises `PassEndedError` where it gave nothing."""
+    """One live pass; every method waits until it is done. Raises `SessionError` where it gave nothing."""
 
     def wait_until_ready(self) -> None: ...
     def set_up(self, scenario: Scenario, samples: int) -> SetUpDone: ...
@@ -43,10 +44,10 @@ class PassProcess(Protocol):
     def evaluate(self) -> Evaluated: ...
 
 
-class PassEndedError(Exception):
+class SessionError(Exception):
     """A pass ended without its result."""
 
-    def __init__(self, ended: Ended) -> None:
+    def __init__(self, ended: WorkerFailure) -> None:
         super().__init__(ended.detail)
         self.ended = ended
 
@@ -58,11 +59,11 @@ def start(
     *,
     life_seconds: float,
     command_seconds: float | None = None,
-    stop: Stop,
+    stop: Cancellation,
 ) -> Iterator[PassProcess]:
     """A pass in a fresh process, which is killed after its life, or when a command takes longer than it may.
 
-    Does not wait: passes get ready at the same time. Raises `PassEndedError` where none can be started.
+    Does not wait: passes get ready at the same time. Raises `SessionError` where none can be started.
     """
     variables = worker_variables(request.omp_num_threads, request.engine)
     with contextlib.ExitStack() as stack:
@@ -70,7 +71,7 @@ def start(
             session = stack.enter_context(process.session(interpreter, variables, life_seconds, stop))
         except OSError as error:
             detail = f"the worker could not be run: {error}"
-            raise PassEndedError(Ended(FailureReason.CRASHED, detail)) from error
+            raise SessionError(WorkerFailure(FailureReason.CRASHED, detail)) from error
         session.send(request)
         yield _LivePass(session, command_seconds)
 
@@ -102,12 +103,12 @@ class _LivePass:
             answer = self.session.receive()
         if isinstance(answer, kind):
             return answer
-        if not isinstance(answer, Ended):
-            answer = Ended(FailureReason.CRASHED, f"the pass answered {answer!r}")
+        if not isinstance(answer, WorkerFailure):
+            answer = WorkerFailure(FailureReason.CRASHED, f"the pass answered {answer!r}")
         elif late.is_set():
             detail = f"no answer within {self.command_seconds:g} s"
-            answer = Ended(FailureReason.TIMEOUT, detail, answer.log)
-        raise PassEndedError(answer)
+            answer = WorkerFailure(FailureReason.TIMEOUT, detail, answer.log)
+        raise SessionError(answer)
 
     @contextlib.contextmanager
     def _deadline(self, late: threading.Event) -> Iterator[None]:
@@ -131,15 +132,15 @@ class _LivePass:
 def whole(window: WindowDone, samples: int) -> WindowDone:
     """The measured code counts its own images, so that whoever counts more than there are would look faster.
 
-    Raises `PassEndedError` for any other number than asked for.
+    Raises `SessionError` for any other number than asked for.
     """
     if window.samples != samples:
         detail = f"a window trained {window.samples} images, not {samples}"
-        raise PassEndedError(Ended(FailureReason.CRASHED, detail))
+        raise SessionError(WorkerFailure(FailureReason.CRASHED, detail))
     return window
 
 
-def cause(ended: Ended) -> str:
+def cause(ended: WorkerFailure) -> str:
     """Why a pass ended, in one line, with its own last words."""
     last = (ended.log.splitlines() or [""])[-1]
     words = f": {last}" if last and last not in ended.detail else ""

@@ -73,7 +73,7 @@ def _bare(network: Network, train: Split) -> Callable[[], float]:
 
 def _under_the_harness(network: Network, train: Split) -> Callable[[], float]:
     """As `bench.worker.measure.run` trains it."""
-    trained = base.make(tutorial_setting(network), Recipe(), train)
+    trained = base.create_workload(tutorial_setting(network), Recipe(), train)
     trained.build()
     trained.set_learning_rate(0.0)
     trained.train_throwaway_batch(1)  # draws the weights now

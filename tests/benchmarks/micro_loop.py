@@ -22,7 +22,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.records.profile import Phase
 from bench.scenarios.scenario import Scenario
-from bench.worker.measure.instrument import up_to
+from bench.worker.measure.instrument import truncated_after
 from mnist_core import loop, training
 from mnist_core.idx import Split
 from mnist_core.mxnet_border import mx, to_context
@@ -146,7 +146,7 @@ def test_forward(benchmark: BenchmarkFixture, network: str, batch_size: int, hyb
     """Network and loss, recorded for a backward pass."""
     scenario = a_scenario(network=network, contexts=ONE, batch_size=batch_size, hybridize=hybridize)
     step = Step(scenario)
-    with up_to(Phase.FORWARD):
+    with truncated_after(Phase.FORWARD):
         timed(benchmark, "forward", scenario, step.forward_backward)
 
 

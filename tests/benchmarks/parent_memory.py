@@ -20,7 +20,7 @@ from bench.records.result import Epoch, Failure, Run
 from bench.runner import OnEpoch, run_plan
 from bench.scenarios.axes import Framework
 from bench.scenarios.suite import PlannedRun
-from bench.worker.process import Stop
+from bench.worker.process import Cancellation
 from bench.worker.protocol import RunRequest
 from mnist_core.devices import Device, Probe
 from mnist_core.recipe import Recipe
@@ -72,7 +72,7 @@ def main() -> None:
             save=functools.partial(store.write, path),
             observer=reporter,
             probe=no_device,
-            stop=Stop(),
+            stop=Cancellation(),
         )
         print(f"file: {path.stat().st_size / 2**20:.1f} MiB")
     grown = (reporter.rss_bytes[-1] - reporter.rss_bytes[0]) / 2**20

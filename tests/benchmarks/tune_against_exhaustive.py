@@ -28,7 +28,7 @@ from bench.render.tunes import setting_words
 from bench.render.words import change_words
 from bench.stats.intervals import ratio_of
 from bench.tune import WorkerProcesses, plan, run_rounds
-from bench.worker.process import Interpreter, Stop, describe
+from bench.worker.process import Cancellation, Interpreter, describe
 from mnist_core.datasets import DatasetName
 
 #: What the search is to reach: a fifth of the time, and a winner that is no more than this slower than the best.
@@ -65,7 +65,7 @@ def in_the_exhaustive_file(searched: Candidate, exhaustive: TuneFile) -> str:
 def duel(first: Candidate, second: Candidate, like: TuneFile, path: Path, data_dir: Path | None) -> str:
     """How much slower the first is than the second, in blocks of their own."""
     prepared = prepare(DatasetName.AUTO, data_dir)
-    dataset, workers = dataset_of(prepared), WorkerProcesses(Stop())
+    dataset, workers = dataset_of(prepared), WorkerProcesses(Cancellation())
     planned = plan(
         [like.plan.candidates[REFERENCE], first, second],
         reference_may_win=False,
@@ -76,14 +76,14 @@ def duel(first: Candidate, second: Candidate, like: TuneFile, path: Path, data_d
         dataset=dataset,
         seed=like.plan.seed + 1,
     )
-    environment = capture(software=describe(Interpreter(), Stop()))
+    environment = capture(software=describe(Interpreter(), Cancellation()))
     tune_file = run_rounds(
         TuneFile(created_at=utc_now(), environment=environment, dataset=dataset, plan=planned),
         workers=workers,
         data_directory=prepared.directory,
         save=functools.partial(store.write, path),
         observer=Quiet(),
-        stop=Stop(),
+        stop=Cancellation(),
     )
     found = race.comparison(tune_file.plan, tune_file.rounds, 2, 1)
     if found is None or found[0] is not Phase.FINAL:

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import ConfigurationError
-from bench.scenarios.scenario import Scenario, worker_variables
+from bench.scenarios.scenario import Scenario
 from bench.scenarios.selection import select
 from bench.scenarios.suite import BUILT_IN_SUITES, Overrides, Suite, expand, load_suite, override, parse_suite
+from bench.worker.environment import worker_variables
 from mnist_core.recipe import Hybridize
 
 TWO_BY_TWO = """

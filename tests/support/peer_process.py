@@ -42,7 +42,7 @@ def main() -> None:
 
 def train_case(scenario: Scenario, train: Split) -> dict[str, Any]:
     compilations = _compilations_of(scenario.framework)
-    made = base.make(scenario, Recipe(), train)
+    made = base.create_workload(scenario, Recipe(), train)
     made.build()
     before = [np.array(weight) for weight in numpy_of(made)]
     made.set_learning_rate(0.0)
@@ -66,7 +66,7 @@ def train_case(scenario: Scenario, train: Split) -> dict[str, Any]:
     }
 
 
-def numpy_of(made: Any) -> list[NDArray[np.float32]]:  # noqa: ANN401  # a trainee, with weights of its framework
+def numpy_of(made: Any) -> list[NDArray[np.float32]]:  # noqa: ANN401  # a workload, with weights of its framework
     return [np.array(weight.detach().numpy() if hasattr(weight, "detach") else weight) for weight in made.weights]
 
 
@@ -74,11 +74,11 @@ def _as_given(weights: list[NDArray[np.float32]], scenario: Scenario) -> list[ND
     """From JAX's form back to that of `peers.initial_weights`; PyTorch's is the same."""
     if scenario.framework is Framework.TORCH:
         return weights
-    jax_trainee = importlib.import_module("bench.worker.backends.jax")
+    jax_backend = importlib.import_module("bench.worker.backends.jax")
     shapes = [shape for weight in common.WEIGHT_SHAPES[scenario.network] for shape in (weight, weight[:1])]
     places = [np.arange(np.prod(shape)).reshape(shape) for shape in shapes]
     given = []
-    for weight, moved, shape in zip(weights, jax_trainee.own_form(places, scenario.layers), shapes, strict=True):
+    for weight, moved, shape in zip(weights, jax_backend.own_form(places, scenario.layers), shapes, strict=True):
         flat = np.empty(weight.size, np.float32)
         flat[moved.reshape(-1)] = weight.reshape(-1)
         given.append(flat.reshape(shape))

@@ -26,13 +26,13 @@ from bench.records import store
 from bench.records.result import Epoch, Failure, FailureReason, ResultSet, Run
 from bench.render.export import render_csv, render_json
 from bench.render.tables import tables
-from bench.runner import Interpreters, OnEpoch, WorkerProcess, interpreters_of, run_plan
+from bench.runner import OnEpoch, SubprocessExecutor, run_plan
 from bench.scenarios.axes import Framework, LoopName, preset
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun, expand, load_suite
 from bench.worker import process
 from bench.worker.backends import common
-from bench.worker.process import Interpreter, Stop
+from bench.worker.process import Cancellation, Interpreter, Interpreters, interpreters_of
 from bench.worker.protocol import RunRequest
 from mnist_core import networks, training
 from mnist_core.devices import Device, DeviceKind, Probe, Unusable
@@ -195,7 +195,7 @@ def test_throwaway_batches_leave_a_peers_weights_and_nothing_to_compile(
 @pytest.mark.parametrize("framework", [Framework.TORCH, Framework.JAX], ids=str)
 def test_a_peer_says_what_it_is_and_that_a_gpu_is_not_here(framework: Framework) -> None:
     """Its own version and NumPy; asked for a GPU that no machine has, it answers instead of falling back."""
-    worker = WorkerProcess(Interpreters({framework: python_of(framework)}))
+    worker = SubprocessExecutor(Interpreters({framework: python_of(framework)}))
     software = worker.describe(framework)
     assert software.framework == framework.value
     assert software.framework_version
@@ -331,7 +331,7 @@ def test_a_missing_framework_is_one_line_with_the_next_step(
 def test_a_framework_that_does_not_import_says_why(without_peers: None, tmp_path: Path) -> None:
     (tmp_path / "hidden" / "jax" / "__init__.py").write_text("raise ImportError('libcudart.so.12: no such file')\n")
     with pytest.raises(SetupError, match=r"jax does not import \(libcudart.so.12: no such file\): "):
-        WorkerProcess().describe(Framework.JAX)
+        SubprocessExecutor().describe(Framework.JAX)
 
 
 def test_a_python_without_this_program_is_told_what_to_install(tmp_path: Path) -> None:
@@ -340,7 +340,7 @@ def test_a_python_without_this_program_is_told_what_to_install(tmp_path: Path) -
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
     python.chmod(0o755)
     with pytest.raises(SetupError, match=rf"worker for torch .*ModuleNotFoundError.* {python} -m pip install "):
-        process.describe(Interpreter(str(python)), Stop(), Framework.TORCH)
+        process.describe(Interpreter(str(python)), Cancellation(), Framework.TORCH)
 
 
 def test_interpreters_come_from_flags_and_from_the_environment(tmp_path: Path) -> None:
@@ -388,17 +388,17 @@ def test_whatever_a_trial_of_a_gpu_does_it_is_an_answer(
 ) -> None:
     """Through the interpreter of its framework, in a process that may hang or crash."""
     monkeypatch.setattr(process, "PROBE_TIMEOUT_SECONDS", 1.0)
-    answer = WorkerProcess(Interpreters({Framework.TORCH: python_that(code)})).probe(Framework.TORCH, GPU)
+    answer = SubprocessExecutor(Interpreters({Framework.TORCH: python_that(code)})).probe(Framework.TORCH, GPU)
     assert (answer.device, answer.reason) == (GPU, reason)
     assert detail in answer.detail
 
 
 def test_mxnet_is_tried_out_in_the_same_way() -> None:
     """Its CPU build knows no GPU, and says what to install, or that nothing would help."""
-    answer = WorkerProcess().probe(Framework.MXNET, GPU)
+    answer = SubprocessExecutor().probe(Framework.MXNET, GPU)
     assert answer.reason is Unusable.NO_CUDA_BUILD
     assert "'.[gpu]'" in answer.detail or "no NVIDIA driver" in answer.detail
-    assert WorkerProcess().probe(Framework.MXNET, Device(DeviceKind.CPU, 0)) == Probe(Device(DeviceKind.CPU, 0))
+    assert SubprocessExecutor().probe(Framework.MXNET, Device(DeviceKind.CPU, 0)) == Probe(Device(DeviceKind.CPU, 0))
 
 
 def test_a_card_that_mxnet_cannot_use_gives_its_peers_their_rows() -> None:
@@ -434,7 +434,7 @@ def test_a_card_that_mxnet_cannot_use_gives_its_peers_their_rows() -> None:
         save=lambda _result_set: None,
         observer=Silent(),
         probe=card,
-        stop=Stop(),
+        stop=Cancellation(),
     )
     assert sorted(asked) == [(Framework.MXNET, GPU), (Framework.TORCH, GPU)]
     assert {run.scenario.framework for run in final.runs} == {Framework.TORCH}
@@ -448,12 +448,12 @@ def test_auto_means_the_gpus_that_any_framework_of_the_suite_can_use(
 ) -> None:
     """So that a card which is too new for MXNet is measured with its peers, and MXNet's rows say why not."""
 
-    def card(_worker: WorkerProcess, framework: Framework, device: Device) -> Probe:
+    def card(_worker: SubprocessExecutor, framework: Framework, device: Device) -> Probe:
         if device != GPU:
             return Probe(device, Unusable.NO_SUCH_DEVICE, "one card is here")
         return Probe(device, Unusable.UNSUPPORTED_CAPABILITY if framework is Framework.MXNET else None)
 
-    monkeypatch.setattr(WorkerProcess, "probe", card)
+    monkeypatch.setattr(SubprocessExecutor, "probe", card)
     suite = ["run", "--suite", "peers", "--contexts", "auto", "--dry-run"]
     assert command(*suite) == cli.Exit.DONE
     lines = capsys.readouterr().out.splitlines()[:-1]

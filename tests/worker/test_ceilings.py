@@ -140,7 +140,7 @@ def a_request(**changes: object) -> CeilingRequest:
 
 def reply_to(request: CeilingRequest, monkeypatch: pytest.MonkeyPatch, threads: str = "1") -> object:
     monkeypatch.setenv("OMP_NUM_THREADS", threads)
-    return main.answer(msgspec.json.encode(request), lambda _event: None)
+    return main.handle_request(msgspec.json.encode(request), lambda _event: None)
 
 
 @pytest.mark.parametrize("library", [Library.NUMPY, Library.MXNET])
@@ -174,7 +174,7 @@ def test_a_worker_under_other_threads_refuses(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_a_request_that_is_none_is_refused(line: bytes) -> None:
     """In one line, before anything is measured."""
-    assert isinstance(main.answer(line, lambda _event: None), UnusableReply)
+    assert isinstance(main.handle_request(line, lambda _event: None), UnusableReply)
 
 
 def test_what_a_library_raises_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:

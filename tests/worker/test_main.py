@@ -12,10 +12,11 @@ import pytest
 
 from bench.errors import SetupError
 from bench.records.result import Dataset, FailureReason
-from bench.runner import Interpreters, WorkerProcess
+from bench.runner import SubprocessExecutor
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from bench.worker import main
+from bench.worker.process import Interpreters
 from bench.worker.protocol import (
     Command,
     DescribeReply,
@@ -73,7 +74,7 @@ def request_for(
 
 def answer(request: RunRequest) -> tuple[Reply, list[FromWorker]]:
     events: list[FromWorker] = []
-    reply = main.answer(msgspec.json.encode(request), events.append)
+    reply = main.handle_request(msgspec.json.encode(request), events.append)
     assert isinstance(reply, Message)
     return reply, events
 
@@ -171,9 +172,9 @@ def a_pass(prepared: datasets.Prepared, monkeypatch: pytest.MonkeyPatch) -> Call
     )
 
     def start() -> Callable[[Command], Reply]:
-        measured = main.answer(msgspec.json.encode(request), lambda _event: None)
+        measured = main.handle_request(msgspec.json.encode(request), lambda _event: None)
         assert not isinstance(measured, Message)
-        return lambda command: main.obey(measured, msgspec.json.encode(command))
+        return lambda command: main.handle_command(measured, msgspec.json.encode(command))
 
     return start
 
@@ -222,14 +223,14 @@ def test_a_pass_that_fails_says_why(a_pass: Callable[[], Callable[[Command], Rep
     reply = command(SetUp(Scenario(network="no.such:network"), 50))
     assert isinstance(reply, FailureReply)
     assert reply.reason is FailureReason.CRASHED
-    measured = main.answer(b"", lambda _event: None)
+    measured = main.handle_request(b"", lambda _event: None)
     assert isinstance(measured, UnusableReply)
 
 
 def test_a_request_that_is_none_is_refused() -> None:
     """Unknown keys and garbage get a reply, not a traceback."""
     for line in (b"garbage", b'{"type":"run","scenario":{}}', b'{"type":"describe","more":1}'):
-        reply = main.answer(line, lambda _event: None)
+        reply = main.handle_request(line, lambda _event: None)
         assert isinstance(reply, UnusableReply)
         assert "disagree" in reply.detail
 
@@ -254,7 +255,7 @@ def test_other_threads_than_recorded_are_refused(
 
 def test_a_real_process_answers_and_says_what_it_loaded() -> None:
     """The executor's own worker imports the framework under the thread count it was given."""
-    software = WorkerProcess().describe()
+    software = SubprocessExecutor().describe()
     assert (software.framework, software.framework_version) == ("mxnet", "1.9.1")
     assert "OPENMP" in software.framework_features
     assert {pool.num_threads for pool in software.thread_pools} == {1}
@@ -266,16 +267,16 @@ def test_without_mxnet_the_worker_says_which_extra(tmp_path: Path) -> None:
     (tmp_path / "python").write_text(f'#!/bin/sh\nPYTHONPATH="{tmp_path}" exec "{sys.executable}" "$@"\n')
     (tmp_path / "python").chmod(0o755)
     with pytest.raises(SetupError, match=r"\.\[cpu\]"):
-        WorkerProcess(Interpreters({Framework.MXNET: str(tmp_path / "python")})).describe()
+        SubprocessExecutor(Interpreters({Framework.MXNET: str(tmp_path / "python")})).describe()
 
 
 def test_prints_of_the_measured_code_do_not_disturb_the_reply() -> None:
     """stdout belongs to the reply; what others print goes to stderr."""
     code = (
-        "import os, sys\nfrom bench import worker\n"
+        "import os, sys\nfrom bench.worker import main\n"
         "def noisy(line, on_event):\n    print('noise'); os.write(1, b'more noise\\n')\n"
-        "    return worker.UnusableReply(detail='quiet')\n"
-        "worker.answer = noisy\nworker.main()\n"
+        "    return main.UnusableReply(detail='quiet')\n"
+        "main.handle_request = noisy\nmain.main()\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -294,7 +295,7 @@ def test_prints_of_the_measured_code_do_not_disturb_the_reply() -> None:
 
 def test_the_end_of_stdin_ends_the_worker() -> None:
     """A parent that was killed leaves no worker behind, however busy it is."""
-    code = "import time\nfrom bench import worker\nworker.answer = lambda *_: time.sleep(600)\nworker.main()\n"
+    code = "import time\nfrom bench.worker import main\nmain.handle_request = lambda *_: time.sleep(600)\nmain.main()\n"
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
     process.communicate(b"a request\n", timeout=60)
     assert process.returncode == 1
@@ -302,6 +303,6 @@ def test_the_end_of_stdin_ends_the_worker() -> None:
 
 def test_describe_in_this_process() -> None:
     """The same reply as from a fresh process, but for the threads."""
-    reply = main.answer(msgspec.json.encode(DescribeRequest(framework=Framework.MXNET)), lambda _event: None)
+    reply = main.handle_request(msgspec.json.encode(DescribeRequest(framework=Framework.MXNET)), lambda _event: None)
     assert isinstance(reply, DescribeReply)
     assert reply.software.framework == "mxnet"

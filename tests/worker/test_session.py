@@ -9,9 +9,9 @@ import pytest
 
 from bench.records.result import FailureReason
 from bench.worker import session
-from bench.worker.process import Ended, Interpreter, Stop
+from bench.worker.process import Cancellation, Interpreter, WorkerFailure
 from bench.worker.protocol import PassRequest, WindowDone
-from bench.worker.session import PassEndedError
+from bench.worker.session import SessionError
 from mnist_core.recipe import Engine
 from tests.support.records import a_dataset, a_scenario
 
@@ -32,19 +32,23 @@ def test_a_command_that_takes_too_long_ends_the_process(tmp_path: Path) -> None:
     """With its own reason, long before the process's life is over."""
     interpreter = a_python(tmp_path, 'read request; echo \'{"type":"pass_ready"}\'; echo words >&2; exec sleep 600')
     begin = time.monotonic()
-    with session.start(interpreter, a_pass_request(), life_seconds=600, command_seconds=0.5, stop=Stop()) as running:
+    with session.start(
+        interpreter, a_pass_request(), life_seconds=600, command_seconds=0.5, stop=Cancellation()
+    ) as running:
         running.wait_until_ready()
-        with pytest.raises(PassEndedError) as caught:
+        with pytest.raises(SessionError) as caught:
             running.set_up(a_scenario(), 100)
-    assert caught.value.ended == Ended(FailureReason.TIMEOUT, "no answer within 0.5 s", "words")
+    assert caught.value.ended == WorkerFailure(FailureReason.TIMEOUT, "no answer within 0.5 s", "words")
     assert time.monotonic() - begin < 60
 
 
 def test_a_process_that_ends_by_itself_is_no_time_out(tmp_path: Path) -> None:
     interpreter = a_python(tmp_path, "read request; exit 3")
     with (
-        session.start(interpreter, a_pass_request(), life_seconds=600, command_seconds=300, stop=Stop()) as running,
-        pytest.raises(PassEndedError) as caught,
+        session.start(
+            interpreter, a_pass_request(), life_seconds=600, command_seconds=300, stop=Cancellation()
+        ) as running,
+        pytest.raises(SessionError) as caught,
     ):
         running.wait_until_ready()
     assert caught.value.ended.reason is FailureReason.CRASHED
@@ -53,8 +57,8 @@ def test_a_process_that_ends_by_itself_is_no_time_out(tmp_path: Path) -> None:
 def test_a_process_that_cannot_be_started_is_said_so(tmp_path: Path) -> None:
     interpreter = Interpreter(str(tmp_path / "missing"))
     with (
-        pytest.raises(PassEndedError, match="could not be run"),
-        session.start(interpreter, a_pass_request(), life_seconds=600, stop=Stop()),
+        pytest.raises(SessionError, match="could not be run"),
+        session.start(interpreter, a_pass_request(), life_seconds=600, stop=Cancellation()),
     ):
         pass
 
@@ -62,7 +66,7 @@ def test_a_process_that_cannot_be_started_is_said_so(tmp_path: Path) -> None:
 def test_a_window_is_believed_only_with_all_its_images() -> None:
     done = WindowDone(200, 1.0, 0)
     assert session.whole(done, 200) is done
-    with pytest.raises(PassEndedError, match="200 images, not 100"):
+    with pytest.raises(SessionError, match="200 images, not 100"):
         session.whole(done, 100)
 
 
@@ -77,4 +81,4 @@ def test_a_window_is_believed_only_with_all_its_images() -> None:
 )
 def test_a_cause_ends_with_its_own_last_words(log: str, words: str) -> None:
     """Unless they are in the detail already."""
-    assert session.cause(Ended(FailureReason.CRASHED, "status 1", log)) == words
+    assert session.cause(WorkerFailure(FailureReason.CRASHED, "status 1", log)) == words

@@ -14,7 +14,7 @@ from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from mnist_core.devices import Device, Probe
 from mnist_core.idx import Split
-from mnist_core.recipe import Hybridize, Loop, Recipe
+from mnist_core.recipe import Recipe
 
 
 class TrainedEpoch(Protocol):
@@ -32,7 +32,7 @@ class TrainedEpoch(Protocol):
         """Mean loss of the last batch; waits for it. NaN or infinite when the training diverged."""
 
 
-class Trainee(Protocol):
+class Workload(Protocol):
     """One network in training. `build`, throw-away batches, `prepare`, then epochs; the clock is the caller's.
 
     Made with its training images in memory; every method raises what its framework raises.
@@ -63,13 +63,14 @@ class Trainee(Protocol):
         """Memory in use on the scenario's GPUs, by whoever uses it; None without a GPU."""
 
 
-class TraineeModule(Protocol):
+class Backend(Protocol):
     """What every module named below has."""
 
     def describe(self) -> Software:
         """What this process has loaded."""
 
-    def make(self, scenario: Scenario, recipe: Recipe, train: Split) -> Trainee: ...
+    def create_workload(self, scenario: Scenario, recipe: Recipe, train: Split) -> Workload:
+        """Create the scenario's workload, with its training images in memory."""
 
     def probe(self, device: Device) -> Probe:
         """Try the device out in this process, which may hang or crash it."""
@@ -81,22 +82,22 @@ class TraineeModule(Protocol):
         """a = b + c (STREAM's "add") on float32 arrays of so many elements on the device, waited for, at each call."""
 
 
-_PEERS = {Framework.TORCH: "bench.worker.backends.pytorch", Framework.JAX: "bench.worker.backends.jax"}
+_MODULES = {
+    Framework.MXNET: "bench.worker.backends.mxnet",
+    Framework.TORCH: "bench.worker.backends.pytorch",
+    Framework.JAX: "bench.worker.backends.jax",
+}
 
 
-def module_for(framework: Framework) -> TraineeModule:
-    """Raises `ImportError` where the framework is not installed; the reason is the next step."""
-    return _module(_PEERS.get(framework, "bench.worker.backends.mxnet"))
+def backend_for(framework: Framework) -> Backend:
+    """Import and return the backend of a framework.
+
+    Raises `ImportError` where the framework is not installed; its message is the next step.
+    """
+    backend: Backend = importlib.import_module(_MODULES[framework])
+    return backend
 
 
-def make(scenario: Scenario, recipe: Recipe, train: Split) -> Trainee:
-    """Raises as `module_for`. Whatever the tutorial's own loop can train, it trains."""
-    exchanged = scenario.loop != Loop(hybridize=scenario.hybridize) or scenario.hybridize is Hybridize.BOUND
-    if scenario.framework is Framework.MXNET and exchanged:
-        return _module("bench.worker.backends.mxnet_loop").make(scenario, recipe, train)
-    return module_for(scenario.framework).make(scenario, recipe, train)
-
-
-def _module(name: str) -> TraineeModule:
-    module: TraineeModule = importlib.import_module(name)
-    return module
+def create_workload(scenario: Scenario, recipe: Recipe, train: Split) -> Workload:
+    """Create a scenario's workload in the backend of its framework. Raises as `backend_for`."""
+    return backend_for(scenario.framework).create_workload(scenario, recipe, train)

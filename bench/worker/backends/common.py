@@ -1,4 +1,4 @@
-"""The tutorial's networks and recipe in other frameworks, each module a `trainee.TraineeModule`.
+"""The tutorial's networks and recipe in other frameworks, each module a `base.Backend`.
 
 results/PEERS.md says what is the same in all of them and what each may choose. Here is what they share; no framework is
 imported by it.

@@ -1,4 +1,4 @@
-"""JAX as a `Trainee`: `hybridize=jit` is one compiled step per batch, `scan` one compiled epoch.
+"""JAX as a `Workload`: `hybridize=jit` is one compiled step per batch, `scan` one compiled epoch.
 
 Written for speed: whatever a step needs lies on the device and its weights are donated, so that a step is one call; a
 pooling is the maximum of four slices, whose gradient is cheaper than a window's; on the CPU a convolution is a matrix
@@ -51,8 +51,8 @@ def describe() -> Software:
     return describe_software("jax", str(jax.__version__), features)
 
 
-def make(scenario: Scenario, recipe: Recipe, train: Split) -> JaxTrainee:
-    return JaxTrainee(scenario, recipe, train)
+def create_workload(scenario: Scenario, recipe: Recipe, train: Split) -> JaxWorkload:
+    return JaxWorkload(scenario, recipe, train)
 
 
 def matrix_product(device: Device, size: int) -> Callable[[], None]:
@@ -272,7 +272,7 @@ def _count(apply: Apply, correct: Array, weights: Sequence[Array], data: _Data, 
     return correct + _real(right, rows.mask).sum(dtype=np.int32)
 
 
-class JaxTrainee:
+class JaxWorkload:
     """One program for all devices: weights on each of them, every batch split over them, gradients summed by XLA."""
 
     def __init__(self, scenario: Scenario, recipe: Recipe, train: Split) -> None:

@@ -1,4 +1,4 @@
-"""The tutorial's own loop as a `Trainee`."""
+"""MXNet as a backend: the tutorial's own loop, and the loop whose parts can be exchanged."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from bench.scenarios.scenario import Scenario
 from mnist_core import networks, training
 from mnist_core.devices import Device, DeviceKind, Probe
 from mnist_core.idx import Split
+from mnist_core.loop import Training
 from mnist_core.mxnet_border import features, mx, to_context, version
 from mnist_core.networks import Block
 from mnist_core.probe import examine
-from mnist_core.recipe import Recipe
+from mnist_core.recipe import Hybridize, Loop, Recipe
 from mnist_core.training import Context, DataIter, TrainedEpoch, Trainer
 
 
@@ -21,8 +22,11 @@ def describe() -> Software:
     return describe_software("mxnet", version(), tuple(name for name, on in sorted(features().items()) if on))
 
 
-def make(scenario: Scenario, recipe: Recipe, train: Split) -> TutorialTrainee:
-    return TutorialTrainee(scenario, recipe, train)
+def create_workload(scenario: Scenario, recipe: Recipe, train: Split) -> TutorialWorkload | ExchangedLoopWorkload:
+    """Return the tutorial's own loop for every scenario that it can train, else the exchangeable one."""
+    exchanged = scenario.loop != Loop(hybridize=scenario.hybridize) or scenario.hybridize is Hybridize.BOUND
+    workload = ExchangedLoopWorkload if exchanged else TutorialWorkload
+    return workload(scenario, recipe, train)
 
 
 def probe(device: Device) -> Probe:
@@ -54,7 +58,7 @@ def vector_sum(device: Device, elements: int) -> Callable[[], None]:
     return add
 
 
-class MXNetTrainee:
+class MXNetWorkload:
     """What both of MXNet's have: the barrier, evaluation, the GPU's memory."""
 
     net: Block
@@ -77,7 +81,7 @@ class MXNetTrainee:
         return device_memory_bytes(self.scenario.devices)
 
 
-class TutorialTrainee(MXNetTrainee):
+class TutorialWorkload(MXNetWorkload):
     """`split_and_load` over the contexts, statement for statement."""
 
     _trainer: Trainer
@@ -107,6 +111,34 @@ class TutorialTrainee(MXNetTrainee):
 
     def train_epoch(self) -> TrainedEpoch:
         return training.train_epoch(self.net, self._batches, self._trainer, self.contexts)
+
+
+class ExchangedLoopWorkload(MXNetWorkload):
+    """The loop whose every part is as the scenario says."""
+
+    _training: Training
+
+    def build(self) -> None:
+        scenario = self.scenario
+        self._training = Training(
+            scenario.network, scenario.loop, self.contexts, scenario.batch_size, self.recipe, self.train
+        )
+
+    def train_throwaway_batch(self, size: int) -> None:
+        self._training.train_throwaway_batch(size)
+
+    def set_learning_rate(self, value: float) -> None:
+        self._training.set_learning_rate(value)
+
+    def prepare(self) -> None:
+        self._training.prepare()
+
+    def train_epoch(self) -> TrainedEpoch:
+        return self._training.train_epoch()
+
+    def evaluate(self, test: Split) -> float:
+        self.net = self._training.net_to_evaluate()
+        return super().evaluate(test)
 
 
 def device_memory_bytes(devices: Sequence[Device]) -> int | None:

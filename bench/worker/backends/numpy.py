@@ -16,7 +16,7 @@ def describe() -> Software:
 
 
 def matrix_product(_device: Device, size: int) -> Callable[[], None]:
-    """As `trainee.TraineeModule` has it; NumPy knows the CPU alone."""
+    """As `base.Backend` has it; NumPy knows the CPU alone."""
     left, right = _random(size, size), _random(size, size)
     product = np.zeros((size, size), np.float32)
 
@@ -27,7 +27,7 @@ def matrix_product(_device: Device, size: int) -> Callable[[], None]:
 
 
 def vector_sum(_device: Device, elements: int) -> Callable[[], None]:
-    """As `trainee.TraineeModule` has it."""
+    """As `base.Backend` has it."""
     b, c = _random(elements), _random(elements)
     a = np.zeros(elements, np.float32)
 

@@ -1,4 +1,4 @@
-"""PyTorch as a `Trainee`: the training set on the devices, nothing read back before the end of an epoch.
+"""PyTorch as a `Workload`: the training set on the devices, nothing read back before the end of an epoch.
 
 `torch_steps` has what is done with a batch.
 """
@@ -50,8 +50,8 @@ def describe() -> Software:
     return describe_software("torch", str(torch.__version__), tuple(name for name, on in features.items() if on))
 
 
-def make(scenario: Scenario, recipe: Recipe, train: Split) -> TorchTrainee:
-    return TorchTrainee(scenario, recipe, train)
+def create_workload(scenario: Scenario, recipe: Recipe, train: Split) -> PyTorchWorkload:
+    return PyTorchWorkload(scenario, recipe, train)
 
 
 def matrix_product(device: Device, size: int) -> Callable[[], None]:
@@ -112,7 +112,7 @@ def _computed(device: Device) -> Probe:
     )
 
 
-class TorchTrainee:
+class PyTorchWorkload:
     """One replica for each device, all in this process, as MXNet's loop has it."""
 
     def __init__(self, scenario: Scenario, recipe: Recipe, train: Split) -> None:

@@ -1,0 +1,1 @@
+"""What is timed inside the worker: runs, ceilings, the phases of an epoch."""

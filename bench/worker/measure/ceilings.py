@@ -29,7 +29,7 @@ _BYTES_PER_ELEMENT: Final = 12
 
 
 class Arithmetic(Protocol):
-    """The part of a `trainee.TraineeModule` that NumPy has too."""
+    """The part of a `base.Backend` that NumPy has too."""
 
     def describe(self) -> Software: ...
     def matrix_product(self, device: Device, size: int) -> Callable[[], None]: ...
@@ -40,10 +40,10 @@ def arithmetic_of(library: Library) -> Arithmetic:
     """Raises `ImportError` where it is not installed."""
     if library is Library.NUMPY:
         return numpy
-    return base.module_for(Framework(library.value))
+    return base.backend_for(Framework(library.value))
 
 
-def measure(request: CeilingRequest) -> Ceiling:
+def measure_ceiling(request: CeilingRequest) -> Ceiling:
     """Call it once per process. Raises `ImportError`, or what the library raises."""
     arithmetic = arithmetic_of(request.framework)
     (device,) = parse_devices(request.device)

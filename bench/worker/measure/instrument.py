@@ -28,37 +28,37 @@ class Watcher(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Seam:
+class _Hook:
     phase: Phase
     owner: type
     name: str
 
 
 #: Some call others of them; the outermost counts.
-_SEAMS: Final = (
-    _Seam(Phase.FORWARD, gluon.Block, "__call__"),
-    _Seam(Phase.FORWARD, mx.executor.Executor, "forward"),
-    _Seam(Phase.BACKWARD, nd.NDArray, "backward"),
-    _Seam(Phase.BACKWARD, mx.executor.Executor, "backward"),
-    _Seam(Phase.METRIC, mx.metric.Accuracy, "update"),
-    _Seam(Phase.METRIC, loop._BatchMetric, "update"),  # noqa: SLF001  # nobody else looks between a loop's parts
-    _Seam(Phase.METRIC, loop._EpochMetric, "update"),  # noqa: SLF001
-    _Seam(Phase.METRIC, loop._CountCorrect, "__call__"),  # noqa: SLF001
-    _Seam(Phase.UPDATE, gluon.Trainer, "step"),
-    _Seam(Phase.UPDATE, loop._TrainerUpdate, "__call__"),  # noqa: SLF001
-    _Seam(Phase.UPDATE, loop._FlatUpdate, "__call__"),  # noqa: SLF001
+_HOOKS: Final = (
+    _Hook(Phase.FORWARD, gluon.Block, "__call__"),
+    _Hook(Phase.FORWARD, mx.executor.Executor, "forward"),
+    _Hook(Phase.BACKWARD, nd.NDArray, "backward"),
+    _Hook(Phase.BACKWARD, mx.executor.Executor, "backward"),
+    _Hook(Phase.METRIC, mx.metric.Accuracy, "update"),
+    _Hook(Phase.METRIC, loop._BatchMetric, "update"),  # noqa: SLF001  # nobody else looks between a loop's parts
+    _Hook(Phase.METRIC, loop._EpochMetric, "update"),  # noqa: SLF001
+    _Hook(Phase.METRIC, loop._CountCorrect, "__call__"),  # noqa: SLF001
+    _Hook(Phase.UPDATE, gluon.Trainer, "step"),
+    _Hook(Phase.UPDATE, loop._TrainerUpdate, "__call__"),  # noqa: SLF001
+    _Hook(Phase.UPDATE, loop._FlatUpdate, "__call__"),  # noqa: SLF001
 )
 _ORDER: Final = tuple(Phase)
 
 
 @contextlib.contextmanager
-def up_to(phase: Phase) -> Iterator[None]:
+def truncated_after(phase: Phase) -> Iterator[None]:
     """Inside, an epoch does everything up to this phase and nothing of the later ones.
 
     Up to `SHUFFLE` it raises `EpochCutError` when its first batch is there.
     """
     skip = _cut if phase is Phase.SHUFFLE else _last_argument
-    later = [seam for seam in _SEAMS if _ORDER.index(seam.phase) > _ORDER.index(phase)]
+    later = [seam for seam in _HOOKS if _ORDER.index(seam.phase) > _ORDER.index(phase)]
     with _exchanged(dict.fromkeys(later, skip)):
         yield
 
@@ -73,11 +73,11 @@ def _last_argument(*arguments: Any, **_more: Any) -> Any:  # noqa: ANN401  # as 
 
 
 @contextlib.contextmanager
-def watched(watcher: Watcher) -> Iterator[None]:
+def traced(watcher: Watcher) -> Iterator[None]:
     """Inside, the watcher is told of every phase but `SHUFFLE` and `INPUT`, which are what lies between the others."""
     inside = False
 
-    def around(seam: _Seam) -> Callable[..., Any]:
+    def around(seam: _Hook) -> Callable[..., Any]:
         original = getattr(seam.owner, seam.name)
 
         def call(*arguments: Any, **more: Any) -> Any:  # noqa: ANN401  # whatever the real one takes and gives
@@ -94,12 +94,12 @@ def watched(watcher: Watcher) -> Iterator[None]:
 
         return call
 
-    with _exchanged({seam: around(seam) for seam in _SEAMS}):
+    with _exchanged({seam: around(seam) for seam in _HOOKS}):
         yield
 
 
 @contextlib.contextmanager
-def _exchanged(functions: dict[_Seam, Callable[..., Any]]) -> Iterator[None]:
+def _exchanged(functions: dict[_Hook, Callable[..., Any]]) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for seam, function in functions.items():
             stack.callback(_restore, seam, vars(seam.owner).get(seam.name))
@@ -107,7 +107,7 @@ def _exchanged(functions: dict[_Seam, Callable[..., Any]]) -> Iterator[None]:
         yield
 
 
-def _restore(seam: _Seam, own: Callable[..., Any] | None) -> None:
+def _restore(seam: _Hook, own: Callable[..., Any] | None) -> None:
     if own is None:  # it was inherited
         delattr(seam.owner, seam.name)
     else:

@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from bench import trace
 from bench.records.profile import Phase, PhaseRounds, PhaseTimes
+from bench.worker import protocol
 from bench.worker.backends import base
-from bench.worker.backends.base import TrainedEpoch, Trainee
-from bench.worker.measure.instrument import EpochCutError, up_to, watched
+from bench.worker.backends.base import TrainedEpoch, Workload
+from bench.worker.measure.instrument import EpochCutError, traced, truncated_after
 from bench.worker.protocol import (
     DivergedError,
     OperatorsReply,
@@ -45,7 +45,9 @@ _LEAST_STEPS: Final = 10
 _UNPROFILED_EPOCHS: Final = 5
 
 
-def answer(request: PhasesRequest | OperatorsRequest, on_round: Callable[[int], None]) -> PhasesReply | OperatorsReply:
+def handle_request(
+    request: PhasesRequest | OperatorsRequest, on_round: Callable[[int], None]
+) -> PhasesReply | OperatorsReply:
     """`on_round` is told how many rounds of phases are over. Raises as `measure.measure` does."""
     if isinstance(request, OperatorsRequest):
         return _operators(request)
@@ -78,10 +80,10 @@ def _operators(request: OperatorsRequest) -> OperatorsReply:
         profile_imperative=True,
         profile_api=True,
         continuous_dump=False,
-        filename=str(Path(request.directory) / trace.RAW_FILE),
+        filename=str(Path(request.directory) / protocol.RAW_TRACE_FILE),
     )
     spans = _Spans()
-    with watched(spans):
+    with traced(spans):
         subject.wait()
         mx.profiler.set_state("run")
         begin = time.perf_counter()
@@ -118,18 +120,18 @@ class _Subject:
         batch_size = target.scenario.batch_size
         self.samples = len(train.images)
         self.steps = math.ceil(self.samples / batch_size)
-        self._trainee: Trainee = base.make(target.scenario, Recipe(seed=target.seed), train)
-        self._trainee.build()
+        self._workload: Workload = base.create_workload(target.scenario, Recipe(seed=target.seed), train)
+        self._workload.build()
         for size in batch_sizes(self.samples, batch_size):
-            self._trainee.train_throwaway_batch(size)
-        self._trainee.prepare()
+            self._workload.train_throwaway_batch(size)
+        self._workload.prepare()
         self.epoch_seconds()  # the first epoch's memory is new
 
     def train(self) -> TrainedEpoch:
-        return self._trainee.train_epoch()
+        return self._workload.train_epoch()
 
     def wait(self) -> None:
-        self._trainee.wait()
+        self._workload.wait()
 
     def epoch_seconds(self) -> float:
         """Of the loop as it is. Raises `DivergedError`."""
@@ -163,7 +165,7 @@ class _Subject:
             kept[phase].append(self._seconds_up_to(each))
 
     def _seconds_up_to(self, phase: Phase) -> float:
-        with up_to(phase):
+        with truncated_after(phase):
             self.wait()
             begin = time.perf_counter()
             with contextlib.suppress(EpochCutError):
@@ -172,8 +174,8 @@ class _Subject:
             return time.perf_counter() - begin
 
     def _measure_waited(self, recorder: _Recorder) -> None:
-        barriers = _Barriers(self._trainee)
-        with watched(barriers), barriers.epoch():
+        barriers = _Barriers(self._workload)
+        with traced(barriers), barriers.epoch():
             self.train()
         for phase in Phase:
             recorder.waited[phase].append(barriers.seconds[phase])
@@ -211,8 +213,8 @@ class _Recorder:
 class _Barriers:
     """A watcher that lets nothing of one phase go on in the next: each is charged from barrier to barrier."""
 
-    def __init__(self, waited_for: Trainee) -> None:
-        self._trainee = waited_for
+    def __init__(self, waited_for: Workload) -> None:
+        self._workload = waited_for
         self._phase = Phase.SHUFFLE
         #: The last of those that are watched: a network and its loss are one forward pass.
         self._last: Phase | None = None
@@ -222,7 +224,7 @@ class _Barriers:
 
     @contextlib.contextmanager
     def epoch(self) -> Iterator[None]:
-        self._trainee.wait()
+        self._workload.wait()
         self._begin = time.perf_counter()
         self.calls[Phase.SHUFFLE] = 1
         yield
@@ -240,7 +242,7 @@ class _Barriers:
         self._charge(Phase.INPUT)
 
     def _charge(self, following: Phase) -> None:
-        self._trainee.wait()
+        self._workload.wait()
         now = time.perf_counter()
         self.seconds[self._phase] += now - self._begin
         self._begin, self._phase = now, following
@@ -250,7 +252,7 @@ class _Spans:
     """A watcher that writes the Python thread's phases into MXNet's trace; waits for nothing."""
 
     def __init__(self) -> None:
-        domain = mx.profiler.Domain(trace.PHASES)
+        domain = mx.profiler.Domain(protocol.PHASES_DOMAIN)
         self._tasks = {phase: domain.new_task(str(phase)) for phase in Phase}
         self._running: Phase | None = None
 

@@ -1,6 +1,6 @@
 """The clock: first step, warm-up, then epochs, each window between two barriers -> Run.
 
-Frameworks only enqueue work; a trainee's `wait` is the barrier that makes a clock reading mean something.
+Frameworks only enqueue work; a workload's `wait` is the barrier that makes a clock reading mean something.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bench.records.result import Epoch, Run
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from bench.worker.backends import base
-from bench.worker.backends.base import Trainee
+from bench.worker.backends.base import Workload
 from bench.worker.protocol import DivergedError, Evaluated, PassRequest, RunRequest, SetUpDone, WindowDone
 from mnist_core import datasets
 from mnist_core.idx import Split
@@ -44,10 +44,10 @@ class _Usage:
 
 def describe(framework: Framework) -> Software:
     """What this process has loaded. Raises `ImportError` where the framework is not installed."""
-    return base.module_for(framework).describe()
+    return base.backend_for(framework).describe()
 
 
-def measure(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> Run:
+def measure_run(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> Run:
     """One fresh process's measurement of one scenario; call it once per process.
 
     Raises `DataError`, `NetworkError`, `DivergedError`, `ImportError`, or what the framework raises.
@@ -56,7 +56,7 @@ def measure(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> Run:
     started_at = datetime.fromtimestamp(psutil.Process().create_time(), tz=timezone.utc)
     train, test = datasets.load(Path(request.data_directory), digest=request.dataset.digest)
     train = Split(train.images[: recipe.samples], train.labels[: recipe.samples])
-    trained_network = base.make(scenario, recipe, train)
+    trained_network = base.create_workload(scenario, recipe, train)
     # The two clocks may disagree by a step of the system's; a start-up below zero would cost the whole run.
     startup_seconds = max(0.0, time.time() - psutil.Process().create_time())
 
@@ -111,7 +111,7 @@ def measure(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> Run:
     )
 
 
-class Pass:
+class InvocationServer:
     """One fresh process's part of a gate: scenario after scenario, window by window, as the parent says.
 
     A window is a few whole `train_epoch` on the first images of the data set, so that whatever is slow in that is in
@@ -126,33 +126,33 @@ class Pass:
     def set_up(self, scenario: Scenario, samples: int) -> SetUpDone:
         train = Split(self._train.images[:samples], self._train.labels[:samples])
         recipe = Recipe(seed=self._request.seed)
-        self._trainee = base.make(scenario, recipe, train)
-        warm = _warm_up(self._trainee, batch_sizes(len(train.images), scenario.batch_size), recipe)
-        self._trainee.prepare()
+        self._workload = base.create_workload(scenario, recipe, train)
+        warm = _warm_up(self._workload, batch_sizes(len(train.images), scenario.batch_size), recipe)
+        self._workload.prepare()
         return SetUpDone(warm.first_step_seconds, warm.warm_up_seconds + self._warm_up_memory(recipe))
 
     def _warm_up_memory(self, recipe: Recipe) -> float:
         """Seconds of one epoch without learning: the first one's memory is new, which costs an MLP a quarter of it."""
         begin = time.perf_counter()
-        self._trainee.set_learning_rate(0.0)
-        self._trainee.train_epoch()
-        self._trainee.wait()
-        self._trainee.set_learning_rate(recipe.learning_rate)
+        self._workload.set_learning_rate(0.0)
+        self._workload.train_epoch()
+        self._workload.wait()
+        self._workload.set_learning_rate(recipe.learning_rate)
         return time.perf_counter() - begin
 
     def run_window(self, epochs: int) -> WindowDone:
-        self._trainee.wait()
+        self._workload.wait()
         before = _Usage.now()
         begin = time.perf_counter()
-        trained = [self._trainee.train_epoch() for _ in range(epochs)]
-        self._trainee.wait()
+        trained = [self._workload.train_epoch() for _ in range(epochs)]
+        self._workload.wait()
         seconds = time.perf_counter() - begin
         switches = _Usage.now().involuntary_context_switches - before.involuntary_context_switches
         _finite(trained[-1].last_batch_loss(), "a window")
         return WindowDone(sum(epoch.samples for epoch in trained), seconds, switches)
 
     def evaluate(self) -> Evaluated:
-        return Evaluated(self._trainee.evaluate(self._test))
+        return Evaluated(self._workload.evaluate(self._test))
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ class _WarmUp:
     warm_up_seconds: float
 
 
-def _warm_up(trained_network: Trainee, sizes: Sequence[int], recipe: Recipe) -> _WarmUp:
+def _warm_up(trained_network: Workload, sizes: Sequence[int], recipe: Recipe) -> _WarmUp:
     """Build, train the first step, touch every batch size that an epoch meets.
 
     With a learning rate of zero an update is real work that leaves every weight as it was, to the last bit. So the
