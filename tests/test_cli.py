@@ -19,10 +19,10 @@ import pytest
 from bench import cli
 from bench.analysis import accuracy
 from bench.errors import SetupError
+from bench.experiments.run.runner import OnEpoch
 from bench.records import store
 from bench.records.environment import Software
 from bench.records.result import Failure, FailureReason, Run
-from bench.runner import OnEpoch
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from bench.worker.process import Cancellation, Interpreters

@@ -11,10 +11,10 @@ import pytest
 
 from bench import cli
 from bench.errors import SetupError
+from bench.experiments.run.runner import OnEpoch
 from bench.records import store
 from bench.records.environment import Software
 from bench.records.result import Ceiling, Failure, FailureReason, Library, Run
-from bench.runner import OnEpoch
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from bench.worker.process import Cancellation, Interpreters, WorkerFailure

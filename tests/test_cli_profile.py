@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from bench import cli
-from bench.breakdown import break_down
 from bench.cli.profile import one_scenario, read
+from bench.experiments.profile.breakdown import break_down
 from bench.records import store
 from bench.records.environment import Software
 from bench.records.result import FailureReason

@@ -18,16 +18,17 @@ import msgspec
 import psutil
 import pytest
 
-from bench import cli, race
+from bench import cli
 from bench.cli.tune import read, status
 from bench.errors import SetupError
+from bench.experiments.tune import racing
+from bench.experiments.tune.results import findings
 from bench.records import store
 from bench.records.environment import Software
 from bench.records.result import FailureReason
 from bench.records.tune import REFERENCE, Phase, TuneFile
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import expand, parse_suite
-from bench.standings import findings
 from bench.worker import process
 from bench.worker.process import Cancellation, Interpreter, WorkerFailure
 from bench.worker.session import SessionError
@@ -106,7 +107,7 @@ def test_a_search_says_what_it_found_and_its_file_says_it_again(
     assert "round 1:" in printed.err
     assert "fastest: cpu(0)" in printed.err
     tune_file = read(the_file())
-    first = race.winner(tune_file.plan, tune_file.rounds)
+    first = racing.winner(tune_file.plan, tune_file.rounds)
     assert first is not None
     assert tune_file.plan.candidates[first].scenario.update == "flat"
     assert command("--replay", the_file()) == cli.Exit.DONE
@@ -124,7 +125,7 @@ def test_a_budget_that_is_too_small_is_said_to_be(
     warnings: int,
 ) -> None:
     """Before the first round, and only there; the search is held all the same."""
-    monkeypatch.setattr("bench.outlook.least_seconds", lambda _plan: 70.0)
+    monkeypatch.setattr("bench.experiments.tune.eta.least_seconds", lambda _plan: 70.0)
     assert command("--network", "mlp", "--data-dir", data_dir, *NARROW, "--budget", budget) == cli.Exit.DONE
     said = "a budget of 20 s is less than one round and the final need, about 70 s: it will take that long"
     before, _round, _after = capsys.readouterr().err.partition("round 1 begins")

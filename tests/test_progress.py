@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bench import outlook
-from bench.estimate import pace
-from bench.gate import run_blocks
+from bench.experiments.gate.blocks import run_blocks
+from bench.experiments.run.eta import pace
+from bench.experiments.tune import eta
+from bench.experiments.tune.rounds import run_rounds
 from bench.records.gate import GateFile, Purpose
 from bench.records.result import Failure, FailureReason, Run, RunKey, key
 from bench.records.tune import Phase, TuneFile
@@ -20,7 +21,6 @@ from bench.render.gate_progress import GateProgress
 from bench.render.profile_progress import RoundsProgress
 from bench.render.progress import RunProgress
 from bench.render.tune_progress import TuneProgress
-from bench.tune import run_rounds
 from bench.worker.process import Cancellation
 from tests.support.gate import MLP, FakePasses, a_gate_file, a_plan, make_machine_quiet
 from tests.support.records import a_failure, a_run, a_scenario, planned
@@ -323,7 +323,7 @@ def test_an_exhaustive_search_is_over_when_everything_was_measured_twice() -> No
 def test_the_least_that_a_search_takes_is_told_from_its_pilot(pilot_seconds: float, expected: float) -> None:
     """The pilot, a first round of 24 settings, and two blocks of six finalists and the tutorial's loop."""
     plan = a_tune_plan(candidates=candidates(), pilot_seconds=pilot_seconds)
-    assert outlook.least_seconds(plan) == pytest.approx(expected)
+    assert eta.least_seconds(plan) == pytest.approx(expected)
 
 
 def test_the_rest_of_a_final_is_told_from_its_first_block() -> None:
@@ -333,8 +333,8 @@ def test_the_rest_of_a_final_is_told_from_its_first_block() -> None:
     found = search(a_tune_plan(candidates=every, budget_seconds=1.0), Machine(truth=truth, seed=4))
     first = next(index for index, each in enumerate(found.rounds) if each.phase is Phase.FINAL)
     one_block = found.rounds[: first + 1]
-    assert outlook.final_seconds(found.plan, one_block) == pytest.approx(one_block[-1].seconds)
-    assert outlook.final_seconds(found.plan, found.rounds) == 0.0
+    assert eta.final_seconds(found.plan, one_block) == pytest.approx(one_block[-1].seconds)
+    assert eta.final_seconds(found.plan, found.rounds) == 0.0
 
 
 def test_the_rest_of_an_exhaustive_search_is_told_from_what_was_measured() -> None:
@@ -342,6 +342,6 @@ def test_the_rest_of_an_exhaustive_search_is_told_from_what_was_measured() -> No
     every = candidates(count=5)
     truth = bumpy([each.scenario for each in every], 4)
     found = search(a_tune_plan(candidates=every, exhaustive=True), Machine(truth=truth, seed=4))
-    assert outlook.exhaustive_seconds(found.plan, ()) is None
-    assert outlook.exhaustive_seconds(found.plan, found.rounds[:1]) == pytest.approx(found.rounds[0].seconds)
-    assert outlook.exhaustive_seconds(found.plan, found.rounds) == 0.0
+    assert eta.exhaustive_seconds(found.plan, ()) is None
+    assert eta.exhaustive_seconds(found.plan, found.rounds[:1]) == pytest.approx(found.rounds[0].seconds)
+    assert eta.exhaustive_seconds(found.plan, found.rounds) == 0.0

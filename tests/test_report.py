@@ -11,8 +11,8 @@ import pytest
 
 from bench import cli
 from bench.analysis.headline import headlines, source_of
-from bench.breakdown import break_down
-from bench.decide import conclude, evidence_of
+from bench.experiments.gate.decision import conclude, evidence_of
+from bench.experiments.profile.breakdown import break_down
 from bench.records import store
 from bench.records.result import FailureReason, ResultSet
 from bench.render.export import render_report_markdown

@@ -29,15 +29,16 @@ from bench.cli.shell import (
     working,
     write,
 )
-from bench.doctor import Level, Observations, examine
 from bench.errors import ConfigurationError, SetupError
-from bench.estimate import expected_seconds
+from bench.experiments.doctor.aa_test import SECONDS, Pair, measure_pair
+from bench.experiments.doctor.checks import Level, Observations, examine
 from bench.experiments.run.ceilings import requests_of_machine
+from bench.experiments.run.eta import expected_seconds
+from bench.experiments.run.runner import CeilingRounds, SubprocessExecutor, usable
 from bench.machine.accelerators import gpu_processes
 from bench.machine.capture import capture, usable_core_count
 from bench.machine.cgroup import available_memory_bytes, swap_used_bytes
 from bench.machine.counters import load_average, read_counters
-from bench.pair import SECONDS, Pair, measure_pair
 from bench.records.result import Ceiling
 from bench.render import units
 from bench.render.ceiling_progress import CeilingProgress
@@ -45,7 +46,6 @@ from bench.render.ceilings import ceiling_table
 from bench.render.doctor import doctor_tables, render_doctor
 from bench.render.export import Format
 from bench.render.tables import count_words
-from bench.runner import CeilingRounds, SubprocessExecutor, usable
 from bench.scenarios.axes import Framework
 from bench.scenarios.suite import BUILT_IN_SUITES, DEFAULT_SUITE, expand, load_suite
 from bench.worker.process import Cancellation, interpreters_of

@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from bench import calibration, gate_store, sides
 from bench.analysis.verdict import Verdict
 from bench.cli.data import prepare
 from bench.cli.gate import (
@@ -32,7 +31,9 @@ from bench.cli.resuming import prepare_same, require_same_machine
 from bench.cli.run import RESULTS_DIRECTORY
 from bench.cli.shell import Exit, app, despite_a_closed_pipe, examples, fail, note, print_tables, refuse_junit, working
 from bench.errors import ConfigurationError, IncomparableError
-from bench.injection import inject
+from bench.experiments.gate import calibration, calibration_files, source
+from bench.experiments.gate.slowdown import inject
+from bench.experiments.gate.source import WORKING_TREE
 from bench.machine.capture import capture
 from bench.records import store
 from bench.records.base import utc_now
@@ -41,7 +42,6 @@ from bench.render.export import Format
 from bench.render.gates import calibration_tables, gate_table
 from bench.render.tables import count_words
 from bench.render.words import change_words
-from bench.sides import WORKING_TREE
 from bench.stats.paired import Side
 from bench.worker import process
 from bench.worker.process import Cancellation, Interpreter
@@ -61,7 +61,7 @@ def calibrate(
     data: DataOption = DatasetName.AUTO,
     data_dir: DataDirOption = None,
     directory: Annotated[Path, typer.Option("-o", "--output", help="Folder of calibrations.")] = (
-        gate_store.CALIBRATIONS_DIRECTORY
+        calibration_files.CALIBRATIONS_DIRECTORY
     ),
     anew: Annotated[bool, typer.Option("--anew", help="Begin again; blocks that are there are kept aside.")] = False,
     show: Annotated[bool, typer.Option("--show", help="Show this machine's calibration; measure nothing.")] = False,
@@ -85,15 +85,15 @@ def calibrate(
         (show and file, "--show is this machine's calibration, --file another: leave out one of them"),
     )
     if file is not None:
-        made = gate_store.read_calibration(file)
+        made = calibration_files.read_calibration(file)
     elif show:
-        found = gate_store.calibration_for(capture(), directory)
+        found = calibration_files.calibration_for(capture(), directory)
         if found is None:
             raise ConfigurationError(f"no calibration of this machine in {directory}: mnist-bench calibrate makes it")
         made = found
     else:
         wishes = Wishes(suite=suite, keyword=keyword, seed=seed, purpose=Purpose.CALIBRATION, max_blocks=blocks)
-        path = gate_store.blocks_path(capture(), directory)
+        path = calibration_files.blocks_path(capture(), directory)
         with store.exclusive(directory), store.exclusive(RESULTS_DIRECTORY):
             if anew and path.exists():
                 path.rename(path.with_suffix(f".before-{_stamp()}.json"))
@@ -105,14 +105,14 @@ def calibrate(
                 made = calibration.calibrate(gate_file)
         except ValueError as error:
             fail(f"{error}; they are in {path}", Exit.INCONCLUSIVE)
-        store.write(gate_store.calibration_path(gate_file.environment, directory), made)
+        store.write(calibration_files.calibration_path(gate_file.environment, directory), made)
     print_tables(calibration_tables(made), output_format)
 
 
 def _recorded(path: Path, wishes: Wishes, data: DatasetName, data_dir: Path | None) -> GateFile:
     """So many valid blocks of identical code: those of the file, and what they lack of them; else exits."""
-    with sides.scratch_folder() as scratch:
-        sources = {side: sides.prepare(WORKING_TREE, side, scratch) for side in Side}
+    with source.scratch_folder() as scratch:
+        sources = {side: source.prepare(WORKING_TREE, side, scratch) for side in Side}
         interpreters = interpreters_of(sources, None)
         if path.exists():
             gate_file = _begun(path, wishes, sources[Side.CONTENDER].tree_digest, interpreters[Side.CONTENDER])
@@ -146,7 +146,7 @@ def _stamp() -> str:
 
 def _begun(path: Path, wishes: Wishes, tree_digest: str, interpreter: Interpreter) -> GateFile:
     """A recording to go on with, if its rest would be of the same kind."""
-    gate_file = gate_store.read_gate(path)
+    gate_file = calibration_files.read_gate(path)
     if gate_file.plan.purpose is not Purpose.CALIBRATION:
         raise ConfigurationError(f"{path}: is not a calibration's blocks: {_ANEW}")
     wanted = [scenario for scenario, _threads in scenarios_of(wishes.suite, wishes.keyword)]
@@ -214,12 +214,12 @@ def _selftest(
     slowdown: float, wishes: Wishes, prepared: datasets.Prepared, path: Path, budget_seconds: float
 ) -> GateFile:
     """Both sides wait for each step's end; the contender then spins for a share of its time."""
-    with sides.scratch_folder() as scratch:
-        sources = {side: sides.prepare(WORKING_TREE, side, scratch) for side in Side}
+    with source.scratch_folder() as scratch:
+        sources = {side: source.prepare(WORKING_TREE, side, scratch) for side in Side}
         inject(sources[Side.BASELINE].folder, 0.0)
         inject(sources[Side.CONTENDER].folder, slowdown)
         sources = {
-            side: sides.described_anew(source, f"working tree, {100 * each:g} % spun into each step")
+            side: source.described_anew(source, f"working tree, {100 * each:g} % spun into each step")
             for (side, source), each in zip(sources.items(), (0.0, slowdown), strict=True)
         }
         interpreters = interpreters_of(sources, None)

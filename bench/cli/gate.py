@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from bench import errors, gate_store, sides
+from bench import errors
 from bench.cli.completion import offer_suites
 from bench.cli.data import dataset_of, prepare, remind
 from bench.cli.options import KeywordOption, ratio, refuse, seconds
@@ -33,9 +33,11 @@ from bench.cli.shell import (
     working,
     write,
 )
-from bench.decide import Conclusion, conclude, evidence_of
 from bench.errors import ConfigurationError, IncomparableError, SetupError
-from bench.gate import MAX_BLOCKS, PilotError, SideProcesses, pilot, plan, run_blocks
+from bench.experiments.gate import calibration_files, source
+from bench.experiments.gate.blocks import MAX_BLOCKS, PilotError, SideProcesses, pilot, plan, run_blocks
+from bench.experiments.gate.decision import Conclusion, conclude, evidence_of
+from bench.experiments.gate.source import WORKING_TREE, SideSource
 from bench.machine.capture import capture, usable_core_count
 from bench.records import store
 from bench.records.base import utc_now
@@ -48,7 +50,6 @@ from bench.render.junit import CaseOutcome, JUnitCase, render_junit
 from bench.render.tables import count_words
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import Overrides
-from bench.sides import WORKING_TREE, SideSource
 from bench.stats.paired import Side
 from bench.worker import process
 from bench.worker.process import Cancellation, Interpreter
@@ -162,7 +163,7 @@ def gate(
     budget_seconds = seconds(budget, "--budget")
     if resume is not None:
         _of_a_gate(resume)  # a file that is none must not cost a lock in its folder
-        with store.exclusive(resume.parent), sides.scratch_folder() as scratch:
+        with store.exclusive(resume.parent), source.scratch_folder() as scratch:
             gate_file, interpreters, prepared = _resumed(resume, base, base_python, data_dir, scratch)
             measure(gate_file, interpreters, prepared, resume, budget_seconds, output_format)
     if base is None:
@@ -177,12 +178,12 @@ def gate(
     )
     clone = _clone_here()
     path = output or RESULTS_DIRECTORY / f"gate-{utc_now().replace(':', '').replace('-', '')}.json"
-    with store.exclusive(path.parent), sides.scratch_folder() as scratch:
+    with store.exclusive(path.parent), source.scratch_folder() as scratch:
         if path.exists():
             raise ConfigurationError(f"{path} exists: name another --output, or --resume {path}")
         sources = {
-            Side.BASELINE: sides.prepare(base, Side.BASELINE, scratch, source=clone),
-            Side.CONTENDER: sides.prepare(WORKING_TREE, Side.CONTENDER, scratch, source=clone),
+            Side.BASELINE: source.prepare(base, Side.BASELINE, scratch, source=clone),
+            Side.CONTENDER: source.prepare(WORKING_TREE, Side.CONTENDER, scratch, source=clone),
         }
         interpreters = interpreters_of(sources, base_python)
         if are_identical(sources, interpreters) and not force:
@@ -193,7 +194,7 @@ def gate(
 
 
 def _clone_here() -> Path:
-    clone = sides.clone_of(Path.cwd())
+    clone = source.clone_of(Path.cwd())
     if not Path.cwd().is_relative_to(clone):
         note(f"not in a clone: the working tree is {clone}", style="yellow")
     return clone
@@ -226,7 +227,7 @@ def new_gate_file(
     stop = Cancellation()
     software = {side: _software(side, interpreters[side], stop) for side in Side}
     environment, dataset = capture(software=software[Side.CONTENDER]), dataset_of(prepared)
-    calibration = gate_store.calibration_for(environment)
+    calibration = calibration_files.calibration_for(environment)
     note("pilot: do both sides work, and how long must a window be?")
     try:
         with working("pilot"):
@@ -339,7 +340,7 @@ def report(gate_file: GateFile, output_format: Format) -> NoReturn:
 
 
 def _of_a_gate(path: Path) -> GateFile:
-    gate_file = gate_store.read_gate(path)
+    gate_file = calibration_files.read_gate(path)
     if gate_file.plan.purpose is not Purpose.GATE:  # its blocks decide nothing
         raise ConfigurationError(f"{path}: is a calibration: mnist-bench calibrate goes on with it, or shows it")
     return gate_file
@@ -358,8 +359,8 @@ def _resumed(
     if reference is None:
         raise ConfigurationError(f"{path}: its baseline was a folder ({gate_file.baseline.name}): name it with --base")
     sources = {
-        Side.BASELINE: sides.prepare(reference, Side.BASELINE, scratch, source=clone),
-        Side.CONTENDER: sides.prepare(WORKING_TREE, Side.CONTENDER, scratch, source=clone),
+        Side.BASELINE: source.prepare(reference, Side.BASELINE, scratch, source=clone),
+        Side.CONTENDER: source.prepare(WORKING_TREE, Side.CONTENDER, scratch, source=clone),
     }
     interpreters = interpreters_of(sources, base_python)
     stop = Cancellation()

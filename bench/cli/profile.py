@@ -12,8 +12,7 @@ from typing import Annotated, NoReturn, TypeVar
 
 import typer
 
-from bench import errors, trace
-from bench.breakdown import break_down
+from bench import errors
 from bench.cli.completion import offer_contexts, offer_networks, offer_settings
 from bench.cli.data import dataset_of, prepare, remind
 from bench.cli.gpus import require_gpus
@@ -33,6 +32,8 @@ from bench.cli.shell import (
     working,
 )
 from bench.errors import ConfigurationError
+from bench.experiments.profile import trace
+from bench.experiments.profile.breakdown import break_down
 from bench.machine.capture import capture, usable_core_count
 from bench.records import store
 from bench.records.base import utc_now

@@ -11,13 +11,13 @@ import typer
 
 from bench import errors
 from bench.analysis.headline import source_of
-from bench.breakdown import break_down
 from bench.cli.files import read_each
 from bench.cli.profile import read as read_profile
 from bench.cli.shell import app, examples, note, write
-from bench.decide import conclude, evidence_of
 from bench.errors import ConfigurationError
-from bench.gate_store import read_gate
+from bench.experiments.gate.calibration_files import read_gate
+from bench.experiments.gate.decision import conclude, evidence_of
+from bench.experiments.profile.breakdown import break_down
 from bench.records import store
 from bench.records.gate import GateFile
 from bench.records.profile import ProfileFile

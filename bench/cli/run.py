@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from bench import SOURCE_ROOT, errors, sides
+from bench import SOURCE_ROOT, errors
 from bench.analysis import accuracy
 from bench.cli.completion import offer_contexts, offer_networks, offer_settings, offer_suites
 from bench.cli.data import dataset_of, prepare, remind
@@ -36,8 +36,10 @@ from bench.cli.shell import (
     working,
 )
 from bench.errors import ConfigurationError, SetupError
-from bench.estimate import CEILING_SECONDS, expected_seconds
+from bench.experiments.gate import source
 from bench.experiments.run.ceilings import requests_of_plan
+from bench.experiments.run.eta import CEILING_SECONDS, expected_seconds
+from bench.experiments.run.runner import CeilingRounds, SubprocessExecutor, remaining, run_plan, usable
 from bench.machine.capture import capture, usable_core_count
 from bench.records import store
 from bench.records.base import utc_now
@@ -47,7 +49,6 @@ from bench.render import units
 from bench.render.export import Format, render_markdown
 from bench.render.progress import RunProgress
 from bench.render.tables import count_words, tables
-from bench.runner import CeilingRounds, SubprocessExecutor, remaining, run_plan, usable
 from bench.scenarios.axes import AUTO_CONTEXTS, LOOP_AXES, Framework, LoopName
 from bench.scenarios.selection import select
 from bench.scenarios.suite import (
@@ -265,7 +266,7 @@ def _measure(
 ) -> NoReturn:
     """Run what remains of the plan, show the tables and exit."""
     todo = remaining(result_set)
-    if sides.clone_around(Path.cwd()) not in {None, SOURCE_ROOT}:
+    if source.clone_around(Path.cwd()) not in {None, SOURCE_ROOT}:
         note(f"measured is {SOURCE_ROOT}, not the clone around: pip install -e . takes that one", style="yellow")
     if result_set.failures and not todo:
         note("what failed is not repeated: a new --output measures it again", style="yellow")

@@ -12,7 +12,7 @@ from typing import Annotated, Final, NoReturn
 import msgspec
 import typer
 
-from bench import errors, outlook
+from bench import errors
 from bench.cli.completion import offer_contexts, offer_networks, offer_settings
 from bench.cli.data import dataset_of, prepare, remind
 from bench.cli.gpus import require_gpus
@@ -36,6 +36,10 @@ from bench.cli.shell import (
     write,
 )
 from bench.errors import ConfigurationError, SetupError
+from bench.experiments.tune import eta
+from bench.experiments.tune.results import Findings, findings
+from bench.experiments.tune.rounds import PilotError, WorkerProcesses, plan, run_rounds
+from bench.experiments.tune.search_space import Space, search_space
 from bench.machine.capture import capture, usable_core_count
 from bench.records import store
 from bench.records.base import utc_now
@@ -49,9 +53,6 @@ from bench.render.tunes import paste_text, setting_names, setting_words, tune_ta
 from bench.scenarios.axes import AUTO_CONTEXTS, LOOP_AXES, canonical_contexts
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import Overrides, axis_settings
-from bench.space import Space, search_space
-from bench.standings import Findings, findings
-from bench.tune import PilotError, WorkerProcesses, plan, run_rounds
 from bench.worker import process
 from bench.worker.process import Cancellation, Interpreter
 from mnist_core import datasets
@@ -315,7 +316,7 @@ def _software(scenarios: Sequence[Scenario]) -> Software:
 
 def _warn_of_a_small_budget(tune_file: TuneFile) -> None:
     """Before the first round; a budget keeps no search from having one, and a final."""
-    budget_seconds, least_seconds = tune_file.plan.budget_seconds, outlook.least_seconds(tune_file.plan)
+    budget_seconds, least_seconds = tune_file.plan.budget_seconds, eta.least_seconds(tune_file.plan)
     if budget_seconds is not None and budget_seconds < least_seconds and not tune_file.rounds:
         note(
             f"a budget of {units.roughly(budget_seconds)} is less than one round and the final need, "

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from bench.doctor import Finding, Level
+from bench.experiments.doctor.checks import Finding, Level
 from bench.machine.fingerprint import MACHINE_FACTS, SOFTWARE_FACTS, fact_words
 from bench.records.environment import Environment
 from bench.render.columns import Column, make_column

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from bench.analysis.verdict import Verdict
-from bench.decide import BlockEvidence, Conclusion, GateRow
+from bench.experiments.gate.decision import BlockEvidence, Conclusion, GateRow
 from bench.records.gate import GateFile, Phase
 from bench.render import pictures, units
 from bench.render.pictures import Axis, Line, Point

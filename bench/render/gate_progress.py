@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 from rich.console import Console
 
-from bench import estimate
-from bench.decide import Conclusion, GateRow, Wanted
+from bench.experiments.gate.decision import Conclusion, GateRow, Wanted
+from bench.experiments.run import eta
 from bench.records.gate import Block, Phase
 from bench.render import units
 from bench.render.live import LiveLine, LiveProgress
@@ -86,7 +86,7 @@ class GateProgress(LiveProgress):
         if not self._blocks_left or not self._block_seconds:
             return ""
         mean_seconds = statistics.fmean(self._block_seconds)
-        left = estimate.seconds_left(self._blocks_left, mean_seconds, now - self._block_began_at)
+        left = eta.seconds_left(self._blocks_left, mean_seconds, now - self._block_began_at)
         return f"{separator}about {units.roughly(left)} left"
 
     def _print(self, line: str, style: str = "") -> None:

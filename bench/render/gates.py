@@ -1,4 +1,4 @@
-"""A gate's conclusion, and a machine's calibration -> tables and test cases. `bench.decide` decided it all."""
+"""A gate's conclusion, and a machine's calibration -> tables and test cases. `bench.experiments.gate.decision` decided it all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from bench.analysis.verdict import Verdict
-from bench.decide import POWER, Conclusion, GateRow
+from bench.experiments.gate.decision import POWER, Conclusion, GateRow
 from bench.records.calibration import Calibration, Replays, ScenarioCalibration
 from bench.records.gate import GateFile, Purpose, SideDescription
 from bench.render import units

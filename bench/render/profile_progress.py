@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from bench.estimate import seconds_left
+from bench.experiments.run.eta import seconds_left
 from bench.render import units
 from bench.render.live import LiveLine, LiveProgress
 from bench.render.text import print_line

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 from typing_extensions import Self
 
-from bench.estimate import pace
+from bench.experiments.run.eta import pace
 from bench.records.result import Epoch, Failure, FailureReason, Run, RunKey, key
 from bench.render import units
 from bench.render.text import print_line

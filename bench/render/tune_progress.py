@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from bench import outlook, race
-from bench.race import Step
+from bench.experiments.tune import eta, racing
+from bench.experiments.tune.racing import Step
 from bench.records.tune import REFERENCE, Candidate, Phase, Ruling, TuneFile
 from bench.render import units
 from bench.render.live import LiveLine, LiveProgress
@@ -57,10 +57,10 @@ class TuneProgress(LiveProgress):
         ]
         if ruled:
             words.append(f"out: {ruled_words(ruled)}")
-        words.append(f"{len(race.contenders(plan, rounds))} left")
+        words.append(f"{len(racing.contenders(plan, rounds))} left")
         self._print(", ".join(words) + self._left_words(", "))
-        winner = race.winner(plan, rounds)
-        found = None if winner is None else race.comparison(plan, rounds, winner, REFERENCE)
+        winner = racing.winner(plan, rounds)
+        found = None if winner is None else racing.comparison(plan, rounds, winner, REFERENCE)
         if winner is not None and found is not None:
             leader = setting_words(plan.candidates[winner].scenario)
             self._print(f"    fastest: {leader}: {ratio_words(ratio_of(found[1]))} the tutorial's loop")
@@ -74,10 +74,10 @@ class TuneProgress(LiveProgress):
         plan, rounds = tune_file.plan, tune_file.rounds
         self._told_at = self._console.get_time()
         self._budget_seconds = (
-            None if plan.budget_seconds is None else plan.budget_seconds - race.elapsed_seconds(plan, rounds)
+            None if plan.budget_seconds is None else plan.budget_seconds - racing.elapsed_seconds(plan, rounds)
         )
-        self._final_seconds = outlook.final_seconds(plan, rounds)
-        self._exhaustive_seconds = outlook.exhaustive_seconds(plan, rounds) if plan.exhaustive else None
+        self._final_seconds = eta.final_seconds(plan, rounds)
+        self._exhaustive_seconds = eta.exhaustive_seconds(plan, rounds) if plan.exhaustive else None
 
     def _left_words(self, separator: str) -> str:
         """The budget, or the final where that takes longer: it is held whatever the budget."""

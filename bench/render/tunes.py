@@ -1,10 +1,12 @@
-"""What a search found -> tables, and the winner as text to paste. `bench.standings` has put it into numbers."""
+"""What a search found -> tables, and the winner as text to paste. `bench.experiments.tune.results` has put it into numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from bench.experiments.tune.results import Findings, Stage, Standing, Worth
+from bench.experiments.tune.search_space import KNOBS
 from bench.records.tune import Phase, Ruling, TuneFile
 from bench.render import units
 from bench.render.columns import AXES, Column, make_column, plus_minus_of
@@ -30,8 +32,6 @@ from bench.render.tables import (
 from bench.render.words import change, ends, ratio_words
 from bench.scenarios.export import run_command, suite_text
 from bench.scenarios.scenario import Scenario, tutorial_setting
-from bench.space import KNOBS
-from bench.standings import Findings, Stage, Standing, Worth
 from mnist_core.recipe import Network, Update
 
 #: Fresh processes of the scenario to paste: enough for an interval worth reading.

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import psutil
 
+from bench.experiments.run.runner import OnEpoch, run_plan
 from bench.records import store
 from bench.records.result import Epoch, Failure, Run
-from bench.runner import OnEpoch, run_plan
 from bench.scenarios.axes import Framework
 from bench.scenarios.suite import PlannedRun
 from bench.worker.process import Cancellation

@@ -22,9 +22,9 @@ from pytest_benchmark.utils import parse_compare_fail
 from scipy.special import binom
 from scipy.stats import mannwhitneyu
 
-from bench import calibration, gate_store
 from bench.analysis.verdict import Verdict
-from bench.decide import evidence_of
+from bench.experiments.gate import calibration, calibration_files
+from bench.experiments.gate.decision import evidence_of
 from bench.records.gate import Block, GateFile
 from bench.scenarios.scenario import Scenario
 from bench.stats import multiple_testing
@@ -122,7 +122,7 @@ def ours(gate_file: GateFile, runs: int) -> tuple[dict[float, int], dict[float, 
 
 
 def play(path: Path, runs: int) -> dict[str, object]:
-    gate_file = gate_store.read_gate(path)
+    gate_file = calibration_files.read_gate(path)
     evidence = evidence_of(gate_file.plan, gate_file.blocks)
     # A void block is none for anybody: the rivals get the same quiet stretches.
     blocks = [

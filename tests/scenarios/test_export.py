@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import cli
+from bench.experiments.tune.search_space import search_space
 from bench.scenarios.export import run_command, suite_text
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun, expand, parse_suite
-from bench.space import search_space
 
 ALL = [
     *search_space("mlp", 100, cores=2, gpus=("gpu(0)",)).scenarios,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.decide import conclude, evidence_of
+from bench.experiments.gate.decision import conclude, evidence_of
 from bench.machine.counters import Counters
 from bench.records.gate import (
     Block,
@@ -237,5 +237,5 @@ class _FakePass:
 
 def make_machine_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever else uses the machine that runs the tests: no block is void for it."""
-    monkeypatch.setattr("bench.gate._anchor_seconds", lambda _now: 0.006)
-    monkeypatch.setattr("bench.gate.read_counters", lambda: Counters(None, None, None, None))
+    monkeypatch.setattr("bench.experiments.gate.blocks._anchor_seconds", lambda _now: 0.006)
+    monkeypatch.setattr("bench.experiments.gate.blocks.read_counters", lambda: Counters(None, None, None, None))

@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from bench import race
-from bench.race import Step
+from bench.experiments.tune import racing
+from bench.experiments.tune.racing import Step
+from bench.experiments.tune.search_space import position, search_space
 from bench.records.tune import REFERENCE, Candidate, Failure, Measurement, Phase, Round, TuneFile, TunePlan, with_round
 from bench.scenarios.scenario import Scenario
-from bench.space import position, search_space
 from bench.worker.protocol import Evaluated, PassRequest, SetUpDone, WindowDone
 from bench.worker.session import PassProcess
 from tests.support.records import CREATED_AT, a_dataset, an_environment
@@ -164,9 +164,9 @@ class Machine:
 def search(plan: TunePlan, machine: Machine, *, most_rounds: int = 1000) -> TuneFile:
     """The whole search, as a session would have made it."""
     tune_file = a_tune_file(plan=plan)
-    while (step := race.next_step(plan, tune_file.rounds)) is not None:
+    while (step := racing.next_step(plan, tune_file.rounds)) is not None:
         measured = machine.measure(step)
-        ruled = race.rulings(plan, (*tune_file.rounds, measured))
+        ruled = racing.rulings(plan, (*tune_file.rounds, measured))
         tune_file = with_round(tune_file, msgspec.structs.replace(measured, ruled=ruled))
         assert len(tune_file.rounds) < most_rounds
     return tune_file

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from bench.errors import SetupError
+from bench.experiments.run.runner import SubprocessExecutor
 from bench.records.result import Dataset, FailureReason
-from bench.runner import SubprocessExecutor
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from bench.worker import main

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bench.analysis.verdict import Verdict, worst
-from bench.decide import Conclusion, conclude, evidence_of, judge
+from bench.experiments.gate.decision import Conclusion, conclude, evidence_of, judge
 from bench.records.gate import Block, GateFile, GatePlan, PassFailure, Phase, Purpose
 from bench.records.result import FailureReason
 from bench.scenarios.scenario import Scenario

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import race
-from bench.race import EXHAUSTIVE_PASSES, FINALISTS, comparison, next_step, winner
+from bench.experiments.tune import racing
+from bench.experiments.tune.racing import EXHAUSTIVE_PASSES, FINALISTS, comparison, next_step, winner
+from bench.experiments.tune.search_space import position
 from bench.records.tune import REFERENCE, Measurement, Phase, Round, Ruling, TuneFile, TunePlan
-from bench.space import position
 from bench.stats.intervals import ratio_of
 from bench.stats.multiple_testing import exact_upper_bound
 from tests.support.tune import Machine, a_tune_plan, bumpy, candidates, search
@@ -42,7 +42,7 @@ def phases(tune_file: TuneFile) -> list[Phase]:
 
 
 def ruled(tune_file: TuneFile) -> dict[int, Ruling]:
-    return {candidate: each.ruling for candidate, each in race.ruled_out(tune_file.rounds).items()}
+    return {candidate: each.ruling for candidate, each in racing.ruled_out(tune_file.rounds).items()}
 
 
 def loss(tune_file: TuneFile, truth: Mapping[int, float]) -> float:
@@ -74,7 +74,7 @@ def test_the_whole_space_is_searched_for_a_part_of_its_cost(unsteady: dict[str, 
         assert loss(found, truth) < FIVE_PERCENT
         measured = {m.candidate for each in found.rounds for m in each.measurements}
         assert len(measured) < len(MLP) / 2
-        assert race.elapsed_seconds(plan, found.rounds) <= 300.0
+        assert racing.elapsed_seconds(plan, found.rounds) <= 300.0
 
 
 def test_the_best_is_seldom_ruled_out_in_the_final() -> None:
@@ -111,7 +111,7 @@ def test_the_fastests_neighbours_are_all_measured() -> None:
     """Whatever was predicted of them: what one knob is worth must be known, and a prediction may be wrong."""
     truth = bumpy([each.scenario for each in MLP], 5)
     found = search(a_tune_plan(candidates=MLP), Machine(truth=truth, seed=5))
-    known = race.searched(found.rounds)
+    known = racing.searched(found.rounds)
     fastest = max(known, key=lambda candidate: known[candidate].values[0])
     own = position(MLP[fastest].scenario)
     for candidate, other in enumerate(MLP):
@@ -123,7 +123,7 @@ def test_nobody_is_ruled_out_on_a_prediction_before_enough_was_measured() -> Non
     truth = {index: 0.1 * (index == 7) for index in range(len(MLP))}
     found = search(a_tune_plan(candidates=MLP), Machine(truth=truth, window_sd=0.001, process_sd=0.001))
     at = next(index for index, each in enumerate(found.rounds) if any(r.ruling is Ruling.PREDICTED for r in each.ruled))
-    assert len(race.searched(found.rounds[: at + 1])) >= race._LEAST_SCREENED
+    assert len(racing.searched(found.rounds[: at + 1])) >= racing._LEAST_SCREENED
 
 
 def test_an_interrupted_measurement_gets_a_second_chance() -> None:
@@ -134,7 +134,7 @@ def test_an_interrupted_measurement_gets_a_second_chance() -> None:
     found = search(a_tune_plan(candidates=MLP), machine)
     assert machine.stalled
     assert winner(found.plan, found.rounds) == best
-    known = race.searched(found.rounds)[best]
+    known = racing.searched(found.rounds)[best]
     assert known.values[0] > truth[best] - 0.2  # the faster of both counts
 
 
@@ -146,7 +146,7 @@ class Stalling(Machine):
         self.victim = victim
         self.stalled = False
 
-    def measure(self, step: race.Step) -> Round:
+    def measure(self, step: racing.Step) -> Round:
         if self.victim not in step.candidates or self.stalled:
             return super().measure(step)
         self.stalled = True
@@ -203,7 +203,7 @@ def test_every_search_ends_in_order(
     first = winner(plan, found.rounds)
     assert first is not None
     assert first not in gone
-    assert len(gone) + len(race.contenders(plan, found.rounds)) == count
+    assert len(gone) + len(racing.contenders(plan, found.rounds)) == count
     order = [Phase.SCREENING, Phase.HEAT, Phase.FINAL]
     seen = phases(found)
     assert seen in ([], [Phase.EXHAUSTIVE]) or seen == [phase for phase in order if phase in seen]
@@ -227,7 +227,7 @@ def test_few_candidates_go_straight_to_the_final() -> None:
 def test_equals_are_not_told_apart_forever() -> None:
     """All as fast as the tutorial's loop: the final ends at its last block at the latest, with a winner."""
     found = search(small(5), Machine(truth=flat(6)))
-    assert len(found.rounds) <= race._MOST_BLOCKS
+    assert len(found.rounds) <= racing._MOST_BLOCKS
     result = comparison(found.plan, found.rounds, winner(found.plan, found.rounds) or 1, REFERENCE)
     assert result is not None
     assert ratio_of(result[1]).value == pytest.approx(1, abs=0.03)
@@ -236,15 +236,15 @@ def test_equals_are_not_told_apart_forever() -> None:
 def test_equals_on_a_steady_machine_end_the_final_early() -> None:
     """Surely within a hundredth of each other: whichever is taken."""
     found = search(small(3), Machine(truth=flat(4, _1=0.3, _2=0.3, _3=0.3), window_sd=0.002, process_sd=0.001))
-    assert len(found.rounds) == race._LEAST_BLOCKS
-    assert len(race.contenders(found.plan, found.rounds)) == 3
+    assert len(found.rounds) == racing._LEAST_BLOCKS
+    assert len(racing.contenders(found.plan, found.rounds)) == 3
 
 
 def test_nothing_is_left_where_everything_crashes() -> None:
     """Each with its reason, and the reference is what remains."""
     found = search(small(30), Machine(truth=flat(31), crashing=frozenset(range(1, 31))))
     assert ruled(found) == dict.fromkeys(range(1, 31), Ruling.FAILED)
-    assert race.ruled_out(found.rounds)[1].detail == "crashed: status 1"
+    assert racing.ruled_out(found.rounds)[1].detail == "crashed: status 1"
     assert winner(found.plan, found.rounds) == REFERENCE
 
 
@@ -259,7 +259,7 @@ def test_whoever_does_not_learn_is_out_however_fast() -> None:
     """The fastest has another accuracy after the same epoch than the reference."""
     found = search(small(3), Machine(truth=flat(4, _1=0.2, _2=2.0), stupid=frozenset({2})))
     assert ruled(found)[2] is Ruling.NOT_LEARNT
-    assert "0.1000 after one epoch" in race.ruled_out(found.rounds)[2].detail
+    assert "0.1000 after one epoch" in racing.ruled_out(found.rounds)[2].detail
     assert winner(found.plan, found.rounds) == 1
 
 
@@ -285,7 +285,7 @@ def test_whoever_unlearns_is_out() -> None:
             for m in measured.measurements
         ),
     )
-    (out,) = race.rulings(plan, (broken,))
+    (out,) = racing.rulings(plan, (broken,))
     assert (out.candidate, out.ruling) == (1, Ruling.NOT_LEARNT)
     assert out.detail == "accuracy fell from 0.7800 to 0.1000 while it trained"
 
@@ -323,8 +323,8 @@ def test_the_budget_bounds_a_search(budget: float) -> None:
     final = [each.seconds for each in found.rounds if each.phase is Phase.FINAL]
     searching = [each.seconds for each in found.rounds if each.phase is not Phase.FINAL]
     assert len(final) >= 2
-    assert sum(searching) - searching[-1] + plan.pilot_seconds <= race._SEARCH_SHARE * budget
-    assert race.elapsed_seconds(plan, found.rounds) <= max(
+    assert sum(searching) - searching[-1] + plan.pilot_seconds <= racing._SEARCH_SHARE * budget
+    assert racing.elapsed_seconds(plan, found.rounds) <= max(
         budget, plan.pilot_seconds + sum(searching) + sum(final[:2]) + 1e-9
     )
 
@@ -344,7 +344,7 @@ def test_the_final_has_room_for_a_few() -> None:
     plan = small(40)
     found = search(plan, Machine(truth=flat(41, **{f"_{index}": 0.5 for index in range(1, 41)})))
     assert phases(found) == [Phase.SCREENING, Phase.HEAT, Phase.FINAL]
-    assert sum(each.phase is Phase.HEAT for each in found.rounds) <= race._MOST_HEATS
+    assert sum(each.phase is Phase.HEAT for each in found.rounds) <= racing._MOST_HEATS
     first_block = next(each for each in found.rounds if each.phase is Phase.FINAL)
     assert len(first_block.measurements) == FINALISTS + 1
     assert Counter(ruled(found).values())[Ruling.OUTRANKED] >= 30
@@ -370,6 +370,6 @@ def test_an_exhaustive_search_measures_all_alike() -> None:
 
 
 def test_the_median_of_pairs_is_not_moved_by_one_bad_process() -> None:
-    known = race.Known(phase=Phase.FINAL, values=(1.0, 1.1, 0.9, 1.0, -2.0))
+    known = racing.Known(phase=Phase.FINAL, values=(1.0, 1.1, 0.9, 1.0, -2.0))
     assert known.center == pytest.approx(0.975, abs=0.03)
     assert known.mean == pytest.approx(0.4)

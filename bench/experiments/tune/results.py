@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench import race
-from bench.race import Known
+from bench.experiments.tune import racing
+from bench.experiments.tune.racing import Known
+from bench.experiments.tune.search_space import KNOBS, position
 from bench.records.tune import REFERENCE, Measurement, Phase, Round, Ruled, Ruling, TuneFile, TunePlan
 from bench.scenarios.scenario import Scenario
-from bench.space import KNOBS, position
 from bench.stats.intervals import Estimate, LogDifference, geometric_mean, ratio_of
 
 
@@ -95,23 +95,23 @@ class Findings:
 def findings(tune_file: TuneFile) -> Findings:
     plan, rounds = tune_file.plan, tune_file.rounds
     phase = Phase.EXHAUSTIVE if plan.exhaustive else Phase.FINAL
-    in_blocks = race.measured_in_blocks(rounds, phase)
-    first = race.winner(plan, rounds)
+    in_blocks = racing.measured_in_blocks(rounds, phase)
+    first = racing.winner(plan, rounds)
     return Findings(
         winner=None if first is None else plan.candidates[first].scenario,
-        speedup=None if first is None else _ratio(race.comparison(plan, rounds, first, REFERENCE)),
+        speedup=None if first is None else _ratio(racing.comparison(plan, rounds, first, REFERENCE)),
         standings=() if first not in in_blocks else tuple(_standings(plan, rounds, in_blocks, first)),
         worths=() if first is None else tuple(_worths(plan, rounds, first)),
         stages=tuple(_stages(plan, rounds)),
         unfit=tuple(
             (plan.candidates[candidate].scenario, ruled)
-            for candidate, ruled in race.ruled_out(rounds).items()
+            for candidate, ruled in racing.ruled_out(rounds).items()
             if ruled.ruling in {Ruling.FAILED, Ruling.NOT_LEARNT}
         ),
         candidates=len(plan.candidates),
         measured=len({m.candidate for each in rounds for m in each.measurements}),
-        seconds=race.elapsed_seconds(plan, rounds),
-        complete=race.next_step(plan, rounds) is None,
+        seconds=racing.elapsed_seconds(plan, rounds),
+        complete=racing.next_step(plan, rounds) is None,
     )
 
 
@@ -123,7 +123,7 @@ def _standings(
     plan: TunePlan, rounds: Sequence[Round], in_blocks: Mapping[int, Known], first: int
 ) -> Iterator[Standing]:
     """The fastest first; the tutorial's loop wherever its place is."""
-    gone = race.ruled_out(rounds)
+    gone = racing.ruled_out(rounds)
     measurements: dict[int, list[Measurement]] = {}
     for each in rounds:
         if each.phase in {Phase.FINAL, Phase.EXHAUSTIVE}:
@@ -135,9 +135,9 @@ def _standings(
         yield Standing(
             candidate=candidate,
             scenario=plan.candidates[candidate].scenario,
-            throughput=geometric_mean([math.exp(race.log_rate(m, fastest=False)) for m in own]),
-            speedup=None if candidate == REFERENCE else _ratio(race.comparison(plan, rounds, candidate, REFERENCE)),
-            behind=None if candidate == first else _ratio(race.comparison(plan, rounds, first, candidate)),
+            throughput=geometric_mean([math.exp(racing.log_rate(m, fastest=False)) for m in own]),
+            speedup=None if candidate == REFERENCE else _ratio(racing.comparison(plan, rounds, candidate, REFERENCE)),
+            behind=None if candidate == first else _ratio(racing.comparison(plan, rounds, first, candidate)),
             accuracy=statistics.fmean(accuracies) if accuracies else None,
             is_winner=candidate == first,
             ruled=gone.get(candidate),
@@ -155,7 +155,7 @@ def _worths(plan: TunePlan, rounds: Sequence[Round], first: int) -> Iterator[Wor
         ]
         worths = []
         for candidate in turned:
-            found = race.comparison(plan, rounds, first, candidate)
+            found = racing.comparison(plan, rounds, first, candidate)
             phase = None if found is None else found[0]
             scenario = plan.candidates[candidate].scenario
             worths.append(Worth(knob=knob, scenario=scenario, ratio=_ratio(found), phase=phase))

@@ -25,8 +25,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from bench.experiments.tune.search_space import position
 from bench.records.tune import REFERENCE, Measurement, Phase, Round, Ruled, Ruling, TunePlan
-from bench.space import position
 from bench.stats.intervals import LogDifference
 from bench.stats.paired import standard_error, t_quantile, t_upper_bound
 from bench.stats.surrogate import Model, Position, fit

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import runner
 from bench.errors import SetupError
+from bench.experiments.run import runner
+from bench.experiments.run.runner import CeilingRounds, SubprocessExecutor, remaining, run_plan, schedule, usable
 from bench.records.result import Ceiling, Epoch, Failure, FailureReason, Library, ResultSet, Run, key
-from bench.runner import CeilingRounds, SubprocessExecutor, remaining, run_plan, schedule, usable
 from bench.scenarios.axes import Framework
 from bench.scenarios.suite import Overrides, PlannedRun, expand, load_suite, override
 from bench.worker import process

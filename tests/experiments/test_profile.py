@@ -13,9 +13,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from bench import trace
 from bench.analysis.roofline import costs_of
-from bench.breakdown import break_down, middle_mean, operator_flop
+from bench.experiments.profile import trace
+from bench.experiments.profile.breakdown import break_down, middle_mean, operator_flop
 from bench.records.profile import OperatorTimes, Phase, PhaseRounds, inconsistencies
 from bench.records.result import Dataset, FailureReason
 from bench.scenarios.scenario import Scenario, tuned

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bench.pair import Pair
+from bench.experiments.doctor.aa_test import Pair
 from bench.records.environment import Environment
 from bench.worker.environment import worker_variables
 from mnist_core.devices import Probe

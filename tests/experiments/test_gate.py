@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.analysis.verdict import Verdict
-from bench.decide import Conclusion, Wanted, conclude, evidence_of
 from bench.errors import SetupError
-from bench.gate import PilotError, pilot, run_blocks
+from bench.experiments.gate.blocks import PilotError, pilot, run_blocks
+from bench.experiments.gate.decision import Conclusion, Wanted, conclude, evidence_of
 from bench.records.gate import Block, GateFile, Phase
 from bench.records.result import FailureReason
 from bench.scenarios.scenario import Scenario

@@ -12,7 +12,9 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from bench import race
+from bench.experiments.tune import racing
+from bench.experiments.tune.results import findings
+from bench.experiments.tune.search_space import KNOBS, position
 from bench.records.tune import REFERENCE, Phase, Ruling, TuneFile
 from bench.render.export import render_csv, render_json, render_markdown
 from bench.render.tables import FASTEST
@@ -20,8 +22,6 @@ from bench.render.text import render_text
 from bench.render.tunes import knob_words, paste_text, setting_words, tune_tables
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import expand, parse_suite
-from bench.space import KNOBS, position
-from bench.standings import findings
 from tests.support.records import an_environment
 from tests.support.tune import Machine, a_tune_file, a_tune_plan, bumpy, candidates, search
 
@@ -53,7 +53,7 @@ def test_the_findings_are_those_of_the_final() -> None:
     assert first.throughput.n == reference.throughput.n == blocks
     assert first.speedup is not None
     assert first.throughput.value / reference.throughput.value == pytest.approx(first.speedup.value, rel=0.01)
-    assert found.seconds == race.elapsed_seconds(tune_file.plan, tune_file.rounds)
+    assert found.seconds == racing.elapsed_seconds(tune_file.plan, tune_file.rounds)
     assert (found.candidates, found.measured) == (
         len(MLP),
         len({m.candidate for each in tune_file.rounds for m in each.measurements}),
@@ -91,8 +91,8 @@ def test_the_stages_add_up() -> None:
     for before, after in itertools.pairwise(found.stages):
         assert after.first_round == before.last_round + 1
     assert found.stages[-1].last_round == len(tune_file.rounds) - 1
-    assert sum(sum(each.ruled.values()) for each in found.stages) == len(race.ruled_out(tune_file.rounds))
-    assert found.stages[-1].left == len(race.contenders(tune_file.plan, tune_file.rounds))
+    assert sum(sum(each.ruled.values()) for each in found.stages) == len(racing.ruled_out(tune_file.rounds))
+    assert found.stages[-1].left == len(racing.contenders(tune_file.plan, tune_file.rounds))
     assert sum(each.seconds for each in found.stages) == pytest.approx(found.seconds - 2.0)
 
 

@@ -19,8 +19,8 @@ from typing import Final, Protocol
 
 import msgspec
 
-from bench import race
-from bench.race import Step
+from bench.experiments.tune import racing
+from bench.experiments.tune.racing import Step
 from bench.records.base import utc_now
 from bench.records.result import Dataset
 from bench.records.tune import REFERENCE, Candidate, Failure, Measurement, Phase, Round, TuneFile, TunePlan, with_round
@@ -150,7 +150,7 @@ def run_rounds(
     session = _Session(tune_file.plan, tune_file.dataset, workers, data_directory, observer, stop)
     begin = now()
     with contextlib.closing(_Pool(session)) as pool:
-        while not stop.requested and (step := race.next_step(tune_file.plan, tune_file.rounds)) is not None:
+        while not stop.requested and (step := racing.next_step(tune_file.plan, tune_file.rounds)) is not None:
             index, started_at = len(tune_file.rounds), utc_now()
             observer.round_started(index, step)
             if step.phase is not Phase.SCREENING:  # a heat's processes are fresh, a block needs their memory
@@ -177,7 +177,7 @@ def run_rounds(
 
 
 def _with_rulings(tune_file: TuneFile, finished: Round) -> TuneFile:
-    ruled = race.rulings(tune_file.plan, (*tune_file.rounds, finished))
+    ruled = racing.rulings(tune_file.plan, (*tune_file.rounds, finished))
     return with_round(tune_file, msgspec.structs.replace(finished, ruled=ruled))
 
 
@@ -333,7 +333,7 @@ def _measure_reference(session: _Session, pool: _Pool, step: Step, measured: _Me
         else:
             measurement = _measurement(REFERENCE, None, windows)
             measured.measurements.append(measurement)
-            return race.log_rate(measurement, fastest=True)
+            return racing.log_rate(measurement, fastest=True)
     return None
 
 
@@ -350,7 +350,7 @@ def _measure_candidate(
             set_up = process.set_up(planned.scenario, samples)
             windows = [_window(process, samples, 1) for _ in range(_SHORT_WINDOWS)]
             measurement = _measurement(candidate, set_up, windows)
-            if race.log_rate(measurement, fastest=True) - level >= step.hopeless_below:
+            if racing.log_rate(measurement, fastest=True) - level >= step.hopeless_below:
                 epochs = _epochs_for(step.window_seconds, *windows)
                 windows += [_window(process, samples, epochs) for _ in range(_LONG_WINDOWS)]
                 measurement = _measurement(candidate, set_up, windows)

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench import cli, pair
-from bench.doctor import Finding, Level, Observations, examine
-from bench.pair import Pair, pair_of
+from bench import cli
+from bench.experiments.doctor import aa_test
+from bench.experiments.doctor.aa_test import Pair, pair_of
+from bench.experiments.doctor.checks import Finding, Level, Observations, examine
 from bench.records.environment import ThreadPool
 from bench.render.doctor import render_doctor
 from mnist_core.devices import Device, DeviceKind, Probe, Unusable
@@ -150,7 +151,7 @@ def test_this_machine_is_examined(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a real pair of processes, for as long as a test may take."""
-    monkeypatch.setattr(pair, "SECONDS", 1.0)
+    monkeypatch.setattr(aa_test, "SECONDS", 1.0)
     data = small_idx_folder(tmp_path / "data", train=300, test=50)
     assert command("environment", "--json", "--data-dir", data) == cli.Exit.DONE
     document = json.loads(capsys.readouterr().out)

@@ -21,8 +21,8 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from bench.decide import Conclusion, Wanted, conclude, evidence_of
 from bench.errors import SetupError
+from bench.experiments.gate.decision import Conclusion, Wanted, conclude, evidence_of
 from bench.machine.counters import load_average, read_counters
 from bench.records.base import utc_now
 from bench.records.gate import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from bench.sides import PACKAGE
+from bench.experiments.gate.source import PACKAGE
 
 #: Waiting for the step's end is on both sides, with a slowdown of 0 on one: what differs is the spinning alone.
 _SPIN: Final = """

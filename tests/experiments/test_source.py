@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import sides
 from bench.errors import ConfigurationError
-from bench.injection import inject
+from bench.experiments.gate import source
+from bench.experiments.gate.slowdown import inject
 from bench.stats.paired import Side
 from tests import ROOT
 
@@ -51,15 +51,15 @@ def scratch(tmp_path: Path) -> Path:
     return folder
 
 
-def speed(source: sides.SideSource) -> str:
+def speed(source: source.SideSource) -> str:
     return (source.folder / "mnist_core" / "training.py").read_text()
 
 
 def test_a_reference_is_what_was_committed_and_the_working_tree_what_is_there(repository: Path, scratch: Path) -> None:
     """Both at paths of the same length, and the repository is left as it was."""
     before = git(repository, "status", "--porcelain"), git(repository, "worktree", "list")
-    baseline = sides.prepare("old", Side.BASELINE, scratch, source=repository)
-    contender = sides.prepare(sides.WORKING_TREE, Side.CONTENDER, scratch, source=repository)
+    baseline = source.prepare("old", Side.BASELINE, scratch, source=repository)
+    contender = source.prepare(source.WORKING_TREE, Side.CONTENDER, scratch, source=repository)
     assert (speed(baseline), speed(contender)) == ("SPEED = 1\n", "SPEED = 2\n")
     assert (baseline.git_commit, contender.git_commit) == (git(repository, "rev-parse", "old"), None)
     assert len(str(baseline.folder)) == len(str(contender.folder))
@@ -68,29 +68,29 @@ def test_a_reference_is_what_was_committed_and_the_working_tree_what_is_there(re
 
 def test_a_later_edit_reaches_neither_side(repository: Path, scratch: Path) -> None:
     """What is measured is what was there when the gate began."""
-    contender = sides.prepare(sides.WORKING_TREE, Side.CONTENDER, scratch, source=repository)
+    contender = source.prepare(source.WORKING_TREE, Side.CONTENDER, scratch, source=repository)
     (repository / "mnist_core" / "training.py").write_text("SPEED = 3\n")
     assert speed(contender) == "SPEED = 2\n"
 
 
 def test_the_digest_is_of_names_and_contents(repository: Path, scratch: Path) -> None:
     """Equal code has an equal digest wherever it is from; compiled files do not count."""
-    folder = sides.prepare(str(repository), Side.BASELINE, scratch, source=repository)
-    tree = sides.prepare(sides.WORKING_TREE, Side.CONTENDER, scratch, source=repository)
+    folder = source.prepare(str(repository), Side.BASELINE, scratch, source=repository)
+    tree = source.prepare(source.WORKING_TREE, Side.CONTENDER, scratch, source=repository)
     assert folder.tree_digest == tree.tree_digest
     cache = tree.folder / "mnist_core" / "__pycache__"
     cache.mkdir()
     (cache / "training.pyc").write_bytes(b"compiled")
-    assert sides.tree_digest(tree.folder) == folder.tree_digest
+    assert source.tree_digest(tree.folder) == folder.tree_digest
     (tree.folder / "mnist_core" / "training.py").rename(tree.folder / "mnist_core" / "trainings.py")
-    assert sides.tree_digest(tree.folder) != folder.tree_digest
+    assert source.tree_digest(tree.folder) != folder.tree_digest
 
 
 @pytest.mark.parametrize("reference", ["no-such-branch", "-x", "--output=x", "", "old:mnist_core"])
 def test_what_is_neither_folder_nor_reference_is_one_line(repository: Path, scratch: Path, reference: str) -> None:
     """Nothing that looks like an option reaches git."""
     with pytest.raises(ConfigurationError, match="--base") as caught:
-        sides.prepare(reference, Side.BASELINE, scratch, source=repository)
+        source.prepare(reference, Side.BASELINE, scratch, source=repository)
     assert "\n" not in str(caught.value)
 
 
@@ -99,16 +99,16 @@ def test_a_folder_or_commit_without_the_package_is_one_line(repository: Path, sc
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(ConfigurationError, match="no package mnist_core in this folder"):
-        sides.prepare(str(empty), Side.BASELINE, scratch, source=repository)
+        source.prepare(str(empty), Side.BASELINE, scratch, source=repository)
     git(repository, "rm", "-rqf", "mnist_core")
     git(repository, "commit", "-qm", "second")
     with pytest.raises(ConfigurationError, match="no package mnist_core in this commit"):
-        sides.prepare("HEAD", Side.CONTENDER, scratch, source=repository)
+        source.prepare("HEAD", Side.CONTENDER, scratch, source=repository)
 
 
 def test_a_scratch_folder_is_gone_after_its_block() -> None:
     """Whatever was put there."""
-    with sides.scratch_folder() as folder:
+    with source.scratch_folder() as folder:
         (folder / "a").mkdir()
         (folder / "a" / "file").write_text("x")
     assert not folder.exists()
@@ -117,7 +117,7 @@ def test_a_scratch_folder_is_gone_after_its_block() -> None:
 def test_a_scratch_folder_is_gone_after_its_process_was_killed() -> None:
     """SIGKILL leaves no chance to clean up; the cleaner has it."""
     code = (
-        "from bench.sides import scratch_folder\nimport time\n"
+        "from bench.experiments.gate.source import scratch_folder\nimport time\n"
         "with scratch_folder() as f: print(f, flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
@@ -134,9 +134,9 @@ def test_a_scratch_folder_is_gone_after_its_process_was_killed() -> None:
 
 def test_the_injected_slowdown_is_spun_into_each_step(scratch: Path) -> None:
     """The measured package's own code is there, and after it a step that takes longer by the ratio."""
-    side = sides.prepare(str(ROOT), Side.CONTENDER, scratch)
+    side = source.prepare(str(ROOT), Side.CONTENDER, scratch)
     inject(side.folder, 0.5)
-    changed = sides.described_anew(side, "slower")
+    changed = source.described_anew(side, "slower")
     assert changed.tree_digest != side.tree_digest
     code = f"""
 import sys, types
@@ -162,11 +162,11 @@ def test_the_working_tree_is_that_of_the_clone_one_stands_in(repository: Path, t
     """An installed program measures the clone it is started in, not itself; outside of any it says so."""
     (repository / "pyproject.toml").touch()
     (repository / "deep" / "down").mkdir(parents=True)
-    assert sides.clone_of(repository / "deep" / "down") == repository
-    assert sides.clone_of(tmp_path / "elsewhere") == ROOT
+    assert source.clone_of(repository / "deep" / "down") == repository
+    assert source.clone_of(tmp_path / "elsewhere") == ROOT
 
 
 def test_outside_of_a_clone_there_is_no_working_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sides, "SOURCE_ROOT", tmp_path / "site-packages")
+    monkeypatch.setattr(source, "SOURCE_ROOT", tmp_path / "site-packages")
     with pytest.raises(ConfigurationError, match="start it inside of one"):
-        sides.clone_of(tmp_path)
+        source.clone_of(tmp_path)

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import ConfigurationError
+from bench.experiments.tune.search_space import KNOBS, Placement, canonical, placements, position, search_space
 from bench.scenarios.scenario import Scenario, tuned, tutorial_setting
 from bench.scenarios.suite import Overrides, axis_settings
-from bench.space import KNOBS, Placement, canonical, placements, position, search_space
 from mnist_core.recipe import Engine, Hybridize, Update
 
 
