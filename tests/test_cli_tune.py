@@ -21,12 +21,12 @@ import pytest
 from bench import cli
 from bench.cli.tune import read, status
 from bench.errors import SetupError
-from bench.experiments.tune import racing
-from bench.experiments.tune.results import findings
+from bench.experiments.tune import estimates
+from bench.experiments.tune.results import tune_result
 from bench.records import store
 from bench.records.environment import Software
 from bench.records.result import FailureReason
-from bench.records.tune import REFERENCE, Phase, TuneFile
+from bench.records.tune import REFERENCE, TuneFile, TunePhase
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import expand, parse_suite
 from bench.worker import process
@@ -107,7 +107,7 @@ def test_a_search_says_what_it_found_and_its_file_says_it_again(
     assert "round 1:" in printed.err
     assert "fastest: cpu(0)" in printed.err
     tune_file = read(the_file())
-    first = racing.winner(tune_file.plan, tune_file.rounds)
+    first = estimates.winner(tune_file.plan, tune_file.rounds)
     assert first is not None
     assert tune_file.plan.candidates[first].scenario.update == "flat"
     assert command("--replay", the_file()) == cli.Exit.DONE
@@ -140,7 +140,7 @@ def test_what_is_printed_to_paste_is_the_winner(
     """The suite as it stands in the output, and the command line, read by the program's own readers."""
     assert command("--network", "mlp", "--batch-size", 50, "--data-dir", data_dir, *NARROW) == cli.Exit.DONE
     text = capsys.readouterr().out
-    winner = findings(read(the_file())).winner
+    winner = tune_result(read(the_file())).winner
     assert winner is not None
     assert winner.batch_size == 50
     suite = text[text.index("title = ") : text.index("or as a command:")]
@@ -158,7 +158,7 @@ def test_an_exhaustive_search_measures_everything(
     assert "an exhaustive search" in capsys.readouterr().out
     tune_file = read(the_file())
     assert tune_file.plan.budget_seconds is None
-    assert len(findings(tune_file).standings) == len(tune_file.plan.candidates) == 17
+    assert len(tune_result(tune_file).standings) == len(tune_file.plan.candidates) == 17
 
 
 def test_nothing_faster_is_not_a_success_and_not_a_failure(
@@ -263,7 +263,7 @@ def test_every_format_names_the_winner(
 ) -> None:
     """And its speed-up."""
     tune_file = a_finished_file(Path("t.json"))
-    winner = findings(tune_file).winner
+    winner = tune_result(tune_file).winner
     assert winner is not None
     assert command("--replay", "t.json", "--format", output_format) == cli.Exit.DONE
     text = capsys.readouterr().out
@@ -410,7 +410,7 @@ def test_a_reference_that_broke_down_is_a_failure() -> None:
     """However well the others did before."""
     plan = a_tune_plan(candidates=candidates(count=3))
     tune_file = search(plan, Machine(truth=dict.fromkeys(range(4), 0.0), crashing=frozenset({REFERENCE})))
-    assert status(tune_file, findings(tune_file)) is cli.Exit.FAILED
+    assert status(tune_file, tune_result(tune_file)) is cli.Exit.FAILED
 
 
 # --- real processes ---------------------------------------------------------------------------------------------------
@@ -440,9 +440,9 @@ def test_a_real_search_finds_something(data_dir: Path, tmp_path: Path) -> None:
     printed = search_process.communicate(timeout=300)[0]
     assert search_process.returncode in {cli.Exit.DONE, cli.Exit.INCONCLUSIVE}, printed
     tune_file = read(tmp_path / "tune.json")
-    assert tune_file.rounds[0].phase is Phase.SCREENING
-    assert tune_file.rounds[-1].phase is Phase.FINAL
-    assert not findings(tune_file).unfit, printed
+    assert tune_file.rounds[0].phase is TunePhase.SCREENING
+    assert tune_file.rounds[-1].phase is TunePhase.FINAL
+    assert not tune_result(tune_file).unfit, printed
     assert "or as a command:" in printed
 
 

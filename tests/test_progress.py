@@ -16,7 +16,7 @@ from bench.experiments.tune import eta
 from bench.experiments.tune.rounds import run_rounds
 from bench.records.gate import GateFile, Purpose
 from bench.records.result import Failure, FailureReason, Run, RunKey, key
-from bench.records.tune import Phase, TuneFile
+from bench.records.tune import TuneFile, TunePhase
 from bench.render.gate_progress import GateProgress
 from bench.render.profile_progress import RoundsProgress
 from bench.render.progress import RunProgress
@@ -331,7 +331,7 @@ def test_the_rest_of_a_final_is_told_from_its_first_block() -> None:
     every = candidates(count=20)
     truth = bumpy([each.scenario for each in every], 4)
     found = search(a_tune_plan(candidates=every, budget_seconds=1.0), Machine(truth=truth, seed=4))
-    first = next(index for index, each in enumerate(found.rounds) if each.phase is Phase.FINAL)
+    first = next(index for index, each in enumerate(found.rounds) if each.phase is TunePhase.FINAL)
     one_block = found.rounds[: first + 1]
     assert eta.final_seconds(found.plan, one_block) == pytest.approx(one_block[-1].seconds)
     assert eta.final_seconds(found.plan, found.rounds) == 0.0

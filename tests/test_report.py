@@ -11,7 +11,8 @@ import pytest
 
 from bench import cli
 from bench.analysis.headline import headlines, source_of
-from bench.experiments.gate.decision import conclude, evidence_of
+from bench.experiments.gate.decision import conclude
+from bench.experiments.gate.evidence import evidence_of
 from bench.experiments.profile.breakdown import break_down
 from bench.records import store
 from bench.records.result import FailureReason, ResultSet

@@ -30,7 +30,7 @@ from bench.cli.shell import (
     write,
 )
 from bench.errors import ConfigurationError, SetupError
-from bench.experiments.doctor.aa_test import SECONDS, Pair, measure_pair
+from bench.experiments.doctor.aa_test import SECONDS, AATest, run_aa_test
 from bench.experiments.doctor.checks import Level, Observations, examine
 from bench.experiments.run.ceilings import requests_of_machine
 from bench.experiments.run.eta import expected_seconds
@@ -147,7 +147,7 @@ def _observe(
     )
 
 
-def _measured_pair(data: DatasetName, data_dir: Path | None, stop: Cancellation) -> Pair | None:
+def _measured_pair(data: DatasetName, data_dir: Path | None, stop: Cancellation) -> AATest | None:
     prepared = prepare(data, data_dir)
     what = f"the same code against itself, {SECONDS:.0f} s"
     if not err.is_terminal:
@@ -158,7 +158,7 @@ def _measured_pair(data: DatasetName, data_dir: Path | None, stop: Cancellation)
         def show(share: float) -> None:
             progress.update(task, completed=share)
 
-        return measure_pair(prepared.directory, dataset_of(prepared), usable_core_count(), stop, on_comparison=show)
+        return run_aa_test(prepared.directory, dataset_of(prepared), usable_core_count(), stop, on_comparison=show)
 
 
 def _measured_ceilings(worker: SubprocessExecutor, repeats: int) -> list[Ceiling]:

@@ -112,7 +112,7 @@ def calibrate(
 def _recorded(path: Path, wishes: Wishes, data: DatasetName, data_dir: Path | None) -> GateFile:
     """So many valid blocks of identical code: those of the file, and what they lack of them; else exits."""
     with source.scratch_folder() as scratch:
-        sources = {side: source.prepare(WORKING_TREE, side, scratch) for side in Side}
+        sources = {side: source.check_out(WORKING_TREE, side, scratch) for side in Side}
         interpreters = interpreters_of(sources, None)
         if path.exists():
             gate_file = _begun(path, wishes, sources[Side.CONTENDER].tree_digest, interpreters[Side.CONTENDER])
@@ -215,12 +215,12 @@ def _selftest(
 ) -> GateFile:
     """Both sides wait for each step's end; the contender then spins for a share of its time."""
     with source.scratch_folder() as scratch:
-        sources = {side: source.prepare(WORKING_TREE, side, scratch) for side in Side}
+        sources = {side: source.check_out(WORKING_TREE, side, scratch) for side in Side}
         inject(sources[Side.BASELINE].folder, 0.0)
         inject(sources[Side.CONTENDER].folder, slowdown)
         sources = {
-            side: source.described_anew(source, f"working tree, {100 * each:g} % spun into each step")
-            for (side, source), each in zip(sources.items(), (0.0, slowdown), strict=True)
+            side: source.redescribe(tree, f"working tree, {100 * each:g} % spun into each step")
+            for (side, tree), each in zip(sources.items(), (0.0, slowdown), strict=True)
         }
         interpreters = interpreters_of(sources, None)
         gate_file = new_gate_file(wishes, sources, interpreters, prepared)

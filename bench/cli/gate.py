@@ -36,8 +36,9 @@ from bench.cli.shell import (
 from bench.errors import ConfigurationError, IncomparableError, SetupError
 from bench.experiments.gate import calibration_files, source
 from bench.experiments.gate.blocks import MAX_BLOCKS, PilotError, SideProcesses, pilot, plan, run_blocks
-from bench.experiments.gate.decision import Conclusion, conclude, evidence_of
-from bench.experiments.gate.source import WORKING_TREE, SideSource
+from bench.experiments.gate.decision import Conclusion, conclude
+from bench.experiments.gate.evidence import evidence_of
+from bench.experiments.gate.source import WORKING_TREE, SourceTree
 from bench.machine.capture import capture, usable_core_count
 from bench.records import store
 from bench.records.base import utc_now
@@ -182,8 +183,8 @@ def gate(
         if path.exists():
             raise ConfigurationError(f"{path} exists: name another --output, or --resume {path}")
         sources = {
-            Side.BASELINE: source.prepare(base, Side.BASELINE, scratch, source=clone),
-            Side.CONTENDER: source.prepare(WORKING_TREE, Side.CONTENDER, scratch, source=clone),
+            Side.BASELINE: source.check_out(base, Side.BASELINE, scratch, source=clone),
+            Side.CONTENDER: source.check_out(WORKING_TREE, Side.CONTENDER, scratch, source=clone),
         }
         interpreters = interpreters_of(sources, base_python)
         if are_identical(sources, interpreters) and not force:
@@ -203,20 +204,20 @@ def _clone_here() -> Path:
 # --- what the other verbs that interleave share -----------------------------------------------------------------------
 
 
-def interpreters_of(sources: Mapping[Side, SideSource], base_python: Path | None) -> dict[Side, Interpreter]:
+def interpreters_of(sources: Mapping[Side, SourceTree], base_python: Path | None) -> dict[Side, Interpreter]:
     if base_python is not None and not base_python.is_file():
         raise ConfigurationError(f"--base-python {base_python}: no such file; name a Python, e.g. old/bin/python")
     pythons = {Side.BASELINE: str(base_python or sys.executable), Side.CONTENDER: sys.executable}
     return {side: Interpreter(pythons[side], sources[side].folder) for side in Side}
 
 
-def are_identical(sources: Mapping[Side, SideSource], interpreters: Mapping[Side, Interpreter]) -> bool:
+def are_identical(sources: Mapping[Side, SourceTree], interpreters: Mapping[Side, Interpreter]) -> bool:
     return len({sources[side].tree_digest for side in Side}) == len({interpreters[side].python for side in Side}) == 1
 
 
 def new_gate_file(
     wishes: Wishes,
-    sources: Mapping[Side, SideSource],
+    sources: Mapping[Side, SourceTree],
     interpreters: Mapping[Side, Interpreter],
     prepared: datasets.Prepared,
     base_python: Path | None = None,
@@ -359,8 +360,8 @@ def _resumed(
     if reference is None:
         raise ConfigurationError(f"{path}: its baseline was a folder ({gate_file.baseline.name}): name it with --base")
     sources = {
-        Side.BASELINE: source.prepare(reference, Side.BASELINE, scratch, source=clone),
-        Side.CONTENDER: source.prepare(WORKING_TREE, Side.CONTENDER, scratch, source=clone),
+        Side.BASELINE: source.check_out(reference, Side.BASELINE, scratch, source=clone),
+        Side.CONTENDER: source.check_out(WORKING_TREE, Side.CONTENDER, scratch, source=clone),
     }
     interpreters = interpreters_of(sources, base_python)
     stop = Cancellation()
@@ -390,7 +391,7 @@ def _software(side: Side, interpreter: Interpreter, stop: Cancellation) -> Softw
         fail(f"the {side} does not work under this harness: {error}", Exit.FAILED)
 
 
-def _description(source: SideSource, software: Software, python: Path | None = None) -> SideDescription:
+def _description(source: SourceTree, software: Software, python: Path | None = None) -> SideDescription:
     return SideDescription(
         name=source.name,
         git_commit=source.git_commit,

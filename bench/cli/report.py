@@ -16,7 +16,8 @@ from bench.cli.profile import read as read_profile
 from bench.cli.shell import app, examples, note, write
 from bench.errors import ConfigurationError
 from bench.experiments.gate.calibration_files import read_gate
-from bench.experiments.gate.decision import conclude, evidence_of
+from bench.experiments.gate.decision import conclude
+from bench.experiments.gate.evidence import evidence_of
 from bench.experiments.profile.breakdown import break_down
 from bench.records import store
 from bench.records.gate import GateFile

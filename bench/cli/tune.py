@@ -37,8 +37,9 @@ from bench.cli.shell import (
 )
 from bench.errors import ConfigurationError, SetupError
 from bench.experiments.tune import eta
-from bench.experiments.tune.results import Findings, findings
-from bench.experiments.tune.rounds import PilotError, WorkerProcesses, plan, run_rounds
+from bench.experiments.tune.pool import WorkerProcesses
+from bench.experiments.tune.results import TuneResult, tune_result
+from bench.experiments.tune.rounds import PilotError, plan, run_rounds
 from bench.experiments.tune.search_space import Space, search_space
 from bench.machine.capture import capture, usable_core_count
 from bench.records import store
@@ -266,7 +267,7 @@ def measure(tune_file: TuneFile, prepared: datasets.Prepared, path: Path, output
         fail(f"{error}; finished rounds are in {path}: mnist-bench tune --resume {path} goes on", Exit.USAGE)
     remind(prepared)
     note(f"saved in {path}")
-    found = findings(tune_file)
+    found = tune_result(tune_file)
     if stop.requested and not found.complete:
         with despite_a_closed_pipe():
             _print(tune_file, found, output_format)
@@ -279,14 +280,14 @@ def measure(tune_file: TuneFile, prepared: datasets.Prepared, path: Path, output
 
 def report(tune_file: TuneFile, output_format: Format) -> NoReturn:
     """Print what was found and exit with its status; a pure function of the file, but for the printing."""
-    found = findings(tune_file)
+    found = tune_result(tune_file)
     with despite_a_closed_pipe():
         _print(tune_file, found, output_format)
     add_to_job_summary(_markdown(tune_file, found))
     sys.exit(status(tune_file, found))
 
 
-def status(tune_file: TuneFile, found: Findings) -> Exit:
+def status(tune_file: TuneFile, found: TuneResult) -> Exit:
     """FAILED where nothing works; INCONCLUSIVE where nothing was shown to be faster, or as good, as the tutorial's."""
     reference = tune_file.plan.candidates[REFERENCE].scenario
     broken = {ruled.candidate for each in tune_file.rounds for ruled in each.ruled} >= {REFERENCE}
@@ -332,7 +333,7 @@ def _show_space(space: Space) -> None:
     out.print(count_words(len(space.scenarios), "setting"), highlight=False, soft_wrap=True)
 
 
-def _print(tune_file: TuneFile, found: Findings, output_format: Format) -> None:
+def _print(tune_file: TuneFile, found: TuneResult, output_format: Format) -> None:
     match output_format:
         case Format.MARKDOWN:
             write(_markdown(tune_file, found))
@@ -348,7 +349,7 @@ def _print(tune_file: TuneFile, found: Findings, output_format: Format) -> None:
 _TO_PASTE: Final = "To paste, as a file fast.toml for `mnist-bench run --suite fast.toml`:"
 
 
-def _markdown(tune_file: TuneFile, found: Findings) -> str:
+def _markdown(tune_file: TuneFile, found: TuneResult) -> str:
     text = render_markdown(tune_tables(tune_file, found))
     if found.winner is None:
         return text

@@ -51,7 +51,7 @@ class Purpose(str, enum.Enum):
         return self.value
 
 
-class Phase(str, enum.Enum):
+class GatePhase(str, enum.Enum):
     """What a block is evidence for."""
 
     MAIN = "main"
@@ -145,7 +145,7 @@ class Health(Record, frozen=True, kw_only=True):
     anchor_seconds: tuple[PositiveSeconds, PositiveSeconds]
 
 
-class ScenarioPass(Record, frozen=True, kw_only=True):
+class ScenarioInvocation(Record, frozen=True, kw_only=True):
     """What one pass measured for one scenario."""
 
     scenario: Scenario
@@ -160,15 +160,15 @@ class ScenarioPass(Record, frozen=True, kw_only=True):
     involuntary_context_switches: Count
 
 
-class Pass(Record, frozen=True, kw_only=True):
+class Invocation(Record, frozen=True, kw_only=True):
     """One side once: a fresh process for each OpenMP thread count of its scenarios."""
 
     side: Side
     #: In the order in which they were measured.
-    scenarios: tuple[ScenarioPass, ...]
+    scenarios: tuple[ScenarioInvocation, ...]
 
 
-class PassFailure(Record, frozen=True, kw_only=True):
+class InvocationFailure(Record, frozen=True, kw_only=True):
     """Why a block gave nothing; it ends the gate, since a crash is never a pass."""
 
     side: Side
@@ -182,7 +182,7 @@ class Block(Record, frozen=True, kw_only=True):
     """Four passes that took turns, window by window; none where one of them failed."""
 
     index: Count
-    phase: Phase
+    phase: GatePhase
     order: Order
     started_at: Timestamp
     #: Start to end, processes included.
@@ -190,8 +190,8 @@ class Block(Record, frozen=True, kw_only=True):
     seed: Count
     health: Health
     #: In the order of their turns.
-    passes: tuple[Pass, ...]
-    failure: PassFailure | None = None
+    passes: tuple[Invocation, ...]
+    failure: InvocationFailure | None = None
 
 
 class GateFile(Record, frozen=True, kw_only=True):

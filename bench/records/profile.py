@@ -25,7 +25,7 @@ PROFILE_SCHEMA_VERSION: Final = 1
 Rounds = Annotated[tuple[PositiveSeconds, ...], Meta(min_length=1)]
 
 
-class Phase(str, enum.Enum):
+class EpochPhase(str, enum.Enum):
     """What an epoch does, in its order.
 
     ``SHUFFLE`` lasts until the first batch is there. ``INPUT`` is every other batch asked for, split and loaded, and
@@ -47,7 +47,7 @@ class Phase(str, enum.Enum):
 class PhaseTimes(Record, frozen=True, kw_only=True):
     """One phase, measured in two ways."""
 
-    phase: Phase
+    phase: EpochPhase
     #: Whole epochs, from barrier to barrier, in which this phase and all later ones are skipped; None for the first
     #: phase, without which there is no epoch.
     without_seconds: Rounds | None
@@ -113,8 +113,8 @@ class ProfileFile(Record, frozen=True, kw_only=True):
 def inconsistencies(profile: ProfileFile) -> list[str]:
     """What the types cannot say: one line for each contradiction."""
     found = []
-    if tuple(each.phase for each in profile.phases.phases) != tuple(Phase):
-        found.append(f"phases are not {', '.join(Phase)}")
+    if tuple(each.phase for each in profile.phases.phases) != tuple(EpochPhase):
+        found.append(f"phases are not {', '.join(EpochPhase)}")
     rounds = len(profile.phases.epoch_seconds)
     for each in profile.phases.phases:
         lengths = {len(each.with_seconds), len(each.waited_seconds)}
@@ -122,6 +122,6 @@ def inconsistencies(profile: ProfileFile) -> list[str]:
             lengths.add(len(each.without_seconds))
         if lengths != {rounds}:
             found.append(f"{each.phase} was not measured in all of {rounds} rounds")
-        if (each.without_seconds is None) is not (each.phase is Phase.SHUFFLE):
+        if (each.without_seconds is None) is not (each.phase is EpochPhase.SHUFFLE):
             found.append(f"{each.phase}: only the first phase is measured alone")
     return found

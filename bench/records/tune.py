@@ -27,7 +27,7 @@ TUNE_SCHEMA_VERSION: Final = 1
 REFERENCE: Final = 0
 
 
-class Phase(str, enum.Enum):
+class TunePhase(str, enum.Enum):
     """What a round of measurements is for; they come in this order."""
 
     #: Candidates one after the other, each once, in processes that live on; the reference in between.
@@ -43,7 +43,7 @@ class Phase(str, enum.Enum):
         return self.value
 
 
-class Ruling(str, enum.Enum):
+class Reason(str, enum.Enum):
     """Why a candidate is not measured any further."""
 
     #: It was measured, and is surely slower than the fastest.
@@ -108,7 +108,7 @@ class Measurement(Record, frozen=True, kw_only=True):
     last_accuracy: Fraction | None = None
 
 
-class Failure(Record, frozen=True, kw_only=True):
+class MeasurementFailure(Record, frozen=True, kw_only=True):
     """A measurement that gave nothing."""
 
     candidate: Count
@@ -121,11 +121,11 @@ class Failure(Record, frozen=True, kw_only=True):
     fresh: bool
 
 
-class Ruled(Record, frozen=True, kw_only=True):
+class Elimination(Record, frozen=True, kw_only=True):
     """A candidate that leaves the race."""
 
     candidate: Count
-    ruling: Ruling
+    ruling: Reason
     #: One line.
     detail: str
 
@@ -133,14 +133,14 @@ class Ruled(Record, frozen=True, kw_only=True):
 class Round(Record, frozen=True, kw_only=True):
     """What was measured between two decisions, and what was decided on it."""
 
-    phase: Phase
+    phase: TunePhase
     started_at: Timestamp
     #: Start to end, processes and the choice of what to measure included.
     seconds: PositiveSeconds
     #: In the order of time; the reference is measured in between, so that the machine's drift can be told.
     measurements: tuple[Measurement, ...]
-    failures: tuple[Failure, ...] = ()
-    ruled: tuple[Ruled, ...] = ()
+    failures: tuple[MeasurementFailure, ...] = ()
+    ruled: tuple[Elimination, ...] = ()
 
 
 class TuneFile(Record, frozen=True, kw_only=True):

@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterator, Sequence
 
 from bench.analysis.verdict import Verdict
-from bench.experiments.gate.decision import BlockEvidence, Conclusion, GateRow
-from bench.records.gate import GateFile, Phase
+from bench.experiments.gate.decision import Conclusion, GateRow
+from bench.experiments.gate.evidence import BlockEvidence
+from bench.records.gate import GateFile, GatePhase
 from bench.render import pictures, units
 from bench.render.pictures import Axis, Line, Point
 from bench.render.story import Picture
@@ -54,7 +55,7 @@ def _draw_blocks(key: str, row: GateRow, evidence: Sequence[BlockEvidence]) -> P
         if row.scenario not in block.rows:
             continue
         found = block.rows[row.scenario]
-        series = _CONFIRMATION if block.phase is Phase.CONFIRMATION else _EFFECT
+        series = _CONFIRMATION if block.phase is GatePhase.CONFIRMATION else _EFFECT
         if block.void is not None:
             series = _VOID
         where = f"block {number}, {block.phase}" + ("" if block.void is None else f", void: {block.void}")

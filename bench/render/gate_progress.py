@@ -10,7 +10,7 @@ from rich.console import Console
 
 from bench.experiments.gate.decision import Conclusion, GateRow, Wanted
 from bench.experiments.run import eta
-from bench.records.gate import Block, Phase
+from bench.records.gate import Block, GatePhase
 from bench.render import units
 from bench.render.live import LiveLine, LiveProgress
 from bench.render.text import print_line
@@ -41,7 +41,7 @@ class GateProgress(LiveProgress):
         self._scenario = ""
         self._block_began_at = self._console.get_time()
         if self._has_budget:
-            what = f"block {index + 1}" if wanted.phase is Phase.MAIN else f"block {index + 1} (confirmation)"
+            what = f"block {index + 1}" if wanted.phase is GatePhase.MAIN else f"block {index + 1} (confirmation)"
             self._block = f"{what}, {order}, {wanted.done + 1} of {wanted.until} before the next look"
         else:
             self._blocks_left = wanted.until - wanted.done

@@ -1,4 +1,4 @@
-"""A gate's conclusion, and a machine's calibration -> tables and test cases. `bench.experiments.gate.decision` decided it all."""
+"""A gate's conclusion, and a machine's calibration -> tables and test cases. `gate.decision` decided it all."""
 
 from __future__ import annotations
 

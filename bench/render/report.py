@@ -14,7 +14,8 @@ from bench.analysis.entries import index
 from bench.analysis.headline import Source
 from bench.analysis.series import measured
 from bench.analysis.summary import Measures, Row
-from bench.experiments.gate.decision import Conclusion, evidence_of
+from bench.experiments.gate.decision import Conclusion
+from bench.experiments.gate.evidence import evidence_of
 from bench.experiments.profile.breakdown import Breakdown, Part
 from bench.machine.fingerprint import MACHINE_FACTS, SOFTWARE_FACTS, fact_words
 from bench.records.gate import GateFile

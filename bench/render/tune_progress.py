@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from bench.experiments.tune import eta, racing
+from bench.experiments.tune import estimates, eta
 from bench.experiments.tune.racing import Step
-from bench.records.tune import REFERENCE, Candidate, Phase, Ruling, TuneFile
+from bench.records.tune import REFERENCE, Candidate, Reason, TuneFile, TunePhase
 from bench.render import units
 from bench.render.live import LiveLine, LiveProgress
 from bench.render.tables import count_words
@@ -32,8 +32,8 @@ class TuneProgress(LiveProgress):
 
     def round_started(self, index: int, step: Step) -> None:
         settings = count_words(len({*step.candidates} - {REFERENCE}), "setting")
-        self._in_final = step.phase is Phase.FINAL
-        self._one_by_one = len(step.candidates) if step.phase in {Phase.SCREENING, Phase.HEAT} else 0
+        self._in_final = step.phase is TunePhase.FINAL
+        self._one_by_one = len(step.candidates) if step.phase in {TunePhase.SCREENING, TunePhase.HEAT} else 0
         self._begun = 0
         self._round, self._setting = f"round {index + 1}, {step.phase}, {settings}", ""
         if not self._console.is_terminal:
@@ -48,7 +48,7 @@ class TuneProgress(LiveProgress):
         self._look_ahead(tune_file)
         plan, rounds = tune_file.plan, tune_file.rounds
         last = rounds[-1]
-        ruled: dict[Ruling, int] = {}
+        ruled: dict[Reason, int] = {}
         for each in last.ruled:
             ruled[each.ruling] = ruled.get(each.ruling, 0) + 1
         words = [
@@ -57,10 +57,10 @@ class TuneProgress(LiveProgress):
         ]
         if ruled:
             words.append(f"out: {ruled_words(ruled)}")
-        words.append(f"{len(racing.contenders(plan, rounds))} left")
+        words.append(f"{len(estimates.contenders(plan, rounds))} left")
         self._print(", ".join(words) + self._left_words(", "))
-        winner = racing.winner(plan, rounds)
-        found = None if winner is None else racing.comparison(plan, rounds, winner, REFERENCE)
+        winner = estimates.winner(plan, rounds)
+        found = None if winner is None else estimates.comparison(plan, rounds, winner, REFERENCE)
         if winner is not None and found is not None:
             leader = setting_words(plan.candidates[winner].scenario)
             self._print(f"    fastest: {leader}: {ratio_words(ratio_of(found[1]))} the tutorial's loop")
@@ -74,7 +74,7 @@ class TuneProgress(LiveProgress):
         plan, rounds = tune_file.plan, tune_file.rounds
         self._told_at = self._console.get_time()
         self._budget_seconds = (
-            None if plan.budget_seconds is None else plan.budget_seconds - racing.elapsed_seconds(plan, rounds)
+            None if plan.budget_seconds is None else plan.budget_seconds - estimates.elapsed_seconds(plan, rounds)
         )
         self._final_seconds = eta.final_seconds(plan, rounds)
         self._exhaustive_seconds = eta.exhaustive_seconds(plan, rounds) if plan.exhaustive else None

@@ -1,13 +1,13 @@
-"""What a search found -> tables, and the winner as text to paste. `bench.experiments.tune.results` has put it into numbers."""
+"""What a search found -> tables, and the winner as text to paste. `tune.results` has put it into numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from bench.experiments.tune.results import Findings, Stage, Standing, Worth
+from bench.experiments.tune.results import KnobEffect, RankedCandidate, Stage, TuneResult
 from bench.experiments.tune.search_space import KNOBS
-from bench.records.tune import Phase, Ruling, TuneFile
+from bench.records.tune import Reason, TuneFile, TunePhase
 from bench.render import units
 from bench.render.columns import AXES, Column, make_column, plus_minus_of
 from bench.render.tables import (
@@ -70,7 +70,7 @@ def _knobs(scenario: Scenario) -> list[str]:
     return [knob for knob in KNOBS if knob != "layers" or scenario.network == Network.LENET]
 
 
-def tune_tables(tune_file: TuneFile, found: Findings, *, most_rows: int | None = MOST_ROWS) -> list[Table]:
+def tune_tables(tune_file: TuneFile, found: TuneResult, *, most_rows: int | None = MOST_ROWS) -> list[Table]:
     """Who won, what each knob is worth to the winner, and how it came about; `most_rows` None: all candidates."""
     made = [_standings_table(tune_file, found, most_rows)]
     if _any_worth(found):
@@ -80,7 +80,7 @@ def tune_tables(tune_file: TuneFile, found: Findings, *, most_rows: int | None =
     return made
 
 
-def _any_worth(found: Findings) -> bool:
+def _any_worth(found: TuneResult) -> bool:
     """A search with little time measured no neighbour of the winner."""
     return any(worth.ratio is not None for worth in found.worths)
 
@@ -98,12 +98,12 @@ def paste_text(tune_file: TuneFile, scenario: Scenario) -> tuple[str, str]:
 # --- who won
 
 
-def _standings_table(tune_file: TuneFile, found: Findings, most_rows: int | None) -> Table:
+def _standings_table(tune_file: TuneFile, found: TuneResult, most_rows: int | None) -> Table:
     reference = tune_file.plan.candidates[0].scenario
     rows = list(found.standings)
     if most_rows is not None:
         rows = [row for place, row in enumerate(rows) if place < most_rows or row.speedup is None]
-    columns: list[Column[Standing]] = [_SETTING, *(for_programs(axis) for axis in AXES), *_STANDING_COLUMNS]
+    columns: list[Column[RankedCandidate]] = [_SETTING, *(for_programs(axis) for axis in AXES), *_STANDING_COLUMNS]
     kind = "an exhaustive search" if tune_file.plan.exhaustive else "a search"
     return Table(
         title=clean(f"tune: {kind} of {reference.network} at batch {reference.batch_size}"),
@@ -118,24 +118,24 @@ def _standings_table(tune_file: TuneFile, found: Findings, most_rows: int | None
     )
 
 
-def _is_level(row: Standing) -> bool:
+def _is_level(row: RankedCandidate) -> bool:
     """It cannot be told from the winner."""
     return row.ruled is None and (row.behind is None or row.behind.lower is None or row.behind.lower <= 1)
 
 
-def _mark(row: Standing) -> str:
+def _mark(row: RankedCandidate) -> str:
     if row.is_winner:
         return FASTEST
-    if row.ruled is not None and row.ruled.ruling in {Ruling.FAILED, Ruling.NOT_LEARNT}:
-        return FAILED if row.ruled.ruling is Ruling.FAILED else INVALID
+    if row.ruled is not None and row.ruled.ruling in {Reason.FAILED, Reason.NOT_LEARNT}:
+        return FAILED if row.ruled.ruling is Reason.FAILED else INVALID
     return LEVEL if _is_level(row) else SLOWER
 
 
-def _tone(row: Standing) -> Tone:
+def _tone(row: RankedCandidate) -> Tone:
     return Tone.GOOD if row.is_winner else Tone.PLAIN if _is_level(row) else Tone.DIM
 
 
-_SETTING: Final[Column[Standing]] = make_column(
+_SETTING: Final[Column[RankedCandidate]] = make_column(
     "setting",
     lambda row: setting_words(row.scenario),
     number=False,
@@ -144,7 +144,7 @@ _SETTING: Final[Column[Standing]] = make_column(
     explanation="contexts x OpenMP threads of each, hybridize, input_pipeline, metric_sync, layers (of the lenet), "
     "update, engine",
 )
-_STANDING_COLUMNS: Final[Sequence[Column[Standing]]] = (
+_STANDING_COLUMNS: Final[Sequence[Column[RankedCandidate]]] = (
     make_column(
         "throughput",
         lambda row: row.throughput,
@@ -200,7 +200,7 @@ _STANDING_COLUMNS: Final[Sequence[Column[Standing]]] = (
 )
 
 
-def _headline(found: Findings, reference: Scenario) -> str:
+def _headline(found: TuneResult, reference: Scenario) -> str:
     if found.winner is None:
         return "nothing: no setting gave a result"
     if found.winner == reference:
@@ -216,7 +216,7 @@ def _headline(found: Findings, reference: Scenario) -> str:
     return f"{words}: {faster}"
 
 
-def _caption(tune_file: TuneFile, found: Findings) -> list[tuple[str, str]]:
+def _caption(tune_file: TuneFile, found: TuneResult) -> list[tuple[str, str]]:
     plan = tune_file.plan
     reference = plan.candidates[0].scenario
     budget = "" if plan.budget_seconds is None else f" of {units.seconds(plan.budget_seconds)}"
@@ -239,7 +239,7 @@ def _caption(tune_file: TuneFile, found: Findings) -> list[tuple[str, str]]:
     ]
 
 
-def _facts(tune_file: TuneFile, found: Findings) -> dict[str, Fact]:
+def _facts(tune_file: TuneFile, found: TuneResult) -> dict[str, Fact]:
     plan = tune_file.plan
     suite, command = (None, None) if found.winner is None else paste_text(tune_file, found.winner)
     return {
@@ -260,7 +260,7 @@ def _facts(tune_file: TuneFile, found: Findings) -> dict[str, Fact]:
     }
 
 
-def _notes(found: Findings, hidden: int) -> list[tuple[str, str]]:
+def _notes(found: TuneResult, hidden: int) -> list[tuple[str, str]]:
     notes = []
     level = sum(_is_level(row) and not row.is_winner for row in found.standings)
     if level:
@@ -269,12 +269,12 @@ def _notes(found: Findings, hidden: int) -> list[tuple[str, str]]:
         notes.append(("", f"{count_words(hidden, 'more setting')}: --format csv or json shows all"))
     if found.worths and not _any_worth(found):
         notes.append(("", "what each knob is worth to the winner was not measured: a larger --budget does"))
-    alike: dict[tuple[Ruling, str], list[Scenario]] = {}
+    alike: dict[tuple[Reason, str], list[Scenario]] = {}
     for scenario, ruled in found.unfit:
         alike.setdefault((ruled.ruling, ruled.detail), []).append(scenario)
     for (ruling, detail), scenarios in alike.items():
         others = f" and {count_words(len(scenarios) - 1, 'other')}" if len(scenarios) > 1 else ""
-        mark = FAILED if ruling is Ruling.FAILED else INVALID
+        mark = FAILED if ruling is Reason.FAILED else INVALID
         notes.append((mark, f"{setting_words(scenarios[0])}{others}: {detail}"))
     return notes
 
@@ -282,25 +282,25 @@ def _notes(found: Findings, hidden: int) -> list[tuple[str, str]]:
 # --- what each knob is worth
 
 
-def _measured_words(worth: Worth) -> str:
+def _measured_words(worth: KnobEffect) -> str:
     if worth.phase is None or worth.ratio is None:
         return "not measured"
     processes = count_words(worth.ratio.n, "process", "processes")
     return f"{_PHASES[worth.phase]}, {processes}"
 
 
-_PHASES: Final[Mapping[Phase, str]] = {
-    Phase.SCREENING: "screening",
-    Phase.HEAT: "search",
-    Phase.FINAL: "final",
-    Phase.EXHAUSTIVE: "blocks",
+_PHASES: Final[Mapping[TunePhase, str]] = {
+    TunePhase.SCREENING: "screening",
+    TunePhase.HEAT: "search",
+    TunePhase.FINAL: "final",
+    TunePhase.EXHAUSTIVE: "blocks",
 }
 
 
-def _worths_table(found: Findings) -> Table:
+def _worths_table(found: TuneResult) -> Table:
     winner = found.winner
     assert winner is not None
-    columns: Sequence[Column[Worth]] = (
+    columns: Sequence[Column[KnobEffect]] = (
         make_column("knob", lambda worth: worth.knob, number=False, priority=0),
         make_column(
             "chosen", lambda worth: knob_words(winner, worth.knob), number=False, priority=0, title="winner has"
@@ -341,9 +341,9 @@ def _worths_table(found: Findings) -> Table:
 # --- how it came about
 
 
-def ruled_words(ruled: Mapping[Ruling, int]) -> str:
+def ruled_words(ruled: Mapping[Reason, int]) -> str:
     """12 slower, 100 predicted."""
-    return ", ".join(f"{ruled[ruling]} {str(ruling).replace('_', ' ')}" for ruling in Ruling if ruled.get(ruling))
+    return ", ".join(f"{ruled[ruling]} {str(ruling).replace('_', ' ')}" for ruling in Reason if ruled.get(ruling))
 
 
 def _rounds_words(stage: Stage) -> str:
@@ -369,7 +369,7 @@ _STAGE_COLUMNS: Final[Sequence[Column[Stage]]] = (
 )
 
 
-def _stages_table(found: Findings) -> Table:
+def _stages_table(found: TuneResult) -> Table:
     return Table(
         title="tune: round by round",
         caption=(),

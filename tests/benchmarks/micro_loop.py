@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.records.profile import Phase
+from bench.records.profile import EpochPhase
 from bench.scenarios.scenario import Scenario
 from bench.worker.measure.instrument import truncated_after
 from mnist_core import loop, training
@@ -146,7 +146,7 @@ def test_forward(benchmark: BenchmarkFixture, network: str, batch_size: int, hyb
     """Network and loss, recorded for a backward pass."""
     scenario = a_scenario(network=network, contexts=ONE, batch_size=batch_size, hybridize=hybridize)
     step = Step(scenario)
-    with truncated_after(Phase.FORWARD):
+    with truncated_after(EpochPhase.FORWARD):
         timed(benchmark, "forward", scenario, step.forward_backward)
 
 

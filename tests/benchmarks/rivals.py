@@ -24,7 +24,7 @@ from scipy.stats import mannwhitneyu
 
 from bench.analysis.verdict import Verdict
 from bench.experiments.gate import calibration, calibration_files
-from bench.experiments.gate.decision import evidence_of
+from bench.experiments.gate.evidence import evidence_of
 from bench.records.gate import Block, GateFile
 from bench.scenarios.scenario import Scenario
 from bench.stats import multiple_testing

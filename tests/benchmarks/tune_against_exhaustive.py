@@ -17,13 +17,14 @@ from pathlib import Path
 
 from bench.cli.data import dataset_of, prepare
 from bench.cli.tune import read
-from bench.experiments.tune import racing
+from bench.experiments.tune import estimates, racing
+from bench.experiments.tune.pool import WorkerProcesses
 from bench.experiments.tune.racing import Step
-from bench.experiments.tune.rounds import WorkerProcesses, plan, run_rounds
+from bench.experiments.tune.rounds import plan, run_rounds
 from bench.machine.capture import capture
 from bench.records import store
 from bench.records.base import utc_now
-from bench.records.tune import REFERENCE, Candidate, Phase, TuneFile
+from bench.records.tune import REFERENCE, Candidate, TuneFile, TunePhase
 from bench.render import units
 from bench.render.tunes import setting_words
 from bench.render.words import change_words
@@ -46,7 +47,7 @@ class Quiet:
 
 def winner(tune_file: TuneFile, name: Path) -> Candidate:
     """Exits where there is none."""
-    found = racing.winner(tune_file.plan, tune_file.rounds)
+    found = estimates.winner(tune_file.plan, tune_file.rounds)
     if found is None or racing.next_step(tune_file.plan, tune_file.rounds) is not None:
         sys.exit(f"{name}: not finished")
     return tune_file.plan.candidates[found]
@@ -55,10 +56,10 @@ def winner(tune_file: TuneFile, name: Path) -> Candidate:
 def in_the_exhaustive_file(searched: Candidate, exhaustive: TuneFile) -> str:
     """How much slower what the search found is than the exhaustive search's best, by the latter's own measurements."""
     candidates = exhaustive.plan.candidates
-    best = racing.winner(exhaustive.plan, exhaustive.rounds)
+    best = estimates.winner(exhaustive.plan, exhaustive.rounds)
     if best is None or searched not in candidates:
         sys.exit("the two files are of different settings")
-    found = racing.comparison(exhaustive.plan, exhaustive.rounds, best, candidates.index(searched))
+    found = estimates.comparison(exhaustive.plan, exhaustive.rounds, best, candidates.index(searched))
     return "not measured" if found is None else change_words(ratio_of(found[1]))
 
 
@@ -85,8 +86,8 @@ def duel(first: Candidate, second: Candidate, like: TuneFile, path: Path, data_d
         observer=Quiet(),
         stop=Cancellation(),
     )
-    found = racing.comparison(tune_file.plan, tune_file.rounds, 2, 1)
-    if found is None or found[0] is not Phase.FINAL:
+    found = estimates.comparison(tune_file.plan, tune_file.rounds, 2, 1)
+    if found is None or found[0] is not TunePhase.FINAL:
         sys.exit(f"{path}: a side gave no result")
     return f"{change_words(ratio_of(found[1]))}, n = {found[1].n}"
 
@@ -102,7 +103,7 @@ def main() -> None:
     if not exhaustive.plan.exhaustive:
         sys.exit(f"{arguments.exhaustive}: not of an exhaustive search")
     first, second = winner(searched, arguments.searched), winner(exhaustive, arguments.exhaustive)
-    seconds, all_seconds = (racing.elapsed_seconds(each.plan, each.rounds) for each in (searched, exhaustive))
+    seconds, all_seconds = (estimates.elapsed_seconds(each.plan, each.rounds) for each in (searched, exhaustive))
     rows = [
         ("settings", str(len(exhaustive.plan.candidates))),
         ("exhaustive search", f"{units.seconds(all_seconds)}: {setting_words(second.scenario)}"),

@@ -10,7 +10,7 @@ import pytest
 
 from bench.analysis.verdict import Verdict
 from bench.experiments.gate import calibration
-from bench.experiments.gate.decision import evidence_of
+from bench.experiments.gate.evidence import evidence_of
 from bench.records.gate import GateFile, Purpose
 from tests.support.gate import FOUR, MLP, a_block, a_gate_file, a_health, a_plan, blocks, noisy, slowed
 

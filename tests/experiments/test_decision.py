@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from bench.analysis.verdict import Verdict, worst
-from bench.experiments.gate.decision import Conclusion, conclude, evidence_of, judge
-from bench.records.gate import Block, GateFile, GatePlan, PassFailure, Phase, Purpose
+from bench.experiments.gate.decision import Conclusion, conclude, judge
+from bench.experiments.gate.evidence import evidence_of
+from bench.records.gate import Block, GateFile, GatePhase, GatePlan, InvocationFailure, Purpose
 from bench.records.result import FailureReason
 from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order, Side
@@ -65,7 +66,7 @@ def test_a_slowdown_is_regressed_once_confirmed_in_fresh_blocks() -> None:
     plan, noise = a_plan(), slowed(noisy(2), 0.10, [LENET])
     suspicion = concluded(plan, blocks(8, noise))
     assert suspicion.wanted is not None
-    assert suspicion.wanted.phase is Phase.CONFIRMATION
+    assert suspicion.wanted.phase is GatePhase.CONFIRMATION
     assert [gated.scenario for gated in suspicion.wanted.scenarios] == [LENET]
     assert verdicts(suspicion)[LENET] is Verdict.INCONCLUSIVE
     conclusion = measured(plan, noise)
@@ -246,7 +247,7 @@ def test_a_number_that_is_none_is_invalid() -> None:
 
 def test_a_crash_on_either_side_is_never_a_pass() -> None:
     """It ends the gate, names the side, and keeps what was measured."""
-    failure = PassFailure(side=Side.CONTENDER, reason=FailureReason.CRASHED, detail="status 3", log="")
+    failure = InvocationFailure(side=Side.CONTENDER, reason=FailureReason.CRASHED, detail="status 3", log="")
     found = [*blocks(8, noisy(16)), a_block(8, noisy(16), passes=(), failure=failure)]
     conclusion = concluded(a_plan(), found)
     assert conclusion.verdict is Verdict.MISSING
@@ -257,7 +258,7 @@ def test_a_crash_on_either_side_is_never_a_pass() -> None:
 
 def test_blocks_against_the_plan_are_invalid() -> None:
     """A confirmation that nobody asked for: the file was edited."""
-    found = [*blocks(4, noisy(17)), a_block(4, noisy(17), phase=Phase.CONFIRMATION)]
+    found = [*blocks(4, noisy(17)), a_block(4, noisy(17), phase=GatePhase.CONFIRMATION)]
     assert concluded(a_plan(), found).verdict is Verdict.INVALID
 
 
@@ -436,7 +437,7 @@ def test_less_accurate_is_confirmed_as_less_accurate() -> None:
     """A contender that lost accuracy in the first blocks alone, and is slower in the fresh ones, is not confirmed."""
     plan = a_plan([MLP])
     worse = blocks(8, noisy(27), scenarios=[MLP], accuracy=lambda side: 0.5 if side is Side.CONTENDER else 0.9)
-    fresh = [a_block(8 + i, slowed(noisy(28), 0.2), scenarios=[MLP], phase=Phase.CONFIRMATION) for i in range(10)]
+    fresh = [a_block(8 + i, slowed(noisy(28), 0.2), scenarios=[MLP], phase=GatePhase.CONFIRMATION) for i in range(10)]
     conclusion = concluded(plan, [*worse, *fresh])
     assert conclusion.verdict is Verdict.INCONCLUSIVE
     assert "not confirmed" in conclusion.rows[0].reason

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from bench import cli
 from bench.experiments.doctor import aa_test
-from bench.experiments.doctor.aa_test import Pair, pair_of
+from bench.experiments.doctor.aa_test import AATest, aa_test_of
 from bench.experiments.doctor.checks import Finding, Level, Observations, examine
 from bench.records.environment import ThreadPool
 from bench.render.doctor import render_doctor
@@ -41,7 +41,7 @@ def seen(**changes: Any) -> Observations:  # noqa: ANN401  # fields of two recor
         "swap_used_bytes": 0,
         "throttle_count": 0,
         "steal_fraction": 0.0,
-        "pair": Pair(n=12, seconds=20.0, difference=0.001, spread=0.01, detectable=0.03),
+        "pair": AATest(n=12, seconds=20.0, difference=0.001, spread=0.01, detectable=0.03),
     }
     rest = {key: value for key, value in changes.items() if not key.startswith("environment_")}
     return Observations(**{**facts, **rest})
@@ -81,7 +81,7 @@ TWO_RUNTIMES = tuple(
         ("thread variables", {"environment_variables": {"GOMP_CPU_AFFINITY": "0"}}),
         ("thread variables", {"environment_variables": {"OMP_THREAD_LIMIT": "1"}}),
         ("A/A pair", {"pair": None, "pair_error": "crashed: status 1"}),
-        ("A/A pair", {"pair": Pair(n=3, seconds=20.0, difference=0.1, spread=0.3, detectable=0.4)}),
+        ("A/A pair", {"pair": AATest(n=3, seconds=20.0, difference=0.1, spread=0.3, detectable=0.4)}),
     ],
 )
 def test_what_spoils_a_measurement_is_a_warning_with_advice(check: str, changes: dict[str, Any]) -> None:
@@ -125,7 +125,7 @@ def test_a_machine_that_does_not_tell_is_not_blamed() -> None:
 def test_a_pair_detects_what_its_spread_allows() -> None:
     """More comparisons and less noise see smaller slowdowns; none below the margin."""
     random = np.random.default_rng(1)
-    few, many, noisy = (pair_of(list(random.normal(0, sd, n)), 20.0) for n, sd in ((6, 0.01), (60, 0.01), (60, 0.1)))
+    few, many, noisy = (aa_test_of(list(random.normal(0, sd, n)), 20.0) for n, sd in ((6, 0.01), (60, 0.01), (60, 0.1)))
     assert 0.02 < many.detectable < few.detectable
     assert many.detectable < noisy.detectable
     assert many.spread == pytest.approx(0.01, rel=0.3)

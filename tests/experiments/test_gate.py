@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from bench.analysis.verdict import Verdict
 from bench.errors import SetupError
 from bench.experiments.gate.blocks import PilotError, pilot, run_blocks
-from bench.experiments.gate.decision import Conclusion, Wanted, conclude, evidence_of
-from bench.records.gate import Block, GateFile, Phase
+from bench.experiments.gate.decision import Conclusion, Wanted, conclude
+from bench.experiments.gate.evidence import evidence_of
+from bench.records.gate import Block, GateFile, GatePhase
 from bench.records.result import FailureReason
 from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order, Side
@@ -88,7 +89,7 @@ def test_identical_code_passes_and_slower_code_does_not() -> None:
     assert (verdict(same), len(same.blocks)) == (Verdict.UNCHANGED, 8)
     slower = run(FakePasses(slowdown=0.10))
     assert (verdict(slower), len(slower.blocks)) == (Verdict.REGRESSED, 13)
-    assert [block.phase for block in slower.blocks] == [Phase.MAIN] * 8 + [Phase.CONFIRMATION] * 5
+    assert [block.phase for block in slower.blocks] == [GatePhase.MAIN] * 8 + [GatePhase.CONFIRMATION] * 5
 
 
 def test_four_passes_live_together_and_take_turns() -> None:

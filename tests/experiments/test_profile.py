@@ -16,7 +16,7 @@ import pytest
 from bench.analysis.roofline import costs_of
 from bench.experiments.profile import trace
 from bench.experiments.profile.breakdown import break_down, middle_mean, operator_flop
-from bench.records.profile import OperatorTimes, Phase, PhaseRounds, inconsistencies
+from bench.records.profile import EpochPhase, OperatorTimes, PhaseRounds, inconsistencies
 from bench.records.result import Dataset, FailureReason
 from bench.scenarios.scenario import Scenario, tuned
 from bench.worker import main, protocol
@@ -46,7 +46,7 @@ SCENARIOS = (
     tuned("lenet"),
     Scenario(network="mlp", contexts=THREE, batch_size=31),
 )
-EPOCH_PHASES = (Phase.FORWARD, Phase.BACKWARD, Phase.METRIC, Phase.UPDATE)
+EPOCH_PHASES = (EpochPhase.FORWARD, EpochPhase.BACKWARD, EpochPhase.METRIC, EpochPhase.UPDATE)
 
 
 @pytest.fixture(scope="module")
@@ -93,12 +93,12 @@ def test_every_loop_has_every_phase(ask: Callable[..., Reply], scenario: Scenari
     calls = {each.phase: each.calls for each in rounds.phases}
     per_context = 2 * len(scenario.contexts)
     assert calls == {
-        Phase.SHUFFLE: 1,
-        Phase.INPUT: 2,
-        Phase.FORWARD: per_context,
-        Phase.BACKWARD: per_context,
-        Phase.METRIC: 2,
-        Phase.UPDATE: 2,
+        EpochPhase.SHUFFLE: 1,
+        EpochPhase.INPUT: 2,
+        EpochPhase.FORWARD: per_context,
+        EpochPhase.BACKWARD: per_context,
+        EpochPhase.METRIC: 2,
+        EpochPhase.UPDATE: 2,
     }
     assert inconsistencies(a_profile(phases=rounds, scenario=scenario)) == []
     assert all(min(each.waited_seconds) > 0 for each in rounds.phases)
@@ -145,7 +145,7 @@ def test_what_takes_long_is_the_phase_that_takes_long(
     rounds = measured(ask(Scenario(network="sleeping:build", contexts=ONE), steps=1, rounds=2))
     breakdown = break_down(a_profile(phases=rounds))
     forward = breakdown.parts[2]
-    assert forward.phase is Phase.FORWARD
+    assert forward.phase is EpochPhase.FORWARD
     # Wide, since two short rounds on a busy machine are no measurement: the sleep is far longer than the rest.
     assert forward.seconds / breakdown.epoch_seconds > 0.6
     assert forward.waited_seconds / breakdown.epoch_seconds > 0.6
@@ -184,12 +184,12 @@ class Listener:
     """Keeps what it is told."""
 
     def __init__(self) -> None:
-        self.told: list[Phase] = []
+        self.told: list[EpochPhase] = []
 
-    def enter(self, phase: Phase) -> None:
+    def enter(self, phase: EpochPhase) -> None:
         self.told.append(phase)
 
-    def leave(self, phase: Phase) -> None:
+    def leave(self, phase: EpochPhase) -> None:
         assert self.told[-1] is phase
 
 
@@ -197,19 +197,19 @@ LOOPS = pytest.mark.parametrize("subject", [SCENARIOS[0], SCENARIOS[3], SCENARIO
 
 
 @LOOPS
-@pytest.mark.parametrize("phase", list(Phase))
-def test_an_epoch_goes_just_so_far(subject: Workload, phase: Phase) -> None:
+@pytest.mark.parametrize("phase", list(EpochPhase))
+def test_an_epoch_goes_just_so_far(subject: Workload, phase: EpochPhase) -> None:
     """Later phases are not done at all; the weights change in the last one alone."""
     before, heard = weights(subject), Listener()
     with traced(heard), truncated_after(phase):
-        if phase is Phase.SHUFFLE:
+        if phase is EpochPhase.SHUFFLE:
             with pytest.raises(EpochCutError):
                 subject.train_epoch()
         else:
             assert subject.train_epoch().samples == 200
     subject.wait()
-    assert {*heard.told} == {*EPOCH_PHASES[: max(0, list(Phase).index(phase) - 1)]}
-    assert (weights(subject) != before) is (phase is Phase.UPDATE)
+    assert {*heard.told} == {*EPOCH_PHASES[: max(0, list(EpochPhase).index(phase) - 1)]}
+    assert (weights(subject) != before) is (phase is EpochPhase.UPDATE)
 
 
 @LOOPS
@@ -223,8 +223,8 @@ def test_watching_changes_nothing(subject: Workload) -> None:
     with traced(heard):
         subject.train_epoch()
     order = [phase for index, phase in enumerate(heard.told) if index == 0 or heard.told[index - 1] is not phase]
-    assert order[0] is Phase.FORWARD
-    assert order[-2:] == [Phase.METRIC, Phase.UPDATE]
+    assert order[0] is EpochPhase.FORWARD
+    assert order[-2:] == [EpochPhase.METRIC, EpochPhase.UPDATE]
     assert functions == (
         gluon.Block.__call__, gluon.Trainer.step, nd.NDArray.backward, mx.executor.Executor.forward,
         mx.metric.Accuracy.update,

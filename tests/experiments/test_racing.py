@@ -14,10 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.experiments.tune import racing
-from bench.experiments.tune.racing import EXHAUSTIVE_PASSES, FINALISTS, comparison, next_step, winner
+from bench.experiments.tune import eliminations, estimates, limits, racing
+from bench.experiments.tune.estimates import comparison, winner
+from bench.experiments.tune.limits import EXHAUSTIVE_PASSES, FINALISTS
+from bench.experiments.tune.racing import next_step
 from bench.experiments.tune.search_space import position
-from bench.records.tune import REFERENCE, Measurement, Phase, Round, Ruling, TuneFile, TunePlan
+from bench.records.tune import REFERENCE, Measurement, Reason, Round, TuneFile, TunePhase, TunePlan
 from bench.stats.intervals import ratio_of
 from bench.stats.multiple_testing import exact_upper_bound
 from tests.support.tune import Machine, a_tune_plan, bumpy, candidates, search
@@ -37,12 +39,12 @@ def small(count: int, **changes: Any) -> TunePlan:
     return a_tune_plan(candidates=candidates(count=count), **changes)
 
 
-def phases(tune_file: TuneFile) -> list[Phase]:
+def phases(tune_file: TuneFile) -> list[TunePhase]:
     return [phase for phase, _rounds in itertools.groupby(each.phase for each in tune_file.rounds)]
 
 
-def ruled(tune_file: TuneFile) -> dict[int, Ruling]:
-    return {candidate: each.ruling for candidate, each in racing.ruled_out(tune_file.rounds).items()}
+def ruled(tune_file: TuneFile) -> dict[int, Reason]:
+    return {candidate: each.ruling for candidate, each in estimates.eliminated(tune_file.rounds).items()}
 
 
 def loss(tune_file: TuneFile, truth: Mapping[int, float]) -> float:
@@ -74,7 +76,7 @@ def test_the_whole_space_is_searched_for_a_part_of_its_cost(unsteady: dict[str, 
         assert loss(found, truth) < FIVE_PERCENT
         measured = {m.candidate for each in found.rounds for m in each.measurements}
         assert len(measured) < len(MLP) / 2
-        assert racing.elapsed_seconds(plan, found.rounds) <= 300.0
+        assert estimates.elapsed_seconds(plan, found.rounds) <= 300.0
 
 
 def test_the_best_is_seldom_ruled_out_in_the_final() -> None:
@@ -98,20 +100,20 @@ def test_a_hopeless_candidate_costs_one_tiny_measurement() -> None:
     later = [
         m
         for each in found.rounds[1:]
-        if each.phase is Phase.SCREENING
+        if each.phase is TunePhase.SCREENING
         for m in each.measurements
         if truth[m.candidate] < -1
     ]
     assert later
     assert {len(m.samples) for m in later} == {3}
-    assert {ruled(found)[m.candidate] for m in later} == {Ruling.SLOWER}
+    assert {ruled(found)[m.candidate] for m in later} == {Reason.SLOWER}
 
 
 def test_the_fastests_neighbours_are_all_measured() -> None:
     """Whatever was predicted of them: what one knob is worth must be known, and a prediction may be wrong."""
     truth = bumpy([each.scenario for each in MLP], 5)
     found = search(a_tune_plan(candidates=MLP), Machine(truth=truth, seed=5))
-    known = racing.searched(found.rounds)
+    known = estimates.screening_samples(found.rounds)
     fastest = max(known, key=lambda candidate: known[candidate].values[0])
     own = position(MLP[fastest].scenario)
     for candidate, other in enumerate(MLP):
@@ -122,8 +124,8 @@ def test_the_fastests_neighbours_are_all_measured() -> None:
 def test_nobody_is_ruled_out_on_a_prediction_before_enough_was_measured() -> None:
     truth = {index: 0.1 * (index == 7) for index in range(len(MLP))}
     found = search(a_tune_plan(candidates=MLP), Machine(truth=truth, window_sd=0.001, process_sd=0.001))
-    at = next(index for index, each in enumerate(found.rounds) if any(r.ruling is Ruling.PREDICTED for r in each.ruled))
-    assert len(racing.searched(found.rounds[: at + 1])) >= racing._LEAST_SCREENED
+    at = next(index for index, each in enumerate(found.rounds) if any(r.ruling is Reason.PREDICTED for r in each.ruled))
+    assert len(estimates.screening_samples(found.rounds[: at + 1])) >= limits.LEAST_SCREENED
 
 
 def test_an_interrupted_measurement_gets_a_second_chance() -> None:
@@ -134,7 +136,7 @@ def test_an_interrupted_measurement_gets_a_second_chance() -> None:
     found = search(a_tune_plan(candidates=MLP), machine)
     assert machine.stalled
     assert winner(found.plan, found.rounds) == best
-    known = racing.searched(found.rounds)[best]
+    known = estimates.screening_samples(found.rounds)[best]
     assert known.values[0] > truth[best] - 0.2  # the faster of both counts
 
 
@@ -203,17 +205,17 @@ def test_every_search_ends_in_order(
     first = winner(plan, found.rounds)
     assert first is not None
     assert first not in gone
-    assert len(gone) + len(racing.contenders(plan, found.rounds)) == count
-    order = [Phase.SCREENING, Phase.HEAT, Phase.FINAL]
+    assert len(gone) + len(estimates.contenders(plan, found.rounds)) == count
+    order = [TunePhase.SCREENING, TunePhase.HEAT, TunePhase.FINAL]
     seen = phases(found)
-    assert seen in ([], [Phase.EXHAUSTIVE]) or seen == [phase for phase in order if phase in seen]
+    assert seen in ([], [TunePhase.EXHAUSTIVE]) or seen == [phase for phase in order if phase in seen]
     assert next_step(plan, found.rounds) is None
 
 
 def test_few_candidates_go_straight_to_the_final() -> None:
     """A single one needs no rivals: five blocks say how it compares with the reference."""
     found = search(small(1), Machine(truth=flat(2, _1=0.3)))
-    assert phases(found) == [Phase.FINAL]
+    assert phases(found) == [TunePhase.FINAL]
     assert len(found.rounds) == 5
     result = comparison(found.plan, found.rounds, 1, REFERENCE)
     assert result is not None
@@ -227,7 +229,7 @@ def test_few_candidates_go_straight_to_the_final() -> None:
 def test_equals_are_not_told_apart_forever() -> None:
     """All as fast as the tutorial's loop: the final ends at its last block at the latest, with a winner."""
     found = search(small(5), Machine(truth=flat(6)))
-    assert len(found.rounds) <= racing._MOST_BLOCKS
+    assert len(found.rounds) <= limits.MOST_BLOCKS
     result = comparison(found.plan, found.rounds, winner(found.plan, found.rounds) or 1, REFERENCE)
     assert result is not None
     assert ratio_of(result[1]).value == pytest.approx(1, abs=0.03)
@@ -236,30 +238,30 @@ def test_equals_are_not_told_apart_forever() -> None:
 def test_equals_on_a_steady_machine_end_the_final_early() -> None:
     """Surely within a hundredth of each other: whichever is taken."""
     found = search(small(3), Machine(truth=flat(4, _1=0.3, _2=0.3, _3=0.3), window_sd=0.002, process_sd=0.001))
-    assert len(found.rounds) == racing._LEAST_BLOCKS
-    assert len(racing.contenders(found.plan, found.rounds)) == 3
+    assert len(found.rounds) == limits.LEAST_BLOCKS
+    assert len(estimates.contenders(found.plan, found.rounds)) == 3
 
 
 def test_nothing_is_left_where_everything_crashes() -> None:
     """Each with its reason, and the reference is what remains."""
     found = search(small(30), Machine(truth=flat(31), crashing=frozenset(range(1, 31))))
-    assert ruled(found) == dict.fromkeys(range(1, 31), Ruling.FAILED)
-    assert racing.ruled_out(found.rounds)[1].detail == "crashed: status 1"
+    assert ruled(found) == dict.fromkeys(range(1, 31), Reason.FAILED)
+    assert estimates.eliminated(found.rounds)[1].detail == "crashed: status 1"
     assert winner(found.plan, found.rounds) == REFERENCE
 
 
 def test_a_search_ends_with_its_reference() -> None:
     """Nothing can be compared with what does not work any more."""
     found = search(small(3), Machine(truth=flat(4), crashing=frozenset({REFERENCE})))
-    assert ruled(found) == {REFERENCE: Ruling.FAILED}
+    assert ruled(found) == {REFERENCE: Reason.FAILED}
     assert len(found.rounds) == 1
 
 
 def test_whoever_does_not_learn_is_out_however_fast() -> None:
     """The fastest has another accuracy after the same epoch than the reference."""
     found = search(small(3), Machine(truth=flat(4, _1=0.2, _2=2.0), stupid=frozenset({2})))
-    assert ruled(found)[2] is Ruling.NOT_LEARNT
-    assert "0.1000 after one epoch" in racing.ruled_out(found.rounds)[2].detail
+    assert ruled(found)[2] is Reason.NOT_LEARNT
+    assert "0.1000 after one epoch" in estimates.eliminated(found.rounds)[2].detail
     assert winner(found.plan, found.rounds) == 1
 
 
@@ -285,8 +287,8 @@ def test_whoever_unlearns_is_out() -> None:
             for m in measured.measurements
         ),
     )
-    (out,) = racing.rulings(plan, (broken,))
-    assert (out.candidate, out.ruling) == (1, Ruling.NOT_LEARNT)
+    (out,) = eliminations.eliminations(plan, (broken,))
+    assert (out.candidate, out.ruling) == (1, Reason.NOT_LEARNT)
     assert out.detail == "accuracy fell from 0.7800 to 0.1000 while it trained"
 
 
@@ -320,11 +322,11 @@ def test_the_budget_bounds_a_search(budget: float) -> None:
     truth = bumpy([each.scenario for each in MLP], 2)
     plan = a_tune_plan(candidates=MLP, budget_seconds=budget)
     found = search(plan, Machine(truth=truth, seed=2))
-    final = [each.seconds for each in found.rounds if each.phase is Phase.FINAL]
-    searching = [each.seconds for each in found.rounds if each.phase is not Phase.FINAL]
+    final = [each.seconds for each in found.rounds if each.phase is TunePhase.FINAL]
+    searching = [each.seconds for each in found.rounds if each.phase is not TunePhase.FINAL]
     assert len(final) >= 2
-    assert sum(searching) - searching[-1] + plan.pilot_seconds <= racing._SEARCH_SHARE * budget
-    assert racing.elapsed_seconds(plan, found.rounds) <= max(
+    assert sum(searching) - searching[-1] + plan.pilot_seconds <= limits.SEARCH_SHARE * budget
+    assert estimates.elapsed_seconds(plan, found.rounds) <= max(
         budget, plan.pilot_seconds + sum(searching) + sum(final[:2]) + 1e-9
     )
 
@@ -334,8 +336,8 @@ def test_what_the_budget_leaves_unmeasured_says_so() -> None:
     plan = a_tune_plan(candidates=MLP, budget_seconds=5.0)
     found = search(plan, Machine(truth=truth, seed=2))
     rulings = Counter(ruled(found).values())
-    assert rulings[Ruling.OUT_OF_TIME] > 0
-    unmeasured = {candidate for candidate, each in ruled(found).items() if each is Ruling.OUT_OF_TIME}
+    assert rulings[Reason.OUT_OF_TIME] > 0
+    unmeasured = {candidate for candidate, each in ruled(found).items() if each is Reason.OUT_OF_TIME}
     assert not unmeasured & {m.candidate for each in found.rounds for m in each.measurements}
 
 
@@ -343,11 +345,11 @@ def test_the_final_has_room_for_a_few() -> None:
     """Of forty equals the heats cannot rule out any."""
     plan = small(40)
     found = search(plan, Machine(truth=flat(41, **{f"_{index}": 0.5 for index in range(1, 41)})))
-    assert phases(found) == [Phase.SCREENING, Phase.HEAT, Phase.FINAL]
-    assert sum(each.phase is Phase.HEAT for each in found.rounds) <= racing._MOST_HEATS
-    first_block = next(each for each in found.rounds if each.phase is Phase.FINAL)
+    assert phases(found) == [TunePhase.SCREENING, TunePhase.HEAT, TunePhase.FINAL]
+    assert sum(each.phase is TunePhase.HEAT for each in found.rounds) <= limits.MOST_HEATS
+    first_block = next(each for each in found.rounds if each.phase is TunePhase.FINAL)
     assert len(first_block.measurements) == FINALISTS + 1
-    assert Counter(ruled(found).values())[Ruling.OUTRANKED] >= 30
+    assert Counter(ruled(found).values())[Reason.OUTRANKED] >= 30
 
 
 def test_an_exhaustive_search_measures_all_alike() -> None:
@@ -357,19 +359,19 @@ def test_an_exhaustive_search_measures_all_alike() -> None:
     found = search(plan, Machine(truth=truth, crashing=frozenset({9})))
     asked = Counter(m.candidate for each in found.rounds for m in each.measurements if m.candidate != REFERENCE)
     assert asked == dict.fromkeys([*range(1, 9), *range(10, 21)], EXHAUSTIVE_PASSES)
-    assert ruled(found) == {9: Ruling.FAILED}
+    assert ruled(found) == {9: Reason.FAILED}
     half = len(found.rounds) // 2
     firsts = [{m.candidate for m in each.measurements} for each in (found.rounds[0], found.rounds[half])]
     assert firsts[0] != firsts[1]
     assert winner(plan, found.rounds) == 5
     result = comparison(plan, found.rounds, 5, 6)
     assert result is not None
-    assert result[0] is Phase.EXHAUSTIVE
+    assert result[0] is TunePhase.EXHAUSTIVE
     assert ratio_of(result[1]).value == pytest.approx(math.exp(4), rel=0.1)
     assert result[1].degrees_of_freedom == 19  # the spread of a process is all candidates' together
 
 
 def test_the_median_of_pairs_is_not_moved_by_one_bad_process() -> None:
-    known = racing.Known(phase=Phase.FINAL, values=(1.0, 1.1, 0.9, 1.0, -2.0))
+    known = estimates.Sample(phase=TunePhase.FINAL, values=(1.0, 1.1, 0.9, 1.0, -2.0))
     assert known.center == pytest.approx(0.975, abs=0.03)
     assert known.mean == pytest.approx(0.4)

@@ -12,10 +12,10 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from bench.experiments.tune import racing
-from bench.experiments.tune.results import findings
+from bench.experiments.tune import estimates
+from bench.experiments.tune.results import tune_result
 from bench.experiments.tune.search_space import KNOBS, position
-from bench.records.tune import REFERENCE, Phase, Ruling, TuneFile
+from bench.records.tune import REFERENCE, Reason, TuneFile, TunePhase
 from bench.render.export import render_csv, render_json, render_markdown
 from bench.render.tables import FASTEST
 from bench.render.text import render_text
@@ -38,7 +38,7 @@ def a_search() -> TuneFile:
 def test_the_findings_are_those_of_the_final() -> None:
     """The winner first, everyone with as many processes as blocks, the reference wherever its place is."""
     tune_file = a_search()
-    found = findings(tune_file)
+    found = tune_result(tune_file)
     first, *others = found.standings
     assert first.is_winner
     assert first.scenario == found.winner
@@ -49,11 +49,11 @@ def test_the_findings_are_those_of_the_final() -> None:
     assert all(each.behind is not None and each.behind.value > 0.99 for each in others)
     (reference,) = [each for each in found.standings if each.speedup is None]
     assert reference.candidate == REFERENCE
-    blocks = sum(each.phase is Phase.FINAL for each in tune_file.rounds)
+    blocks = sum(each.phase is TunePhase.FINAL for each in tune_file.rounds)
     assert first.throughput.n == reference.throughput.n == blocks
     assert first.speedup is not None
     assert first.throughput.value / reference.throughput.value == pytest.approx(first.speedup.value, rel=0.01)
-    assert found.seconds == racing.elapsed_seconds(tune_file.plan, tune_file.rounds)
+    assert found.seconds == estimates.elapsed_seconds(tune_file.plan, tune_file.rounds)
     assert (found.candidates, found.measured) == (
         len(MLP),
         len({m.candidate for each in tune_file.rounds for m in each.measurements}),
@@ -63,7 +63,7 @@ def test_the_findings_are_those_of_the_final() -> None:
 def test_every_knob_of_the_winner_is_worth_something_or_was_not_measured() -> None:
     """Each other place it could have; the ratio is of two measurements of the same kind."""
     tune_file = a_search()
-    found = findings(tune_file)
+    found = tune_result(tune_file)
     assert found.winner is not None
     own = position(found.winner)
     turned = {
@@ -80,19 +80,19 @@ def test_every_knob_of_the_winner_is_worth_something_or_was_not_measured() -> No
         expected = TRUTH[index[found.winner]] - TRUTH[index[worth.scenario]]
         assert worth.ratio is not None
         assert math.log(worth.ratio.value) == pytest.approx(expected, abs=0.15)
-        assert worth.phase in {Phase.HEAT, Phase.FINAL}
+        assert worth.phase in {TunePhase.HEAT, TunePhase.FINAL}
 
 
 def test_the_stages_add_up() -> None:
     """Every round is in one, every ruling is counted once, and what is left is what is left."""
     tune_file = a_search()
-    found = findings(tune_file)
+    found = tune_result(tune_file)
     assert found.stages[0].first_round == 0
     for before, after in itertools.pairwise(found.stages):
         assert after.first_round == before.last_round + 1
     assert found.stages[-1].last_round == len(tune_file.rounds) - 1
-    assert sum(sum(each.ruled.values()) for each in found.stages) == len(racing.ruled_out(tune_file.rounds))
-    assert found.stages[-1].left == len(racing.contenders(tune_file.plan, tune_file.rounds))
+    assert sum(sum(each.ruled.values()) for each in found.stages) == len(estimates.eliminated(tune_file.rounds))
+    assert found.stages[-1].left == len(estimates.contenders(tune_file.plan, tune_file.rounds))
     assert sum(each.seconds for each in found.stages) == pytest.approx(found.seconds - 2.0)
 
 
@@ -100,7 +100,7 @@ def test_a_search_that_never_came_to_its_final_has_a_provisional_winner() -> Non
     """As after Ctrl-C: what was measured is shown, and that it is not finished."""
     tune_file = a_search()
     begun = msgspec.structs.replace(tune_file, rounds=tune_file.rounds[:2])
-    found = findings(begun)
+    found = tune_result(begun)
     assert found.winner is not None
     assert found.speedup is not None
     assert found.speedup.lower is None
@@ -113,7 +113,7 @@ def test_a_search_that_never_came_to_its_final_has_a_provisional_winner() -> Non
 
 
 def test_a_search_without_any_round_found_the_tutorials_loop() -> None:
-    found = findings(a_tune_file())
+    found = tune_result(a_tune_file())
     assert found.winner == found.winner
     assert not found.complete
     assert "nothing was faster" in render_markdown(tune_tables(a_tune_file(), found))
@@ -124,7 +124,7 @@ def test_whoever_does_not_work_is_named_once_with_how_many_like_it() -> None:
     plan = a_tune_plan(candidates=candidates(count=25))
     truth = dict.fromkeys(range(26), 0.0) | {3: 0.5}
     tune_file = search(plan, Machine(truth=truth, crashing=frozenset(range(6, 26)), stupid=frozenset({3})))
-    found = findings(tune_file)
+    found = tune_result(tune_file)
     assert len(found.unfit) == 21
     text = render_markdown(tune_tables(tune_file, found))
     assert text.count("crashed: status 1") == 1
@@ -137,7 +137,7 @@ def test_the_table_says_what_was_found_and_how_sure_it_is() -> None:
     """On a terminal of 120 columns nothing that matters is hidden."""
     tune_file = a_search()
     console = Console(width=120, record=True, file=io.StringIO())
-    found = findings(tune_file)
+    found = tune_result(tune_file)
     render_text(tune_tables(tune_file, found), console)
     text = console.export_text()
     assert "tune: a search of mlp at batch 100" in text
@@ -152,7 +152,7 @@ def test_an_exhaustive_search_ranks_everyone_and_shows_the_first_few() -> None:
     """A reader gets the fastest and the tutorial's loop, a program all of them."""
     plan = a_tune_plan(candidates=MLP, exhaustive=True, budget_seconds=None)
     tune_file = search(plan, Machine(truth=TRUTH, seed=4))
-    found = findings(tune_file)
+    found = tune_result(tune_file)
     assert found.complete
     assert {each.candidate for each in found.standings} == {*range(len(MLP))}
     centers = [each.throughput.value for each in found.standings]
@@ -168,7 +168,7 @@ def test_an_exhaustive_search_ranks_everyone_and_shows_the_first_few() -> None:
 
 def test_programs_get_raw_values_and_what_to_paste() -> None:
     tune_file = a_search()
-    found = findings(tune_file)
+    found = tune_result(tune_file)
     made = tune_tables(tune_file, found, most_rows=None)
     standings, worths, stages = json.loads(render_json(made))
     assert found.winner is not None
@@ -201,6 +201,6 @@ def test_a_knob_is_said_in_few_words() -> None:
 def test_rulings_have_words() -> None:
     """Every one of them can stand in the table of rounds."""
     tune_file = a_search()
-    shown = {ruling for each in findings(tune_file).stages for ruling in each.ruled}
-    assert Ruling.SLOWER in shown
-    assert Ruling.PREDICTED in shown
+    shown = {ruling for each in tune_result(tune_file).stages for ruling in each.ruled}
+    assert Reason.SLOWER in shown
+    assert Reason.PREDICTED in shown

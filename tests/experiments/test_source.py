@@ -14,6 +14,7 @@ import pytest
 from bench.errors import ConfigurationError
 from bench.experiments.gate import source
 from bench.experiments.gate.slowdown import inject
+from bench.experiments.gate.source import SourceTree
 from bench.stats.paired import Side
 from tests import ROOT
 
@@ -51,15 +52,15 @@ def scratch(tmp_path: Path) -> Path:
     return folder
 
 
-def speed(source: source.SideSource) -> str:
-    return (source.folder / "mnist_core" / "training.py").read_text()
+def speed(tree: SourceTree) -> str:
+    return (tree.folder / "mnist_core" / "training.py").read_text()
 
 
 def test_a_reference_is_what_was_committed_and_the_working_tree_what_is_there(repository: Path, scratch: Path) -> None:
     """Both at paths of the same length, and the repository is left as it was."""
     before = git(repository, "status", "--porcelain"), git(repository, "worktree", "list")
-    baseline = source.prepare("old", Side.BASELINE, scratch, source=repository)
-    contender = source.prepare(source.WORKING_TREE, Side.CONTENDER, scratch, source=repository)
+    baseline = source.check_out("old", Side.BASELINE, scratch, source=repository)
+    contender = source.check_out(source.WORKING_TREE, Side.CONTENDER, scratch, source=repository)
     assert (speed(baseline), speed(contender)) == ("SPEED = 1\n", "SPEED = 2\n")
     assert (baseline.git_commit, contender.git_commit) == (git(repository, "rev-parse", "old"), None)
     assert len(str(baseline.folder)) == len(str(contender.folder))
@@ -68,15 +69,15 @@ def test_a_reference_is_what_was_committed_and_the_working_tree_what_is_there(re
 
 def test_a_later_edit_reaches_neither_side(repository: Path, scratch: Path) -> None:
     """What is measured is what was there when the gate began."""
-    contender = source.prepare(source.WORKING_TREE, Side.CONTENDER, scratch, source=repository)
+    contender = source.check_out(source.WORKING_TREE, Side.CONTENDER, scratch, source=repository)
     (repository / "mnist_core" / "training.py").write_text("SPEED = 3\n")
     assert speed(contender) == "SPEED = 2\n"
 
 
 def test_the_digest_is_of_names_and_contents(repository: Path, scratch: Path) -> None:
     """Equal code has an equal digest wherever it is from; compiled files do not count."""
-    folder = source.prepare(str(repository), Side.BASELINE, scratch, source=repository)
-    tree = source.prepare(source.WORKING_TREE, Side.CONTENDER, scratch, source=repository)
+    folder = source.check_out(str(repository), Side.BASELINE, scratch, source=repository)
+    tree = source.check_out(source.WORKING_TREE, Side.CONTENDER, scratch, source=repository)
     assert folder.tree_digest == tree.tree_digest
     cache = tree.folder / "mnist_core" / "__pycache__"
     cache.mkdir()
@@ -90,7 +91,7 @@ def test_the_digest_is_of_names_and_contents(repository: Path, scratch: Path) ->
 def test_what_is_neither_folder_nor_reference_is_one_line(repository: Path, scratch: Path, reference: str) -> None:
     """Nothing that looks like an option reaches git."""
     with pytest.raises(ConfigurationError, match="--base") as caught:
-        source.prepare(reference, Side.BASELINE, scratch, source=repository)
+        source.check_out(reference, Side.BASELINE, scratch, source=repository)
     assert "\n" not in str(caught.value)
 
 
@@ -99,11 +100,11 @@ def test_a_folder_or_commit_without_the_package_is_one_line(repository: Path, sc
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(ConfigurationError, match="no package mnist_core in this folder"):
-        source.prepare(str(empty), Side.BASELINE, scratch, source=repository)
+        source.check_out(str(empty), Side.BASELINE, scratch, source=repository)
     git(repository, "rm", "-rqf", "mnist_core")
     git(repository, "commit", "-qm", "second")
     with pytest.raises(ConfigurationError, match="no package mnist_core in this commit"):
-        source.prepare("HEAD", Side.CONTENDER, scratch, source=repository)
+        source.check_out("HEAD", Side.CONTENDER, scratch, source=repository)
 
 
 def test_a_scratch_folder_is_gone_after_its_block() -> None:
@@ -134,9 +135,9 @@ def test_a_scratch_folder_is_gone_after_its_process_was_killed() -> None:
 
 def test_the_injected_slowdown_is_spun_into_each_step(scratch: Path) -> None:
     """The measured package's own code is there, and after it a step that takes longer by the ratio."""
-    side = source.prepare(str(ROOT), Side.CONTENDER, scratch)
+    side = source.check_out(str(ROOT), Side.CONTENDER, scratch)
     inject(side.folder, 0.5)
-    changed = source.described_anew(side, "slower")
+    changed = source.redescribe(side, "slower")
     assert changed.tree_digest != side.tree_digest
     code = f"""
 import sys, types

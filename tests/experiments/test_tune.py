@@ -11,11 +11,11 @@ import msgspec
 import pytest
 
 from bench.errors import SetupError
-from bench.experiments.tune import racing, rounds
+from bench.experiments.tune import estimates, limits, pool, racing
 from bench.experiments.tune.racing import Step
 from bench.experiments.tune.rounds import PilotError, plan, run_rounds
 from bench.records.result import FailureReason
-from bench.records.tune import REFERENCE, Candidate, Phase, Ruling, TuneFile, TunePlan
+from bench.records.tune import REFERENCE, Candidate, Reason, TuneFile, TunePhase, TunePlan
 from bench.scenarios.scenario import Scenario
 from bench.worker.process import Cancellation, WorkerFailure
 from bench.worker.session import SessionError
@@ -79,10 +79,10 @@ def test_a_search_finds_what_is_faster() -> None:
     saved: list[TuneFile] = []
     workers = FakeWorkers(cost=faster([best], 1.3))
     final = run(workers, tune_file, save=saved.append)
-    assert racing.winner(final.plan, final.rounds) == 17
+    assert estimates.winner(final.plan, final.rounds) == 17
     assert [len(each.rounds) for each in saved] == list(range(len(final.rounds) + 1))
     assert saved[-1] == final
-    assert racing.elapsed_seconds(final.plan, final.rounds) == pytest.approx(workers.clock.time + 2.0, rel=1e-6)
+    assert estimates.elapsed_seconds(final.plan, final.rounds) == pytest.approx(workers.clock.time + 2.0, rel=1e-6)
 
 
 def test_screening_shares_processes_and_keeps_the_reference_apart() -> None:
@@ -93,7 +93,7 @@ def test_screening_shares_processes_and_keeps_the_reference_apart() -> None:
         (tune_candidate.omp_num_threads, tune_candidate.scenario.engine)
         for tune_candidate in (a_file(40).plan.candidates[index] for index in observer.steps[0].candidates)
     }
-    before_final = workers.requests[: -2 * (racing.FINALISTS + 1)]
+    before_final = workers.requests[: -2 * (limits.FINALISTS + 1)]
     variables = Counter((request.omp_num_threads, request.engine) for request in before_final)
     assert variables == Counter([*screened, (1, Engine.THREADED)])
 
@@ -113,7 +113,7 @@ def test_heats_are_run_in_fresh_processes() -> None:
     starts: list[int] = []
     observer.on_round = lambda _file: starts.append(len(workers.requests))
     final = run(workers, a_file(40), observer=observer)
-    heats = [index for index, each in enumerate(final.rounds) if each.phase is Phase.HEAT]
+    heats = [index for index, each in enumerate(final.rounds) if each.phase is TunePhase.HEAT]
     assert heats
     for index in heats:
         assert starts[index] > starts[index - 1]
@@ -122,10 +122,10 @@ def test_heats_are_run_in_fresh_processes() -> None:
 def test_few_processes_are_alive_at_once() -> None:
     """However many thread counts a machine has."""
     many = candidates(cores=32)
-    assert len({(each.omp_num_threads, each.scenario.engine) for each in many}) > rounds._MOST_ALIVE
+    assert len({(each.omp_num_threads, each.scenario.engine) for each in many}) > pool._MOST_ALIVE
     workers = FakeWorkers()
     run(workers, a_tune_file(plan=a_tune_plan(candidates=many, budget_seconds=30.0)))
-    assert workers.most_alive == rounds._MOST_ALIVE + 1
+    assert workers.most_alive == pool._MOST_ALIVE + 1
 
 
 def test_a_block_gives_everyone_a_fresh_process_and_turns() -> None:
@@ -156,7 +156,7 @@ def test_a_hopeless_candidate_gets_short_windows_alone() -> None:
     lengths = {
         len(m.samples)
         for each in final.rounds[1:]
-        if each.phase is Phase.SCREENING
+        if each.phase is TunePhase.SCREENING
         for m in each.measurements
         if m.candidate >= 30
     }
@@ -181,11 +181,11 @@ def test_a_candidate_that_crashes_is_out_and_the_others_go_on() -> None:
 
     workers = FakeWorkers(on_set_up=fail)
     final = run(workers, tune_file)
-    assert racing.ruled_out(final.rounds)[5].ruling is Ruling.FAILED
+    assert estimates.eliminated(final.rounds)[5].ruling is Reason.FAILED
     failures = [failure for each in final.rounds for failure in each.failures]
     assert [(failure.candidate, failure.fresh, failure.log) for failure in failures][-1] == (5, True, "the log")
     assert len(failures) <= 2
-    assert len(racing.searched(final.rounds)) == 19
+    assert len(estimates.screening_samples(final.rounds)) == 19
 
 
 def test_a_crash_beside_others_is_not_held_against_a_candidate() -> None:
@@ -200,8 +200,8 @@ def test_a_crash_beside_others_is_not_held_against_a_candidate() -> None:
     failures = [failure for each in final.rounds for failure in each.failures]
     assert failures
     assert not any(failure.fresh for failure in failures)
-    assert len(racing.searched(final.rounds)) == 20
-    assert not any(each.ruling is Ruling.FAILED for each in racing.ruled_out(final.rounds).values())
+    assert len(estimates.screening_samples(final.rounds)) == 20
+    assert not any(each.ruling is Reason.FAILED for each in estimates.eliminated(final.rounds).values())
 
 
 def test_images_that_were_not_trained_do_not_count() -> None:
@@ -226,7 +226,7 @@ def test_a_reference_that_breaks_down_ends_the_search(count: int) -> None:
             raise crash("no memory left")
 
     final = run(FakeWorkers(on_window=fail), tune_file)
-    assert racing.ruled_out(final.rounds)[REFERENCE].detail == "crashed: no memory left"
+    assert estimates.eliminated(final.rounds)[REFERENCE].detail == "crashed: no memory left"
     assert final.rounds[0].measurements
 
 
@@ -234,7 +234,7 @@ def test_a_finalist_that_does_not_learn_is_out() -> None:
     tune_file = a_file(3)
     bad = tune_file.plan.candidates[2].scenario
     final = run(FakeWorkers(accuracy=lambda scenario: 0.1 if scenario == bad else 0.9), tune_file)
-    assert racing.ruled_out(final.rounds)[2].ruling is Ruling.NOT_LEARNT
+    assert estimates.eliminated(final.rounds)[2].ruling is Reason.NOT_LEARNT
 
 
 def test_a_finalist_that_crashes_leaves_the_block_to_the_others() -> None:
@@ -250,11 +250,11 @@ def test_a_finalist_that_crashes_leaves_the_block_to_the_others() -> None:
             raise crash()
 
     final = run(FakeWorkers(cost=faster(tune_file.plan.candidates[1:], 1.2), on_window=fail), tune_file)
-    blocks = [{m.candidate for m in each.measurements} for each in final.rounds if each.phase is Phase.FINAL]
+    blocks = [{m.candidate for m in each.measurements} for each in final.rounds if each.phase is TunePhase.FINAL]
     assert blocks[:2] == [{0, 1, 2, 3}, {0, 1, 3}]
     assert all(2 not in block for block in blocks[1:])
-    assert racing.ruled_out(final.rounds)[2].ruling is Ruling.FAILED
-    assert racing.winner(final.plan, final.rounds) in {1, 3}
+    assert estimates.eliminated(final.rounds)[2].ruling is Reason.FAILED
+    assert estimates.winner(final.plan, final.rounds) in {1, 3}
 
 
 @pytest.mark.parametrize("whole_rounds", [0, 1])
@@ -278,7 +278,7 @@ def test_a_request_to_stop_keeps_what_was_measured(whole_rounds: int) -> None:
     last = final.rounds[-1]
     assert last.measurements
     assert not last.failures
-    assert not racing.ruled_out([last])
+    assert not estimates.eliminated([last])
     rest = run(FakeWorkers(), final)
     assert rest.rounds[: len(final.rounds)] == final.rounds
     assert racing.next_step(rest.plan, rest.rounds) is None

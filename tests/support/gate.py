@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.experiments.gate.decision import conclude, evidence_of
+from bench.experiments.gate.decision import conclude
+from bench.experiments.gate.evidence import evidence_of
 from bench.machine.counters import Counters
 from bench.records.gate import (
     Block,
     GatedScenario,
     GateFile,
+    GatePhase,
     GatePlan,
     Health,
-    Pass,
-    Phase,
+    Invocation,
     Purpose,
-    ScenarioPass,
+    ScenarioInvocation,
     SideDescription,
     draw,
 )
@@ -115,7 +116,7 @@ def a_block(
             log = math.log(1e-4) + noise(index, turn, side, scenario)
             seconds = tuple(2000 * math.exp(log + trend * (window - 1) / 2) for window in range(3))
             measured.append(
-                ScenarioPass(
+                ScenarioInvocation(
                     scenario=scenario,
                     first_step_seconds=0.1,
                     warm_up_seconds=0.2,
@@ -125,10 +126,10 @@ def a_block(
                     involuntary_context_switches=1,
                 )
             )
-        passes.append(Pass(side=side, scenarios=tuple(measured)))
+        passes.append(Invocation(side=side, scenarios=tuple(measured)))
     facts: dict[str, Any] = {
         "index": index,
-        "phase": Phase.MAIN,
+        "phase": GatePhase.MAIN,
         "order": order,
         "started_at": CREATED_AT,
         "seconds": 30.0,

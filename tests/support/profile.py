@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bench.records.profile import OperatorTimes, Phase, PhaseRounds, PhaseTimes, ProfiledEpoch, ProfileFile
+from bench.records.profile import EpochPhase, OperatorTimes, PhaseRounds, PhaseTimes, ProfiledEpoch, ProfileFile
 from tests.support.records import CREATED_AT, a_dataset, a_scenario, an_environment
 
 AN_OPERATOR = OperatorTimes(
@@ -34,9 +34,9 @@ def phase_rounds(
                 without_seconds=None if index == 0 else (before[index],) * rounds,
                 with_seconds=(before[index] + adds[index],) * rounds,
                 waited_seconds=(waited,) * rounds,
-                calls=1 if phase is Phase.SHUFFLE else steps,
+                calls=1 if phase is EpochPhase.SHUFFLE else steps,
             )
-            for index, phase in enumerate(Phase)
+            for index, phase in enumerate(EpochPhase)
         ),
     )
 

@@ -13,10 +13,20 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from bench.experiments.tune import racing
+from bench.experiments.tune import eliminations, racing
 from bench.experiments.tune.racing import Step
 from bench.experiments.tune.search_space import position, search_space
-from bench.records.tune import REFERENCE, Candidate, Failure, Measurement, Phase, Round, TuneFile, TunePlan, with_round
+from bench.records.tune import (
+    REFERENCE,
+    Candidate,
+    Measurement,
+    MeasurementFailure,
+    Round,
+    TuneFile,
+    TunePhase,
+    TunePlan,
+    with_round,
+)
 from bench.scenarios.scenario import Scenario
 from bench.worker.protocol import Evaluated, PassRequest, SetUpDone, WindowDone
 from bench.worker.session import PassProcess
@@ -93,10 +103,10 @@ class Machine:
     def measure(self, step: Step) -> Round:
         """What a session would have brought of it."""
         begin = self.seconds
-        in_turns = step.phase in {Phase.FINAL, Phase.EXHAUSTIVE}
+        in_turns = step.phase in {TunePhase.FINAL, TunePhase.EXHAUSTIVE}
         alive = [each for each in step.candidates if each not in self.crashing]
         failures = tuple(
-            Failure(candidate=each, reason="crashed", detail="status 1", log="", fresh=True)  # type: ignore[arg-type]
+            MeasurementFailure(candidate=each, reason="crashed", detail="status 1", log="", fresh=True)  # type: ignore[arg-type]
             for each in step.candidates
             if each in self.crashing
         )
@@ -166,7 +176,7 @@ def search(plan: TunePlan, machine: Machine, *, most_rounds: int = 1000) -> Tune
     tune_file = a_tune_file(plan=plan)
     while (step := racing.next_step(plan, tune_file.rounds)) is not None:
         measured = machine.measure(step)
-        ruled = racing.rulings(plan, (*tune_file.rounds, measured))
+        ruled = eliminations.eliminations(plan, (*tune_file.rounds, measured))
         tune_file = with_round(tune_file, msgspec.structs.replace(measured, ruled=ruled))
         assert len(tune_file.rounds) < most_rounds
     return tune_file

@@ -1,0 +1,1 @@
+"""Whether this machine can be trusted: checks, and the same code against itself."""

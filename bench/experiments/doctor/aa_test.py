@@ -33,7 +33,7 @@ _SEED: Final = 42
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
+class AATest:
     """What identical code seemed to differ by."""
 
     #: Comparisons of four windows.
@@ -48,9 +48,9 @@ class Pair:
     detectable: float
 
 
-def measure_pair(
+def run_aa_test(
     data_directory: Path, dataset: Dataset, cores: int, stop: Cancellation, *, on_comparison: Callable[[float], None]
-) -> Pair | None:
+) -> AATest | None:
     """None where someone asked to stop. Raises `SessionError` where the tutorial's loop does not work.
 
     `on_comparison` is told the share of the time that is over.
@@ -74,7 +74,7 @@ def _take_turns(
     train_samples: int,
     stop: Cancellation,
     on_comparison: Callable[[float], None],
-) -> Pair | None:
+) -> AATest | None:
     samples = min(train_samples, _PILOT_SAMPLES)
     for side in sides:
         side.wait_until_ready()
@@ -94,14 +94,14 @@ def _take_turns(
         effects.append(effect(order, [math.log(window.seconds / window.samples) for window in windows]))
         on_comparison(min(1.0, elapsed / SECONDS))
         if elapsed >= SECONDS and len(effects) >= _FEWEST:
-            return pair_of(effects, elapsed)
+            return aa_test_of(effects, elapsed)
     raise AssertionError("a cycle ends by itself")
 
 
-def pair_of(effects: list[float], seconds: float) -> Pair:
+def aa_test_of(effects: list[float], seconds: float) -> AATest:
     """From the logarithmic effects of at least two comparisons."""
     error = standard_error(effects)
-    return Pair(
+    return AATest(
         n=len(effects),
         seconds=seconds,
         difference=math.expm1(math.fsum(effects) / len(effects)),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bench.experiments.doctor.aa_test import Pair
+from bench.experiments.doctor.aa_test import AATest
 from bench.records.environment import Environment
 from bench.worker.environment import worker_variables
 from mnist_core.devices import Probe
@@ -62,7 +62,7 @@ class Observations:
     #: Of the last seconds.
     steal_fraction: float | None
     #: The same code against itself; None: not measured.
-    pair: Pair | None
+    pair: AATest | None
     #: Why it gave nothing.
     pair_error: str | None = None
 

@@ -22,7 +22,8 @@ from typing import Final, Protocol
 import numpy as np
 
 from bench.errors import SetupError
-from bench.experiments.gate.decision import Conclusion, Wanted, conclude, evidence_of
+from bench.experiments.gate.decision import Conclusion, Wanted, conclude
+from bench.experiments.gate.evidence import evidence_of
 from bench.machine.counters import load_average, read_counters
 from bench.records.base import utc_now
 from bench.records.gate import (
@@ -31,10 +32,10 @@ from bench.records.gate import (
     GateFile,
     GatePlan,
     Health,
-    Pass,
-    PassFailure,
+    Invocation,
+    InvocationFailure,
     Purpose,
-    ScenarioPass,
+    ScenarioInvocation,
     draw,
     with_block,
 )
@@ -254,7 +255,7 @@ def _measure_block(
     observer.block_started(index, wanted, order)
     begin, started_at = now(), utc_now()
     anchor, load, counters = _anchor_seconds(now), load_average(), read_counters()
-    measured: list[list[ScenarioPass]] = [[] for _ in order.sides]
+    measured: list[list[ScenarioInvocation]] = [[] for _ in order.sides]
     failure = None
     for (threads, engine), group in _by_variables([(each.scenario, each.omp_num_threads) for each in scenarios]):
         request = session.request(data_directory, gate_file.dataset, planned.seed + index, threads, engine)
@@ -281,13 +282,15 @@ def _measure_block(
         ),
         passes=()
         if failure is not None
-        else tuple(Pass(side=side, scenarios=tuple(own)) for side, own in zip(order.sides, measured, strict=True)),
+        else tuple(
+            Invocation(side=side, scenarios=tuple(own)) for side, own in zip(order.sides, measured, strict=True)
+        ),
         failure=failure,
     )
 
 
 class _SideFailedError(Exception):
-    def __init__(self, failure: PassFailure) -> None:
+    def __init__(self, failure: InvocationFailure) -> None:
         super().__init__(failure.detail)
         self.failure = failure
 
@@ -298,7 +301,7 @@ def _take_turns(
     request: PassRequest,
     scenarios: Sequence[GatedScenario],
     windows: int,
-    measured: list[list[ScenarioPass]],
+    measured: list[list[ScenarioInvocation]],
     observer: GateObserver,
 ) -> None:
     """Four passes alive together; what each measured is added to its list. Raises `_SideFailedError`."""
@@ -336,14 +339,14 @@ def _blaming(side: Side) -> Iterator[None]:
     except SessionError as error:
         ended = error.ended
         raise _SideFailedError(
-            PassFailure(side=side, reason=ended.reason, detail=ended.detail, log=ended.log)
+            InvocationFailure(side=side, reason=ended.reason, detail=ended.detail, log=ended.log)
         ) from error
 
 
 def _scenario_pass(
     scenario: Scenario, set_up: SetUpDone, windows: Sequence[WindowDone], test_accuracy: float
-) -> ScenarioPass:
-    return ScenarioPass(
+) -> ScenarioInvocation:
+    return ScenarioInvocation(
         scenario=scenario,
         first_step_seconds=set_up.first_step_seconds,
         warm_up_seconds=set_up.warm_up_seconds,

@@ -21,7 +21,8 @@ import msgspec
 import numpy as np
 
 from bench.analysis.verdict import Verdict
-from bench.experiments.gate.decision import BlockEvidence, Conclusion, RowEvidence, conclude, evidence_of
+from bench.experiments.gate.decision import Conclusion, conclude
+from bench.experiments.gate.evidence import BlockEvidence, RowEvidence, evidence_of
 from bench.machine.fingerprint import class_digest
 from bench.records.calibration import Calibration, Replays, ScenarioCalibration
 from bench.records.gate import GateFile, GatePlan, Purpose

@@ -17,12 +17,13 @@ import dataclasses
 import enum
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from bench.analysis.verdict import Verdict, worst
-from bench.records.gate import Block, GatedScenario, GatePlan, Pass, Phase, Purpose, ScenarioPass, draw
+from bench.experiments.gate.evidence import BlockEvidence, RowEvidence
+from bench.records.gate import GatedScenario, GatePhase, GatePlan, Purpose
 from bench.scenarios.scenario import Scenario
 from bench.stats import intervals, multiple_testing, paired
 from bench.stats.intervals import Estimate
@@ -30,20 +31,9 @@ from bench.stats.paired import Order, Side
 
 #: Of the detectable effect that a row prints: it would have raised a suspicion in nine runs of ten.
 POWER: Final = 0.9
+
 #: Fewer blocks have no spread.
 _FEWEST: Final = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowEvidence:
-    """What one block says of one scenario, on the logarithmic scale."""
-
-    effect: float
-    control: float
-    #: Contender's test accuracy minus the baseline's, same seed, mean over the two passes of each.
-    accuracy_difference: float
-    #: log(last window / first window), mean over the two passes of the baseline and of the contender.
-    trends: tuple[float, float]
 
 
 class Suspicion(enum.Enum):
@@ -54,21 +44,7 @@ class Suspicion(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BlockEvidence:
-    """What one block says."""
-
-    phase: Phase
-    order: Order
-    #: Why it does not count, by rules that do not look at the sides; None: it counts.
-    void: str | None
-    #: Why there is no complete block; None: there is one.
-    failure: str | None
-    #: A scenario that any of the passes lacks is not in it.
-    rows: Mapping[Scenario, RowEvidence]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class EffectEstimate:
     """A mean difference with its 95 % t interval over blocks; None where there are too few."""
 
     value: float
@@ -98,7 +74,7 @@ class GateRow:
     detectable: float | None
     #: The blocks' own A/A comparison, as a ratio; it must not be off 1.
     control: Estimate | None
-    accuracy: Difference | None
+    accuracy: EffectEstimate | None
     #: Of the confirmation blocks since the last look; None: not suspected.
     confirmation: Estimate | None
 
@@ -107,7 +83,7 @@ class GateRow:
 class Wanted:
     """The next block to measure."""
 
-    phase: Phase
+    phase: GatePhase
     scenarios: tuple[GatedScenario, ...]
     #: Valid blocks of this phase so far, and those at which it is looked at next.
     done: int
@@ -127,92 +103,11 @@ class Conclusion:
     voids: tuple[tuple[int, str], ...]
 
 
-# --- evidence ---------------------------------------------------------------------------------------------------------
-
-
-def evidence_of(plan: GatePlan, blocks: Sequence[Block]) -> list[BlockEvidence]:
-    """Each block judged once, as it ended: against what was known of the machine then, never revised."""
-    anchors: list[float] = []
-    evidence: list[BlockEvidence] = []
-    for block in blocks:
-        anchors += block.health.anchor_seconds
-        failure = _failure_reason(plan, block, len(evidence))
-        evidence.append(
-            BlockEvidence(
-                phase=block.phase,
-                order=block.order,
-                void=_void_reason(plan, block, statistics.median(anchors)) if failure is None else None,
-                failure=failure,
-                rows=_rows_of(block) if failure is None else {},
-            )
-        )
-    return evidence
-
-
-def _failure_reason(plan: GatePlan, block: Block, index: int) -> str | None:
-    """A pass that failed, or a block that is not as its plan says: no file passes by what it leaves out."""
-    if block.failure is not None:
-        return f"the {block.failure.side}'s pass failed: {block.failure.reason}: {block.failure.detail}"
-    windows = {gated.scenario: gated.window_samples for gated in plan.scenarios}
-    if block.index != index:
-        return f"block {index} is missing"
-    if block.order is not draw(plan.seed, index, plan.scenarios)[0]:
-        return f"block {index} is not in the order that was drawn for it"
-    if [each.side for each in block.passes] != list(block.order.sides):
-        return f"block {index} does not have its four passes in the order {block.order}"
-    for measured in (measured for each in block.passes for measured in each.scenarios):
-        wanted = (windows.get(measured.scenario, 0),) * plan.windows
-        if measured.samples != wanted or len(measured.window_seconds) != plan.windows:
-            return f"block {index} does not have the windows that were planned for {measured.scenario.name}"
-    return None
-
-
-def _void_reason(plan: GatePlan, block: Block, median_anchor: float) -> str | None:
-    stolen = block.health.steal_fraction
-    if stolen is not None and stolen > plan.void_steal_fraction:
-        return f"{100 * stolen:.0f} % of the CPUs' time was stolen by other tenants"
-    slowest = max(block.health.anchor_seconds) / median_anchor
-    if slowest > plan.void_anchor_ratio:
-        return f"the machine itself was {slowest:.2f} times slower than usual"
-    return None
-
-
-def _rows_of(block: Block) -> dict[Scenario, RowEvidence]:
-    rows = {}
-    by_pass = [{measured.scenario: measured for measured in each.scenarios} for each in block.passes]
-    for scenario in by_pass[0]:
-        if all(scenario in measured for measured in by_pass):
-            rows[scenario] = _row_of(block.order, block.passes, [measured[scenario] for measured in by_pass])
-    return rows
-
-
-def _row_of(order: Order, passes: Sequence[Pass], measured: Sequence[ScenarioPass]) -> RowEvidence:
-    logs = [
-        [math.log(seconds / samples) for seconds, samples in zip(each.window_seconds, each.samples, strict=True)]
-        for each in measured
-    ]
-    y = [statistics.fmean(windows) for windows in logs]
-    accuracies: dict[Side, list[float]] = {side: [] for side in Side}
-    trends: dict[Side, list[float]] = {side: [] for side in Side}
-    for each, found, windows in zip(passes, measured, logs, strict=True):
-        accuracies[each.side].append(found.test_accuracy)
-        trends[each.side].append(windows[-1] - windows[0])
-    return RowEvidence(
-        effect=paired.effect(order, y),
-        control=paired.control(y),
-        accuracy_difference=statistics.fmean(accuracies[Side.CONTENDER]) - statistics.fmean(accuracies[Side.BASELINE]),
-        trends=(statistics.fmean(trends[Side.BASELINE]), statistics.fmean(trends[Side.CONTENDER])),
-    )
-
-
-# --- conclusion -------------------------------------------------------------------------------------------------------
-
-
 def conclude(plan: GatePlan, evidence: Sequence[BlockEvidence]) -> Conclusion:
     """The verdicts as they stand after these blocks, and the block that is wanted next."""
     voids = tuple((index, block.void) for index, block in enumerate(evidence) if block.void is not None)
     valid = [block for block in evidence if block.void is None]
-    main = [block for block in valid if block.phase is Phase.MAIN]
+    main = [block for block in valid if block.phase is GatePhase.MAIN]
     if failure := next((block.failure for block in evidence if block.failure is not None), None):
         rows, wanted = _all(plan, main, Verdict.MISSING, failure), None
     elif plan.purpose is Purpose.CALIBRATION:  # its blocks are recorded, whatever they say
@@ -242,7 +137,7 @@ def _follow(plan: GatePlan, valid: Sequence[BlockEvidence]) -> tuple[list[GateRo
     rows: list[GateRow] = []
     wanted: Wanted | None = None
     for look in plan.looks:
-        taken = _take(remaining, Phase.MAIN, look - len(main))
+        taken = _take(remaining, GatePhase.MAIN, look - len(main))
         main += taken
         rows = judge(plan, main)
         if len(main) < look:  # the budget may end here: these rows are then the last look
@@ -268,9 +163,9 @@ def _confirm(
     suspects = [gated[scenario] for scenario in suspicions]
     fresh: list[BlockEvidence] = []
     for look in plan.confirmation_looks:
-        fresh += _take(remaining, Phase.CONFIRMATION, look - len(fresh))
+        fresh += _take(remaining, GatePhase.CONFIRMATION, look - len(fresh))
         if len(fresh) < look:
-            wanted = Wanted(phase=Phase.CONFIRMATION, scenarios=tuple(suspects), done=len(fresh), until=look)
+            wanted = Wanted(phase=GatePhase.CONFIRMATION, scenarios=tuple(suspects), done=len(fresh), until=look)
             return [_unconfirmed(row, fresh) for row in rows], wanted
         confirmed = {each.scenario for each in suspects if _shows_again(plan, each, suspicions[each.scenario], fresh)}
         if confirmed:
@@ -291,7 +186,7 @@ def _shows_again(plan: GatePlan, gated: GatedScenario, suspicion: Suspicion, fre
     return paired.t_upper_bound([row.accuracy_difference for row in found], alpha) < -plan.accuracy_margin
 
 
-def _take(remaining: list[BlockEvidence], phase: Phase, count: int) -> list[BlockEvidence]:
+def _take(remaining: list[BlockEvidence], phase: GatePhase, count: int) -> list[BlockEvidence]:
     """Removes and returns the next `count` blocks, as far as they are of this phase."""
     taken: list[BlockEvidence] = []
     while remaining and len(taken) < count and remaining[0].phase is phase:
@@ -300,7 +195,7 @@ def _take(remaining: list[BlockEvidence], phase: Phase, count: int) -> list[Bloc
 
 
 def _wanted_main(plan: GatePlan, main: Sequence[BlockEvidence], until: int) -> Wanted:
-    return Wanted(phase=Phase.MAIN, scenarios=plan.scenarios, done=len(main), until=until)
+    return Wanted(phase=GatePhase.MAIN, scenarios=plan.scenarios, done=len(main), until=until)
 
 
 def _confirmation(row: GateRow, fresh: Sequence[BlockEvidence]) -> Estimate | None:
@@ -327,9 +222,6 @@ def _unconfirmed(row: GateRow, fresh: Sequence[BlockEvidence] = ()) -> GateRow:
         reason=f"suspected ({row.reason}), {blocks}",
         confirmation=_confirmation(row, fresh),
     )
-
-
-# --- one look ---------------------------------------------------------------------------------------------------------
 
 
 def judge(plan: GatePlan, main: Sequence[BlockEvidence]) -> list[GateRow]:
@@ -506,12 +398,12 @@ def _ratio(logs: Sequence[float]) -> Estimate:
     return Estimate(value=math.exp(mean), lower=math.exp(lower), upper=math.exp(upper), n=len(logs))
 
 
-def _difference(values: Sequence[float]) -> Difference:
+def _difference(values: Sequence[float]) -> EffectEstimate:
     mean = statistics.fmean(values)
     if len(values) < _FEWEST:
-        return Difference(value=mean, lower=None, upper=None)
+        return EffectEstimate(value=mean, lower=None, upper=None)
     lower, upper = paired.t_bounds(values, intervals.CONFIDENCE)
-    return Difference(value=mean, lower=lower, upper=upper)
+    return EffectEstimate(value=mean, lower=lower, upper=upper)
 
 
 def _percent(log: float) -> str:

@@ -46,7 +46,7 @@ for _ in range(50):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class SideSource:
+class SourceTree:
     """One side's code, ready to be imported."""
 
     #: As the user gave it.
@@ -100,7 +100,7 @@ def scratch_folder() -> Iterator[Path]:
         cleaner.stdout.close()
 
 
-def prepare(reference: str, side: Side, scratch: Path, *, source: Path = SOURCE_ROOT) -> SideSource:
+def check_out(reference: str, side: Side, scratch: Path, *, source: Path = SOURCE_ROOT) -> SourceTree:
     """Copy the package of a folder, of a git reference of `source`, or of its working tree, into the scratch folder.
 
     A name that is a folder is one; anything else is a git reference. Raises `ConfigurationError`, one line, where it is
@@ -118,10 +118,10 @@ def prepare(reference: str, side: Side, scratch: Path, *, source: Path = SOURCE_
     else:
         commit = resolve(reference, source)
         _extract(commit, reference, target, source)
-    return SideSource(reference, commit, target, tree_digest(target))
+    return SourceTree(reference, commit, target, tree_digest(target))
 
 
-def described_anew(side: SideSource, name: str) -> SideSource:
+def redescribe(side: SourceTree, name: str) -> SourceTree:
     """After its folder was changed."""
     return dataclasses.replace(side, name=name, tree_digest=tree_digest(side.folder))
 

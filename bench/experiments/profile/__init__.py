@@ -1,0 +1,1 @@
+"""Where an epoch goes: the breakdown of a profile, and MXNet's trace."""

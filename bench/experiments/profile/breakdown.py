@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.analysis.roofline import Layer, costs_of
-from bench.records.profile import Phase, PhaseTimes, ProfileFile
+from bench.records.profile import EpochPhase, PhaseTimes, ProfileFile
 
 #: What the phases may sum to, over the epoch.
 CLOSURE: Final = (0.95, 1.05)
@@ -23,7 +23,7 @@ class Part:
     """One phase of an epoch, or all of them."""
 
     #: None: all phases together.
-    phase: Phase | None
+    phase: EpochPhase | None
     #: What the epoch takes longer for it. May be below 0: waiting early can be cheaper than waiting late.
     seconds: float
     #: Half the distance between the quartiles of its rounds; None of a sum.

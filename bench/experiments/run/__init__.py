@@ -1,0 +1,1 @@
+"""A suite: which runs to make, in which order, and how long they take."""

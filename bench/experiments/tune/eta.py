@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from bench.experiments.tune import racing
-from bench.experiments.tune.racing import EXHAUSTIVE_PASSES, FEWEST_BLOCKS, FINALISTS
-from bench.records.tune import REFERENCE, Phase, Round, TunePlan
+from bench.experiments.tune import estimates, racing
+from bench.experiments.tune.limits import EXHAUSTIVE_PASSES, FEWEST_BLOCKS, FINALISTS
+from bench.records.tune import REFERENCE, Round, TunePhase, TunePlan
 
 #: The pilot is a process, a network and a few windows. A candidate of the first round mostly finds its process running;
 #: in a block each has one of its own, and the cores are shared.
@@ -20,15 +20,15 @@ _PILOTS_PER_ENTRANT: Final = 1.0
 def least_seconds(plan: TunePlan) -> float:
     """Of a whole search with the smallest budget: the pilot, one round of screening and the final's fewest blocks."""
     first = racing.next_step(plan, ())
-    screened = len(first.candidates) if first is not None and first.phase is Phase.SCREENING else 0
+    screened = len(first.candidates) if first is not None and first.phase is TunePhase.SCREENING else 0
     return plan.pilot_seconds * (1 + _PILOTS_PER_SCREENED * screened) + final_seconds(plan, ())
 
 
 def final_seconds(plan: TunePlan, rounds: Sequence[Round]) -> float:
     """What is left of the blocks that the final has whatever the budget."""
-    missing = max(0, FEWEST_BLOCKS - len(racing.blocks(rounds, Phase.FINAL)))
-    entrants = 1 + min(FINALISTS, len(racing.contenders(plan, rounds)))
-    block = next((each for each in reversed(rounds) if each.phase is Phase.FINAL), None)
+    missing = max(0, FEWEST_BLOCKS - len(estimates.blocks(rounds, TunePhase.FINAL)))
+    entrants = 1 + min(FINALISTS, len(estimates.contenders(plan, rounds)))
+    block = next((each for each in reversed(rounds) if each.phase is TunePhase.FINAL), None)
     one = plan.pilot_seconds * _PILOTS_PER_ENTRANT if block is None else block.seconds / len(racing.asked(block))
     return missing * entrants * one
 
@@ -38,5 +38,5 @@ def exhaustive_seconds(plan: TunePlan, rounds: Sequence[Round]) -> float | None:
     times = Counter(candidate for each in rounds for candidate in racing.asked(each) if candidate != REFERENCE)
     if not times:
         return None
-    todo = sum(max(0, EXHAUSTIVE_PASSES - times[candidate]) for candidate in racing.contenders(plan, rounds))
+    todo = sum(max(0, EXHAUSTIVE_PASSES - times[candidate]) for candidate in estimates.contenders(plan, rounds))
     return todo * math.fsum(each.seconds for each in rounds) / times.total()

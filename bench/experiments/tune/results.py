@@ -11,16 +11,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.experiments.tune import racing
-from bench.experiments.tune.racing import Known
+from bench.experiments.tune import estimates, racing
+from bench.experiments.tune.estimates import Sample
 from bench.experiments.tune.search_space import KNOBS, position
-from bench.records.tune import REFERENCE, Measurement, Phase, Round, Ruled, Ruling, TuneFile, TunePlan
+from bench.records.tune import REFERENCE, Elimination, Measurement, Reason, Round, TuneFile, TunePhase, TunePlan
 from bench.scenarios.scenario import Scenario
 from bench.stats.intervals import Estimate, LogDifference, geometric_mean, ratio_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class RankedCandidate:
     """One candidate that came as far as a process of its own; `n` of its estimates are processes."""
 
     candidate: int
@@ -34,11 +34,11 @@ class Standing:
     #: On the first test images, after its last windows; the mean over processes.
     accuracy: float | None
     is_winner: bool
-    ruled: Ruled | None
+    ruled: Elimination | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Worth:
+class KnobEffect:
     """What the winner would lose with one knob turned."""
 
     knob: str
@@ -46,27 +46,27 @@ class Worth:
     #: The winner's throughput over this one's; None where this one was not measured.
     ratio: Estimate | None
     #: Where both were measured; None: nowhere.
-    phase: Phase | None
+    phase: TunePhase | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
     """One or more rounds of the same kind."""
 
-    phase: Phase
+    phase: TunePhase
     first_round: int
     last_round: int
     #: Candidates that were measured, the reference aside, and those that gave nothing.
     measured: int
     failed: int
     seconds: float
-    ruled: Mapping[Ruling, int]
+    ruled: Mapping[Reason, int]
     #: Candidates left after it.
     left: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Findings:
+class TuneResult:
     """What is known when a search has ended, wherever it ended."""
 
     #: None: nothing works.
@@ -74,11 +74,11 @@ class Findings:
     #: Over the tutorial's loop; without an interval where the search ended before its final.
     speedup: Estimate | None
     #: The fastest first; empty where the search ended before its final.
-    standings: tuple[Standing, ...]
-    worths: tuple[Worth, ...]
+    standings: tuple[RankedCandidate, ...]
+    worths: tuple[KnobEffect, ...]
     stages: tuple[Stage, ...]
     #: Who is out because it does not work, as (scenario, why).
-    unfit: tuple[tuple[Scenario, Ruled], ...]
+    unfit: tuple[tuple[Scenario, Elimination], ...]
     candidates: int
     #: Candidates that were measured at all.
     measured: int
@@ -92,59 +92,61 @@ class Findings:
         return self.speedup is not None and self.speedup.lower is not None and self.speedup.lower > 1
 
 
-def findings(tune_file: TuneFile) -> Findings:
+def tune_result(tune_file: TuneFile) -> TuneResult:
     plan, rounds = tune_file.plan, tune_file.rounds
-    phase = Phase.EXHAUSTIVE if plan.exhaustive else Phase.FINAL
-    in_blocks = racing.measured_in_blocks(rounds, phase)
-    first = racing.winner(plan, rounds)
-    return Findings(
+    phase = TunePhase.EXHAUSTIVE if plan.exhaustive else TunePhase.FINAL
+    in_blocks = estimates.measured_in_blocks(rounds, phase)
+    first = estimates.winner(plan, rounds)
+    return TuneResult(
         winner=None if first is None else plan.candidates[first].scenario,
-        speedup=None if first is None else _ratio(racing.comparison(plan, rounds, first, REFERENCE)),
+        speedup=None if first is None else _ratio(estimates.comparison(plan, rounds, first, REFERENCE)),
         standings=() if first not in in_blocks else tuple(_standings(plan, rounds, in_blocks, first)),
         worths=() if first is None else tuple(_worths(plan, rounds, first)),
         stages=tuple(_stages(plan, rounds)),
         unfit=tuple(
             (plan.candidates[candidate].scenario, ruled)
-            for candidate, ruled in racing.ruled_out(rounds).items()
-            if ruled.ruling in {Ruling.FAILED, Ruling.NOT_LEARNT}
+            for candidate, ruled in estimates.eliminated(rounds).items()
+            if ruled.ruling in {Reason.FAILED, Reason.NOT_LEARNT}
         ),
         candidates=len(plan.candidates),
         measured=len({m.candidate for each in rounds for m in each.measurements}),
-        seconds=racing.elapsed_seconds(plan, rounds),
+        seconds=estimates.elapsed_seconds(plan, rounds),
         complete=racing.next_step(plan, rounds) is None,
     )
 
 
-def _ratio(found: tuple[Phase, LogDifference] | None) -> Estimate | None:
+def _ratio(found: tuple[TunePhase, LogDifference] | None) -> Estimate | None:
     return None if found is None else ratio_of(found[1])
 
 
 def _standings(
-    plan: TunePlan, rounds: Sequence[Round], in_blocks: Mapping[int, Known], first: int
-) -> Iterator[Standing]:
+    plan: TunePlan, rounds: Sequence[Round], in_blocks: Mapping[int, Sample], first: int
+) -> Iterator[RankedCandidate]:
     """The fastest first; the tutorial's loop wherever its place is."""
-    gone = racing.ruled_out(rounds)
+    gone = estimates.eliminated(rounds)
     measurements: dict[int, list[Measurement]] = {}
     for each in rounds:
-        if each.phase in {Phase.FINAL, Phase.EXHAUSTIVE}:
+        if each.phase in {TunePhase.FINAL, TunePhase.EXHAUSTIVE}:
             for measurement in each.measurements:
                 measurements.setdefault(measurement.candidate, []).append(measurement)
     for candidate in sorted(in_blocks, key=lambda each: (each == first, in_blocks[each].center), reverse=True):
         own = measurements[candidate]
         accuracies = [m.last_accuracy for m in own if m.last_accuracy is not None]
-        yield Standing(
+        yield RankedCandidate(
             candidate=candidate,
             scenario=plan.candidates[candidate].scenario,
-            throughput=geometric_mean([math.exp(racing.log_rate(m, fastest=False)) for m in own]),
-            speedup=None if candidate == REFERENCE else _ratio(racing.comparison(plan, rounds, candidate, REFERENCE)),
-            behind=None if candidate == first else _ratio(racing.comparison(plan, rounds, first, candidate)),
+            throughput=geometric_mean([math.exp(estimates.log_rate(m, fastest=False)) for m in own]),
+            speedup=None
+            if candidate == REFERENCE
+            else _ratio(estimates.comparison(plan, rounds, candidate, REFERENCE)),
+            behind=None if candidate == first else _ratio(estimates.comparison(plan, rounds, first, candidate)),
             accuracy=statistics.fmean(accuracies) if accuracies else None,
             is_winner=candidate == first,
             ruled=gone.get(candidate),
         )
 
 
-def _worths(plan: TunePlan, rounds: Sequence[Round], first: int) -> Iterator[Worth]:
+def _worths(plan: TunePlan, rounds: Sequence[Round], first: int) -> Iterator[KnobEffect]:
     """Knob by knob, the least loss first; what was not measured comes last."""
     positions = [position(candidate.scenario) for candidate in plan.candidates]
     for number, knob in enumerate(KNOBS):
@@ -155,10 +157,10 @@ def _worths(plan: TunePlan, rounds: Sequence[Round], first: int) -> Iterator[Wor
         ]
         worths = []
         for candidate in turned:
-            found = racing.comparison(plan, rounds, first, candidate)
+            found = estimates.comparison(plan, rounds, first, candidate)
             phase = None if found is None else found[0]
             scenario = plan.candidates[candidate].scenario
-            worths.append(Worth(knob=knob, scenario=scenario, ratio=_ratio(found), phase=phase))
+            worths.append(KnobEffect(knob=knob, scenario=scenario, ratio=_ratio(found), phase=phase))
         yield from sorted(worths, key=lambda worth: math.inf if worth.ratio is None else worth.ratio.value)
 
 

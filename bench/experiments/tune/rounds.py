@@ -12,68 +12,59 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
 
-from bench.experiments.tune import racing
+from bench.experiments.tune import eliminations, estimates, racing
+from bench.experiments.tune.pool import PATIENCE, PILOT_SECONDS, SearchSession, WorkerPool, Workers, pool_key
 from bench.experiments.tune.racing import Step
 from bench.records.base import utc_now
 from bench.records.result import Dataset
-from bench.records.tune import REFERENCE, Candidate, Failure, Measurement, Phase, Round, TuneFile, TunePlan, with_round
+from bench.records.tune import (
+    REFERENCE,
+    Candidate,
+    Measurement,
+    MeasurementFailure,
+    Round,
+    TuneFile,
+    TunePhase,
+    TunePlan,
+    with_round,
+)
 from bench.worker import session
-from bench.worker.process import Cancellation, Interpreter, WorkerFailure
-from bench.worker.protocol import PassRequest, SetUpDone, WindowDone
+from bench.worker.process import Cancellation, WorkerFailure
+from bench.worker.protocol import SetUpDone, WindowDone
 from bench.worker.session import PassProcess, SessionError, window_size
-from mnist_core.recipe import Engine
 
 #: Steps of a pilot's window.
 _PILOT_STEPS: Final = 10
+
 _PILOT_WINDOWS: Final = 3
+
 #: The reference trains an epoch of a screening in about this time, all other candidates in less or not much more. Long
 #: enough that what is done once an epoch does not count, short enough for hundreds of them.
 _SCREENING_EPOCH_SECONDS: Final = 0.05
+
 _LEAST_BATCHES: Final = 2
+
 #: The reference is measured again after so many candidates: about once a second.
 _CANDIDATES_BETWEEN: Final = 4
+
 _REFERENCE_WINDOWS: Final = 2
+
 #: Windows of a candidate: short ones that say how fast it is, and then long ones.
 _SHORT_WINDOWS: Final = 3
+
 _LONG_WINDOWS: Final = 2
+
 _BLOCK_WINDOWS: Final = 5
-#: Processes that are kept alive between candidates, at most: each holds the data and a framework, 0.4 GB.
-_MOST_ALIVE: Final = 6
-#: A command hangs that takes so many times what the whole pilot took, and at least so long.
-_PATIENCE: Final = 15.0
+
 _LEAST_COMMAND_SECONDS: Final = 30.0
-#: Of the pilot's commands: importing the framework on a loaded machine, training ten batches on a slow one.
-_PILOT_SECONDS: Final = 300.0
-#: Of a process: longer than any search.
-_LIFE_SECONDS: Final = 7 * 24 * 3600.0
 
 Now = Callable[[], float]
-
-
-class Workers(Protocol):
-    """Starts processes."""
-
-    def start(self, request: PassRequest, command_seconds: float) -> AbstractContextManager[PassProcess]:
-        """Does not wait: processes get ready at the same time. Raises `SessionError` where none can be started."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class WorkerProcesses:
-    """The real ones: this Python, this code."""
-
-    stop: Cancellation
-
-    def start(self, request: PassRequest, command_seconds: float) -> AbstractContextManager[PassProcess]:
-        return session.start(
-            Interpreter(), request, life_seconds=_LIFE_SECONDS, command_seconds=command_seconds, stop=self.stop
-        )
 
 
 class TuneObserver(Protocol):
@@ -108,7 +99,7 @@ def plan(
     scenario, begin = reference.scenario, now()
     request = session.request(data_directory, dataset, seed, reference.omp_num_threads, scenario.engine)
     try:
-        with workers.start(request, _PILOT_SECONDS) as running:
+        with workers.start(request, PILOT_SECONDS) as running:
             running.wait_until_ready()
             running.set_up(scenario, min(dataset.train_samples, _PILOT_STEPS * scenario.batch_size))
             windows = [running.run_window(epochs=1) for _ in range(_PILOT_WINDOWS)]
@@ -127,7 +118,7 @@ def plan(
         screening_samples=min(final_samples, batches * scenario.batch_size),
         final_samples=final_samples,
         test_samples=request.test_samples,
-        command_seconds=max(_LEAST_COMMAND_SECONDS, _PATIENCE * seconds),
+        command_seconds=max(_LEAST_COMMAND_SECONDS, PATIENCE * seconds),
         pilot_seconds=seconds,
     )
 
@@ -147,15 +138,15 @@ def run_rounds(
     Of a round that someone asked to stop in, what was finished is kept. Raises `UnusableError`.
     """
     save(tune_file)
-    session = _Session(tune_file.plan, tune_file.dataset, workers, data_directory, observer, stop)
+    session = SearchSession(tune_file.plan, tune_file.dataset, workers, data_directory, observer, stop)
     begin = now()
-    with contextlib.closing(_Pool(session)) as pool:
+    with contextlib.closing(WorkerPool(session)) as pool:
         while not stop.requested and (step := racing.next_step(tune_file.plan, tune_file.rounds)) is not None:
             index, started_at = len(tune_file.rounds), utc_now()
             observer.round_started(index, step)
-            if step.phase is not Phase.SCREENING:  # a heat's processes are fresh, a block needs their memory
+            if step.phase is not TunePhase.SCREENING:  # a heat's processes are fresh, a block needs their memory
                 pool.close()
-            if step.phase in {Phase.SCREENING, Phase.HEAT}:
+            if step.phase in {TunePhase.SCREENING, TunePhase.HEAT}:
                 measured = _measure_one_by_one(session, pool, step)
             else:
                 measured = _measure_in_turns(session, step, index)
@@ -177,24 +168,8 @@ def run_rounds(
 
 
 def _with_rulings(tune_file: TuneFile, finished: Round) -> TuneFile:
-    ruled = racing.rulings(tune_file.plan, (*tune_file.rounds, finished))
+    ruled = eliminations.eliminations(tune_file.plan, (*tune_file.rounds, finished))
     return with_round(tune_file, msgspec.structs.replace(finished, ruled=ruled))
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Session:
-    """What every measurement of a search needs."""
-
-    plan: TunePlan
-    dataset: Dataset
-    workers: Workers
-    data_directory: Path
-    observer: TuneObserver
-    stop: Cancellation
-
-    def start(self, threads: int, engine: Engine, seed: int) -> AbstractContextManager[PassProcess]:
-        request = session.request(self.data_directory, self.dataset, seed, threads, engine)
-        return self.workers.start(request, self.plan.command_seconds)
 
 
 @dataclasses.dataclass(slots=True)
@@ -202,11 +177,13 @@ class _Measured:
     """What a round gave so far."""
 
     measurements: list[Measurement] = dataclasses.field(default_factory=list)
-    failures: list[Failure] = dataclasses.field(default_factory=list)
+    failures: list[MeasurementFailure] = dataclasses.field(default_factory=list)
 
     def fail(self, candidate: int, ended: WorkerFailure, *, fresh: bool) -> None:
         self.failures.append(
-            Failure(candidate=candidate, reason=ended.reason, detail=ended.detail, log=ended.log, fresh=fresh)
+            MeasurementFailure(
+                candidate=candidate, reason=ended.reason, detail=ended.detail, log=ended.log, fresh=fresh
+            )
         )
 
     def kept(self, stop: Cancellation) -> _Measured | None:
@@ -219,89 +196,7 @@ class _Measured:
         return _Measured(self.measurements) if self.measurements else None
 
 
-# --- one after the other, in processes that live on
-
-
-@dataclasses.dataclass(slots=True)
-class _Live:
-    process: PassProcess
-    stack: contextlib.ExitStack
-    is_ready: bool = False
-
-    def wait_until_ready(self) -> PassProcess:
-        if not self.is_ready:
-            self.process.wait_until_ready()
-            self.is_ready = True
-        return self.process
-
-
-class _Pool:
-    """Processes that live from one candidate to the next; the reference has one of its own, and stays set up in it."""
-
-    def __init__(self, session: _Session) -> None:
-        self._session = session
-        #: By thread count and engine; the least recently used first.
-        self._live: dict[tuple[int, Engine], _Live] = {}
-        self._reference: _Live | None = None
-
-    def close(self) -> None:
-        for live in self._live.values():
-            live.stack.close()
-        self._live.clear()
-        self.end_reference()
-
-    def start(self, candidates: Iterable[Candidate]) -> None:
-        """All that will be needed, as far as they fit: they get ready at the same time."""
-        for key in dict.fromkeys(map(_key, candidates)):
-            if key not in self._live and len(self._live) < _MOST_ALIVE:
-                with contextlib.suppress(SessionError):  # whoever needs it will meet that again
-                    self._live[key] = self._start(*key)
-
-    def is_fresh(self, candidate: Candidate) -> bool:
-        """Nothing was measured yet in the process that it would get."""
-        live = self._live.get(_key(candidate))
-        return live is None or not live.is_ready
-
-    def get(self, candidate: Candidate) -> PassProcess:
-        """Raises `SessionError` where none can be started."""
-        key = _key(candidate)
-        if key in self._live:
-            self._live[key] = self._live.pop(key)
-        else:
-            if len(self._live) >= _MOST_ALIVE:
-                self._live.pop(next(iter(self._live))).stack.close()
-            self._live[key] = self._start(*key)
-        return self._live[key].wait_until_ready()
-
-    def end(self, candidate: Candidate) -> None:
-        """It need not be there."""
-        if (live := self._live.pop(_key(candidate), None)) is not None:
-            live.stack.close()
-
-    def reference(self) -> PassProcess:
-        """Raises `SessionError` where it does not work."""
-        plan = self._session.plan
-        if self._reference is None:
-            reference = plan.candidates[REFERENCE]
-            self._reference = self._start(*_key(reference))
-            self._reference.wait_until_ready().set_up(reference.scenario, plan.screening_samples)
-        return self._reference.process
-
-    def end_reference(self) -> None:
-        if self._reference is not None:
-            self._reference.stack.close()
-            self._reference = None
-
-    def _start(self, threads: int, engine: Engine) -> _Live:
-        stack = contextlib.ExitStack()
-        return _Live(stack.enter_context(self._session.start(threads, engine, self._session.plan.seed)), stack)
-
-
-def _key(candidate: Candidate) -> tuple[int, Engine]:
-    return candidate.omp_num_threads, candidate.scenario.engine
-
-
-def _measure_one_by_one(session: _Session, pool: _Pool, step: Step) -> _Measured:
+def _measure_one_by_one(session: SearchSession, pool: WorkerPool, step: Step) -> _Measured:
     measured = _Measured()
     pool.start(session.plan.candidates[candidate] for candidate in step.candidates)
     level = None
@@ -316,7 +211,7 @@ def _measure_one_by_one(session: _Session, pool: _Pool, step: Step) -> _Measured
     return measured
 
 
-def _measure_reference(session: _Session, pool: _Pool, step: Step, measured: _Measured) -> float | None:
+def _measure_reference(session: SearchSession, pool: WorkerPool, step: Step, measured: _Measured) -> float | None:
     """Its log rate; the second attempt is in a fresh process, and None after that."""
     samples = session.plan.screening_samples
     for fresh in (False, True):
@@ -333,12 +228,12 @@ def _measure_reference(session: _Session, pool: _Pool, step: Step, measured: _Me
         else:
             measurement = _measurement(REFERENCE, None, windows)
             measured.measurements.append(measurement)
-            return racing.log_rate(measurement, fastest=True)
+            return estimates.log_rate(measurement, fastest=True)
     return None
 
 
 def _measure_candidate(
-    session: _Session, pool: _Pool, step: Step, candidate: int, level: float, measured: _Measured
+    session: SearchSession, pool: WorkerPool, step: Step, candidate: int, level: float, measured: _Measured
 ) -> None:
     """Where it fails in a process that others were measured in, it gets a second attempt in a fresh one."""
     planned, samples = session.plan.candidates[candidate], session.plan.screening_samples
@@ -350,7 +245,7 @@ def _measure_candidate(
             set_up = process.set_up(planned.scenario, samples)
             windows = [_window(process, samples, 1) for _ in range(_SHORT_WINDOWS)]
             measurement = _measurement(candidate, set_up, windows)
-            if racing.log_rate(measurement, fastest=True) - level >= step.hopeless_below:
+            if estimates.log_rate(measurement, fastest=True) - level >= step.hopeless_below:
                 epochs = _epochs_for(step.window_seconds, *windows)
                 windows += [_window(process, samples, epochs) for _ in range(_LONG_WINDOWS)]
                 measurement = _measurement(candidate, set_up, windows)
@@ -389,9 +284,6 @@ def _measurement(
     )
 
 
-# --- in turns, each in a fresh process
-
-
 @dataclasses.dataclass(slots=True)
 class _Entrant:
     """One candidate in a block, and what it gave so far."""
@@ -426,7 +318,7 @@ class _Entrant:
         return _measurement(self.candidate, self.set_up, self.windows, (self.first_accuracy, self.last_accuracy))
 
 
-def _measure_in_turns(session: _Session, step: Step, index: int) -> _Measured:
+def _measure_in_turns(session: SearchSession, step: Step, index: int) -> _Measured:
     """What a block gave; nothing but failures where the reference or someone asked to stop."""
     measured, plan = _Measured(), session.plan
     with contextlib.ExitStack() as stack:
@@ -434,7 +326,7 @@ def _measure_in_turns(session: _Session, step: Step, index: int) -> _Measured:
         for candidate in step.candidates:
             planned = plan.candidates[candidate]
             try:
-                process = stack.enter_context(session.start(*_key(planned), plan.seed + index))
+                process = stack.enter_context(session.start(*pool_key(planned), plan.seed + index))
             except SessionError as error:
                 measured.fail(candidate, error.ended, fresh=True)
             else:
@@ -452,7 +344,7 @@ def _measure_in_turns(session: _Session, step: Step, index: int) -> _Measured:
 
 
 def _after(
-    stage: Callable[[_Entrant], None], entrants: Sequence[_Entrant], session: _Session, measured: _Measured
+    stage: Callable[[_Entrant], None], entrants: Sequence[_Entrant], session: SearchSession, measured: _Measured
 ) -> list[_Entrant]:
     """Who got through it."""
     through = []

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from bench.records.profile import Phase
+from bench.records.profile import EpochPhase
 from mnist_core import loop
 from mnist_core.mxnet_border import gluon, mx, nd
 
@@ -23,41 +23,41 @@ class EpochCutError(Exception):
 class Watcher(Protocol):
     """Told when a phase begins and ends. Between two of them the loop is at its input."""
 
-    def enter(self, phase: Phase) -> None: ...
-    def leave(self, phase: Phase) -> None: ...
+    def enter(self, phase: EpochPhase) -> None: ...
+    def leave(self, phase: EpochPhase) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Hook:
-    phase: Phase
+    phase: EpochPhase
     owner: type
     name: str
 
 
 #: Some call others of them; the outermost counts.
 _HOOKS: Final = (
-    _Hook(Phase.FORWARD, gluon.Block, "__call__"),
-    _Hook(Phase.FORWARD, mx.executor.Executor, "forward"),
-    _Hook(Phase.BACKWARD, nd.NDArray, "backward"),
-    _Hook(Phase.BACKWARD, mx.executor.Executor, "backward"),
-    _Hook(Phase.METRIC, mx.metric.Accuracy, "update"),
-    _Hook(Phase.METRIC, loop._BatchMetric, "update"),  # noqa: SLF001  # nobody else looks between a loop's parts
-    _Hook(Phase.METRIC, loop._EpochMetric, "update"),  # noqa: SLF001
-    _Hook(Phase.METRIC, loop._CountCorrect, "__call__"),  # noqa: SLF001
-    _Hook(Phase.UPDATE, gluon.Trainer, "step"),
-    _Hook(Phase.UPDATE, loop._TrainerUpdate, "__call__"),  # noqa: SLF001
-    _Hook(Phase.UPDATE, loop._FlatUpdate, "__call__"),  # noqa: SLF001
+    _Hook(EpochPhase.FORWARD, gluon.Block, "__call__"),
+    _Hook(EpochPhase.FORWARD, mx.executor.Executor, "forward"),
+    _Hook(EpochPhase.BACKWARD, nd.NDArray, "backward"),
+    _Hook(EpochPhase.BACKWARD, mx.executor.Executor, "backward"),
+    _Hook(EpochPhase.METRIC, mx.metric.Accuracy, "update"),
+    _Hook(EpochPhase.METRIC, loop._BatchMetric, "update"),  # noqa: SLF001  # nobody else looks between a loop's parts
+    _Hook(EpochPhase.METRIC, loop._EpochMetric, "update"),  # noqa: SLF001
+    _Hook(EpochPhase.METRIC, loop._CountCorrect, "__call__"),  # noqa: SLF001
+    _Hook(EpochPhase.UPDATE, gluon.Trainer, "step"),
+    _Hook(EpochPhase.UPDATE, loop._TrainerUpdate, "__call__"),  # noqa: SLF001
+    _Hook(EpochPhase.UPDATE, loop._FlatUpdate, "__call__"),  # noqa: SLF001
 )
-_ORDER: Final = tuple(Phase)
+_ORDER: Final = tuple(EpochPhase)
 
 
 @contextlib.contextmanager
-def truncated_after(phase: Phase) -> Iterator[None]:
+def truncated_after(phase: EpochPhase) -> Iterator[None]:
     """Inside, an epoch does everything up to this phase and nothing of the later ones.
 
     Up to `SHUFFLE` it raises `EpochCutError` when its first batch is there.
     """
-    skip = _cut if phase is Phase.SHUFFLE else _last_argument
+    skip = _cut if phase is EpochPhase.SHUFFLE else _last_argument
     later = [seam for seam in _HOOKS if _ORDER.index(seam.phase) > _ORDER.index(phase)]
     with _exchanged(dict.fromkeys(later, skip)):
         yield

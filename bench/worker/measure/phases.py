@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from bench.records.profile import Phase, PhaseRounds, PhaseTimes
+from bench.records.profile import EpochPhase, PhaseRounds, PhaseTimes
 from bench.worker import protocol
 from bench.worker.backends import base
 from bench.worker.backends.base import TrainedEpoch, Workload
@@ -87,7 +87,7 @@ def _operators(request: OperatorsRequest) -> OperatorsReply:
         subject.wait()
         mx.profiler.set_state("run")
         begin = time.perf_counter()
-        spans.begin(Phase.SHUFFLE)
+        spans.begin(EpochPhase.SHUFFLE)
         subject.train()
         spans.end()
         subject.wait()
@@ -147,24 +147,24 @@ class _Subject:
 
     def measure_round(self, recorder: _Recorder, index: int, generator: random.Random) -> None:
         """Every window once, in an order of its own: what drifts meets them all alike."""
-        windows: list[Phase | None] = [*Phase, None]
+        windows: list[EpochPhase | None] = [*EpochPhase, None]
         generator.shuffle(windows)
         for phase in windows:
             if phase is None:
                 recorder.epochs.append(self.epoch_seconds())
                 self._measure_waited(recorder)
-            elif phase is Phase.SHUFFLE:
+            elif phase is EpochPhase.SHUFFLE:
                 recorder.with_phase[phase].append(self._seconds_up_to(phase))
             else:
                 self._measure_pair(recorder, phase, with_it_first=index % 2 == 1)
 
-    def _measure_pair(self, recorder: _Recorder, phase: Phase, *, with_it_first: bool) -> None:
-        before = list(Phase)[list(Phase).index(phase) - 1]
+    def _measure_pair(self, recorder: _Recorder, phase: EpochPhase, *, with_it_first: bool) -> None:
+        before = list(EpochPhase)[list(EpochPhase).index(phase) - 1]
         for each in (phase, before) if with_it_first else (before, phase):
             kept = recorder.with_phase if each is phase else recorder.without_phase
             kept[phase].append(self._seconds_up_to(each))
 
-    def _seconds_up_to(self, phase: Phase) -> float:
+    def _seconds_up_to(self, phase: EpochPhase) -> float:
         with truncated_after(phase):
             self.wait()
             begin = time.perf_counter()
@@ -177,7 +177,7 @@ class _Subject:
         barriers = _Barriers(self._workload)
         with traced(barriers), barriers.epoch():
             self.train()
-        for phase in Phase:
+        for phase in EpochPhase:
             recorder.waited[phase].append(barriers.seconds[phase])
         recorder.calls = barriers.calls
 
@@ -187,10 +187,10 @@ class _Recorder:
 
     def __init__(self) -> None:
         self.epochs: list[float] = []
-        self.with_phase: dict[Phase, list[float]] = {phase: [] for phase in Phase}
-        self.without_phase: dict[Phase, list[float]] = {phase: [] for phase in Phase}
-        self.waited: dict[Phase, list[float]] = {phase: [] for phase in Phase}
-        self.calls: dict[Phase, int] = {}
+        self.with_phase: dict[EpochPhase, list[float]] = {phase: [] for phase in EpochPhase}
+        self.without_phase: dict[EpochPhase, list[float]] = {phase: [] for phase in EpochPhase}
+        self.waited: dict[EpochPhase, list[float]] = {phase: [] for phase in EpochPhase}
+        self.calls: dict[EpochPhase, int] = {}
 
     def rounds(self, steps: int, samples: int) -> PhaseRounds:
         return PhaseRounds(
@@ -205,7 +205,7 @@ class _Recorder:
                     waited_seconds=tuple(self.waited[phase]),
                     calls=self.calls[phase],
                 )
-                for phase in Phase
+                for phase in EpochPhase
             ),
         )
 
@@ -215,33 +215,33 @@ class _Barriers:
 
     def __init__(self, waited_for: Workload) -> None:
         self._workload = waited_for
-        self._phase = Phase.SHUFFLE
+        self._phase = EpochPhase.SHUFFLE
         #: The last of those that are watched: a network and its loss are one forward pass.
-        self._last: Phase | None = None
+        self._last: EpochPhase | None = None
         self._begin = 0.0
-        self.seconds = dict.fromkeys(Phase, 0.0)
-        self.calls = dict.fromkeys(Phase, 0)
+        self.seconds = dict.fromkeys(EpochPhase, 0.0)
+        self.calls = dict.fromkeys(EpochPhase, 0)
 
     @contextlib.contextmanager
     def epoch(self) -> Iterator[None]:
         self._workload.wait()
         self._begin = time.perf_counter()
-        self.calls[Phase.SHUFFLE] = 1
+        self.calls[EpochPhase.SHUFFLE] = 1
         yield
-        self._charge(Phase.INPUT)
+        self._charge(EpochPhase.INPUT)
 
-    def enter(self, phase: Phase) -> None:
+    def enter(self, phase: EpochPhase) -> None:
         if phase is not self._last:
             self.calls[phase] += 1
         self._last = phase
         self._charge(phase)
 
-    def leave(self, phase: Phase) -> None:
-        if phase is Phase.UPDATE:
-            self.calls[Phase.INPUT] += 1  # the next batch, or the finding that there is none
-        self._charge(Phase.INPUT)
+    def leave(self, phase: EpochPhase) -> None:
+        if phase is EpochPhase.UPDATE:
+            self.calls[EpochPhase.INPUT] += 1  # the next batch, or the finding that there is none
+        self._charge(EpochPhase.INPUT)
 
-    def _charge(self, following: Phase) -> None:
+    def _charge(self, following: EpochPhase) -> None:
         self._workload.wait()
         now = time.perf_counter()
         self.seconds[self._phase] += now - self._begin
@@ -253,10 +253,10 @@ class _Spans:
 
     def __init__(self) -> None:
         domain = mx.profiler.Domain(protocol.PHASES_DOMAIN)
-        self._tasks = {phase: domain.new_task(str(phase)) for phase in Phase}
-        self._running: Phase | None = None
+        self._tasks = {phase: domain.new_task(str(phase)) for phase in EpochPhase}
+        self._running: EpochPhase | None = None
 
-    def begin(self, phase: Phase) -> None:
+    def begin(self, phase: EpochPhase) -> None:
         self._running = phase
         self._tasks[phase].start()
 
@@ -265,10 +265,10 @@ class _Spans:
             self._tasks[self._running].stop()
         self._running = None
 
-    def enter(self, phase: Phase) -> None:
+    def enter(self, phase: EpochPhase) -> None:
         self.end()
         self.begin(phase)
 
-    def leave(self, _phase: Phase) -> None:
+    def leave(self, _phase: EpochPhase) -> None:
         self.end()
-        self.begin(Phase.INPUT)
+        self.begin(EpochPhase.INPUT)

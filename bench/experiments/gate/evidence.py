@@ -1,0 +1,114 @@
+"""What each block says: the evidence that a decision is drawn from."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.records.gate import Block, GatePhase, GatePlan, Invocation, ScenarioInvocation, draw
+from bench.scenarios.scenario import Scenario
+from bench.stats import paired
+from bench.stats.paired import Order, Side
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowEvidence:
+    """What one block says of one scenario, on the logarithmic scale."""
+
+    effect: float
+    control: float
+    #: Contender's test accuracy minus the baseline's, same seed, mean over the two passes of each.
+    accuracy_difference: float
+    #: log(last window / first window), mean over the two passes of the baseline and of the contender.
+    trends: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockEvidence:
+    """What one block says."""
+
+    phase: GatePhase
+    order: Order
+    #: Why it does not count, by rules that do not look at the sides; None: it counts.
+    void: str | None
+    #: Why there is no complete block; None: there is one.
+    failure: str | None
+    #: A scenario that any of the passes lacks is not in it.
+    rows: Mapping[Scenario, RowEvidence]
+
+
+def evidence_of(plan: GatePlan, blocks: Sequence[Block]) -> list[BlockEvidence]:
+    """Each block judged once, as it ended: against what was known of the machine then, never revised."""
+    anchors: list[float] = []
+    evidence: list[BlockEvidence] = []
+    for block in blocks:
+        anchors += block.health.anchor_seconds
+        failure = _failure_reason(plan, block, len(evidence))
+        evidence.append(
+            BlockEvidence(
+                phase=block.phase,
+                order=block.order,
+                void=_void_reason(plan, block, statistics.median(anchors)) if failure is None else None,
+                failure=failure,
+                rows=_rows_of(block) if failure is None else {},
+            )
+        )
+    return evidence
+
+
+def _failure_reason(plan: GatePlan, block: Block, index: int) -> str | None:
+    """A pass that failed, or a block that is not as its plan says: no file passes by what it leaves out."""
+    if block.failure is not None:
+        return f"the {block.failure.side}'s pass failed: {block.failure.reason}: {block.failure.detail}"
+    windows = {gated.scenario: gated.window_samples for gated in plan.scenarios}
+    if block.index != index:
+        return f"block {index} is missing"
+    if block.order is not draw(plan.seed, index, plan.scenarios)[0]:
+        return f"block {index} is not in the order that was drawn for it"
+    if [each.side for each in block.passes] != list(block.order.sides):
+        return f"block {index} does not have its four passes in the order {block.order}"
+    for measured in (measured for each in block.passes for measured in each.scenarios):
+        wanted = (windows.get(measured.scenario, 0),) * plan.windows
+        if measured.samples != wanted or len(measured.window_seconds) != plan.windows:
+            return f"block {index} does not have the windows that were planned for {measured.scenario.name}"
+    return None
+
+
+def _void_reason(plan: GatePlan, block: Block, median_anchor: float) -> str | None:
+    stolen = block.health.steal_fraction
+    if stolen is not None and stolen > plan.void_steal_fraction:
+        return f"{100 * stolen:.0f} % of the CPUs' time was stolen by other tenants"
+    slowest = max(block.health.anchor_seconds) / median_anchor
+    if slowest > plan.void_anchor_ratio:
+        return f"the machine itself was {slowest:.2f} times slower than usual"
+    return None
+
+
+def _rows_of(block: Block) -> dict[Scenario, RowEvidence]:
+    rows = {}
+    by_pass = [{measured.scenario: measured for measured in each.scenarios} for each in block.passes]
+    for scenario in by_pass[0]:
+        if all(scenario in measured for measured in by_pass):
+            rows[scenario] = _row_of(block.order, block.passes, [measured[scenario] for measured in by_pass])
+    return rows
+
+
+def _row_of(order: Order, passes: Sequence[Invocation], measured: Sequence[ScenarioInvocation]) -> RowEvidence:
+    logs = [
+        [math.log(seconds / samples) for seconds, samples in zip(each.window_seconds, each.samples, strict=True)]
+        for each in measured
+    ]
+    y = [statistics.fmean(windows) for windows in logs]
+    accuracies: dict[Side, list[float]] = {side: [] for side in Side}
+    trends: dict[Side, list[float]] = {side: [] for side in Side}
+    for each, found, windows in zip(passes, measured, logs, strict=True):
+        accuracies[each.side].append(found.test_accuracy)
+        trends[each.side].append(windows[-1] - windows[0])
+    return RowEvidence(
+        effect=paired.effect(order, y),
+        control=paired.control(y),
+        accuracy_difference=statistics.fmean(accuracies[Side.CONTENDER]) - statistics.fmean(accuracies[Side.BASELINE]),
+        trends=(statistics.fmean(trends[Side.BASELINE]), statistics.fmean(trends[Side.CONTENDER])),
+    )

@@ -1,0 +1,149 @@
+"""Live workers of a search: started when they are needed, a few at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Final, Protocol
+
+from bench.experiments.tune.rounds import TuneObserver
+from bench.records.result import Dataset
+from bench.records.tune import (
+    REFERENCE,
+    Candidate,
+    TunePlan,
+)
+from bench.worker import session
+from bench.worker.process import Cancellation, Interpreter
+from bench.worker.protocol import PassRequest
+from bench.worker.session import PassProcess, SessionError
+from mnist_core.recipe import Engine
+
+#: Processes that are kept alive between candidates, at most: each holds the data and a framework, 0.4 GB.
+_MOST_ALIVE: Final = 6
+
+#: A command hangs that takes so many times what the whole pilot took, and at least so long.
+PATIENCE: Final = 15.0
+
+#: Of the pilot's commands: importing the framework on a loaded machine, training ten batches on a slow one.
+PILOT_SECONDS: Final = 300.0
+
+#: Of a process: longer than any search.
+_LIFE_SECONDS: Final = 7 * 24 * 3600.0
+
+
+class Workers(Protocol):
+    """Starts processes."""
+
+    def start(self, request: PassRequest, command_seconds: float) -> AbstractContextManager[PassProcess]:
+        """Does not wait: processes get ready at the same time. Raises `SessionError` where none can be started."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WorkerProcesses:
+    """The real ones: this Python, this code."""
+
+    stop: Cancellation
+
+    def start(self, request: PassRequest, command_seconds: float) -> AbstractContextManager[PassProcess]:
+        return session.start(
+            Interpreter(), request, life_seconds=_LIFE_SECONDS, command_seconds=command_seconds, stop=self.stop
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SearchSession:
+    """What every measurement of a search needs."""
+
+    plan: TunePlan
+    dataset: Dataset
+    workers: Workers
+    data_directory: Path
+    observer: TuneObserver
+    stop: Cancellation
+
+    def start(self, threads: int, engine: Engine, seed: int) -> AbstractContextManager[PassProcess]:
+        request = session.request(self.data_directory, self.dataset, seed, threads, engine)
+        return self.workers.start(request, self.plan.command_seconds)
+
+
+@dataclasses.dataclass(slots=True)
+class _Live:
+    process: PassProcess
+    stack: contextlib.ExitStack
+    is_ready: bool = False
+
+    def wait_until_ready(self) -> PassProcess:
+        if not self.is_ready:
+            self.process.wait_until_ready()
+            self.is_ready = True
+        return self.process
+
+
+class WorkerPool:
+    """Processes that live from one candidate to the next; the reference has one of its own, and stays set up in it."""
+
+    def __init__(self, session: SearchSession) -> None:
+        self._session = session
+        #: By thread count and engine; the least recently used first.
+        self._live: dict[tuple[int, Engine], _Live] = {}
+        self._reference: _Live | None = None
+
+    def close(self) -> None:
+        for live in self._live.values():
+            live.stack.close()
+        self._live.clear()
+        self.end_reference()
+
+    def start(self, candidates: Iterable[Candidate]) -> None:
+        """All that will be needed, as far as they fit: they get ready at the same time."""
+        for key in dict.fromkeys(map(pool_key, candidates)):
+            if key not in self._live and len(self._live) < _MOST_ALIVE:
+                with contextlib.suppress(SessionError):  # whoever needs it will meet that again
+                    self._live[key] = self._start(*key)
+
+    def is_fresh(self, candidate: Candidate) -> bool:
+        """Nothing was measured yet in the process that it would get."""
+        live = self._live.get(pool_key(candidate))
+        return live is None or not live.is_ready
+
+    def get(self, candidate: Candidate) -> PassProcess:
+        """Raises `SessionError` where none can be started."""
+        key = pool_key(candidate)
+        if key in self._live:
+            self._live[key] = self._live.pop(key)
+        else:
+            if len(self._live) >= _MOST_ALIVE:
+                self._live.pop(next(iter(self._live))).stack.close()
+            self._live[key] = self._start(*key)
+        return self._live[key].wait_until_ready()
+
+    def end(self, candidate: Candidate) -> None:
+        """It need not be there."""
+        if (live := self._live.pop(pool_key(candidate), None)) is not None:
+            live.stack.close()
+
+    def reference(self) -> PassProcess:
+        """Raises `SessionError` where it does not work."""
+        plan = self._session.plan
+        if self._reference is None:
+            reference = plan.candidates[REFERENCE]
+            self._reference = self._start(*pool_key(reference))
+            self._reference.wait_until_ready().set_up(reference.scenario, plan.screening_samples)
+        return self._reference.process
+
+    def end_reference(self) -> None:
+        if self._reference is not None:
+            self._reference.stack.close()
+            self._reference = None
+
+    def _start(self, threads: int, engine: Engine) -> _Live:
+        stack = contextlib.ExitStack()
+        return _Live(stack.enter_context(self._session.start(threads, engine, self._session.plan.seed)), stack)
+
+
+def pool_key(candidate: Candidate) -> tuple[int, Engine]:
+    return candidate.omp_num_threads, candidate.scenario.engine
