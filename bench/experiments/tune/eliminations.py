@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from bench.experiments.tune.estimates import (
     Sample,
+    asked,
     blocks,
     contenders,
     differences,
@@ -45,7 +46,6 @@ from bench.experiments.tune.limits import (
     WHICHEVER,
     WHICHEVER_ALPHA,
 )
-from bench.experiments.tune.racing import asked
 from bench.records.tune import REFERENCE, Elimination, Reason, Round, TunePhase, TunePlan
 from bench.stats.paired import t_quantile, t_upper_bound
 

@@ -227,3 +227,8 @@ def neighbours_of_the_fastest(plan: TunePlan, known: Mapping[int, Sample], unmea
         for candidate, other in zip(unmeasured, positions(plan, unmeasured), strict=True)
         if sum(mine != theirs for mine, theirs in zip(own, other, strict=True)) == 1
     }
+
+
+def asked(each: Round) -> set[int]:
+    """Who was to be measured in a round, with or without a result."""
+    return {m.candidate for m in each.measurements} | {failure.candidate for failure in each.failures}

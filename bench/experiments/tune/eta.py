@@ -29,13 +29,13 @@ def final_seconds(plan: TunePlan, rounds: Sequence[Round]) -> float:
     missing = max(0, FEWEST_BLOCKS - len(estimates.blocks(rounds, TunePhase.FINAL)))
     entrants = 1 + min(FINALISTS, len(estimates.contenders(plan, rounds)))
     block = next((each for each in reversed(rounds) if each.phase is TunePhase.FINAL), None)
-    one = plan.pilot_seconds * _PILOTS_PER_ENTRANT if block is None else block.seconds / len(racing.asked(block))
+    one = plan.pilot_seconds * _PILOTS_PER_ENTRANT if block is None else block.seconds / len(estimates.asked(block))
     return missing * entrants * one
 
 
 def exhaustive_seconds(plan: TunePlan, rounds: Sequence[Round]) -> float | None:
     """What is left of an exhaustive search, at the pace so far; None: nothing is measured yet."""
-    times = Counter(candidate for each in rounds for candidate in racing.asked(each) if candidate != REFERENCE)
+    times = Counter(candidate for each in rounds for candidate in estimates.asked(each) if candidate != REFERENCE)
     if not times:
         return None
     todo = sum(max(0, EXHAUSTIVE_PASSES - times[candidate]) for candidate in estimates.contenders(plan, rounds))

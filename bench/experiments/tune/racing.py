@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from bench.experiments.tune.eliminations import final_is_over
 from bench.experiments.tune.estimates import (
     Sample,
+    asked,
     contenders,
     doubtful_candidates,
     eliminated,
@@ -114,11 +115,6 @@ def _exhaustive_step(plan: TunePlan, rounds: Sequence[Round], left: Sequence[int
                 window_seconds=BLOCK_SECONDS,
             )
     return None
-
-
-def asked(each: Round) -> set[int]:
-    """Who was to be measured in a round, with or without a result."""
-    return {m.candidate for m in each.measurements} | {failure.candidate for failure in each.failures}
 
 
 def _shuffled(plan: TunePlan, rounds: Sequence[Round], candidates: Sequence[int]) -> tuple[int, ...]:
