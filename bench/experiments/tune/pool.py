@@ -9,11 +9,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final, Protocol
 
-from bench.experiments.tune.rounds import TuneObserver
+from bench.experiments.tune.racing import Step
 from bench.records.result import Dataset
 from bench.records.tune import (
     REFERENCE,
     Candidate,
+    TuneFile,
     TunePlan,
 )
 from bench.worker import session
@@ -147,3 +148,11 @@ class WorkerPool:
 
 def pool_key(candidate: Candidate) -> tuple[int, Engine]:
     return candidate.omp_num_threads, candidate.scenario.engine
+
+
+class TuneObserver(Protocol):
+    """Told what happens, as it happens."""
+
+    def round_started(self, index: int, step: Step) -> None: ...
+    def candidate_started(self, candidate: Candidate) -> None: ...
+    def round_finished(self, tune_file: TuneFile) -> None: ...

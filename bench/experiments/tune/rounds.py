@@ -14,12 +14,20 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
 from bench.experiments.tune import eliminations, estimates, racing
-from bench.experiments.tune.pool import PATIENCE, PILOT_SECONDS, SearchSession, WorkerPool, Workers, pool_key
+from bench.experiments.tune.pool import (
+    PATIENCE,
+    PILOT_SECONDS,
+    SearchSession,
+    TuneObserver,
+    WorkerPool,
+    Workers,
+    pool_key,
+)
 from bench.experiments.tune.racing import Step
 from bench.records.base import utc_now
 from bench.records.result import Dataset
@@ -65,14 +73,6 @@ _BLOCK_WINDOWS: Final = 5
 _LEAST_COMMAND_SECONDS: Final = 30.0
 
 Now = Callable[[], float]
-
-
-class TuneObserver(Protocol):
-    """Told what happens, as it happens."""
-
-    def round_started(self, index: int, step: Step) -> None: ...
-    def candidate_started(self, candidate: Candidate) -> None: ...
-    def round_finished(self, tune_file: TuneFile) -> None: ...
 
 
 class PilotError(Exception):
