@@ -38,10 +38,10 @@ from bench.machine.capture import capture
 from bench.records import store
 from bench.records.base import utc_now
 from bench.records.gate import GateFile, Purpose
-from bench.render.export import Format
-from bench.render.gates import calibration_tables, gate_table
-from bench.render.tables import count_words
-from bench.render.words import change_words
+from bench.render.formats.export import Format
+from bench.render.model.table import count_words
+from bench.render.phrases import change_words
+from bench.render.views.gates import calibration_tables, gate_table
 from bench.stats.paired import Side
 from bench.worker import process
 from bench.worker.process import Cancellation, Interpreter

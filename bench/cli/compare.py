@@ -36,12 +36,12 @@ from bench.cli.shell import (
 )
 from bench.errors import ConfigurationError
 from bench.records import store
-from bench.render.columns import AXES, find
-from bench.render.comparisons import DEFAULT_VALUE, comparison_tables, junit_cases
-from bench.render.export import Format, render_markdown
-from bench.render.junit import render_junit
-from bench.render.micros import micro_table
-from bench.render.tables import Table
+from bench.render.formats.export import Format, render_markdown
+from bench.render.formats.junit import render_junit
+from bench.render.model.columns import AXES, find
+from bench.render.model.table import Table
+from bench.render.views.comparisons import DEFAULT_VALUE, comparison_tables, junit_cases
+from bench.render.views.microbenchmarks import micro_table
 from bench.scenarios.axes import canonical_contexts
 
 MARGIN, TOLERANCE, ALPHA = "2%", "10%", "5%"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from bench.render.columns import AXES, LOOP, VALUES
-from bench.render.tables import numeric
+from bench.render.model.columns import AXES, LOOP, VALUES
+from bench.render.model.table import numeric
 from bench.scenarios.axes import AUTO_CONTEXTS, LOOP_AXES
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import BUILT_IN_SUITES

@@ -14,7 +14,7 @@ from rich.text import Text
 from bench.cli.shell import app, err, examples, note, out
 from bench.errors import ConfigurationError
 from bench.records.result import Dataset
-from bench.render.text import writer
+from bench.render.formats.text import writer
 from mnist_core import datasets, picture
 from mnist_core.datasets import DatasetName
 from mnist_core.idx import DataError

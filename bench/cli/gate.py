@@ -44,11 +44,11 @@ from bench.records import store
 from bench.records.base import utc_now
 from bench.records.environment import Software
 from bench.records.gate import GateFile, Purpose, SideDescription
-from bench.render.export import Format, render_markdown
-from bench.render.gate_progress import GateProgress
-from bench.render.gates import gate_cases, gate_table
-from bench.render.junit import CaseOutcome, JUnitCase, render_junit
-from bench.render.tables import count_words
+from bench.render.formats.export import Format, render_markdown
+from bench.render.formats.junit import CaseOutcome, JUnitCase, render_junit
+from bench.render.model.table import count_words
+from bench.render.progress.gate import GateProgress
+from bench.render.views.gates import gate_cases, gate_table
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import Overrides
 from bench.stats.paired import Side

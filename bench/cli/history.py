@@ -15,11 +15,11 @@ from bench.cli.files import result_files
 from bench.cli.options import KeywordOption, ratio
 from bench.cli.shell import app, examples, note, print_tables, refuse_junit, write
 from bench.errors import ConfigurationError
-from bench.render.export import Format
-from bench.render.histories import history_tables
-from bench.render.history_page import history_report
-from bench.render.html import render_report
-from bench.render.tables import count_words
+from bench.render.formats.export import Format
+from bench.render.formats.html import render_report
+from bench.render.model.table import count_words
+from bench.render.report.history_page import history_report
+from bench.render.views.histories import history_tables
 from bench.scenarios.selection import matcher
 from bench.stats.change_points import ALPHA
 

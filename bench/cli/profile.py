@@ -39,10 +39,10 @@ from bench.records import store
 from bench.records.base import utc_now
 from bench.records.environment import Environment
 from bench.records.profile import PROFILE_SCHEMA_VERSION, ProfiledEpoch, ProfileFile, inconsistencies
-from bench.render.export import Format, render_markdown
-from bench.render.profile_progress import RoundsProgress
-from bench.render.profiles import closure_words, profile_tables
-from bench.render.tables import count_words
+from bench.render.formats.export import Format, render_markdown
+from bench.render.model.table import count_words
+from bench.render.progress.rounds import RoundsProgress
+from bench.render.views.profiles import closure_words, profile_tables
 from bench.scenarios.axes import AUTO_CONTEXTS, AXES, LOOP_AXES, Framework, LoopName
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import Matrix, Overrides, Suite, axis_settings, expand, override

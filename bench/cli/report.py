@@ -23,10 +23,10 @@ from bench.records import store
 from bench.records.gate import GateFile
 from bench.records.profile import ProfileFile
 from bench.records.result import ResultSet
-from bench.render.export import render_report_markdown
-from bench.render.html import render_report
-from bench.render.report import Gate, Profile, make_report
-from bench.render.tables import count_words
+from bench.render.formats.export import render_report_markdown
+from bench.render.formats.html import render_report
+from bench.render.model.table import count_words
+from bench.render.report.assemble import Gate, Profile, make_report
 
 #: What a report can be of.
 Readable: TypeAlias = ResultSet | GateFile | ProfileFile

@@ -16,8 +16,8 @@ from bench.cli.shell import Exit, app, examples, out, print_tables, refuse_junit
 from bench.errors import ConfigurationError
 from bench.records import store
 from bench.records.result import schema
-from bench.render.export import Format
-from bench.render.tables import DEFAULT_VALUE, tables
+from bench.render.formats.export import Format
+from bench.render.model.table import DEFAULT_VALUE, tables
 
 
 @app.command(

@@ -18,11 +18,11 @@ from rich.console import Console
 
 from bench.analysis.verdict import Verdict
 from bench.errors import ConfigurationError
-from bench.render.export import Format, render_csv, render_json, render_markdown
-from bench.render.html import render_html
-from bench.render.live import elapsing
-from bench.render.tables import Table
-from bench.render.text import print_line, render_text
+from bench.render.formats.export import Format, render_csv, render_json, render_markdown
+from bench.render.formats.html import render_html
+from bench.render.formats.text import print_line, render_text
+from bench.render.model.table import Table
+from bench.render.progress.live import elapsing
 
 
 class Exit(enum.IntEnum):

@@ -16,10 +16,10 @@ from bench.analysis.entries import ComparedFile, index
 from bench.analysis.history import By, histories
 from bench.records import store
 from bench.records.result import ResultSet
-from bench.render.histories import history_tables
-from bench.render.history_page import history_report
-from bench.render.html import render_report
-from bench.render.text import render_text
+from bench.render.formats.html import render_report
+from bench.render.formats.text import render_text
+from bench.render.report.history_page import history_report
+from bench.render.views.histories import history_tables
 from tests.support.cli import Command
 from tests.support.records import a_dataset, a_failure, a_result_set, a_run, a_scenario, an_environment
 

@@ -26,8 +26,8 @@ from bench.records import store
 from bench.records.base import utc_now
 from bench.records.tune import REFERENCE, Candidate, TuneFile, TunePhase
 from bench.render import units
-from bench.render.tunes import setting_words
-from bench.render.words import change_words
+from bench.render.phrases import change_words
+from bench.render.views.tunes import setting_words
 from bench.stats.intervals import ratio_of
 from bench.worker.process import Cancellation, Interpreter, describe
 from mnist_core.datasets import DatasetName

@@ -1,0 +1,143 @@
+"""Tables as strings: Markdown to be read, CSV and JSON to be computed with."""
+
+from __future__ import annotations
+
+import csv
+import enum
+import io
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from bench.render import units
+from bench.render.model.columns import Heading, Raw
+from bench.render.model.document import Report
+from bench.render.model.table import Cell, Fact, Table, legend_of, readable
+from bench.stats.intervals import Estimate
+
+#: What a page is wide enough for; the columns beyond are for wide terminals and for programs.
+_MARKDOWN_PRIORITY: Final = 8
+_MARKDOWN_SPECIAL: Final = re.compile(r"([\\`*_\[\]<>|~#&])")
+_ENDS: Final = ("lower", "upper")
+
+
+class Format(str, enum.Enum):
+    """What `--format` takes."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+    JSON = "json"
+    HTML = "html"
+    #: Of verdicts, not of tables: `compare` and `gate` have it.
+    JUNIT = "junit"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+def render_markdown(tables: Sequence[Table]) -> str:
+    """GitHub's Markdown: a heading, the caption, the table and its notes each; one legend at the end."""
+    blocks = []
+    fitting = []
+    for table in tables:
+        shown = [index for index in readable(table) if (table.headings[index].priority or 0) <= _MARKDOWN_PRIORITY]
+        headings = [table.headings[index] for index in shown]
+        lines = [_line(_escaped(heading.title) for heading in headings), _line(map(_rule, headings))]
+        for row in table.rows:
+            texts = [_markdown_text(row.cells[index]) for index in shown]
+            texts[0] = f"{_escaped(row.mark)} {texts[0]}".strip()
+            lines.append(_line(texts))
+        blocks += [f"### {_escaped(table.title)}", _items(table.caption), "\n".join(lines)]
+        if table.notes:
+            blocks.append(_items(table.notes))
+        fitting.append((table, shown))
+    if fitting:
+        blocks.append(_items(legend_of(fitting)))
+    return "".join(f"{block}\n\n" for block in blocks).removesuffix("\n")
+
+
+def render_report_markdown(report: Report) -> str:
+    """The same story for a pull request, without its pictures: what they show is in the tables."""
+    blocks = [
+        f"## {_escaped(report.title)}",
+        *(f"- **{_escaped(about)}**: {_escaped(text)}" for about, text in report.short),
+    ]
+    text = "\n".join([blocks[0], "", *blocks[1:]]) + "\n\n"
+    made = [table for section in report.sections for table in section.tables]
+    return text + render_markdown(made)
+
+
+def _line(cells: Any) -> str:  # noqa: ANN401
+    return f"| {' | '.join(cells)} |"
+
+
+def _rule(heading: Heading) -> str:
+    return "---:" if heading.number else ":---"
+
+
+def _markdown_text(cell: Cell) -> str:
+    return _escaped(f"{cell.text or units.ABSENT} {cell.detail} {cell.mark}".strip())
+
+
+def _items(pairs: Sequence[tuple[str, str]]) -> str:
+    return "\n".join(
+        f"- **{_escaped(term)}**: {_escaped(text)}" if term else f"- {_escaped(text)}" for term, text in pairs
+    )
+
+
+def _escaped(text: str) -> str:
+    return _MARKDOWN_SPECIAL.sub(r"\\\1", text.replace("\n", " "))
+
+
+def render_csv(tables: Sequence[Table]) -> str:
+    """One header for all tables; raw values, an interval's ends in columns of their own, absent ones empty.
+
+    What holds for a whole table is repeated in each of its rows.
+    """
+    records = [
+        {**table.facts, **dict(pair for heading, cell in _data(table, row.cells) for pair in _flat(heading, cell.raw))}
+        for table in tables
+        for row in table.rows
+    ]
+    file = io.StringIO()
+    names = dict.fromkeys(name for record in records for name in record)
+    writer = csv.DictWriter(file, fieldnames=list(names), restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _csv_value(value) for name, value in record.items()} for record in records)
+    return file.getvalue()
+
+
+def _data(table: Table, cells: Sequence[Cell]) -> list[tuple[Heading, Cell]]:
+    return [(heading, cell) for heading, cell in zip(table.headings, cells, strict=True) if heading.data]
+
+
+def _flat(heading: Heading, raw: Raw) -> list[tuple[str, Fact]]:
+    estimate = raw if isinstance(raw, Estimate) else None
+    if not heading.interval and not isinstance(raw, Estimate):
+        return [(heading.key, raw)]
+    # A pivot's key ends in [axis=value]; which end it is belongs to the value's name.
+    name, bracket, rest = heading.key.partition("[")
+    ends = [(f"{name}_{end}{bracket}{rest}", getattr(estimate, end, None)) for end in _ENDS]
+    return [(heading.key, getattr(estimate, "value", None)), *ends]
+
+
+def _csv_value(value: Fact) -> Fact:
+    """As JSON would write it: true, not True."""
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def render_json(tables: Sequence[Table]) -> str:
+    """An array of tables; raw values, an estimate as {value, lower, upper, n}, absent ones null."""
+    document = [
+        {
+            "title": table.title,
+            "facts": table.facts,
+            "rows": [{heading.name: cell.raw for heading, cell in _data(table, row.cells)} for row in table.rows],
+            "notes": [text for _mark, text in table.notes],
+        }
+        for table in tables
+    ]
+    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"

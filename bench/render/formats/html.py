@@ -1,0 +1,173 @@
+"""Tables and reports as one page that needs nothing else: no font, no other file. Light or dark, as the reader is.
+
+`page/` has the template, the style, and a script that sorts and filters tables; without it the page says the same. What
+comes out of files is escaped by the template, and a content security policy lets no script run but that one.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Final
+
+import jinja2
+
+from bench.render import units
+from bench.render.model.document import Picture, Report, Section
+from bench.render.model.table import (
+    FAILED,
+    FASTER,
+    FASTEST,
+    INVALID,
+    MISSING,
+    NOT_RUN,
+    SLOWER,
+    Cell,
+    Table,
+    TableRow,
+    Tone,
+    legend_of,
+    readable,
+)
+from bench.render.phrases import estimate_words
+from bench.stats.intervals import Estimate
+
+_TONES: Final = {
+    **dict.fromkeys((FASTEST, FASTER), Tone.GOOD),
+    **dict.fromkeys((INVALID, FAILED, SLOWER, MISSING), Tone.BAD),
+    NOT_RUN: Tone.DIM,
+}
+#: Longer texts are broken into lines.
+_WIDE: Final = 48
+
+
+@dataclass(frozen=True, slots=True)
+class _Heading:
+    lines: tuple[str, ...]
+    number: bool
+    explanation: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    text: str
+    detail: str
+    mark: str
+    raw: str | int | float | None
+    tip: str
+    classes: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    mark: str
+    tone: str
+    cells: tuple[_Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    title: str
+    caption: tuple[tuple[str, str], ...]
+    notes: tuple[tuple[str, str], ...]
+    headings: tuple[_Heading, ...]
+    rows: tuple[_Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    key: str
+    title: str
+    words: tuple[str, ...]
+    pictures: tuple[Picture, ...]
+    tables: tuple[_Table, ...]
+
+
+def render_html(tables: Sequence[Table]) -> str:
+    """Every table with its caption and notes, then one legend."""
+    title = tables[0].title if tables else "mnist-bench"
+    return render_report(
+        Report(title=title, short=(), sections=(Section(key="tables", title="", tables=tuple(tables)),))
+    )
+
+
+def render_report(report: Report) -> str:
+    """The answer, the sections, one legend for all tables."""
+    shown = [(table, readable(table)) for section in report.sections for table in section.tables]
+    script = _asset("page.js")
+    digest = base64.b64encode(hashlib.sha256(f"\n{script}".encode()).digest()).decode()
+    return _template().render(
+        title=report.title,
+        short=report.short,
+        sections=[
+            _Section(
+                section.key,
+                section.title,
+                section.words,
+                section.pictures,
+                tuple(_table(table, readable(table)) for table in section.tables),
+            )
+            for section in report.sections
+        ],
+        legend=legend_of(shown),
+        style=_asset("page.css"),
+        script=script,
+        script_digest=digest,
+    )
+
+
+@functools.cache
+def _asset(name: str) -> str:
+    return (resources.files("bench.render") / "page" / name).read_text(encoding="utf-8")
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    return environment.from_string(_asset("page.html.jinja"))
+
+
+def _table(table: Table, shown: Sequence[int]) -> _Table:
+    return _Table(
+        title=table.title,
+        caption=table.caption,
+        notes=table.notes,
+        headings=tuple(
+            _Heading(
+                tuple(table.headings[index].title.strip().split("\n")),
+                table.headings[index].number,
+                table.headings[index].explanation,
+            )
+            for index in shown
+        ),
+        rows=tuple(_row(table, row, shown) for row in table.rows),
+    )
+
+
+def _row(table: Table, row: TableRow, shown: Sequence[int]) -> _Row:
+    tone = _TONES.get(row.mark, row.tone)
+    return _Row(
+        row.mark, tone.value, tuple(_cell(row.cells[index], number=table.headings[index].number) for index in shown)
+    )
+
+
+def _cell(cell: Cell, *, number: bool) -> _Cell:
+    estimate = cell.raw if isinstance(cell.raw, Estimate) else None
+    raw = cell.raw.value if isinstance(cell.raw, Estimate) else cell.raw
+    classes = (
+        "number" if number else "",
+        "wide" if len(cell.text) > _WIDE else "",
+        _TONES.get(cell.mark, Tone.PLAIN).value,
+    )
+    return _Cell(
+        text=cell.text or units.ABSENT,
+        detail=cell.detail,
+        mark=cell.mark,
+        raw=None if raw == "" else str(raw).lower() if isinstance(raw, bool) else raw,
+        tip="" if estimate is None else estimate_words(estimate),
+        classes=" ".join(filter(None, classes)),
+    )

@@ -1,0 +1,202 @@
+"""Tables on a terminal, whatever its width, colours and encoding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rich.box import Box
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from bench.render import sparklines, units
+from bench.render.model.table import (
+    FAILED,
+    FASTER,
+    FASTEST,
+    INVALID,
+    MISSING,
+    NOT_RUN,
+    OTHER,
+    SLOWER,
+    Table,
+    Tone,
+    legend_of,
+    readable,
+)
+
+_UNICODE_RULE = Box("    \n    \n ── \n    \n    \n    \n    \n    \n")
+_ASCII_RULE = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
+_ASCII = str.maketrans(
+    {
+        units.ABSENT: "-",
+        "±": "+/-",
+        "≈": "~",
+        units.TIMES: "x",
+        "÷": "/",
+        "µ": "u",
+        "…": "...",
+        "→": "->",
+        "\N{INFINITY}": "inf",
+        FASTEST: "*",
+        FAILED: "x",
+        NOT_RUN: ".",
+        FASTER: "^",
+        SLOWER: "v",
+        MISSING: "o",
+        OTHER: "#",
+        **dict(zip(sparklines.LEVELS, "_.-~=+*#", strict=True)),
+        **dict.fromkeys("▏▎▍▌▋▊▉", ""),
+        sparklines.RULE: "-",
+        sparklines.VALUE: "o",
+        sparklines.ORIGIN: "|",
+    }
+)
+_STYLES = {
+    FASTEST: "bold green",
+    INVALID: "red",
+    FAILED: "red",
+    NOT_RUN: "dim",
+    FASTER: "green",
+    SLOWER: "red",
+    MISSING: "red",
+    OTHER: "red",
+}
+_TONES = {Tone.GOOD: "green", Tone.BAD: "red", Tone.DIM: "dim"}
+#: Narrower text is not read but spelled.
+_NARROWEST_TEXT = 20
+
+#: Spaces between two columns.
+_BETWEEN = 2
+Writer = Callable[[str], str]
+
+
+def render_text(tables: Sequence[Table], console: Console) -> None:
+    """Every table with its own caption and notes, then one legend of what was shown in any of them."""
+    write = writer(console.encoding)
+    fitting: list[tuple[Table, list[int]]] = []
+    hidden: dict[str, None] = {}
+    for table in tables:
+        shown, left_out, width = _fitting(table, console.width, write)
+        console.print(Text(write(table.title), style="bold"))
+        _print_pairs(table.caption, console, write)
+        console.print()
+        if width <= console.width:
+            body = _body(table, shown, write)
+            body.width = width
+            console.print(body, no_wrap=True)
+        else:
+            _print_records(table, shown, console, write)
+        _print_pairs(table.notes, console, write)
+        console.print()
+        fitting.append((table, shown))
+        told = (table.headings[index] for index in left_out if not table.headings[index].picture)
+        hidden |= dict.fromkeys(" ".join(heading.title.split()) for heading in told)
+    _print_pairs(legend_of(fitting), console, write)
+    if hidden:
+        which = "in some tables, " if len(tables) > 1 else ""
+        line = f"Hidden {which}where {console.width} columns are too few: {', '.join(hidden)}."
+        console.print(Text(write(f"{line} A wider terminal or --format csv shows them."), style="dim"))
+
+
+def print_line(console: Console, line: str, style: str = "") -> None:
+    """Words, and no markup, whatever they are; in ASCII where the console has no more."""
+    text = writer(console.encoding)(line)
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def writer(encoding: str) -> Writer:
+    """Everything as it is where the console can show it, else in ASCII."""
+    if encoding.lower().replace("-", "").startswith("utf"):
+        return lambda text: text
+    return lambda text: text.translate(_ASCII).encode("ascii", "backslashreplace").decode("ascii")
+
+
+def _fitting(table: Table, limit: int, write: Writer) -> tuple[list[int], list[int], int]:
+    """The columns that fit, those that had to make room, and the width of the table.
+
+    The least important make room first, of equals the rightmost.
+    """
+    shown = readable(table, pictures=True)
+    widths = {index: _column_width(table, index, write) for index in shown}
+    mark_width = 2 if any(row.mark for row in table.rows) else 0
+    droppable = sorted(
+        (index for index in shown if table.headings[index].priority),
+        key=lambda index: (table.headings[index].priority, index),
+    )
+    hidden: list[int] = []
+    while (width := mark_width + sum(widths.values()) + _BETWEEN * (len(widths) - 1)) > limit and droppable:
+        least = droppable.pop()
+        del widths[least]
+        hidden.append(least)
+    return [*widths], sorted(hidden), width
+
+
+def _column_width(table: Table, index: int, write: Writer) -> int:
+    header, texts = _aligned(table, index, write, marked=False)
+    return max(map(cell_len, (*header.split("\n"), *texts)))
+
+
+def _body(table: Table, shown: Sequence[int], write: Writer) -> RichTable:
+    body = RichTable(
+        box=_UNICODE_RULE if write(units.ABSENT) == units.ABSENT else _ASCII_RULE,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+    )
+    columns = []
+    for place, index in enumerate(shown):
+        header, texts = _aligned(table, index, write, marked=place == 0 and any(row.mark for row in table.rows))
+        body.add_column(Text(header, style="bold"), no_wrap=True)
+        columns.append(
+            [Text(text, _STYLES.get(row.cells[index].mark, "")) for text, row in zip(texts, table.rows, strict=True)]
+        )
+    for row, filled in zip(table.rows, zip(*columns, strict=True), strict=True):
+        body.add_row(*filled, style=_STYLES.get(row.mark) or _TONES.get(row.tone))
+    return body
+
+
+def _aligned(table: Table, index: int, write: Writer, *, marked: bool) -> tuple[str, list[str]]:
+    """The column's header and texts: numbers flush right, the details behind them in line with each other."""
+    heading, cells = table.headings[index], [row.cells[index] for row in table.rows]
+    details = [write(cell.detail) for cell in cells]
+    detail_width = max(map(cell_len, details), default=0)
+    mark_width = 2 * any(cell.mark for cell in cells)
+    texts = [
+        write(cell.text or units.ABSENT)
+        + (detail.rjust(detail_width + 1) if detail_width else "")
+        + write(cell.mark).rjust(mark_width)
+        for cell, detail in zip(cells, details, strict=True)
+    ]
+    if marked:
+        texts = [f"{write(row.mark) or ' '} {text}" for row, text in zip(table.rows, texts, strict=True)]
+    lines = write(heading.title).split("\n")
+    if marked:
+        lines = [f"  {line}" for line in lines]
+    if not heading.number:
+        return "\n".join(lines), texts
+    width = max(map(cell_len, (*lines, *texts)))
+    return "\n".join(line.rjust(width) for line in lines), [text.rjust(width) for text in texts]
+
+
+def _print_records(table: Table, shown: Sequence[int], console: Console, write: Writer) -> None:
+    """Where even the fewest columns are too wide: each row as lines of its own, no cell torn."""
+    headings = [" ".join(table.headings[index].title.partition("[")[0].split()) for index in shown]
+    for row in table.rows:
+        cells = [row.cells[index] for index in shown]
+        texts = [f"{cell.text or units.ABSENT} {cell.detail} {cell.mark}".rstrip() for cell in cells]
+        _print_pairs([*zip(headings, [f"{row.mark} {texts[0]}".lstrip(), *texts[1:]], strict=True)], console, write)
+        console.print()
+
+
+def _print_pairs(pairs: Sequence[tuple[str, str]], console: Console, write: Writer) -> None:
+    """Terms and what is to be said of each; further lines stand under the first."""
+    terms = [write(term) for term, _text in pairs]
+    indent = max(map(cell_len, terms), default=0) + 2
+    for (mark, text), term in zip(pairs, terms, strict=True):
+        lines = Text(write(text)).wrap(console, max(_NARROWEST_TEXT, console.width - indent))
+        for number, line in enumerate(lines):
+            lead = term if number == 0 else ""
+            line.rstrip()
+            console.print(Text.assemble((lead.ljust(indent), _STYLES.get(mark, "dim")), line))

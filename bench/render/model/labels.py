@@ -1,0 +1,89 @@
+"""What a file and a scenario are called where only a part of their names tells them apart."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from bench.render.model.columns import MAIN_AXES, SHOWN_AXES
+from bench.render.model.table import clean, setting_words
+from bench.scenarios.axes import Framework
+from bench.scenarios.scenario import Scenario, axis_value, tutorial_setting
+
+_SEPARATORS = "-_./ "
+
+
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """Without the words that all of them begin or end with: run-amd-epyc and run-xeon are amd-epyc and xeon."""
+    split = [re.findall(r"[^-_./ ]*[-_./ ]*", name)[:-1] for name in dict.fromkeys(names)]
+    shortest = min(map(len, split), default=0)
+    begin = _common(split, shortest - 1)
+    end = _common([words[::-1] for words in split], shortest - 1 - begin)
+    short = ["".join(words[begin : len(words) - end]).strip(_SEPARATORS) for words in split]
+    usable = len(short) > 1 and all(short) and len({*short}) == len(short)
+    return dict(zip(dict.fromkeys(names), short if usable else dict.fromkeys(names), strict=True))
+
+
+def _common(split: Sequence[Sequence[str]], most: int) -> int:
+    """How many words all begin with."""
+    count = 0
+    while count < most and len({words[count].strip(_SEPARATORS) for words in split}) == 1:
+        count += 1
+    return count
+
+
+def full_setting(scenario: Scenario, without: str = "") -> str:
+    """All that is worth saying of one scenario of a network, but for one axis."""
+    tutorial = tutorial_setting(scenario.network)
+    shown = [
+        axis
+        for axis in SHOWN_AXES
+        if axis.heading.name != without
+        and (
+            axis.heading.name in MAIN_AXES
+            or axis_value(scenario, axis.heading.name) != axis_value(tutorial, axis.heading.name)
+        )
+    ]
+    words = setting_words(scenario, shown)
+    return words if scenario.framework is Framework.MXNET else f"{scenario.framework}, {words}"
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What tells the scenarios of a picture apart, and nothing else."""
+
+    #: Of each file; empty where there is one alone.
+    files: dict[str, str]
+    #: The axes on which they differ.
+    axes: frozenset[str]
+    #: They run on devices of more than one kind.
+    kinds: bool
+
+    def of(self, file: str, scenario: Scenario, without: str = "") -> str:
+        """`without`: an axis along which the picture itself is drawn."""
+        axes = [axis for axis in SHOWN_AXES if axis.heading.name in self.axes - {without}]
+        words = [self.files.get(file, "")]
+        if without == "contexts" and self.kinds:
+            words.append(" and ".join(dict.fromkeys(device.kind.value.upper() for device in scenario.devices)))
+        if "framework" in self.axes:
+            words.append(str(scenario.framework))
+        words.append(setting_words(scenario, axes))
+        return clean(", ".join(filter(None, words)) or full_setting(scenario, without))
+
+
+def labels_of(scenarios: Iterable[tuple[str, Scenario]]) -> Labels:
+    """Of (file, scenario)."""
+    found = list(scenarios)
+    files = list(dict.fromkeys(file for file, _scenario in found))
+    differing = {
+        axis.heading.name
+        for axis in SHOWN_AXES
+        if axis.heading.name != "network"
+        and len({axis_value(scenario, axis.heading.name) for _file, scenario in found}) > 1
+    }
+    return Labels(
+        files=short_names(files) if len(files) > 1 else {},
+        axes=frozenset(differing),
+        kinds=len({device.kind for _file, scenario in found for device in scenario.devices}) > 1,
+    )

@@ -1,0 +1,153 @@
+"""What a run shows while it lasts: a live bar on a terminal, plain lines everywhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.text import Text
+from typing_extensions import Self
+
+from bench.experiments.run.eta import pace
+from bench.records.result import Epoch, Failure, FailureReason, Run, RunKey, key
+from bench.render import units
+from bench.render.formats.text import print_line
+from bench.scenarios.suite import PlannedRun
+
+#: Of an average run's expected time, after which how long the runs really take counts as much as the estimate.
+_TRUSTED_SHARE = 0.5
+
+
+class RunProgress:
+    """An `Observer` that shows which scenario, which epoch, the throughput now and the time left.
+
+    `expected_seconds` weighs the runs; the time left is theirs, at the pace of those that are done.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        expected_seconds: Mapping[RunKey, float],
+        *,
+        tutorial_lines: bool = False,
+        verbose: bool = False,
+    ) -> None:
+        self._console = console
+        self._expected = expected_seconds
+        self._tutorial_lines = tutorial_lines
+        self._verbose = verbose
+        self._total_seconds = sum(expected_seconds.values())
+        #: What is over, measured or not; and of what was measured, what it was to take and what it took.
+        self._settled_seconds = 0.0
+        self._done_seconds = 0.0
+        self._real_seconds = 0.0
+        self._running: PlannedRun | None = None
+        self._share = 0.0
+        self._started_at = self._told_at = console.get_time()
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("·"),
+            TimeElapsedColumn(),
+            _AskingColumn(lambda: f"· {self._left_words()}"),
+            console=console,
+        )
+        self._task = self._progress.add_task("measuring", total=len(expected_seconds))
+        self._current = Text("starting")
+        self._live = Live(Group(self._progress, self._current), console=console, transient=True)
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def started(self, planned: PlannedRun, position: int, total: int) -> None:
+        self._running, self._share = planned, 0.0
+        self._started_at = self._told_at = self._console.get_time()
+        if self._console.is_terminal:
+            self._show(planned, "starting")
+        else:
+            self._print(f"[{position}/{total}] {_describe(planned)} · {self._left_words()}")
+
+    def epoch(self, planned: PlannedRun, index: int, epoch: Epoch) -> None:
+        line = (
+            f"epoch {index + 1}/{planned.recipe.epochs}: {epoch.samples / epoch.epoch_seconds:,.0f} images/s, "
+            f"{epoch.epoch_seconds:.2f} s, test accuracy {epoch.test_accuracy:.4f}"
+        )
+        self._share, self._told_at = (index + 1) / planned.recipe.epochs, self._console.get_time()
+        if self._tutorial_lines:
+            self._print(f"training acc at epoch {index}: accuracy={epoch.train_accuracy:f}")
+        if self._console.is_terminal:
+            self._show(planned, line)
+        elif planned.recipe.epochs > 1 and not self._tutorial_lines:
+            self._print(f"    {line}")
+
+    def finished(self, planned: PlannedRun, outcome: Run | Failure) -> None:
+        seconds = self._console.get_time() - self._started_at
+        self._running, self._share = None, 0.0
+        self._current.plain = ""
+        self._started_at = self._told_at = self._console.get_time()
+        if isinstance(outcome, Failure) and outcome.reason is FailureReason.INTERRUPTED:
+            self._print(f"interrupted: {_describe(planned)}")
+            return
+        self._settled_seconds += self._expected[key(planned)]
+        self._progress.advance(self._task)
+        if isinstance(outcome, Failure):
+            self._print(f"FAILED ({outcome.reason}) {_describe(planned)}: {outcome.detail}", style="bold red")
+            if self._verbose and outcome.log:
+                self._print(outcome.log.rstrip(), style="dim")
+            return
+        self._done_seconds += self._expected[key(planned)]
+        self._real_seconds += seconds
+        if self._tutorial_lines:
+            self._print(f"validation acc: accuracy={outcome.final_accuracy:f}")
+        if self._tutorial_lines or not self._console.is_terminal:
+            trained = sum(epoch.epoch_seconds for epoch in outcome.epochs)
+            samples = sum(epoch.samples for epoch in outcome.epochs)
+            self._print(f"    {samples / trained:,.0f} images/s, final accuracy {outcome.final_accuracy:.4f}")
+
+    def _print(self, line: str, style: str = "") -> None:
+        print_line(self._console, line, style)
+
+    def _show(self, planned: PlannedRun, line: str) -> None:
+        self._current.plain = f"{_describe(planned)}: {line}"
+
+    def _left_words(self) -> str:
+        return f"about {units.roughly(self._seconds_left())} left"
+
+    def _seconds_left(self) -> float:
+        running = 0.0 if self._running is None else self._expected[key(self._running)]
+        reached = self._share * running
+        now_pace = pace(
+            expected_seconds=self._done_seconds + reached,
+            real_seconds=self._real_seconds + self._told_at - self._started_at,
+            trusted_seconds=_TRUSTED_SHARE * self._total_seconds / max(1, len(self._expected)),
+        )
+        # A run that takes longer than expected is over soon, for all that is known; the later ones are not.
+        waited = self._console.get_time() - self._told_at
+        later = self._total_seconds - self._settled_seconds - running
+        return max(0.0, now_pace * (running - reached) - waited) + now_pace * later
+
+
+class _AskingColumn(ProgressColumn):
+    """Words that are asked for anew at every refresh: what only events write freezes between them."""
+
+    def __init__(self, words: Callable[[], str]) -> None:
+        super().__init__()
+        self._words = words
+
+    def render(self, task: Task) -> Text:  # noqa: ARG002  # rich's protocol
+        return Text(self._words())
+
+
+def _describe(planned: PlannedRun) -> str:
+    return f"{planned.scenario.name} #{planned.repeat + 1}"

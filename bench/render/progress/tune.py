@@ -1,0 +1,98 @@
+"""What a search shows while it lasts: round by round, who is out, who leads, and how much of the budget is left."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from bench.experiments.tune import estimates, eta
+from bench.experiments.tune.racing import Step
+from bench.records.tune import REFERENCE, Candidate, Reason, TuneFile, TunePhase
+from bench.render import units
+from bench.render.formats.text import print_line
+from bench.render.model.table import count_words
+from bench.render.phrases import ratio_words
+from bench.render.progress.live import LiveLine, LiveProgress
+from bench.render.views.tunes import ruled_words, setting_words
+from bench.stats.intervals import ratio_of
+
+
+class TuneProgress(LiveProgress):
+    """A `TuneObserver`: lines per round; on a terminal also what is measured just now, and the time left ticks."""
+
+    def __init__(self, console: Console, tune_file: TuneFile) -> None:
+        self._console = console
+        # What a narrow terminal cuts off is the setting, not the time.
+        self._live = LiveLine(console, lambda: f"{self._round}{self._left_words(' · ')}{self._setting}")
+        self._round = "starting"
+        self._setting = ""
+        self._in_final = False
+        #: Settings of a round that are measured one after the other, and those of them that were begun.
+        self._one_by_one = self._begun = 0
+        self._look_ahead(tune_file)
+
+    def round_started(self, index: int, step: Step) -> None:
+        settings = count_words(len({*step.candidates} - {REFERENCE}), "setting")
+        self._in_final = step.phase is TunePhase.FINAL
+        self._one_by_one = len(step.candidates) if step.phase in {TunePhase.SCREENING, TunePhase.HEAT} else 0
+        self._begun = 0
+        self._round, self._setting = f"round {index + 1}, {step.phase}, {settings}", ""
+        if not self._console.is_terminal:
+            self._print(f"round {index + 1} begins: {step.phase}, {settings}{self._left_words(', ')}")
+
+    def candidate_started(self, candidate: Candidate) -> None:
+        self._begun += 1
+        which = f"setting {self._begun} of {self._one_by_one}: " if self._one_by_one else ""
+        self._setting = f" · {which}{setting_words(candidate.scenario)}"
+
+    def round_finished(self, tune_file: TuneFile) -> None:
+        self._look_ahead(tune_file)
+        plan, rounds = tune_file.plan, tune_file.rounds
+        last = rounds[-1]
+        ruled: dict[Reason, int] = {}
+        for each in last.ruled:
+            ruled[each.ruling] = ruled.get(each.ruling, 0) + 1
+        words = [
+            f"round {len(rounds)}: {units.seconds(last.seconds)}, {last.phase}",
+            f"{len({m.candidate for m in last.measurements} - {REFERENCE})} measured",
+        ]
+        if ruled:
+            words.append(f"out: {ruled_words(ruled)}")
+        words.append(f"{len(estimates.contenders(plan, rounds))} left")
+        self._print(", ".join(words) + self._left_words(", "))
+        winner = estimates.winner(plan, rounds)
+        found = None if winner is None else estimates.comparison(plan, rounds, winner, REFERENCE)
+        if winner is not None and found is not None:
+            leader = setting_words(plan.candidates[winner].scenario)
+            self._print(f"    fastest: {leader}: {ratio_words(ratio_of(found[1]))} the tutorial's loop")
+        for failure in last.failures:
+            if failure.fresh:
+                scenario = plan.candidates[failure.candidate].scenario
+                self._print(f"    {setting_words(scenario)}: {failure.reason}: {failure.detail}", style="red")
+
+    def _look_ahead(self, tune_file: TuneFile) -> None:
+        """What is left as of now."""
+        plan, rounds = tune_file.plan, tune_file.rounds
+        self._told_at = self._console.get_time()
+        self._budget_seconds = (
+            None if plan.budget_seconds is None else plan.budget_seconds - estimates.elapsed_seconds(plan, rounds)
+        )
+        self._final_seconds = eta.final_seconds(plan, rounds)
+        self._exhaustive_seconds = eta.exhaustive_seconds(plan, rounds) if plan.exhaustive else None
+
+    def _left_words(self, separator: str) -> str:
+        """The budget, or the final where that takes longer: it is held whatever the budget."""
+        since = self._console.get_time() - self._told_at
+        if self._exhaustive_seconds is not None:
+            return f"{separator}about {units.roughly(max(0.0, self._exhaustive_seconds - since))} left"
+        if self._budget_seconds is None:
+            return ""
+        budget = self._budget_seconds - since
+        final = max(0.0, self._final_seconds - since) if self._in_final else self._final_seconds
+        if budget > final:
+            return f"{separator}{units.roughly(budget)} of the budget left"
+        if not self._final_seconds:
+            return ""
+        return f"{separator}the final takes about {units.roughly(final)} more"
+
+    def _print(self, line: str, style: str = "") -> None:
+        print_line(self._console, line, style)

@@ -1,0 +1,336 @@
+"""Result files, gates and profiles -> one story: the answer first, then machines, pictures, tables, failures.
+
+What is said is made here, once, for a page and for Markdown alike; `html` and `export` write it down.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from bench.analysis.comparison import compare
+from bench.analysis.entries import index
+from bench.analysis.headline import Source
+from bench.analysis.series import measured
+from bench.analysis.summary import Measures, Row
+from bench.experiments.gate.decision import Conclusion
+from bench.experiments.gate.evidence import evidence_of
+from bench.experiments.profile.breakdown import Breakdown, Part
+from bench.machine.fingerprint import MACHINE_FACTS, SOFTWARE_FACTS, fact_words
+from bench.records.gate import GateFile
+from bench.records.profile import ProfileFile
+from bench.render import units
+from bench.render.model.columns import Heading, plus_minus_of
+from bench.render.model.document import Picture, Report, Section
+from bench.render.model.labels import short_names
+from bench.render.model.table import (
+    FAILED,
+    FASTEST,
+    INVALID,
+    OTHER,
+    Cell,
+    Table,
+    TableRow,
+    Tone,
+    clean,
+    count_words,
+    recipe_words,
+    tables,
+)
+from bench.render.report import charts
+from bench.render.report.gate_charts import draw_gate, gate_sentences
+from bench.render.report.headline import short
+from bench.render.report.result_charts import Measured, draw_network
+from bench.render.views.comparisons import comparison_tables
+from bench.render.views.gates import gate_table
+from bench.render.views.profiles import profile_tables
+from bench.scenarios.scenario import Scenario
+from bench.stats.intervals import Estimate
+from mnist_core.recipe import Recipe
+
+#: From so many files on, ratios to the first one are not enough to see them side by side.
+_SEVERAL = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """A gate's file, as its user calls it, and what it came to."""
+
+    name: str
+    file: GateFile
+    conclusion: Conclusion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """A profile's file, as its user calls it, and where the epoch went."""
+
+    name: str
+    file: ProfileFile
+    breakdown: Breakdown
+
+
+def make_report(sources: Sequence[Source], gates: Sequence[Gate] = (), profiles: Sequence[Profile] = ()) -> Report:
+    """Of at least one file of any kind."""
+    names = [*(s.name for s in sources), *(g.name for g in gates), *(p.name for p in profiles)]
+    sections = [
+        *(section for place, gate in enumerate(gates) for section in _gate(place, gate)),
+        *([_machines(sources), _side_by_side(sources)] if len(sources) > 1 else []),
+        *_networks(sources),
+        *([_everything(sources)] if sources else []),
+        *([_machines(sources)] if len(sources) == 1 else []),
+        *([_failures(sources)] if any(_troubles(source) for source in sources) else []),
+        *([_profiles(profiles)] if profiles else []),
+    ]
+    of_gates = [(gate.name, text) for gate in gates for text in gate_sentences(gate.file, gate.conclusion)]
+    return Report(
+        title=clean(f"mnist-bench: {', '.join(names[:3])}{' and more' if len(names) > 3 else ''}"),  # noqa: PLR2004
+        short=tuple((clean(about), clean(text)) for about, text in (*of_gates, *short(sources))),
+        sections=tuple(section for section in sections if section.words or section.pictures or section.tables),
+    )
+
+
+# --- machines
+
+
+def _machines(sources: Sequence[Source]) -> Section:
+    rows = []
+    for name, fact in {**MACHINE_FACTS, **SOFTWARE_FACTS}.items():
+        values = [fact(source.environment) for source in sources]
+        if all(value in (None, ()) for value in values):
+            continue
+        differs = len({*values}) > 1
+        words = [name, *(clean(fact_words(value)) for value in values)]
+        rows.append(
+            TableRow(
+                cells=tuple(Cell(raw=text, text=text) for text in words),
+                mark=OTHER if differs else "",
+                tone=Tone.PLAIN if differs or len(sources) == 1 else Tone.DIM,
+            )
+        )
+    rows.sort(key=lambda row: not row.mark)
+    headings = [_heading("fact", "fact")] + [
+        _heading(f"file{place}", source.name) for place, source in enumerate(sources)
+    ]
+    return Section(
+        key="machines",
+        title="Machines" if len(sources) > 1 else "The machine",
+        words=((f"What differs stands first, marked {OTHER}; the rest is the same.",) if len(sources) > 1 else ()),
+        tables=(
+            Table(
+                title="machine and software",
+                caption=(),
+                facts={},
+                headings=tuple(headings),
+                rows=tuple(rows),
+                notes=(),
+            ),
+        ),
+    )
+
+
+def _heading(name: str, title: str) -> Heading:
+    return Heading(
+        name=name, key=name, title=clean(title), number=False, priority=0, data=True, interval=False, explanation=""
+    )
+
+
+# --- pictures
+
+
+def _networks(sources: Sequence[Source]) -> Iterable[Section]:
+    """A section for each network and recipe: only what trained on the same images the same way is in one picture."""
+    found: dict[tuple[str, Recipe], list[Measured]] = {}
+    for source in sources:
+        for row, measures in measured(source.summary.rows):
+            found.setdefault((row.scenario.network, row.recipe), []).append(Measured(source, row, measures))
+    networks = {network: place for place, network in enumerate(dict.fromkeys(network for network, _recipe in found))}
+    most_first = sorted(found.items(), key=lambda item: (networks[item[0][0]], -len(item[1])))
+    for place, ((network, recipe), rows) in enumerate(most_first):
+        words = recipe_words(recipe, rows[0].source.result_set.dataset.train_samples)
+        yield Section(
+            key=f"pictures{place}",
+            title=clean(f"{network} in pictures: {words}"),
+            words=(_HOW_TO_READ,) if place == 0 else (),
+            pictures=draw_network(f"n{place}", network, recipe, rows),
+        )
+
+
+_HOW_TO_READ = (
+    "Below each picture are its numbers; a mark also tells its own when it is pointed at. The tables further down have "
+    "all of them."
+)
+
+
+# --- tables
+
+
+def _side_by_side(sources: Sequence[Source]) -> Section:
+    """What is in several of the files; the first one is what the others are compared with."""
+    first, *others = [index(source.name, source.result_set) for source in sources]
+    words, comparisons = [], []
+    for other in others:
+        comparison = compare(first, other)
+        common = tuple(row for row in comparison.rows if row.baseline is not None and row.contender is not None)
+        left_out = len(comparison.rows) - len(common)
+        if left_out:
+            what = count_words(left_out, "scenario")
+            words.append(clean(f"{what} in only one of {first.name} and {other.name}: see All numbers."))
+        if common:
+            comparisons.append(dataclasses.replace(comparison, rows=common))
+    matrix = _matrix(sources) if len(sources) >= _SEVERAL else []
+    return Section(
+        key="compared",
+        title="Side by side",
+        words=tuple(words),
+        tables=(*matrix, *comparison_tables(comparisons)),
+    )
+
+
+def _matrix(sources: Sequence[Source]) -> list[Table]:
+    """A row per scenario, a column per file; one table per recipe."""
+    found: dict[Recipe, dict[Scenario, dict[str, Measures]]] = {}
+    for source in sources:
+        for row, measures in measured(source.summary.rows):
+            found.setdefault(row.recipe, {}).setdefault(row.scenario, {})[source.name] = measures
+    names = short_names([source.name for source in sources])
+    headings = (
+        _heading("scenario", "scenario"),
+        *(
+            dataclasses.replace(_heading(name, f"{short}\nimages/s ±"), number=True, interval=True)
+            for name, short in names.items()
+        ),
+    )
+    made = []
+    for recipe, scenarios in found.items():
+        shared = {scenario: by_file for scenario, by_file in scenarios.items() if len(by_file) > 1}
+        rows = [
+            TableRow(cells=(Cell(raw=scenario.name, text=clean(scenario.name)), *_in_each(by_file, names)))
+            for scenario, by_file in shared.items()
+        ]
+        if rows:
+            words = recipe_words(recipe, sources[0].result_set.dataset.train_samples)
+            title = f"images/s by file: {words}"
+            made.append(Table(title=title, caption=(), facts={}, headings=headings, rows=tuple(rows), notes=()))
+    return made
+
+
+def _throughput(measures: Measures) -> Estimate:
+    return measures.throughput
+
+
+def _in_each(by_file: dict[str, Measures], names: Iterable[str]) -> Iterable[Cell]:
+    best = max(by_file, key=lambda name: by_file[name].throughput.value)
+    plus_minus = plus_minus_of(_throughput)
+    for name in names:
+        measures = by_file.get(name)
+        if measures is None:
+            yield Cell(raw=None, text="")
+            continue
+        text = units.significant(measures.throughput.value)
+        mark = FASTEST if name == best else ""
+        yield Cell(raw=measures.throughput, text=text, detail=plus_minus(measures), mark=mark)
+
+
+def _everything(sources: Sequence[Source]) -> Section:
+    made = []
+    for source in sources:
+        own = tables([source.result_set])
+        if len(sources) > 1:
+            own = [dataclasses.replace(table, title=clean(f"{source.name}: {table.title}")) for table in own]
+        made += own
+    return Section(key="tables", title="All numbers", tables=tuple(made))
+
+
+def _troubles(source: Source) -> list[Row]:
+    return [row for row in source.summary.rows if row.failures or row.invalid is not None]
+
+
+def _failures(sources: Sequence[Source]) -> Section:
+    rows = []
+    for source in sources:
+        for row in _troubles(source):
+            reasons = [(str(each.reason), each.detail, each.count) for each in row.failures]
+            if row.invalid is not None:
+                reasons.append(("invalid", row.invalid, 0 if row.measures is None else row.measures.n))
+            for reason, detail, count in reasons:
+                recipe = recipe_words(row.recipe, source.result_set.dataset.train_samples)
+                ranked = "by the others" if row.measures is not None and row.invalid is None else "no"
+                processes = f"{count} of {row.planned}"
+                texts = (source.name, row.scenario.name, recipe, reason, processes, ranked, detail)
+                rows.append(
+                    TableRow(
+                        cells=tuple(Cell(raw=text, text=clean(text.replace("\n", " "))) for text in texts),
+                        mark=INVALID if reason == "invalid" else FAILED,
+                        tone=Tone.BAD,
+                    )
+                )
+    titles = ("file", "scenario", "training", "reason", "processes", "ranked", "what happened")
+    return Section(
+        key="failures",
+        title="Failures",
+        words=(
+            "A scenario that is not believed, or of which every process failed, carries no rank, however fast it was.",
+        ),
+        tables=(
+            Table(
+                title="failed, or not believed",
+                caption=(),
+                facts={},
+                headings=tuple(_heading(title, title) for title in titles),
+                rows=tuple(rows),
+                notes=(),
+            ),
+        ),
+    )
+
+
+# --- gates and profiles
+
+
+def _gate(place: int, gate: Gate) -> Iterable[Section]:
+    evidence = evidence_of(gate.file.plan, gate.file.blocks)
+    title = clean(f"Gate: {gate.name}")
+    yield Section(key=f"gate{place}", title=title, tables=(gate_table(gate.file, gate.conclusion),))
+    yield Section(
+        key=f"blocks{place}",
+        title=f"{title}, block by block",
+        pictures=draw_gate(f"g{place}", gate.conclusion, evidence),
+    )
+
+
+def _part_words(part: Part, steps: int, epoch_seconds: float) -> str:
+    share, microseconds = max(part.seconds, 0.0) / epoch_seconds, part.seconds / steps * 1e6
+    return f"{part.phase}: {units.share(share)} of the epoch, {units.significant(microseconds)} µs per step"
+
+
+def _profiles(profiles: Sequence[Profile]) -> Section:
+    wholes = []
+    for profile in profiles:
+        steps, epoch = profile.file.phases.steps, profile.breakdown.epoch_seconds
+        wholes.append(
+            (
+                clean(f"{profile.file.scenario.name} ({profile.name})"),
+                [
+                    (str(part.phase), part.seconds / epoch, _part_words(part, steps, epoch))
+                    for part in profile.breakdown.parts
+                ],
+            )
+        )
+    alternative = f"Where an epoch goes: of {'; '.join(label for label, _parts in wholes)}, each phase's share."
+    picture = Picture(
+        key="phases",
+        title="Where an epoch goes",
+        caption="Each bar is an epoch; a part is what the epoch takes longer for that phase. The parts are measured "
+        "each for itself, so that they need not end at 100 %.",
+        alternative=alternative,
+        numbers=tuple(f"{label}: {tip}" for label, parts in wholes for _part, _share, tip in parts),
+        svg=charts.draw_parts("phases", wholes, alternative=alternative),
+    )
+    return Section(
+        key="profiles",
+        title="Where an epoch goes",
+        pictures=(picture,),
+        tables=tuple(table for profile in profiles for table in profile_tables(profile.file, profile.breakdown)),
+    )

@@ -1,0 +1,142 @@
+"""The answers in sentences: what somebody reads who reads no more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from bench.analysis.accuracy import target
+from bench.analysis.groups import Status
+from bench.analysis.headline import Headline, Source, headlines, is_level
+from bench.analysis.summary import Measures, Row
+from bench.render import units
+from bench.render.model.labels import full_setting
+from bench.render.model.table import count_words, machine_words, recipe_words
+from bench.render.phrases import estimate_words, ratio_words
+from mnist_core.datasets import DatasetName
+
+#: The best of so many looks better than it is, if only by luck.
+_MANY = 3
+
+
+def short(sources: Sequence[Source]) -> Iterator[tuple[str, str]]:
+    """(what it is about, a sentence or two), networks together."""
+    found = headlines(sources)
+    if sources and not found:
+        yield "no answer", "nothing was measured that carries a rank."
+    firsts: dict[str, Headline] = {}
+    for answer in found:
+        first = firsts.setdefault(answer.network, answer)
+        for sentence in _sentences(answer, first, several=len(sources) > 1):
+            yield answer.network, sentence
+    for source in sources:
+        for sentence in _troubles(source):
+            yield source.name, sentence
+
+
+def _sentences(answer: Headline, first: Headline, *, several: bool) -> Iterator[str]:
+    yield _fastest(answer, first, several=several)
+    if answer is not first:
+        return  # what they have in common was said of the fastest file
+    yield from _tutorial(answer)
+    if answer.of_tutorial_batch is not None:
+        row, measures = answer.of_tutorial_batch
+        ratio = (
+            "" if measures.speedup is None else f", {ratio_words(measures.speedup)} that of the tutorial's own setting"
+        )
+        yield (
+            f"Of those that update the weights as often as the tutorial, {full_setting(row.scenario)} is the fastest: "
+            f"{_speed(measures)}{ratio}, accuracy {units.accuracy(measures.final_accuracy)}."
+        )
+    if answer.whole_training is not None:
+        yield _training(*answer.whole_training, answer.source)
+    if answer.gpu_against_cpu is not None:
+        gpu, cpu = (full_setting(row.scenario) for row in (answer.gpu_against_cpu.gpu, answer.gpu_against_cpu.cpu))
+        times = ratio_words(answer.gpu_against_cpu.ratio)
+        yield f"The fastest GPU setting ({gpu}) does {times} what the fastest on the CPU ({cpu}) does."
+
+
+def _fastest(answer: Headline, first: Headline, *, several: bool) -> str:
+    rank = f"is the fastest of {answer.ranked}" if answer.ranked > 1 else "was measured"
+    accuracy = f"accuracy {units.accuracy(answer.measures.final_accuracy)}"
+    if answer.fastest.status is Status.NOT_JUDGED:
+        accuracy += ", which nothing judges after so little training"
+    where = f"On {machine_words(answer.source.environment)} ({answer.source.name}), " if several else ""
+    fastest = f"{where}{full_setting(answer.fastest.scenario)} {rank}: {_speed(answer.measures)}"
+    ratio = None if answer is first else answer.over(first)
+    if ratio is not None:
+        return f"{fastest}, {ratio_words(ratio)} the first."
+    other = "" if answer is first else " It trained on other images than the first: the two are not comparable."
+    return f"{fastest} ({_recipe(answer)}, {accuracy}).{other}"
+
+
+def _tutorial(answer: Headline) -> Iterator[str]:
+    """What the tutorial's own setting costs, beside the fastest."""
+    if answer.fastest.is_baseline:
+        if answer.ranked > 1:
+            yield "That is the tutorial's own setting: nothing else was measured to be faster."
+        return
+    row = answer.tutorial
+    if row is None:
+        return
+    if answer.speedup is None or row.measures is None:
+        yield f"The tutorial's own setting has no result to compare with: {_why_not(row)}."
+        return
+    reaches = f"The tutorial's own setting reaches {_speed(row.measures)}"
+    accuracy = f"accuracy {units.accuracy(row.measures.final_accuracy)}"
+    if is_level(answer.speedup):
+        yield f"{reaches}, {accuracy}, and cannot be told from the fastest: {ratio_words(answer.speedup)}."
+        return
+    caution = ""
+    if answer.speedup.lower is None:
+        caution = "; single processes, so that nobody knows how much of that is luck"
+    elif answer.ranked >= _MANY:
+        caution = f"; chosen as the best of {answer.ranked}, it looks a little better than it is"
+    yield f"{reaches}, {accuracy}: the fastest does {ratio_words(answer.speedup)} that{caution}."
+
+
+def _why_not(row: Row) -> str:
+    if row.invalid is not None:
+        return f"invalid, {row.invalid}"
+    if row.failures:
+        return f"{row.failures[0].reason}, {row.failures[0].detail}"
+    return "not run"
+
+
+def _training(row: Row, measures: Measures, source: Source) -> str:
+    """The tutorial as it is meant, from the first epoch to the last."""
+    seconds = measures.epoch_seconds.value * row.recipe.epochs
+    goal, reached = target(row.scenario.network), measures.time_to_accuracy_seconds
+    text = f"The tutorial's whole training, {recipe_words(row.recipe, source.result_set.dataset.train_samples)}, takes "
+    text += f"{units.seconds(seconds)} without evaluation"
+    if goal is not None and reached is not None:
+        text += f", passes {goal:g} after {units.seconds(reached)}"
+    return f"{text} and ends at {units.accuracy(measures.final_accuracy)} (n = {measures.n})."
+
+
+def _recipe(answer: Headline) -> str:
+    dataset = answer.source.result_set.dataset
+    words = recipe_words(answer.fastest.recipe, dataset.train_samples)
+    return words if dataset.name == DatasetName.MNIST else f"{words} of {dataset.name}, not of MNIST"
+
+
+def _speed(measures: Measures) -> str:
+    return estimate_words(measures.throughput, "images/s")
+
+
+def _troubles(source: Source) -> Iterator[str]:
+    rows = source.summary.rows
+    invalid = sum(row.invalid is not None for row in rows)
+    failed = sum(bool(row.failures) and row.measures is None for row in rows)
+    partly = sum(bool(row.failures) and row.measures is not None for row in rows)
+    counts = [
+        (invalid, "gave a result that is not believed"),
+        (failed, "failed"),
+        (partly, "failed in a part of the processes and is ranked by the others"),
+    ]
+    told = [f"{count_words(count, 'scenario')} {what}" for count, what in counts if count]
+    if told:
+        yield f"{'; '.join(told)}: see Failures."
+    not_run = sum(row.not_run for row in rows)
+    if not_run:
+        planned = sum(row.planned for row in rows)
+        yield f"{not_run:,} of {planned:,} planned processes have not run yet: mnist-bench run --resume goes on."

@@ -1,0 +1,102 @@
+"""Histories -> a page with a picture for each scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from bench.analysis.history import History, Trend
+from bench.render import units
+from bench.render.model.document import Picture, Report, Section
+from bench.render.model.table import clean, count_words, machine_words, recipe_words
+from bench.render.report import charts
+from bench.render.report.charts import Axis, Line, Point
+from bench.render.views.histories import commit_words, history_tables
+
+#: Fewer marks are no course of anything.
+_FEWEST: Final = 3
+
+
+def history_report(histories: Sequence[History]) -> Report:
+    """Changes first, then a picture per scenario, then the tables."""
+    short: list[tuple[str, str]] = []
+    sections = []
+    for place, history in enumerate(histories):
+        machine = machine_words(history.environment)
+        changes = [(trend, change) for trend in history.trends for change in trend.changes]
+        untested = sum(not trend.testable for trend in history.trends)
+        if untested:
+            fewest = max(trend.fewest for trend in history.trends)
+            what = count_words(untested, "scenario")
+            short.append((machine, f"{what} with too few files to find a change in: it shows from {fewest} on."))
+        if not changes and untested < len(history.trends):
+            short.append((machine, f"no change of level in {count_words(history.files, 'file')}."))
+        for trend, change in changes:
+            since = trend.measured[change.index]
+            text = (
+                f"{units.signed(change.ratio.value)} % images/s since {commit_words(since)} ({since.created_at}) "
+                f"on {machine}."
+            )
+            short.append((trend.key[0].name, text))
+        sections.append(
+            Section(
+                key=f"history{place}",
+                title=clean(machine),
+                words=("Steps are the levels between changes; each mark is a file, and tells its commit.",),
+                pictures=tuple(
+                    _picture(f"h{place}-{number}", trend, history)
+                    for number, trend in enumerate(history.trends)
+                    if len(trend.measured) >= _FEWEST
+                ),
+                tables=tuple(history_tables([history])),
+            )
+        )
+    return Report(
+        title="mnist-bench: history",
+        short=tuple((clean(about), clean(text)) for about, text in short),
+        sections=tuple(sections),
+    )
+
+
+def _picture(key: str, trend: Trend, history: History) -> Picture:
+    scenario, recipe = trend.key
+    files = [
+        Point(
+            number,
+            speed,
+            f"{clean(each.name)}, {each.created_at}, {commit_words(each)}: {units.significant(speed)} images/s, "
+            f"n = {each.speed.n}",
+        )
+        for number, (each, speed) in enumerate(zip(trend.measured, trend.throughputs, strict=True), start=1)
+    ]
+    levels = [
+        Line("level", [Point(begin + 1, level.value, ""), Point(end, level.value, "")])
+        for begin, end, level in trend.levels
+    ]
+    told = [
+        f"{units.signed(change.ratio.value)} % since file {change.index + 1} of {len(files)} "
+        f"({commit_words(trend.measured[change.index])})"
+        for change in trend.changes
+    ]
+    title = clean(scenario.name)
+    nothing = (
+        "no change of level" if trend.testable else f"too few files to find a change in: {len(files)} of {trend.fewest}"
+    )
+    said = "; ".join(told) or nothing
+    alternative = f"{title}: images per second over {count_words(len(files), 'file')}; {said}."
+    return Picture(
+        key=key,
+        title=title,
+        caption=f"{recipe_words(recipe, history.dataset.train_samples)}; {said}.",
+        alternative=alternative,
+        numbers=tuple(point.tip for point in files),
+        svg=charts.draw_lines(
+            key,
+            [Line("a file", files, joined=False)],
+            x=Axis(title="files, in the order of time", whole=True),
+            y=Axis(title="images/s"),
+            references=levels,
+            alternative=alternative,
+            legend=False,
+        ),
+    )

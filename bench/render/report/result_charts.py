@@ -1,0 +1,463 @@
+"""What was measured of one network under one recipe -> pictures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple, TypeVar
+
+from bench.analysis import accuracy, series
+from bench.analysis.headline import Source
+from bench.analysis.series import Curve, LearningCurve
+from bench.analysis.summary import Measures, Row
+from bench.render import units
+from bench.render.model.document import Picture
+from bench.render.model.labels import full_setting, labels_of
+from bench.render.model.table import count_words, n_words
+from bench.render.phrases import estimate_words
+from bench.render.report import charts
+from bench.render.report.charts import MOST_CURVES, Axis, Bar, Line, Point
+from bench.scenarios.scenario import Scenario, tutorial_setting
+from bench.stats.intervals import Estimate
+from mnist_core.devices import DeviceKind
+from mnist_core.recipe import Recipe
+
+#: Rows of a picture with a row per scenario; the table has all of them.
+_MOST_ROWS: Final = 16
+#: A bar alone, or a setting beside nothing, compares nothing.
+_FEWEST: Final = 2
+
+
+class Measured(NamedTuple):
+    """A row that carries a rank, and its file."""
+
+    source: Source
+    row: Row
+    measures: Measures
+
+
+_FoundT = TypeVar("_FoundT")
+
+
+def draw_network(key: str, network: str, recipe: Recipe, rows: Sequence[Measured]) -> tuple[Picture, ...]:
+    """Every picture that there is something to show in. `rows`: of that network and recipe, at least one."""
+    ordered = sorted(rows, key=lambda each: -each.measures.throughput.value)
+    drawn = _Network(key=key, network=network, recipe=recipe, rows=ordered)
+    made = (
+        drawn.speedups(),
+        drawn.throughput(),
+        drawn.over_batch_sizes(),
+        drawn.scaling(),
+        drawn.learning(over_seconds=True),
+        drawn.learning(over_seconds=False),
+        drawn.time_to_accuracy(),
+        drawn.roofline(),
+        drawn.first_steps(),
+    )
+    return tuple(picture for picture in made if picture is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Network:
+    """The pictures of one network; None where there is nothing to show."""
+
+    key: str
+    network: str
+    recipe: Recipe
+    #: The fastest first.
+    rows: Sequence[Measured]
+
+    @property
+    def sources(self) -> Sequence[Source]:
+        return list({each.source.name: each.source for each in self.rows}.values())
+
+    def speedups(self) -> Picture | None:
+        found = [(each, each.measures.speedup) for each in self.rows if not each.row.is_baseline]
+        with_ratio = [(each, ratio) for each, ratio in found if ratio is not None]
+        if not with_ratio:
+            return None
+        shown = _fairly(sorted(with_ratio, key=lambda pair: -pair[1].value), _MOST_ROWS, lambda pair: pair[0].source)
+        label = _label_of([each for each, _ratio in shown])
+        sizes = {each.row.scenario.batch_size for each, _ratio in shown}
+        fewer = " A larger batch makes fewer updates, and learns less in an epoch." if len(sizes) > 1 else ""
+        return self._rows_picture(
+            "speedup",
+            "Speed-up over the tutorial's own setting",
+            [Bar(label(each), [_point(ratio, label(each), "times as fast")]) for each, ratio in shown],
+            x=Axis(title="times as fast", logarithmic=True),
+            reference=1.0,
+            caption=f"Right of the line is faster than {full_setting(tutorial_setting(self.network))} in the same "
+            f"file; an interval that crosses it shows no difference.{fewer}"
+            f"{_more(len(with_ratio), len(shown), 'setting')}{_processes(ratio.n for _each, ratio in shown)}",
+        )
+
+    def throughput(self) -> Picture | None:
+        """Of one file the speed-ups are the same picture in another unit."""
+        one_file = len(self.sources) == 1
+        if len(self.rows) < _FEWEST or (one_file and any(each.row.is_baseline for each in self.rows)):
+            return None
+        shown = _fairly(self.rows, _MOST_ROWS, lambda each: each.source)
+        label = _label_of(shown)
+        return self._rows_picture(
+            "throughput",
+            "Images per second",
+            [Bar(label(each), [_point(each.measures.throughput, label(each), "images/s")]) for each in shown],
+            x=_value_axis("images/s", [each.measures.throughput.value for each in shown]),
+            caption="The fastest stands at the top. Where an interval reaches another's mark, their order may be luck."
+            f"{_more(len(self.rows), len(shown), 'setting')}{_processes(each.measures.n for each in shown)}",
+        )
+
+    def over_batch_sizes(self) -> Picture | None:
+        found = self._curves(series.over_batch_sizes)
+        if not found:
+            return None
+        lines = self._lines(found, "batch_size", lambda x: f"batch {x}", "images/s")
+        values = [point.y for line in lines for point in line.points]
+        return self._lines_picture(
+            "batch",
+            "Throughput over batch size",
+            lines,
+            x=Axis(title="images per update", logarithmic=True),
+            y=_value_axis("images/s", values),
+            marks=_places(lines),
+            caption="What still rises gains from larger batches: a step costs more than its images. What is flat has "
+            f"found the machine's limit.{_more(len(found), len(lines), 'curve')}{_processes_of(found)}",
+        )
+
+    def scaling(self) -> Picture | None:
+        found = self._curves(series.over_contexts)
+        if not found:
+            return None
+        lines = self._lines(found, "contexts", lambda x: count_words(x, "context"), "times one")
+        counts = _places(lines)
+        shares_cores = [_shares_cores(curve.scenario) for _source, curve in found[: len(lines)]]
+        references, words = [], []
+        if not all(shares_cores):
+            references.append(Line("perfect: as many times as contexts", [Point(x, x, "") for x in counts]))
+            words.append("Each context brings a device or threads of its own: twice as many could be twice as fast.")
+        if any(shares_cores):
+            references.append(Line("the same cores for all contexts", [Point(x, 1, "") for x in counts]))
+            words.append(
+                "CPU contexts with the default threads divide the cores among them: more than 1 means that one context "
+                "left cores idle, less that sharing costs."
+            )
+        return self._lines_picture(
+            "scaling",
+            "Scaling over contexts",
+            lines,
+            x=Axis(title="contexts"),
+            y=Axis(title="throughput over that of one context", from_zero=True),
+            marks=counts,
+            references=references,
+            caption=f"{' '.join(words)}{_more(len(found), len(lines), 'curve')}{_processes_of(found)}",
+        )
+
+    def learning(self, *, over_seconds: bool) -> Picture | None:
+        found = self._learning()
+        if not found:
+            return None
+        shown = _fairly(found, MOST_CURVES, lambda pair: pair[0])
+        label = labels_of((source.name, curve.scenario) for source, curve in shown)
+        lines = [
+            Line(
+                (name := label.of(source.name, curve.scenario)),
+                [
+                    Point(
+                        each.seconds if over_seconds else number,
+                        each.mean,
+                        f"{name}: accuracy {units.accuracy(each.mean)} after epoch {number}, "
+                        f"{units.seconds(each.seconds)} of training, n = {curve.n}",
+                        each.least if curve.n > 1 else None,
+                        each.greatest if curve.n > 1 else None,
+                    )
+                    for number, each in enumerate(curve.reached, start=1)
+                ],
+            )
+            for source, curve in shown
+        ]
+        words = []
+        if over_seconds:
+            words.append("Seconds are those of the epochs, evaluation excluded: higher and further left learns faster.")
+        elif len(lines) > 1:
+            words.append("Settings of the same batch size should lie on each other: they train the same.")
+        if any(curve.n > 1 for _source, curve in shown):
+            words.append("Bars are the least and the greatest of the processes.")
+        xs = [point.x for line in lines for point in line.points]
+        target = accuracy.target(self.network)
+        references = []
+        if target is not None:
+            references = [Line(f"target {target:g}", [Point(min(xs), target, ""), Point(max(xs), target, "")])]
+            words.append(f"The grey line is the accuracy that the tutorial promises, {target:g}.")
+        return self._lines_picture(
+            "seconds" if over_seconds else "epochs",
+            "Accuracy over time" if over_seconds else "Accuracy over epochs",
+            lines,
+            x=Axis(title="seconds of training", logarithmic=charts.decades(xs))
+            if over_seconds
+            else Axis(title="epochs", whole=True),
+            y=Axis(title="test accuracy"),
+            references=references,
+            caption=f"{' '.join(words)}{_more(len(found), len(lines), 'curve')}"
+            f"{_processes(curve.n for _source, curve in shown)}",
+        )
+
+    def time_to_accuracy(self) -> Picture | None:
+        found = [(each, each.measures.time_to_accuracy_seconds) for each in self.rows]
+        reached = [(each, seconds) for each, seconds in found if seconds is not None]
+        if len(reached) < _FEWEST:
+            return None
+        shown = _fairly(sorted(reached, key=lambda pair: pair[1]), _MOST_ROWS, lambda pair: pair[0].source)
+        label = _label_of([each for each, _seconds in shown])
+        return self._rows_picture(
+            "target",
+            f"Time to an accuracy of {accuracy.target(self.network):g}",
+            [
+                Bar(
+                    label(each),
+                    [Point(seconds, 0, f"{label(each)}: {units.seconds(seconds)}, median of n = {each.measures.n}")],
+                )
+                for each, seconds in shown
+            ],
+            x=Axis(title="seconds", from_zero=True),
+            bars=True,
+            caption="Up to the end of the first epoch that reached it, evaluation excluded; the shortest bar is the "
+            f"quickest.{_more(len(reached), len(shown), 'setting')}"
+            f" Medians, {n_words(each.measures.n for each, _seconds in shown)}.",
+        )
+
+    def roofline(self) -> Picture | None:
+        """After Williams, Waterman and Patterson, CACM 52(4), 2009; under the roofs that `Measures.bound` goes by."""
+        found = [(each, place) for each in self.rows if (place := _under_roof(each.measures)) is not None]
+        if not found:
+            return None
+        shown = _fairly(found, MOST_CURVES, lambda pair: pair[0].source, first=lambda pair: pair[0].row.is_baseline)
+        label = _label_of([each for each, _place in shown])
+        lines = [
+            Line(
+                label(each),
+                [
+                    Point(
+                        place.intensity,
+                        place.achieved.value,
+                        f"{label(each)}: {estimate_words(place.achieved, 'GFLOP/s')}, "
+                        f"{units.share(place.achieved.value / place.ceiling)} of the ceiling, "
+                        f"{units.significant(place.intensity)} operations per byte",
+                        place.achieved.lower,
+                        place.achieved.upper,
+                    )
+                ],
+                joined=False,
+            )
+            for each, place in shown
+        ]
+        low = min(place.intensity for _each, place in shown) / 10
+        high = max(place.intensity for _each, place in shown) * 3
+        roofs = dict.fromkeys((place.where, place.ceiling, place.bandwidth / 1e9) for _each, place in shown)
+        references = [
+            Line(
+                f"{where}: {units.significant(ceiling)} GFLOP/s, {units.significant(bandwidth)} GB/s",
+                [
+                    Point(x, min(ceiling, bandwidth * x), "")
+                    for x in sorted({low, min(max(low, ceiling / bandwidth), high), high})
+                ],
+            )
+            for where, ceiling, bandwidth in roofs
+        ]
+        return self._lines_picture(
+            "roofline",
+            "Roofline",
+            lines,
+            x=Axis(title="operations per byte that a step must move", logarithmic=True),
+            y=Axis(title="GFLOP/s", logarithmic=True),
+            references=references[: charts.MOST_REFERENCES],
+            caption="Each grey roof is the best that was measured here with so many threads: sums of arrays as large "
+            "as what a step touches on its slope, matrix products on its flat part. The distance to it is what a "
+            f"setting leaves unused.{_more(len(found), len(lines), 'setting')}"
+            f"{_processes(place.achieved.n for _each, place in shown)}",
+        )
+
+    def first_steps(self) -> Picture | None:
+        shown = _fairly(self.rows, _MOST_ROWS, lambda each: each.source)
+        label = _label_of(shown)
+        bars = []
+        for each in shown:
+            step, first = each.measures.update_microseconds.value / 1e6, each.measures.first_step_seconds
+            told = f"{units.seconds(step)} a step, {units.seconds(first)} to the first update, n = {each.measures.n}"
+            tip = f"{label(each)}: {told}"
+            bars.append(Bar(label(each), [Point(step, 0, tip), Point(first, 0, tip)]))
+        return self._rows_picture(
+            "first",
+            "First step against steady state",
+            bars,
+            x=Axis(title="seconds", logarithmic=True),
+            legend=("every step", "once: from building the network to the first update"),
+            caption="The square is paid once, the circle at every step: what is built or compiled for faster steps "
+            f"must train for long enough to pay. Medians, {n_words(each.measures.n for each in shown)}."
+            f"{_more(len(self.rows), len(shown), 'setting')}",
+        )
+
+    def _curves(self, make: Callable[[Sequence[Row]], list[Curve]]) -> list[tuple[Source, Curve]]:
+        found = [
+            (source, curve)
+            for source in self.sources
+            for curve in make([each.row for each in self.rows if each.source is source])
+        ]
+        return sorted(found, key=lambda pair: -max(estimate.value for _x, estimate in pair[1].points))
+
+    def _lines(
+        self, found: Sequence[tuple[Source, Curve]], along: str, place: Callable[[int], str], unit: str
+    ) -> list[Line]:
+        shown = _fairly(found, MOST_CURVES, lambda pair: pair[0])
+        labels = labels_of((each.source.name, each.row.scenario) for each in self.rows)
+        made = []
+        for source, curve in shown:
+            name = labels.of(source.name, curve.scenario, without=along)
+            points = [
+                Point(x, speed.value, f"{name}, {place(x)}: {estimate_words(speed, unit)}", speed.lower, speed.upper)
+                for x, speed in curve.points
+            ]
+            made.append(Line(name, points))
+        return made
+
+    def _learning(self) -> list[tuple[Source, LearningCurve]]:
+        found = [
+            (source, curve)
+            for source in self.sources
+            for curve in series.learning_curves(source.result_set)
+            if (curve.scenario.network, curve.recipe) == (self.network, self.recipe)
+        ]
+        return sorted(found, key=lambda pair: pair[1].reached[-1].seconds)
+
+    def _rows_picture(
+        self,
+        key: str,
+        title: str,
+        rows: Sequence[Bar],
+        *,
+        x: Axis,
+        caption: str,
+        reference: float | None = None,
+        bars: bool = False,
+        legend: Sequence[str] = (),
+    ) -> Picture:
+        alternative = (
+            f"{title}, {self.network}: {count_words(len(rows), 'row')} from {rows[0].label} to {rows[-1].label}."
+        )
+        svg = charts.draw_rows(
+            f"{self.key}-{key}", rows, x=x, alternative=alternative, reference=reference, bars=bars, legend=legend
+        )
+        return Picture(
+            key=f"{self.key}-{key}",
+            title=title,
+            caption=caption,
+            alternative=alternative,
+            numbers=tuple(dict.fromkeys(point.tip for row in rows for point in row.points)),
+            svg=svg,
+        )
+
+    def _lines_picture(
+        self,
+        key: str,
+        title: str,
+        lines: Sequence[Line],
+        *,
+        x: Axis,
+        y: Axis,
+        caption: str,
+        references: Sequence[Line] = (),
+        marks: Sequence[float] | None = None,
+    ) -> Picture:
+        names = "; ".join(line.label for line in lines)
+        alternative = f"{title}, {self.network}: {y.title} over {x.title}, of {names}."
+        svg = charts.draw_lines(
+            f"{self.key}-{key}", lines, x=x, y=y, alternative=alternative, references=references, marks=marks
+        )
+        return Picture(
+            key=f"{self.key}-{key}",
+            title=title,
+            caption=caption,
+            alternative=alternative,
+            numbers=tuple(point.tip for line in lines for point in line.points),
+            svg=svg,
+        )
+
+
+class _Place(NamedTuple):
+    """Where in a roofline something stands."""
+
+    #: Operations per byte.
+    intensity: float
+    #: GFLOP/s.
+    achieved: Estimate
+    ceiling: float
+    #: Bytes per second.
+    bandwidth: float
+    where: str
+
+
+def _under_roof(measures: Measures) -> _Place | None:
+    achieved, moved = measures.achieved_gflop_per_second, measures.bytes_per_second
+    ceiling, bandwidth = measures.ceiling_gflop_per_second, measures.ceiling_bytes_per_second
+    if measures.roof is None or achieved is None or moved is None or ceiling is None or bandwidth is None:
+        return None
+    place = measures.roof.place
+    where = "GPU" if place.kind is DeviceKind.GPU else count_words(place.threads, "thread")
+    return _Place(1e9 * achieved.value / moved.value, achieved, ceiling, bandwidth, where)
+
+
+def _shares_cores(scenario: Scenario) -> bool:
+    """A second context gets a part of what the first alone had."""
+    return scenario.cpu_threads is None and scenario.devices[0].kind is DeviceKind.CPU
+
+
+def _fairly(
+    found: Sequence[_FoundT],
+    most: int,
+    source: Callable[[_FoundT], Source],
+    first: Callable[[_FoundT], bool] = lambda _each: False,
+) -> list[_FoundT]:
+    """Of each file as many, so that a slow machine is not left out; in the order given. `first` of all are kept."""
+    taken: Counter[str] = Counter()
+    ranks = []
+    for index, each in enumerate(found):
+        name = source(each).name
+        ranks.append((not first(each), taken[name], index))
+        taken[name] += 1
+    return [found[index] for _not_first, _rank, index in sorted(sorted(ranks)[:most], key=lambda rank: rank[2])]
+
+
+def _label_of(shown: Sequence[Measured]) -> Callable[[Measured], str]:
+    labels = labels_of((each.source.name, each.row.scenario) for each in shown)
+    return lambda each: labels.of(each.source.name, each.row.scenario)
+
+
+def _point(estimate: Estimate, label: str, unit: str) -> Point:
+    """Of a row: its value lies along x."""
+    return Point(estimate.value, 0, f"{label}: {estimate_words(estimate, unit)}", estimate.lower, estimate.upper)
+
+
+def _places(lines: Sequence[Line]) -> list[float]:
+    return sorted({point.x for line in lines for point in line.points})
+
+
+def _value_axis(title: str, values: Sequence[float]) -> Axis:
+    wide = charts.decades(values)
+    return Axis(title=title, logarithmic=wide, from_zero=not wide)
+
+
+def _more(count: int, shown: int, noun: str) -> str:
+    return f" Shown: {shown} of {count_words(count, noun)}." if count > shown else ""
+
+
+def _processes(counts: Iterable[int]) -> str:
+    """What an interval, and the lack of one, means here."""
+    ns = sorted({*counts})
+    if ns == [1]:
+        return " One process each (n = 1): no intervals."
+    alone = "; a mark without an interval is a single process" if ns[0] == 1 else ""
+    return f" 95 % intervals over processes, {n_words(ns)}{alone}."
+
+
+def _processes_of(found: Sequence[tuple[Source, Curve]]) -> str:
+    return _processes(estimate.n for _source, curve in found for _x, estimate in curve.points)

@@ -1,0 +1,108 @@
+"""Ceilings -> one table: a row for each device, number of threads and library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from bench.analysis.roofline import Level, Spread, levels
+from bench.records.environment import Environment
+from bench.records.result import Ceiling
+from bench.render import units
+from bench.render.model.columns import Column, make_column
+from bench.render.model.table import Table, TableRow, cell_of, clean, machine_words
+
+#: As `record.ThreadPool` names the libraries that multiply.
+_BLAS: Final = "blas"
+
+
+def _range(value: Callable[[Level], Spread], unit: Callable[[float], str]) -> Callable[[Level], str]:
+    """Least and greatest; "" for a single ceiling."""
+
+    def text(level: Level) -> str:
+        spread = value(level)
+        if len(level.ceilings) == 1:
+            return ""
+        return f"({unit(spread.least)} to {unit(spread.greatest)})"
+
+    return text
+
+
+def _gflop(level: Level) -> Spread:
+    return level.gflop_per_second
+
+
+def _bandwidth(level: Level) -> Spread:
+    return level.bandwidth_bytes_per_second
+
+
+def _blas(level: Level) -> str | None:
+    """As openblas 0.3.23 SkylakeX: one without kernels for the processor explains a low row."""
+    pools = (pool for pool in level.ceilings[-1].thread_pools if pool.user_api == _BLAS)
+    words = (" ".join(filter(None, (pool.internal_api, pool.version, pool.architecture))) for pool in pools)
+    return ", ".join(words) or None
+
+
+COLUMNS: Final[Sequence[Column[Level]]] = (
+    make_column("device", lambda level: str(level.device), number=False, priority=0),
+    make_column("threads", lambda level: level.threads, priority=0),
+    make_column("framework", lambda level: str(level.framework), number=False, priority=0),
+    make_column(
+        "framework_version",
+        lambda level: level.ceilings[-1].framework_version,
+        title="version",
+        number=False,
+        priority=3,
+    ),
+    make_column("n", lambda level: len(level.ceilings), key="n_processes", priority=2, explanation="fresh processes"),
+    make_column(
+        "gflop_per_second",
+        lambda level: _gflop(level).median,
+        units.significant,
+        title="GFLOP/s",
+        priority=0,
+        detail=_range(_gflop, units.significant),
+        explanation="of the float32 matrix product, the fastest size and repetition of each process: median over "
+        "processes, least and greatest",
+    ),
+    make_column("gflop_per_second_least", lambda level: _gflop(level).least),
+    make_column("gflop_per_second_greatest", lambda level: _gflop(level).greatest),
+    make_column("size", lambda level: level.size, priority=1, explanation="rows of the matrices that were fastest"),
+    make_column(
+        "bandwidth_bytes_per_second",
+        lambda level: _bandwidth(level).median,
+        units.giga,
+        title="GB/s",
+        priority=0,
+        detail=_range(_bandwidth, units.giga),
+        explanation="of a = b + c on arrays far larger than the caches, the same way; NumPy adds on one thread",
+    ),
+    make_column("bandwidth_bytes_per_second_least", lambda level: _bandwidth(level).least),
+    make_column("bandwidth_bytes_per_second_greatest", lambda level: _bandwidth(level).greatest),
+    make_column(
+        "blas",
+        _blas,
+        title="BLAS",
+        number=False,
+        priority=4,
+        explanation="libraries of linear algebra that the process had loaded, and the processor they take this one for",
+    ),
+)
+
+
+def ceiling_table(ceilings: Iterable[Ceiling], environment: Environment) -> Table:
+    return Table(
+        title="ceilings: the fastest float32 matrix product, and the memory bandwidth",
+        caption=(("machine", clean(machine_words(environment))),),
+        facts={
+            "host_hash": environment.host_hash,
+            "host_processor_model_name": environment.host_processor_model_name,
+            "usable_core_count": environment.usable_core_count,
+            "usable_vcpu_count": environment.usable_vcpu_count,
+            "accelerator_model_names": ", ".join(environment.accelerator_model_names) or None,
+            "captured_at": environment.captured_at,
+        },
+        headings=tuple(column.heading for column in COLUMNS),
+        rows=tuple(TableRow(cells=tuple(cell_of(column, level) for column in COLUMNS)) for level in levels(ceilings)),
+        notes=(),
+    )

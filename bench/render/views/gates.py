@@ -1,0 +1,467 @@
+"""A gate's conclusion, and a machine's calibration -> tables and test cases. `gate.decision` decided it all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from bench.analysis.verdict import Verdict
+from bench.experiments.gate.decision import POWER, Conclusion, GateRow
+from bench.records.calibration import Calibration, Replays, ScenarioCalibration
+from bench.records.gate import GateFile, Purpose, SideDescription
+from bench.render import units
+from bench.render.formats.junit import CaseOutcome, JUnitCase
+from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Column, OfScenario, make_column
+from bench.render.model.marks import MARKS, TONES
+from bench.render.model.table import (
+    Fact,
+    Table,
+    TableRow,
+    cell_of,
+    clean,
+    count_words,
+    dataset_words,
+    for_programs,
+    machine_words,
+    setting_words,
+    software_words,
+    virtual_contexts,
+)
+from bench.render.phrases import change, change_words, ends
+from bench.render.sparklines import interval
+from bench.scenarios.scenario import Scenario, axis_value
+from bench.stats.intervals import Estimate
+from bench.stats.paired import Order
+
+_Text = Callable[[GateRow], str | None]
+
+#: Of a commit or a digest, as people write one.
+_SHORT: Final = 10
+
+_CASES: Final[Mapping[Verdict, CaseOutcome]] = {
+    Verdict.REGRESSED: CaseOutcome.FAILURE,
+    Verdict.MISSING: CaseOutcome.FAILURE,
+    Verdict.INVALID: CaseOutcome.ERROR,
+    Verdict.INCONCLUSIVE: CaseOutcome.ERROR,
+    Verdict.UNDERPOWERED: CaseOutcome.ERROR,
+}
+
+
+def gate_table(gate_file: GateFile, conclusion: Conclusion) -> Table:
+    """One row per planned scenario; below it why, and what happened to the blocks."""
+    columns: list[Column[GateRow]] = [
+        *_axes([row.scenario for row in conclusion.rows]),
+        *_columns(gate_file, _scale(gate_file, conclusion)),
+    ]
+    return Table(
+        title=clean(f"gate: {conclusion.verdict}"),
+        caption=tuple((label, clean(text)) for label, text in _caption(gate_file, conclusion)),
+        facts=_facts(gate_file, conclusion),
+        headings=tuple(column.heading for column in columns),
+        rows=tuple(
+            TableRow(
+                cells=tuple(cell_of(column, row) for column in columns),
+                mark=MARKS[row.verdict],
+                tone=TONES[row.verdict],
+            )
+            for row in conclusion.rows
+        ),
+        notes=tuple((mark, clean(text)) for mark, text in _notes(conclusion)),
+    )
+
+
+def gate_cases(conclusion: Conclusion) -> list[JUnitCase]:
+    """One test case per scenario; what could not be decided is an error: most readers show a skipped case as green."""
+    return [
+        JUnitCase(
+            name=clean(row.scenario.name),
+            seconds=None,
+            outcome=_CASES.get(row.verdict, CaseOutcome.PASSED),
+            message=clean(f"{row.verdict}: {row.reason}"),
+            detail=clean(
+                f"{'no result' if row.ratio is None else change_words(row.ratio)}, n = {row.n}"
+                + ("" if row.detectable is None else f", detectable from {units.percentage(row.detectable)}")
+            ),
+        )
+        for row in conclusion.rows
+    ]
+
+
+def _varies(axis: Column[OfScenario], scenarios: Sequence[Scenario]) -> bool:
+    return len({axis_value(each, axis.heading.name) for each in scenarios}) > 1
+
+
+def _axes(scenarios: Sequence[Scenario]) -> list[Column[OfScenario]]:
+    """The network, and what tells the rows apart; the rest is said once, by `_common`."""
+    ordered = sorted(SHOWN_AXES, key=lambda axis: (axis.heading.name != "network", axis.heading.name not in MAIN_AXES))
+    return [
+        axis if axis.heading.name == "network" or _varies(axis, scenarios) else for_programs(axis) for axis in ordered
+    ]
+
+
+def _common(scenarios: Sequence[Scenario]) -> list[tuple[str, str]]:
+    same = [axis for axis in SHOWN_AXES if axis.heading.name != "network" and not _varies(axis, scenarios)]
+    words = setting_words(scenarios[0], same)
+    return [("all rows", words)] if words else []
+
+
+def _scale(gate_file: GateFile, conclusion: Conclusion) -> float:
+    """How far an interval's picture reaches either way: to the tolerance at least, as a logarithm."""
+    ends = [
+        abs(math.log(end))
+        for row in conclusion.rows
+        if row.ratio is not None
+        for end in (row.ratio.lower, row.ratio.value, row.ratio.upper)
+        if end is not None and 0 < end < math.inf
+    ]
+    return max([math.log1p(gate_file.plan.tolerance), *ends])
+
+
+def _drawn(row: GateRow, most: float) -> str | None:
+    if row.ratio is None or not 0 < row.ratio.value < math.inf:
+        return None
+    ends = [None if end is None else math.log(end) if end > 0 else -most for end in (row.ratio.lower, row.ratio.upper)]
+    return interval(math.log(row.ratio.value), ends[0], ends[1], most)
+
+
+def _columns(gate_file: GateFile, scale: float) -> list[Column[GateRow]]:
+    plan = gate_file.plan
+
+    def of_ratio(part: int) -> _Text:
+        return lambda row: None if row.ratio is None else change(row.ratio)[part]
+
+    return [
+        make_column("n", lambda row: row.n, key="n_blocks", priority=6, explanation="valid blocks of four passes"),
+        make_column(
+            "ratio",
+            lambda row: row.ratio,
+            key="time_ratio",
+            title="time per image\n[95 % interval]",
+            interval=True,
+            priority=0,
+            text=of_ratio(0),
+            detail=lambda row: of_ratio(1)(row) or "",
+            explanation="time per image, contender against baseline, and its 95 % t interval over blocks (log scale); "
+            "a negative end lies on the other side: faster where it says slower",
+        ),
+        make_column(
+            "picture",
+            lambda row: _drawn(row, scale),
+            title="faster   │   slower",
+            number=False,
+            priority=3,
+            picture=True,
+            explanation=f"the same, from {units.points(-scale)} to +{units.points(scale)} %",
+        ),
+        make_column(
+            "verdict", lambda row: str(row.verdict), number=False, priority=0, explanation=_verdicts(gate_file)
+        ),
+        make_column(
+            "threshold",
+            lambda row: row.threshold,
+            units.percentage,
+            title="no harm\nbelow",
+            priority=5,
+            explanation="slower by less is nobody's regression: the margin or, if greater, the noise floor here",
+        ),
+        make_column(
+            "detectable",
+            lambda row: row.detectable,
+            units.percentage,
+            key="detectable_slowdown",
+            title="detects\nfrom",
+            priority=2,
+            explanation=f"the slowdown that such blocks would have suspected in {10 * POWER:.0f} of 10 gates",
+        ),
+        make_column(
+            "control",
+            lambda row: row.control,
+            key="control_ratio",
+            title="control\n(A/A)",
+            interval=True,
+            priority=7,
+            text=lambda row: None if row.control is None else f"{units.signed(row.control.value)} %",
+            detail=lambda row: "" if row.control is None else ends(row.control, units.signed),
+            explanation="the blocks' comparison of each side with itself; off zero the row is invalid",
+        ),
+        make_column(
+            "accuracy_difference",
+            lambda row: None if row.accuracy is None else row.accuracy.value,
+            units.accuracy_change,
+            title="accuracy\nchange",
+            priority=4,
+            explanation="after the same few windows from the same seed, contender's less baseline's, mean over blocks",
+        ),
+        make_column("accuracy_lower", lambda row: None if row.accuracy is None else row.accuracy.lower),
+        make_column("accuracy_upper", lambda row: None if row.accuracy is None else row.accuracy.upper),
+        make_column(
+            "p_value",
+            lambda row: row.p_value,
+            lambda value: f"{value:.2g}",
+            title="p",
+            priority=8,
+            explanation=f"of being no slower than that: exact sign-flip test, adjusted for "
+            f"{count_words(len(plan.scenarios), 'scenario')} (Holm) and {count_words(len(plan.looks), 'look')}; "
+            f"alpha {plan.alpha:g}",
+        ),
+        make_column(
+            "confirmation",
+            lambda row: row.confirmation,
+            key="confirmation_ratio",
+            title="confirmation",
+            interval=True,
+            priority=3,
+            text=lambda row: None if row.confirmation is None else change(row.confirmation)[0],
+            detail=lambda row: "" if row.confirmation is None else change(row.confirmation)[1],
+            explanation="the change in fresh blocks of the suspects alone",
+        ),
+        make_column("reason", lambda row: row.reason, number=False),
+    ]
+
+
+def _verdicts(gate_file: GateFile) -> str:
+    plan = gate_file.plan
+    return (
+        f"regressed: surely slower than the threshold (family-wise error {plan.alpha:g}), and again in fresh blocks, "
+        f"or less accurate by more than {plan.accuracy_margin:g}; improved: as surely faster; unchanged: surely less "
+        f"than {units.percentage(plan.tolerance)} slower; inconclusive: neither; underpowered: too few blocks to show "
+        "anything; invalid: the measurement contradicts the test's assumptions"
+    )
+
+
+def _caption(gate_file: GateFile, conclusion: Conclusion) -> list[tuple[str, str]]:
+    plan = gate_file.plan
+    orders = [block.order for block in gate_file.blocks]
+    seconds = sum(block.seconds for block in gate_file.blocks)
+    return [
+        ("baseline", side_words(gate_file.baseline)),
+        ("contender", side_words(gate_file.contender)),
+        *_software_difference(gate_file),
+        ("data", dataset_words(gate_file.dataset)),
+        ("machine", machine_words(gate_file.environment)),
+        ("software", software_words(gate_file.environment)),
+        (
+            "blocks",
+            (
+                f"{len(orders)} in {units.seconds(seconds)} ({orders.count(Order.ABBA)} ABBA, "
+                f"{orders.count(Order.BAAB)} BAAB), {len(conclusion.voids)} void; suite {plan.suite}, "
+                f"seed {plan.seed}, {gate_file.created_at}"
+            ),
+        ),
+        *([("note", _NO_CALIBRATION)] if any(each.noise_floor is None for each in plan.scenarios) else []),
+        *_common([each.scenario for each in plan.scenarios]),
+        *virtual_contexts(each.scenario for each in plan.scenarios),
+    ]
+
+
+_NO_CALIBRATION: Final = (
+    "no calibration of this machine for some scenario: its threshold is the margin, whatever identical code differs by "
+    "(mnist-bench calibrate)"
+)
+
+
+def side_words(side: SideDescription) -> str:
+    """main (13f996bd01), code c0ffee1234."""
+    commit = "" if side.git_commit is None else f" ({side.git_commit[:_SHORT]})"
+    return f"{side.name}{commit}, code {side.tree_digest[:_SHORT]}"
+
+
+def _software_difference(gate_file: GateFile) -> list[tuple[str, str]]:
+    before, after = gate_file.baseline.software, gate_file.contender.software
+    facts = ("framework", "framework_version", "numpy", "python", "framework_features")
+    changed = [
+        f"{fact.replace('_', ' ')} {getattr(before, fact)} → {getattr(after, fact)}"
+        for fact in facts
+        if getattr(before, fact) != getattr(after, fact)
+    ]
+    return [("differs", ", ".join(changed))] if changed else []
+
+
+def _notes(conclusion: Conclusion) -> list[tuple[str, str]]:
+    notes = [(MARKS[row.verdict], f"{row.scenario.name}: {row.reason}") for row in conclusion.rows]
+    notes += [("", f"block {index + 1} is void: {why}") for index, why in conclusion.voids]
+    return notes
+
+
+def _facts(gate_file: GateFile, conclusion: Conclusion) -> dict[str, Fact]:
+    plan = gate_file.plan
+    return {
+        "verdict": str(conclusion.verdict),
+        "created_at": gate_file.created_at,
+        "baseline": gate_file.baseline.name,
+        "baseline_commit": gate_file.baseline.git_commit,
+        "baseline_tree_digest": gate_file.baseline.tree_digest,
+        "contender": gate_file.contender.name,
+        "contender_tree_digest": gate_file.contender.tree_digest,
+        "dataset": gate_file.dataset.name,
+        "dataset_digest": gate_file.dataset.digest,
+        "suite": plan.suite,
+        "seed": plan.seed,
+        "margin": plan.margin,
+        "tolerance": plan.tolerance,
+        "alpha": plan.alpha,
+        "blocks": conclusion.blocks,
+        "void_blocks": len(conclusion.voids),
+        "is_calibration": plan.purpose is Purpose.CALIBRATION,
+    }
+
+
+# --- calibration ------------------------------------------------------------------------------------------------------
+
+
+def calibration_tables(calibration: Calibration) -> list[Table]:
+    """What identical code looks like on this machine, and what a gate here is worth."""
+    caption = (
+        ("machine", clean(machine_words(calibration.environment))),
+        ("data", clean(dataset_words(calibration.dataset))),
+        ("software", clean(software_words(calibration.environment))),
+        (
+            "recorded",
+            (
+                f"{calibration.blocks} blocks of identical code ({calibration.void_blocks} void), "
+                f"{units.seconds(calibration.median_block_seconds)} each, {calibration.created_at}"
+            ),
+        ),
+        *_common([each.scenario for each in calibration.scenarios]),
+    )
+    facts: dict[str, Fact] = {"machine_class": calibration.machine_class, "blocks": calibration.blocks}
+    scenario_columns: list[Column[ScenarioCalibration]] = [
+        *_axes([each.scenario for each in calibration.scenarios]),
+        *_SCENARIO_COLUMNS,
+    ]
+    return [
+        Table(
+            title="calibration: identical code on both sides",
+            caption=caption,
+            facts=facts,
+            headings=tuple(column.heading for column in scenario_columns),
+            rows=tuple(
+                TableRow(cells=tuple(cell_of(column, each) for column in scenario_columns))
+                for each in calibration.scenarios
+            ),
+            notes=(),
+        ),
+        Table(
+            title="calibration: whole gates replayed over these blocks",
+            caption=(
+                (
+                    "gate",
+                    (
+                        f"margin {units.percentage(calibration.margin)} or the noise floor, alpha "
+                        f"{calibration.alpha:g}, tolerance {units.percentage(calibration.tolerance)}, "
+                        "10 minutes at most"
+                    ),
+                ),
+            ),
+            facts=facts,
+            headings=tuple(column.heading for column in _REPLAY_COLUMNS),
+            rows=tuple(
+                TableRow(cells=tuple(cell_of(column, each) for column in _REPLAY_COLUMNS))
+                for each in calibration.replays
+            ),
+            notes=(("", _SHARED_BLOCKS),),
+        ),
+    ]
+
+
+_SHARED_BLOCKS: Final = (
+    "the replays share blocks, each with new coins for its sides' names; the bounds hold for these blocks, and for "
+    "other days as far as those are alike"
+)
+
+
+def _interval(each: ScenarioCalibration) -> Estimate:
+    return Estimate(value=each.ratio, lower=each.ratio_lower, upper=each.ratio_upper, n=0)
+
+
+_SCENARIO_COLUMNS: Final[Sequence[Column[ScenarioCalibration]]] = (
+    make_column(
+        "noise_floor",
+        lambda each: each.noise_floor,
+        units.percentage,
+        title="noise\nfloor",
+        priority=0,
+        explanation="19 of 20 first looks (8 blocks) at identical code differed by less",
+    ),
+    make_column(
+        "effect_robust_sd",
+        lambda each: each.effect_robust_sd,
+        lambda sd: f"{units.points(sd)} %",
+        title="spread of\na block",
+        priority=1,
+        explanation="robust standard deviation of a block's effect (scaled median absolute deviation)",
+    ),
+    make_column(
+        "ratio",
+        _interval,
+        title="time per image\n[95 % interval]",
+        interval=True,
+        priority=2,
+        text=lambda each: change(_interval(each))[0],
+        detail=lambda each: change(_interval(each))[1],
+        explanation="over all blocks; identical code is equal",
+    ),
+    make_column(
+        "coverage",
+        lambda each: each.coverage,
+        lambda share: f"{100 * share:.1f} %",
+        title="coverage",
+        priority=3,
+        explanation="of 95 % intervals at the first look: the share that held the truth",
+    ),
+)
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _passed(each: Replays) -> float:
+    good = sum(count for verdict, count in each.verdicts.items() if Verdict(verdict).passes)
+    return good / each.gates
+
+
+def _what(each: Replays) -> str:
+    return "identical code" if each.slowdown == 0 else f"{units.percentage(each.slowdown)} slower everywhere"
+
+
+_REPLAY_COLUMNS: Final[Sequence[Column[Replays]]] = (
+    make_column("contender", _what, number=False, priority=0),
+    make_column("gates", lambda each: each.gates, priority=1, explanation="whole gates, confirmation included"),
+    make_column(
+        "regressed",
+        lambda each: each.regressed,
+        _share,
+        priority=0,
+        explanation="gates that said so: false alarms on identical code, power elsewhere",
+    ),
+    make_column(
+        "regressed_bounds",
+        lambda _each: None,
+        title="exact\nbounds",
+        priority=0,
+        data=False,
+        text=lambda each: f"{_share(each.regressed_lower)} to {_share(each.regressed_upper)}",
+        explanation="one-sided 95 % bounds of that share (Clopper-Pearson)",
+    ),
+    make_column("regressed_lower", lambda each: each.regressed_lower),
+    make_column("regressed_upper", lambda each: each.regressed_upper),
+    make_column("passed", _passed, _share, priority=0, explanation="unchanged or improved"),
+    make_column(
+        "undecided",
+        lambda each: max(0.0, 1 - each.regressed - _passed(each)),
+        _share,
+        priority=2,
+        explanation="inconclusive, underpowered or invalid: never a pass",
+    ),
+    make_column("median_blocks", lambda each: each.median_blocks, units.significant, title="blocks", priority=3),
+    make_column(
+        "median_seconds",
+        lambda each: each.median_seconds,
+        units.seconds,
+        title="time",
+        priority=2,
+        explanation="median over the gates",
+    ),
+)

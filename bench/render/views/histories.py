@@ -1,0 +1,261 @@
+"""Histories -> tables, and a page with a picture for each scenario. `analysis.history` found what there is to say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from bench.analysis.history import Change, History, Measured, Trend
+from bench.render import units
+from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Column, OfScenario, make_column, plus_minus_of
+from bench.render.model.table import (
+    FASTER,
+    LEVEL,
+    OPEN,
+    SLOWER,
+    Table,
+    TableRow,
+    Tone,
+    cell_of,
+    clean,
+    count_words,
+    dataset_words,
+    for_programs,
+    machine_words,
+    recipe_words,
+    virtual_contexts,
+)
+from bench.render.phrases import ends
+from bench.render.sparklines import sparkline
+from bench.scenarios.scenario import Scenario, axis_value
+from bench.stats.intervals import Estimate
+
+#: Of a commit, as people write one.
+_SHORT: Final = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _TrendRow:
+    scenario: Scenario
+    trend: Trend
+
+    @property
+    def now(self) -> Estimate:
+        return self.trend.levels[-1][2]
+
+    @property
+    def last(self) -> Change | None:
+        return self.trend.changes[-1] if self.trend.changes else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ChangeRow:
+    scenario: Scenario
+    change: Change
+    before: Measured
+    since: Measured
+    n: int
+
+
+def commit_words(measured: Measured) -> str:
+    """1a2b3c4d5e with changes; words where no commit is known."""
+    if measured.git_commit is None:
+        return "an unknown commit"
+    return measured.git_commit[:_SHORT] + (" with changes" if measured.git_dirty else "")
+
+
+def history_tables(histories: Sequence[History]) -> list[Table]:
+    """For each machine its trends, and the changes in them where there are any."""
+    made = []
+    for history in histories:
+        rows = [_TrendRow(scenario=trend.key[0], trend=trend) for trend in history.trends]
+        if not rows:
+            continue
+        made.append(_trends(history, rows))
+        if any(trend.changes for trend in history.trends):
+            made.append(_changes(history))
+    return made
+
+
+def _axes(scenarios: Sequence[Scenario]) -> list[Column[OfScenario]]:
+    """Network, contexts, batch and hybridize, and whatever else tells the rows apart."""
+    return [
+        axis
+        if axis.heading.name in {"network", *MAIN_AXES}
+        or len({axis_value(each, axis.heading.name) for each in scenarios}) > 1
+        else for_programs(axis)
+        for axis in SHOWN_AXES
+    ]
+
+
+def _caption(history: History) -> tuple[tuple[str, str], ...]:
+    times = sorted(each.created_at for trend in history.trends for each in trend.measured)
+    lines = [
+        ("machine", machine_words(history.environment)),
+        ("data", dataset_words(history.dataset)),
+        ("files", f"{history.files:,}, {times[0]} to {times[-1]}"),
+        ("note", f"a change, however large, shows in no fewer than {history.trends[0].fewest} files"),
+        *virtual_contexts(trend.key[0] for trend in history.trends),
+    ]
+    return tuple((label, clean(text)) for label, text in lines)
+
+
+def _trends(history: History, rows: Sequence[_TrendRow]) -> Table:
+    columns: list[Column[_TrendRow]] = [*_axes([row.scenario for row in rows]), *_trend_columns(history)]
+    changed = sum(bool(row.trend.changes) for row in rows)
+    return Table(
+        title=clean(f"history: {count_words(len(rows), 'scenario')}, {changed} of them with a change"),
+        caption=_caption(history),
+        facts={"files": history.files, "dataset": history.dataset.name, "dataset_digest": history.dataset.digest},
+        headings=tuple(column.heading for column in columns),
+        rows=tuple(
+            TableRow(
+                cells=tuple(cell_of(column, row) for column in columns),
+                mark=_mark(row.last) if row.trend.testable else OPEN,
+                tone=_tone(row.last) if row.trend.testable else Tone.DIM,
+            )
+            for row in rows
+        ),
+        notes=(),
+    )
+
+
+def _last_change(row: _TrendRow) -> str:
+    if not row.trend.testable:
+        return "too few files"
+    return "none" if row.last is None else f"{units.signed(row.last.ratio.value)} %"
+
+
+def _mark(change: Change | None) -> str:
+    if change is None:
+        return LEVEL
+    return FASTER if change.ratio.value > 1 else SLOWER
+
+
+def _tone(change: Change | None) -> Tone:
+    if change is None:
+        return Tone.PLAIN
+    return Tone.GOOD if change.ratio.value > 1 else Tone.BAD
+
+
+def _trend_columns(history: History) -> Sequence[Column[_TrendRow]]:
+    def recipe(row: _TrendRow) -> str:
+        return recipe_words(row.trend.key[1], history.dataset.train_samples)
+
+    return (
+        make_column("recipe", recipe, number=False, priority=6),
+        make_column(
+            "files", lambda row: len(row.trend.measured), priority=5, explanation="with a valid result of the scenario"
+        ),
+        make_column(
+            "trend",
+            lambda row: sparkline(row.trend.throughputs),
+            number=False,
+            priority=1,
+            picture=True,
+            explanation="images/s over the files in the order of time, from the least to the greatest, but over at "
+            "least 2 %",
+        ),
+        make_column(
+            "level",
+            lambda row: row.now,
+            units.significant,
+            key="level_images_per_second",
+            title="images/s\nnow",
+            interval=True,
+            priority=0,
+            detail=plus_minus_of(lambda row: row.now),
+            explanation="geometric mean over the files since the last change; ± is its 95 % t interval over files",
+        ),
+        make_column("changes", lambda row: len(row.trend.changes), priority=2),
+        make_column(
+            "last_change",
+            lambda row: None if row.last is None else row.last.ratio,
+            key="last_change_ratio",
+            title="last change",
+            interval=True,
+            priority=0,
+            text=_last_change,
+            explanation="the new level over the one before, in images/s",
+        ),
+        make_column(
+            "since",
+            lambda row: None if row.last is None else row.trend.measured[row.last.index].git_commit,
+            key="last_change_commit",
+            number=False,
+            priority=1,
+            text=lambda row: None if row.last is None else commit_words(row.trend.measured[row.last.index]),
+            explanation="the commit of the first file of the new level",
+        ),
+    )
+
+
+def _changes(history: History) -> Table:
+    rows = [
+        _ChangeRow(
+            scenario=trend.key[0],
+            change=change,
+            before=trend.measured[change.index - 1],
+            since=trend.measured[change.index],
+            n=len(trend.measured),
+        )
+        for trend in history.trends
+        for change in trend.changes
+    ]
+    rows.sort(key=lambda row: row.since.created_at)
+    columns: list[Column[_ChangeRow]] = [*_axes([row.scenario for row in rows]), *_CHANGE_COLUMNS]
+    return Table(
+        title=clean(f"history: {count_words(len(rows), 'change')}, in the order of time"),
+        caption=(),
+        facts={},
+        headings=tuple(column.heading for column in columns),
+        rows=tuple(
+            TableRow(
+                cells=tuple(cell_of(column, row) for column in columns), mark=_mark(row.change), tone=_tone(row.change)
+            )
+            for row in rows
+        ),
+        notes=(("", _METHOD),),
+    )
+
+
+_METHOD: Final = (
+    "a change is where the maximally selected rank statistic is significant (Lausen and Schumacher, 1992; p-value over "
+    "random orders, of many files Miller and Siegmund's, 1982), searched by binary segmentation"
+)
+
+
+_CHANGE_COLUMNS: Final[Sequence[Column[_ChangeRow]]] = (
+    make_column(
+        "change",
+        lambda row: row.change.ratio,
+        key="change_ratio",
+        title="change\n[95 % interval]",
+        interval=True,
+        priority=0,
+        text=lambda row: f"{units.signed(row.change.ratio.value)} %",
+        detail=lambda row: ends(row.change.ratio, units.signed),
+        explanation="images/s after over before, up to the next changes; Welch interval over files",
+    ),
+    make_column(
+        "commit",
+        lambda row: row.since.git_commit,
+        number=False,
+        priority=0,
+        text=lambda row: commit_words(row.since),
+        explanation="of the first file of the new level",
+    ),
+    make_column(
+        "before",
+        lambda row: row.before.git_commit,
+        key="commit_before",
+        number=False,
+        priority=3,
+        text=lambda row: commit_words(row.before),
+        explanation="the commit of the last file of the old level: what made the change lies between the two",
+    ),
+    make_column("created_at", lambda row: row.since.created_at, title="since", number=False, priority=1),
+    make_column("file", lambda row: row.since.name, number=False, priority=4),
+    make_column("p", lambda row: row.change.p_value, lambda p: f"{p:.1g}", key="p_value", priority=2),
+)

@@ -1,0 +1,108 @@
+"""Two sides of micro-benchmarks -> one table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from bench.analysis.microbenchmarks import MicrobenchmarkFile, MicrobenchmarkRow
+from bench.machine.fingerprint import machine_differences
+from bench.render import units
+from bench.render.model.columns import AXES, Column, make_column, plus_minus_of
+from bench.render.model.table import (
+    FASTER,
+    MISSING,
+    OPEN,
+    SLOWER,
+    Table,
+    TableRow,
+    cell_of,
+    clean,
+    for_programs,
+    machine_words,
+    n_words,
+    software_words,
+)
+from bench.render.phrases import ends
+
+
+def micro_table(
+    baseline: MicrobenchmarkFile, contender: MicrobenchmarkFile, rows: Sequence[MicrobenchmarkRow]
+) -> Table:
+    """A row for each micro-benchmark of either side."""
+    columns: list[Column[MicrobenchmarkRow]] = [*_COLUMNS[:2], *(for_programs(axis) for axis in AXES), *_COLUMNS[2:]]
+    differences = machine_differences(baseline.environment, contender.environment)
+    caption = [
+        ("baseline", _side_words(baseline)),
+        ("contender", _side_words(contender)),
+        ("machine", machine_words(baseline.environment)),
+        *([("differs", "; ".join(map(str, differences)))] if differences else []),
+        ("software", software_words(baseline.environment)),
+        ("contender's", software_words(contender.environment)),
+    ]
+    told_apart = sum(_mark(row) in {FASTER, SLOWER} for row in rows)
+    chance = " (5 of 100 of the same speed are by chance)" if told_apart else ""
+    return Table(
+        title="micro-benchmarks",
+        caption=tuple((label, clean(text)) for label, text in caption),
+        facts={"baseline": baseline.name, "contender": contender.name},
+        headings=tuple(column.heading for column in columns),
+        rows=tuple(TableRow(cells=tuple(cell_of(column, row) for column in columns), mark=_mark(row)) for row in rows),
+        notes=(("", f"{told_apart} of {len(rows)} told apart{chance}"), ("", _UNIT)),
+    )
+
+
+_UNIT: Final = (
+    "a file is one process and counts as one number, the median of its rounds, since rounds of one process are not "
+    "independent; intervals need several files on both sides, each side a folder"
+)
+
+
+def _side_words(side: MicrobenchmarkFile) -> str:
+    processes = len(side.created_at)
+    return f"{side.name}, {n_words([processes])} process{'' if processes == 1 else 'es'}, {side.created_at[0]}"
+
+
+def _mark(row: MicrobenchmarkRow) -> str:
+    ratio = row.ratio
+    if ratio is None:
+        return MISSING
+    if ratio.lower is None or ratio.upper is None or ratio.lower <= 1 <= ratio.upper:
+        return OPEN
+    return SLOWER if ratio.value > 1 else FASTER
+
+
+_COLUMNS: Final[Sequence[Column[MicrobenchmarkRow]]] = (
+    make_column("micro", lambda row: row.micro.name, number=False, priority=0),
+    make_column("name", lambda row: row.scenario.name, title="scenario", number=False, priority=0, data=False),
+    make_column(
+        "baseline_seconds",
+        lambda row: row.baseline_seconds,
+        units.seconds,
+        title="baseline",
+        interval=True,
+        priority=1,
+        detail=plus_minus_of(lambda row: row.baseline_seconds),
+        explanation="seconds of a call between two barriers, geometric mean over processes",
+    ),
+    make_column(
+        "contender_seconds",
+        lambda row: row.contender_seconds,
+        units.seconds,
+        title="contender",
+        interval=True,
+        priority=1,
+        detail=plus_minus_of(lambda row: row.contender_seconds),
+    ),
+    make_column(
+        "ratio",
+        lambda row: row.ratio,
+        units.factor,
+        key="time_ratio",
+        title="time ratio\n[95 % interval]",
+        interval=True,
+        priority=0,
+        detail=lambda row: "" if row.ratio is None else ends(row.ratio),
+        explanation="contender's time over the baseline's, and its Welch interval over processes (log scale)",
+    ),
+)

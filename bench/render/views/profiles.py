@@ -1,0 +1,273 @@
+"""A profile -> two tables: what each phase of an epoch takes, and each of MXNet's operators."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from bench.experiments.profile.breakdown import CLOSURE, Breakdown, Operator
+from bench.records.profile import ProfileFile
+from bench.render import units
+from bench.render.model.columns import Column, make_column
+from bench.render.model.table import (
+    OPEN,
+    Fact,
+    Table,
+    TableRow,
+    Tone,
+    cell_of,
+    clean,
+    count_words,
+    dataset_words,
+    machine_words,
+    software_words,
+    virtual_contexts,
+)
+from mnist_core.recipe import Engine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """A line of the table of phases; seconds are of one epoch."""
+
+    name: str
+    steps: int
+    epoch_seconds: float
+    seconds: float | None
+    spread_seconds: float | None = None
+    calls: int | None = None
+    waited_seconds: float | None = None
+
+    def per_step(self, seconds: float | None) -> float | None:
+        return None if seconds is None else seconds / self.steps * 1e6
+
+    @property
+    def share(self) -> float | None:
+        return None if self.seconds is None else self.seconds / self.epoch_seconds
+
+    @property
+    def mean_microseconds(self) -> float | None:
+        return None if self.seconds is None or not self.calls else self.seconds / self.calls * 1e6
+
+
+def profile_tables(profile: ProfileFile, breakdown: Breakdown) -> list[Table]:
+    """The phases, with the check that they are the epoch; the operators."""
+    facts: dict[str, Fact] = {
+        "scenario": profile.scenario.name,
+        "created_at": profile.created_at,
+        "dataset": profile.dataset.name,
+        "dataset_digest": profile.dataset.digest,
+        "host_processor_model_name": profile.environment.host_processor_model_name,
+        "steps": profile.phases.steps,
+        "samples": profile.phases.samples,
+        "rounds": len(profile.phases.epoch_seconds),
+        "epoch_seconds": breakdown.epoch_seconds,
+        "phases_over_epoch": breakdown.closure,
+        "closes": breakdown.closes,
+        "unbulked_factor": breakdown.unbulked_factor,
+        "profiled_factor": breakdown.profiled_factor,
+    }
+    return [_phases(profile, breakdown, facts), _operators(profile, breakdown, facts)]
+
+
+def closure_words(breakdown: Breakdown) -> str:
+    low, high = CLOSURE
+    return (
+        f"measured one by one, the phases sum to {_share(breakdown.closure)} of the epoch "
+        f"({100 * low:.0f} to {100 * high:.0f} % are expected)"
+    )
+
+
+def _phases(profile: ProfileFile, breakdown: Breakdown, facts: dict[str, Fact]) -> Table:
+    measured = profile.phases
+    rounds = len(measured.epoch_seconds)
+
+    def row(
+        name: str,
+        seconds: float | None,
+        waited_seconds: float | None,
+        spread_seconds: float | None = None,
+        calls: int | None = None,
+    ) -> _Row:
+        return _Row(
+            name=name,
+            steps=measured.steps,
+            epoch_seconds=breakdown.epoch_seconds,
+            seconds=seconds,
+            spread_seconds=spread_seconds,
+            calls=calls,
+            waited_seconds=waited_seconds,
+        )
+
+    together = breakdown.together
+    rows = [
+        *(row(str(p.phase), p.seconds, p.waited_seconds, p.spread_seconds, p.calls) for p in breakdown.parts),
+        row("all phases", together.seconds, together.waited_seconds),
+        row("rest", breakdown.rest_seconds, None),
+        row("overlap", None, breakdown.overlap_seconds),
+        row("epoch", breakdown.epoch_seconds, breakdown.epoch_seconds, breakdown.epoch_spread_seconds, 1),
+    ]
+    tone = Tone.PLAIN if breakdown.closes else Tone.BAD
+    return Table(
+        title=clean(f"where an epoch goes: {profile.scenario.name}"),
+        caption=tuple(
+            (label, clean(text))
+            for label, text in (
+                ("data", dataset_words(profile.dataset)),
+                ("machine", machine_words(profile.environment)),
+                ("software", software_words(profile.environment)),
+                (
+                    "epoch",
+                    (
+                        f"{count_words(measured.steps, 'step')} on the first {measured.samples:,} images; "
+                        f"{count_words(rounds, 'round')} in one process, n = 1, so that there are no intervals; "
+                        f"{profile.created_at}"
+                    ),
+                ),
+                *virtual_contexts([profile.scenario]),
+            )
+        ),
+        facts=facts,
+        headings=tuple(column.heading for column in _PHASE_COLUMNS),
+        rows=tuple(
+            TableRow(
+                cells=tuple(cell_of(column, each) for column in _PHASE_COLUMNS),
+                mark="" if breakdown.closes or each.name != "all phases" else OPEN,
+                tone=tone if each.name == "all phases" else Tone.PLAIN,
+            )
+            for each in rows
+        ),
+        notes=(("" if breakdown.closes else OPEN, clean(closure_words(breakdown))),),
+    )
+
+
+def _operators(profile: ProfileFile, breakdown: Breakdown, facts: dict[str, Fact]) -> Table:
+    steps = profile.phases.steps
+    per_step = breakdown.operator_seconds / steps
+    if profile.scenario.engine is Engine.NAIVE:
+        where = "the loop's own thread (naive engine)"
+    else:
+        where = count_words(profile.profiled.engine_threads, "thread") + " of the engine"
+    return Table(
+        title=clean(f"MXNet's operators: {profile.scenario.name}"),
+        caption=tuple(
+            (label, clean(text))
+            for label, text in (
+                (
+                    "measured",
+                    (
+                        f"one epoch of {count_words(steps, 'step')} in another process, with "
+                        "MXNET_EXEC_BULK_EXEC_TRAIN=0, since bulked operators are one row, and MXNet's profiler: "
+                        f"{units.factor(breakdown.profiled_factor)} the epoch above "
+                        f"({units.factor(breakdown.unbulked_factor)} before the profiler began)"
+                    ),
+                ),
+                (
+                    "operators together",
+                    (
+                        f"{units.seconds(per_step)} per step on {where}; a step of the epoch above takes "
+                        f"{units.seconds(breakdown.epoch_seconds / steps)}"
+                    ),
+                ),
+            )
+        ),
+        facts=facts,
+        headings=tuple(column.heading for column in _OPERATOR_COLUMNS),
+        rows=tuple(
+            TableRow(cells=tuple(cell_of(column, each) for column in _OPERATOR_COLUMNS)) for each in breakdown.operators
+        ),
+        notes=(),
+    )
+
+
+def _share(value: float) -> str:
+    text = f"{100 * value:.1f}"
+    return f"{text.removeprefix('-') if float(text) == 0 else text} %"
+
+
+_PHASE_COLUMNS: Final[Sequence[Column[_Row]]] = (
+    make_column("phase", lambda row: row.name, number=False, priority=0),
+    make_column(
+        "share",
+        lambda row: row.share,
+        _share,
+        title="share of\nthe epoch",
+        priority=0,
+        explanation="what the epoch takes longer for the phase: of two epochs without barriers, one ends with it and "
+        "one before it; the epoch is measured for itself, rest is what no phase accounts for",
+    ),
+    make_column(
+        "step_microseconds",
+        lambda row: row.per_step(row.seconds),
+        units.significant,
+        title="µs/step",
+        priority=0,
+        explanation="the same for a step, mean of the middle half of the rounds",
+    ),
+    make_column(
+        "spread_step_microseconds",
+        lambda row: row.per_step(row.spread_seconds),
+        units.significant,
+        title="spread",
+        priority=3,
+        explanation="half the distance between the quartiles of the rounds, µs per step",
+    ),
+    make_column(
+        "calls", lambda row: row.calls, priority=2, explanation="in an epoch; forward and backward: per context"
+    ),
+    make_column(
+        "mean_microseconds",
+        lambda row: row.mean_microseconds,
+        units.significant,
+        title="µs/call",
+        priority=2,
+    ),
+    make_column(
+        "waited_step_microseconds",
+        lambda row: row.per_step(row.waited_seconds),
+        units.significant,
+        title="waited for,\nµs/step",
+        priority=1,
+        explanation="the phase with a barrier before and after it, while nothing else works; overlap is the epoch less "
+        "all of these: what the engine hides by working on several phases or contexts at once",
+    ),
+)
+
+_OPERATOR_COLUMNS: Final[Sequence[Column[Operator]]] = (
+    make_column("operator", lambda each: each.name, number=False, priority=0),
+    make_column(
+        "calls_per_step",
+        lambda each: each.calls_per_step,
+        units.significant,
+        title="calls/step",
+        priority=1,
+        explanation="all contexts together",
+    ),
+    make_column(
+        "mean_microseconds",
+        lambda each: each.mean_seconds * 1e6,
+        units.significant,
+        title="µs/call",
+        priority=0,
+        explanation="mean; oneDNN's and BLAS's kernels are inside",
+    ),
+    make_column(
+        "share_of_operators",
+        lambda each: each.share,
+        _share,
+        title="share",
+        priority=0,
+        explanation="of the time of all operators, over all threads",
+    ),
+    make_column("cumulated_share", lambda each: each.cumulated_share, _share, title="cumulated", priority=2),
+    make_column(
+        "gflop_per_second",
+        lambda each: each.gflop_per_second,
+        units.significant,
+        title="GFLOP/s",
+        priority=1,
+        explanation="of convolutions and dense layers: operations that no implementation can do without over the "
+        "operator's time, all its layers together",
+    ),
+)

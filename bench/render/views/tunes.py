@@ -1,0 +1,382 @@
+"""What a search found -> tables, and the winner as text to paste. `tune.results` has put it into numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from bench.experiments.tune.results import KnobEffect, RankedCandidate, Stage, TuneResult
+from bench.experiments.tune.search_space import KNOBS
+from bench.records.tune import Reason, TuneFile, TunePhase
+from bench.render import units
+from bench.render.model.columns import AXES, Column, make_column, plus_minus_of
+from bench.render.model.table import (
+    FAILED,
+    FASTEST,
+    INVALID,
+    LEVEL,
+    SLOWER,
+    Fact,
+    Table,
+    TableRow,
+    Tone,
+    cell_of,
+    clean,
+    count_words,
+    dataset_words,
+    for_programs,
+    machine_words,
+    software_words,
+    virtual_contexts,
+)
+from bench.render.phrases import change, ends, ratio_words
+from bench.scenarios.export import run_command, suite_text
+from bench.scenarios.scenario import Scenario, tutorial_setting
+from mnist_core.recipe import Network, Update
+
+#: Fresh processes of the scenario to paste: enough for an interval worth reading.
+_REPEATS: Final = 5
+#: Rows of a table meant to be read, beside the tutorial's loop.
+MOST_ROWS: Final = 12
+
+
+def knob_words(scenario: Scenario, knob: str) -> str:
+    """Where one knob stands: cpu(0) x 2, bound, trainer (update_on_kvstore=false)."""
+    if knob == "contexts":
+        contexts = ",".join(scenario.contexts)
+        return contexts if scenario.cpu_threads is None else f"{contexts} x {scenario.cpu_threads}"
+    if knob == "update" and scenario.update is Update.TRAINER:
+        tutorial = tutorial_setting(scenario.network)
+        store = [
+            f"{axis}={str(getattr(scenario, axis)).lower()}"
+            for axis in ("kvstore", "update_on_kvstore")
+            if getattr(scenario, axis) != getattr(tutorial, axis)
+        ]
+        return f"trainer ({', '.join(store)})" if store else "trainer"
+    return str(getattr(scenario, knob))
+
+
+def setting_words(scenario: Scenario) -> str:
+    """All knobs, in their order: cpu(0) x 2, bound, resident, epoch, padded, flat, naive."""
+    return ", ".join(knob_words(scenario, knob) for knob in _knobs(scenario))
+
+
+def setting_names(scenario: Scenario) -> str:
+    """What stands where in `setting_words`: a header for a list of them."""
+    return ", ".join("contexts x cpu_threads" if knob == "contexts" else knob for knob in _knobs(scenario))
+
+
+def _knobs(scenario: Scenario) -> list[str]:
+    return [knob for knob in KNOBS if knob != "layers" or scenario.network == Network.LENET]
+
+
+def tune_tables(tune_file: TuneFile, found: TuneResult, *, most_rows: int | None = MOST_ROWS) -> list[Table]:
+    """Who won, what each knob is worth to the winner, and how it came about; `most_rows` None: all candidates."""
+    made = [_standings_table(tune_file, found, most_rows)]
+    if _any_worth(found):
+        made.append(_worths_table(found))
+    if found.stages:
+        made.append(_stages_table(found))
+    return made
+
+
+def _any_worth(found: TuneResult) -> bool:
+    """A search with little time measured no neighbour of the winner."""
+    return any(worth.ratio is not None for worth in found.worths)
+
+
+def paste_text(tune_file: TuneFile, scenario: Scenario) -> tuple[str, str]:
+    """(suite file, command line), each of exactly this scenario."""
+    machine = tune_file.environment.host_processor_model_name or tune_file.environment.architecture
+    title = clean(
+        f"Found by mnist-bench tune for {scenario.network} at batch {scenario.batch_size} on {machine}, "
+        f"{tune_file.created_at}"
+    )
+    return suite_text(scenario, title=title, repeats=_REPEATS), run_command(scenario, repeats=_REPEATS)
+
+
+# --- who won
+
+
+def _standings_table(tune_file: TuneFile, found: TuneResult, most_rows: int | None) -> Table:
+    reference = tune_file.plan.candidates[0].scenario
+    rows = list(found.standings)
+    if most_rows is not None:
+        rows = [row for place, row in enumerate(rows) if place < most_rows or row.speedup is None]
+    columns: list[Column[RankedCandidate]] = [_SETTING, *(for_programs(axis) for axis in AXES), *_STANDING_COLUMNS]
+    kind = "an exhaustive search" if tune_file.plan.exhaustive else "a search"
+    return Table(
+        title=clean(f"tune: {kind} of {reference.network} at batch {reference.batch_size}"),
+        caption=tuple((label, clean(text)) for label, text in _caption(tune_file, found)),
+        facts=_facts(tune_file, found),
+        headings=tuple(column.heading for column in columns),
+        rows=tuple(
+            TableRow(cells=tuple(cell_of(column, row) for column in columns), mark=_mark(row), tone=_tone(row))
+            for row in rows
+        ),
+        notes=tuple((mark, clean(text)) for mark, text in _notes(found, len(found.standings) - len(rows))),
+    )
+
+
+def _is_level(row: RankedCandidate) -> bool:
+    """It cannot be told from the winner."""
+    return row.ruled is None and (row.behind is None or row.behind.lower is None or row.behind.lower <= 1)
+
+
+def _mark(row: RankedCandidate) -> str:
+    if row.is_winner:
+        return FASTEST
+    if row.ruled is not None and row.ruled.ruling in {Reason.FAILED, Reason.NOT_LEARNT}:
+        return FAILED if row.ruled.ruling is Reason.FAILED else INVALID
+    return LEVEL if _is_level(row) else SLOWER
+
+
+def _tone(row: RankedCandidate) -> Tone:
+    return Tone.GOOD if row.is_winner else Tone.PLAIN if _is_level(row) else Tone.DIM
+
+
+_SETTING: Final[Column[RankedCandidate]] = make_column(
+    "setting",
+    lambda row: setting_words(row.scenario),
+    number=False,
+    priority=0,
+    data=False,
+    explanation="contexts x OpenMP threads of each, hybridize, input_pipeline, metric_sync, layers (of the lenet), "
+    "update, engine",
+)
+_STANDING_COLUMNS: Final[Sequence[Column[RankedCandidate]]] = (
+    make_column(
+        "throughput",
+        lambda row: row.throughput,
+        units.significant,
+        key="throughput_images_per_second",
+        title="images/s",
+        interval=True,
+        priority=3,
+        detail=plus_minus_of(lambda row: row.throughput),
+        explanation="geometric mean over n processes of the median window; ± is its 95 % t interval (log scale), the "
+        "machine's drift included",
+    ),
+    make_column(
+        "n",
+        lambda row: row.throughput.n,
+        key="n_processes",
+        priority=5,
+        explanation="fresh processes, each in a block with one of the tutorial's loop",
+    ),
+    make_column(
+        "speedup",
+        lambda row: row.speedup,
+        units.factor,
+        title="speed-up",
+        interval=True,
+        priority=0,
+        text=lambda row: "tutorial" if row.speedup is None else units.factor(row.speedup.value),
+        detail=lambda row: "" if row.speedup is None else ends(row.speedup),
+        explanation="over the tutorial's loop at the same batch size, block by block, and its 95 % t interval (log "
+        "scale); the winner was chosen for being the fastest, so that its own looks a little better than it is",
+    ),
+    make_column(
+        "behind",
+        lambda row: row.behind,
+        key="winner_over_it",
+        title="against\nthe winner",
+        interval=True,
+        priority=1,
+        text=lambda row: None if row.behind is None else change(row.behind)[0],
+        detail=lambda row: "" if row.behind is None else change(row.behind)[1],
+        explanation="time per image against the winner's, block by block, and its 95 % t interval (log scale)",
+    ),
+    make_column(
+        "accuracy",
+        lambda row: row.accuracy,
+        units.accuracy,
+        title="test\naccuracy",
+        priority=6,
+        explanation="on the first test images after its few windows: the faster, the more it has trained",
+    ),
+    make_column("ruling", lambda row: None if row.ruled is None else str(row.ruled.ruling), number=False),
+    make_column("ruling_detail", lambda row: None if row.ruled is None else row.ruled.detail, number=False),
+)
+
+
+def _headline(found: TuneResult, reference: Scenario) -> str:
+    if found.winner is None:
+        return "nothing: no setting gave a result"
+    if found.winner == reference:
+        return "the tutorial's loop: nothing was faster"
+    words = setting_words(found.winner)
+    if found.speedup is None:
+        return words
+    faster = f"{ratio_words(found.speedup)} the tutorial's loop, n = {found.speedup.n}"
+    if not found.standings:
+        return f"{words}: {faster}, provisional: from the search alone"
+    if not found.wins:
+        return f"{words}: {faster}, which is not shown to be faster"
+    return f"{words}: {faster}"
+
+
+def _caption(tune_file: TuneFile, found: TuneResult) -> list[tuple[str, str]]:
+    plan = tune_file.plan
+    reference = plan.candidates[0].scenario
+    budget = "" if plan.budget_seconds is None else f" of {units.seconds(plan.budget_seconds)}"
+    ended = "" if found.complete else ", not finished"
+    scenarios = [row.scenario for row in found.standings] or [reference]
+    return [
+        ("recommended", _headline(found, reference)),
+        ("tutorial's loop", setting_words(reference)),
+        (
+            "search",
+            (
+                f"{count_words(found.candidates, 'setting')}, {found.measured:,} measured, "
+                f"{units.seconds(found.seconds)}{budget}{ended}; seed {plan.seed}, {tune_file.created_at}"
+            ),
+        ),
+        ("data", dataset_words(tune_file.dataset)),
+        ("machine", machine_words(tune_file.environment)),
+        ("software", software_words(tune_file.environment)),
+        *virtual_contexts(scenarios),
+    ]
+
+
+def _facts(tune_file: TuneFile, found: TuneResult) -> dict[str, Fact]:
+    plan = tune_file.plan
+    suite, command = (None, None) if found.winner is None else paste_text(tune_file, found.winner)
+    return {
+        "network": plan.candidates[0].scenario.network,
+        "batch_size": plan.candidates[0].scenario.batch_size,
+        "created_at": tune_file.created_at,
+        "dataset": tune_file.dataset.name,
+        "dataset_digest": tune_file.dataset.digest,
+        "exhaustive": plan.exhaustive,
+        "seed": plan.seed,
+        "budget_seconds": plan.budget_seconds,
+        "seconds": found.seconds,
+        "candidates": found.candidates,
+        "measured": found.measured,
+        "complete": found.complete,
+        "recommended_suite": suite,
+        "recommended_command": command,
+    }
+
+
+def _notes(found: TuneResult, hidden: int) -> list[tuple[str, str]]:
+    notes = []
+    level = sum(_is_level(row) and not row.is_winner for row in found.standings)
+    if level:
+        notes.append((LEVEL, f"{count_words(level, 'setting')} cannot be told from the winner"))
+    if hidden:
+        notes.append(("", f"{count_words(hidden, 'more setting')}: --format csv or json shows all"))
+    if found.worths and not _any_worth(found):
+        notes.append(("", "what each knob is worth to the winner was not measured: a larger --budget does"))
+    alike: dict[tuple[Reason, str], list[Scenario]] = {}
+    for scenario, ruled in found.unfit:
+        alike.setdefault((ruled.ruling, ruled.detail), []).append(scenario)
+    for (ruling, detail), scenarios in alike.items():
+        others = f" and {count_words(len(scenarios) - 1, 'other')}" if len(scenarios) > 1 else ""
+        mark = FAILED if ruling is Reason.FAILED else INVALID
+        notes.append((mark, f"{setting_words(scenarios[0])}{others}: {detail}"))
+    return notes
+
+
+# --- what each knob is worth
+
+
+def _measured_words(worth: KnobEffect) -> str:
+    if worth.phase is None or worth.ratio is None:
+        return "not measured"
+    processes = count_words(worth.ratio.n, "process", "processes")
+    return f"{_PHASES[worth.phase]}, {processes}"
+
+
+_PHASES: Final[Mapping[TunePhase, str]] = {
+    TunePhase.SCREENING: "screening",
+    TunePhase.HEAT: "search",
+    TunePhase.FINAL: "final",
+    TunePhase.EXHAUSTIVE: "blocks",
+}
+
+
+def _worths_table(found: TuneResult) -> Table:
+    winner = found.winner
+    assert winner is not None
+    columns: Sequence[Column[KnobEffect]] = (
+        make_column("knob", lambda worth: worth.knob, number=False, priority=0),
+        make_column(
+            "chosen", lambda worth: knob_words(winner, worth.knob), number=False, priority=0, title="winner has"
+        ),
+        make_column(
+            "other", lambda worth: knob_words(worth.scenario, worth.knob), number=False, priority=0, title="instead"
+        ),
+        make_column(
+            "loss",
+            lambda worth: worth.ratio,
+            key="winner_over_it",
+            title="it would be",
+            interval=True,
+            priority=0,
+            text=lambda worth: None if worth.ratio is None else change(worth.ratio)[0],
+            detail=lambda worth: "" if worth.ratio is None else change(worth.ratio)[1],
+            explanation="time per image with that one knob turned, and its 95 % interval where something was measured "
+            "twice",
+        ),
+        make_column("measured_in", _measured_words, number=False, priority=0, title="measured in"),
+    )
+    return Table(
+        title="tune: what each knob is worth to the winner",
+        caption=(("winner", clean(setting_words(winner))),),
+        facts={},
+        headings=tuple(column.heading for column in columns),
+        rows=tuple(
+            TableRow(
+                cells=tuple(cell_of(column, worth) for column in columns),
+                tone=Tone.DIM if worth.ratio is None else Tone.PLAIN,
+            )
+            for worth in found.worths
+        ),
+        notes=(),
+    )
+
+
+# --- how it came about
+
+
+def ruled_words(ruled: Mapping[Reason, int]) -> str:
+    """12 slower, 100 predicted."""
+    return ", ".join(f"{ruled[ruling]} {str(ruling).replace('_', ' ')}" for ruling in Reason if ruled.get(ruling))
+
+
+def _rounds_words(stage: Stage) -> str:
+    first, last = stage.first_round + 1, stage.last_round + 1
+    return str(first) if first == last else f"{first}{units.ABSENT}{last}"
+
+
+_STAGE_COLUMNS: Final[Sequence[Column[Stage]]] = (
+    make_column("rounds", _rounds_words, number=False, priority=0),
+    make_column("phase", lambda stage: str(stage.phase), number=False, priority=0),
+    make_column("measured", lambda stage: stage.measured, priority=0, explanation="settings, the tutorial's aside"),
+    make_column("seconds", lambda stage: stage.seconds, units.seconds, title="time", priority=0),
+    make_column(
+        "out",
+        lambda stage: sum(stage.ruled.values()),
+        priority=0,
+        text=lambda stage: ruled_words(stage.ruled) or None,
+        number=False,
+        explanation="slower: surely slower than the fastest; predicted: not measured, and surely slower if they are "
+        "like those that were; outranked: perhaps as fast, but the final has no more room; out of time: not measured",
+    ),
+    make_column("left", lambda stage: stage.left, priority=0),
+)
+
+
+def _stages_table(found: TuneResult) -> Table:
+    return Table(
+        title="tune: round by round",
+        caption=(),
+        facts={},
+        headings=tuple(column.heading for column in _STAGE_COLUMNS),
+        rows=tuple(
+            TableRow(cells=tuple(cell_of(column, stage) for column in _STAGE_COLUMNS)) for stage in found.stages
+        ),
+        notes=(),
+    )

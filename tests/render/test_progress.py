@@ -1,0 +1,347 @@
+"""What is shown while something is measured: in a pipe line by line, on a terminal anew at every refresh."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from bench.experiments.gate.blocks import run_blocks
+from bench.experiments.run.eta import pace
+from bench.experiments.tune import eta
+from bench.experiments.tune.rounds import run_rounds
+from bench.records.gate import GateFile, Purpose
+from bench.records.result import Failure, FailureReason, Run, RunKey, key
+from bench.records.tune import TuneFile, TunePhase
+from bench.render.progress.gate import GateProgress
+from bench.render.progress.rounds import RoundsProgress
+from bench.render.progress.run import RunProgress
+from bench.render.progress.tune import TuneProgress
+from bench.worker.process import Cancellation
+from tests.support.gate import MLP, FakePasses, a_gate_file, a_plan, make_machine_quiet
+from tests.support.records import a_failure, a_run, a_scenario, planned
+from tests.support.tune import FakeWorkers, Machine, a_tune_file, a_tune_plan, bumpy, candidates, search
+
+
+class Clock:
+    """Time passes only where a test says so."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def a_console(clock: Clock, *, terminal: bool) -> Console:
+    return Console(file=io.StringIO(), get_time=clock, force_terminal=terminal, width=120, color_system="standard")
+
+
+def printed(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def lines(console: Console) -> list[str]:
+    return printed(console).splitlines()
+
+
+def shown(console: Console, live: object) -> str:
+    """What a terminal shows at its next refresh."""
+    with console.capture() as captured:
+        console.print(live)
+    return captured.get()
+
+
+# --- the pace of runs -------------------------------------------------------------------------------------------------
+
+
+def test_without_anything_done_the_estimate_is_believed() -> None:
+    assert pace(expected_seconds=0.0, real_seconds=0.0, trusted_seconds=10.0) == 1.0
+
+
+@pytest.mark.parametrize("factor", [0.1, 3.0])
+def test_the_pace_comes_closer_to_the_real_one_with_all_that_is_done(factor: float) -> None:
+    """From the first run on; half of it, on a logarithmic scale, when the trusted seconds are done."""
+    paces = [pace(expected_seconds=done, real_seconds=factor * done, trusted_seconds=10.0) for done in (10.0, 20, 90)]
+    assert paces[0] == pytest.approx(math.sqrt(factor))
+    assert paces == sorted(paces, reverse=factor < 1)
+    assert paces[-1] == pytest.approx(factor, rel=0.3)
+
+
+# --- runs -------------------------------------------------------------------------------------------------------------
+
+RUNS = [a_run(scenario=a_scenario(batch_size=size)) for size in (50, 100, 200, 500)]
+EXPECTED: Mapping[RunKey, float] = {key(run): 20.0 for run in RUNS}
+
+
+def measured(progress: RunProgress, clock: Clock, run: Run | Failure, position: int, seconds: float) -> None:
+    progress.started(planned(run), position, len(RUNS))
+    clock.seconds += seconds
+    progress.finished(planned(run), run)
+
+
+def test_in_a_pipe_each_run_says_how_long_all_will_take(clock: Clock) -> None:
+    """At first as estimated; when a run took twice as long, later ones are expected to take longer too."""
+    console = a_console(clock, terminal=False)
+    with RunProgress(console, EXPECTED) as progress:
+        for position, run in enumerate(RUNS, start=1):
+            measured(progress, clock, run, position, 40.0)
+    left = [line.rpartition(" · ")[2] for line in lines(console) if line.startswith("[")]
+    assert left == ["about 80 s left", "about 95 s left", "about 70 s left", "about 36 s left"]
+
+
+def test_on_a_terminal_the_time_left_ticks(clock: Clock) -> None:
+    """Without any event; what a run takes beyond its estimate is not taken from the later ones."""
+    console = a_console(clock, terminal=True)
+    progress = RunProgress(console, EXPECTED)
+    progress.started(planned(RUNS[0]), 1, 4)
+
+    for now, left in ((0.0, "about 80 s left"), (19.0, "about 61 s left"), (100.0, "about 60 s left")):
+        clock.seconds = now
+        assert left in shown(console, progress._live.get_renderable())
+
+
+def test_an_epoch_tells_the_pace_of_a_single_long_run(clock: Clock) -> None:
+    """Half of the epochs took as long as all were to take."""
+    run = RUNS[0]
+    console = a_console(clock, terminal=False)
+    progress = RunProgress(console, {key(run): 60.0})
+    progress.started(planned(run), 1, 1)
+    clock.seconds = 60.0
+    halfway = run.recipe.epochs // 2
+    assert 2 * halfway == run.recipe.epochs
+    progress.epoch(planned(run), halfway - 1, run.epochs[0])
+    assert progress._seconds_left() == pytest.approx(30 * math.sqrt(2))
+
+
+def test_a_failed_run_is_counted_but_says_nothing_of_the_pace(clock: Clock) -> None:
+    """A crash after a second would make all others look fast."""
+    console = a_console(clock, terminal=False)
+    crash = a_failure(scenario=RUNS[0].scenario, recipe=RUNS[0].recipe, repeat=0)
+    progress = RunProgress(console, EXPECTED)
+    measured(progress, clock, crash, 1, 1.0)
+    assert progress._seconds_left() == 60.0
+    assert progress._progress.tasks[0].completed == 1
+    assert f"FAILED ({crash.reason})" in printed(console)
+
+
+def test_an_interrupted_run_is_no_failure_and_not_counted(clock: Clock) -> None:
+    """Whoever stops it knows why, and --resume measures it."""
+    console = a_console(clock, terminal=True)
+    interrupted = a_failure(
+        scenario=RUNS[0].scenario, recipe=RUNS[0].recipe, repeat=0, reason=FailureReason.INTERRUPTED
+    )
+    progress = RunProgress(console, EXPECTED)
+    measured(progress, clock, interrupted, 1, 1.0)
+    assert progress._progress.tasks[0].completed == 0
+    assert lines(console) == [f"interrupted: {RUNS[0].scenario.name} #1"]
+
+
+# --- rounds of a profile ----------------------------------------------------------------------------------------------
+
+
+def test_rounds_are_told_in_a_pipe_every_ten_seconds(clock: Clock) -> None:
+    """The mean of the finished ones says how long the others take; warming up does not count as one."""
+    console = a_console(clock, terminal=False)
+    with RoundsProgress(console, 8) as progress:
+        clock.seconds = 4.0
+        progress.round_done(0)
+        for done in range(1, 9):
+            clock.seconds += 4.0
+            progress.round_done(done)
+    assert lines(console) == [
+        "    round 3/8 · 12 s · about 24 s left",
+        "    round 6/8 · 24 s · about 12 s left",
+    ]
+
+
+def test_a_round_ticks_on_a_terminal(clock: Clock) -> None:
+    """From warming up to the last one; one that takes longer than the others leaves the time of the later ones."""
+    console = a_console(clock, terminal=True)
+    progress = RoundsProgress(console, 3)
+    seen = []
+    for seconds, done in ((3.0, None), (4.0, 0), (10.0, 1), (12.0, None), (30.0, None), (40.0, 3)):
+        clock.seconds = seconds
+        if done is not None:
+            progress.round_done(done)
+        seen.append(shown(console, progress._live._status.renderable))
+    assert [line.split(" ", 1)[1].rstrip() for line in seen] == [
+        "warming up · 3 s",
+        "round 1/3 · 4 s",
+        "round 2/3 · 10 s · about 12 s left",
+        "round 2/3 · 12 s · about 10 s left",
+        "round 2/3 · 30 s · about 6 s left",
+        "round 3/3 · 40 s · about 0 s left",
+    ]
+
+
+# --- blocks of a gate -------------------------------------------------------------------------------------------------
+
+
+def blocks(
+    console: Console, clock: Clock, gate_file: GateFile, budget_seconds: float, *, interrupted_in: int = 0
+) -> list[str]:
+    """Blocks of twelve windows of a second each; what a terminal shows before each window."""
+    seen: list[str] = []
+    stop = Cancellation()
+    with GateProgress(console, budget_seconds, gate_file.blocks) as progress:
+
+        def tick(_side: object, _scenario: object) -> None:
+            seen.append(" ".join(shown(console, progress._live._status.renderable).split()[1:]))
+            clock.seconds += 1.0
+            if len(seen) == 12 * interrupted_in:
+                stop()
+
+        run_blocks(
+            gate_file,
+            passes=FakePasses(on_window=tick),
+            data_directory=Path("/data"),
+            budget_seconds=budget_seconds,
+            save=lambda _file: None,
+            observer=progress,
+            stop=stop,
+            now=clock,
+        )
+    return seen
+
+
+def test_a_recording_tells_how_long_the_blocks_it_still_wants_take(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a pipe with every block, by the mean of those before; on a terminal it ticks."""
+    make_machine_quiet(monkeypatch)
+    console = a_console(clock, terminal=False)
+    plan = a_plan([MLP], purpose=Purpose.CALIBRATION, max_blocks=12)
+    seen = blocks(console, clock, a_gate_file(plan=plan), math.inf)
+    heads = [line for line in lines(console) if line.startswith("block")]
+    assert heads[0].startswith("block 1 of 12: 12.0 s, main, ")
+    assert heads[0].endswith(", about 2 min left")
+    assert [heads[i].rpartition(", ")[2] for i in (2, 10)] == ["about 108 s left", "about 12 s left"]
+    assert "left" not in heads[11]
+    assert "left" not in seen[0]
+    assert seen[12 * 4 + 5].startswith("block 5 of 12, ")
+    assert [seen[12 * 4 + i].split(" · ")[1] for i in (0, 5)] == ["about 96 s left", "about 91 s left"]
+
+
+def test_the_budget_of_a_gate_ticks(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a block, too."""
+    make_machine_quiet(monkeypatch)
+    console = a_console(clock, terminal=False)
+    seen = blocks(console, clock, a_gate_file(plan=a_plan([MLP])), 100.0, interrupted_in=2)
+    assert [seen[i].split(" · ")[1] for i in (0, 5, 13)] == [
+        "100 s of the budget left",
+        "95 s of the budget left",
+        "87 s of the budget left",
+    ]
+    assert seen[0].split(", ")[0] == "block 1"
+    assert next(iter(lines(console))).endswith(", 88 s of the budget left")
+
+
+# --- rounds of a search -----------------------------------------------------------------------------------------------
+
+
+def rounds(tune_file: TuneFile, *, terminal: bool) -> tuple[Console, list[str]]:
+    """A search with fake processes; what a terminal shows before each window."""
+    workers = FakeWorkers()
+    console = Console(file=io.StringIO(), get_time=workers.clock, force_terminal=terminal, width=200)
+    seen: list[str] = []
+    progress = TuneProgress(console, tune_file)  # not entered: this terminal is looked at only where a test does
+
+    def look(_scenario: object) -> None:
+        seen.append(" ".join(shown(console, progress._live._status.renderable).split()[1:]))
+
+    workers.on_window = look
+    run_rounds(
+        tune_file,
+        workers=workers,
+        data_directory=Path("/data"),
+        save=lambda _file: None,
+        observer=progress,
+        stop=Cancellation(),
+        now=workers.clock,
+    )
+    return console, seen
+
+
+def a_search(budget_seconds: float | None, **changes: object) -> TuneFile:
+    return a_tune_file(plan=a_tune_plan(candidates=candidates(count=40), budget_seconds=budget_seconds, **changes))
+
+
+def test_a_round_is_told_when_it_begins_and_when_it_ends() -> None:
+    """In a pipe nothing is silent for longer than a round."""
+    console, _seen = rounds(a_search(3600.0), terminal=False)
+    told = [line for line in lines(console) if line.startswith("round")]
+    assert told[0].startswith("round 1 begins: screening, ")
+    assert all(line.endswith(" of the budget left") for line in told)
+    assert [line.split()[1].rstrip(":") for line in told] == [
+        str(number) for number in range(1, len(told) // 2 + 1) for _ in range(2)
+    ]
+
+
+def test_on_a_terminal_the_setting_is_counted_and_the_budget_ticks() -> None:
+    """A round's beginning is not worth a line there."""
+    console, seen = rounds(a_search(100.0), terminal=True)
+    assert "begins" not in printed(console)
+    first = [line for line in seen if line.startswith("round 1, screening")]
+    numbered = [line for line in first if "setting 1 of " in line or "setting 2 of " in line]
+    assert numbered[0].split(" · ")[1].endswith(" of the budget left")
+    assert len({line.split(" · ")[1] for line in first}) > 1
+
+
+def test_when_the_budget_ends_the_final_is_what_remains() -> None:
+    """It has two blocks whatever the budget; at the end nothing is left to be told."""
+    console, seen = rounds(a_search(1.0), terminal=False)
+    told = [line for line in lines(console) if line.startswith("round")]
+    assert "of the budget left" not in printed(console)
+    assert told[0].endswith(", the final takes about 28 s more")
+    assert told[-2].startswith("round 3 begins: final")
+    assert ", the final takes about " in told[-2]
+    assert "the final takes" not in told[-1]
+    ticking = [line.split(" · ")[1] for line in seen if line.startswith("round 3")]
+    assert len(set(ticking)) > 1
+
+
+def test_an_exhaustive_search_is_over_when_everything_was_measured_twice() -> None:
+    """At the pace of the rounds so far; the last of them leaves nothing."""
+    console, _seen = rounds(a_search(None, exhaustive=True), terminal=False)
+    ends = [line for line in lines(console) if line.startswith("round") and "begins" not in line]
+    assert ends[-1].endswith(", about 0 s left")
+    assert all(" left" in line.rpartition(", about ")[2] for line in ends)
+
+
+@pytest.mark.parametrize(("pilot_seconds", "expected"), [(2.0, 42.0), (4.0, 84.0)])
+def test_the_least_that_a_search_takes_is_told_from_its_pilot(pilot_seconds: float, expected: float) -> None:
+    """The pilot, a first round of 24 settings, and two blocks of six finalists and the tutorial's loop."""
+    plan = a_tune_plan(candidates=candidates(), pilot_seconds=pilot_seconds)
+    assert eta.least_seconds(plan) == pytest.approx(expected)
+
+
+def test_the_rest_of_a_final_is_told_from_its_first_block() -> None:
+    """As many blocks as it must have; of those that are left."""
+    every = candidates(count=20)
+    truth = bumpy([each.scenario for each in every], 4)
+    found = search(a_tune_plan(candidates=every, budget_seconds=1.0), Machine(truth=truth, seed=4))
+    first = next(index for index, each in enumerate(found.rounds) if each.phase is TunePhase.FINAL)
+    one_block = found.rounds[: first + 1]
+    assert eta.final_seconds(found.plan, one_block) == pytest.approx(one_block[-1].seconds)
+    assert eta.final_seconds(found.plan, found.rounds) == 0.0
+
+
+def test_the_rest_of_an_exhaustive_search_is_told_from_what_was_measured() -> None:
+    """Four settings measured once, and once more to come; the tutorial's loop is in every block and is none of them."""
+    every = candidates(count=5)
+    truth = bumpy([each.scenario for each in every], 4)
+    found = search(a_tune_plan(candidates=every, exhaustive=True), Machine(truth=truth, seed=4))
+    assert eta.exhaustive_seconds(found.plan, ()) is None
+    assert eta.exhaustive_seconds(found.plan, found.rounds[:1]) == pytest.approx(found.rounds[0].seconds)
+    assert eta.exhaustive_seconds(found.plan, found.rounds) == 0.0

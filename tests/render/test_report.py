@@ -1,0 +1,346 @@
+"""The report: its answer, its pictures, its tables; from any file, a stranger's too."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import msgspec
+import pytest
+
+from bench import cli
+from bench.analysis.headline import headlines, source_of
+from bench.experiments.gate.decision import conclude
+from bench.experiments.gate.evidence import evidence_of
+from bench.experiments.profile.breakdown import break_down
+from bench.records import store
+from bench.records.result import FailureReason, ResultSet
+from bench.render.formats.export import render_report_markdown
+from bench.render.formats.html import render_report
+from bench.render.model.document import Picture, Report
+from bench.render.model.labels import short_names
+from bench.render.report.assemble import Gate, Profile, make_report
+from bench.render.report.charts import MOST_CURVES
+from bench.render.units import TIMES
+from mnist_core.recipe import Hybridize, Recipe
+from tests.support.cli import Command
+from tests.support.gate import a_block, a_gate_file, a_health, a_plan, blocks, noisy, slowed, whole_gate
+from tests.support.profile import a_profile
+from tests.support.records import a_ceiling, a_dataset, a_failure, a_result_set, a_run, a_scenario, an_environment
+
+TUTORIAL = a_scenario("mlp")
+ONE = a_scenario("mlp", "cpu(0)")
+HOSTILE = '<script>alert("1 & 2")</script>\'"-->'
+
+
+def repeats(scenario: object, *throughputs: float, **changes: object) -> list[object]:
+    return [
+        a_run(scenario=scenario, repeat=repeat, recipe=Recipe(seed=42 + repeat, **changes), throughput=throughput)  # type: ignore[arg-type]
+        for repeat, throughput in enumerate(throughputs)
+    ]
+
+
+def a_rich_result(**changes: object) -> ResultSet:
+    """Two contexts, three batch sizes, three repeats, two networks, a ceiling, a failure."""
+    records: list[object] = []
+    for batch_size, factor in ((100, 1.0), (500, 2.5), (2000, 4.0)):
+        for contexts, gain in (("cpu(0)", 1.0), ("cpu(0),cpu(1)", 1.4)):
+            scenario = a_scenario("mlp", contexts, batch_size=batch_size)
+            records += repeats(scenario, *(10_000 * factor * gain * noise for noise in (0.98, 1.0, 1.02)))
+    records += [a_run(scenario=a_scenario("lenet"), throughput=2_000, accuracy=0.985)]
+    records += [a_failure(reason=FailureReason.TIMEOUT, detail="no answer within 600 s")]
+    return a_result_set(*records, ceilings=(a_ceiling(),), **changes)  # type: ignore[arg-type]
+
+
+def report_of(*result_sets: ResultSet) -> Report:
+    return make_report([source_of(f"file{number}", each) for number, each in enumerate(result_sets)])
+
+
+def said_of(result_set: ResultSet) -> str:
+    return " ".join(text for _about, text in report_of(result_set).short)
+
+
+def pictures_of(report: Report) -> dict[str, Picture]:
+    return {picture.key: picture for section in report.sections for picture in section.pictures}
+
+
+# --- the answer -------------------------------------------------------------------------------------------------------
+
+
+def test_the_answer_is_the_fastest_valid_row_and_what_it_is_faster_than() -> None:
+    made = a_result_set(*repeats(TUTORIAL, 9_800, 10_000, 10_200), *repeats(ONE, 29_000, 30_000, 31_000))  # type: ignore[arg-type]
+    (answer,) = headlines([source_of("here", made)])
+    assert answer.fastest.scenario == ONE
+    assert answer.ranked == 2
+    assert answer.speedup is not None
+    assert answer.speedup.value == pytest.approx(3.0, rel=0.01)
+    said = report_of(made).short
+    assert {about for about, _text in said} == {"mlp"}
+    sentence = " ".join(text for _about, text in said)
+    assert "cpu(0), batch 100, hybridize off is the fastest of 2: 29,989 images/s" in sentence
+    assert "95 % interval" in sentence
+    assert "n = 3" in sentence
+    assert f"3.00{TIMES}" in sentence
+
+
+def test_a_row_that_did_not_learn_is_no_answer() -> None:
+    """However fast; the report says that something is not believed."""
+    made = a_result_set(a_run(scenario=TUTORIAL), a_run(scenario=ONE, throughput=1e6, accuracy=0.1))
+    (answer,) = headlines([source_of("here", made)])
+    assert answer.fastest.scenario == TUTORIAL
+    report = report_of(made)
+    assert any("is not believed" in text for _about, text in report.short)
+    (failures,) = [section for section in report.sections if section.key == "failures"]
+    (row,) = failures.tables[0].rows
+    assert "accuracy" in row.cells[-1].text
+
+
+def test_the_tutorials_own_setting_may_win_or_tie() -> None:
+    wins = said_of(a_result_set(a_run(scenario=TUTORIAL, throughput=2e4), a_run(scenario=ONE)))
+    assert "nothing else was measured to be faster" in wins
+    level = said_of(a_result_set(*repeats(TUTORIAL, 9_000, 10_000, 11_000), *repeats(ONE, 9_500, 10_300, 10_900)))  # type: ignore[arg-type]
+    assert "cannot be told from the fastest" in level
+
+
+def test_what_the_tutorial_costs_is_said_whole() -> None:
+    """Its ten epochs, beside the short runs that most settings were measured by; and what updates as often as it."""
+    part = Recipe(epochs=1, samples=2000)
+    short_runs = [
+        a_run(scenario=a_scenario("mlp", contexts, batch_size=size), recipe=part, throughput=speed, accuracy=0.5)
+        for contexts, size, speed in (("cpu(0),cpu(1)", 100, 1e4), ("cpu(0)", 100, 2e4), ("cpu(0)", 500, 5e4))
+    ]
+    said = said_of(a_result_set(a_run(scenario=TUTORIAL), *short_runs, dataset=a_dataset(name="fashion-mnist")))
+    assert "cpu(0), batch 500, hybridize off is the fastest of 3" in said
+    assert "Of those that update the weights as often as the tutorial, cpu(0), batch 100, hybridize off" in said
+    assert "single processes" in said
+    assert "whole training, 10 epochs of 60,000 images, takes" in said
+
+
+def test_an_answer_says_what_it_could_not_compare_with() -> None:
+    """The tutorial's setting failed, or has not run yet; other failures count by what they are."""
+    failed = a_failure(scenario=TUTORIAL, reason=FailureReason.TIMEOUT, detail="no answer")
+    said = said_of(a_result_set(a_run(scenario=ONE), failed))
+    assert "no result to compare with: timeout, no answer" in said
+    assert "1 scenario failed: see Failures" in said
+    partly = a_result_set(*repeats(TUTORIAL, 1e4), a_failure(scenario=TUTORIAL, repeat=1), a_run(scenario=ONE))  # type: ignore[arg-type]
+    assert "1 scenario failed in a part of the processes" in said_of(partly)
+    started = msgspec.structs.replace(
+        made := a_result_set(a_run(scenario=TUTORIAL), a_run(scenario=ONE)), runs=made.runs[1:]
+    )
+    assert "1 of 2 planned processes have not run yet" in said_of(started)
+
+
+def test_gpu_against_cpu_where_both_are_there() -> None:
+    gpu = a_scenario("mlp", "gpu(0)")
+    made = a_result_set(*repeats(ONE, 10_000, 10_000), *repeats(gpu, 50_000, 50_000))  # type: ignore[arg-type]
+    (answer,) = headlines([source_of("here", made)])
+    assert answer.gpu_against_cpu is not None
+    assert answer.gpu_against_cpu.ratio.value == pytest.approx(5)
+    assert any(f"5.00{TIMES}" in text and "GPU" in text for _about, text in report_of(made).short)
+
+
+def test_nothing_measured_is_said_without_an_answer() -> None:
+    report = report_of(a_result_set(a_failure()))
+    (nothing, failed) = report.short
+    assert nothing == ("no answer", "nothing was measured that carries a rank.")
+    assert failed == ("file0", "1 scenario failed: see Failures.")
+
+
+def test_the_recipe_with_most_rows_is_asked_first() -> None:
+    """One quick look at a single setting hides no comparison, however fast it was."""
+    quick = a_run(scenario=ONE, recipe=Recipe(epochs=1, samples=2000), throughput=1e6, accuracy=0.9)
+    made = a_result_set(quick, *repeats(TUTORIAL, 10_000, 10_100), *repeats(ONE, 30_000, 30_100))  # type: ignore[arg-type]
+    (answer,) = headlines([source_of("here", made)])
+    assert (answer.ranked, answer.fastest.recipe.epochs) == (2, 10)
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_picture_has_its_numbers_in_words() -> None:
+    """A caption, a text alternative, and a tooltip for each mark; each is well-formed and has ids of its own."""
+    pictures = pictures_of(report_of(a_rich_result()))
+    wanted = {"batch", "speedup", "scaling", "epochs", "seconds", "target", "roofline", "first"}
+    assert {key.partition("-")[2] for key in pictures if key.startswith("n0-")} == wanted
+    ids: set[str] = set()
+    for picture in pictures.values():
+        root = ET.fromstring(picture.svg.replace("xlink:href", "href"))
+        assert root.get("role") == "img"
+        assert root.get("aria-label") == picture.alternative
+        assert picture.caption
+        tips = [title.text for title in root.iter("title")]
+        assert tips
+        assert all(tip and any(character.isdigit() for character in tip) for tip in tips)
+        own = {element.get("id") for element in root.iter()} - {None}
+        assert not own & ids
+        ids |= own  # type: ignore[arg-type]
+        assert not re.search(r"(fill|stroke): #0[0-5]", picture.svg), "every colour is the page's"
+
+
+def test_an_interval_is_drawn_and_said() -> None:
+    picture = pictures_of(report_of(a_rich_result()))["n0-speedup"]
+    assert all("95 % interval" in number and "n = 3" in number for number in picture.numbers)
+    assert "95 % intervals over processes, n = 3" in picture.caption
+
+
+def test_a_curve_is_named_without_what_varies_along_it() -> None:
+    """No batch size that nobody measured stands in its label; recipes keep their own curves apart."""
+    runs = [
+        a_run(scenario=a_scenario("mlp", batch_size=size), recipe=recipe, accuracy=0.9)
+        for size in (100, 500)
+        for recipe in (Recipe(epochs=1, samples=2000), Recipe(epochs=2, samples=2000))
+    ]
+    report = report_of(a_result_set(*runs))
+    pictures = pictures_of(report)
+    assert "batch" not in pictures["n0-batch"].alternative.split("of ")[-1]
+    titles = [section.title for section in report.sections if section.pictures]
+    assert titles == [f"mlp in pictures: {epochs} of the first 2,000 images" for epochs in ("1 epoch", "2 epochs")]
+    assert {"n0-batch", "n1-batch"} <= set(pictures)
+
+
+def test_curves_of_one_point_are_not_drawn() -> None:
+    pictures = pictures_of(report_of(a_result_set(a_run(recipe=Recipe(epochs=1)))))
+    assert {key.partition("-")[2] for key in pictures} == {"first"}
+
+
+def test_devices_and_files_keep_their_curves_apart() -> None:
+    """No two curves of a picture have the same name; a slow machine is not left out."""
+    gpu = [a_run(scenario=a_scenario("mlp", contexts), throughput=1e5) for contexts in ("gpu(0)", "gpu(0),gpu(1)")]
+    cpu = [a_run(scenario=a_scenario("mlp", contexts), throughput=1e4) for contexts in ("cpu(0)", "cpu(0),cpu(1)")]
+    scaling = pictures_of(report_of(a_result_set(*gpu, *cpu)))["n0-scaling"]
+    assert {"GPU, 2 contexts", "CPU, 2 contexts"} <= {number.split(":")[0] for number in scaling.numbers}
+    modes = (Hybridize.OFF, Hybridize.ON, Hybridize.STATIC)
+    sizes = [a_scenario("mlp", "cpu(0)", batch_size=size, hybridize=mode) for size in (100, 500) for mode in modes]
+    fast, slow = (a_result_set(*(a_run(scenario=each, throughput=speed) for each in sizes)) for speed in (1e5, 1e3))
+    made = make_report([source_of("run-fast-1", fast), source_of("run-slow-1", slow)])
+    batch = pictures_of(made)["n0-batch"]
+    curves = {number.rsplit(", ", 2)[0].split(", batch")[0] for number in batch.numbers}
+    assert len(curves) == MOST_CURVES
+    assert {name.split(",")[0] for name in curves} == {"fast", "slow"}
+
+
+def test_short_names_are_what_differs() -> None:
+    assert short_names(["run-amd-epyc-2", "run-xeon-2"]) == {"run-amd-epyc-2": "amd-epyc", "run-xeon-2": "xeon"}
+    assert short_names(["a", "b"]) == {"a": "a", "b": "b"}
+    assert short_names(["same"]) == {"same": "same"}
+    assert short_names(["run", "run-2"]) == {"run": "run", "run-2": "run-2"}
+
+
+def test_a_gates_blocks_are_drawn_beside_their_control() -> None:
+    file = a_gate_file(blocks(8, slowed(noisy(1), 0.2)))
+    report = make_report(
+        [], [Gate(name="pr", file=file, conclusion=conclude(file.plan, evidence_of(file.plan, file.blocks)))]
+    )
+    assert report.short[0] == ("pr", "the gate's verdict is inconclusive, after 8 blocks.")
+    assert any("% slower [" in text for _about, text in report.short[1:])
+    pictures = pictures_of(report)
+    assert len(pictures) == len(file.plan.scenarios)
+    assert all("s time per image" in picture.svg for picture in pictures.values())
+    assert all("the same side against itself" in picture.svg for picture in pictures.values())
+
+
+def test_a_gates_void_and_confirming_blocks_are_told_apart_without_pointing() -> None:
+    """By a mark and a line of the legend each; what was over how many blocks is said."""
+    plan = a_plan()
+    found = [a_block(0, noisy(1), health=a_health(steal_fraction=0.5))]
+    found = whole_gate(plan, slowed(noisy(1), 0.2), found)
+    file = a_gate_file(found)
+    conclusion = conclude(plan, evidence_of(plan, found))
+    report = make_report([], [Gate(name="pr", file=file, conclusion=conclusion)])
+    picture = pictures_of(report)["g0-0"]
+    assert ">contender against baseline, to confirm<" in picture.svg
+    assert ">void: the machine was disturbed, not counted<" in picture.svg
+    assert "over 8 blocks, and" in picture.caption
+    assert "in 5 fresh ones" in picture.caption
+    assert report.short[0][1] == f"the gate's verdict is regressed, after {len(found)} blocks."
+
+
+def test_where_an_epoch_goes_is_drawn_for_each_profile() -> None:
+    profile = a_profile()
+    report = make_report([], profiles=[Profile(name="p", file=profile, breakdown=break_down(profile))])
+    picture = pictures_of(report)["phases"]
+    assert {"forward", "backward", "update"} <= {number.split(": ")[1] for number in picture.numbers}
+
+
+# --- several files ----------------------------------------------------------------------------------------------------
+
+
+def test_machines_stand_side_by_side_with_their_differences_marked() -> None:
+    here = a_rich_result()
+    there = a_rich_result(environment=an_environment(host_hash="e" * 64, host_processor_model_name="Another CPU"))
+    report = report_of(here, there)
+    machines = next(section for section in report.sections if section.key == "machines").tables[0]
+    marked = {row.cells[0].text for row in machines.rows if row.mark}
+    assert "processor" in marked
+    assert "architecture" not in marked
+    assert any(section.key == "compared" for section in report.sections)
+    assert sum("Another CPU" in text for _about, text in report.short) == 2
+
+
+# --- a stranger's file ------------------------------------------------------------------------------------------------
+
+
+def a_hostile_result() -> ResultSet:
+    """Every string that a file may hold is an attack."""
+    made = a_rich_result(
+        suite=HOSTILE,
+        dataset=a_dataset(source=HOSTILE),
+        environment=an_environment(
+            host_processor_model_name=HOSTILE, operating_system=HOSTILE, kernel=HOSTILE, libc=HOSTILE,
+            variables={"OMP_X": HOSTILE}, virtualization=HOSTILE, scaling_governor=HOSTILE,
+        ),
+    )  # fmt: skip
+    failure = a_failure(reason=FailureReason.CRASHED, detail=HOSTILE, log=HOSTILE)
+    return msgspec.structs.replace(made, failures=(*made.failures, failure))
+
+
+def test_a_strangers_words_are_text() -> None:
+    """In the page: no element, no attribute, no second script comes of them."""
+    page = render_report(make_report([source_of(HOSTILE, a_hostile_result())]))
+    assert page.count("<script") == 1
+    assert "alert(" in page
+    assert HOSTILE not in page
+    assert page.count("<html") == page.count("</body>") == 1
+    markdown = render_report_markdown(make_report([source_of(HOSTILE, a_hostile_result())]))
+    assert "<script" not in markdown.replace("\\<script", "")
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+
+
+def test_a_report_of_every_kind_of_file(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a folder too, in which other files do not matter."""
+    store.write(tmp_path / "in" / "run.json", a_rich_result())
+    store.write(tmp_path / "in" / "gate.json", a_gate_file(blocks(8, noisy(1))))
+    store.write(tmp_path / "in" / "profile.json", a_profile())
+    (tmp_path / "in" / "other.json").write_text("{}")
+    assert command("report", "in", "-o", "out/report.html") == cli.Exit.DONE
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    for word in ("In short", "Gate: gate", "Where an epoch goes", "Failures"):
+        assert word in page
+    assert "3 files" in capsys.readouterr().err
+    assert command("report", "in/run.json", "--format", "markdown") == cli.Exit.DONE
+    assert capsys.readouterr().out.startswith("## mnist-bench: run")
+    assert command("report", "in/run.json", "-o", "report.md") == cli.Exit.DONE
+    assert (tmp_path / "report.md").read_text().startswith("## ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere.json"], "nowhere.json"),
+        (["other.json"], "neither a result file nor"),
+        (["empty"], "no result, gate or profile file in empty"),
+        (["run.json", "-o", "other.json/x.html"], "cannot be written"),
+    ],
+)
+def test_bad_input_is_one_line(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other.json").write_text("{}")
+    store.write(tmp_path / "run.json", a_result_set(a_run()))
+    assert command("report", *arguments) == cli.Exit.USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
