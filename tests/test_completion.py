@@ -12,7 +12,9 @@ import pytest
 from bench.cli import completion
 from bench.errors import ConfigurationError
 from bench.render.model.columns import VALUES, find
-from bench.render.model.table import axes_of_pivot, numeric, tables
+from bench.render.model.pivot import axes_of_pivot
+from bench.render.model.table import numeric
+from bench.render.views.results import tables
 from bench.scenarios.axes import canonical_contexts
 from bench.scenarios.selection import matcher
 from bench.scenarios.suite import axis_settings, load_suite

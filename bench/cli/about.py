@@ -42,7 +42,7 @@ from bench.machine.counters import load_average, read_counters
 from bench.records.result import Ceiling
 from bench.render import units
 from bench.render.formats.export import Format
-from bench.render.model.table import count_words
+from bench.render.phrases import count_words
 from bench.render.progress.rounds import CeilingProgress
 from bench.render.views.ceilings import ceiling_table
 from bench.render.views.doctor import doctor_tables, render_doctor

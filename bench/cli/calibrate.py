@@ -39,9 +39,9 @@ from bench.records import store
 from bench.records.base import utc_now
 from bench.records.gate import GateFile, Purpose
 from bench.render.formats.export import Format
-from bench.render.model.table import count_words
-from bench.render.phrases import change_words
-from bench.render.views.gates import calibration_tables, gate_table
+from bench.render.phrases import change_words, count_words
+from bench.render.views.calibration import calibration_tables
+from bench.render.views.gates import gate_table
 from bench.stats.paired import Side
 from bench.worker import process
 from bench.worker.process import Cancellation, Interpreter

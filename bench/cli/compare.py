@@ -40,7 +40,8 @@ from bench.render.formats.export import Format, render_markdown
 from bench.render.formats.junit import render_junit
 from bench.render.model.columns import AXES, find
 from bench.render.model.table import Table
-from bench.render.views.comparisons import DEFAULT_VALUE, comparison_tables, junit_cases
+from bench.render.views.comparison_columns import DEFAULT_VALUE
+from bench.render.views.comparisons import comparison_tables, junit_cases
 from bench.render.views.microbenchmarks import micro_table
 from bench.scenarios.axes import canonical_contexts
 

@@ -45,8 +45,9 @@ from bench.records.base import utc_now
 from bench.records.environment import Software
 from bench.records.gate import GateFile, Purpose, SideDescription
 from bench.render.formats.export import Format, render_markdown
-from bench.render.formats.junit import CaseOutcome, JUnitCase, render_junit
-from bench.render.model.table import count_words
+from bench.render.formats.junit import render_junit
+from bench.render.model.cases import CaseOutcome, JUnitCase
+from bench.render.phrases import count_words
 from bench.render.progress.gate import GateProgress
 from bench.render.views.gates import gate_cases, gate_table
 from bench.scenarios.scenario import Scenario

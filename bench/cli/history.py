@@ -17,7 +17,7 @@ from bench.cli.shell import app, examples, note, print_tables, refuse_junit, wri
 from bench.errors import ConfigurationError
 from bench.render.formats.export import Format
 from bench.render.formats.html import render_report
-from bench.render.model.table import count_words
+from bench.render.phrases import count_words
 from bench.render.report.history_page import history_report
 from bench.render.views.histories import history_tables
 from bench.scenarios.selection import matcher

@@ -40,7 +40,7 @@ from bench.records.base import utc_now
 from bench.records.environment import Environment
 from bench.records.profile import PROFILE_SCHEMA_VERSION, ProfiledEpoch, ProfileFile, inconsistencies
 from bench.render.formats.export import Format, render_markdown
-from bench.render.model.table import count_words
+from bench.render.phrases import count_words
 from bench.render.progress.rounds import RoundsProgress
 from bench.render.views.profiles import closure_words, profile_tables
 from bench.scenarios.axes import AUTO_CONTEXTS, AXES, LOOP_AXES, Framework, LoopName

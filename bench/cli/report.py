@@ -25,7 +25,7 @@ from bench.records.profile import ProfileFile
 from bench.records.result import ResultSet
 from bench.render.formats.export import render_report_markdown
 from bench.render.formats.html import render_report
-from bench.render.model.table import count_words
+from bench.render.phrases import count_words
 from bench.render.report.assemble import Gate, Profile, make_report
 
 #: What a report can be of.

@@ -17,7 +17,7 @@ from bench.errors import ConfigurationError
 from bench.records import store
 from bench.records.result import schema
 from bench.render.formats.export import Format
-from bench.render.model.table import DEFAULT_VALUE, tables
+from bench.render.views.results import DEFAULT_VALUE, tables
 
 
 @app.command(

@@ -47,8 +47,9 @@ from bench.records.environment import Software
 from bench.records.result import Ceiling, ResultSet, RunKey, key
 from bench.render import units
 from bench.render.formats.export import Format, render_markdown
-from bench.render.model.table import count_words, tables
+from bench.render.phrases import count_words
 from bench.render.progress.run import RunProgress
+from bench.render.views.results import tables
 from bench.scenarios.axes import AUTO_CONTEXTS, LOOP_AXES, Framework, LoopName
 from bench.scenarios.selection import select
 from bench.scenarios.suite import (

@@ -48,7 +48,7 @@ from bench.records.environment import Software
 from bench.records.tune import REFERENCE, TUNE_SCHEMA_VERSION, Candidate, TuneFile
 from bench.render import units
 from bench.render.formats.export import Format, render_markdown
-from bench.render.model.table import count_words
+from bench.render.phrases import count_words
 from bench.render.progress.tune import TuneProgress
 from bench.render.views.tunes import paste_text, setting_names, setting_words, tune_tables
 from bench.scenarios.axes import AUTO_CONTEXTS, LOOP_AXES, canonical_contexts

@@ -1,1 +1,1 @@
-"""How results look: rows become tables once (`tables`), and every format is a few lines around those."""
+"""How results look: from rows to text, pages and pictures. Nothing is measured and no file is read here."""

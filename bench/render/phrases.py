@@ -51,3 +51,19 @@ def ends(estimate: Estimate, unit: Callable[[float], str] = units.bound) -> str:
     if estimate.lower is None or estimate.upper is None:
         return ""
     return f"[{unit(estimate.lower)}, {unit(estimate.upper)}]"
+
+
+def clean_text(text: str) -> str:
+    """On as many lines as headers need, without anything that could steer a terminal."""
+    return "\n".join(
+        " ".join("".join(character if character.isprintable() else " " for character in line).split())
+        for line in text.split("\n")
+    )
+
+
+def one_line(title: str) -> str:
+    return title.replace("\n", " ")
+
+
+def count_words(number: int, noun: str, plural: str | None = None) -> str:
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

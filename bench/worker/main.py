@@ -103,7 +103,7 @@ def _measured(request: Request, on_event: Callable[[Event], None]) -> Reply | In
         case CeilingRequest():
             return CeilingReply(ceiling=measure_ceiling(request))
         case PhasesRequest() | OperatorsRequest():
-            return _profiling().answer(request, lambda done: on_event(RoundDone(done)))
+            return _profiling().handle_request(request, lambda done: on_event(RoundDone(done)))
         case RunRequest():
             run = measure_run(request, lambda index, epoch: on_event(EpochDone(index=index, epoch=epoch)))
             return RunReply(run=run)
@@ -122,7 +122,7 @@ def _described(request: DescribeRequest) -> Reply:
 
 
 class _Profiling(Protocol):
-    def answer(
+    def handle_request(
         self, request: PhasesRequest | OperatorsRequest, on_round: Callable[[int], None]
     ) -> PhasesReply | OperatorsReply: ...
 

@@ -67,7 +67,8 @@ def test_real_micros_are_read_by_both_tools(
                 *("--benchmark-min-rounds", "2", "--benchmark-json", str(path), "-k", chosen),
             ],
             cwd=ROOT,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+            | {"OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
             check=False,

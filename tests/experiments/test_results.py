@@ -18,7 +18,7 @@ from bench.experiments.tune.search_space import KNOBS, position
 from bench.records.tune import REFERENCE, Reason, TuneFile, TunePhase
 from bench.render.formats.export import render_csv, render_json, render_markdown
 from bench.render.formats.text import render_text
-from bench.render.model.table import FASTEST
+from bench.render.model.marks import FASTEST
 from bench.render.views.tunes import knob_words, paste_text, setting_words, tune_tables
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import expand, parse_suite

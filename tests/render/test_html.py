@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from bench.records.result import FailureReason
 from bench.render.formats import html
 from bench.render.formats.html import render_html
-from bench.render.model.table import tables
 from bench.render.report.charts import MOST_CURVES
+from bench.render.views.results import tables
 from tests.support.records import a_failure, a_result_set, a_run, a_scenario, an_environment
 
 

@@ -7,7 +7,8 @@ from xml.etree import ElementTree as ET
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.render.formats.junit import CaseOutcome, JUnitCase, render_junit
+from bench.render.formats.junit import render_junit
+from bench.render.model.cases import CaseOutcome, JUnitCase
 
 
 def a_case(outcome: CaseOutcome, **changes: object) -> JUnitCase:

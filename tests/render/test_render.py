@@ -30,9 +30,12 @@ from bench.render import units
 from bench.render.formats.export import Format, render_csv, render_json, render_markdown
 from bench.render.formats.html import render_html
 from bench.render.formats.text import render_text
+from bench.render.model.captions import recipe_words
 from bench.render.model.columns import AXES, VALUES, Column, find
-from bench.render.model.table import Table, clean, recipe_words, tables
+from bench.render.model.table import Table
+from bench.render.phrases import clean_text
 from bench.render.views.ceilings import ceiling_table
+from bench.render.views.results import tables
 from bench.scenarios.scenario import Scenario
 from mnist_core.recipe import Hybridize, Recipe
 from tests.support.records import (
@@ -455,7 +458,7 @@ def test_absent_is_a_dash_and_never_a_word() -> None:
 @given(st.text())
 def test_clean_text_is_printable(text: str) -> None:
     """Whatever a file holds, at most newlines are left of what is not printable."""
-    assert all(line.isprintable() for line in clean(text).split("\n"))
+    assert all(line.isprintable() for line in clean_text(text).split("\n"))
 
 
 def test_the_formats_are_those_of_the_command_line() -> None:

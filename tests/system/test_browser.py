@@ -18,10 +18,10 @@ import pytest
 from bench.analysis.headline import source_of
 from bench.render.formats.export import render_json
 from bench.render.formats.html import render_report
-from bench.render.model.table import tables
 from bench.render.report.assemble import make_report
+from bench.render.views.results import tables
+from tests.render.test_report import a_hostile_result, a_rich_result
 from tests.support.records import an_environment
-from tests.test_report import a_hostile_result, a_rich_result
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

@@ -26,7 +26,7 @@ from bench.machine.fingerprint import software_differences
 from bench.records import store
 from bench.records.result import Epoch, Failure, FailureReason, ResultSet, Run
 from bench.render.formats.export import render_csv, render_json
-from bench.render.model.table import tables
+from bench.render.views.results import tables
 from bench.scenarios.axes import Framework, LoopName, preset
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun, expand, load_suite

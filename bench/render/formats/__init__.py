@@ -1,0 +1,1 @@
+"""How a table or a document is written: text, Markdown, CSV, JSON, HTML, JUnit."""

@@ -18,21 +18,8 @@ import jinja2
 
 from bench.render import units
 from bench.render.model.document import Picture, Report, Section
-from bench.render.model.table import (
-    FAILED,
-    FASTER,
-    FASTEST,
-    INVALID,
-    MISSING,
-    NOT_RUN,
-    SLOWER,
-    Cell,
-    Table,
-    TableRow,
-    Tone,
-    legend_of,
-    readable,
-)
+from bench.render.model.marks import FAILED, FASTER, FASTEST, INVALID, MISSING, NOT_RUN, SLOWER, Tone
+from bench.render.model.table import Cell, Table, TableRow, legend_of, readable
 from bench.render.phrases import estimate_words
 from bench.stats.intervals import Estimate
 
@@ -122,7 +109,7 @@ def render_report(report: Report) -> str:
 
 @functools.cache
 def _asset(name: str) -> str:
-    return (resources.files("bench.render") / "page" / name).read_text(encoding="utf-8")
+    return (resources.files("bench.render.formats") / "page" / name).read_text(encoding="utf-8")
 
 
 @functools.cache

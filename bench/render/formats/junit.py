@@ -2,44 +2,15 @@
 
 from __future__ import annotations
 
-import enum
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 from xml.etree import ElementTree as ET  # only written, never read
 
+from bench.render.model.cases import CaseOutcome, JUnitCase
+
 #: What XML 1.0 cannot hold, not even escaped (its section 2.2), such as the escape sequences of a terminal.
 _ILLEGAL: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
-class CaseOutcome(str, enum.Enum):
-    """What JUnit knows."""
-
-    PASSED = "passed"
-    #: What was asked has the answer no.
-    FAILURE = "failure"
-    #: It could not be asked.
-    ERROR = "error"
-    #: It has no answer.
-    SKIPPED = "skipped"
-
-    def __str__(self) -> str:
-        return self.value
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JUnitCase:
-    """A test case."""
-
-    name: str
-    #: None: nothing ran.
-    seconds: float | None
-    outcome: CaseOutcome
-    #: One line.
-    message: str
-    #: What else there is to say.
-    detail: str
 
 
 def render_junit(suite_name: str, cases: Sequence[JUnitCase]) -> str:

@@ -11,20 +11,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from bench.render import sparklines, units
-from bench.render.model.table import (
-    FAILED,
-    FASTER,
-    FASTEST,
-    INVALID,
-    MISSING,
-    NOT_RUN,
-    OTHER,
-    SLOWER,
-    Table,
-    Tone,
-    legend_of,
-    readable,
-)
+from bench.render.model.marks import FAILED, FASTER, FASTEST, INVALID, MISSING, NOT_RUN, OTHER, SLOWER, Tone
+from bench.render.model.table import Table, legend_of, readable
 
 _UNICODE_RULE = Box("    \n    \n ── \n    \n    \n    \n    \n    \n")
 _ASCII_RULE = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)

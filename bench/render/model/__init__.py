@@ -1,0 +1,1 @@
+"""What every format shows: columns, tables, pivots, captions, marks, documents."""

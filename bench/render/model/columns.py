@@ -61,6 +61,7 @@ class OfScenario(Protocol):
 
 #: What a column is read from; whoever can read every row can read one kind of them.
 RowT_contra = TypeVar("RowT_contra", contravariant=True)
+
 RowT = TypeVar("RowT")
 
 
@@ -186,9 +187,13 @@ def _failures(row: Row) -> str | None:
 
 
 _THROUGHPUT = _measured(lambda m: m.throughput)
+
 _SPEEDUP = _measured(lambda m: m.speedup)
+
 _SCALING = _measured(lambda m: m.scaling_efficiency)
+
 _FIXED = _measured(lambda m: m.fixed_update_microseconds)
+
 _PER_IMAGE = _measured(lambda m: m.image_microseconds)
 
 #: In the order of a wide table.
@@ -421,15 +426,18 @@ BESIDE_CEILINGS: Final = frozenset(
 
 #: Axes that are always worth their room; the others are shown where a row is off the default.
 MAIN_AXES: Final = ("contexts", "batch_size", "hybridize")
+
 _AXIS_TITLES: Final = {"batch_size": "batch", "cpu_threads": "threads"}
+
 _NUMBER_AXES: Final = frozenset({"batch_size", "cpu_threads"})
+
 _AXIS_EXPLANATIONS: Final = {
     "batch_size": "images per update, over all contexts together",
     "cpu_threads": "OpenMP threads of each CPU context; default: physical cores over CPU contexts",
 }
 
-
 _NUMBERED: Final = re.compile(r"(.*)\((\d+)\)")
+
 #: From so many on, consecutive devices are written as the first and the last.
 _MANY_CONTEXTS: Final = 3
 
@@ -464,6 +472,7 @@ def _axis(name: str) -> Column[OfScenario]:
 
 #: Every field of a Scenario is an axis; one that is added there is a column here.
 AXES: Final[Sequence[Column[OfScenario]]] = tuple(_axis(field.name) for field in msgspec.structs.fields(Scenario))
+
 #: For people: the parts of the loop in a few words, since most of them are the same in most rows.
 LOOP: Final[Column[OfScenario]] = make_column(
     "loop",
@@ -473,6 +482,7 @@ LOOP: Final[Column[OfScenario]] = make_column(
     data=False,
     explanation="tutorial, or tuned: the fastest known for the network; then the parts that differ from it",
 )
+
 SHOWN_AXES: Final[Sequence[Column[OfScenario]]] = (
     *(axis for axis in AXES if axis.heading.name not in LOOP_AXES),
     LOOP,
@@ -507,3 +517,8 @@ def find(name: str, columns: Iterable[Column[RowT]], what: str) -> Column[RowT]:
         names = ", ".join(dict.fromkeys(column.heading.name for column in known.values()))
         raise ValueError(f"unknown {what} {name!r}{hint} (known: {names})")
     return found
+
+
+Axis = Column[OfScenario]
+
+ScenarioRowT = TypeVar("ScenarioRowT", bound=OfScenario)

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from bench.render.model.captions import setting_words
 from bench.render.model.columns import MAIN_AXES, SHOWN_AXES
-from bench.render.model.table import clean, setting_words
+from bench.render.phrases import clean_text
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario, axis_value, tutorial_setting
 
@@ -69,7 +70,7 @@ class Labels:
         if "framework" in self.axes:
             words.append(str(scenario.framework))
         words.append(setting_words(scenario, axes))
-        return clean(", ".join(filter(None, words)) or full_setting(scenario, without))
+        return clean_text(", ".join(filter(None, words)) or full_setting(scenario, without))
 
 
 def labels_of(scenarios: Iterable[tuple[str, Scenario]]) -> Labels:

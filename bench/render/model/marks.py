@@ -2,13 +2,48 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from typing import Final
 
 from bench.analysis.verdict import Verdict
-from bench.render.model.table import FASTER, INVALID, LEVEL, MISSING, OPEN, OTHER, SLOWER, Tone
 
-MARKS: Final[Mapping[Verdict, str]] = {
+FASTEST: Final = "★"
+FASTER: Final = "▲"
+SLOWER: Final = "▼"
+LEVEL: Final = "="
+OPEN: Final = "?"
+MISSING: Final = "○"
+OTHER: Final = "≠"
+INVALID: Final = "!"
+FAILED: Final = "✗"
+NOT_RUN: Final = "·"
+
+#: A sign, never colour alone, says what a row is worth.
+MARKS: Final = {
+    FASTEST: "fastest valid row of its network, by images/s",
+    INVALID: "invalid, carries no rank: the reason stands under the table",
+    FAILED: "failed: the reason stands under the table",
+    NOT_RUN: "not run yet",
+    FASTER: "faster, or improved",
+    SLOWER: "slower, or regressed",
+    LEVEL: "unchanged, or not told apart",
+    OPEN: "undecided: not told apart, inconclusive or underpowered",
+    MISSING: "missing on one side, or failed: the reason stands beside or under the table",
+    OTHER: "not comparable: the reason stands above or under the table",
+}
+
+
+class Tone(enum.Enum):
+    """Whether a row is good news."""
+
+    PLAIN = ""
+    GOOD = "good"
+    BAD = "bad"
+    DIM = "dim"
+
+
+MARK_OF_VERDICT: Final[Mapping[Verdict, str]] = {
     Verdict.IMPROVED: FASTER,
     Verdict.UNCHANGED: LEVEL,
     Verdict.REGRESSED: SLOWER,
@@ -18,7 +53,8 @@ MARKS: Final[Mapping[Verdict, str]] = {
     Verdict.MISSING: MISSING,
     Verdict.INCOMPARABLE: OTHER,
 }
-TONES: Final[Mapping[Verdict, Tone]] = {
+
+TONE_OF_VERDICT: Final[Mapping[Verdict, Tone]] = {
     Verdict.IMPROVED: Tone.GOOD,
     Verdict.UNCHANGED: Tone.PLAIN,
     Verdict.REGRESSED: Tone.BAD,

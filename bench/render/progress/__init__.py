@@ -1,0 +1,1 @@
+"""Lines that live while something lasts."""

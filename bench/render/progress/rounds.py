@@ -8,7 +8,7 @@ from bench.experiments.run.eta import seconds_left
 from bench.records.result import Ceiling
 from bench.render import units
 from bench.render.formats.text import print_line
-from bench.render.model.table import count_words
+from bench.render.phrases import count_words
 from bench.render.progress.live import LiveLine, LiveProgress
 
 #: Between two lines of a pipe: whoever waits wants to see that it goes on, whoever reads a log does not.

@@ -9,8 +9,7 @@ from bench.experiments.tune.racing import Step
 from bench.records.tune import REFERENCE, Candidate, Reason, TuneFile, TunePhase
 from bench.render import units
 from bench.render.formats.text import print_line
-from bench.render.model.table import count_words
-from bench.render.phrases import ratio_words
+from bench.render.phrases import count_words, ratio_words
 from bench.render.progress.live import LiveLine, LiveProgress
 from bench.render.views.tunes import ruled_words, setting_words
 from bench.stats.intervals import ratio_of

@@ -1,0 +1,1 @@
+"""The report: its answer, its pictures, its sections."""

@@ -21,23 +21,13 @@ from bench.machine.fingerprint import MACHINE_FACTS, SOFTWARE_FACTS, fact_words
 from bench.records.gate import GateFile
 from bench.records.profile import ProfileFile
 from bench.render import units
+from bench.render.model.captions import recipe_words
 from bench.render.model.columns import Heading, plus_minus_of
 from bench.render.model.document import Picture, Report, Section
 from bench.render.model.labels import short_names
-from bench.render.model.table import (
-    FAILED,
-    FASTEST,
-    INVALID,
-    OTHER,
-    Cell,
-    Table,
-    TableRow,
-    Tone,
-    clean,
-    count_words,
-    recipe_words,
-    tables,
-)
+from bench.render.model.marks import FAILED, FASTEST, INVALID, OTHER, Tone
+from bench.render.model.table import Cell, Table, TableRow
+from bench.render.phrases import clean_text, count_words
 from bench.render.report import charts
 from bench.render.report.gate_charts import draw_gate, gate_sentences
 from bench.render.report.headline import short
@@ -45,6 +35,7 @@ from bench.render.report.result_charts import Measured, draw_network
 from bench.render.views.comparisons import comparison_tables
 from bench.render.views.gates import gate_table
 from bench.render.views.profiles import profile_tables
+from bench.render.views.results import tables
 from bench.scenarios.scenario import Scenario
 from bench.stats.intervals import Estimate
 from mnist_core.recipe import Recipe
@@ -85,8 +76,8 @@ def make_report(sources: Sequence[Source], gates: Sequence[Gate] = (), profiles:
     ]
     of_gates = [(gate.name, text) for gate in gates for text in gate_sentences(gate.file, gate.conclusion)]
     return Report(
-        title=clean(f"mnist-bench: {', '.join(names[:3])}{' and more' if len(names) > 3 else ''}"),  # noqa: PLR2004
-        short=tuple((clean(about), clean(text)) for about, text in (*of_gates, *short(sources))),
+        title=clean_text(f"mnist-bench: {', '.join(names[:3])}{' and more' if len(names) > 3 else ''}"),  # noqa: PLR2004
+        short=tuple((clean_text(about), clean_text(text)) for about, text in (*of_gates, *short(sources))),
         sections=tuple(section for section in sections if section.words or section.pictures or section.tables),
     )
 
@@ -101,7 +92,7 @@ def _machines(sources: Sequence[Source]) -> Section:
         if all(value in (None, ()) for value in values):
             continue
         differs = len({*values}) > 1
-        words = [name, *(clean(fact_words(value)) for value in values)]
+        words = [name, *(clean_text(fact_words(value)) for value in values)]
         rows.append(
             TableRow(
                 cells=tuple(Cell(raw=text, text=text) for text in words),
@@ -132,7 +123,14 @@ def _machines(sources: Sequence[Source]) -> Section:
 
 def _heading(name: str, title: str) -> Heading:
     return Heading(
-        name=name, key=name, title=clean(title), number=False, priority=0, data=True, interval=False, explanation=""
+        name=name,
+        key=name,
+        title=clean_text(title),
+        number=False,
+        priority=0,
+        data=True,
+        interval=False,
+        explanation="",
     )
 
 
@@ -151,7 +149,7 @@ def _networks(sources: Sequence[Source]) -> Iterable[Section]:
         words = recipe_words(recipe, rows[0].source.result_set.dataset.train_samples)
         yield Section(
             key=f"pictures{place}",
-            title=clean(f"{network} in pictures: {words}"),
+            title=clean_text(f"{network} in pictures: {words}"),
             words=(_HOW_TO_READ,) if place == 0 else (),
             pictures=draw_network(f"n{place}", network, recipe, rows),
         )
@@ -176,7 +174,7 @@ def _side_by_side(sources: Sequence[Source]) -> Section:
         left_out = len(comparison.rows) - len(common)
         if left_out:
             what = count_words(left_out, "scenario")
-            words.append(clean(f"{what} in only one of {first.name} and {other.name}: see All numbers."))
+            words.append(clean_text(f"{what} in only one of {first.name} and {other.name}: see All numbers."))
         if common:
             comparisons.append(dataclasses.replace(comparison, rows=common))
     matrix = _matrix(sources) if len(sources) >= _SEVERAL else []
@@ -206,7 +204,7 @@ def _matrix(sources: Sequence[Source]) -> list[Table]:
     for recipe, scenarios in found.items():
         shared = {scenario: by_file for scenario, by_file in scenarios.items() if len(by_file) > 1}
         rows = [
-            TableRow(cells=(Cell(raw=scenario.name, text=clean(scenario.name)), *_in_each(by_file, names)))
+            TableRow(cells=(Cell(raw=scenario.name, text=clean_text(scenario.name)), *_in_each(by_file, names)))
             for scenario, by_file in shared.items()
         ]
         if rows:
@@ -238,7 +236,7 @@ def _everything(sources: Sequence[Source]) -> Section:
     for source in sources:
         own = tables([source.result_set])
         if len(sources) > 1:
-            own = [dataclasses.replace(table, title=clean(f"{source.name}: {table.title}")) for table in own]
+            own = [dataclasses.replace(table, title=clean_text(f"{source.name}: {table.title}")) for table in own]
         made += own
     return Section(key="tables", title="All numbers", tables=tuple(made))
 
@@ -261,7 +259,7 @@ def _failures(sources: Sequence[Source]) -> Section:
                 texts = (source.name, row.scenario.name, recipe, reason, processes, ranked, detail)
                 rows.append(
                     TableRow(
-                        cells=tuple(Cell(raw=text, text=clean(text.replace("\n", " "))) for text in texts),
+                        cells=tuple(Cell(raw=text, text=clean_text(text.replace("\n", " "))) for text in texts),
                         mark=INVALID if reason == "invalid" else FAILED,
                         tone=Tone.BAD,
                     )
@@ -291,7 +289,7 @@ def _failures(sources: Sequence[Source]) -> Section:
 
 def _gate(place: int, gate: Gate) -> Iterable[Section]:
     evidence = evidence_of(gate.file.plan, gate.file.blocks)
-    title = clean(f"Gate: {gate.name}")
+    title = clean_text(f"Gate: {gate.name}")
     yield Section(key=f"gate{place}", title=title, tables=(gate_table(gate.file, gate.conclusion),))
     yield Section(
         key=f"blocks{place}",
@@ -311,7 +309,7 @@ def _profiles(profiles: Sequence[Profile]) -> Section:
         steps, epoch = profile.file.phases.steps, profile.breakdown.epoch_seconds
         wholes.append(
             (
-                clean(f"{profile.file.scenario.name} ({profile.name})"),
+                clean_text(f"{profile.file.scenario.name} ({profile.name})"),
                 [
                     (str(part.phase), part.seconds / epoch, _part_words(part, steps, epoch))
                     for part in profile.breakdown.parts

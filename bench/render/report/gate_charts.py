@@ -11,8 +11,7 @@ from bench.experiments.gate.evidence import BlockEvidence
 from bench.records.gate import GateFile, GatePhase
 from bench.render import units
 from bench.render.model.document import Picture
-from bench.render.model.table import clean, count_words
-from bench.render.phrases import change_words
+from bench.render.phrases import change_words, clean_text, count_words
 from bench.render.report import charts
 from bench.render.report.charts import Axis, Line, Point
 
@@ -69,7 +68,7 @@ def _draw_blocks(key: str, row: GateRow, evidence: Sequence[BlockEvidence]) -> P
     span = (1, max(len(evidence), 2))
     levels = {"no difference": 0.0, f"slower by {units.percentage(row.threshold)}: more is harm": 100 * row.threshold}
     references = [Line(name, [Point(x, level, "") for x in span]) for name, level in levels.items()]
-    name = clean(row.scenario.name)
+    name = clean_text(row.scenario.name)
     title = f"{name}: {row.verdict}"
     alternative = (
         f"{title}. Blocks 1 to {span[1]}, the contender's time per image against the baseline's. {_over(row)}."

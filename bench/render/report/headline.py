@@ -9,9 +9,9 @@ from bench.analysis.groups import Status
 from bench.analysis.headline import Headline, Source, headlines, is_level
 from bench.analysis.summary import Measures, Row
 from bench.render import units
+from bench.render.model.captions import machine_words, recipe_words
 from bench.render.model.labels import full_setting
-from bench.render.model.table import count_words, machine_words, recipe_words
-from bench.render.phrases import estimate_words, ratio_words
+from bench.render.phrases import count_words, estimate_words, ratio_words
 from mnist_core.datasets import DatasetName
 
 #: The best of so many looks better than it is, if only by luck.

@@ -7,8 +7,9 @@ from typing import Final
 
 from bench.analysis.history import History, Trend
 from bench.render import units
+from bench.render.model.captions import machine_words, recipe_words
 from bench.render.model.document import Picture, Report, Section
-from bench.render.model.table import clean, count_words, machine_words, recipe_words
+from bench.render.phrases import clean_text, count_words
 from bench.render.report import charts
 from bench.render.report.charts import Axis, Line, Point
 from bench.render.views.histories import commit_words, history_tables
@@ -41,7 +42,7 @@ def history_report(histories: Sequence[History]) -> Report:
         sections.append(
             Section(
                 key=f"history{place}",
-                title=clean(machine),
+                title=clean_text(machine),
                 words=("Steps are the levels between changes; each mark is a file, and tells its commit.",),
                 pictures=tuple(
                     _picture(f"h{place}-{number}", trend, history)
@@ -53,7 +54,7 @@ def history_report(histories: Sequence[History]) -> Report:
         )
     return Report(
         title="mnist-bench: history",
-        short=tuple((clean(about), clean(text)) for about, text in short),
+        short=tuple((clean_text(about), clean_text(text)) for about, text in short),
         sections=tuple(sections),
     )
 
@@ -64,7 +65,7 @@ def _picture(key: str, trend: Trend, history: History) -> Picture:
         Point(
             number,
             speed,
-            f"{clean(each.name)}, {each.created_at}, {commit_words(each)}: {units.significant(speed)} images/s, "
+            f"{clean_text(each.name)}, {each.created_at}, {commit_words(each)}: {units.significant(speed)} images/s, "
             f"n = {each.speed.n}",
         )
         for number, (each, speed) in enumerate(zip(trend.measured, trend.throughputs, strict=True), start=1)
@@ -78,7 +79,7 @@ def _picture(key: str, trend: Trend, history: History) -> Picture:
         f"({commit_words(trend.measured[change.index])})"
         for change in trend.changes
     ]
-    title = clean(scenario.name)
+    title = clean_text(scenario.name)
     nothing = (
         "no change of level" if trend.testable else f"too few files to find a change in: {len(files)} of {trend.fewest}"
     )

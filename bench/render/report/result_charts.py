@@ -12,10 +12,10 @@ from bench.analysis.headline import Source
 from bench.analysis.series import Curve, LearningCurve
 from bench.analysis.summary import Measures, Row
 from bench.render import units
+from bench.render.model.captions import n_words
 from bench.render.model.document import Picture
 from bench.render.model.labels import full_setting, labels_of
-from bench.render.model.table import count_words, n_words
-from bench.render.phrases import estimate_words
+from bench.render.phrases import count_words, estimate_words
 from bench.render.report import charts
 from bench.render.report.charts import MOST_CURVES, Axis, Bar, Line, Point
 from bench.scenarios.scenario import Scenario, tutorial_setting

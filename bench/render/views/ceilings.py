@@ -9,8 +9,10 @@ from bench.analysis.roofline import Level, Spread, levels
 from bench.records.environment import Environment
 from bench.records.result import Ceiling
 from bench.render import units
+from bench.render.model.captions import machine_words
 from bench.render.model.columns import Column, make_column
-from bench.render.model.table import Table, TableRow, cell_of, clean, machine_words
+from bench.render.model.table import Table, TableRow, cell_of
+from bench.render.phrases import clean_text
 
 #: As `record.ThreadPool` names the libraries that multiply.
 _BLAS: Final = "blas"
@@ -93,7 +95,7 @@ COLUMNS: Final[Sequence[Column[Level]]] = (
 def ceiling_table(ceilings: Iterable[Ceiling], environment: Environment) -> Table:
     return Table(
         title="ceilings: the fastest float32 matrix product, and the memory bandwidth",
-        caption=(("machine", clean(machine_words(environment))),),
+        caption=(("machine", clean_text(machine_words(environment))),),
         facts={
             "host_hash": environment.host_hash,
             "host_processor_model_name": environment.host_processor_model_name,

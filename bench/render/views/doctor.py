@@ -14,7 +14,9 @@ from bench.machine.fingerprint import MACHINE_FACTS, SOFTWARE_FACTS, fact_words
 from bench.records.environment import Environment
 from bench.render.formats.text import writer
 from bench.render.model.columns import Column, make_column
-from bench.render.model.table import INVALID, LEVEL, NOT_RUN, OPEN, Table, TableRow, Tone, cell_of, clean
+from bench.render.model.marks import INVALID, LEVEL, NOT_RUN, OPEN, Tone
+from bench.render.model.table import Table, TableRow, cell_of
+from bench.render.phrases import clean_text
 
 _MARKS: Final = {Level.GOOD: LEVEL, Level.NOTE: NOT_RUN, Level.WARNING: INVALID, Level.UNKNOWN: OPEN}
 _TONES: Final = {Level.GOOD: Tone.PLAIN, Level.NOTE: Tone.PLAIN, Level.WARNING: Tone.BAD, Level.UNKNOWN: Tone.DIM}
@@ -69,7 +71,7 @@ def facts_of(environment: Environment) -> list[tuple[str, str]]:
     for name, fact in {**MACHINE_FACTS, **SOFTWARE_FACTS}.items():
         value = fact(environment)
         if value not in (None, ()):
-            found.append((name, clean(fact_words(value))))
+            found.append((name, clean_text(fact_words(value))))
     return found
 
 
@@ -80,10 +82,12 @@ def render_doctor(environment: Environment, findings: Sequence[Finding], console
     console.print()
     rows = []
     for each in findings:
-        label = Text(write(f"{_MARKS[each.level]} {clean(each.check)}"), style=_STYLES[each.level])
-        lines = [Text(write(clean(each.seen)))]
+        label = Text(write(f"{_MARKS[each.level]} {clean_text(each.check)}"), style=_STYLES[each.level])
+        lines = [Text(write(clean_text(each.seen)))]
         if each.advice:
-            lines.append(Text(write(f"→ {clean(each.advice)}"), style="bold" if each.level is Level.WARNING else "dim"))
+            lines.append(
+                Text(write(f"→ {clean_text(each.advice)}"), style="bold" if each.level is Level.WARNING else "dim")
+            )
         rows.append((label, lines))
     console.print(_grid(rows))
     console.print()

@@ -8,30 +8,16 @@ from typing import Final
 
 from bench.analysis.verdict import Verdict
 from bench.experiments.gate.decision import POWER, Conclusion, GateRow
-from bench.records.calibration import Calibration, Replays, ScenarioCalibration
 from bench.records.gate import GateFile, Purpose, SideDescription
 from bench.render import units
-from bench.render.formats.junit import CaseOutcome, JUnitCase
+from bench.render.model.captions import dataset_words, machine_words, setting_words, software_words, virtual_contexts
+from bench.render.model.cases import CaseOutcome, JUnitCase
 from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Column, OfScenario, make_column
-from bench.render.model.marks import MARKS, TONES
-from bench.render.model.table import (
-    Fact,
-    Table,
-    TableRow,
-    cell_of,
-    clean,
-    count_words,
-    dataset_words,
-    for_programs,
-    machine_words,
-    setting_words,
-    software_words,
-    virtual_contexts,
-)
-from bench.render.phrases import change, change_words, ends
+from bench.render.model.marks import MARK_OF_VERDICT, TONE_OF_VERDICT
+from bench.render.model.table import Fact, Table, TableRow, cell_of, hidden_column
+from bench.render.phrases import change, change_words, clean_text, count_words, ends
 from bench.render.sparklines import interval
 from bench.scenarios.scenario import Scenario, axis_value
-from bench.stats.intervals import Estimate
 from bench.stats.paired import Order
 
 _Text = Callable[[GateRow], str | None]
@@ -51,23 +37,23 @@ _CASES: Final[Mapping[Verdict, CaseOutcome]] = {
 def gate_table(gate_file: GateFile, conclusion: Conclusion) -> Table:
     """One row per planned scenario; below it why, and what happened to the blocks."""
     columns: list[Column[GateRow]] = [
-        *_axes([row.scenario for row in conclusion.rows]),
+        *varying_axes([row.scenario for row in conclusion.rows]),
         *_columns(gate_file, _scale(gate_file, conclusion)),
     ]
     return Table(
-        title=clean(f"gate: {conclusion.verdict}"),
-        caption=tuple((label, clean(text)) for label, text in _caption(gate_file, conclusion)),
+        title=clean_text(f"gate: {conclusion.verdict}"),
+        caption=tuple((label, clean_text(text)) for label, text in _caption(gate_file, conclusion)),
         facts=_facts(gate_file, conclusion),
         headings=tuple(column.heading for column in columns),
         rows=tuple(
             TableRow(
                 cells=tuple(cell_of(column, row) for column in columns),
-                mark=MARKS[row.verdict],
-                tone=TONES[row.verdict],
+                mark=MARK_OF_VERDICT[row.verdict],
+                tone=TONE_OF_VERDICT[row.verdict],
             )
             for row in conclusion.rows
         ),
-        notes=tuple((mark, clean(text)) for mark, text in _notes(conclusion)),
+        notes=tuple((mark, clean_text(text)) for mark, text in _notes(conclusion)),
     )
 
 
@@ -75,11 +61,11 @@ def gate_cases(conclusion: Conclusion) -> list[JUnitCase]:
     """One test case per scenario; what could not be decided is an error: most readers show a skipped case as green."""
     return [
         JUnitCase(
-            name=clean(row.scenario.name),
+            name=clean_text(row.scenario.name),
             seconds=None,
             outcome=_CASES.get(row.verdict, CaseOutcome.PASSED),
-            message=clean(f"{row.verdict}: {row.reason}"),
-            detail=clean(
+            message=clean_text(f"{row.verdict}: {row.reason}"),
+            detail=clean_text(
                 f"{'no result' if row.ratio is None else change_words(row.ratio)}, n = {row.n}"
                 + ("" if row.detectable is None else f", detectable from {units.percentage(row.detectable)}")
             ),
@@ -92,15 +78,15 @@ def _varies(axis: Column[OfScenario], scenarios: Sequence[Scenario]) -> bool:
     return len({axis_value(each, axis.heading.name) for each in scenarios}) > 1
 
 
-def _axes(scenarios: Sequence[Scenario]) -> list[Column[OfScenario]]:
-    """The network, and what tells the rows apart; the rest is said once, by `_common`."""
+def varying_axes(scenarios: Sequence[Scenario]) -> list[Column[OfScenario]]:
+    """The network, and what tells the rows apart; the rest is said once, by `common_setting`."""
     ordered = sorted(SHOWN_AXES, key=lambda axis: (axis.heading.name != "network", axis.heading.name not in MAIN_AXES))
     return [
-        axis if axis.heading.name == "network" or _varies(axis, scenarios) else for_programs(axis) for axis in ordered
+        axis if axis.heading.name == "network" or _varies(axis, scenarios) else hidden_column(axis) for axis in ordered
     ]
 
 
-def _common(scenarios: Sequence[Scenario]) -> list[tuple[str, str]]:
+def common_setting(scenarios: Sequence[Scenario]) -> list[tuple[str, str]]:
     same = [axis for axis in SHOWN_AXES if axis.heading.name != "network" and not _varies(axis, scenarios)]
     words = setting_words(scenarios[0], same)
     return [("all rows", words)] if words else []
@@ -250,7 +236,7 @@ def _caption(gate_file: GateFile, conclusion: Conclusion) -> list[tuple[str, str
             ),
         ),
         *([("note", _NO_CALIBRATION)] if any(each.noise_floor is None for each in plan.scenarios) else []),
-        *_common([each.scenario for each in plan.scenarios]),
+        *common_setting([each.scenario for each in plan.scenarios]),
         *virtual_contexts(each.scenario for each in plan.scenarios),
     ]
 
@@ -279,7 +265,7 @@ def _software_difference(gate_file: GateFile) -> list[tuple[str, str]]:
 
 
 def _notes(conclusion: Conclusion) -> list[tuple[str, str]]:
-    notes = [(MARKS[row.verdict], f"{row.scenario.name}: {row.reason}") for row in conclusion.rows]
+    notes = [(MARK_OF_VERDICT[row.verdict], f"{row.scenario.name}: {row.reason}") for row in conclusion.rows]
     notes += [("", f"block {index + 1} is void: {why}") for index, why in conclusion.voids]
     return notes
 
@@ -305,163 +291,3 @@ def _facts(gate_file: GateFile, conclusion: Conclusion) -> dict[str, Fact]:
         "void_blocks": len(conclusion.voids),
         "is_calibration": plan.purpose is Purpose.CALIBRATION,
     }
-
-
-# --- calibration ------------------------------------------------------------------------------------------------------
-
-
-def calibration_tables(calibration: Calibration) -> list[Table]:
-    """What identical code looks like on this machine, and what a gate here is worth."""
-    caption = (
-        ("machine", clean(machine_words(calibration.environment))),
-        ("data", clean(dataset_words(calibration.dataset))),
-        ("software", clean(software_words(calibration.environment))),
-        (
-            "recorded",
-            (
-                f"{calibration.blocks} blocks of identical code ({calibration.void_blocks} void), "
-                f"{units.seconds(calibration.median_block_seconds)} each, {calibration.created_at}"
-            ),
-        ),
-        *_common([each.scenario for each in calibration.scenarios]),
-    )
-    facts: dict[str, Fact] = {"machine_class": calibration.machine_class, "blocks": calibration.blocks}
-    scenario_columns: list[Column[ScenarioCalibration]] = [
-        *_axes([each.scenario for each in calibration.scenarios]),
-        *_SCENARIO_COLUMNS,
-    ]
-    return [
-        Table(
-            title="calibration: identical code on both sides",
-            caption=caption,
-            facts=facts,
-            headings=tuple(column.heading for column in scenario_columns),
-            rows=tuple(
-                TableRow(cells=tuple(cell_of(column, each) for column in scenario_columns))
-                for each in calibration.scenarios
-            ),
-            notes=(),
-        ),
-        Table(
-            title="calibration: whole gates replayed over these blocks",
-            caption=(
-                (
-                    "gate",
-                    (
-                        f"margin {units.percentage(calibration.margin)} or the noise floor, alpha "
-                        f"{calibration.alpha:g}, tolerance {units.percentage(calibration.tolerance)}, "
-                        "10 minutes at most"
-                    ),
-                ),
-            ),
-            facts=facts,
-            headings=tuple(column.heading for column in _REPLAY_COLUMNS),
-            rows=tuple(
-                TableRow(cells=tuple(cell_of(column, each) for column in _REPLAY_COLUMNS))
-                for each in calibration.replays
-            ),
-            notes=(("", _SHARED_BLOCKS),),
-        ),
-    ]
-
-
-_SHARED_BLOCKS: Final = (
-    "the replays share blocks, each with new coins for its sides' names; the bounds hold for these blocks, and for "
-    "other days as far as those are alike"
-)
-
-
-def _interval(each: ScenarioCalibration) -> Estimate:
-    return Estimate(value=each.ratio, lower=each.ratio_lower, upper=each.ratio_upper, n=0)
-
-
-_SCENARIO_COLUMNS: Final[Sequence[Column[ScenarioCalibration]]] = (
-    make_column(
-        "noise_floor",
-        lambda each: each.noise_floor,
-        units.percentage,
-        title="noise\nfloor",
-        priority=0,
-        explanation="19 of 20 first looks (8 blocks) at identical code differed by less",
-    ),
-    make_column(
-        "effect_robust_sd",
-        lambda each: each.effect_robust_sd,
-        lambda sd: f"{units.points(sd)} %",
-        title="spread of\na block",
-        priority=1,
-        explanation="robust standard deviation of a block's effect (scaled median absolute deviation)",
-    ),
-    make_column(
-        "ratio",
-        _interval,
-        title="time per image\n[95 % interval]",
-        interval=True,
-        priority=2,
-        text=lambda each: change(_interval(each))[0],
-        detail=lambda each: change(_interval(each))[1],
-        explanation="over all blocks; identical code is equal",
-    ),
-    make_column(
-        "coverage",
-        lambda each: each.coverage,
-        lambda share: f"{100 * share:.1f} %",
-        title="coverage",
-        priority=3,
-        explanation="of 95 % intervals at the first look: the share that held the truth",
-    ),
-)
-
-
-def _share(value: float) -> str:
-    return f"{100 * value:.1f} %"
-
-
-def _passed(each: Replays) -> float:
-    good = sum(count for verdict, count in each.verdicts.items() if Verdict(verdict).passes)
-    return good / each.gates
-
-
-def _what(each: Replays) -> str:
-    return "identical code" if each.slowdown == 0 else f"{units.percentage(each.slowdown)} slower everywhere"
-
-
-_REPLAY_COLUMNS: Final[Sequence[Column[Replays]]] = (
-    make_column("contender", _what, number=False, priority=0),
-    make_column("gates", lambda each: each.gates, priority=1, explanation="whole gates, confirmation included"),
-    make_column(
-        "regressed",
-        lambda each: each.regressed,
-        _share,
-        priority=0,
-        explanation="gates that said so: false alarms on identical code, power elsewhere",
-    ),
-    make_column(
-        "regressed_bounds",
-        lambda _each: None,
-        title="exact\nbounds",
-        priority=0,
-        data=False,
-        text=lambda each: f"{_share(each.regressed_lower)} to {_share(each.regressed_upper)}",
-        explanation="one-sided 95 % bounds of that share (Clopper-Pearson)",
-    ),
-    make_column("regressed_lower", lambda each: each.regressed_lower),
-    make_column("regressed_upper", lambda each: each.regressed_upper),
-    make_column("passed", _passed, _share, priority=0, explanation="unchanged or improved"),
-    make_column(
-        "undecided",
-        lambda each: max(0.0, 1 - each.regressed - _passed(each)),
-        _share,
-        priority=2,
-        explanation="inconclusive, underpowered or invalid: never a pass",
-    ),
-    make_column("median_blocks", lambda each: each.median_blocks, units.significant, title="blocks", priority=3),
-    make_column(
-        "median_seconds",
-        lambda each: each.median_seconds,
-        units.seconds,
-        title="time",
-        priority=2,
-        explanation="median over the gates",
-    ),
-)

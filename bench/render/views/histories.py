@@ -8,25 +8,11 @@ from typing import Final
 
 from bench.analysis.history import Change, History, Measured, Trend
 from bench.render import units
+from bench.render.model.captions import dataset_words, machine_words, recipe_words, virtual_contexts
 from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Column, OfScenario, make_column, plus_minus_of
-from bench.render.model.table import (
-    FASTER,
-    LEVEL,
-    OPEN,
-    SLOWER,
-    Table,
-    TableRow,
-    Tone,
-    cell_of,
-    clean,
-    count_words,
-    dataset_words,
-    for_programs,
-    machine_words,
-    recipe_words,
-    virtual_contexts,
-)
-from bench.render.phrases import ends
+from bench.render.model.marks import FASTER, LEVEL, OPEN, SLOWER, Tone
+from bench.render.model.table import Table, TableRow, cell_of, hidden_column
+from bench.render.phrases import clean_text, count_words, ends
 from bench.render.sparklines import sparkline
 from bench.scenarios.scenario import Scenario, axis_value
 from bench.stats.intervals import Estimate
@@ -84,7 +70,7 @@ def _axes(scenarios: Sequence[Scenario]) -> list[Column[OfScenario]]:
         axis
         if axis.heading.name in {"network", *MAIN_AXES}
         or len({axis_value(each, axis.heading.name) for each in scenarios}) > 1
-        else for_programs(axis)
+        else hidden_column(axis)
         for axis in SHOWN_AXES
     ]
 
@@ -98,14 +84,14 @@ def _caption(history: History) -> tuple[tuple[str, str], ...]:
         ("note", f"a change, however large, shows in no fewer than {history.trends[0].fewest} files"),
         *virtual_contexts(trend.key[0] for trend in history.trends),
     ]
-    return tuple((label, clean(text)) for label, text in lines)
+    return tuple((label, clean_text(text)) for label, text in lines)
 
 
 def _trends(history: History, rows: Sequence[_TrendRow]) -> Table:
     columns: list[Column[_TrendRow]] = [*_axes([row.scenario for row in rows]), *_trend_columns(history)]
     changed = sum(bool(row.trend.changes) for row in rows)
     return Table(
-        title=clean(f"history: {count_words(len(rows), 'scenario')}, {changed} of them with a change"),
+        title=clean_text(f"history: {count_words(len(rows), 'scenario')}, {changed} of them with a change"),
         caption=_caption(history),
         facts={"files": history.files, "dataset": history.dataset.name, "dataset_digest": history.dataset.digest},
         headings=tuple(column.heading for column in columns),
@@ -206,7 +192,7 @@ def _changes(history: History) -> Table:
     rows.sort(key=lambda row: row.since.created_at)
     columns: list[Column[_ChangeRow]] = [*_axes([row.scenario for row in rows]), *_CHANGE_COLUMNS]
     return Table(
-        title=clean(f"history: {count_words(len(rows), 'change')}, in the order of time"),
+        title=clean_text(f"history: {count_words(len(rows), 'change')}, in the order of time"),
         caption=(),
         facts={},
         headings=tuple(column.heading for column in columns),

@@ -8,29 +8,18 @@ from typing import Final
 from bench.analysis.microbenchmarks import MicrobenchmarkFile, MicrobenchmarkRow
 from bench.machine.fingerprint import machine_differences
 from bench.render import units
+from bench.render.model.captions import machine_words, n_words, software_words
 from bench.render.model.columns import AXES, Column, make_column, plus_minus_of
-from bench.render.model.table import (
-    FASTER,
-    MISSING,
-    OPEN,
-    SLOWER,
-    Table,
-    TableRow,
-    cell_of,
-    clean,
-    for_programs,
-    machine_words,
-    n_words,
-    software_words,
-)
-from bench.render.phrases import ends
+from bench.render.model.marks import FASTER, MISSING, OPEN, SLOWER
+from bench.render.model.table import Table, TableRow, cell_of, hidden_column
+from bench.render.phrases import clean_text, ends
 
 
 def micro_table(
     baseline: MicrobenchmarkFile, contender: MicrobenchmarkFile, rows: Sequence[MicrobenchmarkRow]
 ) -> Table:
     """A row for each micro-benchmark of either side."""
-    columns: list[Column[MicrobenchmarkRow]] = [*_COLUMNS[:2], *(for_programs(axis) for axis in AXES), *_COLUMNS[2:]]
+    columns: list[Column[MicrobenchmarkRow]] = [*_COLUMNS[:2], *(hidden_column(axis) for axis in AXES), *_COLUMNS[2:]]
     differences = machine_differences(baseline.environment, contender.environment)
     caption = [
         ("baseline", _side_words(baseline)),
@@ -44,7 +33,7 @@ def micro_table(
     chance = " (5 of 100 of the same speed are by chance)" if told_apart else ""
     return Table(
         title="micro-benchmarks",
-        caption=tuple((label, clean(text)) for label, text in caption),
+        caption=tuple((label, clean_text(text)) for label, text in caption),
         facts={"baseline": baseline.name, "contender": contender.name},
         headings=tuple(column.heading for column in columns),
         rows=tuple(TableRow(cells=tuple(cell_of(column, row) for column in columns), mark=_mark(row)) for row in rows),

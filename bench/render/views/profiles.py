@@ -9,21 +9,11 @@ from typing import Final
 from bench.experiments.profile.breakdown import CLOSURE, Breakdown, Operator
 from bench.records.profile import ProfileFile
 from bench.render import units
+from bench.render.model.captions import dataset_words, machine_words, software_words, virtual_contexts
 from bench.render.model.columns import Column, make_column
-from bench.render.model.table import (
-    OPEN,
-    Fact,
-    Table,
-    TableRow,
-    Tone,
-    cell_of,
-    clean,
-    count_words,
-    dataset_words,
-    machine_words,
-    software_words,
-    virtual_contexts,
-)
+from bench.render.model.marks import OPEN, Tone
+from bench.render.model.table import Fact, Table, TableRow, cell_of
+from bench.render.phrases import clean_text, count_words
 from mnist_core.recipe import Engine
 
 
@@ -110,9 +100,9 @@ def _phases(profile: ProfileFile, breakdown: Breakdown, facts: dict[str, Fact]) 
     ]
     tone = Tone.PLAIN if breakdown.closes else Tone.BAD
     return Table(
-        title=clean(f"where an epoch goes: {profile.scenario.name}"),
+        title=clean_text(f"where an epoch goes: {profile.scenario.name}"),
         caption=tuple(
-            (label, clean(text))
+            (label, clean_text(text))
             for label, text in (
                 ("data", dataset_words(profile.dataset)),
                 ("machine", machine_words(profile.environment)),
@@ -138,7 +128,7 @@ def _phases(profile: ProfileFile, breakdown: Breakdown, facts: dict[str, Fact]) 
             )
             for each in rows
         ),
-        notes=(("" if breakdown.closes else OPEN, clean(closure_words(breakdown))),),
+        notes=(("" if breakdown.closes else OPEN, clean_text(closure_words(breakdown))),),
     )
 
 
@@ -150,9 +140,9 @@ def _operators(profile: ProfileFile, breakdown: Breakdown, facts: dict[str, Fact
     else:
         where = count_words(profile.profiled.engine_threads, "thread") + " of the engine"
     return Table(
-        title=clean(f"MXNet's operators: {profile.scenario.name}"),
+        title=clean_text(f"MXNet's operators: {profile.scenario.name}"),
         caption=tuple(
-            (label, clean(text))
+            (label, clean_text(text))
             for label, text in (
                 (
                     "measured",

@@ -9,27 +9,11 @@ from bench.experiments.tune.results import KnobEffect, RankedCandidate, Stage, T
 from bench.experiments.tune.search_space import KNOBS
 from bench.records.tune import Reason, TuneFile, TunePhase
 from bench.render import units
+from bench.render.model.captions import dataset_words, machine_words, software_words, virtual_contexts
 from bench.render.model.columns import AXES, Column, make_column, plus_minus_of
-from bench.render.model.table import (
-    FAILED,
-    FASTEST,
-    INVALID,
-    LEVEL,
-    SLOWER,
-    Fact,
-    Table,
-    TableRow,
-    Tone,
-    cell_of,
-    clean,
-    count_words,
-    dataset_words,
-    for_programs,
-    machine_words,
-    software_words,
-    virtual_contexts,
-)
-from bench.render.phrases import change, ends, ratio_words
+from bench.render.model.marks import FAILED, FASTEST, INVALID, LEVEL, SLOWER, Tone
+from bench.render.model.table import Fact, Table, TableRow, cell_of, hidden_column
+from bench.render.phrases import change, clean_text, count_words, ends, ratio_words
 from bench.scenarios.export import run_command, suite_text
 from bench.scenarios.scenario import Scenario, tutorial_setting
 from mnist_core.recipe import Network, Update
@@ -88,7 +72,7 @@ def _any_worth(found: TuneResult) -> bool:
 def paste_text(tune_file: TuneFile, scenario: Scenario) -> tuple[str, str]:
     """(suite file, command line), each of exactly this scenario."""
     machine = tune_file.environment.host_processor_model_name or tune_file.environment.architecture
-    title = clean(
+    title = clean_text(
         f"Found by mnist-bench tune for {scenario.network} at batch {scenario.batch_size} on {machine}, "
         f"{tune_file.created_at}"
     )
@@ -103,18 +87,18 @@ def _standings_table(tune_file: TuneFile, found: TuneResult, most_rows: int | No
     rows = list(found.standings)
     if most_rows is not None:
         rows = [row for place, row in enumerate(rows) if place < most_rows or row.speedup is None]
-    columns: list[Column[RankedCandidate]] = [_SETTING, *(for_programs(axis) for axis in AXES), *_STANDING_COLUMNS]
+    columns: list[Column[RankedCandidate]] = [_SETTING, *(hidden_column(axis) for axis in AXES), *_STANDING_COLUMNS]
     kind = "an exhaustive search" if tune_file.plan.exhaustive else "a search"
     return Table(
-        title=clean(f"tune: {kind} of {reference.network} at batch {reference.batch_size}"),
-        caption=tuple((label, clean(text)) for label, text in _caption(tune_file, found)),
+        title=clean_text(f"tune: {kind} of {reference.network} at batch {reference.batch_size}"),
+        caption=tuple((label, clean_text(text)) for label, text in _caption(tune_file, found)),
         facts=_facts(tune_file, found),
         headings=tuple(column.heading for column in columns),
         rows=tuple(
             TableRow(cells=tuple(cell_of(column, row) for column in columns), mark=_mark(row), tone=_tone(row))
             for row in rows
         ),
-        notes=tuple((mark, clean(text)) for mark, text in _notes(found, len(found.standings) - len(rows))),
+        notes=tuple((mark, clean_text(text)) for mark, text in _notes(found, len(found.standings) - len(rows))),
     )
 
 
@@ -324,7 +308,7 @@ def _worths_table(found: TuneResult) -> Table:
     )
     return Table(
         title="tune: what each knob is worth to the winner",
-        caption=(("winner", clean(setting_words(winner))),),
+        caption=(("winner", clean_text(setting_words(winner))),),
         facts={},
         headings=tuple(column.heading for column in columns),
         rows=tuple(

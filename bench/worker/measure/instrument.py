@@ -58,7 +58,7 @@ def truncated_after(phase: EpochPhase) -> Iterator[None]:
     Up to `SHUFFLE` it raises `EpochCutError` when its first batch is there.
     """
     skip = _cut if phase is EpochPhase.SHUFFLE else _last_argument
-    later = [seam for seam in _HOOKS if _ORDER.index(seam.phase) > _ORDER.index(phase)]
+    later = [hook for hook in _HOOKS if _ORDER.index(hook.phase) > _ORDER.index(phase)]
     with _exchanged(dict.fromkeys(later, skip)):
         yield
 
@@ -77,38 +77,38 @@ def traced(watcher: Watcher) -> Iterator[None]:
     """Inside, the watcher is told of every phase but `SHUFFLE` and `INPUT`, which are what lies between the others."""
     inside = False
 
-    def around(seam: _Hook) -> Callable[..., Any]:
-        original = getattr(seam.owner, seam.name)
+    def around(hook: _Hook) -> Callable[..., Any]:
+        original = getattr(hook.owner, hook.name)
 
         def call(*arguments: Any, **more: Any) -> Any:  # noqa: ANN401  # whatever the real one takes and gives
             nonlocal inside
             if inside:
                 return original(*arguments, **more)
             inside = True
-            watcher.enter(seam.phase)
+            watcher.enter(hook.phase)
             try:
                 return original(*arguments, **more)
             finally:
-                watcher.leave(seam.phase)
+                watcher.leave(hook.phase)
                 inside = False
 
         return call
 
-    with _exchanged({seam: around(seam) for seam in _HOOKS}):
+    with _exchanged({hook: around(hook) for hook in _HOOKS}):
         yield
 
 
 @contextlib.contextmanager
 def _exchanged(functions: dict[_Hook, Callable[..., Any]]) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
-        for seam, function in functions.items():
-            stack.callback(_restore, seam, vars(seam.owner).get(seam.name))
-            setattr(seam.owner, seam.name, function)
+        for hook, function in functions.items():
+            stack.callback(_restore, hook, vars(hook.owner).get(hook.name))
+            setattr(hook.owner, hook.name, function)
         yield
 
 
-def _restore(seam: _Hook, own: Callable[..., Any] | None) -> None:
+def _restore(hook: _Hook, own: Callable[..., Any] | None) -> None:
     if own is None:  # it was inherited
-        delattr(seam.owner, seam.name)
+        delattr(hook.owner, hook.name)
     else:
-        setattr(seam.owner, seam.name, own)
+        setattr(hook.owner, hook.name, own)

@@ -1,0 +1,138 @@
+"""A table with one axis down the side and another across the top."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic
+
+from bench.render.model.captions import setting_words
+from bench.render.model.columns import (
+    AXES,
+    LOOP,
+    SHOWN_AXES,
+    Axis,
+    Column,
+    Heading,
+    Raw,
+    ScenarioRowT,
+    find,
+)
+from bench.render.model.table import Cell, Fact, Table, TableRow, cell_of
+from bench.render.phrases import clean_text, one_line
+from bench.scenarios.axes import LOOP_AXES
+
+#: Of a pivot: down the side, across the top.
+Axes = tuple[Axis | None, Axis | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """What stands around a pivot's rows, as `Table` has it."""
+
+    #: Of what the rows are; the value and the axis come before it.
+    title: str
+    caption: tuple[tuple[str, str], ...]
+    facts: dict[str, Fact]
+    notes: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pivot(Generic[ScenarioRowT]):
+    """What stands where in a pivot, whose cells each show one row of a listing."""
+
+    axes: Axes
+    value: Column[ScenarioRowT]
+    #: Beside the value, so that a program does not take an invalid number for a good one.
+    status: Column[ScenarioRowT]
+    #: One of MARKS or "".
+    mark: Callable[[ScenarioRowT], str]
+
+
+def axes_of_pivot(row: str | None, column: str | None) -> Axes:
+    """Raises `ValueError` for a name that is none, or one that is both."""
+    row_axis = None if row is None else find(row, (*AXES, LOOP), "axis")
+    column_axis = None if column is None else find(column, (*AXES, LOOP), "axis")
+    if row_axis is not None and row_axis is column_axis:
+        raise ValueError(f"rows and columns cannot both be {row_axis.heading.name}")
+    return row_axis, column_axis
+
+
+def pivot_table(
+    planned: Sequence[ScenarioRowT],
+    ordered: Sequence[ScenarioRowT],
+    pivot: Pivot[ScenarioRowT],
+    frame: Frame,
+    *,
+    sorts: bool = False,
+) -> Table:
+    """`planned` and `ordered` are the same rows: columns keep the order of the plan, rows take that of the sort."""
+    (row_axis, column_axis), value = pivot.axes, pivot.value
+    # By one part of the loop: then its words would repeat what the row or column says.
+    by_part = any(axis is not None and axis.heading.name in LOOP_AXES for axis in pivot.axes)
+    known = AXES if by_part else SHOWN_AXES
+    varying = [axis for axis in known if len({axis.value(row) for row in planned}) > 1]
+    leading = [axis for axis in varying if axis is not row_axis and axis is not column_axis]
+    if row_axis is not None:
+        leading.append(row_axis)
+    across = [None] if column_axis is None else list(dict.fromkeys(column_axis.value(row) for row in planned))
+    cells: dict[tuple[Raw, ...], dict[Raw, ScenarioRowT]] = {}
+    for row in ordered:
+        lead = tuple(axis.value(row) for axis in leading)
+        cells.setdefault(lead, {})[None if column_axis is None else column_axis.value(row)] = row
+    if not sorts:
+        # Equal leading values together, each axis in the order of the plan.
+        places = [list(dict.fromkeys(axis.value(row) for row in planned)) for axis in leading]
+        cells = dict(
+            sorted(
+                cells.items(), key=lambda item: [place.index(raw) for place, raw in zip(places, item[0], strict=True)]
+            )
+        )
+    title = one_line(value.heading.title) + ("" if column_axis is None else f" by {column_axis.heading.title}")
+    caption = frame.caption
+    constant = [axis for axis in known if axis not in varying and axis is not row_axis and axis is not column_axis]
+    if setting := setting_words(planned[0].scenario, constant):
+        caption = (*caption, ("all rows", clean_text(setting)))
+    return Table(
+        title=clean_text(f"{title}: {frame.title}"),
+        caption=caption,
+        facts=frame.facts,
+        headings=(
+            *(axis.heading for axis in leading),
+            *(_pivot_heading(value.heading, column_axis, raw) for raw in across),
+            *(_pivot_heading(pivot.status.heading, column_axis, raw) for raw in across),
+        ),
+        rows=tuple(
+            TableRow(
+                cells=(
+                    *(cell_of(axis, next(iter(found.values()))) for axis in leading),
+                    *(_pivot_cell(pivot, found.get(raw)) for raw in across),
+                    *(Cell(raw=pivot.status.value(found[raw]) if raw in found else None, text="") for raw in across),
+                )
+            )
+            for found in cells.values()
+        ),
+        notes=frame.notes,
+    )
+
+
+def _pivot_heading(heading: Heading, axis: Axis | None, raw: Raw) -> Heading:
+    priority = None if heading.priority is None else 1
+    if axis is None:
+        return dataclasses.replace(heading, priority=priority)
+    where = f"[{axis.heading.name}={'default' if raw is None else raw}]"
+    return dataclasses.replace(
+        heading,
+        name=f"{heading.name}{where}",
+        key=f"{heading.key}{where}",
+        title=clean_text(f"{axis.heading.title}\n{'default' if raw is None else raw}"),
+        term=one_line(heading.title),
+        priority=priority,
+    )
+
+
+def _pivot_cell(pivot: Pivot[ScenarioRowT], row: ScenarioRowT | None) -> Cell:
+    if row is None:
+        return Cell(raw=None, text="")
+    return dataclasses.replace(cell_of(pivot.value, row), mark=pivot.mark(row))
