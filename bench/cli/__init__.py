@@ -14,8 +14,9 @@ import typer
 import bench
 import mnist_core
 from bench import errors
-from bench.cli import about, calibrate, compare, data, gate, history, profile, report, results, run, tune, usage
-from bench.cli.shell import Exit, app, fail, global_flags_first, note, verbosity
+from bench.cli import usage
+from bench.cli.commands import calibrate, compare, data, environment, gate, history, profile, report, run, show, tune
+from bench.cli.console import Exit, app, fail, global_flags_first, note, verbosity
 from bench.errors import ConfigurationError, IncomparableError, SetupError
 from mnist_core.idx import DataError
 

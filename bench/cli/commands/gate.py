@@ -13,12 +13,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from bench import errors
+from bench.cli.commands.data import dataset_of, prepare, remind
+from bench.cli.commands.run import RESULTS_DIRECTORY, plan_here
 from bench.cli.completion import offer_suites
-from bench.cli.data import dataset_of, prepare, remind
-from bench.cli.options import KeywordOption, ratio, refuse, seconds
-from bench.cli.resuming import prepare_same, require_same_machine
-from bench.cli.run import RESULTS_DIRECTORY, plan_here
-from bench.cli.shell import (
+from bench.cli.console import (
     EXIT_OF_VERDICT,
     Exit,
     add_to_job_summary,
@@ -33,6 +31,8 @@ from bench.cli.shell import (
     working,
     write,
 )
+from bench.cli.options import KeywordOption, ratio, refuse, seconds
+from bench.cli.session import prepare_same, require_same_machine
 from bench.errors import ConfigurationError, IncomparableError, SetupError
 from bench.experiments.gate import calibration_files, source
 from bench.experiments.gate.blocks import MAX_BLOCKS, PilotError, SideProcesses, pilot, plan, run_blocks

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from bench.analysis.verdict import Verdict
-from bench.cli.data import prepare
-from bench.cli.gate import (
+from bench.cli.commands.data import prepare
+from bench.cli.commands.gate import (
     GATE_SUITE,
     BudgetOption,
     DataDirOption,
@@ -26,10 +26,20 @@ from bench.cli.gate import (
     run,
     scenarios_of,
 )
+from bench.cli.commands.run import RESULTS_DIRECTORY
+from bench.cli.console import (
+    Exit,
+    app,
+    despite_a_closed_pipe,
+    examples,
+    fail,
+    note,
+    print_tables,
+    refuse_junit,
+    working,
+)
 from bench.cli.options import KeywordOption, ratio, refuse, seconds
-from bench.cli.resuming import prepare_same, require_same_machine
-from bench.cli.run import RESULTS_DIRECTORY
-from bench.cli.shell import Exit, app, despite_a_closed_pipe, examples, fail, note, print_tables, refuse_junit, working
+from bench.cli.session import prepare_same, require_same_machine
 from bench.errors import ConfigurationError, IncomparableError
 from bench.experiments.gate import calibration, calibration_files, source
 from bench.experiments.gate.slowdown import inject

@@ -11,7 +11,7 @@ from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from bench.cli.shell import app, err, examples, note, out
+from bench.cli.console import app, err, examples, note, out
 from bench.errors import ConfigurationError
 from bench.records.result import Dataset
 from bench.render.formats.text import writer

@@ -1,18 +1,23 @@
-"""Going on with a file: only where it was begun, under the same software, on the same images."""
+"""GPUs that were asked for by name: tried out before anything is measured on them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
 from bench import errors
-from bench.cli.data import prepare
+from bench.cli.commands.data import prepare
+from bench.cli.console import Exit, fail, working
 from bench.errors import IncomparableError
 from bench.records.environment import Environment
 from bench.records.result import Dataset
+from bench.scenarios.axes import Framework
+from bench.worker import process
+from bench.worker.process import Cancellation, Interpreter
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
+from mnist_core.devices import Device, DeviceKind
 
 #: What a difference of an environment's facts is, in words.
 _FACTS: Final = {
@@ -45,3 +50,14 @@ def prepare_same(path: Path, dataset: Dataset, data_dir: Path | None) -> dataset
             f"{path}: was begun on other data ({dataset.name} {dataset.digest[:12]}); name the same with --data-dir"
         )
     return prepared
+
+
+def require_gpus(devices: Iterable[Device]) -> None:
+    """Exits where MXNet cannot use one of them; says why."""
+    for device in devices:
+        if device.kind is not DeviceKind.GPU:
+            continue
+        with working(f"trying {device} out"):
+            found = process.probe(Interpreter(), Cancellation(), Framework.MXNET, device)
+        if not found.usable:
+            fail(f"{device}: {found.detail}", Exit.FAILED)

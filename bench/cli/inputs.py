@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench import errors
-from bench.cli.shell import note
+from bench.cli.console import note
 from bench.errors import ConfigurationError
 from bench.records import store
 from bench.records.result import ResultSet

@@ -11,9 +11,9 @@ import typer
 from bench.analysis.entries import ComparedFile, index
 from bench.analysis.groups import RowKey
 from bench.analysis.history import By, histories, select
-from bench.cli.files import result_files
+from bench.cli.console import app, examples, note, print_tables, refuse_junit, write
+from bench.cli.inputs import result_files
 from bench.cli.options import KeywordOption, ratio
-from bench.cli.shell import app, examples, note, print_tables, refuse_junit, write
 from bench.errors import ConfigurationError
 from bench.render.formats.export import Format
 from bench.render.formats.html import render_report

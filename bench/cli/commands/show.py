@@ -10,9 +10,9 @@ import typer
 
 from bench import errors
 from bench.cli.completion import offer_sort_columns, offer_values
-from bench.cli.files import json_files, result_files
+from bench.cli.console import Exit, app, examples, out, print_tables, refuse_junit, write
+from bench.cli.inputs import json_files, result_files
 from bench.cli.options import ColumnOption, RowOption
-from bench.cli.shell import Exit, app, examples, out, print_tables, refuse_junit, write
 from bench.errors import ConfigurationError
 from bench.records import store
 from bench.records.result import schema

@@ -15,11 +15,9 @@ import typer
 
 from bench import SOURCE_ROOT, errors
 from bench.analysis import accuracy
+from bench.cli.commands.data import dataset_of, prepare, remind
 from bench.cli.completion import offer_contexts, offer_networks, offer_settings, offer_suites
-from bench.cli.data import dataset_of, prepare, remind
-from bench.cli.options import KeywordOption
-from bench.cli.resuming import prepare_same, require_same_machine
-from bench.cli.shell import (
+from bench.cli.console import (
     Exit,
     add_to_job_summary,
     app,
@@ -35,6 +33,8 @@ from bench.cli.shell import (
     verbosity,
     working,
 )
+from bench.cli.options import KeywordOption
+from bench.cli.session import prepare_same, require_same_machine
 from bench.errors import ConfigurationError, SetupError
 from bench.experiments.gate import source
 from bench.experiments.run.ceilings import requests_of_plan

@@ -13,11 +13,10 @@ from typing import Annotated, NoReturn, TypeVar
 import typer
 
 from bench import errors
+from bench.cli.commands.data import dataset_of, prepare, remind
+from bench.cli.commands.run import RESULTS_DIRECTORY
 from bench.cli.completion import offer_contexts, offer_networks, offer_settings
-from bench.cli.data import dataset_of, prepare, remind
-from bench.cli.gpus import require_gpus
-from bench.cli.run import RESULTS_DIRECTORY
-from bench.cli.shell import (
+from bench.cli.console import (
     Exit,
     add_to_job_summary,
     app,
@@ -31,6 +30,7 @@ from bench.cli.shell import (
     refuse_junit,
     working,
 )
+from bench.cli.session import require_gpus
 from bench.errors import ConfigurationError
 from bench.experiments.profile import trace
 from bench.experiments.profile.breakdown import break_down

@@ -13,13 +13,10 @@ import msgspec
 import typer
 
 from bench import errors
+from bench.cli.commands.data import dataset_of, prepare, remind
+from bench.cli.commands.run import RESULTS_DIRECTORY
 from bench.cli.completion import offer_contexts, offer_networks, offer_settings
-from bench.cli.data import dataset_of, prepare, remind
-from bench.cli.gpus import require_gpus
-from bench.cli.options import refuse, seconds
-from bench.cli.resuming import prepare_same, require_same_machine
-from bench.cli.run import RESULTS_DIRECTORY
-from bench.cli.shell import (
+from bench.cli.console import (
     Exit,
     add_to_job_summary,
     app,
@@ -35,6 +32,8 @@ from bench.cli.shell import (
     working,
     write,
 )
+from bench.cli.options import refuse, seconds
+from bench.cli.session import prepare_same, require_gpus, require_same_machine
 from bench.errors import ConfigurationError, SetupError
 from bench.experiments.tune import eta
 from bench.experiments.tune.pool import WorkerProcesses

@@ -13,8 +13,8 @@ import msgspec
 import typer
 from rich.progress import Progress
 
-from bench.cli.data import dataset_of, prepare
-from bench.cli.shell import (
+from bench.cli.commands.data import dataset_of, prepare
+from bench.cli.console import (
     Exit,
     app,
     err,

@@ -21,9 +21,7 @@ from bench.analysis.comparison import (
 from bench.analysis.entries import ComparedFile, index
 from bench.analysis.groups import RowKey
 from bench.analysis.verdict import Settings, Verdict
-from bench.cli.files import read_each
-from bench.cli.options import ColumnOption, RowOption, ratio
-from bench.cli.shell import (
+from bench.cli.console import (
     EXIT_OF_VERDICT,
     Exit,
     add_to_job_summary,
@@ -34,6 +32,8 @@ from bench.cli.shell import (
     print_tables,
     write,
 )
+from bench.cli.inputs import read_each
+from bench.cli.options import ColumnOption, RowOption, ratio
 from bench.errors import ConfigurationError
 from bench.records import store
 from bench.render.formats.export import Format, render_markdown

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from bench import cli
-from bench.cli.profile import one_scenario, read
+from bench.cli.commands.profile import one_scenario, read
 from bench.experiments.profile.breakdown import break_down
 from bench.records import store
 from bench.records.environment import Software

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from bench import cli
-from bench.cli.tune import read, status
+from bench.cli.commands.tune import read, status
 from bench.errors import SetupError
 from bench.experiments.tune import estimates
 from bench.experiments.tune.results import tune_result
@@ -58,8 +58,8 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def command(command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
     """`mnist-bench tune ARGS`, on a machine with two cores and no GPU."""
-    monkeypatch.setattr("bench.cli.tune.available", lambda: (Device(DeviceKind.CPU, 0),))
-    monkeypatch.setattr("bench.cli.tune.usable_core_count", lambda: 2)
+    monkeypatch.setattr("bench.cli.commands.tune.available", lambda: (Device(DeviceKind.CPU, 0),))
+    monkeypatch.setattr("bench.cli.commands.tune.usable_core_count", lambda: 2)
     return functools.partial(command, "tune")
 
 
@@ -75,7 +75,7 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> FakeWorkers:
     def describe(interpreter: Interpreter, stop: Cancellation, scenarios: Sequence[Scenario]) -> Software:
         return a_software()
 
-    monkeypatch.setattr("bench.cli.tune.WorkerProcesses", lambda _stop: fake)
+    monkeypatch.setattr("bench.cli.commands.tune.WorkerProcesses", lambda _stop: fake)
     monkeypatch.setattr(process, "describe", describe)
     return fake
 
@@ -312,7 +312,7 @@ def test_gpus_are_tried_out_unless_they_are_not_wanted(
         asked.append(1)
         return (Device(DeviceKind.GPU, 0), Device(DeviceKind.GPU, 1))
 
-    monkeypatch.setattr("bench.cli.tune.available", available)
+    monkeypatch.setattr("bench.cli.commands.tune.available", available)
     assert command("--network", "mlp", "--dry-run") == cli.Exit.DONE
     assert "gpu(0),gpu(1)" in capsys.readouterr().out
     assert command("--network", "mlp", "--dry-run", "--contexts", "cpu(0)") == cli.Exit.DONE
