@@ -15,25 +15,27 @@ import bench
 import mnist_core
 from bench import errors
 from bench.cli import usage
+from bench.cli.app import app, global_flags_first
 from bench.cli.commands import calibrate, compare, data, environment, gate, history, profile, report, run, show, tune
-from bench.cli.console import Exit, app, fail, global_flags_first, note, verbosity
+from bench.cli.console import fail, note, verbosity
+from bench.cli.exit_status import Exit
 from bench.errors import ConfigurationError, IncomparableError, SetupError
 from mnist_core.idx import DataError
 
 #: Importing a module of verbs is what adds them to the application.
 __all__ = [
     "Exit",
-    "about",
     "calibrate",
     "compare",
     "data",
+    "environment",
     "gate",
     "history",
     "main",
     "profile",
     "report",
-    "results",
     "run",
+    "show",
     "tune",
 ]
 

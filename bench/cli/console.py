@@ -4,60 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import enum
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import NoReturn
 
-import typer
 from rich.console import Console
 
-from bench.analysis.verdict import Verdict
+from bench.cli.exit_status import Exit
 from bench.errors import ConfigurationError
 from bench.render.formats.export import Format, render_csv, render_json, render_markdown
 from bench.render.formats.html import render_html
 from bench.render.formats.text import print_line, render_text
 from bench.render.model.table import Table
 from bench.render.progress.live import elapsing
-
-
-class Exit(enum.IntEnum):
-    """What the exit status means; the same for every verb."""
-
-    DONE = 0
-    REGRESSED = 1
-    USAGE = 2
-    INCONCLUSIVE = 3
-    INCOMPARABLE = 4
-    FAILED = 5
-    #: A fault of the program itself (sysexits.h: EX_SOFTWARE); Python's own 1 would say "regressed".
-    INTERNAL = 70
-    INTERRUPTED = 130
-
-
-#: What any comparison's overall verdict means for whoever waits for it: only what was shown passes.
-EXIT_OF_VERDICT: Final[Mapping[Verdict, Exit]] = {
-    Verdict.IMPROVED: Exit.DONE,
-    Verdict.UNCHANGED: Exit.DONE,
-    Verdict.REGRESSED: Exit.REGRESSED,
-    Verdict.INCONCLUSIVE: Exit.INCONCLUSIVE,
-    Verdict.UNDERPOWERED: Exit.INCONCLUSIVE,
-    Verdict.INVALID: Exit.INCONCLUSIVE,
-    Verdict.INCOMPARABLE: Exit.INCOMPARABLE,
-    Verdict.MISSING: Exit.FAILED,
-}
-
-app = typer.Typer(
-    name="mnist-bench",
-    help="Benchmark the MXNet Gluon MNIST tutorial and compare machines.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 
 
 # Results go to stdout, everything about how they come to be to stderr: `show FILE --format csv > table.csv` works.
@@ -90,9 +52,6 @@ err = ProgressConsole()
 #: Why a program ends is said however quiet it is to be.
 _last_words = ProgressConsole()
 
-#: Flags of the program itself, which may stand before or behind the verb.
-_GLOBAL_FLAGS: Final = ("--quiet", "--verbose")
-
 
 @dataclasses.dataclass(slots=True)
 class _Verbosity:
@@ -109,18 +68,6 @@ def set_verbosity(*, quiet: bool, verbose: bool) -> None:
     verbosity.verbose = verbose
 
 
-def global_flags_first(arguments: Sequence[str]) -> list[str]:
-    """`run --quiet` is `--quiet run`; what stands behind "--" is left alone."""
-    end = arguments.index("--") if "--" in arguments else len(arguments)
-    flags = [each for each in arguments[:end] if each in _GLOBAL_FLAGS]
-    return [*flags, *(each for each in arguments[:end] if each not in _GLOBAL_FLAGS), *arguments[end:]]
-
-
-def examples(*commands: str) -> str:
-    """For the end of a verb's help, each on a line of its own."""
-    return "\n\n".join(["Examples:", *(f"mnist-bench {command}" for command in commands)])
-
-
 def write(text: str) -> None:
     """For programs: every character as it is, no wrapping, no colour."""
     out.out(text, highlight=False, end="")
@@ -131,7 +78,7 @@ def note(message: str, style: str = "") -> None:
     print_line(err, message, style)
 
 
-def working(what: str) -> AbstractContextManager[None]:
+def spinner(what: str) -> AbstractContextManager[None]:
     """Around what takes seconds and prints nothing, not even an error: on a terminal, a line that says what it is."""
     return elapsing(err, what)
 
@@ -142,7 +89,7 @@ def fail(message: str, status: Exit) -> NoReturn:
 
 
 @contextlib.contextmanager
-def despite_a_closed_pipe() -> Iterator[None]:
+def tolerate_closed_pipe() -> Iterator[None]:
     """Around what is printed before a verdict: `… | head` may have read enough, the exit status still tells.
 
     As it does where a full disk takes no more, which is worth a word.
@@ -186,13 +133,3 @@ def add_to_job_summary(markdown: str) -> None:
                 file.write(markdown)
         except OSError as error:
             note(f"no job summary: {error}", style="yellow")
-
-
-@contextlib.contextmanager
-def on_signals(handler: Callable[[int, object], None]) -> Iterator[None]:
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)

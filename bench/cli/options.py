@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bench.cli.completion import offer_keywords, offer_pivot_axes
+from bench.cli.completion import offer_keywords, offer_pivot_axes, offer_suites
 from bench.errors import ConfigurationError
+from bench.render.formats.export import Format
+from mnist_core.datasets import DatasetName
 
 KeywordOption = Annotated[
     str | None,
@@ -21,14 +24,17 @@ KeywordOption = Annotated[
         autocompletion=offer_keywords,
     ),
 ]
+
 RowOption = Annotated[
     str | None,
     typer.Option(metavar="AXIS", help="Pivot: the axis down the side.", autocompletion=offer_pivot_axes),
 ]
+
 ColumnOption = Annotated[
     str | None,
     typer.Option(metavar="AXIS", help="Pivot: the axis across the top.", autocompletion=offer_pivot_axes),
 ]
+
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -53,8 +59,36 @@ def seconds(text: str, option: str) -> float:
     return value
 
 
-def refuse(*contradictions: tuple[object, str]) -> None:
+def reject_conflicts(*contradictions: tuple[object, str]) -> None:
     """Raises `ConfigurationError` with the words of the first that holds: no option is silently without effect."""
     for holds, words in contradictions:
         if holds:
             raise ConfigurationError(words)
+
+
+#: Block b trains with seed + b, and NumPy takes seeds below 2^32.
+MOST_SEED = 2**31 - 1
+
+DataOption = Annotated[DatasetName, typer.Option(help="Which images; auto: MNIST if it can be had.")]
+
+DataDirOption = Annotated[Path | None, typer.Option(help="The folder with the four IDX files, gzip or raw.")]
+
+SuiteOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="A built-in suite or a TOML file; its sampling does not count here.",
+        autocompletion=offer_suites,
+    ),
+]
+
+SeedOption = Annotated[
+    int | None,
+    typer.Option(
+        min=0, max=MOST_SEED, help="Draws turns and scenarios, seeds trainings; default: a new one, recorded."
+    ),
+]
+
+BudgetOption = Annotated[str, typer.Option(help="Time for blocks, e.g. 90s, 10m or 1h30m.")]
+
+FormatOption = Annotated[Format, typer.Option("--format", help="Of what is printed at the end.")]

@@ -1,23 +1,40 @@
-"""GPUs that were asked for by name: tried out before anything is measured on them."""
+"""What verbs that measure share: the plan, what was asked of this machine, and going on with a file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+import functools
+import shlex
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from bench import errors
-from bench.cli.commands.data import prepare
-from bench.cli.console import Exit, fail, working
-from bench.errors import IncomparableError
-from bench.records.environment import Environment
+from bench.cli.console import (
+    fail,
+    spinner,
+)
+from bench.cli.datasets import prepare
+from bench.cli.exit_status import Exit
+from bench.errors import ConfigurationError, IncomparableError
+from bench.experiments.run.runner import SubprocessExecutor
+from bench.records.environment import Environment, Software
 from bench.records.result import Dataset
-from bench.scenarios.axes import Framework
+from bench.scenarios.axes import AUTO_CONTEXTS, Framework
+from bench.scenarios.selection import select
+from bench.scenarios.suite import (
+    Overrides,
+    PlannedRun,
+    expand,
+    load_suite,
+    override,
+)
 from bench.worker import process
-from bench.worker.process import Cancellation, Interpreter
+from bench.worker.process import Cancellation, Interpreter, Interpreters
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
-from mnist_core.devices import Device, DeviceKind
+from mnist_core.devices import Device, DeviceKind, probe_row
 
 #: What a difference of an environment's facts is, in words.
 _FACTS: Final = {
@@ -57,7 +74,57 @@ def require_gpus(devices: Iterable[Device]) -> None:
     for device in devices:
         if device.kind is not DeviceKind.GPU:
             continue
-        with working(f"trying {device} out"):
+        with spinner(f"trying {device} out"):
             found = process.probe(Interpreter(), Cancellation(), Framework.MXNET, device)
         if not found.usable:
             fail(f"{device}: {found.detail}", Exit.FAILED)
+
+
+@contextlib.contextmanager
+def on_signals(handler: Callable[[int, object], None]) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+RESULTS_DIRECTORY = Path("results/runs")
+
+
+def describe_all(interpreters: Interpreters, plan: Sequence[PlannedRun]) -> list[Software]:
+    """What each framework of the plan is, in the order of `Framework`.
+
+    Raises `UnusableError` where one is missing, or cannot train a network of the user's own.
+    """
+    wanted = {planned.scenario.framework for planned in plan}
+    worker = SubprocessExecutor(interpreters)
+    found = []
+    for framework in Framework:
+        if framework in wanted:
+            scenarios = [each.scenario for each in plan if each.scenario.framework is framework]
+            with spinner(f"asking {framework} what it is"):
+                found.append(worker.describe(framework, scenarios))
+    return found
+
+
+def plan_here(
+    suite: str, wishes: Overrides, keyword: str | None, seed: int, interpreters: Interpreters | None = None
+) -> tuple[PlannedRun, ...]:
+    """What the suite asks for on this machine; `auto` contexts are the GPUs some framework can use, else the CPU."""
+    wanted = override(load_suite(suite), wishes)
+    probe = SubprocessExecutor(interpreters or Interpreters()).probe
+    frameworks = {
+        framework for matrix in wanted.matrix if AUTO_CONTEXTS in matrix.contexts for framework in matrix.framework
+    }
+    with spinner("trying the devices out"):
+        rows = [probe_row(functools.partial(probe, framework)) for framework in Framework if framework in frameworks]
+    gpus = sorted({tried.device for row in rows for tried in row if tried.usable})
+    plan = expand(wanted, seed=seed, gpu_contexts=[str(device) for device in gpus])
+    if keyword is not None:
+        plan = select(plan, keyword)
+    if not plan:
+        listing = f"mnist-bench run --suite {shlex.quote(suite)} --dry-run"
+        raise ConfigurationError(f"no scenario is left: nothing in the suite matches ({listing} lists what it has)")
+    return plan

@@ -11,7 +11,7 @@ from bench.analysis.roofline import costs_of
 from mnist_core.mxnet_border import nd
 from mnist_core.recipe import Network
 from tests import ROOT
-from tests.test_networks import ORIGINALS, draw_weights
+from tests.core.test_networks import ORIGINALS, draw_weights
 
 KNOWN = {Network.MLP: (454_400, 109_386), Network.LENET: (13_182_000, 431_080)}
 both_networks = pytest.mark.parametrize("network", list(Network))

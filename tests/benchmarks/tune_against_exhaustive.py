@@ -15,8 +15,8 @@ import functools
 import sys
 from pathlib import Path
 
-from bench.cli.commands.data import dataset_of, prepare
 from bench.cli.commands.tune import read
+from bench.cli.datasets import dataset_of, prepare
 from bench.experiments.tune import estimates, racing
 from bench.experiments.tune.pool import WorkerProcesses
 from bench.experiments.tune.racing import Step

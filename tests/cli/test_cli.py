@@ -71,7 +71,7 @@ def a_measured_run(request: RunRequest) -> Run:
 
 @pytest.fixture
 def fake_worker(monkeypatch: pytest.MonkeyPatch) -> type[FakeWorker]:
-    for verbs in (cli.run, cli.about):
+    for verbs in (cli.run, cli.environment):
         monkeypatch.setattr(verbs, "WorkerProcess", FakeWorker)
     FakeWorker.outcome = staticmethod(a_measured_run)
     return FakeWorker
@@ -241,11 +241,11 @@ def test_a_fault_of_the_program_is_never_taken_for_a_regression(
     def fail(error: Exception) -> None:
         raise error
 
-    monkeypatch.setattr(cli.about, "load_suite", lambda _name: fail(ZeroDivisionError("a fault")))
+    monkeypatch.setattr(cli.environment, "load_suite", lambda _name: fail(ZeroDivisionError("a fault")))
     assert command("suites") == cli.Exit.INTERNAL
     assert "ZeroDivisionError: a fault" in capsys.readouterr().err
     monkeypatch.setattr(
-        cli.about, "load_suite", lambda _name: fail(PermissionError(13, "Permission denied", "a place"))
+        cli.environment, "load_suite", lambda _name: fail(PermissionError(13, "Permission denied", "a place"))
     )
     assert command("suites") == cli.Exit.USAGE
     assert "Traceback" not in capsys.readouterr().err

@@ -62,7 +62,7 @@ class FakeWorker:
 
 @pytest.fixture
 def worker(monkeypatch: pytest.MonkeyPatch) -> type[FakeWorker]:
-    for verb in (cli.run, cli.about):
+    for verb in (cli.run, cli.environment):
         monkeypatch.setattr(verb, "WorkerProcess", FakeWorker)
     monkeypatch.setattr(cli.run, "usable_core_count", lambda: 2)
     FakeWorker.asked, FakeWorker.broken = [], False
@@ -120,7 +120,7 @@ def test_a_gpu_that_cannot_be_used_has_no_ceiling(
     command: Command, worker: type[FakeWorker], data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The machine's others are measured; a run on it fails as it does without ceilings."""
-    monkeypatch.setattr(cli.about, "capture", lambda **_facts: an_environment(accelerators_per_node=1))
+    monkeypatch.setattr(cli.environment, "capture", lambda **_facts: an_environment(accelerators_per_node=1))
     assert command("environment", "--ceilings", "--repeats", 1) == cli.Exit.DONE
     assert {request.device for request in worker.asked} == {"cpu(0)"}
     worker.asked.clear()

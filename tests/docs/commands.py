@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cli.console import app
+from bench.cli.app import app
 from tests import ROOT
 from tests.support.idx_files import small_idx_folder
 

@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from bench import cli
-from bench.cli.console import app
+from bench.cli.app import app
 from bench.scenarios.suite import parse_suite
 from tests import ROOT
 from tests.docs.commands import NOT_RUN, Command, commands, files

@@ -165,7 +165,7 @@ def test_strict_refuses_a_machine_that_is_not_fit(
     command: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The status says so; without --strict it is only told. Nothing is measured with --quick."""
-    monkeypatch.setattr(cli.about, "load_average", lambda: 1e3)
+    monkeypatch.setattr(cli.environment, "load_average", lambda: 1e3)
     assert command("environment", "--quick", "--strict") == cli.Exit.INCONCLUSIVE
     captured = capsys.readouterr()
     assert "not fit to measure on: load" in " ".join(captured.err.split())

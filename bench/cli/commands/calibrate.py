@@ -10,36 +10,32 @@ from typing import Annotated
 import typer
 
 from bench.analysis.verdict import Verdict
-from bench.cli.commands.data import prepare
+from bench.cli.app import app, examples
 from bench.cli.commands.gate import (
     GATE_SUITE,
-    BudgetOption,
-    DataDirOption,
-    DataOption,
-    FormatOption,
-    SeedOption,
-    SuiteOption,
-    Wishes,
+    GateRequest,
     conclusion_of,
     interpreters_of,
     new_gate_file,
     run,
     scenarios_of,
 )
-from bench.cli.commands.run import RESULTS_DIRECTORY
-from bench.cli.console import (
-    Exit,
-    app,
-    despite_a_closed_pipe,
-    examples,
-    fail,
-    note,
-    print_tables,
-    refuse_junit,
-    working,
+from bench.cli.console import fail, note, print_tables, refuse_junit, spinner, tolerate_closed_pipe
+from bench.cli.datasets import prepare
+from bench.cli.exit_status import Exit
+from bench.cli.options import (
+    BudgetOption,
+    DataDirOption,
+    DataOption,
+    FormatOption,
+    KeywordOption,
+    SeedOption,
+    SuiteOption,
+    ratio,
+    reject_conflicts,
+    seconds,
 )
-from bench.cli.options import KeywordOption, ratio, refuse, seconds
-from bench.cli.session import prepare_same, require_same_machine
+from bench.cli.session import RESULTS_DIRECTORY, prepare_same, require_same_machine
 from bench.errors import ConfigurationError, IncomparableError
 from bench.experiments.gate import calibration, calibration_files, source
 from bench.experiments.gate.slowdown import inject
@@ -87,7 +83,7 @@ def calibrate(
     refuse_junit(output_format)
     chosen = (blocks, suite, keyword, seed, data, data_dir, anew)
     untouched = (BLOCKS, GATE_SUITE, None, None, DatasetName.AUTO, None, False)
-    refuse(
+    reject_conflicts(
         (
             (show or file) and chosen != untouched,
             "--show and --file measure nothing: leave out all but --output and --format",
@@ -102,7 +98,7 @@ def calibrate(
             raise ConfigurationError(f"no calibration of this machine in {directory}: mnist-bench calibrate makes it")
         made = found
     else:
-        wishes = Wishes(suite=suite, keyword=keyword, seed=seed, purpose=Purpose.CALIBRATION, max_blocks=blocks)
+        wishes = GateRequest(suite=suite, keyword=keyword, seed=seed, purpose=Purpose.CALIBRATION, max_blocks=blocks)
         path = calibration_files.blocks_path(capture(), directory)
         with store.exclusive(directory), store.exclusive(RESULTS_DIRECTORY):
             if anew and path.exists():
@@ -111,7 +107,7 @@ def calibrate(
         replaying = "replaying whole gates over these blocks"
         note(replaying)
         try:
-            with working(replaying):
+            with spinner(replaying):
                 made = calibration.calibrate(gate_file)
         except ValueError as error:
             fail(f"{error}; they are in {path}", Exit.INCONCLUSIVE)
@@ -119,7 +115,7 @@ def calibrate(
     print_tables(calibration_tables(made), output_format)
 
 
-def _recorded(path: Path, wishes: Wishes, data: DatasetName, data_dir: Path | None) -> GateFile:
+def _recorded(path: Path, wishes: GateRequest, data: DatasetName, data_dir: Path | None) -> GateFile:
     """So many valid blocks of identical code: those of the file, and what they lack of them; else exits."""
     with source.scratch_folder() as scratch:
         sources = {side: source.check_out(WORKING_TREE, side, scratch) for side in Side}
@@ -154,7 +150,7 @@ def _stamp() -> str:
     return utc_now().replace(":", "").replace("-", "")
 
 
-def _begun(path: Path, wishes: Wishes, tree_digest: str, interpreter: Interpreter) -> GateFile:
+def _begun(path: Path, wishes: GateRequest, tree_digest: str, interpreter: Interpreter) -> GateFile:
     """A recording to go on with, if its rest would be of the same kind."""
     gate_file = calibration_files.read_gate(path)
     if gate_file.plan.purpose is not Purpose.CALIBRATION:
@@ -165,7 +161,7 @@ def _begun(path: Path, wishes: Wishes, tree_digest: str, interpreter: Interprete
     require_same_machine(path, gate_file.environment, capture(), ("mnist_bench_version", "usable_core_count"))
     if gate_file.contender.tree_digest != tree_digest:
         raise IncomparableError(f"{path}: was recorded with other measured code: {_ANEW}")
-    with working("asking the framework what it is"):
+    with spinner("asking the framework what it is"):
         software = process.describe(interpreter, Cancellation())
     if gate_file.contender.software != software:
         raise IncomparableError(f"{path}: was recorded with other software: {_ANEW}")
@@ -188,7 +184,7 @@ def selftest(
     injected, budget_seconds = ratio(slowdown, "--slowdown"), seconds(budget, "--budget")
     if injected == 0:
         raise ConfigurationError("--slowdown 0: that is the other half of the test; name a slowdown, e.g. 10%")
-    wishes = Wishes(suite=suite, keyword=keyword, seed=seed)
+    wishes = GateRequest(suite=suite, keyword=keyword, seed=seed)
     prepared = prepare(data, data_dir)
     stamp = _stamp()
     verdicts = []
@@ -199,7 +195,7 @@ def selftest(
             path = RESULTS_DIRECTORY / f"selftest-{100 * each:g}-percent-{stamp}.json"
             gate_file = _selftest(each, wishes, prepared, path, budget_seconds)
             conclusion = conclusion_of(gate_file)
-            with despite_a_closed_pipe():
+            with tolerate_closed_pipe():
                 print_tables([gate_table(gate_file, conclusion)], output_format)
             verdicts.append(conclusion.verdict)
             for row in conclusion.rows:
@@ -221,7 +217,7 @@ def selftest_status(slowed: Verdict, identical: Verdict) -> Exit:
 
 
 def _selftest(
-    slowdown: float, wishes: Wishes, prepared: datasets.Prepared, path: Path, budget_seconds: float
+    slowdown: float, wishes: GateRequest, prepared: datasets.Prepared, path: Path, budget_seconds: float
 ) -> GateFile:
     """Both sides wait for each step's end; the contender then spins for a share of its time."""
     with source.scratch_folder() as scratch:

@@ -21,17 +21,9 @@ from bench.analysis.comparison import (
 from bench.analysis.entries import ComparedFile, index
 from bench.analysis.groups import RowKey
 from bench.analysis.verdict import Settings, Verdict
-from bench.cli.console import (
-    EXIT_OF_VERDICT,
-    Exit,
-    add_to_job_summary,
-    app,
-    despite_a_closed_pipe,
-    examples,
-    fail,
-    print_tables,
-    write,
-)
+from bench.cli.app import app, examples
+from bench.cli.console import add_to_job_summary, fail, print_tables, tolerate_closed_pipe, write
+from bench.cli.exit_status import EXIT_OF_VERDICT, Exit
 from bench.cli.inputs import read_each
 from bench.cli.options import ColumnOption, RowOption, ratio
 from bench.errors import ConfigurationError
@@ -111,7 +103,7 @@ def compare_command(
             raise ConfigurationError(str(error)) from None
 
     if output_format is Format.JUNIT:
-        with despite_a_closed_pipe():
+        with tolerate_closed_pipe():
             write(render_junit("mnist-bench compare", junit_cases(comparisons, gate=gate)))
     else:
         _print(made(readable=output_format in _READ), output_format)
@@ -120,7 +112,7 @@ def compare_command(
 
 
 def _print(made: Sequence[Table], output_format: Format) -> None:
-    with despite_a_closed_pipe():
+    with tolerate_closed_pipe():
         print_tables(made, output_format)
 
 

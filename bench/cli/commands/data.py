@@ -7,14 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.panel import Panel
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
-from bench.cli.console import app, err, examples, note, out
+from bench.cli.app import app, examples
+from bench.cli.console import out
+from bench.cli.datasets import dataset_of, prepare
 from bench.errors import ConfigurationError
-from bench.records.result import Dataset
-from bench.render.formats.text import writer
 from mnist_core import datasets, picture
 from mnist_core.datasets import DatasetName
 from mnist_core.idx import DataError
@@ -78,51 +75,3 @@ def _check_picture(path: Path) -> None:
     if path.suffix.lower() not in endings:
         best = ", ".join(ending for ending in _BEST_ENDINGS if ending in endings)
         raise ConfigurationError(f"--picture {path}: its ending is no picture's: {best} and others work")
-
-
-def prepare(name: DatasetName, data_dir: Path | None) -> datasets.Prepared:
-    bars: dict[str, TaskID] = {}
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeRemainingColumn(),
-        console=err,
-        transient=True,
-        disable=not err.is_terminal,
-    ) as progress:
-        finding = progress.add_task(
-            "preparing the images" if name is DatasetName.AUTO else f"preparing {name}", total=None
-        )
-
-        def report(what: str, done: int, total: int) -> None:
-            if what not in bars:
-                progress.update(finding, visible=False)
-                bars[what] = progress.add_task(what)
-            progress.update(bars[what], completed=done, total=total)
-
-        prepared = datasets.obtain(name, data_dir=data_dir, progress=report)
-    show_notice(prepared)
-    return prepared
-
-
-def show_notice(prepared: datasets.Prepared) -> None:
-    """Before the run: whoever reads the numbers must know that they are not MNIST's."""
-    if prepared.notice is not None:
-        words = Text(writer(err.encoding)(prepared.notice))
-        err.print(Panel(words, title="NOT MNIST", border_style="bold yellow", style="yellow"))
-
-
-def remind(prepared: datasets.Prepared) -> None:
-    """After it, in a line."""
-    if prepared.notice is not None:
-        note(f"NOT MNIST: these are numbers on {prepared.name}", style="yellow")
-
-
-def dataset_of(prepared: datasets.Prepared) -> Dataset:
-    return Dataset(
-        name=prepared.name.value,
-        digest=prepared.digest,
-        source=prepared.source,
-        train_samples=prepared.train_samples,
-        test_samples=prepared.test_samples,
-    )

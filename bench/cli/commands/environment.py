@@ -13,22 +13,11 @@ import msgspec
 import typer
 from rich.progress import Progress
 
-from bench.cli.commands.data import dataset_of, prepare
-from bench.cli.console import (
-    Exit,
-    app,
-    err,
-    examples,
-    fail,
-    note,
-    on_signals,
-    out,
-    print_tables,
-    refuse_junit,
-    set_verbosity,
-    working,
-    write,
-)
+from bench.cli.app import app, examples
+from bench.cli.console import err, fail, note, out, print_tables, refuse_junit, set_verbosity, spinner, write
+from bench.cli.datasets import dataset_of, prepare
+from bench.cli.exit_status import Exit
+from bench.cli.session import on_signals
 from bench.errors import ConfigurationError, SetupError
 from bench.experiments.doctor.aa_test import SECONDS, AATest, run_aa_test
 from bench.experiments.doctor.checks import Level, Observations, examine
@@ -112,11 +101,11 @@ def _observe(
     """Exits where someone asks to stop."""
     error, software = None, None
     try:
-        with working(f"asking {Framework.MXNET} what it is"):
+        with spinner(f"asking {Framework.MXNET} what it is"):
             software = worker.describe()
     except SetupError as unusable:
         error = str(unusable)
-    with working("looking at this machine"):
+    with spinner("looking at this machine"):
         environment = capture(software=software)
     gpus = [Device(DeviceKind.GPU, index) for index in range(environment.accelerators_per_node)]
     before, busy = read_counters(), load_average()
@@ -130,7 +119,7 @@ def _observe(
         if stop.requested:
             fail("interrupted", Exit.INTERRUPTED)
     after = read_counters()
-    with working("trying the GPUs out"):
+    with spinner("trying the GPUs out"):
         tried = tuple(worker.probe(Framework.MXNET, gpu) for gpu in gpus)
     return Observations(
         environment=environment,
@@ -166,7 +155,7 @@ def _measured_ceilings(worker: SubprocessExecutor, repeats: int) -> list[Ceiling
     environment = capture()
     gpus = [Device(DeviceKind.GPU, index) for index in range(environment.accelerators_per_node)]
     requests = requests_of_machine(gpus, _installed(worker), environment)
-    with working("trying the devices out"):
+    with spinner("trying the devices out"):
         wanted = usable(requests, functools.cache(worker.probe))
     rounds = CeilingRounds(wanted, worker, functools.partial(note, style="yellow"))
     measured = []
@@ -181,7 +170,7 @@ def _measured_ceilings(worker: SubprocessExecutor, repeats: int) -> list[Ceiling
 def _installed(worker: SubprocessExecutor) -> list[Framework]:
     found = []
     for framework in Framework:
-        with contextlib.suppress(SetupError), working(f"asking {framework} what it is"):
+        with contextlib.suppress(SetupError), spinner(f"asking {framework} what it is"):
             worker.describe(framework)
             found.append(framework)
     return found

@@ -13,26 +13,24 @@ from typing import Annotated, NoReturn
 import typer
 
 from bench import errors
-from bench.cli.commands.data import dataset_of, prepare, remind
-from bench.cli.commands.run import RESULTS_DIRECTORY, plan_here
-from bench.cli.completion import offer_suites
-from bench.cli.console import (
-    EXIT_OF_VERDICT,
-    Exit,
-    add_to_job_summary,
-    app,
-    despite_a_closed_pipe,
-    err,
-    examples,
-    fail,
-    note,
-    on_signals,
-    print_tables,
-    working,
-    write,
+from bench.cli.app import app, examples
+from bench.cli.console import add_to_job_summary, err, fail, note, print_tables, spinner, tolerate_closed_pipe, write
+from bench.cli.datasets import dataset_of, note_dataset, prepare
+from bench.cli.exit_status import EXIT_OF_VERDICT, Exit
+from bench.cli.options import (
+    MOST_SEED,
+    BudgetOption,
+    DataDirOption,
+    DataOption,
+    FormatOption,
+    KeywordOption,
+    SeedOption,
+    SuiteOption,
+    ratio,
+    reject_conflicts,
+    seconds,
 )
-from bench.cli.options import KeywordOption, ratio, refuse, seconds
-from bench.cli.session import prepare_same, require_same_machine
+from bench.cli.session import RESULTS_DIRECTORY, on_signals, plan_here, prepare_same, require_same_machine
 from bench.errors import ConfigurationError, IncomparableError, SetupError
 from bench.experiments.gate import calibration_files, source
 from bench.experiments.gate.blocks import MAX_BLOCKS, PilotError, SideProcesses, pilot, plan, run_blocks
@@ -60,34 +58,15 @@ from mnist_core.datasets import DatasetName
 from mnist_core.recipe import Recipe
 
 GATE_SUITE = "gate"
+
 BUDGET, MARGIN, TOLERANCE, ALPHA = "10m", "2%", "10%", "5%"
-#: Block b trains with seed + b, and NumPy takes seeds below 2^32.
-MOST_SEED = 2**31 - 1
+
 #: What a file must share with the machine and software that go on with it; the measured code is checked by its digest.
 _LASTING_FACTS = ("software", "mnist_bench_version", "usable_core_count")
 
-DataOption = Annotated[DatasetName, typer.Option(help="Which images; auto: MNIST if it can be had.")]
-DataDirOption = Annotated[Path | None, typer.Option(help="The folder with the four IDX files, gzip or raw.")]
-SuiteOption = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME|FILE",
-        help="A built-in suite or a TOML file; its sampling does not count here.",
-        autocompletion=offer_suites,
-    ),
-]
-SeedOption = Annotated[
-    int | None,
-    typer.Option(
-        min=0, max=MOST_SEED, help="Draws turns and scenarios, seeds trainings; default: a new one, recorded."
-    ),
-]
-BudgetOption = Annotated[str, typer.Option(help="Time for blocks, e.g. 90s, 10m or 1h30m.")]
-FormatOption = Annotated[Format, typer.Option("--format", help="Of what is printed at the end.")]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
+class GateRequest:
     """What a gate is asked to decide, and by which limits."""
 
     suite: str = GATE_SUITE
@@ -152,7 +131,7 @@ def gate(
     limits = (suite, keyword, margin, tolerance, alpha, seed, strict, force, data, output)
     defaults = (GATE_SUITE, None, MARGIN, None, ALPHA, None, False, False, DatasetName.AUTO, None)
     sources_given = (base, base_python, budget, data_dir) != (None, None, BUDGET, None)
-    refuse(
+    reject_conflicts(
         (
             (replay or resume) and limits != defaults,
             "--replay and --resume decide by the limits in their file: leave out the others",
@@ -170,7 +149,7 @@ def gate(
             measure(gate_file, interpreters, prepared, resume, budget_seconds, output_format)
     if base is None:
         raise ConfigurationError("gate: name the baseline with --base, e.g. --base origin/main")
-    wishes = Wishes(
+    wishes = GateRequest(
         suite=suite,
         keyword=keyword,
         seed=seed,
@@ -202,9 +181,6 @@ def _clone_here() -> Path:
     return clone
 
 
-# --- what the other verbs that interleave share -----------------------------------------------------------------------
-
-
 def interpreters_of(sources: Mapping[Side, SourceTree], base_python: Path | None) -> dict[Side, Interpreter]:
     if base_python is not None and not base_python.is_file():
         raise ConfigurationError(f"--base-python {base_python}: no such file; name a Python, e.g. old/bin/python")
@@ -217,7 +193,7 @@ def are_identical(sources: Mapping[Side, SourceTree], interpreters: Mapping[Side
 
 
 def new_gate_file(
-    wishes: Wishes,
+    wishes: GateRequest,
     sources: Mapping[Side, SourceTree],
     interpreters: Mapping[Side, Interpreter],
     prepared: datasets.Prepared,
@@ -232,7 +208,7 @@ def new_gate_file(
     calibration = calibration_files.calibration_for(environment)
     note("pilot: do both sides work, and how long must a window be?")
     try:
-        with working("pilot"):
+        with spinner("pilot"):
             windows = pilot(
                 scenarios,
                 passes=SideProcesses(interpreters, stop, len(scenarios)),
@@ -308,7 +284,7 @@ def measure(
             f"go on with: mnist-bench gate --resume {path}",
             Exit.INTERRUPTED,
         )
-    remind(prepared)
+    note_dataset(prepared)
     note(f"saved in {path}")
     report(gate_file, output_format)
 
@@ -329,16 +305,13 @@ def report(gate_file: GateFile, output_format: Format) -> NoReturn:
     """Print the verdicts and exit with their status; a pure function of the file, but for the printing."""
     conclusion = conclusion_of(gate_file)
     table = gate_table(gate_file, conclusion)
-    with despite_a_closed_pipe():
+    with tolerate_closed_pipe():
         if output_format is Format.JUNIT:
             write(render_junit("mnist-bench gate", gate_cases(conclusion)))
         else:
             print_tables([table], output_format)
     add_to_job_summary(render_markdown([table]))
     sys.exit(EXIT_OF_VERDICT[conclusion.verdict])
-
-
-# --- details ----------------------------------------------------------------------------------------------------------
 
 
 def _of_a_gate(path: Path) -> GateFile:
@@ -386,7 +359,7 @@ def scenarios_of(suite: str, keyword: str | None) -> list[tuple[Scenario, int]]:
 
 def _software(side: Side, interpreter: Interpreter, stop: Cancellation) -> Software:
     try:
-        with working(f"asking the {side} what it is"):
+        with spinner(f"asking the {side} what it is"):
             return process.describe(interpreter, stop)
     except SetupError as error:  # a change that breaks the import has failed, not its user
         fail(f"the {side} does not work under this harness: {error}", Exit.FAILED)

@@ -11,7 +11,8 @@ import typer
 from bench.analysis.entries import ComparedFile, index
 from bench.analysis.groups import RowKey
 from bench.analysis.history import By, histories, select
-from bench.cli.console import app, examples, note, print_tables, refuse_junit, write
+from bench.cli.app import app, examples
+from bench.cli.console import note, print_tables, refuse_junit, write
 from bench.cli.inputs import result_files
 from bench.cli.options import KeywordOption, ratio
 from bench.errors import ConfigurationError

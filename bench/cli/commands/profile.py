@@ -13,24 +13,21 @@ from typing import Annotated, NoReturn, TypeVar
 import typer
 
 from bench import errors
-from bench.cli.commands.data import dataset_of, prepare, remind
-from bench.cli.commands.run import RESULTS_DIRECTORY
+from bench.cli.app import app, examples
 from bench.cli.completion import offer_contexts, offer_networks, offer_settings
 from bench.cli.console import (
-    Exit,
     add_to_job_summary,
-    app,
-    despite_a_closed_pipe,
     err,
-    examples,
     fail,
     note,
-    on_signals,
     print_tables,
     refuse_junit,
-    working,
+    spinner,
+    tolerate_closed_pipe,
 )
-from bench.cli.session import require_gpus
+from bench.cli.datasets import dataset_of, note_dataset, prepare
+from bench.cli.exit_status import Exit
+from bench.cli.session import RESULTS_DIRECTORY, on_signals, require_gpus
 from bench.errors import ConfigurationError
 from bench.experiments.profile import trace
 from bench.experiments.profile.breakdown import break_down
@@ -198,7 +195,7 @@ def report(measured: ProfileFile, output_format: Format) -> NoReturn:
     """Print where the epoch went, and exit: 3 where the phases are not the epoch."""
     breakdown = break_down(measured)
     made = profile_tables(measured, breakdown)
-    with despite_a_closed_pipe():
+    with tolerate_closed_pipe():
         print_tables(made, output_format)
     add_to_job_summary(render_markdown(made))
     if not breakdown.closes:
@@ -218,7 +215,7 @@ def _measure(
 ) -> tuple[ProfileFile, trace.Trace]:
     stop = Cancellation()
     # The framework first: whoever lacks it should not wait for data.
-    with working(f"asking {scenario.framework} what it is"):
+    with spinner(f"asking {scenario.framework} what it is"):
         software = process.describe(Interpreter(), stop, scenarios=[scenario])
     environment: Environment = capture(software=software)
     prepared = prepare(data, data_dir)
@@ -243,14 +240,14 @@ def _measure(
             OperatorsRequest(target, phases.steps, directory, threads),
             OperatorsReply,
             _UNBULKED,
-            showing=working(operators),
+            showing=spinner(operators),
         )
         try:
-            with working("reading the profiler's trace"):
+            with spinner("reading the profiler's trace"):
                 recorded = trace.read(Path(directory))
         except trace.TraceError as error:
             fail(str(error), Exit.FAILED)
-    remind(prepared)
+    note_dataset(prepared)
     measured = ProfileFile(
         created_at=utc_now(),
         environment=environment,

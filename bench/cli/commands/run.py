@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
@@ -15,26 +14,23 @@ import typer
 
 from bench import SOURCE_ROOT, errors
 from bench.analysis import accuracy
-from bench.cli.commands.data import dataset_of, prepare, remind
+from bench.cli.app import app, examples
 from bench.cli.completion import offer_contexts, offer_networks, offer_settings, offer_suites
 from bench.cli.console import (
-    Exit,
     add_to_job_summary,
-    app,
-    despite_a_closed_pipe,
     err,
-    examples,
     fail,
     note,
-    on_signals,
     out,
     print_tables,
     refuse_junit,
+    tolerate_closed_pipe,
     verbosity,
-    working,
 )
+from bench.cli.datasets import dataset_of, note_dataset, prepare
+from bench.cli.exit_status import Exit
 from bench.cli.options import KeywordOption
-from bench.cli.session import prepare_same, require_same_machine
+from bench.cli.session import RESULTS_DIRECTORY, describe_all, on_signals, plan_here, prepare_same, require_same_machine
 from bench.errors import ConfigurationError, SetupError
 from bench.experiments.gate import source
 from bench.experiments.run.ceilings import requests_of_plan
@@ -43,32 +39,24 @@ from bench.experiments.run.runner import CeilingRounds, SubprocessExecutor, rema
 from bench.machine.capture import capture, usable_core_count
 from bench.records import store
 from bench.records.base import utc_now
-from bench.records.environment import Software
 from bench.records.result import Ceiling, ResultSet, RunKey, key
 from bench.render import units
 from bench.render.formats.export import Format, render_markdown
 from bench.render.phrases import count_words
 from bench.render.progress.run import RunProgress
 from bench.render.views.results import tables
-from bench.scenarios.axes import AUTO_CONTEXTS, LOOP_AXES, Framework, LoopName
-from bench.scenarios.selection import select
+from bench.scenarios.axes import LOOP_AXES, Framework, LoopName
 from bench.scenarios.suite import (
     BUILT_IN_SUITES,
     DEFAULT_SUITE,
     Overrides,
     PlannedRun,
     axis_settings,
-    expand,
-    load_suite,
-    override,
 )
 from bench.worker.process import Cancellation, Interpreters, interpreters_of
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
-from mnist_core.devices import probe_row
 from mnist_core.recipe import Hybridize, Recipe
-
-RESULTS_DIRECTORY = Path("results/runs")
 
 
 @app.command(
@@ -209,43 +197,6 @@ def run(
         _measure(result_set, prepared, path, output_format, interpreters, ceilings=ceilings)
 
 
-def describe_all(interpreters: Interpreters, plan: Sequence[PlannedRun]) -> list[Software]:
-    """What each framework of the plan is, in the order of `Framework`.
-
-    Raises `UnusableError` where one is missing, or cannot train a network of the user's own.
-    """
-    wanted = {planned.scenario.framework for planned in plan}
-    worker = SubprocessExecutor(interpreters)
-    found = []
-    for framework in Framework:
-        if framework in wanted:
-            scenarios = [each.scenario for each in plan if each.scenario.framework is framework]
-            with working(f"asking {framework} what it is"):
-                found.append(worker.describe(framework, scenarios))
-    return found
-
-
-def plan_here(
-    suite: str, wishes: Overrides, keyword: str | None, seed: int, interpreters: Interpreters | None = None
-) -> tuple[PlannedRun, ...]:
-    """What the suite asks for on this machine; `auto` contexts are the GPUs some framework can use, else the CPU."""
-    wanted = override(load_suite(suite), wishes)
-    probe = SubprocessExecutor(interpreters or Interpreters()).probe
-    frameworks = {
-        framework for matrix in wanted.matrix if AUTO_CONTEXTS in matrix.contexts for framework in matrix.framework
-    }
-    with working("trying the devices out"):
-        rows = [probe_row(functools.partial(probe, framework)) for framework in Framework if framework in frameworks]
-    gpus = sorted({tried.device for row in rows for tried in row if tried.usable})
-    plan = expand(wanted, seed=seed, gpu_contexts=[str(device) for device in gpus])
-    if keyword is not None:
-        plan = select(plan, keyword)
-    if not plan:
-        listing = f"mnist-bench run --suite {shlex.quote(suite)} --dry-run"
-        raise ConfigurationError(f"no scenario is left: nothing in the suite matches ({listing} lists what it has)")
-    return plan
-
-
 def _resumed(path: Path, data_dir: Path | None, interpreters: Interpreters) -> tuple[ResultSet, datasets.Prepared]:
     """The file as it is under the lock, if its rest can be measured here: one environment heads all its rows."""
     result_set = store.read(path)
@@ -307,10 +258,10 @@ def _measure(
     if stop.requested and remaining(result_set):
         fail(f"interrupted; finished runs are in {path}; go on with: mnist-bench run --resume {path}", Exit.INTERRUPTED)
     made = tables([result_set])
-    with despite_a_closed_pipe():
+    with tolerate_closed_pipe():
         print_tables(made, output_format)
     add_to_job_summary(render_markdown(made))
-    remind(prepared)
+    note_dataset(prepared)
     note(f"saved in {path}")
     if result_set.failures:
         failed = f"{len(result_set.failures):,} of {count_words(len(result_set.plan), 'run')} failed"

@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from bench import errors
+from bench.cli.app import app, examples
 from bench.cli.completion import offer_sort_columns, offer_values
-from bench.cli.console import Exit, app, examples, out, print_tables, refuse_junit, write
+from bench.cli.console import out, print_tables, refuse_junit, write
+from bench.cli.exit_status import Exit
 from bench.cli.inputs import json_files, result_files
 from bench.cli.options import ColumnOption, RowOption
 from bench.errors import ConfigurationError

@@ -13,27 +13,24 @@ import msgspec
 import typer
 
 from bench import errors
-from bench.cli.commands.data import dataset_of, prepare, remind
-from bench.cli.commands.run import RESULTS_DIRECTORY
+from bench.cli.app import app, examples
 from bench.cli.completion import offer_contexts, offer_networks, offer_settings
 from bench.cli.console import (
-    Exit,
     add_to_job_summary,
-    app,
-    despite_a_closed_pipe,
     err,
-    examples,
     fail,
     note,
-    on_signals,
     out,
     print_tables,
     refuse_junit,
-    working,
+    spinner,
+    tolerate_closed_pipe,
     write,
 )
-from bench.cli.options import refuse, seconds
-from bench.cli.session import prepare_same, require_gpus, require_same_machine
+from bench.cli.datasets import dataset_of, note_dataset, prepare
+from bench.cli.exit_status import Exit
+from bench.cli.options import reject_conflicts, seconds
+from bench.cli.session import RESULTS_DIRECTORY, on_signals, prepare_same, require_gpus, require_same_machine
 from bench.errors import ConfigurationError, SetupError
 from bench.experiments.tune import eta
 from bench.experiments.tune.pool import WorkerProcesses
@@ -139,7 +136,7 @@ def tune(
     limits = (network, batch_size, budget, contexts, cpu_threads, hybridize, settings, exhaustive, seed, output)
     chosen = (*limits, data, dry_run)
     untouched = (None, BATCH_SIZE, *[None] * 5, False, None, None, DatasetName.AUTO, False)
-    refuse(
+    reject_conflicts(
         (
             (replay or resume) and chosen != untouched,
             "--replay and --resume go by what is in their file: leave out the others",
@@ -200,7 +197,7 @@ def space_here(network: str, batch_size: int, wishes: Overrides) -> Space:
     asks_for_gpus = not wishes.contexts or AUTO_CONTEXTS in wishes.contexts
     gpus = []
     if asks_for_gpus:
-        with working("trying the devices out"):
+        with spinner("trying the devices out"):
             gpus = [str(device) for device in available() if device.kind is DeviceKind.GPU]
     contexts = tuple(",".join(canonical_contexts(text, gpu_contexts=gpus)) for text in wishes.contexts)
     wishes = msgspec.structs.replace(wishes, contexts=contexts)
@@ -226,7 +223,7 @@ def _new_file(
     dataset, candidates = dataset_of(prepared), candidates_of(space)
     note("pilot: how fast is the tutorial's loop?")
     try:
-        with working("pilot"):
+        with spinner("pilot"):
             planned = plan(
                 candidates,
                 reference_may_win=space.reference in space.scenarios,
@@ -264,11 +261,11 @@ def measure(tune_file: TuneFile, prepared: datasets.Prepared, path: Path, output
             )
     except (SetupError, errors.StoreError) as error:
         fail(f"{error}; finished rounds are in {path}: mnist-bench tune --resume {path} goes on", Exit.USAGE)
-    remind(prepared)
+    note_dataset(prepared)
     note(f"saved in {path}")
     found = tune_result(tune_file)
     if stop.requested and not found.complete:
-        with despite_a_closed_pipe():
+        with tolerate_closed_pipe():
             _print(tune_file, found, output_format)
         fail(
             f"interrupted; finished rounds are in {path}; go on with: mnist-bench tune --resume {path}",
@@ -280,7 +277,7 @@ def measure(tune_file: TuneFile, prepared: datasets.Prepared, path: Path, output
 def report(tune_file: TuneFile, output_format: Format) -> NoReturn:
     """Print what was found and exit with its status; a pure function of the file, but for the printing."""
     found = tune_result(tune_file)
-    with despite_a_closed_pipe():
+    with tolerate_closed_pipe():
         _print(tune_file, found, output_format)
     add_to_job_summary(_markdown(tune_file, found))
     sys.exit(status(tune_file, found))
@@ -310,7 +307,7 @@ def _resumed(path: Path, data_dir: Path | None) -> tuple[TuneFile, datasets.Prep
 
 
 def _software(scenarios: Sequence[Scenario]) -> Software:
-    with working("asking the framework what it is"):
+    with spinner("asking the framework what it is"):
         return process.describe(Interpreter(), Cancellation(), scenarios=scenarios)
 
 

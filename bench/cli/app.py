@@ -1,0 +1,31 @@
+"""The application, to which each module of commands adds its verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import typer
+
+app = typer.Typer(
+    name="mnist-bench",
+    help="Benchmark the MXNet Gluon MNIST tutorial and compare machines.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+#: Flags of the program itself, which may stand before or behind the verb.
+_GLOBAL_FLAGS: Final = ("--quiet", "--verbose")
+
+
+def global_flags_first(arguments: Sequence[str]) -> list[str]:
+    """`run --quiet` is `--quiet run`; what stands behind "--" is left alone."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    flags = [each for each in arguments[:end] if each in _GLOBAL_FLAGS]
+    return [*flags, *(each for each in arguments[:end] if each not in _GLOBAL_FLAGS), *arguments[end:]]
+
+
+def examples(*commands: str) -> str:
+    """For the end of a verb's help, each on a line of its own."""
+    return "\n\n".join(["Examples:", *(f"mnist-bench {command}" for command in commands)])
