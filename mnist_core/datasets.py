@@ -18,11 +18,11 @@ from typing import Final
 
 import platformdirs
 
-from mnist_core import synthetic
-from mnist_core.cache import CACHE_DIR_VARIABLE, Cache
-from mnist_core.folder import DATA_DIR_VARIABLE, OWN_FILES, Held, holds_any, joint_digest, read_folder
+from mnist_core.data import synthetic
+from mnist_core.data.cache import CACHE_DIR_VARIABLE, Cache
+from mnist_core.data.folder import DATA_DIR_VARIABLE, OWN_FILES, Held, holds_any, joint_digest, read_folder
+from mnist_core.data.mirrors import FASHION_MNIST, MNIST, Mirrors, Patience, Progress, Published, host
 from mnist_core.idx import DataError, Split, to_idx_bytes
-from mnist_core.mirrors import FASHION_MNIST, MNIST, Mirrors, Patience, Progress, Published, host
 
 __all__ = [
     "PUBLISHED",
@@ -342,7 +342,7 @@ def _synthetic_candidate(cache: Cache) -> Candidate:
 
 
 def _synthetic_source() -> str:
-    return f"drawn by mnist_core.synthetic, seeds {TRAIN_SEED} and {TEST_SEED}"
+    return f"drawn by mnist_core.data.synthetic, seeds {TRAIN_SEED} and {TEST_SEED}"
 
 
 def _draw(cache: Cache, progress: Progress | None) -> Prepared:

@@ -18,7 +18,7 @@ from typing import Final
 
 from mnist_core.cuda_libraries import DRIVER_SONAME, installed_cuda_build, missing_library
 from mnist_core.devices import Device, DeviceKind, Probe, Unusable, last_line, parse_devices
-from mnist_core.lifeline import end_with_stdin
+from mnist_core.parent_watch import end_with_stdin
 
 #: Compute capabilities for which libmxnet.so of mxnet-cu117 1.9.1 carries machine code, as read from its .nv_fatbin
 #: section. It carries no PTX, so the driver cannot compile for any other.

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mnist_core.cache import Cache
+from mnist_core.data.cache import Cache
+from mnist_core.data.folder import FILES
 from mnist_core.datasets import DatasetName
-from mnist_core.folder import FILES
 from mnist_core.idx import DataError
 from tests.support.dataset_sources import (
     AUTO,

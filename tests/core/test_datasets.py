@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mnist_core.data.folder import FILES
 from mnist_core.datasets import TEST_SEED, TRAIN_SEED, DatasetName, State, load
-from mnist_core.folder import FILES
 from mnist_core.idx import DataError, to_idx_bytes
 from tests.support.dataset_sources import (
     AUTO,
@@ -159,7 +159,7 @@ def test_synthetic_digits_are_drawn_into_the_cache(desk: Desk) -> None:
     train, test = load(prepared.directory, digest=prepared.digest)
     assert (train.images.shape, test.labels.shape) == ((6, 28, 28), (4,))
     assert not np.array_equal(train.images[:4], test.images)
-    assert f"drawn by mnist_core.synthetic, seeds {TRAIN_SEED} and {TEST_SEED}" == prepared.source
+    assert f"drawn by mnist_core.data.synthetic, seeds {TRAIN_SEED} and {TEST_SEED}" == prepared.source
     assert desk.reports == [("drawing training images", 6, 6), ("drawing test images", 4, 4)]
     assert {prepared.directory.name, *(f"{prepared.directory.name}/{file}" for file in FILES)} == set(
         listing(desk.cache)

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
+from mnist_core.data.folder import FILES
 from mnist_core.datasets import PUBLISHED, DatasetName, Patience
-from mnist_core.folder import FILES
 from mnist_core.idx import DataError
 from tests.support.dataset_sources import (
     AUTO,
@@ -227,7 +227,7 @@ def test_a_bad_mirror_is_one_line_and_leaves_nothing(
     cause: str,
 ) -> None:
     """Whatever a mirror does, MNIST is one line with file, host and cause, and auto synthetic digits with a notice."""
-    monkeypatch.setattr("mnist_core.mirrors._MAX_ARCHIVE_BYTES", 100_000)
+    monkeypatch.setattr("mnist_core.data.mirrors._MAX_ARCHIVE_BYTES", 100_000)
     server = serve(behave)
     desk.serve_mnist_from(server.address)
     if behave is silent:

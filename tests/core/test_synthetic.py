@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mnist_core import synthetic
-from mnist_core.synthetic import DEFAULT_SEED, draw
+from mnist_core.data import synthetic
+from mnist_core.data.synthetic import DEFAULT_SEED, draw
 
 Digits: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -38,7 +38,7 @@ def test_every_bit_is_known(thousand: Digits) -> None:
 def test_another_process_draws_the_same(thousand: Digits) -> None:
     """Nothing of a process enters: neither NumPy's global generator nor the hash seed, and neither is touched."""
     script = (
-        "import sys, numpy; from mnist_core.synthetic import draw\n"
+        "import sys, numpy; from mnist_core.data.synthetic import draw\n"
         "numpy.random.seed(1); before = numpy.random.random(9); numpy.random.seed(1)\n"
         f"images, labels = draw(1000, seed={DEFAULT_SEED}); assert (numpy.random.random(9) == before).all()\n"
         "sys.stdout.buffer.write(images.tobytes() + labels.tobytes())"

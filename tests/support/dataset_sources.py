@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mnist_core.data.folder import FILES
 from mnist_core.datasets import Candidate, DatasetName, Patience, Prepared, Published, locate, obtain
-from mnist_core.folder import FILES
 from mnist_core.idx import to_idx_bytes
 
 if TYPE_CHECKING:

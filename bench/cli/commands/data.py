@@ -12,7 +12,8 @@ from bench.cli.app import app, examples
 from bench.cli.console import out
 from bench.cli.datasets import dataset_of, prepare
 from bench.errors import ConfigurationError
-from mnist_core import datasets, picture
+from mnist_core import datasets
+from mnist_core.data import preview
 from mnist_core.datasets import DatasetName
 from mnist_core.idx import DataError
 
@@ -47,7 +48,7 @@ def data_command(
     if grid is not None:
         train, _ = datasets.load(prepared.directory, digest=prepared.digest)
         try:
-            picture.save_grid(train, grid)
+            preview.save_grid(train, grid)
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"--picture {grid}: {error}") from error
         out.print(f"drawn into {grid}", markup=False, highlight=False, soft_wrap=True)
@@ -67,7 +68,7 @@ def _show(candidates: Sequence[datasets.Candidate]) -> None:
 
 def _check_picture(path: Path) -> None:
     """Before the images are prepared, which may take minutes."""
-    endings = picture.endings()
+    endings = preview.endings()
     if path.is_dir():
         raise ConfigurationError(f"--picture {path}: is a folder; name a file in it, e.g. {path / 'digits.png'}")
     if not path.parent.is_dir():

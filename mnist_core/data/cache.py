@@ -12,7 +12,7 @@ from typing import Final
 
 import filelock
 
-from mnist_core.folder import FILES, Held, read_folder
+from mnist_core.data.folder import FILES, Held, read_folder
 from mnist_core.idx import DataError
 
 CACHE_DIR_VARIABLE: Final = "MNIST_BENCH_CACHE_DIR"

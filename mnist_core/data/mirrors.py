@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pooch
 
-from mnist_core.folder import FILES, OWN_FILES
+from mnist_core.data.folder import FILES, OWN_FILES
 from mnist_core.idx import DataError
 
 #: Called with what is being done, and how much of how much (bytes or images) is done. May come from another thread.
