@@ -22,9 +22,8 @@ from typing_extensions import assert_never
 
 from bench.errors import ConfigurationError
 from bench.records.result import FailureReason
-from bench.worker.backends import base
 from bench.worker.measure.ceilings import measure_ceiling
-from bench.worker.measure.run import InvocationServer, describe, measure_run
+from bench.worker.measure.run import InvocationServer, describe, measure_run, probe
 from bench.worker.protocol import (
     CeilingReply,
     CeilingRequest,
@@ -97,7 +96,7 @@ def _measured(request: Request, on_event: Callable[[Event], None]) -> Reply | In
             return _described(request)
         case ProbeRequest(framework=framework, device=name):
             (device,) = parse_devices(name)
-            return ProbeReply(probe=base.backend_for(framework).probe(device))
+            return ProbeReply(probe=probe(framework, device))
         case PassRequest():
             return InvocationServer(request)
         case CeilingRequest():

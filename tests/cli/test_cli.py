@@ -72,7 +72,7 @@ def a_measured_run(request: RunRequest) -> Run:
 @pytest.fixture
 def fake_worker(monkeypatch: pytest.MonkeyPatch) -> type[FakeWorker]:
     for verbs in (cli.run, cli.environment):
-        monkeypatch.setattr(verbs, "WorkerProcess", FakeWorker)
+        monkeypatch.setattr(verbs, "SubprocessExecutor", FakeWorker)
     FakeWorker.outcome = staticmethod(a_measured_run)
     return FakeWorker
 

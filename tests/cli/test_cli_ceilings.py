@@ -63,7 +63,7 @@ class FakeWorker:
 @pytest.fixture
 def worker(monkeypatch: pytest.MonkeyPatch) -> type[FakeWorker]:
     for verb in (cli.run, cli.environment):
-        monkeypatch.setattr(verb, "WorkerProcess", FakeWorker)
+        monkeypatch.setattr(verb, "SubprocessExecutor", FakeWorker)
     monkeypatch.setattr(cli.run, "usable_core_count", lambda: 2)
     FakeWorker.asked, FakeWorker.broken = [], False
     return FakeWorker

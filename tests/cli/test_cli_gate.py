@@ -66,7 +66,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> FakePasses:
     make_machine_quiet(monkeypatch)
     monkeypatch.setattr("bench.cli.commands.gate.SideProcesses", side_processes)
     monkeypatch.setattr(process, "describe", describe)
-    monkeypatch.setattr("bench.cli.gate.secrets.randbelow", lambda _limit: 42)  # the same coins in every test
+    monkeypatch.setattr("bench.cli.commands.gate.secrets.randbelow", lambda _limit: 42)  # the same coins in every test
     return fake
 
 

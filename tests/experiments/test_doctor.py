@@ -18,7 +18,7 @@ from bench.experiments.doctor import aa_test
 from bench.experiments.doctor.aa_test import AATest, aa_test_of
 from bench.experiments.doctor.checks import Finding, Level, Observations, examine
 from bench.records.environment import ThreadPool
-from bench.render.views.doctor import render_doctor
+from bench.render.formats.doctor import render_doctor
 from mnist_core.devices import Device, DeviceKind, Probe, Unusable
 from tests.support.cli import Command
 from tests.support.idx_files import small_idx_folder

@@ -30,11 +30,12 @@ from bench.machine.cgroup import available_memory_bytes, swap_used_bytes
 from bench.machine.counters import load_average, read_counters
 from bench.records.result import Ceiling
 from bench.render import units
+from bench.render.formats.doctor import render_doctor
 from bench.render.formats.export import Format
 from bench.render.phrases import count_words
 from bench.render.progress.rounds import CeilingProgress
 from bench.render.views.ceilings import ceiling_table
-from bench.render.views.doctor import doctor_tables, render_doctor
+from bench.render.views.doctor import doctor_tables
 from bench.scenarios.axes import Framework
 from bench.scenarios.suite import BUILT_IN_SUITES, DEFAULT_SUITE, expand, load_suite
 from bench.worker.process import Cancellation, interpreters_of

@@ -5,22 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from rich.console import Console
-from rich.table import Table as RichTable
-from rich.text import Text
-
 from bench.experiments.doctor.checks import Finding, Level
 from bench.machine.fingerprint import MACHINE_FACTS, SOFTWARE_FACTS, fact_words
 from bench.records.environment import Environment
-from bench.render.formats.text import writer
 from bench.render.model.columns import Column, make_column
 from bench.render.model.marks import INVALID, LEVEL, NOT_RUN, OPEN, Tone
 from bench.render.model.table import Table, TableRow, cell_of
 from bench.render.phrases import clean_text
 
-_MARKS: Final = {Level.GOOD: LEVEL, Level.NOTE: NOT_RUN, Level.WARNING: INVALID, Level.UNKNOWN: OPEN}
+MARK_OF_LEVEL: Final = {Level.GOOD: LEVEL, Level.NOTE: NOT_RUN, Level.WARNING: INVALID, Level.UNKNOWN: OPEN}
+
 _TONES: Final = {Level.GOOD: Tone.PLAIN, Level.NOTE: Tone.PLAIN, Level.WARNING: Tone.BAD, Level.UNKNOWN: Tone.DIM}
-_STYLES: Final = {Level.GOOD: "green", Level.NOTE: "", Level.WARNING: "bold red", Level.UNKNOWN: "dim"}
 
 _COLUMNS: Final[Sequence[Column[Finding]]] = (
     make_column("check", lambda each: each.check, number=False, priority=0),
@@ -73,32 +68,3 @@ def facts_of(environment: Environment) -> list[tuple[str, str]]:
         if value not in (None, ()):
             found.append((name, clean_text(fact_words(value))))
     return found
-
-
-def render_doctor(environment: Environment, findings: Sequence[Finding], console: Console) -> None:
-    """On a terminal, whatever its width: texts are wrapped, signs say what colours repeat."""
-    write = writer(console.encoding)
-    console.print(_grid([(Text(name, style="dim"), [Text(write(value))]) for name, value in facts_of(environment)]))
-    console.print()
-    rows = []
-    for each in findings:
-        label = Text(write(f"{_MARKS[each.level]} {clean_text(each.check)}"), style=_STYLES[each.level])
-        lines = [Text(write(clean_text(each.seen)))]
-        if each.advice:
-            lines.append(
-                Text(write(f"→ {clean_text(each.advice)}"), style="bold" if each.level is Level.WARNING else "dim")
-            )
-        rows.append((label, lines))
-    console.print(_grid(rows))
-    console.print()
-    counts = [(level, sum(each.level is level for each in findings)) for level in Level]
-    console.print(Text(write("; ".join(f"{_MARKS[level]} {level}: {count}" for level, count in counts)), style="dim"))
-
-
-def _grid(rows: Sequence[tuple[Text, Sequence[Text]]]) -> RichTable:
-    grid = RichTable.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
-    for label, lines in rows:
-        grid.add_row(label, Text("\n").join(lines))
-    return grid

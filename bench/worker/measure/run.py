@@ -24,6 +24,7 @@ from bench.worker.backends import base
 from bench.worker.backends.base import Workload
 from bench.worker.protocol import DivergedError, Evaluated, PassRequest, RunRequest, SetUpDone, WindowDone
 from mnist_core import datasets
+from mnist_core.devices import Device, Probe
 from mnist_core.idx import Split
 from mnist_core.order import batch_sizes
 from mnist_core.recipe import Recipe
@@ -45,6 +46,11 @@ class _Usage:
 def describe(framework: Framework) -> Software:
     """What this process has loaded. Raises `ImportError` where the framework is not installed."""
     return base.backend_for(framework).describe()
+
+
+def probe(framework: Framework, device: Device) -> Probe:
+    """Try a device out in this process, which may hang or crash it. Raises as `describe`."""
+    return base.backend_for(framework).probe(device)
 
 
 def measure_run(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> Run:

@@ -1,0 +1,49 @@
+"""Findings about a machine, printed for people: wrapped to any width."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from bench.experiments.doctor.checks import Finding, Level
+from bench.records.environment import Environment
+from bench.render.formats.text import writer
+from bench.render.phrases import clean_text
+from bench.render.views.doctor import MARK_OF_LEVEL, facts_of
+
+_STYLES: Final = {Level.GOOD: "green", Level.NOTE: "", Level.WARNING: "bold red", Level.UNKNOWN: "dim"}
+
+
+def render_doctor(environment: Environment, findings: Sequence[Finding], console: Console) -> None:
+    """On a terminal, whatever its width: texts are wrapped, signs say what colours repeat."""
+    write = writer(console.encoding)
+    console.print(_grid([(Text(name, style="dim"), [Text(write(value))]) for name, value in facts_of(environment)]))
+    console.print()
+    rows = []
+    for each in findings:
+        label = Text(write(f"{MARK_OF_LEVEL[each.level]} {clean_text(each.check)}"), style=_STYLES[each.level])
+        lines = [Text(write(clean_text(each.seen)))]
+        if each.advice:
+            lines.append(
+                Text(write(f"→ {clean_text(each.advice)}"), style="bold" if each.level is Level.WARNING else "dim")
+            )
+        rows.append((label, lines))
+    console.print(_grid(rows))
+    console.print()
+    counts = [(level, sum(each.level is level for each in findings)) for level in Level]
+    console.print(
+        Text(write("; ".join(f"{MARK_OF_LEVEL[level]} {level}: {count}" for level, count in counts)), style="dim")
+    )
+
+
+def _grid(rows: Sequence[tuple[Text, Sequence[Text]]]) -> RichTable:
+    grid = RichTable.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for label, lines in rows:
+        grid.add_row(label, Text("\n").join(lines))
+    return grid
