@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -35,12 +36,23 @@ def test_the_documents_with_tables_are_found() -> None:
     assert {"README.md", "comparing.md", "gate.md", "peers-intel-xeon-2-cores.md"} <= names
 
 
-def test_the_file_tree_in_the_architecture_is_the_real_one() -> None:
-    """Every module has its line, and every line its module."""
+def test_the_rooms_in_the_architecture_are_the_real_ones() -> None:
+    """Every folder of modules has its line, and every line its folder, at the same depth."""
     tree = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split("```")[1]
-    named = set(re.findall(r"[a-z_]+\.py", tree))
-    real = {path.name for folder in ("bench", "mnist_core") for path in (ROOT / folder).glob("*.py")}
-    assert named - {"test_architecture.py"} == {name for name in real if not name.startswith("__")}
+    named: list[Path] = []
+    for indent, name in re.findall(r"^( *)([a-z_]+)/ ", tree, re.MULTILINE):
+        depth = len(indent) // 2
+        above = [each for each in named if len(each.parts) == depth]
+        named.append((above[-1] if depth else Path()) / name)
+    packages = {path.parent for top in ("bench", "mnist_core") for path in (ROOT / top).rglob("__init__.py")}
+    real = {path.relative_to(ROOT) for path in packages} | {Path("bench/scenarios/suites")}
+    assert {path for path in named if path.parts[0] in {"bench", "mnist_core"}} == real
+
+
+def test_every_room_says_what_it_is_for() -> None:
+    for package in ("bench", "mnist_core"):
+        for path in (ROOT / package).rglob("__init__.py"):
+            assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
 
 
 def test_relative_links_lead_somewhere() -> None:
