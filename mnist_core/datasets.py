@@ -31,8 +31,8 @@ __all__ = [
     "TEST_SEED",
     "TRAIN_COUNT",
     "TRAIN_SEED",
-    "Candidate",
     "DatasetName",
+    "DatasetOption",
     "Patience",
     "Prepared",
     "Progress",
@@ -103,7 +103,7 @@ class State(str, enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class DatasetOption:
     """A place where `obtain` looks."""
 
     where: str
@@ -168,7 +168,7 @@ def locate(
     cache_dir: Path | None = None,
     environ: Mapping[str, str] = os.environ,
     published: Mapping[DatasetName, Published] = PUBLISHED,
-) -> list[Candidate]:
+) -> list[DatasetOption]:
     """Report where `obtain` would look, in its order, and what is there; nothing is made, no mirror is asked."""
     _refuse_folder_for_drawn(name, data_dir)
     if name is not DatasetName.SYNTHETIC and (users := _users_place(data_dir, environ)) is not None:
@@ -259,14 +259,14 @@ def _mismatch(held: Held, name: DatasetName, known: Published) -> DataError:
     )
 
 
-def _look(place: _Place, accept: Callable[[Held], DatasetName]) -> Candidate:
+def _look(place: _Place, accept: Callable[[Held], DatasetName]) -> DatasetOption:
     try:
         held = read_folder(place.folder)
         detail = f"{accept(held)}, {len(held.train.labels)} + {len(held.test.labels)} images, digest {held.digest}"
     except DataError as error:
         state = State.BROKEN if holds_any(place.folder) else State.MISSING
-        return Candidate(place.where, place.folder, state, str(error))
-    return Candidate(place.where, place.folder, State.FOUND, detail)
+        return DatasetOption(place.where, place.folder, state, str(error))
+    return DatasetOption(place.where, place.folder, State.FOUND, detail)
 
 
 # Ways to a data set ---------------------------------------------------------------------------------------------------
@@ -316,10 +316,10 @@ def _from_machine(
 
 def _own_candidates(
     name: DatasetName, cache: Path, environ: Mapping[str, str], published: Mapping[DatasetName, Published]
-) -> Iterator[Candidate]:
+) -> Iterator[DatasetOption]:
     """Where `obtain` looks when the user named no folder."""
     if name is DatasetName.CUSTOM:
-        yield Candidate("--data-dir", None, State.MISSING, f"no folder is named; {OWN_FILES}")
+        yield DatasetOption("--data-dir", None, State.MISSING, f"no folder is named; {OWN_FILES}")
         return
     if name is not DatasetName.SYNTHETIC:
         wanted = DatasetName.MNIST if name is DatasetName.AUTO else name
@@ -329,16 +329,16 @@ def _own_candidates(
             yield _look(place, lambda held: _accept(held, wanted, published))
         hosts = ", ".join(map(host, known.mirrors))
         offer = f"would be downloaded from {hosts}"
-        yield Candidate(_DOWNLOAD, None, State.MISSING, offer, can_be_made=True)
+        yield DatasetOption(_DOWNLOAD, None, State.MISSING, offer, can_be_made=True)
     if name in {DatasetName.SYNTHETIC, DatasetName.AUTO}:
         yield _synthetic_candidate(Cache(cache, 0))
 
 
-def _synthetic_candidate(cache: Cache) -> Candidate:
+def _synthetic_candidate(cache: Cache) -> DatasetOption:
     where = _synthetic_source()
     if (held := cache.find(DatasetName.SYNTHETIC, SYNTHETIC_DIGEST)) is None:
-        return Candidate(where, None, State.MISSING, "would be drawn", can_be_made=True)
-    return Candidate(where, held.paths[0].parent, State.FOUND, f"in the cache, digest {held.digest}")
+        return DatasetOption(where, None, State.MISSING, "would be drawn", can_be_made=True)
+    return DatasetOption(where, held.paths[0].parent, State.FOUND, f"in the cache, digest {held.digest}")
 
 
 def _synthetic_source() -> str:

@@ -22,7 +22,7 @@ from mnist_core.recipe import Hybridize, InputPipeline, Layers, Loop, MetricSync
 from mnist_core.training import Context, TrainedEpoch
 
 #: MXNet has no types.
-Executor: TypeAlias = Any
+BoundExecutor: TypeAlias = Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +323,7 @@ class _BoundStep:
 
 @dataclass(frozen=True, slots=True)
 class _Bound:
-    executor: Executor
+    executor: BoundExecutor
     inputs: _Part
     losses: Array
     #: The count of right answers, or the scores.

@@ -17,7 +17,7 @@ Accuracy = Annotated[float, Meta(ge=0, le=1)]
 Source = Annotated[str, Meta(min_length=1)]
 
 
-class Floor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LowerBand(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a training on at least `samples` distinct images with at least `updates` updates must reach."""
 
     network: str
@@ -28,7 +28,7 @@ class Floor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     source: Source
 
 
-class Ceiling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class UpperBand(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What no honest training exceeds, however long."""
 
     network: str
@@ -41,8 +41,8 @@ class Bands(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The file `accuracy_bands.toml`. Hashed by identity, which is what `_band` remembers its answers by."""
 
     targets: dict[str, Accuracy]
-    floor: tuple[Floor, ...]
-    ceiling: tuple[Ceiling, ...]
+    floor: tuple[LowerBand, ...]
+    ceiling: tuple[UpperBand, ...]
 
 
 class Band(msgspec.Struct, frozen=True, kw_only=True):

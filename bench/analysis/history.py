@@ -37,7 +37,7 @@ class By(str, enum.Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class HistoryPoint:
     """One scenario in one file."""
 
     #: As the user calls the file.
@@ -65,7 +65,7 @@ class Trend:
     """One scenario's series, in the order of time."""
 
     key: RowKey
-    measured: tuple[Measured, ...]
+    measured: tuple[HistoryPoint, ...]
     changes: tuple[Change, ...]
     #: A change, however large, shows in no fewer files.
     fewest: int
@@ -118,7 +118,7 @@ def _place(side: ComparedFile, by: By) -> tuple[object, ...]:
 
 
 def _history(sides: Sequence[ComparedFile], alpha: float) -> History:
-    series: dict[RowKey, list[Measured]] = {}
+    series: dict[RowKey, list[HistoryPoint]] = {}
     for side in sides:
         for key, entry in side.entries.items():
             if (measured := _measured(side, entry)) is not None:
@@ -132,10 +132,10 @@ def _history(sides: Sequence[ComparedFile], alpha: float) -> History:
     )
 
 
-def _measured(side: ComparedFile, entry: Entry) -> Measured | None:
+def _measured(side: ComparedFile, entry: Entry) -> HistoryPoint | None:
     if not entry.ranks or entry.speed is None:
         return None
-    return Measured(
+    return HistoryPoint(
         name=side.name,
         created_at=side.created_at,
         git_commit=side.environment.git_commit,
@@ -144,7 +144,7 @@ def _measured(side: ComparedFile, entry: Entry) -> Measured | None:
     )
 
 
-def _trend(key: RowKey, measured: Sequence[Measured], alpha: float) -> Trend:
+def _trend(key: RowKey, measured: Sequence[HistoryPoint], alpha: float) -> Trend:
     logs = [each.speed.mean for each in measured]
     points = change_points(logs, alpha)
     bounds = [0, *(point.index for point in points), len(logs)]

@@ -169,7 +169,7 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
+class RoofLevel:
     """What one library reached on one device, over time."""
 
     device: Device
@@ -200,10 +200,10 @@ class Roof:
     """The levels of one place; the best of them is the ceiling."""
 
     place: Place
-    levels: tuple[Level, ...]
+    levels: tuple[RoofLevel, ...]
 
     @property
-    def best(self) -> Level:
+    def best(self) -> RoofLevel:
         """With the fastest matrix product."""
         return max(self.levels, key=lambda level: level.gflop_per_second.median)
 
@@ -245,14 +245,14 @@ class Roof:
         return Bound.COMPUTE if intensity * bandwidth >= 1e9 * self.gflop_per_second else Bound.MEMORY
 
 
-def levels(ceilings: Iterable[Ceiling]) -> tuple[Level, ...]:
+def levels(ceilings: Iterable[Ceiling]) -> tuple[RoofLevel, ...]:
     """By device and threads, as first measured; libraries in the order of `Library`."""
     grouped: dict[tuple[str, int], dict[Library, list[Ceiling]]] = {}
     for ceiling in ceilings:
         libraries = grouped.setdefault((ceiling.device, ceiling.omp_num_threads), {})
         libraries.setdefault(ceiling.framework, []).append(ceiling)
     return tuple(
-        Level(parse_devices(device)[0], threads, library, tuple(libraries[library]))
+        RoofLevel(parse_devices(device)[0], threads, library, tuple(libraries[library]))
         for (device, threads), libraries in grouped.items()
         for library in Library
         if library in libraries
@@ -261,7 +261,7 @@ def levels(ceilings: Iterable[Ceiling]) -> tuple[Level, ...]:
 
 def roofs(ceilings: Iterable[Ceiling]) -> dict[Place, Roof]:
     """One for each place that any ceiling was measured at."""
-    grouped: dict[Place, list[Level]] = {}
+    grouped: dict[Place, list[RoofLevel]] = {}
     for level in levels(ceilings):
         grouped.setdefault(Place(level.device.kind, level.threads), []).append(level)
     return {place: Roof(place, tuple(of_place)) for place, of_place in grouped.items()}

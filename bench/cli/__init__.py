@@ -54,7 +54,7 @@ def main() -> NoReturn:
         sys.exit(end.code if isinstance(end.code, Exit) or end.code != 1 else Exit.DONE)
     except typer.TyperException as error:
         _explain(error)
-        fail(usage.words(error), Exit.USAGE)
+        fail(usage.explain_usage_error(error), Exit.USAGE)
     except (ConfigurationError, DataError, SetupError, errors.StoreError, IncomparableError) as error:
         _explain(error)
         status = Exit.INCOMPARABLE if isinstance(error, errors.SchemaError | IncomparableError) else Exit.USAGE

@@ -15,7 +15,7 @@ _NO_CHOICE: Final = re.compile(r"(?:Value error, )?['\"](?P<word>.*)['\"] is not
 _NO_VERB: Final = "name a verb: `mnist-bench run --suite smoke` measures for a minute"
 
 
-def words(error: typer.TyperException) -> str:
+def explain_usage_error(error: typer.TyperException) -> str:
     """One line."""
     usage: Any = error  # which attributes there are depends on what is wrong
     if (option := getattr(usage, "option_name", None)) and (near := _nearest(usage, option)):

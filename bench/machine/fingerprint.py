@@ -198,10 +198,10 @@ def difference(name: str, baseline: Fact, contender: Fact) -> Difference:
             contender=", ".join(each for each in contender if each not in baseline),
             of_lists=True,
         )
-    return Difference(name=name, baseline=fact_words(baseline), contender=fact_words(contender))
+    return Difference(name=name, baseline=format_fact(baseline), contender=format_fact(contender))
 
 
-def fact_words(fact: Fact) -> str:
+def format_fact(fact: Fact) -> str:
     """As people read it; "none" for nothing."""
     if isinstance(fact, tuple):
         return ", ".join(fact) or "none"

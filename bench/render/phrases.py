@@ -28,12 +28,12 @@ def _log(ratio: float) -> float:
     return math.log(ratio) if ratio > 0 else -math.inf
 
 
-def change_words(ratio: Estimate) -> str:
+def format_change(ratio: Estimate) -> str:
     """4.1 % slower [1.9, 6.4]."""
     return " ".join(change(ratio)).rstrip()
 
 
-def estimate_words(estimate: Estimate, unit: str = "") -> str:
+def format_estimate(estimate: Estimate, unit: str = "") -> str:
     """12,345 images/s, 95 % interval 12,000 to 12,700, n = 5."""
     text = f"{units.significant(estimate.value)} {unit}".strip()
     if estimate.lower is None or estimate.upper is None:
@@ -41,7 +41,7 @@ def estimate_words(estimate: Estimate, unit: str = "") -> str:
     return f"{text}, 95 % interval {units.bound(estimate.lower)} to {units.bound(estimate.upper)}, n = {estimate.n}"
 
 
-def ratio_words(ratio: Estimate) -> str:
+def format_ratio(ratio: Estimate) -> str:
     """4.68 times [4.35, 5.04], with the sign."""
     return f"{units.factor(ratio.value)} {ends(ratio)}".rstrip()
 
@@ -65,5 +65,5 @@ def one_line(title: str) -> str:
     return title.replace("\n", " ")
 
 
-def count_words(number: int, noun: str, plural: str | None = None) -> str:
+def format_count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

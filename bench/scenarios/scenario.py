@@ -112,9 +112,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         )
 
     @property
-    def loop_words(self) -> str:
+    def loop_summary(self) -> str:
         """The loop in the fewest words: "tutorial", "tuned", or the nearer of the two and what differs from it."""
-        return _loop_words(self.framework, self.network, self.contexts, self._parts)
+        return _summarize_loop(self.framework, self.network, self.contexts, self._parts)
 
     @property
     def devices(self) -> tuple[Device, ...]:
@@ -134,7 +134,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             parts.insert(0, str(self.framework))
         if self.cpu_threads is not None:
             parts.append(f"threads={self.cpu_threads}")
-        if (words := self.loop_words) not in {"", LoopName.TUTORIAL.value}:
+        if (words := self.loop_summary) not in {"", LoopName.TUTORIAL.value}:
             parts.append(words)
         return " ".join(parts)
 
@@ -171,7 +171,7 @@ def _check_parts(framework: Framework, network: str, hybridize: Hybridize, parts
 
 
 @functools.lru_cache(maxsize=4096)  # as above
-def _loop_words(framework: Framework, network: str, contexts: tuple[str, ...], parts: tuple[Any, ...]) -> str:
+def _summarize_loop(framework: Framework, network: str, contexts: tuple[str, ...], parts: tuple[Any, ...]) -> str:
     own = dict(zip(LOOP_AXES, parts, strict=True))
     fewest: list[str] = []
     for name in LoopName:
@@ -198,7 +198,7 @@ def tuned(network: str) -> Scenario:
 def axis_value(scenario: Scenario, name: str) -> str | int | None:
     """As it is written in a suite file: ("cpu(0)", "cpu(1)") is "cpu(0),cpu(1)"; "loop" is its parts in a few words."""
     if name == "loop":
-        return scenario.loop_words
+        return scenario.loop_summary
     value = getattr(scenario, name)
     if isinstance(value, tuple):
         return ",".join(value)

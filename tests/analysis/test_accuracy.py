@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from bench.analysis import accuracy
-from bench.analysis.accuracy import Band, Bands, Ceiling, Floor, band, built_in_bands, judge
+from bench.analysis.accuracy import Band, Bands, LowerBand, UpperBand, band, built_in_bands, judge
 from bench.records.result import Run
 from mnist_core.recipe import Network, Recipe
 from tests.support.records import a_dataset, a_run, a_scenario, an_epoch
@@ -16,10 +16,10 @@ from tests.support.records import a_dataset, a_run, a_scenario, an_epoch
 BANDS = Bands(
     targets={"mlp": 0.96},
     floor=(
-        Floor(network="mlp", dataset="mnist", samples=20_000, updates=200, lower=0.8, source="made up"),
-        Floor(network="mlp", dataset="mnist", samples=60_000, updates=6_000, lower=0.96, source="made up"),
+        LowerBand(network="mlp", dataset="mnist", samples=20_000, updates=200, lower=0.8, source="made up"),
+        LowerBand(network="mlp", dataset="mnist", samples=60_000, updates=6_000, lower=0.96, source="made up"),
     ),
-    ceiling=(Ceiling(network="mlp", dataset="mnist", upper=0.99, source="made up"),),
+    ceiling=(UpperBand(network="mlp", dataset="mnist", upper=0.99, source="made up"),),
 )
 
 

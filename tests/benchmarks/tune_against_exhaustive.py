@@ -26,8 +26,8 @@ from bench.records import store
 from bench.records.base import utc_now
 from bench.records.tune import REFERENCE, Candidate, TuneFile, TunePhase
 from bench.render import units
-from bench.render.phrases import change_words
-from bench.render.views.tunes import setting_words
+from bench.render.phrases import format_change
+from bench.render.views.tunes import format_setting
 from bench.stats.intervals import ratio_of
 from bench.worker.process import Cancellation, Interpreter, describe
 from mnist_core.datasets import DatasetName
@@ -60,7 +60,7 @@ def in_the_exhaustive_file(searched: Candidate, exhaustive: TuneFile) -> str:
     if best is None or searched not in candidates:
         sys.exit("the two files are of different settings")
     found = estimates.comparison(exhaustive.plan, exhaustive.rounds, best, candidates.index(searched))
-    return "not measured" if found is None else change_words(ratio_of(found[1]))
+    return "not measured" if found is None else format_change(ratio_of(found[1]))
 
 
 def duel(first: Candidate, second: Candidate, like: TuneFile, path: Path, data_dir: Path | None) -> str:
@@ -89,7 +89,7 @@ def duel(first: Candidate, second: Candidate, like: TuneFile, path: Path, data_d
     found = estimates.comparison(tune_file.plan, tune_file.rounds, 2, 1)
     if found is None or found[0] is not TunePhase.FINAL:
         sys.exit(f"{path}: a side gave no result")
-    return f"{change_words(ratio_of(found[1]))}, n = {found[1].n}"
+    return f"{format_change(ratio_of(found[1]))}, n = {found[1].n}"
 
 
 def main() -> None:
@@ -106,8 +106,8 @@ def main() -> None:
     seconds, all_seconds = (estimates.elapsed_seconds(each.plan, each.rounds) for each in (searched, exhaustive))
     rows = [
         ("settings", str(len(exhaustive.plan.candidates))),
-        ("exhaustive search", f"{units.seconds(all_seconds)}: {setting_words(second.scenario)}"),
-        ("search", f"{units.seconds(seconds)}: {setting_words(first.scenario)}"),
+        ("exhaustive search", f"{units.seconds(all_seconds)}: {format_setting(second.scenario)}"),
+        ("search", f"{units.seconds(seconds)}: {format_setting(first.scenario)}"),
         ("share of the time", f"{units.percent(seconds / all_seconds)}, at most {units.percent(MOST_TIME)} wanted"),
         (
             "in the exhaustive file",

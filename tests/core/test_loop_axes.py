@@ -51,14 +51,14 @@ def test_a_written_axis_wins_over_the_loops_own() -> None:
     """One part of the tuned loop is put back, the others stay."""
     (put_back,) = scenarios_of('network = ["mlp"]\nloop = ["tuned"]\nupdate = ["trainer"]')
     assert put_back == msgspec.structs.replace(tuned("mlp"), update=Update.TRAINER)
-    assert put_back.loop_words == "tuned update=trainer"
+    assert put_back.loop_summary == "tuned update=trainer"
 
 
 def test_on_a_gpu_the_tuned_loop_keeps_the_threaded_engine() -> None:
     """Nor does it pad what oneDNN alone wants padded."""
     (on_gpu,) = scenarios_of('network = ["lenet"]\nloop = ["tuned"]\ncontexts = ["gpu(0)"]')
     assert (on_gpu.engine, on_gpu.layers, on_gpu.update) == (Engine.THREADED, Layers.POOL_FIRST, Update.FLAT)
-    assert on_gpu.loop_words == "tuned"
+    assert on_gpu.loop_summary == "tuned"
 
 
 def test_the_loop_is_told_in_the_fewest_words() -> None:
@@ -77,10 +77,10 @@ def test_the_loop_is_told_in_the_fewest_words() -> None:
         Scenario(network="lenet", **dict(zip(axes, values, strict=True)))
         for values in itertools.product(*axes.values())
     ]
-    words = [scenario.loop_words for scenario in every]
+    words = [scenario.loop_summary for scenario in every]
     assert len({*words}) == len(every)
     assert max(len(each.split()) for each in words) <= 5
-    assert Scenario(network="mlp", engine=Engine.NAIVE).loop_words == "tutorial engine=naive"
+    assert Scenario(network="mlp", engine=Engine.NAIVE).loop_summary == "tutorial engine=naive"
 
 
 def test_flags_choose_parts_of_the_loop() -> None:

@@ -19,7 +19,7 @@ from bench.records.tune import REFERENCE, Reason, TuneFile, TunePhase
 from bench.render.formats.export import render_csv, render_json, render_markdown
 from bench.render.formats.text import render_text
 from bench.render.model.marks import FASTEST
-from bench.render.views.tunes import knob_words, paste_text, setting_words, tune_tables
+from bench.render.views.tunes import format_knob, format_setting, paste_text, tune_tables
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import expand, parse_suite
 from tests.support.records import an_environment
@@ -142,7 +142,7 @@ def test_the_table_says_what_was_found_and_how_sure_it_is() -> None:
     text = console.export_text()
     assert "tune: a search of mlp at batch 100" in text
     assert found.winner is not None
-    assert setting_words(found.winner) in text
+    assert format_setting(found.winner) in text
     for word in ("speed-up", "against", "tutorial", "what each knob is worth", "round by round", "predicted"):
         assert word in text
     assert max(map(len, text.splitlines())) <= 120
@@ -192,10 +192,10 @@ def test_what_is_pasted_is_the_winner_whatever_the_machine_is_called(name: str) 
 
 def test_a_knob_is_said_in_few_words() -> None:
     scenario = Scenario(network="lenet", cpu_threads=1, update_on_kvstore=False)
-    assert setting_words(scenario) == (
+    assert format_setting(scenario) == (
         "cpu(0),cpu(1) x 1, off, ndarrayiter, batch, tutorial, trainer (update_on_kvstore=false), threaded"
     )
-    assert knob_words(Scenario(network="mlp", contexts=("gpu(0)",)), "contexts") == "gpu(0)"
+    assert format_knob(Scenario(network="mlp", contexts=("gpu(0)",)), "contexts") == "gpu(0)"
 
 
 def test_rulings_have_words() -> None:

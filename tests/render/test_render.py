@@ -30,7 +30,7 @@ from bench.render import units
 from bench.render.formats.export import Format, render_csv, render_json, render_markdown
 from bench.render.formats.html import render_html
 from bench.render.formats.text import render_text
-from bench.render.model.captions import recipe_words
+from bench.render.model.captions import describe_recipe
 from bench.render.model.columns import AXES, VALUES, Column, find
 from bench.render.model.table import Table
 from bench.render.phrases import clean_text
@@ -238,7 +238,7 @@ def test_the_caption_says_what_is_not_known() -> None:
 )
 def test_a_recipe_in_words(recipe: Recipe, words: str) -> None:
     """What differs from the tutorial is said."""
-    assert recipe_words(recipe, 60_000) == words
+    assert describe_recipe(recipe, 60_000) == words
 
 
 def test_several_files_are_tables_of_their_own() -> None:

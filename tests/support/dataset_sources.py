@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mnist_core.data.folder import FILES
-from mnist_core.datasets import Candidate, DatasetName, Patience, Prepared, Published, locate, obtain
+from mnist_core.datasets import DatasetName, DatasetOption, Patience, Prepared, Published, locate, obtain
 from mnist_core.idx import to_idx_bytes
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Desk:
             patience=self.patience,
         )
 
-    def locate(self, name: DatasetName, data_dir: Path | None = None) -> list[Candidate]:
+    def locate(self, name: DatasetName, data_dir: Path | None = None) -> list[DatasetOption]:
         before = listing(self.root)
         candidates = locate(name, data_dir=data_dir, environ=self.environ, published=self.published)
         assert before == listing(self.root), "looking changes nothing"

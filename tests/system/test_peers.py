@@ -298,7 +298,7 @@ def test_the_suite_measures_every_way_of_every_framework() -> None:
     """Both loops of each, in every execution that a peer has; JAX's differ where a network has layouts."""
     plan = expand(load_suite("peers"))
     scenarios = {planned.scenario for planned in plan}
-    ways = {(str(s.framework), s.network, str(s.hybridize), s.loop_words) for s in scenarios}
+    ways = {(str(s.framework), s.network, str(s.hybridize), s.loop_summary) for s in scenarios}
     assert ways == {
         *(
             ("torch", network, execution, loop)

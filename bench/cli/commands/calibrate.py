@@ -45,7 +45,7 @@ from bench.records import store
 from bench.records.base import utc_now
 from bench.records.gate import GateFile, Purpose
 from bench.render.formats.export import Format
-from bench.render.phrases import change_words, count_words
+from bench.render.phrases import format_change, format_count
 from bench.render.views.calibration import calibration_tables
 from bench.render.views.gates import gate_table
 from bench.stats.paired import Side
@@ -134,7 +134,7 @@ def _recorded(path: Path, wishes: GateRequest, data: DatasetName, data_dir: Path
     complete = calibration.is_complete(gate_file)
     if not complete and stop.requested:
         fail(
-            f"interrupted; {count_words(count, 'block is', 'blocks are')} in {path}, the same command goes on",
+            f"interrupted; {format_count(count, 'block is', 'blocks are')} in {path}, the same command goes on",
             Exit.INTERRUPTED,
         )
     if not complete:
@@ -199,7 +199,7 @@ def selftest(
                 print_tables([gate_table(gate_file, conclusion)], output_format)
             verdicts.append(conclusion.verdict)
             for row in conclusion.rows:
-                found = "nothing" if row.ratio is None else change_words(row.ratio)
+                found = "nothing" if row.ratio is None else format_change(row.ratio)
                 note(f"injected {100 * each:g} % per step, found {found}: {row.verdict}: {row.scenario.name}")
     slowed, identical = verdicts
     note(f"injected {100 * injected:g} %: {slowed}, expected regressed")

@@ -54,7 +54,7 @@ def data_command(
         out.print(f"drawn into {grid}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _show(candidates: Sequence[datasets.Candidate]) -> None:
+def _show(candidates: Sequence[datasets.DatasetOption]) -> None:
     """Raises `DataError` where none of the places that were asked for can give the images."""
     for candidate in candidates:
         out.print(

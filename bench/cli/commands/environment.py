@@ -32,7 +32,7 @@ from bench.records.result import Ceiling
 from bench.render import units
 from bench.render.formats.doctor import render_doctor
 from bench.render.formats.export import Format
-from bench.render.phrases import count_words
+from bench.render.phrases import format_count
 from bench.render.progress.rounds import CeilingProgress
 from bench.render.views.ceilings import ceiling_table
 from bench.render.views.doctor import doctor_tables
@@ -186,7 +186,7 @@ def suites() -> None:
         seconds = sum(expected_seconds(planned, 60_000, 10_000) for planned in plan)
         default = " (default)" if name == DEFAULT_SUITE else ""
         out.print(f"{name}{default}: {suite.title}", markup=False, highlight=False)
-        runs = count_words(len(plan), "run")
+        runs = format_count(len(plan), "run")
         out.print(f"    {runs}, about {units.roughly(seconds)} on a 2-core machine", highlight=False)
 
 

@@ -45,7 +45,7 @@ from bench.records.gate import GateFile, Purpose, SideDescription
 from bench.render.formats.export import Format, render_markdown
 from bench.render.formats.junit import render_junit
 from bench.render.model.cases import CaseOutcome, JUnitCase
-from bench.render.phrases import count_words
+from bench.render.phrases import format_count
 from bench.render.progress.gate import GateProgress
 from bench.render.views.gates import gate_cases, gate_table
 from bench.scenarios.scenario import Scenario
@@ -280,8 +280,8 @@ def measure(
     gate_file, stop = run(gate_file, interpreters, prepared, path, budget_seconds)
     if stop.requested and conclusion_of(gate_file).wanted is not None:
         fail(
-            f"interrupted; {count_words(len(gate_file.blocks), 'finished block is', 'finished blocks are')} in {path}; "
-            f"go on with: mnist-bench gate --resume {path}",
+            f"interrupted; {format_count(len(gate_file.blocks), 'finished block is', 'finished blocks are')} "
+            f"in {path}; go on with: mnist-bench gate --resume {path}",
             Exit.INTERRUPTED,
         )
     note_dataset(prepared)

@@ -18,7 +18,7 @@ from bench.cli.options import KeywordOption, ratio
 from bench.errors import ConfigurationError
 from bench.render.formats.export import Format
 from bench.render.formats.html import render_report
-from bench.render.phrases import count_words
+from bench.render.phrases import format_count
 from bench.render.report.history_page import history_report
 from bench.render.views.histories import history_tables
 from bench.scenarios.selection import matcher
@@ -58,7 +58,7 @@ def history_command(
         if not made:
             raise ConfigurationError(f"-k {expression!r} matches no scenario of these files")
     if len(made) > 1:
-        note(f"{count_words(len(made), 'machine or data set', 'machines or data sets')}: a history of each")
+        note(f"{format_count(len(made), 'machine or data set', 'machines or data sets')}: a history of each")
     if output_format is Format.HTML:
         write(render_report(history_report(made)))
         return

@@ -37,9 +37,9 @@ from bench.records.base import utc_now
 from bench.records.environment import Environment
 from bench.records.profile import PROFILE_SCHEMA_VERSION, ProfiledEpoch, ProfileFile, inconsistencies
 from bench.render.formats.export import Format, render_markdown
-from bench.render.phrases import count_words
+from bench.render.phrases import format_count
 from bench.render.progress.rounds import RoundsProgress
-from bench.render.views.profiles import closure_words, profile_tables
+from bench.render.views.profiles import describe_closure, profile_tables
 from bench.scenarios.axes import AUTO_CONTEXTS, AXES, LOOP_AXES, Framework, LoopName
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import Matrix, Overrides, Suite, axis_settings, expand, override
@@ -199,7 +199,7 @@ def report(measured: ProfileFile, output_format: Format) -> NoReturn:
         print_tables(made, output_format)
     add_to_job_summary(render_markdown(made))
     if not breakdown.closes:
-        fail(f"the machine was too unsteady: {closure_words(breakdown)}; measure again", Exit.INCONCLUSIVE)
+        fail(f"the machine was too unsteady: {describe_closure(breakdown)}; measure again", Exit.INCONCLUSIVE)
     sys.exit(Exit.DONE)
 
 
@@ -225,7 +225,7 @@ def _measure(
     threads = scenario.threads_per_context(usable_core_count())
     asker = _Asker(scenario, threads, timeout_seconds, stop)
     with on_signals(stop), tempfile.TemporaryDirectory(prefix="mnist-bench-") as directory:
-        note(f"phases of {scenario.name}: {count_words(rounds, 'round')}")
+        note(f"phases of {scenario.name}: {format_count(rounds, 'round')}")
         progress = RoundsProgress(err, rounds)
 
         def tell(event: Event) -> None:

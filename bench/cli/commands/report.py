@@ -26,7 +26,7 @@ from bench.records.profile import ProfileFile
 from bench.records.result import ResultSet
 from bench.render.formats.export import render_report_markdown
 from bench.render.formats.html import render_report
-from bench.render.phrases import count_words
+from bench.render.phrases import format_count
 from bench.render.report.assemble import Gate, Profile, make_report
 
 #: What a report can be of.
@@ -82,7 +82,7 @@ def report(
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise errors.StoreError(f"{output}: cannot be written: {error.strerror or error}") from None
-    note(f"{output}: {len(text.encode()) / 1e6:.2f} MB, {count_words(len(read), 'file')}")
+    note(f"{output}: {len(text.encode()) / 1e6:.2f} MB, {format_count(len(read), 'file')}")
 
 
 def _format(wanted: ReportFormat | None, output: Path | None) -> ReportFormat:

@@ -42,7 +42,7 @@ from bench.records.base import utc_now
 from bench.records.result import Ceiling, ResultSet, RunKey, key
 from bench.render import units
 from bench.render.formats.export import Format, render_markdown
-from bench.render.phrases import count_words
+from bench.render.phrases import format_count
 from bench.render.progress.run import RunProgress
 from bench.render.views.results import tables
 from bench.scenarios.axes import LOOP_AXES, Framework, LoopName
@@ -227,7 +227,7 @@ def _measure(
         key(planned): expected_seconds(planned, dataset.train_samples, dataset.test_samples) for planned in todo
     }
     note(
-        f"{count_words(len(todo), 'run')} on {dataset.name} ({dataset.source}), into {path}, "
+        f"{format_count(len(todo), 'run')} on {dataset.name} ({dataset.source}), into {path}, "
         f"about {units.roughly(sum(expected.values()))}{' and the ceilings' if ceilings else ''}"
     )
     stop = Cancellation()
@@ -264,7 +264,7 @@ def _measure(
     note_dataset(prepared)
     note(f"saved in {path}")
     if result_set.failures:
-        failed = f"{len(result_set.failures):,} of {count_words(len(result_set.plan), 'run')} failed"
+        failed = f"{len(result_set.failures):,} of {format_count(len(result_set.plan), 'run')} failed"
         note(f"{failed}: the reasons stand under the tables", style="red")
     sys.exit(_status(result_set))
 
@@ -273,7 +273,7 @@ def _announced(rounds: CeilingRounds) -> Iterator[Ceiling]:
     """No run begins while they are measured."""
     if len(rounds):
         expected = units.roughly(len(rounds) * CEILING_SECONDS)
-        note(f"measuring {count_words(len(rounds), 'ceiling')}, about {expected}")
+        note(f"measuring {format_count(len(rounds), 'ceiling')}, about {expected}")
     return rounds()
 
 
@@ -283,7 +283,7 @@ def _status(result_set: ResultSet) -> Exit:
 
 
 @functools.lru_cache(maxsize=64)  # few, in a plan of a hundred thousand
-def _training_words(epochs: int, samples: int | None) -> str:
+def _describe_training(epochs: int, samples: int | None) -> str:
     part = f"{samples:,} images" if samples else "all images"
     return f"{'1 epoch' if epochs == 1 else f'{epochs} epochs'} of {part}"
 
@@ -293,14 +293,14 @@ def _show_plan(plan: Sequence[PlannedRun]) -> None:
     processes: dict[str, int] = {}
     seconds: dict[str, float] = {}
     for planned in plan:
-        line = f"{planned.scenario.name}  ·  {_training_words(planned.recipe.epochs, planned.recipe.samples)}"
+        line = f"{planned.scenario.name}  ·  {_describe_training(planned.recipe.epochs, planned.recipe.samples)}"
         processes[line] = processes.get(line, 0) + 1
         seconds[line] = expected_seconds(planned, 60_000, 10_000)
         total += seconds[line]
     listed = (f"{count} x {seconds[line]:6.0f} s  {line}\n" for line, count in processes.items())
     out.file.write("".join(listed))  # not through the console, which needs longer than all the rest for so many lines
     out.print(
-        f"{count_words(len(processes), 'scenario')}, {count_words(len(plan), 'run')}, "
+        f"{format_count(len(processes), 'scenario')}, {format_count(len(plan), 'run')}, "
         f"about {units.roughly(total)} on a 2-core machine",
         highlight=False,
         soft_wrap=True,

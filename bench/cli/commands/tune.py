@@ -44,9 +44,9 @@ from bench.records.environment import Software
 from bench.records.tune import REFERENCE, TUNE_SCHEMA_VERSION, Candidate, TuneFile
 from bench.render import units
 from bench.render.formats.export import Format, render_markdown
-from bench.render.phrases import count_words
+from bench.render.phrases import format_count
 from bench.render.progress.tune import TuneProgress
-from bench.render.views.tunes import paste_text, setting_names, setting_words, tune_tables
+from bench.render.views.tunes import format_setting, paste_text, setting_names, tune_tables
 from bench.scenarios.axes import AUTO_CONTEXTS, LOOP_AXES, canonical_contexts
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import Overrides, axis_settings
@@ -247,7 +247,7 @@ def read(path: Path) -> TuneFile:
 def measure(tune_file: TuneFile, prepared: datasets.Prepared, path: Path, output_format: Format) -> NoReturn:
     """Rounds until the search ends or someone asks to stop, each saved as it ends; then show and exit."""
     stop = Cancellation()
-    note(f"{count_words(len(tune_file.plan.candidates), 'setting')} to choose from, into {path}")
+    note(f"{format_count(len(tune_file.plan.candidates), 'setting')} to choose from, into {path}")
     _warn_of_a_small_budget(tune_file)
     try:
         with TuneProgress(err, tune_file) as observer, on_signals(stop):
@@ -325,8 +325,8 @@ def _warn_of_a_small_budget(tune_file: TuneFile) -> None:
 def _show_space(space: Space) -> None:
     out.print(setting_names(space.reference), markup=False, highlight=False, soft_wrap=True)
     for scenario in space.scenarios:
-        out.print(setting_words(scenario), markup=False, highlight=False, soft_wrap=True)
-    out.print(count_words(len(space.scenarios), "setting"), highlight=False, soft_wrap=True)
+        out.print(format_setting(scenario), markup=False, highlight=False, soft_wrap=True)
+    out.print(format_count(len(space.scenarios), "setting"), highlight=False, soft_wrap=True)
 
 
 def _print(tune_file: TuneFile, found: TuneResult, output_format: Format) -> None:

@@ -20,7 +20,7 @@ from bench.render import units
 from bench.render.model.document import Picture, Report, Section
 from bench.render.model.marks import FAILED, FASTER, FASTEST, INVALID, MISSING, NOT_RUN, SLOWER, Tone
 from bench.render.model.table import Cell, Table, TableRow, legend_of, readable
-from bench.render.phrases import estimate_words
+from bench.render.phrases import format_estimate
 from bench.stats.intervals import Estimate
 
 _TONES: Final = {
@@ -155,6 +155,6 @@ def _cell(cell: Cell, *, number: bool) -> _Cell:
         detail=cell.detail,
         mark=cell.mark,
         raw=None if raw == "" else str(raw).lower() if isinstance(raw, bool) else raw,
-        tip="" if estimate is None else estimate_words(estimate),
+        tip="" if estimate is None else format_estimate(estimate),
         classes=" ".join(filter(None, classes)),
     )

@@ -13,18 +13,18 @@ from bench.render.model.columns import (
     LOOP,
     Axis,
 )
-from bench.render.phrases import count_words
+from bench.render.phrases import format_count
 from bench.scenarios.axes import LoopName
 from bench.scenarios.scenario import Scenario, axis_value
 from mnist_core.devices import DeviceKind
 from mnist_core.recipe import Recipe
 
 
-def recipe_words(recipe: Recipe, train_samples: int) -> str:
+def describe_recipe(recipe: Recipe, train_samples: int) -> str:
     """10 epochs of 60,000 images; 1 epoch of the first 2,000 images."""
     part = recipe.samples is not None and recipe.samples < train_samples
     images = f"the first {recipe.samples:,}" if part else f"{train_samples:,}"
-    words = f"{count_words(recipe.epochs, 'epoch')} of {images} images"
+    words = f"{format_count(recipe.epochs, 'epoch')} of {images} images"
     tutorial = Recipe()
     if recipe.learning_rate != tutorial.learning_rate:
         words += f", learning rate {recipe.learning_rate}"
@@ -33,7 +33,7 @@ def recipe_words(recipe: Recipe, train_samples: int) -> str:
     return words
 
 
-def setting_words(scenario: Scenario, axes: Iterable[Axis]) -> str:
+def describe_setting(scenario: Scenario, axes: Iterable[Axis]) -> str:
     """The tutorial's setting: cpu(0),cpu(1), batch 100, hybridize off."""
     words = []
     for axis in axes:
@@ -47,15 +47,15 @@ def setting_words(scenario: Scenario, axes: Iterable[Axis]) -> str:
     return ", ".join(words)
 
 
-def dataset_words(dataset: Dataset) -> str:
+def describe_dataset(dataset: Dataset) -> str:
     return f"{dataset.name} ({dataset.digest[:12]}), {dataset.source}"
 
 
-def machine_words(environment: Environment) -> str:
+def describe_machine(environment: Environment) -> str:
     words = [
         environment.host_processor_model_name or f"an unnamed {environment.architecture} processor",
-        count_words(environment.usable_core_count, "usable core")
-        + f" ({count_words(environment.usable_vcpu_count, 'vCPU')})",
+        format_count(environment.usable_core_count, "usable core")
+        + f" ({format_count(environment.usable_vcpu_count, 'vCPU')})",
     ]
     if environment.virtualization is not None:
         words.append(environment.virtualization)
@@ -66,7 +66,7 @@ def machine_words(environment: Environment) -> str:
     return ", ".join(words)
 
 
-def software_words(environment: Environment) -> str:
+def describe_versions(environment: Environment) -> str:
     loaded = [*([environment.software] if environment.software else []), *environment.peers]
     versions = "; ".join(f"{s.framework} {s.framework_version}, numpy {s.numpy}, Python {s.python}" for s in loaded)
     return f"{versions or 'versions not recorded: no run finished'}, mnist-bench {environment.mnist_bench_version}"
@@ -83,16 +83,16 @@ def virtual_contexts(scenarios: Iterable[Scenario]) -> list[tuple[str, str]]:
     return [("note", f"{', '.join(virtual)} are virtual contexts: no core is bound to one")] if virtual else []
 
 
-def ceiling_words(rows: Iterable[Row]) -> list[tuple[str, str]]:
+def describe_ceilings(rows: Iterable[Row]) -> list[tuple[str, str]]:
     """A caption's line for each ceiling that a row is measured by."""
     used = dict.fromkeys(row.measures.roof for row in rows if row.measures is not None)
-    return [("ceiling", _roof_words(roof)) for roof in used if roof is not None]
+    return [("ceiling", _describe_roof(roof)) for roof in used if roof is not None]
 
 
-def _roof_words(roof: Roof) -> str:
+def _describe_roof(roof: Roof) -> str:
     best = roof.best
     where = [str(best.framework)]
-    where += ["of each GPU"] if roof.place.kind is DeviceKind.GPU else [count_words(best.threads, "thread")]
+    where += ["of each GPU"] if roof.place.kind is DeviceKind.GPU else [format_count(best.threads, "thread")]
     rate, times = best.gflop_per_second, len(best.ceilings)
     over_time = f", {units.significant(rate.least)} to {units.significant(rate.greatest)}" if times > 1 else ""
     return (
@@ -110,7 +110,7 @@ def format_processes(rows: Sequence[Row]) -> list[int]:
     return [row.measures.n for row in rows if row.measures is not None]
 
 
-def n_words(processes: Iterable[int]) -> str:
+def format_n(processes: Iterable[int]) -> str:
     ns = sorted({*processes})
     if not ns:
         return "n = 0"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.render.model.captions import setting_words
+from bench.render.model.captions import describe_setting
 from bench.render.model.columns import MAIN_AXES, SHOWN_AXES
 from bench.render.phrases import clean_text
 from bench.scenarios.axes import Framework
@@ -46,7 +46,7 @@ def full_setting(scenario: Scenario, without: str = "") -> str:
             or axis_value(scenario, axis.heading.name) != axis_value(tutorial, axis.heading.name)
         )
     ]
-    words = setting_words(scenario, shown)
+    words = describe_setting(scenario, shown)
     return words if scenario.framework is Framework.MXNET else f"{scenario.framework}, {words}"
 
 
@@ -69,7 +69,7 @@ class Labels:
             words.append(" and ".join(dict.fromkeys(device.kind.value.upper() for device in scenario.devices)))
         if "framework" in self.axes:
             words.append(str(scenario.framework))
-        words.append(setting_words(scenario, axes))
+        words.append(describe_setting(scenario, axes))
         return clean_text(", ".join(filter(None, words)) or full_setting(scenario, without))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic
 
-from bench.render.model.captions import setting_words
+from bench.render.model.captions import describe_setting
 from bench.render.model.columns import (
     AXES,
     LOOP,
@@ -92,7 +92,7 @@ def pivot_table(
     title = one_line(value.heading.title) + ("" if column_axis is None else f" by {column_axis.heading.title}")
     caption = frame.caption
     constant = [axis for axis in known if axis not in varying and axis is not row_axis and axis is not column_axis]
-    if setting := setting_words(planned[0].scenario, constant):
+    if setting := describe_setting(planned[0].scenario, constant):
         caption = (*caption, ("all rows", clean_text(setting)))
     return Table(
         title=clean_text(f"{title}: {frame.title}"),

@@ -13,7 +13,7 @@ from bench.experiments.run import eta
 from bench.records.gate import Block, GatePhase
 from bench.render import units
 from bench.render.formats.text import print_line
-from bench.render.phrases import change_words
+from bench.render.phrases import format_change
 from bench.render.progress.live import LiveLine, LiveProgress
 from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order
@@ -94,8 +94,8 @@ class GateProgress(LiveProgress):
 
 
 def _standing(row: GateRow) -> str:
-    ratio = "no result yet" if row.ratio is None else change_words(row.ratio)
+    ratio = "no result yet" if row.ratio is None else format_change(row.ratio)
     again = (
-        "" if row.confirmation is None else f", in {row.confirmation.n} fresh blocks {change_words(row.confirmation)}"
+        "" if row.confirmation is None else f", in {row.confirmation.n} fresh blocks {format_change(row.confirmation)}"
     )
     return f"{row.scenario.name}: {ratio}, n = {row.n}{again}, {row.verdict}"

@@ -8,7 +8,7 @@ from bench.experiments.run.eta import seconds_left
 from bench.records.result import Ceiling
 from bench.render import units
 from bench.render.formats.text import print_line
-from bench.render.phrases import count_words
+from bench.render.phrases import format_count
 from bench.render.progress.live import LiveLine, LiveProgress
 
 #: Between two lines of a pipe: whoever waits wants to see that it goes on, whoever reads a log does not.
@@ -62,7 +62,7 @@ class CeilingProgress(LiveProgress):
         """So many are left to be measured: one that cannot be is no longer among them."""
         self._done, self._left, self._done_at = self._done + 1, left, self._console.get_time()
         line = (
-            f"[{self._done}/{self._done + left}] {ceiling.device}, {count_words(ceiling.omp_num_threads, 'thread')}, "
+            f"[{self._done}/{self._done + left}] {ceiling.device}, {format_count(ceiling.omp_num_threads, 'thread')}, "
             f"{ceiling.framework}: {units.significant(ceiling.gflop_per_second)} GFLOP/s, "
             f"{units.giga(ceiling.bandwidth_bytes_per_second)} GB/s{self._left_words(', ')}"
         )

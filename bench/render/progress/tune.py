@@ -9,9 +9,9 @@ from bench.experiments.tune.racing import Step
 from bench.records.tune import REFERENCE, Candidate, Reason, TuneFile, TunePhase
 from bench.render import units
 from bench.render.formats.text import print_line
-from bench.render.phrases import count_words, ratio_words
+from bench.render.phrases import format_count, format_ratio
 from bench.render.progress.live import LiveLine, LiveProgress
-from bench.render.views.tunes import ruled_words, setting_words
+from bench.render.views.tunes import format_eliminations, format_setting
 from bench.stats.intervals import ratio_of
 
 
@@ -30,7 +30,7 @@ class TuneProgress(LiveProgress):
         self._look_ahead(tune_file)
 
     def round_started(self, index: int, step: Step) -> None:
-        settings = count_words(len({*step.candidates} - {REFERENCE}), "setting")
+        settings = format_count(len({*step.candidates} - {REFERENCE}), "setting")
         self._in_final = step.phase is TunePhase.FINAL
         self._one_by_one = len(step.candidates) if step.phase in {TunePhase.SCREENING, TunePhase.HEAT} else 0
         self._begun = 0
@@ -41,7 +41,7 @@ class TuneProgress(LiveProgress):
     def candidate_started(self, candidate: Candidate) -> None:
         self._begun += 1
         which = f"setting {self._begun} of {self._one_by_one}: " if self._one_by_one else ""
-        self._setting = f" · {which}{setting_words(candidate.scenario)}"
+        self._setting = f" · {which}{format_setting(candidate.scenario)}"
 
     def round_finished(self, tune_file: TuneFile) -> None:
         self._look_ahead(tune_file)
@@ -55,18 +55,18 @@ class TuneProgress(LiveProgress):
             f"{len({m.candidate for m in last.measurements} - {REFERENCE})} measured",
         ]
         if ruled:
-            words.append(f"out: {ruled_words(ruled)}")
+            words.append(f"out: {format_eliminations(ruled)}")
         words.append(f"{len(estimates.contenders(plan, rounds))} left")
         self._print(", ".join(words) + self._left_words(", "))
         winner = estimates.winner(plan, rounds)
         found = None if winner is None else estimates.comparison(plan, rounds, winner, REFERENCE)
         if winner is not None and found is not None:
-            leader = setting_words(plan.candidates[winner].scenario)
-            self._print(f"    fastest: {leader}: {ratio_words(ratio_of(found[1]))} the tutorial's loop")
+            leader = format_setting(plan.candidates[winner].scenario)
+            self._print(f"    fastest: {leader}: {format_ratio(ratio_of(found[1]))} the tutorial's loop")
         for failure in last.failures:
             if failure.fresh:
                 scenario = plan.candidates[failure.candidate].scenario
-                self._print(f"    {setting_words(scenario)}: {failure.reason}: {failure.detail}", style="red")
+                self._print(f"    {format_setting(scenario)}: {failure.reason}: {failure.detail}", style="red")
 
     def _look_ahead(self, tune_file: TuneFile) -> None:
         """What is left as of now."""

@@ -17,21 +17,21 @@ from bench.analysis.summary import Measures, Row
 from bench.experiments.gate.decision import Conclusion
 from bench.experiments.gate.evidence import evidence_of
 from bench.experiments.profile.breakdown import Breakdown, Part
-from bench.machine.fingerprint import MACHINE_FACTS, SOFTWARE_FACTS, fact_words
+from bench.machine.fingerprint import MACHINE_FACTS, SOFTWARE_FACTS, format_fact
 from bench.records.gate import GateFile
 from bench.records.profile import ProfileFile
 from bench.render import units
-from bench.render.model.captions import recipe_words
+from bench.render.model.captions import describe_recipe
 from bench.render.model.columns import Heading, plus_minus_of
 from bench.render.model.document import Picture, Report, Section
 from bench.render.model.labels import short_names
 from bench.render.model.marks import FAILED, FASTEST, INVALID, OTHER, Tone
 from bench.render.model.table import Cell, Table, TableRow
-from bench.render.phrases import clean_text, count_words
+from bench.render.phrases import clean_text, format_count
 from bench.render.report import charts
 from bench.render.report.gate_charts import draw_gate, gate_sentences
 from bench.render.report.headline import short
-from bench.render.report.result_charts import Measured, draw_network
+from bench.render.report.result_charts import MeasuredRow, draw_network
 from bench.render.views.comparisons import comparison_tables
 from bench.render.views.gates import gate_table
 from bench.render.views.profiles import profile_tables
@@ -92,7 +92,7 @@ def _machines(sources: Sequence[Source]) -> Section:
         if all(value in (None, ()) for value in values):
             continue
         differs = len({*values}) > 1
-        words = [name, *(clean_text(fact_words(value)) for value in values)]
+        words = [name, *(clean_text(format_fact(value)) for value in values)]
         rows.append(
             TableRow(
                 cells=tuple(Cell(raw=text, text=text) for text in words),
@@ -139,14 +139,14 @@ def _heading(name: str, title: str) -> Heading:
 
 def _networks(sources: Sequence[Source]) -> Iterable[Section]:
     """A section for each network and recipe: only what trained on the same images the same way is in one picture."""
-    found: dict[tuple[str, Recipe], list[Measured]] = {}
+    found: dict[tuple[str, Recipe], list[MeasuredRow]] = {}
     for source in sources:
         for row, measures in measured(source.summary.rows):
-            found.setdefault((row.scenario.network, row.recipe), []).append(Measured(source, row, measures))
+            found.setdefault((row.scenario.network, row.recipe), []).append(MeasuredRow(source, row, measures))
     networks = {network: place for place, network in enumerate(dict.fromkeys(network for network, _recipe in found))}
     most_first = sorted(found.items(), key=lambda item: (networks[item[0][0]], -len(item[1])))
     for place, ((network, recipe), rows) in enumerate(most_first):
-        words = recipe_words(recipe, rows[0].source.result_set.dataset.train_samples)
+        words = describe_recipe(recipe, rows[0].source.result_set.dataset.train_samples)
         yield Section(
             key=f"pictures{place}",
             title=clean_text(f"{network} in pictures: {words}"),
@@ -173,7 +173,7 @@ def _side_by_side(sources: Sequence[Source]) -> Section:
         common = tuple(row for row in comparison.rows if row.baseline is not None and row.contender is not None)
         left_out = len(comparison.rows) - len(common)
         if left_out:
-            what = count_words(left_out, "scenario")
+            what = format_count(left_out, "scenario")
             words.append(clean_text(f"{what} in only one of {first.name} and {other.name}: see All numbers."))
         if common:
             comparisons.append(dataclasses.replace(comparison, rows=common))
@@ -208,7 +208,7 @@ def _matrix(sources: Sequence[Source]) -> list[Table]:
             for scenario, by_file in shared.items()
         ]
         if rows:
-            words = recipe_words(recipe, sources[0].result_set.dataset.train_samples)
+            words = describe_recipe(recipe, sources[0].result_set.dataset.train_samples)
             title = f"images/s by file: {words}"
             made.append(Table(title=title, caption=(), facts={}, headings=headings, rows=tuple(rows), notes=()))
     return made
@@ -253,7 +253,7 @@ def _failures(sources: Sequence[Source]) -> Section:
             if row.invalid is not None:
                 reasons.append(("invalid", row.invalid, 0 if row.measures is None else row.measures.n))
             for reason, detail, count in reasons:
-                recipe = recipe_words(row.recipe, source.result_set.dataset.train_samples)
+                recipe = describe_recipe(row.recipe, source.result_set.dataset.train_samples)
                 ranked = "by the others" if row.measures is not None and row.invalid is None else "no"
                 processes = f"{count} of {row.planned}"
                 texts = (source.name, row.scenario.name, recipe, reason, processes, ranked, detail)
@@ -298,7 +298,7 @@ def _gate(place: int, gate: Gate) -> Iterable[Section]:
     )
 
 
-def _part_words(part: Part, steps: int, epoch_seconds: float) -> str:
+def _describe_part(part: Part, steps: int, epoch_seconds: float) -> str:
     share, microseconds = max(part.seconds, 0.0) / epoch_seconds, part.seconds / steps * 1e6
     return f"{part.phase}: {units.share(share)} of the epoch, {units.significant(microseconds)} µs per step"
 
@@ -311,7 +311,7 @@ def _profiles(profiles: Sequence[Profile]) -> Section:
             (
                 clean_text(f"{profile.file.scenario.name} ({profile.name})"),
                 [
-                    (str(part.phase), part.seconds / epoch, _part_words(part, steps, epoch))
+                    (str(part.phase), part.seconds / epoch, _describe_part(part, steps, epoch))
                     for part in profile.breakdown.parts
                 ],
             )

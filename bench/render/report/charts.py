@@ -95,7 +95,7 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class PlottedLine:
     """One curve."""
 
     label: str
@@ -233,12 +233,12 @@ class Axis:
 
 def draw_lines(
     key: str,
-    lines: Sequence[Line],
+    lines: Sequence[PlottedLine],
     *,
     x: Axis,
     y: Axis,
     alternative: str,
-    references: Sequence[Line] = (),
+    references: Sequence[PlottedLine] = (),
     marks: Sequence[float] | None = None,
     legend: bool = True,
 ) -> str:
@@ -265,7 +265,7 @@ def draw_lines(
         return sheet.svg(alternative)
 
 
-def _draw_signs(axes: _Axes, lines: Sequence[Line]) -> None:
+def _draw_signs(axes: _Axes, lines: Sequence[PlottedLine]) -> None:
     """Each curve's marker, on its dash where the curve has one."""
     for row, (line, style) in enumerate(zip(lines, _styles(), strict=False)):
         dash = style["linestyle"] if line.joined else "none"
@@ -274,7 +274,7 @@ def _draw_signs(axes: _Axes, lines: Sequence[Line]) -> None:
         axes.plot([0, _SIGN / 2, _SIGN], [row + 0.5] * 3, **look, markevery=[1], markersize=5)
 
 
-def _coordinates(line: Line) -> tuple[list[float], list[float]]:
+def _coordinates(line: PlottedLine) -> tuple[list[float], list[float]]:
     return [point.x for point in line.points], [point.y for point in line.points]
 
 
@@ -288,7 +288,7 @@ def _reference_looks() -> Iterator[dict[str, Any]]:
         yield {"color": _DIM, "linewidth": 1, "linestyle": dash}
 
 
-def _draw_line(sheet: _Sheet, axes: _Axes, line: Line, style: dict[str, Any], aside: float) -> None:
+def _draw_line(sheet: _Sheet, axes: _Axes, line: PlottedLine, style: dict[str, Any], aside: float) -> None:
     shift = _load("matplotlib.transforms").ScaledTranslation(aside / 72, 0, sheet.figure.dpi_scale_trans)
     place = {"color": style["color"], "transform": axes.transData + shift}
     if line.joined:
@@ -359,7 +359,7 @@ def draw_rows(
                 _draw_row_point(sheet, axes, point, place + _DRAWN_AT, style, bar=bars, raised=number % 2 == 1)
         _set_axis(axes.xaxis, axes.set_xscale, x)
         if legend:
-            _draw_signs(_legend(sheet, below, legend), [Line(name, (), joined=False) for name in legend])
+            _draw_signs(_legend(sheet, below, legend), [PlottedLine(name, (), joined=False) for name in legend])
         return sheet.svg(alternative)
 
 

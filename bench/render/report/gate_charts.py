@@ -11,9 +11,9 @@ from bench.experiments.gate.evidence import BlockEvidence
 from bench.records.gate import GateFile, GatePhase
 from bench.render import units
 from bench.render.model.document import Picture
-from bench.render.phrases import change_words, clean_text, count_words
+from bench.render.phrases import clean_text, format_change, format_count
 from bench.render.report import charts
-from bench.render.report.charts import Axis, Line, Point
+from bench.render.report.charts import Axis, PlottedLine, Point
 
 _SAID_BY_NUMBERS = frozenset({Verdict.REGRESSED, Verdict.IMPROVED})
 
@@ -21,7 +21,7 @@ _SAID_BY_NUMBERS = frozenset({Verdict.REGRESSED, Verdict.IMPROVED})
 def gate_sentences(file: GateFile, conclusion: Conclusion) -> Iterator[str]:
     """The verdict; then every scenario that is not simply unchanged, with its numbers."""
     same = " (both sides are the same code)" if file.baseline.tree_digest == file.contender.tree_digest else ""
-    yield f"the gate's verdict is {conclusion.verdict}{same}, after {count_words(conclusion.blocks, 'block')}."
+    yield f"the gate's verdict is {conclusion.verdict}{same}, after {format_count(conclusion.blocks, 'block')}."
     for row in conclusion.rows:
         if row.verdict is not Verdict.UNCHANGED:
             found = "" if row.ratio is None else f": {_over(row)}"
@@ -33,10 +33,10 @@ def _over(row: GateRow) -> str:
     """8.5 % slower [6.7, 10] over 8 blocks, and 9.2 % slower [4.2, 14] in 5 fresh ones."""
     if row.ratio is None:
         return "no valid block"
-    text = f"{change_words(row.ratio)} over {count_words(row.n, 'block')}"
+    text = f"{format_change(row.ratio)} over {format_count(row.n, 'block')}"
     if row.confirmation is not None:
-        fresh = count_words(row.confirmation.n, "fresh one")
-        text += f", and {change_words(row.confirmation)} in {fresh}"
+        fresh = format_count(row.confirmation.n, "fresh one")
+        text += f", and {format_change(row.confirmation)} in {fresh}"
     return text
 
 
@@ -63,11 +63,13 @@ def _draw_blocks(key: str, row: GateRow, evidence: Sequence[BlockEvidence]) -> P
         if block.void is None:
             points[_CONTROL].append(_percent_point(number, found.control, f"{where}: the same side against itself"))
     lines = [
-        Line(name, made, joined=False, filled=name not in {_VOID, _CONTROL}) for name, made in points.items() if made
+        PlottedLine(name, made, joined=False, filled=name not in {_VOID, _CONTROL})
+        for name, made in points.items()
+        if made
     ]
     span = (1, max(len(evidence), 2))
     levels = {"no difference": 0.0, f"slower by {units.percentage(row.threshold)}: more is harm": 100 * row.threshold}
-    references = [Line(name, [Point(x, level, "") for x in span]) for name, level in levels.items()]
+    references = [PlottedLine(name, [Point(x, level, "") for x in span]) for name, level in levels.items()]
     name = clean_text(row.scenario.name)
     title = f"{name}: {row.verdict}"
     alternative = (

@@ -9,9 +9,9 @@ from bench.analysis.groups import Status
 from bench.analysis.headline import Headline, Source, headlines, is_level
 from bench.analysis.summary import Measures, Row
 from bench.render import units
-from bench.render.model.captions import machine_words, recipe_words
+from bench.render.model.captions import describe_machine, describe_recipe
 from bench.render.model.labels import full_setting
-from bench.render.phrases import count_words, estimate_words, ratio_words
+from bench.render.phrases import format_count, format_estimate, format_ratio
 from mnist_core.datasets import DatasetName
 
 #: The best of so many looks better than it is, if only by luck.
@@ -41,7 +41,7 @@ def _sentences(answer: Headline, first: Headline, *, several: bool) -> Iterator[
     if answer.of_tutorial_batch is not None:
         row, measures = answer.of_tutorial_batch
         ratio = (
-            "" if measures.speedup is None else f", {ratio_words(measures.speedup)} that of the tutorial's own setting"
+            "" if measures.speedup is None else f", {format_ratio(measures.speedup)} that of the tutorial's own setting"
         )
         yield (
             f"Of those that update the weights as often as the tutorial, {full_setting(row.scenario)} is the fastest: "
@@ -51,7 +51,7 @@ def _sentences(answer: Headline, first: Headline, *, several: bool) -> Iterator[
         yield _training(*answer.whole_training, answer.source)
     if answer.gpu_against_cpu is not None:
         gpu, cpu = (full_setting(row.scenario) for row in (answer.gpu_against_cpu.gpu, answer.gpu_against_cpu.cpu))
-        times = ratio_words(answer.gpu_against_cpu.ratio)
+        times = format_ratio(answer.gpu_against_cpu.ratio)
         yield f"The fastest GPU setting ({gpu}) does {times} what the fastest on the CPU ({cpu}) does."
 
 
@@ -60,11 +60,11 @@ def _fastest(answer: Headline, first: Headline, *, several: bool) -> str:
     accuracy = f"accuracy {units.accuracy(answer.measures.final_accuracy)}"
     if answer.fastest.status is Status.NOT_JUDGED:
         accuracy += ", which nothing judges after so little training"
-    where = f"On {machine_words(answer.source.environment)} ({answer.source.name}), " if several else ""
+    where = f"On {describe_machine(answer.source.environment)} ({answer.source.name}), " if several else ""
     fastest = f"{where}{full_setting(answer.fastest.scenario)} {rank}: {_speed(answer.measures)}"
     ratio = None if answer is first else answer.over(first)
     if ratio is not None:
-        return f"{fastest}, {ratio_words(ratio)} the first."
+        return f"{fastest}, {format_ratio(ratio)} the first."
     other = "" if answer is first else " It trained on other images than the first: the two are not comparable."
     return f"{fastest} ({_recipe(answer)}, {accuracy}).{other}"
 
@@ -84,14 +84,14 @@ def _tutorial(answer: Headline) -> Iterator[str]:
     reaches = f"The tutorial's own setting reaches {_speed(row.measures)}"
     accuracy = f"accuracy {units.accuracy(row.measures.final_accuracy)}"
     if is_level(answer.speedup):
-        yield f"{reaches}, {accuracy}, and cannot be told from the fastest: {ratio_words(answer.speedup)}."
+        yield f"{reaches}, {accuracy}, and cannot be told from the fastest: {format_ratio(answer.speedup)}."
         return
     caution = ""
     if answer.speedup.lower is None:
         caution = "; single processes, so that nobody knows how much of that is luck"
     elif answer.ranked >= _MANY:
         caution = f"; chosen as the best of {answer.ranked}, it looks a little better than it is"
-    yield f"{reaches}, {accuracy}: the fastest does {ratio_words(answer.speedup)} that{caution}."
+    yield f"{reaches}, {accuracy}: the fastest does {format_ratio(answer.speedup)} that{caution}."
 
 
 def _why_not(row: Row) -> str:
@@ -106,7 +106,9 @@ def _training(row: Row, measures: Measures, source: Source) -> str:
     """The tutorial as it is meant, from the first epoch to the last."""
     seconds = measures.epoch_seconds.value * row.recipe.epochs
     goal, reached = target(row.scenario.network), measures.time_to_accuracy_seconds
-    text = f"The tutorial's whole training, {recipe_words(row.recipe, source.result_set.dataset.train_samples)}, takes "
+    text = (
+        f"The tutorial's whole training, {describe_recipe(row.recipe, source.result_set.dataset.train_samples)}, takes "
+    )
     text += f"{units.seconds(seconds)} without evaluation"
     if goal is not None and reached is not None:
         text += f", passes {goal:g} after {units.seconds(reached)}"
@@ -115,12 +117,12 @@ def _training(row: Row, measures: Measures, source: Source) -> str:
 
 def _recipe(answer: Headline) -> str:
     dataset = answer.source.result_set.dataset
-    words = recipe_words(answer.fastest.recipe, dataset.train_samples)
+    words = describe_recipe(answer.fastest.recipe, dataset.train_samples)
     return words if dataset.name == DatasetName.MNIST else f"{words} of {dataset.name}, not of MNIST"
 
 
 def _speed(measures: Measures) -> str:
-    return estimate_words(measures.throughput, "images/s")
+    return format_estimate(measures.throughput, "images/s")
 
 
 def _troubles(source: Source) -> Iterator[str]:
@@ -133,7 +135,7 @@ def _troubles(source: Source) -> Iterator[str]:
         (failed, "failed"),
         (partly, "failed in a part of the processes and is ranked by the others"),
     ]
-    told = [f"{count_words(count, 'scenario')} {what}" for count, what in counts if count]
+    told = [f"{format_count(count, 'scenario')} {what}" for count, what in counts if count]
     if told:
         yield f"{'; '.join(told)}: see Failures."
     not_run = sum(row.not_run for row in rows)

@@ -7,12 +7,12 @@ from typing import Final
 
 from bench.analysis.history import History, Trend
 from bench.render import units
-from bench.render.model.captions import machine_words, recipe_words
+from bench.render.model.captions import describe_machine, describe_recipe
 from bench.render.model.document import Picture, Report, Section
-from bench.render.phrases import clean_text, count_words
+from bench.render.phrases import clean_text, format_count
 from bench.render.report import charts
-from bench.render.report.charts import Axis, Line, Point
-from bench.render.views.histories import commit_words, history_tables
+from bench.render.report.charts import Axis, PlottedLine, Point
+from bench.render.views.histories import format_commit, history_tables
 
 #: Fewer marks are no course of anything.
 _FEWEST: Final = 3
@@ -23,19 +23,19 @@ def history_report(histories: Sequence[History]) -> Report:
     short: list[tuple[str, str]] = []
     sections = []
     for place, history in enumerate(histories):
-        machine = machine_words(history.environment)
+        machine = describe_machine(history.environment)
         changes = [(trend, change) for trend in history.trends for change in trend.changes]
         untested = sum(not trend.testable for trend in history.trends)
         if untested:
             fewest = max(trend.fewest for trend in history.trends)
-            what = count_words(untested, "scenario")
+            what = format_count(untested, "scenario")
             short.append((machine, f"{what} with too few files to find a change in: it shows from {fewest} on."))
         if not changes and untested < len(history.trends):
-            short.append((machine, f"no change of level in {count_words(history.files, 'file')}."))
+            short.append((machine, f"no change of level in {format_count(history.files, 'file')}."))
         for trend, change in changes:
             since = trend.measured[change.index]
             text = (
-                f"{units.signed(change.ratio.value)} % images/s since {commit_words(since)} ({since.created_at}) "
+                f"{units.signed(change.ratio.value)} % images/s since {format_commit(since)} ({since.created_at}) "
                 f"on {machine}."
             )
             short.append((trend.key[0].name, text))
@@ -65,18 +65,18 @@ def _picture(key: str, trend: Trend, history: History) -> Picture:
         Point(
             number,
             speed,
-            f"{clean_text(each.name)}, {each.created_at}, {commit_words(each)}: {units.significant(speed)} images/s, "
+            f"{clean_text(each.name)}, {each.created_at}, {format_commit(each)}: {units.significant(speed)} images/s, "
             f"n = {each.speed.n}",
         )
         for number, (each, speed) in enumerate(zip(trend.measured, trend.throughputs, strict=True), start=1)
     ]
     levels = [
-        Line("level", [Point(begin + 1, level.value, ""), Point(end, level.value, "")])
+        PlottedLine("level", [Point(begin + 1, level.value, ""), Point(end, level.value, "")])
         for begin, end, level in trend.levels
     ]
     told = [
         f"{units.signed(change.ratio.value)} % since file {change.index + 1} of {len(files)} "
-        f"({commit_words(trend.measured[change.index])})"
+        f"({format_commit(trend.measured[change.index])})"
         for change in trend.changes
     ]
     title = clean_text(scenario.name)
@@ -84,16 +84,16 @@ def _picture(key: str, trend: Trend, history: History) -> Picture:
         "no change of level" if trend.testable else f"too few files to find a change in: {len(files)} of {trend.fewest}"
     )
     said = "; ".join(told) or nothing
-    alternative = f"{title}: images per second over {count_words(len(files), 'file')}; {said}."
+    alternative = f"{title}: images per second over {format_count(len(files), 'file')}; {said}."
     return Picture(
         key=key,
         title=title,
-        caption=f"{recipe_words(recipe, history.dataset.train_samples)}; {said}.",
+        caption=f"{describe_recipe(recipe, history.dataset.train_samples)}; {said}.",
         alternative=alternative,
         numbers=tuple(point.tip for point in files),
         svg=charts.draw_lines(
             key,
-            [Line("a file", files, joined=False)],
+            [PlottedLine("a file", files, joined=False)],
             x=Axis(title="files, in the order of time", whole=True),
             y=Axis(title="images/s"),
             references=levels,

@@ -12,12 +12,12 @@ from bench.analysis.headline import Source
 from bench.analysis.series import Curve, LearningCurve
 from bench.analysis.summary import Measures, Row
 from bench.render import units
-from bench.render.model.captions import n_words
+from bench.render.model.captions import format_n
 from bench.render.model.document import Picture
 from bench.render.model.labels import full_setting, labels_of
-from bench.render.phrases import count_words, estimate_words
+from bench.render.phrases import format_count, format_estimate
 from bench.render.report import charts
-from bench.render.report.charts import MOST_CURVES, Axis, Bar, Line, Point
+from bench.render.report.charts import MOST_CURVES, Axis, Bar, PlottedLine, Point
 from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.stats.intervals import Estimate
 from mnist_core.devices import DeviceKind
@@ -29,7 +29,7 @@ _MOST_ROWS: Final = 16
 _FEWEST: Final = 2
 
 
-class Measured(NamedTuple):
+class MeasuredRow(NamedTuple):
     """A row that carries a rank, and its file."""
 
     source: Source
@@ -40,7 +40,7 @@ class Measured(NamedTuple):
 _FoundT = TypeVar("_FoundT")
 
 
-def draw_network(key: str, network: str, recipe: Recipe, rows: Sequence[Measured]) -> tuple[Picture, ...]:
+def draw_network(key: str, network: str, recipe: Recipe, rows: Sequence[MeasuredRow]) -> tuple[Picture, ...]:
     """Every picture that there is something to show in. `rows`: of that network and recipe, at least one."""
     ordered = sorted(rows, key=lambda each: -each.measures.throughput.value)
     drawn = _Network(key=key, network=network, recipe=recipe, rows=ordered)
@@ -66,7 +66,7 @@ class _Network:
     network: str
     recipe: Recipe
     #: The fastest first.
-    rows: Sequence[Measured]
+    rows: Sequence[MeasuredRow]
 
     @property
     def sources(self) -> Sequence[Source]:
@@ -129,15 +129,15 @@ class _Network:
         found = self._curves(series.over_contexts)
         if not found:
             return None
-        lines = self._lines(found, "contexts", lambda x: count_words(x, "context"), "times one")
+        lines = self._lines(found, "contexts", lambda x: format_count(x, "context"), "times one")
         counts = _places(lines)
         shares_cores = [_shares_cores(curve.scenario) for _source, curve in found[: len(lines)]]
         references, words = [], []
         if not all(shares_cores):
-            references.append(Line("perfect: as many times as contexts", [Point(x, x, "") for x in counts]))
+            references.append(PlottedLine("perfect: as many times as contexts", [Point(x, x, "") for x in counts]))
             words.append("Each context brings a device or threads of its own: twice as many could be twice as fast.")
         if any(shares_cores):
-            references.append(Line("the same cores for all contexts", [Point(x, 1, "") for x in counts]))
+            references.append(PlottedLine("the same cores for all contexts", [Point(x, 1, "") for x in counts]))
             words.append(
                 "CPU contexts with the default threads divide the cores among them: more than 1 means that one context "
                 "left cores idle, less that sharing costs."
@@ -160,7 +160,7 @@ class _Network:
         shown = _fairly(found, MOST_CURVES, lambda pair: pair[0])
         label = labels_of((source.name, curve.scenario) for source, curve in shown)
         lines = [
-            Line(
+            PlottedLine(
                 (name := label.of(source.name, curve.scenario)),
                 [
                     Point(
@@ -187,7 +187,7 @@ class _Network:
         target = accuracy.target(self.network)
         references = []
         if target is not None:
-            references = [Line(f"target {target:g}", [Point(min(xs), target, ""), Point(max(xs), target, "")])]
+            references = [PlottedLine(f"target {target:g}", [Point(min(xs), target, ""), Point(max(xs), target, "")])]
             words.append(f"The grey line is the accuracy that the tutorial promises, {target:g}.")
         return self._lines_picture(
             "seconds" if over_seconds else "epochs",
@@ -223,7 +223,7 @@ class _Network:
             bars=True,
             caption="Up to the end of the first epoch that reached it, evaluation excluded; the shortest bar is the "
             f"quickest.{_more(len(reached), len(shown), 'setting')}"
-            f" Medians, {n_words(each.measures.n for each, _seconds in shown)}.",
+            f" Medians, {format_n(each.measures.n for each, _seconds in shown)}.",
         )
 
     def roofline(self) -> Picture | None:
@@ -234,13 +234,13 @@ class _Network:
         shown = _fairly(found, MOST_CURVES, lambda pair: pair[0].source, first=lambda pair: pair[0].row.is_baseline)
         label = _label_of([each for each, _place in shown])
         lines = [
-            Line(
+            PlottedLine(
                 label(each),
                 [
                     Point(
                         place.intensity,
                         place.achieved.value,
-                        f"{label(each)}: {estimate_words(place.achieved, 'GFLOP/s')}, "
+                        f"{label(each)}: {format_estimate(place.achieved, 'GFLOP/s')}, "
                         f"{units.share(place.achieved.value / place.ceiling)} of the ceiling, "
                         f"{units.significant(place.intensity)} operations per byte",
                         place.achieved.lower,
@@ -255,7 +255,7 @@ class _Network:
         high = max(place.intensity for _each, place in shown) * 3
         roofs = dict.fromkeys((place.where, place.ceiling, place.bandwidth / 1e9) for _each, place in shown)
         references = [
-            Line(
+            PlottedLine(
                 f"{where}: {units.significant(ceiling)} GFLOP/s, {units.significant(bandwidth)} GB/s",
                 [
                     Point(x, min(ceiling, bandwidth * x), "")
@@ -293,7 +293,7 @@ class _Network:
             x=Axis(title="seconds", logarithmic=True),
             legend=("every step", "once: from building the network to the first update"),
             caption="The square is paid once, the circle at every step: what is built or compiled for faster steps "
-            f"must train for long enough to pay. Medians, {n_words(each.measures.n for each in shown)}."
+            f"must train for long enough to pay. Medians, {format_n(each.measures.n for each in shown)}."
             f"{_more(len(self.rows), len(shown), 'setting')}",
         )
 
@@ -307,17 +307,17 @@ class _Network:
 
     def _lines(
         self, found: Sequence[tuple[Source, Curve]], along: str, place: Callable[[int], str], unit: str
-    ) -> list[Line]:
+    ) -> list[PlottedLine]:
         shown = _fairly(found, MOST_CURVES, lambda pair: pair[0])
         labels = labels_of((each.source.name, each.row.scenario) for each in self.rows)
         made = []
         for source, curve in shown:
             name = labels.of(source.name, curve.scenario, without=along)
             points = [
-                Point(x, speed.value, f"{name}, {place(x)}: {estimate_words(speed, unit)}", speed.lower, speed.upper)
+                Point(x, speed.value, f"{name}, {place(x)}: {format_estimate(speed, unit)}", speed.lower, speed.upper)
                 for x, speed in curve.points
             ]
-            made.append(Line(name, points))
+            made.append(PlottedLine(name, points))
         return made
 
     def _learning(self) -> list[tuple[Source, LearningCurve]]:
@@ -342,7 +342,7 @@ class _Network:
         legend: Sequence[str] = (),
     ) -> Picture:
         alternative = (
-            f"{title}, {self.network}: {count_words(len(rows), 'row')} from {rows[0].label} to {rows[-1].label}."
+            f"{title}, {self.network}: {format_count(len(rows), 'row')} from {rows[0].label} to {rows[-1].label}."
         )
         svg = charts.draw_rows(
             f"{self.key}-{key}", rows, x=x, alternative=alternative, reference=reference, bars=bars, legend=legend
@@ -360,12 +360,12 @@ class _Network:
         self,
         key: str,
         title: str,
-        lines: Sequence[Line],
+        lines: Sequence[PlottedLine],
         *,
         x: Axis,
         y: Axis,
         caption: str,
-        references: Sequence[Line] = (),
+        references: Sequence[PlottedLine] = (),
         marks: Sequence[float] | None = None,
     ) -> Picture:
         names = "; ".join(line.label for line in lines)
@@ -402,7 +402,7 @@ def _under_roof(measures: Measures) -> _Place | None:
     if measures.roof is None or achieved is None or moved is None or ceiling is None or bandwidth is None:
         return None
     place = measures.roof.place
-    where = "GPU" if place.kind is DeviceKind.GPU else count_words(place.threads, "thread")
+    where = "GPU" if place.kind is DeviceKind.GPU else format_count(place.threads, "thread")
     return _Place(1e9 * achieved.value / moved.value, achieved, ceiling, bandwidth, where)
 
 
@@ -427,17 +427,17 @@ def _fairly(
     return [found[index] for _not_first, _rank, index in sorted(sorted(ranks)[:most], key=lambda rank: rank[2])]
 
 
-def _label_of(shown: Sequence[Measured]) -> Callable[[Measured], str]:
+def _label_of(shown: Sequence[MeasuredRow]) -> Callable[[MeasuredRow], str]:
     labels = labels_of((each.source.name, each.row.scenario) for each in shown)
     return lambda each: labels.of(each.source.name, each.row.scenario)
 
 
 def _point(estimate: Estimate, label: str, unit: str) -> Point:
     """Of a row: its value lies along x."""
-    return Point(estimate.value, 0, f"{label}: {estimate_words(estimate, unit)}", estimate.lower, estimate.upper)
+    return Point(estimate.value, 0, f"{label}: {format_estimate(estimate, unit)}", estimate.lower, estimate.upper)
 
 
-def _places(lines: Sequence[Line]) -> list[float]:
+def _places(lines: Sequence[PlottedLine]) -> list[float]:
     return sorted({point.x for line in lines for point in line.points})
 
 
@@ -447,7 +447,7 @@ def _value_axis(title: str, values: Sequence[float]) -> Axis:
 
 
 def _more(count: int, shown: int, noun: str) -> str:
-    return f" Shown: {shown} of {count_words(count, noun)}." if count > shown else ""
+    return f" Shown: {shown} of {format_count(count, noun)}." if count > shown else ""
 
 
 def _processes(counts: Iterable[int]) -> str:
@@ -456,7 +456,7 @@ def _processes(counts: Iterable[int]) -> str:
     if ns == [1]:
         return " One process each (n = 1): no intervals."
     alone = "; a mark without an interval is a single process" if ns[0] == 1 else ""
-    return f" 95 % intervals over processes, {n_words(ns)}{alone}."
+    return f" 95 % intervals over processes, {format_n(ns)}{alone}."
 
 
 def _processes_of(found: Sequence[tuple[Source, Curve]]) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 from bench.analysis.verdict import Verdict
 from bench.records.calibration import Calibration, Replays, ScenarioCalibration
 from bench.render import units
-from bench.render.model.captions import dataset_words, machine_words, software_words
+from bench.render.model.captions import describe_dataset, describe_machine, describe_versions
 from bench.render.model.columns import Column, make_column
 from bench.render.model.table import Fact, Table, TableRow, cell_of
 from bench.render.phrases import change, clean_text
@@ -19,9 +19,9 @@ from bench.stats.intervals import Estimate
 def calibration_tables(calibration: Calibration) -> list[Table]:
     """What identical code looks like on this machine, and what a gate here is worth."""
     caption = (
-        ("machine", clean_text(machine_words(calibration.environment))),
-        ("data", clean_text(dataset_words(calibration.dataset))),
-        ("software", clean_text(software_words(calibration.environment))),
+        ("machine", clean_text(describe_machine(calibration.environment))),
+        ("data", clean_text(describe_dataset(calibration.dataset))),
+        ("software", clean_text(describe_versions(calibration.environment))),
         (
             "recorded",
             (

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from bench.analysis.roofline import Level, Spread, levels
+from bench.analysis.roofline import RoofLevel, Spread, levels
 from bench.records.environment import Environment
 from bench.records.result import Ceiling
 from bench.render import units
-from bench.render.model.captions import machine_words
+from bench.render.model.captions import describe_machine
 from bench.render.model.columns import Column, make_column
 from bench.render.model.table import Table, TableRow, cell_of
 from bench.render.phrases import clean_text
@@ -18,10 +18,10 @@ from bench.render.phrases import clean_text
 _BLAS: Final = "blas"
 
 
-def _range(value: Callable[[Level], Spread], unit: Callable[[float], str]) -> Callable[[Level], str]:
+def _range(value: Callable[[RoofLevel], Spread], unit: Callable[[float], str]) -> Callable[[RoofLevel], str]:
     """Least and greatest; "" for a single ceiling."""
 
-    def text(level: Level) -> str:
+    def text(level: RoofLevel) -> str:
         spread = value(level)
         if len(level.ceilings) == 1:
             return ""
@@ -30,22 +30,22 @@ def _range(value: Callable[[Level], Spread], unit: Callable[[float], str]) -> Ca
     return text
 
 
-def _gflop(level: Level) -> Spread:
+def _gflop(level: RoofLevel) -> Spread:
     return level.gflop_per_second
 
 
-def _bandwidth(level: Level) -> Spread:
+def _bandwidth(level: RoofLevel) -> Spread:
     return level.bandwidth_bytes_per_second
 
 
-def _blas(level: Level) -> str | None:
+def _blas(level: RoofLevel) -> str | None:
     """As openblas 0.3.23 SkylakeX: one without kernels for the processor explains a low row."""
     pools = (pool for pool in level.ceilings[-1].thread_pools if pool.user_api == _BLAS)
     words = (" ".join(filter(None, (pool.internal_api, pool.version, pool.architecture))) for pool in pools)
     return ", ".join(words) or None
 
 
-COLUMNS: Final[Sequence[Column[Level]]] = (
+COLUMNS: Final[Sequence[Column[RoofLevel]]] = (
     make_column("device", lambda level: str(level.device), number=False, priority=0),
     make_column("threads", lambda level: level.threads, priority=0),
     make_column("framework", lambda level: str(level.framework), number=False, priority=0),
@@ -95,7 +95,7 @@ COLUMNS: Final[Sequence[Column[Level]]] = (
 def ceiling_table(ceilings: Iterable[Ceiling], environment: Environment) -> Table:
     return Table(
         title="ceilings: the fastest float32 matrix product, and the memory bandwidth",
-        caption=(("machine", clean_text(machine_words(environment))),),
+        caption=(("machine", clean_text(describe_machine(environment))),),
         facts={
             "host_hash": environment.host_hash,
             "host_processor_model_name": environment.host_processor_model_name,

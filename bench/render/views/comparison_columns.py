@@ -11,12 +11,10 @@ from bench.analysis.comparison import ComparedRow, Comparison, Kind, gate_refusa
 from bench.analysis.entries import ComparedFile, Entry
 from bench.analysis.verdict import POWER, Outcome, Relation, Verdict, worst
 from bench.render import units
-from bench.render.model.captions import (
-    machine_words,
-)
+from bench.render.model.captions import describe_machine
 from bench.render.model.columns import Column, make_column, plus_minus_of
 from bench.render.model.marks import FASTER, MARK_OF_VERDICT, OPEN, SLOWER, TONE_OF_VERDICT, Tone
-from bench.render.phrases import change, count_words
+from bench.render.phrases import change, format_count
 from bench.stats.intervals import Estimate, LogDifference, bounds, mean_of, ratio_of
 
 DEFAULT_VALUE: Final = "ratio"
@@ -41,14 +39,14 @@ def tone_of(outcome: Outcome) -> Tone:
 
 def detail_of(comparison: Comparison, row: ComparedRow) -> list[str]:
     sides = ((comparison.baseline, row.baseline), (comparison.contender, row.contender))
-    lines = [f"{side.name}: {_entry_words(entry)}" for side, entry in sides]
+    lines = [f"{side.name}: {_describe_entry(entry)}" for side, entry in sides]
     if row.detectable is not None:
         detectable = _detectable(row)
         lines.append("no slowdown would show here" if detectable is None else f"slowdowns show here from {detectable}")
     return lines
 
 
-def _entry_words(entry: Entry | None) -> str:
+def _describe_entry(entry: Entry | None) -> str:
     if entry is None:
         return "not there"
     words = []
@@ -88,7 +86,7 @@ def epoch_seconds(side: ComparedFile, entry: Entry | None) -> float | None:
     return None if epoch is None else epoch.value
 
 
-def format_ratio(slowdown: LogDifference | None) -> Estimate | None:
+def ratio_of_row(slowdown: LogDifference | None) -> Estimate | None:
     """Contender's images/s over the baseline's."""
     return None if slowdown is None else ratio_of(-slowdown)
 
@@ -127,7 +125,7 @@ def _interval(lower: float, upper: float) -> str:
     return f"[{units.bound(lower)}, {units.bound(upper)}]"
 
 
-def format_change(comparison: Comparison, slowdown: LogDifference) -> str:
+def describe_change(comparison: Comparison, slowdown: LogDifference) -> str:
     return " ".join(_change(comparison, slowdown)).rstrip()
 
 
@@ -193,7 +191,7 @@ def columns_of(comparison: Comparison, rows: Sequence[ComparedRow], *, gate: boo
         make_column("contender_n", lambda row: None if row.contender is None else row.contender.n),
         make_column(
             DEFAULT_VALUE,
-            lambda row: format_ratio(row.slowdown),
+            lambda row: ratio_of_row(row.slowdown),
             key="throughput_ratio",
             title="time per image\n[95 % interval]" if verdicts else "ratio\n[95 % interval]",
             interval=True,
@@ -233,7 +231,7 @@ def columns_of(comparison: Comparison, rows: Sequence[ComparedRow], *, gate: boo
             title="verdict" if verdicts else "contender is",
             number=False,
             priority=0,
-            explanation=_verdict_words(comparison) if verdicts else _STANDING,
+            explanation=_describe_verdict(comparison) if verdicts else _STANDING,
         ),
         make_column("reason", lambda row: row.reason, number=False),
     )
@@ -253,11 +251,11 @@ _EPOCH: Final = (
 _STANDING: Final = "faster or slower where the interval leaves out 1"
 
 
-def _verdict_words(comparison: Comparison) -> str:
+def _describe_verdict(comparison: Comparison) -> str:
     settings = comparison.settings
     return (
         f"regressed: surely more than {units.percentage(settings.margin)} slower (family-wise error "
-        f"{settings.alpha:g} over {count_words(len(comparison.rows), 'scenario')}, Holm); improved: as surely faster; "
+        f"{settings.alpha:g} over {format_count(len(comparison.rows), 'scenario')}, Holm); improved: as surely faster; "
         f"unchanged: surely less than {units.percentage(settings.tolerance)} slower; inconclusive: neither; "
         "underpowered: not even half the speed would be seen"
     )
@@ -277,7 +275,7 @@ OVERVIEW: Final[Sequence[Column[Comparison]]] = (
     ),
     make_column(
         DEFAULT_VALUE,
-        lambda c: format_ratio(c.slowdown),
+        lambda c: ratio_of_row(c.slowdown),
         title="geometric mean\n[95 % interval]",
         priority=0,
         text=lambda c: None if (slowdown := c.slowdown) is None else _change(c, slowdown)[0],
@@ -296,7 +294,7 @@ OVERVIEW: Final[Sequence[Column[Comparison]]] = (
 
 
 def _short_machine(comparison: Comparison) -> str:
-    return machine_words(comparison.contender.environment)
+    return describe_machine(comparison.contender.environment)
 
 
 def overall(comparison: Comparison) -> Outcome:

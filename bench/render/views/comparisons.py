@@ -15,19 +15,19 @@ from bench.analysis.verdict import Outcome, Verdict
 from bench.machine.fingerprint import Difference
 from bench.render import units
 from bench.render.model.captions import (
-    dataset_words,
-    machine_words,
-    n_words,
-    recipe_words,
-    setting_words,
-    software_words,
+    describe_dataset,
+    describe_machine,
+    describe_recipe,
+    describe_setting,
+    describe_versions,
+    format_n,
     virtual_contexts,
 )
 from bench.render.model.cases import CaseOutcome, JUnitCase
 from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Column, find
 from bench.render.model.pivot import Axes, Frame, Pivot, axes_of_pivot, pivot_table
 from bench.render.model.table import Fact, Table, TableRow, cell_of, hidden_column, numeric
-from bench.render.phrases import clean_text, count_words
+from bench.render.phrases import clean_text, format_count
 from bench.render.views.comparison_columns import (
     DEFAULT_VALUE,
     LONGEST,
@@ -35,13 +35,13 @@ from bench.render.views.comparison_columns import (
     OVERVIEW,
     badness,
     columns_of,
+    describe_change,
     detail_of,
     epoch_seconds,
-    format_change,
     format_counts,
-    format_ratio,
     mark_of,
     overall,
+    ratio_of_row,
     tone_of,
 )
 from bench.stats.intervals import bounds
@@ -102,9 +102,9 @@ def overview(comparisons: Sequence[Comparison]) -> Table:
         notes.append(("", "the scenarios of each: name fewer files, or take --format csv or json"))
     outcomes = Counter(overall(comparison) for comparison in comparisons)
     caption = [
-        ("baseline", _side_words(comparisons[0].baseline)),
-        ("data", dataset_words(comparisons[0].baseline.dataset)),
-        ("machine", machine_words(comparisons[0].baseline.environment)),
+        ("baseline", _describe_file(comparisons[0].baseline)),
+        ("data", describe_dataset(comparisons[0].baseline.dataset)),
+        ("machine", describe_machine(comparisons[0].baseline.environment)),
         ("contenders", f"{len(comparisons):,}: {format_counts(outcomes)}"),
     ]
     return Table(
@@ -136,7 +136,7 @@ def junit_cases(comparisons: Sequence[Comparison], *, gate: bool = False) -> lis
             words = [str(row.outcome)] if refusal is None else ["not comparable"]
             words += [reason for reason in [refusal or row.reason] if reason is not None]
             if refusal is None and row.slowdown is not None:
-                words.insert(1, format_change(comparison, row.slowdown))
+                words.insert(1, describe_change(comparison, row.slowdown))
             cases.append(
                 JUnitCase(
                     name=clean_text(name),
@@ -163,7 +163,7 @@ def _listing(rows: Sequence[ComparedRow], columns: Sequence[Column[ComparedRow]]
     axes = sorted(SHOWN_AXES, key=lambda axis: axis.heading.name not in MAIN_AXES)
     whole: list[Column[ComparedRow]] = [*(axis if axis in shown else hidden_column(axis) for axis in axes), *columns]
     constant = [axis for axis in SHOWN_AXES if axis not in shown and axis.heading.name != "network"]
-    setting = setting_words(rows[0].scenario, constant)
+    setting = describe_setting(rows[0].scenario, constant)
     return Table(
         title=frame.title,
         caption=(*frame.caption, *([("all rows", clean_text(setting))] if setting else [])),
@@ -197,7 +197,7 @@ def _frame(comparison: Comparison, rows: Sequence[ComparedRow], *, first: bool, 
     kind = "not comparable" if comparison.refusal else str(comparison.kind)
     caption = _caption(comparison, gate=gate) if first else [("", "files, machine and software as above")]
     return Frame(
-        title=clean_text(f"{kind}: {', '.join(networks)}, {_recipe(comparison, rows[0].recipe)}, {n_words(ns)}"),
+        title=clean_text(f"{kind}: {', '.join(networks)}, {_recipe(comparison, rows[0].recipe)}, {format_n(ns)}"),
         caption=tuple((label, clean_text(text)) for label, text in caption),
         facts=_facts(comparison, rows[0].recipe),
         notes=tuple((mark, clean_text(text)) for mark, text in _notes(comparison, rows, last=last)),
@@ -205,10 +205,10 @@ def _frame(comparison: Comparison, rows: Sequence[ComparedRow], *, first: bool, 
 
 
 def _recipe(comparison: Comparison, recipe: Recipe) -> str:
-    return recipe_words(recipe, comparison.baseline.dataset.train_samples)
+    return describe_recipe(recipe, comparison.baseline.dataset.train_samples)
 
 
-def _side_words(side: ComparedFile) -> str:
+def _describe_file(side: ComparedFile) -> str:
     return f"{side.name}, suite {side.suite}, {side.created_at}"
 
 
@@ -220,7 +220,7 @@ def _caption(comparison: Comparison, *, gate: bool) -> list[tuple[str, str]]:
         lines.append(("against", f"{comparison.axis}: for each row, the one that differs from it only there"))
     lines += _sides(comparison)
     if comparison.refusal is None:
-        lines.append(("data", dataset_words(comparison.baseline.dataset)))
+        lines.append(("data", describe_dataset(comparison.baseline.dataset)))
     lines += _differences(comparison)
     lines += virtual_contexts(row.scenario for row in comparison.rows)
     if gate and gate_refusal(comparison) is None:
@@ -236,17 +236,17 @@ def _sides(comparison: Comparison) -> list[tuple[str, str]]:
             line
             for name, side in (("baseline", baseline), ("contender", contender))
             for line in (
-                (name, _side_words(side)),
-                ("on", machine_words(side.environment)),
-                ("with", software_words(side.environment)),
+                (name, _describe_file(side)),
+                ("on", describe_machine(side.environment)),
+                ("with", describe_versions(side.environment)),
             )
         ]
     within = comparison.kind is Kind.WITHIN
     files = [("file", baseline)] if within else [("baseline", baseline), ("contender", contender)]
     return [
-        *((name, _side_words(side)) for name, side in files),
-        ("machine", machine_words(contender.environment)),
-        ("software", software_words(contender.environment)),
+        *((name, _describe_file(side)) for name, side in files),
+        ("machine", describe_machine(contender.environment)),
+        ("software", describe_versions(contender.environment)),
     ]
 
 
@@ -254,15 +254,15 @@ def _differences(comparison: Comparison) -> list[tuple[str, str]]:
     if comparison.kind is Kind.WITHIN:
         return []
     machine, software = comparison.machine_differences, comparison.software_differences
-    lines = [("differs", _difference_words(machine or software))]
+    lines = [("differs", _format_differences(machine or software))]
     if machine and software:
-        lines.append(("besides", _difference_words(software)))
+        lines.append(("besides", _format_differences(software)))
     if comparison.is_copy:
         lines.append(("note", "both files hold the same measurements: one is a copy of the other"))
     return lines
 
 
-def _difference_words(differences: Iterable[Difference]) -> str:
+def _format_differences(differences: Iterable[Difference]) -> str:
     return "; ".join(map(str, differences)) or "nothing that is recorded"
 
 
@@ -288,7 +288,7 @@ def _method(comparison: Comparison) -> str:
 
 
 def _facts(comparison: Comparison, recipe: Recipe) -> dict[str, Fact]:
-    ratio = format_ratio(comparison.slowdown)
+    ratio = ratio_of_row(comparison.slowdown)
     facts: dict[str, Fact] = {
         "comparison": "not comparable" if comparison.refusal else str(comparison.kind),
         "refusal": comparison.refusal,
@@ -344,9 +344,9 @@ def _notes(comparison: Comparison, rows: Sequence[ComparedRow], *, last: bool) -
     if last:
         slowdown = comparison.slowdown
         if slowdown is not None:
-            over = count_words(len(comparison.common), "common scenario")
+            over = format_count(len(comparison.common), "common scenario")
             unsure = "" if bounds(slowdown) else " (no interval: some have n = 1)"
-            notes.append(("", f"geometric mean over {over}: {format_change(comparison, slowdown)}{unsure}"))
+            notes.append(("", f"geometric mean over {over}: {describe_change(comparison, slowdown)}{unsure}"))
         notes.append(("", f"in all: {format_counts(Counter(row.outcome for row in comparison.rows))}"))
     return notes
 

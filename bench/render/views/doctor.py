@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from bench.experiments.doctor.checks import Finding, Level
-from bench.machine.fingerprint import MACHINE_FACTS, SOFTWARE_FACTS, fact_words
+from bench.machine.fingerprint import MACHINE_FACTS, SOFTWARE_FACTS, format_fact
 from bench.records.environment import Environment
 from bench.render.model.columns import Column, make_column
 from bench.render.model.marks import INVALID, LEVEL, NOT_RUN, OPEN, Tone
@@ -66,5 +66,5 @@ def facts_of(environment: Environment) -> list[tuple[str, str]]:
     for name, fact in {**MACHINE_FACTS, **SOFTWARE_FACTS}.items():
         value = fact(environment)
         if value not in (None, ()):
-            found.append((name, clean_text(fact_words(value))))
+            found.append((name, clean_text(format_fact(value))))
     return found

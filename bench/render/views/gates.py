@@ -10,12 +10,18 @@ from bench.analysis.verdict import Verdict
 from bench.experiments.gate.decision import POWER, Conclusion, GateRow
 from bench.records.gate import GateFile, Purpose, SideDescription
 from bench.render import units
-from bench.render.model.captions import dataset_words, machine_words, setting_words, software_words, virtual_contexts
+from bench.render.model.captions import (
+    describe_dataset,
+    describe_machine,
+    describe_setting,
+    describe_versions,
+    virtual_contexts,
+)
 from bench.render.model.cases import CaseOutcome, JUnitCase
 from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Column, OfScenario, make_column
 from bench.render.model.marks import MARK_OF_VERDICT, TONE_OF_VERDICT
 from bench.render.model.table import Fact, Table, TableRow, cell_of, hidden_column
-from bench.render.phrases import change, change_words, clean_text, count_words, ends
+from bench.render.phrases import change, clean_text, ends, format_change, format_count
 from bench.render.sparklines import interval
 from bench.scenarios.scenario import Scenario, axis_value
 from bench.stats.paired import Order
@@ -66,7 +72,7 @@ def gate_cases(conclusion: Conclusion) -> list[JUnitCase]:
             outcome=_CASES.get(row.verdict, CaseOutcome.PASSED),
             message=clean_text(f"{row.verdict}: {row.reason}"),
             detail=clean_text(
-                f"{'no result' if row.ratio is None else change_words(row.ratio)}, n = {row.n}"
+                f"{'no result' if row.ratio is None else format_change(row.ratio)}, n = {row.n}"
                 + ("" if row.detectable is None else f", detectable from {units.percentage(row.detectable)}")
             ),
         )
@@ -88,7 +94,7 @@ def varying_axes(scenarios: Sequence[Scenario]) -> list[Column[OfScenario]]:
 
 def common_setting(scenarios: Sequence[Scenario]) -> list[tuple[str, str]]:
     same = [axis for axis in SHOWN_AXES if axis.heading.name != "network" and not _varies(axis, scenarios)]
-    words = setting_words(scenarios[0], same)
+    words = describe_setting(scenarios[0], same)
     return [("all rows", words)] if words else []
 
 
@@ -188,7 +194,7 @@ def _columns(gate_file: GateFile, scale: float) -> list[Column[GateRow]]:
             title="p",
             priority=8,
             explanation=f"of being no slower than that: exact sign-flip test, adjusted for "
-            f"{count_words(len(plan.scenarios), 'scenario')} (Holm) and {count_words(len(plan.looks), 'look')}; "
+            f"{format_count(len(plan.scenarios), 'scenario')} (Holm) and {format_count(len(plan.looks), 'look')}; "
             f"alpha {plan.alpha:g}",
         ),
         make_column(
@@ -221,12 +227,12 @@ def _caption(gate_file: GateFile, conclusion: Conclusion) -> list[tuple[str, str
     orders = [block.order for block in gate_file.blocks]
     seconds = sum(block.seconds for block in gate_file.blocks)
     return [
-        ("baseline", side_words(gate_file.baseline)),
-        ("contender", side_words(gate_file.contender)),
+        ("baseline", describe_side(gate_file.baseline)),
+        ("contender", describe_side(gate_file.contender)),
         *_software_difference(gate_file),
-        ("data", dataset_words(gate_file.dataset)),
-        ("machine", machine_words(gate_file.environment)),
-        ("software", software_words(gate_file.environment)),
+        ("data", describe_dataset(gate_file.dataset)),
+        ("machine", describe_machine(gate_file.environment)),
+        ("software", describe_versions(gate_file.environment)),
         (
             "blocks",
             (
@@ -247,7 +253,7 @@ _NO_CALIBRATION: Final = (
 )
 
 
-def side_words(side: SideDescription) -> str:
+def describe_side(side: SideDescription) -> str:
     """main (13f996bd01), code c0ffee1234."""
     commit = "" if side.git_commit is None else f" ({side.git_commit[:_SHORT]})"
     return f"{side.name}{commit}, code {side.tree_digest[:_SHORT]}"

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bench.analysis.history import Change, History, Measured, Trend
+from bench.analysis.history import Change, History, HistoryPoint, Trend
 from bench.render import units
-from bench.render.model.captions import dataset_words, machine_words, recipe_words, virtual_contexts
+from bench.render.model.captions import describe_dataset, describe_machine, describe_recipe, virtual_contexts
 from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Column, OfScenario, make_column, plus_minus_of
 from bench.render.model.marks import FASTER, LEVEL, OPEN, SLOWER, Tone
 from bench.render.model.table import Table, TableRow, cell_of, hidden_column
-from bench.render.phrases import clean_text, count_words, ends
+from bench.render.phrases import clean_text, ends, format_count
 from bench.render.sparklines import sparkline
 from bench.scenarios.scenario import Scenario, axis_value
 from bench.stats.intervals import Estimate
@@ -39,12 +39,12 @@ class _TrendRow:
 class _ChangeRow:
     scenario: Scenario
     change: Change
-    before: Measured
-    since: Measured
+    before: HistoryPoint
+    since: HistoryPoint
     n: int
 
 
-def commit_words(measured: Measured) -> str:
+def format_commit(measured: HistoryPoint) -> str:
     """1a2b3c4d5e with changes; words where no commit is known."""
     if measured.git_commit is None:
         return "an unknown commit"
@@ -78,8 +78,8 @@ def _axes(scenarios: Sequence[Scenario]) -> list[Column[OfScenario]]:
 def _caption(history: History) -> tuple[tuple[str, str], ...]:
     times = sorted(each.created_at for trend in history.trends for each in trend.measured)
     lines = [
-        ("machine", machine_words(history.environment)),
-        ("data", dataset_words(history.dataset)),
+        ("machine", describe_machine(history.environment)),
+        ("data", describe_dataset(history.dataset)),
         ("files", f"{history.files:,}, {times[0]} to {times[-1]}"),
         ("note", f"a change, however large, shows in no fewer than {history.trends[0].fewest} files"),
         *virtual_contexts(trend.key[0] for trend in history.trends),
@@ -91,7 +91,7 @@ def _trends(history: History, rows: Sequence[_TrendRow]) -> Table:
     columns: list[Column[_TrendRow]] = [*_axes([row.scenario for row in rows]), *_trend_columns(history)]
     changed = sum(bool(row.trend.changes) for row in rows)
     return Table(
-        title=clean_text(f"history: {count_words(len(rows), 'scenario')}, {changed} of them with a change"),
+        title=clean_text(f"history: {format_count(len(rows), 'scenario')}, {changed} of them with a change"),
         caption=_caption(history),
         facts={"files": history.files, "dataset": history.dataset.name, "dataset_digest": history.dataset.digest},
         headings=tuple(column.heading for column in columns),
@@ -127,7 +127,7 @@ def _tone(change: Change | None) -> Tone:
 
 def _trend_columns(history: History) -> Sequence[Column[_TrendRow]]:
     def recipe(row: _TrendRow) -> str:
-        return recipe_words(row.trend.key[1], history.dataset.train_samples)
+        return describe_recipe(row.trend.key[1], history.dataset.train_samples)
 
     return (
         make_column("recipe", recipe, number=False, priority=6),
@@ -171,7 +171,7 @@ def _trend_columns(history: History) -> Sequence[Column[_TrendRow]]:
             key="last_change_commit",
             number=False,
             priority=1,
-            text=lambda row: None if row.last is None else commit_words(row.trend.measured[row.last.index]),
+            text=lambda row: None if row.last is None else format_commit(row.trend.measured[row.last.index]),
             explanation="the commit of the first file of the new level",
         ),
     )
@@ -192,7 +192,7 @@ def _changes(history: History) -> Table:
     rows.sort(key=lambda row: row.since.created_at)
     columns: list[Column[_ChangeRow]] = [*_axes([row.scenario for row in rows]), *_CHANGE_COLUMNS]
     return Table(
-        title=clean_text(f"history: {count_words(len(rows), 'change')}, in the order of time"),
+        title=clean_text(f"history: {format_count(len(rows), 'change')}, in the order of time"),
         caption=(),
         facts={},
         headings=tuple(column.heading for column in columns),
@@ -229,7 +229,7 @@ _CHANGE_COLUMNS: Final[Sequence[Column[_ChangeRow]]] = (
         lambda row: row.since.git_commit,
         number=False,
         priority=0,
-        text=lambda row: commit_words(row.since),
+        text=lambda row: format_commit(row.since),
         explanation="of the first file of the new level",
     ),
     make_column(
@@ -238,7 +238,7 @@ _CHANGE_COLUMNS: Final[Sequence[Column[_ChangeRow]]] = (
         key="commit_before",
         number=False,
         priority=3,
-        text=lambda row: commit_words(row.before),
+        text=lambda row: format_commit(row.before),
         explanation="the commit of the last file of the old level: what made the change lies between the two",
     ),
     make_column("created_at", lambda row: row.since.created_at, title="since", number=False, priority=1),

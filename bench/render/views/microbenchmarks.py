@@ -8,7 +8,7 @@ from typing import Final
 from bench.analysis.microbenchmarks import MicrobenchmarkFile, MicrobenchmarkRow
 from bench.machine.fingerprint import machine_differences
 from bench.render import units
-from bench.render.model.captions import machine_words, n_words, software_words
+from bench.render.model.captions import describe_machine, describe_versions, format_n
 from bench.render.model.columns import AXES, Column, make_column, plus_minus_of
 from bench.render.model.marks import FASTER, MISSING, OPEN, SLOWER
 from bench.render.model.table import Table, TableRow, cell_of, hidden_column
@@ -22,12 +22,12 @@ def micro_table(
     columns: list[Column[MicrobenchmarkRow]] = [*_COLUMNS[:2], *(hidden_column(axis) for axis in AXES), *_COLUMNS[2:]]
     differences = machine_differences(baseline.environment, contender.environment)
     caption = [
-        ("baseline", _side_words(baseline)),
-        ("contender", _side_words(contender)),
-        ("machine", machine_words(baseline.environment)),
+        ("baseline", _describe_file(baseline)),
+        ("contender", _describe_file(contender)),
+        ("machine", describe_machine(baseline.environment)),
         *([("differs", "; ".join(map(str, differences)))] if differences else []),
-        ("software", software_words(baseline.environment)),
-        ("contender's", software_words(contender.environment)),
+        ("software", describe_versions(baseline.environment)),
+        ("contender's", describe_versions(contender.environment)),
     ]
     told_apart = sum(_mark(row) in {FASTER, SLOWER} for row in rows)
     chance = " (5 of 100 of the same speed are by chance)" if told_apart else ""
@@ -47,9 +47,9 @@ _UNIT: Final = (
 )
 
 
-def _side_words(side: MicrobenchmarkFile) -> str:
+def _describe_file(side: MicrobenchmarkFile) -> str:
     processes = len(side.created_at)
-    return f"{side.name}, {n_words([processes])} process{'' if processes == 1 else 'es'}, {side.created_at[0]}"
+    return f"{side.name}, {format_n([processes])} process{'' if processes == 1 else 'es'}, {side.created_at[0]}"
 
 
 def _mark(row: MicrobenchmarkRow) -> str:

@@ -9,11 +9,11 @@ from typing import Final
 from bench.experiments.profile.breakdown import CLOSURE, Breakdown, Operator
 from bench.records.profile import ProfileFile
 from bench.render import units
-from bench.render.model.captions import dataset_words, machine_words, software_words, virtual_contexts
+from bench.render.model.captions import describe_dataset, describe_machine, describe_versions, virtual_contexts
 from bench.render.model.columns import Column, make_column
 from bench.render.model.marks import OPEN, Tone
 from bench.render.model.table import Fact, Table, TableRow, cell_of
-from bench.render.phrases import clean_text, count_words
+from bench.render.phrases import clean_text, format_count
 from mnist_core.recipe import Engine
 
 
@@ -61,7 +61,7 @@ def profile_tables(profile: ProfileFile, breakdown: Breakdown) -> list[Table]:
     return [_phases(profile, breakdown, facts), _operators(profile, breakdown, facts)]
 
 
-def closure_words(breakdown: Breakdown) -> str:
+def describe_closure(breakdown: Breakdown) -> str:
     low, high = CLOSURE
     return (
         f"measured one by one, the phases sum to {_share(breakdown.closure)} of the epoch "
@@ -104,14 +104,14 @@ def _phases(profile: ProfileFile, breakdown: Breakdown, facts: dict[str, Fact]) 
         caption=tuple(
             (label, clean_text(text))
             for label, text in (
-                ("data", dataset_words(profile.dataset)),
-                ("machine", machine_words(profile.environment)),
-                ("software", software_words(profile.environment)),
+                ("data", describe_dataset(profile.dataset)),
+                ("machine", describe_machine(profile.environment)),
+                ("software", describe_versions(profile.environment)),
                 (
                     "epoch",
                     (
-                        f"{count_words(measured.steps, 'step')} on the first {measured.samples:,} images; "
-                        f"{count_words(rounds, 'round')} in one process, n = 1, so that there are no intervals; "
+                        f"{format_count(measured.steps, 'step')} on the first {measured.samples:,} images; "
+                        f"{format_count(rounds, 'round')} in one process, n = 1, so that there are no intervals; "
                         f"{profile.created_at}"
                     ),
                 ),
@@ -128,7 +128,7 @@ def _phases(profile: ProfileFile, breakdown: Breakdown, facts: dict[str, Fact]) 
             )
             for each in rows
         ),
-        notes=(("" if breakdown.closes else OPEN, clean_text(closure_words(breakdown))),),
+        notes=(("" if breakdown.closes else OPEN, clean_text(describe_closure(breakdown))),),
     )
 
 
@@ -138,7 +138,7 @@ def _operators(profile: ProfileFile, breakdown: Breakdown, facts: dict[str, Fact
     if profile.scenario.engine is Engine.NAIVE:
         where = "the loop's own thread (naive engine)"
     else:
-        where = count_words(profile.profiled.engine_threads, "thread") + " of the engine"
+        where = format_count(profile.profiled.engine_threads, "thread") + " of the engine"
     return Table(
         title=clean_text(f"MXNet's operators: {profile.scenario.name}"),
         caption=tuple(
@@ -147,7 +147,7 @@ def _operators(profile: ProfileFile, breakdown: Breakdown, facts: dict[str, Fact
                 (
                     "measured",
                     (
-                        f"one epoch of {count_words(steps, 'step')} in another process, with "
+                        f"one epoch of {format_count(steps, 'step')} in another process, with "
                         "MXNET_EXEC_BULK_EXEC_TRAIN=0, since bulked operators are one row, and MXNet's profiler: "
                         f"{units.factor(breakdown.profiled_factor)} the epoch above "
                         f"({units.factor(breakdown.unbulked_factor)} before the profiler began)"

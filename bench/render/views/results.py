@@ -11,14 +11,14 @@ from bench.analysis.groups import Status
 from bench.analysis.summary import Row, Summary, summarize
 from bench.records.result import ResultSet
 from bench.render.model.captions import (
-    ceiling_words,
-    dataset_words,
+    describe_ceilings,
+    describe_dataset,
+    describe_machine,
+    describe_recipe,
+    describe_setting,
+    describe_versions,
+    format_n,
     format_processes,
-    machine_words,
-    n_words,
-    recipe_words,
-    setting_words,
-    software_words,
     virtual_contexts,
 )
 from bench.render.model.columns import (
@@ -34,7 +34,7 @@ from bench.render.model.columns import (
 from bench.render.model.marks import FAILED, FASTEST, INVALID, NOT_RUN
 from bench.render.model.pivot import Axes, Frame, Pivot, axes_of_pivot, pivot_table
 from bench.render.model.table import Fact, Table, TableRow, cell_of, hidden_column, numeric, sort_rows
-from bench.render.phrases import clean_text, count_words
+from bench.render.phrases import clean_text, format_count
 from bench.scenarios.axes import LOOP_AXES
 from bench.scenarios.scenario import axis_value, tutorial_setting
 from mnist_core.recipe import Recipe
@@ -98,7 +98,7 @@ def _listing(summary: Summary, rows: Sequence[Row]) -> Table:
     columns = _explained((*axes, throughput, bars(rows), *others), summary, rows)
     return Table(
         title=clean_text(
-            f"{network}: {recipe_words(recipe, summary.dataset.train_samples)}, {n_words(format_processes(rows))}"
+            f"{network}: {describe_recipe(recipe, summary.dataset.train_samples)}, {format_n(format_processes(rows))}"
         ),
         caption=_caption(summary, rows),
         facts=_facts(summary, rows),
@@ -114,7 +114,7 @@ def _is_shown(axis: str, rows: Sequence[Row]) -> bool:
         return False
     tutorial = tutorial_setting(rows[0].scenario.network)
     if axis == LOOP.heading.name:
-        return any(row.scenario.loop_words != tutorial.loop_words for row in rows)
+        return any(row.scenario.loop_summary != tutorial.loop_summary for row in rows)
     return axis in MAIN_AXES or any(axis_value(row.scenario, axis) != axis_value(tutorial, axis) for row in rows)
 
 
@@ -142,7 +142,7 @@ def _summary_pivot(
         ordered,
         Pivot(axes=axes, value=explained, status=_STATUS, mark=mark),
         Frame(
-            title=f"{recipe_words(recipe, summary.dataset.train_samples)}, {n_words(format_processes(planned))}",
+            title=f"{describe_recipe(recipe, summary.dataset.train_samples)}, {format_n(format_processes(planned))}",
             caption=_caption(summary, planned),
             facts=_facts(summary, planned) | _facts_of_each_framework(planned),
             notes=_notes(planned),
@@ -157,7 +157,7 @@ def _explained(columns: Iterable[Column[Row]], summary: Summary, rows: Sequence[
     words = {
         "train_samples": f"{summary.dataset.train_samples:,}",
         "test_samples": f"{summary.dataset.test_samples:,}",
-        "tutorial": setting_words(
+        "tutorial": describe_setting(
             tutorial_setting(rows[0].scenario.network), [axis for axis in AXES if axis.heading.name in MAIN_AXES]
         ),
         "targets": " or ".join(targets),
@@ -173,12 +173,12 @@ def _explained(columns: Iterable[Column[Row]], summary: Summary, rows: Sequence[
 
 def _caption(summary: Summary, rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
     lines = [
-        ("data", dataset_words(summary.dataset)),
-        ("machine", machine_words(summary.environment)),
-        ("software", software_words(summary.environment)),
+        ("data", describe_dataset(summary.dataset)),
+        ("machine", describe_machine(summary.environment)),
+        ("software", describe_versions(summary.environment)),
         ("result", f"suite {summary.suite}, {summary.created_at}"),
         *virtual_contexts(row.scenario for row in rows),
-        *ceiling_words(rows),
+        *describe_ceilings(rows),
     ]
     return tuple((label, clean_text(text)) for label, text in lines)
 
@@ -235,7 +235,7 @@ def _notes(rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
     if not_run:
         planned = sum(row.planned for row in rows)
         notes.append(
-            (NOT_RUN, f"{not_run} of {count_words(planned, 'planned process', 'planned processes')} not run yet")
+            (NOT_RUN, f"{not_run} of {format_count(planned, 'planned process', 'planned processes')} not run yet")
         )
     measured = [row for row in rows if row.measures is not None]
     if any(row.is_fastest for row in rows) and 1 in format_processes(rows):

@@ -9,11 +9,11 @@ from bench.experiments.tune.results import KnobEffect, RankedCandidate, Stage, T
 from bench.experiments.tune.search_space import KNOBS
 from bench.records.tune import Reason, TuneFile, TunePhase
 from bench.render import units
-from bench.render.model.captions import dataset_words, machine_words, software_words, virtual_contexts
+from bench.render.model.captions import describe_dataset, describe_machine, describe_versions, virtual_contexts
 from bench.render.model.columns import AXES, Column, make_column, plus_minus_of
 from bench.render.model.marks import FAILED, FASTEST, INVALID, LEVEL, SLOWER, Tone
 from bench.render.model.table import Fact, Table, TableRow, cell_of, hidden_column
-from bench.render.phrases import change, clean_text, count_words, ends, ratio_words
+from bench.render.phrases import change, clean_text, ends, format_count, format_ratio
 from bench.scenarios.export import run_command, suite_text
 from bench.scenarios.scenario import Scenario, tutorial_setting
 from mnist_core.recipe import Network, Update
@@ -24,7 +24,7 @@ _REPEATS: Final = 5
 MOST_ROWS: Final = 12
 
 
-def knob_words(scenario: Scenario, knob: str) -> str:
+def format_knob(scenario: Scenario, knob: str) -> str:
     """Where one knob stands: cpu(0) x 2, bound, trainer (update_on_kvstore=false)."""
     if knob == "contexts":
         contexts = ",".join(scenario.contexts)
@@ -40,13 +40,13 @@ def knob_words(scenario: Scenario, knob: str) -> str:
     return str(getattr(scenario, knob))
 
 
-def setting_words(scenario: Scenario) -> str:
+def format_setting(scenario: Scenario) -> str:
     """All knobs, in their order: cpu(0) x 2, bound, resident, epoch, padded, flat, naive."""
-    return ", ".join(knob_words(scenario, knob) for knob in _knobs(scenario))
+    return ", ".join(format_knob(scenario, knob) for knob in _knobs(scenario))
 
 
 def setting_names(scenario: Scenario) -> str:
-    """What stands where in `setting_words`: a header for a list of them."""
+    """What stands where in `format_setting`: a header for a list of them."""
     return ", ".join("contexts x cpu_threads" if knob == "contexts" else knob for knob in _knobs(scenario))
 
 
@@ -121,7 +121,7 @@ def _tone(row: RankedCandidate) -> Tone:
 
 _SETTING: Final[Column[RankedCandidate]] = make_column(
     "setting",
-    lambda row: setting_words(row.scenario),
+    lambda row: format_setting(row.scenario),
     number=False,
     priority=0,
     data=False,
@@ -189,10 +189,10 @@ def _headline(found: TuneResult, reference: Scenario) -> str:
         return "nothing: no setting gave a result"
     if found.winner == reference:
         return "the tutorial's loop: nothing was faster"
-    words = setting_words(found.winner)
+    words = format_setting(found.winner)
     if found.speedup is None:
         return words
-    faster = f"{ratio_words(found.speedup)} the tutorial's loop, n = {found.speedup.n}"
+    faster = f"{format_ratio(found.speedup)} the tutorial's loop, n = {found.speedup.n}"
     if not found.standings:
         return f"{words}: {faster}, provisional: from the search alone"
     if not found.wins:
@@ -208,17 +208,17 @@ def _caption(tune_file: TuneFile, found: TuneResult) -> list[tuple[str, str]]:
     scenarios = [row.scenario for row in found.standings] or [reference]
     return [
         ("recommended", _headline(found, reference)),
-        ("tutorial's loop", setting_words(reference)),
+        ("tutorial's loop", format_setting(reference)),
         (
             "search",
             (
-                f"{count_words(found.candidates, 'setting')}, {found.measured:,} measured, "
+                f"{format_count(found.candidates, 'setting')}, {found.measured:,} measured, "
                 f"{units.seconds(found.seconds)}{budget}{ended}; seed {plan.seed}, {tune_file.created_at}"
             ),
         ),
-        ("data", dataset_words(tune_file.dataset)),
-        ("machine", machine_words(tune_file.environment)),
-        ("software", software_words(tune_file.environment)),
+        ("data", describe_dataset(tune_file.dataset)),
+        ("machine", describe_machine(tune_file.environment)),
+        ("software", describe_versions(tune_file.environment)),
         *virtual_contexts(scenarios),
     ]
 
@@ -248,28 +248,28 @@ def _notes(found: TuneResult, hidden: int) -> list[tuple[str, str]]:
     notes = []
     level = sum(_is_level(row) and not row.is_winner for row in found.standings)
     if level:
-        notes.append((LEVEL, f"{count_words(level, 'setting')} cannot be told from the winner"))
+        notes.append((LEVEL, f"{format_count(level, 'setting')} cannot be told from the winner"))
     if hidden:
-        notes.append(("", f"{count_words(hidden, 'more setting')}: --format csv or json shows all"))
+        notes.append(("", f"{format_count(hidden, 'more setting')}: --format csv or json shows all"))
     if found.worths and not _any_worth(found):
         notes.append(("", "what each knob is worth to the winner was not measured: a larger --budget does"))
     alike: dict[tuple[Reason, str], list[Scenario]] = {}
     for scenario, ruled in found.unfit:
         alike.setdefault((ruled.ruling, ruled.detail), []).append(scenario)
     for (ruling, detail), scenarios in alike.items():
-        others = f" and {count_words(len(scenarios) - 1, 'other')}" if len(scenarios) > 1 else ""
+        others = f" and {format_count(len(scenarios) - 1, 'other')}" if len(scenarios) > 1 else ""
         mark = FAILED if ruling is Reason.FAILED else INVALID
-        notes.append((mark, f"{setting_words(scenarios[0])}{others}: {detail}"))
+        notes.append((mark, f"{format_setting(scenarios[0])}{others}: {detail}"))
     return notes
 
 
 # --- what each knob is worth
 
 
-def _measured_words(worth: KnobEffect) -> str:
+def _describe_measured(worth: KnobEffect) -> str:
     if worth.phase is None or worth.ratio is None:
         return "not measured"
-    processes = count_words(worth.ratio.n, "process", "processes")
+    processes = format_count(worth.ratio.n, "process", "processes")
     return f"{_PHASES[worth.phase]}, {processes}"
 
 
@@ -287,10 +287,10 @@ def _worths_table(found: TuneResult) -> Table:
     columns: Sequence[Column[KnobEffect]] = (
         make_column("knob", lambda worth: worth.knob, number=False, priority=0),
         make_column(
-            "chosen", lambda worth: knob_words(winner, worth.knob), number=False, priority=0, title="winner has"
+            "chosen", lambda worth: format_knob(winner, worth.knob), number=False, priority=0, title="winner has"
         ),
         make_column(
-            "other", lambda worth: knob_words(worth.scenario, worth.knob), number=False, priority=0, title="instead"
+            "other", lambda worth: format_knob(worth.scenario, worth.knob), number=False, priority=0, title="instead"
         ),
         make_column(
             "loss",
@@ -304,11 +304,11 @@ def _worths_table(found: TuneResult) -> Table:
             explanation="time per image with that one knob turned, and its 95 % interval where something was measured "
             "twice",
         ),
-        make_column("measured_in", _measured_words, number=False, priority=0, title="measured in"),
+        make_column("measured_in", _describe_measured, number=False, priority=0, title="measured in"),
     )
     return Table(
         title="tune: what each knob is worth to the winner",
-        caption=(("winner", clean_text(setting_words(winner))),),
+        caption=(("winner", clean_text(format_setting(winner))),),
         facts={},
         headings=tuple(column.heading for column in columns),
         rows=tuple(
@@ -325,18 +325,18 @@ def _worths_table(found: TuneResult) -> Table:
 # --- how it came about
 
 
-def ruled_words(ruled: Mapping[Reason, int]) -> str:
+def format_eliminations(ruled: Mapping[Reason, int]) -> str:
     """12 slower, 100 predicted."""
     return ", ".join(f"{ruled[ruling]} {str(ruling).replace('_', ' ')}" for ruling in Reason if ruled.get(ruling))
 
 
-def _rounds_words(stage: Stage) -> str:
+def _format_rounds(stage: Stage) -> str:
     first, last = stage.first_round + 1, stage.last_round + 1
     return str(first) if first == last else f"{first}{units.ABSENT}{last}"
 
 
 _STAGE_COLUMNS: Final[Sequence[Column[Stage]]] = (
-    make_column("rounds", _rounds_words, number=False, priority=0),
+    make_column("rounds", _format_rounds, number=False, priority=0),
     make_column("phase", lambda stage: str(stage.phase), number=False, priority=0),
     make_column("measured", lambda stage: stage.measured, priority=0, explanation="settings, the tutorial's aside"),
     make_column("seconds", lambda stage: stage.seconds, units.seconds, title="time", priority=0),
@@ -344,7 +344,7 @@ _STAGE_COLUMNS: Final[Sequence[Column[Stage]]] = (
         "out",
         lambda stage: sum(stage.ruled.values()),
         priority=0,
-        text=lambda stage: ruled_words(stage.ruled) or None,
+        text=lambda stage: format_eliminations(stage.ruled) or None,
         number=False,
         explanation="slower: surely slower than the fastest; predicted: not measured, and surely slower if they are "
         "like those that were; outranked: perhaps as fast, but the final has no more room; out of time: not measured",
