@@ -75,14 +75,8 @@ def over_contexts(rows: Iterable[Row]) -> list[Curve]:
         if efficiency is None:
             continue
         alone = msgspec.structs.replace(row.scenario, contexts=row.scenario.contexts[:1])
-        gained = Estimate(
-            value=efficiency.value * count,
-            lower=None if efficiency.lower is None else efficiency.lower * count,
-            upper=None if efficiency.upper is None else efficiency.upper * count,
-            n=efficiency.n,
-        )
         itself = (1, Estimate(value=1.0, lower=None, upper=None, n=measures.n))
-        families.setdefault((alone, row.recipe), [itself]).append((count, gained))
+        families.setdefault((alone, row.recipe), [itself]).append((count, efficiency.scaled(count)))
     return _curves(families)
 
 

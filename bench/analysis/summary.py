@@ -237,7 +237,7 @@ def _measures(
     place = None if omp_num_threads is None else place_of(scenario, omp_num_threads)
     roof = None if place is None else known.get(place)
     costs, contexts = costs_of(scenario.network), len(scenario.contexts)
-    achieved = None if costs is None else _scaled(speed, costs.flop_per_image / 1e9)
+    achieved = None if costs is None else speed.scaled(costs.flop_per_image / 1e9)
     ceiling = None if roof is None else roof.gflop_per_second_of(contexts)
     images = _images_per_update(runs[0])
     update_bytes = None if costs is None else costs.update_bytes(images, contexts)
@@ -247,7 +247,7 @@ def _measures(
     return Measures(
         n=len(runs),
         throughput=speed,
-        epoch_seconds=_inverse(speed, scale=dataset.train_samples),
+        epoch_seconds=speed.inverse(dataset.train_samples),
         epoch_extrapolated=recipe.samples is not None and recipe.samples < dataset.train_samples,
         update_microseconds=update_microseconds,
         final_accuracy=statistics.fmean(accuracies),
@@ -270,8 +270,8 @@ def _measures(
         achieved_gflop_per_second=achieved,
         roof=roof,
         ceiling_gflop_per_second=ceiling,
-        utilisation=None if achieved is None or ceiling is None else _scaled(achieved, 1 / ceiling),
-        bytes_per_second=None if update_bytes is None else _inverse(update_microseconds, scale=1e6 * update_bytes),
+        utilisation=None if achieved is None or ceiling is None else achieved.scaled(1 / ceiling),
+        bytes_per_second=None if update_bytes is None else update_microseconds.inverse(1e6 * update_bytes),
         ceiling_bytes_per_second=bandwidth,
         bound=_bound(costs, roof, runs[0], update_microseconds.value, line),
         fixed_update_microseconds=None if line is None else line.intercept,
@@ -294,7 +294,7 @@ def _scaling_efficiency(key: RowKey, groups: dict[RowKey, Group]) -> Estimate | 
         return None
     alone = (msgspec.structs.replace(scenario, contexts=scenario.contexts[:1]), recipe)
     relative = _relative(key, alone, groups)
-    return None if relative is None else _scaled(relative, 1 / count)
+    return None if relative is None else relative.scaled(1 / count)
 
 
 def _relative(key: RowKey, other: RowKey, groups: dict[RowKey, Group]) -> Estimate | None:
@@ -312,25 +312,6 @@ def group_failures(failures: Iterable[Failure]) -> tuple[FailureGroup, ...]:
         what = (failure.reason, failure.detail)
         counts[what] = counts.get(what, 0) + 1
     return tuple(FailureGroup(reason=reason, detail=detail, count=count) for (reason, detail), count in counts.items())
-
-
-def _scaled(estimate: Estimate, factor: float) -> Estimate:
-    return Estimate(
-        value=estimate.value * factor,
-        lower=None if estimate.lower is None else estimate.lower * factor,
-        upper=None if estimate.upper is None else estimate.upper * factor,
-        n=estimate.n,
-    )
-
-
-def _inverse(estimate: Estimate, *, scale: float) -> Estimate:
-    """scale / estimate; on the logarithmic scale the interval only changes ends."""
-    return Estimate(
-        value=scale / estimate.value,
-        lower=None if estimate.upper is None else scale / estimate.upper,
-        upper=None if estimate.lower is None else scale / estimate.lower,
-        n=estimate.n,
-    )
 
 
 def _median(runs: tuple[Run, ...], value: Callable[[Run], float]) -> float:

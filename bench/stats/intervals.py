@@ -35,6 +35,27 @@ class Estimate:
         if (self.lower is None) is not (self.upper is None):
             raise ValueError("an interval has two ends or none")
 
+    def scaled(self, factor: float) -> Estimate:
+        """This estimate times a positive factor that is known exactly."""
+        return Estimate(
+            value=self.value * factor,
+            lower=None if self.lower is None else self.lower * factor,
+            upper=None if self.upper is None else self.upper * factor,
+            n=self.n,
+        )
+
+    def inverse(self, scale: float = 1.0) -> Estimate:
+        """`scale` over this estimate of a positive number; the ends of its interval change places.
+
+        A lower end that underflowed to 0 gives an infinite upper end.
+        """
+        return Estimate(
+            value=scale / self.value,
+            lower=None if self.upper is None else scale / self.upper,
+            upper=None if self.lower is None else scale / self.lower if self.lower > 0 else math.inf,
+            n=self.n,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class LogSample:

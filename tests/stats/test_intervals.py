@@ -345,3 +345,22 @@ def test_what_has_no_line_is_refused(points: list[tuple[float, float]]) -> None:
     """A single batch size, and times that are none."""
     with pytest.raises(ValueError, match=r"different x|positive"):
         line(points)
+
+
+# --- estimates in other units -----------------------------------------------------------------------------------------
+
+
+def test_an_estimate_changes_its_unit_with_its_interval() -> None:
+    """10 a second are 600 a minute and 0.1 s each; the ends of the inverse change places."""
+    rate = Estimate(value=10.0, lower=8.0, upper=20.0, n=3)
+    assert rate.scaled(60) == Estimate(value=600.0, lower=480.0, upper=1200.0, n=3)
+    assert rate.inverse() == Estimate(value=0.1, lower=0.05, upper=0.125, n=3)
+    assert rate.inverse(2.0) == rate.inverse().scaled(2)
+
+
+def test_an_estimate_without_an_interval_has_none_in_other_units() -> None:
+    """A lower end that underflowed to zero leaves the inverse without a bound above."""
+    alone = Estimate(value=4.0, lower=None, upper=None, n=1)
+    assert alone.scaled(0.5) == Estimate(value=2.0, lower=None, upper=None, n=1)
+    assert alone.inverse() == Estimate(value=0.25, lower=None, upper=None, n=1)
+    assert Estimate(value=4.0, lower=0.0, upper=8.0, n=2).inverse().upper == math.inf

@@ -72,13 +72,9 @@ def _plus_minus(estimate: Estimate | None) -> str:
 
 
 def _epoch(side: ComparedFile, entry: Entry | None) -> Estimate | None:
-    """Of one pass over the whole training set; on the logarithmic scale the interval only changes ends."""
-    speed, samples = _speed(entry), side.dataset.train_samples
-    if speed is None:
-        return None
-    lower = None if speed.upper is None else samples / speed.upper
-    upper = None if speed.lower is None else samples / speed.lower if speed.lower > 0 else math.inf
-    return Estimate(value=samples / speed.value, lower=lower, upper=upper, n=speed.n)
+    """Return the seconds of one pass over the whole training set."""
+    speed = _speed(entry)
+    return None if speed is None else speed.inverse(side.dataset.train_samples)
 
 
 def epoch_seconds(side: ComparedFile, entry: Entry | None) -> float | None:
