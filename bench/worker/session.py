@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,14 +20,6 @@ from bench.worker.process import Cancellation, Interpreter, Session, WorkerFailu
 from bench.worker.protocol import Evaluate, Evaluated, PassReady, PassRequest, RunWindow, SetUp, SetUpDone, WindowDone
 from mnist_core.recipe import Engine
 
-#: A timed window lasts at least this long on the machine of the pilot: shorter ones measure the barriers.
-WINDOW_SECONDS: Final = 0.3
-#: The pilot is short, so its speed is only roughly right.
-_WINDOW_SLACK: Final = 1.2
-#: `NDArrayIter.reset` copies all images. Up to 32 MB glibc gives the same memory again (mallopt(3), M_MMAP_THRESHOLD);
-#: above it each copy is mapped anew, and on a virtual machine the page faults of one window in two cost half its time:
-#: 12 or 19 microseconds an image at 107 MB. 5,000 images are 16 MB.
-_EPOCH_SAMPLES: Final = 5000
 #: Test images of the accuracy after the windows: a paired difference, so that few are enough.
 TEST_SAMPLES: Final = 1000
 
@@ -157,22 +148,3 @@ def request(data_directory: Path, dataset: Dataset, seed: int, threads: int, eng
         omp_num_threads=threads,
         engine=engine,
     )
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class WindowSize:
-    """A timed window: so many epochs of so many images."""
-
-    epoch_samples: int
-    epochs: int
-
-
-def window_size(
-    batch_size: int, seconds_per_sample: float, train_samples: int, window_seconds: float = WINDOW_SECONDS
-) -> WindowSize:
-    """The fewest epochs of whole batches that last long enough, each of them small enough."""
-    batches = math.ceil(_WINDOW_SLACK * window_seconds / (seconds_per_sample * batch_size))
-    batches_per_epoch = max(1, min(_EPOCH_SAMPLES, train_samples) // batch_size)
-    epochs = math.ceil(batches / batches_per_epoch)
-    samples = min(train_samples, batch_size * math.ceil(batches / epochs))
-    return WindowSize(epoch_samples=samples, epochs=epochs)

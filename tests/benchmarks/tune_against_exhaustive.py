@@ -18,7 +18,7 @@ from pathlib import Path
 from bench.cli.commands.tune import read
 from bench.cli.datasets import dataset_of, prepare
 from bench.experiments.tune import estimates, racing
-from bench.experiments.tune.pool import WorkerProcesses
+from bench.experiments.tune.pool import session_starter
 from bench.experiments.tune.racing import Step
 from bench.experiments.tune.rounds import plan, run_rounds
 from bench.machine.capture import capture
@@ -66,13 +66,13 @@ def in_the_exhaustive_file(searched: Candidate, exhaustive: TuneFile) -> str:
 def duel(first: Candidate, second: Candidate, like: TuneFile, path: Path, data_dir: Path | None) -> str:
     """How much slower the first is than the second, in blocks of their own."""
     prepared = prepare(DatasetName.AUTO, data_dir)
-    dataset, workers = dataset_of(prepared), WorkerProcesses(Cancellation())
+    dataset, start_session = dataset_of(prepared), session_starter(Cancellation())
     planned = plan(
         [like.plan.candidates[REFERENCE], first, second],
         reference_may_win=False,
         exhaustive=False,
         budget_seconds=None,
-        workers=workers,
+        start_session=start_session,
         data_directory=prepared.directory,
         dataset=dataset,
         seed=like.plan.seed + 1,
@@ -80,7 +80,7 @@ def duel(first: Candidate, second: Candidate, like: TuneFile, path: Path, data_d
     environment = capture(software=describe(Interpreter(), Cancellation()))
     tune_file = run_rounds(
         TuneFile(created_at=utc_now(), environment=environment, dataset=dataset, plan=planned),
-        workers=workers,
+        start_session=start_session,
         data_directory=prepared.directory,
         save=functools.partial(store.write, path),
         observer=Quiet(),

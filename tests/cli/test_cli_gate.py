@@ -21,6 +21,7 @@ import pytest
 from bench import cli
 from bench.analysis.verdict import Verdict
 from bench.experiments.gate import calibration_files
+from bench.experiments.pilot import StartSession
 from bench.records import store
 from bench.records.environment import Software
 from bench.records.gate import GateFile
@@ -57,14 +58,16 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> FakePasses:
     """Stands for all processes of a gate; the test says how fast they are."""
     fake = FakePasses()
 
-    def side_processes(interpreters: Mapping[Side, Interpreter], stop: Cancellation, scenarios: int) -> FakePasses:
-        return fake
+    def session_starters(
+        interpreters: Mapping[Side, Interpreter], stop: Cancellation, scenarios: int
+    ) -> Mapping[Side, StartSession]:
+        return fake.sessions
 
     def describe(interpreter: Interpreter, stop: Cancellation) -> Software:
         return a_software()
 
     make_machine_quiet(monkeypatch)
-    monkeypatch.setattr("bench.cli.commands.gate.SideProcesses", side_processes)
+    monkeypatch.setattr("bench.cli.commands.gate.session_starters", session_starters)
     monkeypatch.setattr(process, "describe", describe)
     monkeypatch.setattr("bench.cli.commands.gate.secrets.randbelow", lambda _limit: 42)  # the same coins in every test
     return fake

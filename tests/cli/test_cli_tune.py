@@ -75,7 +75,7 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> FakeWorkers:
     def describe(interpreter: Interpreter, stop: Cancellation, scenarios: Sequence[Scenario]) -> Software:
         return a_software()
 
-    monkeypatch.setattr("bench.cli.commands.tune.WorkerProcesses", lambda _stop: fake)
+    monkeypatch.setattr("bench.cli.commands.tune.session_starter", lambda _stop: fake.start)
     monkeypatch.setattr(process, "describe", describe)
     return fake
 

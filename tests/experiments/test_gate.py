@@ -13,16 +13,17 @@ from hypothesis import strategies as st
 
 from bench.analysis.verdict import Verdict
 from bench.errors import SetupError
-from bench.experiments.gate.blocks import PilotError, pilot, run_blocks
+from bench.experiments import pilot
+from bench.experiments.gate.blocks import run_blocks, window_sizes
 from bench.experiments.gate.decision import Conclusion, Wanted, conclude
 from bench.experiments.gate.evidence import evidence_of
+from bench.experiments.pilot import PilotError, window_size
 from bench.records.gate import Block, GateFile, GatePhase
 from bench.records.result import FailureReason
 from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order, Side
-from bench.worker import session
 from bench.worker.process import Cancellation, WorkerFailure
-from bench.worker.session import SessionError, window_size
+from bench.worker.session import SessionError
 from tests.support.gate import FOUR, LENET, MLP, FakePasses, a_gate_file, a_plan, make_machine_quiet
 from tests.support.records import a_dataset
 
@@ -69,7 +70,7 @@ def run(
 ) -> GateFile:
     return run_blocks(
         gate_file or a_gate_file(),
-        passes=passes,
+        sessions=passes.sessions,
         data_directory=Path("/data"),
         budget_seconds=budget_seconds,
         save=save,
@@ -219,8 +220,12 @@ def test_images_that_were_not_trained_do_not_count() -> None:
 
 def test_the_pilot_makes_windows_long_enough_and_epochs_small_enough() -> None:
     """0.1 ms an image: 0.36 s are 3,600 images in one epoch."""
-    windows = pilot(
-        [(MLP, 1), (LENET, 1)], passes=FakePasses(), data_directory=Path("/data"), dataset=a_dataset(), seed=1
+    windows = window_sizes(
+        [(MLP, 1), (LENET, 1)],
+        sessions=FakePasses().sessions,
+        data_directory=Path("/data"),
+        dataset=a_dataset(),
+        seed=1,
     )
     assert {*windows} == {MLP, LENET}
     for size in windows.values():
@@ -234,7 +239,7 @@ def test_a_window_is_whole_epochs_of_what_is_there(batch_size: int, seconds: flo
     assert 1 <= size.epoch_samples <= train_samples
     assert size.epoch_samples <= max(5000, batch_size)
     if train_samples >= batch_size:
-        assert size.epochs * size.epoch_samples * seconds >= session.WINDOW_SECONDS
+        assert size.epochs * size.epoch_samples * seconds >= pilot.WINDOW_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -254,9 +259,9 @@ def test_a_side_that_does_not_work_is_found_out_before_the_first_block(error: Ex
         raise error
 
     with pytest.raises(PilotError) as caught:
-        pilot(
+        window_sizes(
             [(MLP, 1)],
-            passes=FakePasses(on_window=fail),
+            sessions=FakePasses(on_window=fail).sessions,
             data_directory=Path("/data"),
             dataset=a_dataset(),
             seed=1,

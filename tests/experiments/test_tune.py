@@ -11,9 +11,10 @@ import msgspec
 import pytest
 
 from bench.errors import SetupError
+from bench.experiments.pilot import PilotError
 from bench.experiments.tune import estimates, limits, pool, racing
 from bench.experiments.tune.racing import Step
-from bench.experiments.tune.rounds import PilotError, plan, run_rounds
+from bench.experiments.tune.rounds import plan, run_rounds
 from bench.records.result import FailureReason
 from bench.records.tune import REFERENCE, Candidate, Reason, TuneFile, TunePhase, TunePlan
 from bench.scenarios.scenario import Scenario
@@ -49,7 +50,7 @@ def run(
 ) -> TuneFile:
     final = run_rounds(
         tune_file,
-        workers=workers,
+        start_session=workers.start,
         data_directory=Path("/data"),
         save=save,
         observer=observer or Silent(),
@@ -313,7 +314,7 @@ def planned(workers: FakeWorkers, **changes: object) -> TunePlan:
         "reference_may_win": True,
         "exhaustive": False,
         "budget_seconds": 300.0,
-        "workers": workers,
+        "start_session": workers.start,
         "data_directory": Path("/data"),
         "dataset": a_dataset(),
         "seed": 42,

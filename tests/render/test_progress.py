@@ -204,7 +204,7 @@ def blocks(
 
         run_blocks(
             gate_file,
-            passes=FakePasses(on_window=tick),
+            sessions=FakePasses(on_window=tick).sessions,
             data_directory=Path("/data"),
             budget_seconds=budget_seconds,
             save=lambda _file: None,
@@ -263,7 +263,7 @@ def rounds(tune_file: TuneFile, *, terminal: bool) -> tuple[Console, list[str]]:
     workers.on_window = look
     run_rounds(
         tune_file,
-        workers=workers,
+        start_session=workers.start,
         data_directory=Path("/data"),
         save=lambda _file: None,
         observer=progress,

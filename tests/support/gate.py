@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import numpy as np
 
 from bench.experiments.gate.decision import conclude
 from bench.experiments.gate.evidence import evidence_of
+from bench.experiments.pilot import StartSession
 from bench.machine.counters import Counters
 from bench.records.gate import (
     Block,
@@ -178,7 +180,7 @@ def a_gate_file(found: Sequence[Block] = (), **changes: Any) -> GateFile:
 
 @dataclass
 class FakePasses:
-    """Stands for `SideProcesses`: windows take the time that a test says, and nothing is started.
+    """Its `sessions` stand for `session_starters`: windows take the time that a test says, and nothing is started.
 
     `on_window` is called before each window, and may raise.
     """
@@ -195,8 +197,13 @@ class FakePasses:
     requests: list[tuple[Side, PassRequest]] = field(default_factory=list)
     generator: np.random.Generator = field(default_factory=lambda: np.random.default_rng(7))
 
+    @property
+    def sessions(self) -> dict[Side, StartSession]:
+        return {side: functools.partial(self.start, side) for side in Side}
+
     @contextlib.contextmanager
-    def start(self, side: Side, request: PassRequest) -> Iterator[PassProcess]:
+    def start(self, side: Side, request: PassRequest, *, command_seconds: float | None = None) -> Iterator[PassProcess]:
+        assert command_seconds is None
         self.calls.append((side, "start"))
         self.requests.append((side, request))
         try:

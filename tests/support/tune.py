@@ -215,7 +215,7 @@ class Clock:
 
 @dataclass
 class FakeWorkers:
-    """Stands for `WorkerProcesses`: windows take the time that a test says, and nothing is started."""
+    """Its `start` stands for `session_starter`: windows take the time that a test says, and nothing is started."""
 
     #: Seconds per image.
     cost: Callable[[Scenario], float] = lambda _scenario: 1e-4
@@ -234,12 +234,13 @@ class FakeWorkers:
     generator: np.random.Generator = field(default_factory=lambda: np.random.default_rng(7))
 
     @contextlib.contextmanager
-    def start(self, request: PassRequest, command_seconds: float) -> Iterator[PassProcess]:
+    def start(self, request: PassRequest, *, command_seconds: float | None = None) -> Iterator[PassProcess]:
         number = len(self.requests)
         self.requests.append(request)
         self.calls.append((number, "start"))
         self.alive.add(number)
         self.most_alive = max(self.most_alive, len(self.alive))
+        assert command_seconds is not None
         assert command_seconds > 0
         try:
             yield _FakeProcess(self, number)

@@ -33,10 +33,11 @@ from bench.cli.options import (
 from bench.cli.session import RESULTS_DIRECTORY, on_signals, plan_here, prepare_same, require_same_machine
 from bench.errors import ConfigurationError, IncomparableError, SetupError
 from bench.experiments.gate import calibration_files, source
-from bench.experiments.gate.blocks import MAX_BLOCKS, PilotError, SideProcesses, pilot, plan, run_blocks
+from bench.experiments.gate.blocks import MAX_BLOCKS, plan, run_blocks, session_starters, window_sizes
 from bench.experiments.gate.decision import Conclusion, conclude
 from bench.experiments.gate.evidence import evidence_of
 from bench.experiments.gate.source import WORKING_TREE, SourceTree
+from bench.experiments.pilot import PilotError
 from bench.machine.capture import capture, usable_core_count
 from bench.records import store
 from bench.records.base import utc_now
@@ -209,9 +210,9 @@ def new_gate_file(
     note("pilot: do both sides work, and how long must a window be?")
     try:
         with spinner("pilot"):
-            windows = pilot(
+            windows = window_sizes(
                 scenarios,
-                passes=SideProcesses(interpreters, stop, len(scenarios)),
+                sessions=session_starters(interpreters, stop, len(scenarios)),
                 data_directory=prepared.directory,
                 dataset=dataset,
                 seed=seed,
@@ -253,7 +254,7 @@ def run(
         with GateProgress(err, budget_seconds, gate_file.blocks) as observer, on_signals(stop):
             gate_file = run_blocks(
                 gate_file,
-                passes=SideProcesses(interpreters, stop, len(gate_file.plan.scenarios)),
+                sessions=session_starters(interpreters, stop, len(gate_file.plan.scenarios)),
                 data_directory=prepared.directory,
                 budget_seconds=budget_seconds,
                 save=functools.partial(store.write, path),

@@ -32,10 +32,11 @@ from bench.cli.exit_status import Exit
 from bench.cli.options import reject_conflicts, seconds
 from bench.cli.session import RESULTS_DIRECTORY, on_signals, prepare_same, require_gpus, require_same_machine
 from bench.errors import ConfigurationError, SetupError
+from bench.experiments.pilot import PilotError
 from bench.experiments.tune import eta
-from bench.experiments.tune.pool import WorkerProcesses
+from bench.experiments.tune.pool import session_starter
 from bench.experiments.tune.results import TuneResult, tune_result
-from bench.experiments.tune.rounds import PilotError, plan, run_rounds
+from bench.experiments.tune.rounds import plan, run_rounds
 from bench.experiments.tune.search_space import Space, search_space
 from bench.machine.capture import capture, usable_core_count
 from bench.records import store
@@ -229,7 +230,7 @@ def _new_file(
                 reference_may_win=space.reference in space.scenarios,
                 exhaustive=exhaustive,
                 budget_seconds=budget_seconds,
-                workers=WorkerProcesses(Cancellation()),
+                start_session=session_starter(Cancellation()),
                 data_directory=prepared.directory,
                 dataset=dataset,
                 seed=seed,
@@ -253,7 +254,7 @@ def measure(tune_file: TuneFile, prepared: datasets.Prepared, path: Path, output
         with TuneProgress(err, tune_file) as observer, on_signals(stop):
             tune_file = run_rounds(
                 tune_file,
-                workers=WorkerProcesses(stop),
+                start_session=session_starter(stop),
                 data_directory=prepared.directory,
                 save=functools.partial(store.write, path),
                 observer=observer,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bench.experiments import pilot
 from bench.records.result import Dataset
 from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.stats.paired import Order, detectable_effect, effect, standard_error
@@ -26,7 +27,7 @@ SECONDS: Final = 20.0
 #: Of the gate's: a 5 % test of one scenario that finds nine slowdowns of ten above its margin.
 _ALPHA, _POWER, _MARGIN = 0.05, 0.9, math.log(1.02)
 _FEWEST: Final = 3
-_PILOT_SAMPLES: Final = 5000
+_PILOT_WINDOWS: Final = 2
 _LIFE_SECONDS: Final = 300.0
 _COMMAND_SECONDS: Final = 60.0
 _SEED: Final = 42
@@ -75,23 +76,22 @@ def _take_turns(
     stop: Cancellation,
     on_comparison: Callable[[float], None],
 ) -> AATest | None:
-    samples = min(train_samples, _PILOT_SAMPLES)
     for side in sides:
         side.wait_until_ready()
+    seconds = pilot.seconds_per_sample(sides[0], scenario, train_samples, windows=_PILOT_WINDOWS)
+    window = pilot.window_size(scenario.batch_size, seconds, train_samples)
     for side in sides:
-        side.set_up(scenario, samples)
-        side.run_window(1)
-    pilot = [side.run_window(1) for side in sides]
-    epochs = max(1, math.ceil(session.WINDOW_SECONDS / min(window.seconds for window in pilot)))
+        side.set_up(scenario, window.epoch_samples)
+        side.run_window(window.epochs)  # warm-up: not counted
     effects: list[float] = []
     elapsed = 0.0
     for order in itertools.cycle((Order.ABBA, Order.BAAB)):
         turns = (0, 1, 1, 0) if order is Order.ABBA else (1, 0, 0, 1)
-        windows = [sides[turn].run_window(epochs) for turn in turns]
+        windows = [sides[turn].run_window(window.epochs) for turn in turns]
         if stop.requested:
             return None
-        elapsed += sum(window.seconds for window in windows)
-        effects.append(effect(order, [math.log(window.seconds / window.samples) for window in windows]))
+        elapsed += sum(each.seconds for each in windows)
+        effects.append(effect(order, [math.log(each.seconds / each.samples) for each in windows]))
         on_comparison(min(1.0, elapsed / SECONDS))
         if elapsed >= SECONDS and len(effects) >= _FEWEST:
             return aa_test_of(effects, elapsed)

@@ -4,26 +4,27 @@ A block is four fresh processes, two of each side, alive together and taking tur
 second, and so on, for each scenario. Turns are a third of a second apart, so that the drift of a shared machine, which
 takes seconds to minutes, hits all four alike. While one works the others wait for their next command.
 
-The effects of a gate are here: processes through `Passes`, the clock, and one save after every block.
+The effects of a gate are here: processes, the clock, and one save after every block.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import functools
 import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final, Protocol
 
 import numpy as np
 
 from bench.errors import SetupError
+from bench.experiments import pilot
 from bench.experiments.gate.decision import Conclusion, Wanted, conclude
 from bench.experiments.gate.evidence import evidence_of
+from bench.experiments.pilot import PilotError, StartSession, WindowSize
 from bench.machine.counters import load_average, read_counters
 from bench.records.base import utc_now
 from bench.records.gate import (
@@ -45,11 +46,10 @@ from bench.stats.paired import Order, Side
 from bench.worker import session
 from bench.worker.process import Cancellation, Interpreter
 from bench.worker.protocol import PassRequest, SetUpDone, WindowDone
-from bench.worker.session import PassProcess, SessionError, WindowSize, window_size
+from bench.worker.session import PassProcess, SessionError
 from mnist_core.recipe import Engine
 
-#: Steps of a pilot's window.
-_PILOT_STEPS: Final = 10
+#: Windows of each scenario in the pilot.
 _PILOT_WINDOWS: Final = 2
 #: A block takes a few seconds for each scenario; one that takes this long for each of them hangs.
 _TIMEOUT_SECONDS: Final = 120.0
@@ -84,13 +84,6 @@ STEADINESS_MARGIN: Final = 0.1
 Now = Callable[[], float]
 
 
-class Passes(Protocol):
-    """Starts the processes of passes."""
-
-    def start(self, side: Side, request: PassRequest) -> AbstractContextManager[PassProcess]:
-        """Does not wait: passes get ready at the same time. Raises `SessionError` where none can be started."""
-
-
 class GateObserver(Protocol):
     """Told what happens, as it happens."""
 
@@ -99,57 +92,49 @@ class GateObserver(Protocol):
     def block_finished(self, block: Block, conclusion: Conclusion, seconds_left: float) -> None: ...
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class SideProcesses:
-    """The real passes: each side's own interpreter and code, fresh processes each time."""
-
-    interpreters: Mapping[Side, Interpreter]
-    stop: Cancellation
-    #: How many scenarios a process measures, at most.
-    scenarios: int
-
-    def start(self, side: Side, request: PassRequest) -> AbstractContextManager[PassProcess]:
-        life_seconds = _TIMEOUT_SECONDS * (1 + self.scenarios)
-        return session.start(self.interpreters[side], request, life_seconds=life_seconds, stop=self.stop)
+def session_starters(
+    interpreters: Mapping[Side, Interpreter], stop: Cancellation, scenarios: int
+) -> dict[Side, StartSession]:
+    """Return what starts the sessions of each side, which measure at most so many scenarios in a process."""
+    life_seconds = _TIMEOUT_SECONDS * (1 + scenarios)
+    return {
+        side: functools.partial(session.start, interpreter, life_seconds=life_seconds, stop=stop)
+        for side, interpreter in interpreters.items()
+    }
 
 
-class PilotError(Exception):
-    """A side that cannot be measured at all; one line with the cause."""
-
-
-def pilot(
+def window_sizes(
     scenarios: Sequence[tuple[Scenario, int]],
     *,
-    passes: Passes,
+    sessions: Mapping[Side, StartSession],
     data_directory: Path,
     dataset: Dataset,
     seed: int,
 ) -> dict[Scenario, WindowSize]:
-    """A window for each (scenario, OpenMP threads) that lasts `live_pass.WINDOW_SECONDS` on either side.
+    """Find, by a pilot of each (scenario, OpenMP threads), the window that is long enough on the faster side.
 
-    It also fills the caches of files and bytecode, and finds out before the first block whether both sides work. Raises
-    `PilotError` where one does not.
+    It also fills the caches of files and bytecode. Raises `PilotError` if a side does not work.
     """
     fastest: dict[Scenario, float] = {}
     for side in Side:
         for (threads, engine), group in _by_variables(scenarios):
             request = session.request(data_directory, dataset, seed, threads, engine)
             try:
-                with passes.start(side, request) as running:
+                with sessions[side](request) as running:
                     running.wait_until_ready()
                     for scenario in group:
-                        running.set_up(scenario, min(dataset.train_samples, _PILOT_STEPS * scenario.batch_size))
-                        windows = [running.run_window(epochs=1) for _ in range(_PILOT_WINDOWS)]
+                        seconds = pilot.seconds_per_sample(
+                            running, scenario, dataset.train_samples, windows=_PILOT_WINDOWS
+                        )
                         running.evaluate()
-                        seconds = min(window.seconds / window.samples for window in windows)
                         fastest[scenario] = min(seconds, fastest.get(scenario, math.inf))
             except SessionError as error:
-                words = f"the {side} does not work under this harness: {session.cause(error.ended)}"
-                raise PilotError(words) from error
+                detail = f"the {side} does not work under this harness: {session.cause(error.ended)}"
+                raise PilotError(detail) from error
             except SetupError as error:
                 raise PilotError(f"the {side}: {error}") from error
     return {
-        scenario: window_size(scenario.batch_size, seconds, dataset.train_samples)
+        scenario: pilot.window_size(scenario.batch_size, seconds, dataset.train_samples)
         for scenario, seconds in fastest.items()
     }
 
@@ -203,7 +188,7 @@ def plan(
 def run_blocks(
     gate_file: GateFile,
     *,
-    passes: Passes,
+    sessions: Mapping[Side, StartSession],
     data_directory: Path,
     budget_seconds: float,
     save: Callable[[GateFile], None],
@@ -222,7 +207,7 @@ def run_blocks(
         wanted = conclude(gate_file.plan, evidence_of(gate_file.plan, gate_file.blocks)).wanted
         if wanted is None or now() - begin + _expected_seconds(gate_file, wanted) > budget_seconds:
             break
-        block = _measure_block(gate_file, wanted, passes, data_directory, observer, now)
+        block = _measure_block(gate_file, wanted, sessions, data_directory, observer, now)
         if _was_interrupted(block, stop):
             break
         gate_file = with_block(gate_file, block)
@@ -247,7 +232,12 @@ def _expected_seconds(gate_file: GateFile, wanted: Wanted) -> float:
 
 
 def _measure_block(
-    gate_file: GateFile, wanted: Wanted, passes: Passes, data_directory: Path, observer: GateObserver, now: Now
+    gate_file: GateFile,
+    wanted: Wanted,
+    sessions: Mapping[Side, StartSession],
+    data_directory: Path,
+    observer: GateObserver,
+    now: Now,
 ) -> Block:
     index, planned = len(gate_file.blocks), gate_file.plan
     order, scenarios = draw(planned.seed, index, wanted.scenarios)
@@ -260,7 +250,7 @@ def _measure_block(
     for (threads, engine), group in _by_variables([(each.scenario, each.omp_num_threads) for each in scenarios]):
         request = session.request(data_directory, gate_file.dataset, planned.seed + index, threads, engine)
         try:
-            _take_turns(order, passes, request, [gated[each] for each in group], planned.windows, measured, observer)
+            _take_turns(order, sessions, request, [gated[each] for each in group], planned.windows, measured, observer)
         except _SideFailedError as error:
             failure = error.failure
             break
@@ -297,7 +287,7 @@ class _SideFailedError(Exception):
 
 def _take_turns(
     order: Order,
-    passes: Passes,
+    sessions: Mapping[Side, StartSession],
     request: PassRequest,
     scenarios: Sequence[GatedScenario],
     windows: int,
@@ -309,7 +299,7 @@ def _take_turns(
         running: list[PassProcess] = []
         for side in order.sides:
             with _blaming(side):
-                running.append(stack.enter_context(passes.start(side, request)))
+                running.append(stack.enter_context(sessions[side](request)))
         turns = list(zip(order.sides, running, strict=True))
         for side, each in turns:
             with _blaming(side):

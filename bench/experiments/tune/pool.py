@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final, Protocol
 
+from bench.experiments.pilot import StartSession
 from bench.experiments.tune.racing import Step
 from bench.records.result import Dataset
 from bench.records.tune import (
@@ -19,7 +21,6 @@ from bench.records.tune import (
 )
 from bench.worker import session
 from bench.worker.process import Cancellation, Interpreter
-from bench.worker.protocol import PassRequest
 from bench.worker.session import PassProcess, SessionError
 from mnist_core.recipe import Engine
 
@@ -36,23 +37,9 @@ PILOT_SECONDS: Final = 300.0
 _LIFE_SECONDS: Final = 7 * 24 * 3600.0
 
 
-class Workers(Protocol):
-    """Starts processes."""
-
-    def start(self, request: PassRequest, command_seconds: float) -> AbstractContextManager[PassProcess]:
-        """Does not wait: processes get ready at the same time. Raises `SessionError` where none can be started."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class WorkerProcesses:
-    """The real ones: this Python, this code."""
-
-    stop: Cancellation
-
-    def start(self, request: PassRequest, command_seconds: float) -> AbstractContextManager[PassProcess]:
-        return session.start(
-            Interpreter(), request, life_seconds=_LIFE_SECONDS, command_seconds=command_seconds, stop=self.stop
-        )
+def session_starter(stop: Cancellation) -> StartSession:
+    """Return what starts the sessions of a search: this Python, this code."""
+    return functools.partial(session.start, Interpreter(), life_seconds=_LIFE_SECONDS, stop=stop)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,14 +48,14 @@ class SearchSession:
 
     plan: TunePlan
     dataset: Dataset
-    workers: Workers
+    start_session: StartSession
     data_directory: Path
     observer: TuneObserver
     stop: Cancellation
 
     def start(self, threads: int, engine: Engine, seed: int) -> AbstractContextManager[PassProcess]:
         request = session.request(self.data_directory, self.dataset, seed, threads, engine)
-        return self.workers.start(request, self.plan.command_seconds)
+        return self.start_session(request, command_seconds=self.plan.command_seconds)
 
 
 @dataclasses.dataclass(slots=True)

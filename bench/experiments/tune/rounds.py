@@ -1,6 +1,6 @@
 """Measures what `race` wants to know next, until it wants no more or the budget ends.
 
-The effects of a search are here: processes through `Workers`, the clock, and one save after every round. While
+The effects of a search are here: processes, the clock, and one save after every round. While
 screening, and in a heat, a process lives on and measures one candidate after the other, since starting one takes far
 longer than a window; thread count and engine are taken once for a process, so that each pair of them has its own. In a
 block each candidate has a fresh process, all are alive together, and turns are a third of a second apart.
@@ -18,6 +18,8 @@ from typing import Final
 
 import msgspec
 
+from bench.experiments import pilot
+from bench.experiments.pilot import PilotError, StartSession
 from bench.experiments.tune import eliminations, estimates, racing
 from bench.experiments.tune.pool import (
     PATIENCE,
@@ -25,7 +27,6 @@ from bench.experiments.tune.pool import (
     SearchSession,
     TuneObserver,
     WorkerPool,
-    Workers,
     pool_key,
 )
 from bench.experiments.tune.racing import Step
@@ -45,11 +46,9 @@ from bench.records.tune import (
 from bench.worker import session
 from bench.worker.process import Cancellation, WorkerFailure
 from bench.worker.protocol import SetUpDone, WindowDone
-from bench.worker.session import PassProcess, SessionError, window_size
+from bench.worker.session import PassProcess, SessionError
 
-#: Steps of a pilot's window.
-_PILOT_STEPS: Final = 10
-
+#: Windows of the reference in the pilot.
 _PILOT_WINDOWS: Final = 3
 
 #: The reference trains an epoch of a screening in about this time, all other candidates in less or not much more. Long
@@ -75,17 +74,13 @@ _LEAST_COMMAND_SECONDS: Final = 30.0
 Now = Callable[[], float]
 
 
-class PilotError(Exception):
-    """The reference cannot be measured at all; one line with the cause."""
-
-
 def plan(
     candidates: Sequence[Candidate],
     *,
     reference_may_win: bool,
     exhaustive: bool,
     budget_seconds: float | None,
-    workers: Workers,
+    start_session: StartSession,
     data_directory: Path,
     dataset: Dataset,
     seed: int,
@@ -99,15 +94,15 @@ def plan(
     scenario, begin = reference.scenario, now()
     request = session.request(data_directory, dataset, seed, reference.omp_num_threads, scenario.engine)
     try:
-        with workers.start(request, PILOT_SECONDS) as running:
+        with start_session(request, command_seconds=PILOT_SECONDS) as running:
             running.wait_until_ready()
-            running.set_up(scenario, min(dataset.train_samples, _PILOT_STEPS * scenario.batch_size))
-            windows = [running.run_window(epochs=1) for _ in range(_PILOT_WINDOWS)]
+            seconds_per_sample = pilot.seconds_per_sample(
+                running, scenario, dataset.train_samples, windows=_PILOT_WINDOWS
+            )
     except SessionError as error:
         raise PilotError(f"the tutorial's loop does not work here: {session.cause(error.ended)}") from error
-    seconds_per_sample = min(window.seconds / window.samples for window in windows)
     batches = max(_LEAST_BATCHES, math.ceil(_SCREENING_EPOCH_SECONDS / (seconds_per_sample * scenario.batch_size)))
-    final_samples = window_size(scenario.batch_size, seconds_per_sample, dataset.train_samples).epoch_samples
+    final_samples = pilot.window_size(scenario.batch_size, seconds_per_sample, dataset.train_samples).epoch_samples
     seconds = now() - begin
     return TunePlan(
         candidates=tuple(candidates),
@@ -126,7 +121,7 @@ def plan(
 def run_rounds(
     tune_file: TuneFile,
     *,
-    workers: Workers,
+    start_session: StartSession,
     data_directory: Path,
     save: Callable[[TuneFile], None],
     observer: TuneObserver,
@@ -138,7 +133,7 @@ def run_rounds(
     Of a round that someone asked to stop in, what was finished is kept. Raises `UnusableError`.
     """
     save(tune_file)
-    session = SearchSession(tune_file.plan, tune_file.dataset, workers, data_directory, observer, stop)
+    session = SearchSession(tune_file.plan, tune_file.dataset, start_session, data_directory, observer, stop)
     begin = now()
     with contextlib.closing(WorkerPool(session)) as pool:
         while not stop.requested and (step := racing.next_step(tune_file.plan, tune_file.rounds)) is not None:

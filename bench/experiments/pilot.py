@@ -1,0 +1,69 @@
+"""What gate, tune and doctor share: how a session is started, and a pilot that says how long a timed window must be."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from contextlib import AbstractContextManager
+from typing import Final, Protocol
+
+from bench.scenarios.scenario import Scenario
+from bench.worker.protocol import PassRequest
+from bench.worker.session import PassProcess
+
+#: Training steps of each window of a pilot.
+_STEPS: Final = 10
+
+#: Seconds that a timed window lasts at least on the machine of the pilot: shorter ones measure the barriers.
+WINDOW_SECONDS: Final = 0.3
+
+#: A pilot is short, so that its speed is only roughly right: windows are planned longer by this factor.
+_WINDOW_SLACK: Final = 1.2
+
+#: Images of an epoch, at most. `NDArrayIter.reset` copies all images. Up to 32 MB glibc reuses the same memory
+#: (mallopt(3), M_MMAP_THRESHOLD). Above it each copy is mapped again, and on a virtual machine the page faults of every
+#: second window cost half its time: 12 or 19 microseconds an image at 107 MB. 5,000 images are 16 MB.
+_EPOCH_SAMPLES: Final = 5000
+
+
+class StartSession(Protocol):
+    """Starts a live worker for a request; the worker is killed when its block ends.
+
+    It is `worker.session.start` with interpreter, life and cancellation bound by `functools.partial`. It does not wait
+    until the worker is ready, so that several get ready at the same time. Raises `SessionError` if none can be started.
+    """
+
+    def __call__(
+        self, request: PassRequest, *, command_seconds: float | None = None
+    ) -> AbstractContextManager[PassProcess]: ...
+
+
+class PilotError(Exception):
+    """What is to be measured does not work at all; the message is one line with the cause."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class WindowSize:
+    """The training of a timed window: a number of epochs, each over so many images."""
+
+    epoch_samples: int
+    epochs: int
+
+
+def seconds_per_sample(session: PassProcess, scenario: Scenario, train_samples: int, *, windows: int) -> float:
+    """Set the scenario up and return the seconds per image of the fastest of so many windows of ten steps.
+
+    Raises `SessionError` if the worker fails.
+    """
+    session.set_up(scenario, min(train_samples, _STEPS * scenario.batch_size))
+    timed = [session.run_window(epochs=1) for _ in range(windows)]
+    return min(window.seconds / window.samples for window in timed)
+
+
+def window_size(batch_size: int, seconds_per_sample: float, train_samples: int) -> WindowSize:
+    """Return the fewest epochs of whole batches that last `WINDOW_SECONDS`, each of at most 5,000 images."""
+    batches = math.ceil(_WINDOW_SLACK * WINDOW_SECONDS / (seconds_per_sample * batch_size))
+    batches_per_epoch = max(1, min(_EPOCH_SAMPLES, train_samples) // batch_size)
+    epochs = math.ceil(batches / batches_per_epoch)
+    samples = min(train_samples, batch_size * math.ceil(batches / epochs))
+    return WindowSize(epoch_samples=samples, epochs=epochs)
