@@ -71,8 +71,8 @@ def a_measured_run(request: RunRequest) -> Run:
 
 @pytest.fixture
 def fake_worker(monkeypatch: pytest.MonkeyPatch) -> type[FakeWorker]:
-    for verbs in (cli.run, cli.environment):
-        monkeypatch.setattr(verbs, "SubprocessExecutor", FakeWorker)
+    for user in (cli.session, cli.run, cli.environment):
+        monkeypatch.setattr(user, "SubprocessExecutor", FakeWorker)
     FakeWorker.outcome = staticmethod(a_measured_run)
     return FakeWorker
 

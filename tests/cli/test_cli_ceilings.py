@@ -62,8 +62,8 @@ class FakeWorker:
 
 @pytest.fixture
 def worker(monkeypatch: pytest.MonkeyPatch) -> type[FakeWorker]:
-    for verb in (cli.run, cli.environment):
-        monkeypatch.setattr(verb, "SubprocessExecutor", FakeWorker)
+    for user in (cli.session, cli.run, cli.environment):
+        monkeypatch.setattr(user, "SubprocessExecutor", FakeWorker)
     monkeypatch.setattr(cli.run, "usable_core_count", lambda: 2)
     FakeWorker.asked, FakeWorker.broken = [], False
     return FakeWorker

@@ -40,7 +40,7 @@ def test_the_rooms_in_the_architecture_are_the_real_ones() -> None:
     """Every folder of modules has its line, and every line its folder, at the same depth."""
     tree = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split("```")[1]
     named: list[Path] = []
-    for indent, name in re.findall(r"^( *)([a-z_]+)/ ", tree, re.MULTILINE):
+    for indent, name in re.findall(r"^( *)([a-z_]+)/(?: |$)", tree, re.MULTILINE):
         depth = len(indent) // 2
         above = [each for each in named if len(each.parts) == depth]
         named.append((above[-1] if depth else Path()) / name)
