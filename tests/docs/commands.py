@@ -28,7 +28,7 @@ from tests.support.idx_files import small_idx_folder
 
 DOCUMENTS = (
     ROOT / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
     ROOT / "docs" / "tutorial.ipynb",
     ROOT / "results" / "PEERS.md",
 )
@@ -40,18 +40,18 @@ _FILES = re.compile(r"^```(?P<language>toml|python)\n(?:# (?P<name>\S+)\n)?(?P<t
 NOT_RUN = {
     "nox -s": "makes an environment; CI runs bench, tests and regress, and the others are these commands' own sessions",
     "pip install": "the network",
-    "mnist-bench gate --base": "measures a commit for minutes; tests/test_cli_gate.py runs it",
-    "mnist-bench calibrate": "50 minutes; tests/test_calibration.py runs it on made-up blocks",
-    "mnist-bench selftest": "measures for minutes; tests/test_cli_gate.py runs it",
+    "mnist-bench gate --base": "measures a commit for minutes; tests/cli/test_cli_gate.py runs it",
+    "mnist-bench calibrate": "50 minutes; tests/experiments/test_calibration.py runs it on made-up blocks",
+    "mnist-bench selftest": "measures for minutes; tests/cli/test_cli_gate.py runs it",
     "gpu(": "a GPU",
-    "--python torch": "environments of the peers; tests/test_peers.py runs it where they are",
-    "--suite peers": "environments of the peers; tests/test_peers.py runs it where they are",
-    "mnist-bench tune --network": "minutes; tests/test_cli_tune.py runs it",
-    "mnist-bench tune --replay": "a file of it; tests/test_cli_tune.py runs it",
+    "--python torch": "environments of the peers; tests/system/test_peers.py runs it where they are",
+    "--suite peers": "environments of the peers; tests/system/test_peers.py runs it where they are",
+    "mnist-bench tune --network": "minutes; tests/cli/test_cli_tune.py runs it",
+    "mnist-bench tune --replay": "a file of it; tests/cli/test_cli_tune.py runs it",
     "git rev-parse": "a checkout",
-    "--ceilings": "minutes; tests/test_cli_ceilings.py runs it",
-    "gate.json": "a gate's file; tests/test_cli_gate.py runs it",
-    "tune.json": "a tune file; tests/test_cli_tune.py runs it",
+    "--ceilings": "minutes; tests/cli/test_cli_ceilings.py runs it",
+    "gate.json": "a gate's file; tests/cli/test_cli_gate.py runs it",
+    "tune.json": "a tune file; tests/cli/test_cli_tune.py runs it",
     "micro": "pytest-benchmark's own session",
 }
 

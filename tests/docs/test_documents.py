@@ -6,6 +6,7 @@ import ast
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bench import cli
@@ -59,7 +60,9 @@ def test_relative_links_lead_somewhere() -> None:
     """No document points at a file, or at a heading of one, that is not there."""
     documents = (
         ROOT / "README.md",
-        *(ROOT / "docs").iterdir(),
+        *(ROOT / "docs").glob("*"),
+        *(ROOT / "docs" / "contributing").iterdir(),
+        *(ROOT / ".github").glob("*.md"),
         *(ROOT / "results").glob("*.md"),
         ROOT / "CHANGELOG.md",
     )
@@ -72,6 +75,27 @@ def test_relative_links_lead_somewhere() -> None:
             file = document.parent / target if target else document
             assert file.exists(), f"{document.name}: {target}"
             assert not heading or heading in headings(file), f"{document.name}: {target}#{heading}"
+
+
+def test_every_path_in_a_document_is_there() -> None:
+    """A module or test that a page names in code font has not moved since."""
+    for document in (
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "results").glob("*.md"),
+        *(ROOT / ".github").glob("*.md"),
+    ):
+        for path in re.findall(r"`((?:bench|mnist_core|tests|docs)/[\w./-]*)`", document.read_text(encoding="utf-8")):
+            assert (ROOT / path).exists(), f"{document.name}: {path}"
+
+
+def test_the_newest_release_in_the_changelog_is_the_version() -> None:
+    """And it has a date; the version is written in pyproject.toml alone."""
+    releases = re.findall(
+        r"^## (\S+) - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    project = msgspec.toml.decode((ROOT / "pyproject.toml").read_bytes())["project"]
+    assert releases[0] == project["version"]
 
 
 def headings(document: Path) -> set[str]:
