@@ -193,6 +193,14 @@ def docs(session: nox.Session) -> None:
     session.run("python", "-m", "tests.docs.commands", *session.posargs)
 
 
+@nox.session(python=PEER_PYTHON, default=False)
+def site(session: nox.Session) -> None:
+    """Build the documentation site into build/site; a link that leads nowhere fails."""
+    session.install("-e", ".", *nox.project.dependency_groups(PYPROJECT, "docs"))
+    session.run("python", "-m", "tests.docs.site", "build")
+    session.run("zensical", "build", "--strict", "--clean", "--config-file", "build/mkdocs.yml")
+
+
 @nox.session(python=PYTHON, default=False)
 def notebook(session: nox.Session) -> None:
     """Run docs/tutorial.ipynb and keep what it shows."""
