@@ -34,7 +34,7 @@ from bench.records.environment import Environment
 from bench.records.result import Dataset
 from bench.scenarios.scenario import Scenario, axis_text
 from bench.stats import intervals, multiple_testing
-from bench.stats.intervals import LogDifference
+from bench.stats.intervals import TSummary
 from mnist_core.recipe import Recipe
 
 
@@ -60,7 +60,7 @@ class ComparedRow:
     baseline: Entry | None
     contender: Entry | None
     #: log(baseline's images/s over the contender's): positive is slower. None unless both rank.
-    slowdown: LogDifference | None
+    slowdown: TSummary | None
     outcome: Outcome
     #: Why the outcome is not what the speeds say, or why there is none; one line.
     reason: str | None
@@ -116,7 +116,7 @@ class Comparison:
         return any(row.baseline is not None and row.contender is not None for row in self.rows)
 
     @property
-    def slowdown(self) -> LogDifference | None:
+    def slowdown(self) -> TSummary | None:
         """Mean over the common scenarios only, each counting the same; None without any."""
         differences = [row.slowdown for row in self.rows if row.slowdown is not None]
         return intervals.mean_difference(differences) if differences else None
@@ -336,18 +336,18 @@ def _rows(pairs: Sequence[_Pair], settings: Settings, *, judged: bool) -> tuple[
     return tuple(rows)
 
 
-def _slowdown(pair: _Pair) -> LogDifference | None:
+def _slowdown(pair: _Pair) -> TSummary | None:
     one, other = pair.baseline, pair.contender
     if pair.incomparable or one is None or other is None or not (one.ranks and other.ranks):
         return None
     assert one.speed is not None
     assert other.speed is not None
-    return intervals.log_difference(one.speed, other.speed)
+    return intervals.welch_difference(one.speed, other.speed)
 
 
 def _verdict(
     pair: _Pair,
-    slowdown: LogDifference | None,
+    slowdown: TSummary | None,
     p_slower: float,
     p_faster: float,
     detectable: float | None,
@@ -366,7 +366,7 @@ def _verdict(
     return verdict, "n = 1 has no interval" if slowdown.error is None else None
 
 
-def _standing(pair: _Pair, slowdown: LogDifference | None) -> tuple[Outcome, str | None]:
+def _standing(pair: _Pair, slowdown: TSummary | None) -> tuple[Outcome, str | None]:
     """Of two machines, or of two scenarios."""
     if slowdown is None:
         return _without_ratio(pair)

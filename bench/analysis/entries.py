@@ -10,7 +10,7 @@ from bench.analysis.groups import Group, RowKey, Status, group_by_row, throughpu
 from bench.records.environment import Environment
 from bench.records.result import Dataset, ResultSet
 from bench.stats import intervals
-from bench.stats.intervals import LogSample
+from bench.stats.intervals import Moments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,7 @@ class Entry:
     #: Why it is invalid, what failed, or what was not run; one line. None: nothing is wrong with it.
     trouble: str | None
     #: Images per second, one number per process; None where no process gave one.
-    speed: LogSample | None
+    speed: Moments | None
     #: Mean of the final accuracies; None where no process ended.
     accuracy: float | None
     #: Processes that were measured, and that were asked for.
@@ -69,7 +69,7 @@ def _entry(group: Group) -> Entry:
     status, trouble, speed = group.status, _trouble(group), None
     if group.runs:
         try:
-            speed = intervals.log_sample([throughput(run) for run in group.runs])
+            speed = intervals.log_moments([throughput(run) for run in group.runs])
         except ValueError:  # times of nothing or of no number, which a file edited by hand may hold
             status, trouble = Status.INVALID, "its throughput is no positive, finite number"
     return Entry(

@@ -22,7 +22,7 @@ from bench.records.result import Dataset
 from bench.scenarios.scenario import Scenario
 from bench.stats import intervals
 from bench.stats.change_points import ALPHA, change_points, fewest
-from bench.stats.intervals import Estimate, LogSample
+from bench.stats.intervals import Estimate, Moments
 
 
 class By(str, enum.Enum):
@@ -46,7 +46,7 @@ class HistoryPoint:
     #: Of mnist-bench's own source; None: not known.
     git_commit: str | None
     git_dirty: bool | None
-    speed: LogSample
+    speed: Moments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.stats import intervals
-from bench.stats.intervals import LogDifference
-from bench.stats.paired import detectable_effect
+from bench.stats.intervals import TSummary, detectable_effect
 
 
 class Verdict(str, enum.Enum):
@@ -60,9 +59,6 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
     return min(verdicts, key=_WORST_FIRST.index, default=Verdict.MISSING)
 
 
-#: Of the detectable effect: a slowdown so large is called regressed in 9 of 10 comparisons.
-POWER: Final = 0.9
-
 #: Where not even half the speed would be seen, nothing that was seen can pass: a ratio - 1.
 _HOPELESS: Final = 1.0
 
@@ -108,20 +104,16 @@ class Settings:
 DEFAULT_SETTINGS: Final = Settings()
 
 
-def detectable_slowdown(slowdown: LogDifference, settings: Settings, *, scenarios: int) -> float:
+def detectable_slowdown(slowdown: TSummary, settings: Settings, *, scenarios: int) -> float:
     """The slowdown that this many processes with this spread would show with probability `POWER`; a ratio - 1.
 
     At alpha over the number of scenarios, which is what the smallest p-value is held against. Infinite without a spread
     to go by.
     """
-    if slowdown.error is None or slowdown.degrees_of_freedom is None:
-        return math.inf
-    return detectable_effect(
-        slowdown.error, slowdown.degrees_of_freedom, math.log1p(settings.margin), settings.alpha / scenarios, POWER
-    )
+    return detectable_effect(slowdown, math.log1p(settings.margin), settings.alpha / scenarios)
 
 
-def decide(slowdown: LogDifference, p_slower: float, p_faster: float, detectable: float, settings: Settings) -> Verdict:
+def decide(slowdown: TSummary, p_slower: float, p_faster: float, detectable: float, settings: Settings) -> Verdict:
     """What two samples of processes say; the p-values are adjusted for all scenarios of the comparison."""
     ends = intervals.bounds(slowdown)
     if ends is None:

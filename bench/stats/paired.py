@@ -13,7 +13,19 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri, stdtr, stdtrit
+from scipy.special import ndtri
+
+from bench.stats.intervals import POWER, TSummary
+
+
+class Side(str, enum.Enum):
+    """The two sides of a comparison."""
+
+    BASELINE = "baseline"
+    CONTENDER = "contender"
+
+    def __str__(self) -> str:
+        return self.value
 
 
 class Order(str, enum.Enum):
@@ -91,78 +103,13 @@ def _signed_sums(values: Floats) -> Floats:
     return sums
 
 
-def standard_error(sample: Sequence[float]) -> float:
-    """Of the mean; raises `ValueError` below two."""
-    values = np.asarray(sample, dtype=np.float64)
-    if values.size < 2:  # noqa: PLR2004  # one number has no spread
-        raise ValueError("one number has no spread")
-    return float(values.std(ddof=1) / np.sqrt(values.size))
+def unanimous_detectable_effect(effects: TSummary, threshold: float, power: float = POWER) -> float:
+    """Return the relative slowdown (0.02 = 2 % slower) at which all n effects exceed the threshold with this power.
 
-
-def t_quantile(degrees_of_freedom: float, probability: float) -> float:
-    return float(stdtrit(degrees_of_freedom, probability))
-
-
-def normal_quantile(probability: float) -> float:
-    return float(ndtri(probability))
-
-
-def t_bounds(sample: Sequence[float], confidence: float) -> tuple[float, float]:
-    """Two-sided t interval of the mean."""
-    values = np.asarray(sample, dtype=np.float64)
-    half_width = t_quantile(values.size - 1, (1 + confidence) / 2) * standard_error(sample)
-    return float(values.mean()) - half_width, float(values.mean()) + half_width
-
-
-def t_upper_bound(sample: Sequence[float], alpha: float) -> float:
-    """One-sided: the mean is below it but for a probability of alpha."""
-    values = np.asarray(sample, dtype=np.float64)
-    return float(values.mean()) + t_quantile(values.size - 1, 1 - alpha) * standard_error(sample)
-
-
-def zero_mean_p_value(sample: Sequence[float]) -> float:
-    """Two-sided t test of a mean of zero. Without any spread: 1 at zero, else 0."""
-    values = np.asarray(sample, dtype=np.float64)
-    return _two_sided(float(values.mean()), standard_error(sample), values.size - 1)
-
-
-def equal_means_p_value(first: Sequence[float], second: Sequence[float]) -> float:
-    """Two-sided Welch test, as `scipy.stats.ttest_ind(equal_var=False)`; 1 where a sample is below two."""
-    if min(len(first), len(second)) < 2:  # noqa: PLR2004  # one number has no spread
-        return 1.0
-    squares = standard_error(first) ** 2, standard_error(second) ** 2
-    total = sum(squares)
-    if total == 0:
-        return 1.0 if float(np.mean(first)) == float(np.mean(second)) else 0.0
-    freedom = 1 / ((squares[0] / total) ** 2 / (len(first) - 1) + (squares[1] / total) ** 2 / (len(second) - 1))
-    return _two_sided(float(np.mean(first) - np.mean(second)), float(np.sqrt(total)), freedom)
-
-
-def _two_sided(difference: float, error: float, degrees_of_freedom: float) -> float:
-    if error == 0:
-        return 1.0 if difference == 0 else 0.0
-    return float(2 * stdtr(degrees_of_freedom, -abs(difference) / error))
-
-
-def detectable_effect(error: float, degrees_of_freedom: float, threshold: float, alpha: float, power: float) -> float:
-    """The slowdown, as a ratio - 1, that a test at this alpha shows with this power, at this standard error.
-
-    exp(threshold + (t_alpha + t_power) * error) - 1, the usual sum of the two quantiles (e.g. Bloom, "Minimum
-    detectable effects", Evaluation Review 19, 1995), above the threshold rather than above zero. Infinite where it is
-    beyond all numbers.
+    Each of them does, at a spread s, with probability power^(1/n) at exp(threshold + z s) - 1, z the normal quantile of
+    that. It is what a sign-flip test needs whose smallest p-value, 2^-n, is the only significant one. `effects` needs a
+    spread: n is 2 at least.
     """
-    quantiles = t_quantile(degrees_of_freedom, 1 - alpha) + t_quantile(degrees_of_freedom, power)
-    try:
-        return math.expm1(threshold + quantiles * error)
-    except OverflowError:
-        return math.inf
-
-
-class Side(str, enum.Enum):
-    """The two sides of a comparison."""
-
-    BASELINE = "baseline"
-    CONTENDER = "contender"
-
-    def __str__(self) -> str:
-        return self.value
+    assert effects.error is not None
+    quantile = float(ndtri(power ** (1 / effects.n)))
+    return math.expm1(threshold + quantile * effects.error * math.sqrt(effects.n))

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from scipy.special import fdtrc, stdtrit
+from scipy.special import fdtrc
 
-from bench.stats.intervals import CONFIDENCE, Estimate, symmetric_estimate
+from bench.stats.intervals import CONFIDENCE, Estimate, t_quantile
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,15 @@ def line(points: Sequence[tuple[float, float]]) -> Line:
         squares, freedom = around, of_means
     half_width = None
     if of_means > 0:
-        half_width = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * math.sqrt(squares / freedom)
+        half_width = t_quantile(freedom, (1 + CONFIDENCE) / 2) * math.sqrt(squares / freedom)
     return Line(
-        intercept=symmetric_estimate(intercept, half_width, math.sqrt(1 / total + center**2 / spread), n),
-        slope=symmetric_estimate(slope, half_width, math.sqrt(1 / spread), n),
+        intercept=_symmetric_estimate(intercept, half_width, math.sqrt(1 / total + center**2 / spread), n),
+        slope=_symmetric_estimate(slope, half_width, math.sqrt(1 / spread), n),
     )
+
+
+def _symmetric_estimate(value: float, half_width: float | None, scale: float, n: int) -> Estimate:
+    """Return value ± half_width * scale; None has no interval."""
+    if half_width is None:
+        return Estimate(value=value, lower=None, upper=None, n=n)
+    return Estimate(value=value, lower=value - half_width * scale, upper=value + half_width * scale, n=n)

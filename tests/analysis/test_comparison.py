@@ -30,7 +30,7 @@ from bench.analysis.verdict import Outcome, Relation, Settings, Verdict, decide,
 from bench.records.result import FailureReason, ResultSet, Run
 from bench.scenarios.scenario import Scenario
 from bench.stats import intervals, multiple_testing
-from bench.stats.intervals import LogDifference
+from bench.stats.intervals import TSummary
 from mnist_core.recipe import Hybridize, Recipe
 from tests.support.records import (
     a_dataset,
@@ -339,7 +339,7 @@ def test_a_verdict_never_contradicts_its_interval(
 ) -> None:
     """Regressed lies above the margin, improved below it, unchanged below the tolerance, and nothing slower passes."""
     wishes = Settings(margin=margin, tolerance=0.3)
-    slowdown = LogDifference(value, error, freedom, 3)
+    slowdown = TSummary(value, error, freedom, 3)
     p_slower, p_faster = (
         min(1.0, scenarios * intervals.p_above(each, math.log1p(margin))) for each in (slowdown, -slowdown)
     )
@@ -362,9 +362,9 @@ def test_identical_code_is_called_regressed_in_at_most_5_of_100_comparisons() ->
     alarms = 0
     for _ in range(1_000):
         samples = [
-            [intervals.log_sample(np.exp(generator.normal(9, 0.04, size=5)).tolist()) for _ in scenarios] for _ in "ab"
+            [intervals.log_moments(np.exp(generator.normal(9, 0.04, size=5)).tolist()) for _ in scenarios] for _ in "ab"
         ]
-        slowdowns = [intervals.log_difference(one, other) for one, other in zip(*samples, strict=True)]
+        slowdowns = [intervals.welch_difference(one, other) for one, other in zip(*samples, strict=True)]
         p_values = multiple_testing.holm_adjusted([intervals.p_above(each, 0.0) for each in slowdowns])
         alarms += any(
             decide(each, p, 1.0, 0.1, wishes) is Verdict.REGRESSED for each, p in zip(slowdowns, p_values, strict=True)
@@ -377,11 +377,11 @@ def test_the_detectable_slowdown_is_detected_in_9_of_10_comparisons() -> None:
     generator = np.random.default_rng(20260131)
     spread, n, wishes = 0.02, 8, Settings()
     error = spread * math.sqrt(2 / n)
-    promised = math.log1p(detectable_slowdown(LogDifference(0.0, error, 2 * n - 2, n), wishes, scenarios=1))
+    promised = math.log1p(detectable_slowdown(TSummary(0.0, error, 2 * n - 2, n), wishes, scenarios=1))
     found = 0
     for _ in range(1_000):
-        before, after = (intervals.log_sample(np.exp(generator.normal(9, spread, size=n)).tolist()) for _ in "ab")
-        slower = LogDifference(*dataclasses.astuple(intervals.log_difference(before, after)))
+        before, after = (intervals.log_moments(np.exp(generator.normal(9, spread, size=n)).tolist()) for _ in "ab")
+        slower = TSummary(*dataclasses.astuple(intervals.welch_difference(before, after)))
         shifted = dataclasses.replace(slower, value=slower.value + promised)
         found += intervals.p_above(shifted, math.log1p(wishes.margin)) <= wishes.alpha
     assert 0.85 <= found / 1_000 <= 0.95

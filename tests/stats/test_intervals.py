@@ -15,15 +15,20 @@ from hypothesis import strategies as st
 from bench.stats import intervals
 from bench.stats.intervals import (
     Estimate,
-    LogDifference,
+    TSummary,
     bounds,
+    detectable_effect,
+    estimate_of,
     geometric_mean,
-    log_difference,
-    log_sample,
+    log_moments,
     mean_difference,
+    moments,
     p_above,
+    p_nonzero,
     ratio,
+    t_summary,
     upper_bound,
+    welch_difference,
 )
 from bench.stats.regression import line
 
@@ -183,8 +188,8 @@ def test_an_interval_beyond_the_largest_float_is_infinite() -> None:
     assert intervals.CONFIDENCE == 0.95
 
 
-def differences(*pairs: tuple[list[float], list[float]]) -> list[LogDifference]:
-    return [log_difference(log_sample(above), log_sample(below)) for above, below in pairs]
+def differences(*pairs: tuple[list[float], list[float]]) -> list[TSummary]:
+    return [welch_difference(log_moments(above), log_moments(below)) for above, below in pairs]
 
 
 def test_the_one_sided_p_value_is_scipys() -> None:
@@ -364,3 +369,71 @@ def test_an_estimate_without_an_interval_has_none_in_other_units() -> None:
     assert alone.scaled(0.5) == Estimate(value=2.0, lower=None, upper=None, n=1)
     assert alone.inverse() == Estimate(value=0.25, lower=None, upper=None, n=1)
     assert Estimate(value=4.0, lower=0.0, upper=8.0, n=2).inverse().upper == math.inf
+
+
+# --- plain means and differences --------------------------------------------------------------------------------------
+
+SMALL = st.floats(-0.3, 0.3, allow_nan=False)
+
+
+def p_of_mean(sample: list[float]) -> float:
+    return p_nonzero(t_summary(sample))
+
+
+def p_of_difference(first: list[float], second: list[float]) -> float:
+    return p_nonzero(welch_difference(moments(first), moments(second)))
+
+
+@given(sample=st.lists(SMALL, min_size=2, max_size=20, unique=True))
+def test_t_tests_are_scipys(sample: list[float]) -> None:
+    """Interval, one-sided bound and two-sided test of a mean."""
+    if np.std(sample) < 1e-6:
+        return
+    interval = scipy.stats.ttest_1samp(sample, 0).confidence_interval(0.95)
+    assert bounds(t_summary(sample)) == pytest.approx((interval.low, interval.high))
+    one_sided = scipy.stats.ttest_1samp(sample, 0, alternative="less").confidence_interval(0.95)
+    assert upper_bound(t_summary(sample), 0.05) == pytest.approx(one_sided.high)
+    assert p_of_mean(sample) == pytest.approx(scipy.stats.ttest_1samp(sample, 0).pvalue)
+
+
+@given(
+    first=st.lists(SMALL, min_size=2, max_size=9, unique=True),
+    second=st.lists(SMALL, min_size=2, max_size=9, unique=True),
+)
+def test_welchs_test_is_scipys(first: list[float], second: list[float]) -> None:
+    """Two-sided, unequal variances."""
+    if min(np.std(first), np.std(second)) < 1e-6:
+        return
+    expected = scipy.stats.ttest_ind(first, second, equal_var=False).pvalue
+    assert p_of_difference(first, second) == pytest.approx(expected, abs=1e-9)
+
+
+def test_without_spread_a_test_is_certain() -> None:
+    """All equal: 1 where nothing differs, else 0; too few: 1, since nothing is known."""
+    assert p_of_mean([0.0, 0.0]) == 1.0
+    assert p_of_mean([0.1, 0.1]) == 0.0
+    assert p_of_difference([0.1, 0.1], [0.1, 0.1]) == 1.0
+    assert p_of_difference([0.1, 0.1], [0.2, 0.2]) == 0.0
+    assert p_of_difference([0.1], [0.2, 0.3]) == 1.0
+
+
+def test_the_detectable_effect_is_detected() -> None:
+    """At that slowdown a t test above the threshold rejects in the promised share of experiments."""
+    n, sd, threshold, alpha, power = 12, 0.02, 0.02, 0.01, 0.9
+    slowdown = detectable_effect(TSummary(0.0, sd / math.sqrt(n), n - 1, n), threshold, alpha, power)
+    samples = np.random.default_rng(5).normal(math.log1p(slowdown), sd, (4000, n))
+    rejected = scipy.stats.ttest_1samp(samples, threshold, axis=1, alternative="greater").pvalue <= alpha
+    assert rejected.mean() == pytest.approx(power, abs=0.03)
+
+
+def test_a_mean_keeps_its_unit_in_an_estimate() -> None:
+    """Value and ends are not exponentiated; one number has no interval, and no number no mean."""
+    summary = t_summary([0.1, 0.2, 0.6])
+    ends = bounds(summary)
+    assert ends is not None
+    assert estimate_of(summary) == Estimate(value=summary.value, lower=ends[0], upper=ends[1], n=3)
+    assert summary.value == pytest.approx(0.3)
+    assert estimate_of(t_summary([0.1])) == Estimate(value=0.1, lower=None, upper=None, n=1)
+    assert detectable_effect(t_summary([0.1]), 0.0, 0.05) == math.inf
+    with pytest.raises(ValueError, match="empty sample"):
+        t_summary([])

@@ -16,7 +16,8 @@ from typing import Final
 from bench.experiments import pilot
 from bench.records.result import Dataset
 from bench.scenarios.scenario import Scenario, tutorial_setting
-from bench.stats.paired import Order, detectable_effect, effect, standard_error
+from bench.stats.intervals import detectable_effect, t_summary
+from bench.stats.paired import Order, effect
 from bench.worker import session
 from bench.worker.process import Cancellation, Interpreter
 from bench.worker.session import PassProcess
@@ -25,7 +26,7 @@ from mnist_core.recipe import Network
 #: Of the windows, all together.
 SECONDS: Final = 20.0
 #: Of the gate's: a 5 % test of one scenario that finds nine slowdowns of ten above its margin.
-_ALPHA, _POWER, _MARGIN = 0.05, 0.9, math.log(1.02)
+_ALPHA, _MARGIN = 0.05, math.log(1.02)
 _FEWEST: Final = 3
 _PILOT_WINDOWS: Final = 2
 _LIFE_SECONDS: Final = 300.0
@@ -100,11 +101,12 @@ def _take_turns(
 
 def aa_test_of(effects: list[float], seconds: float) -> AATest:
     """From the logarithmic effects of at least two comparisons."""
-    error = standard_error(effects)
+    summary = t_summary(effects)
+    assert summary.error is not None
     return AATest(
         n=len(effects),
         seconds=seconds,
-        difference=math.expm1(math.fsum(effects) / len(effects)),
-        spread=math.expm1(error * math.sqrt(len(effects))),
-        detectable=detectable_effect(error, len(effects) - 1, _MARGIN, _ALPHA, _POWER),
+        difference=math.expm1(summary.value),
+        spread=math.expm1(summary.error * math.sqrt(summary.n)),
+        detectable=detectable_effect(summary, _MARGIN, _ALPHA),
     )

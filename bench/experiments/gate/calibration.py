@@ -27,7 +27,8 @@ from bench.machine.fingerprint import class_digest
 from bench.records.calibration import Calibration, Replays, ScenarioCalibration
 from bench.records.gate import GateFile, GatePlan, Purpose
 from bench.scenarios.scenario import Scenario
-from bench.stats import intervals, multiple_testing, paired
+from bench.stats import multiple_testing
+from bench.stats.intervals import bounds, ratio_of, t_summary
 from bench.stats.paired import Order
 
 #: Whole gates that are replayed for each slowdown: with none of them a false alarm, the bound is 0.3 %.
@@ -190,19 +191,21 @@ def _scenario(
 ) -> ScenarioCalibration:
     effects = [block.rows[scenario].effect for block in valid]
     center = statistics.median(effects)
-    lower, upper = paired.t_bounds(effects, intervals.CONFIDENCE)
+    ratio = ratio_of(t_summary(effects))
+    assert ratio.lower is not None
+    assert ratio.upper is not None
     generator = random.Random(f"{seed}/{scenario.name}")  # noqa: S311  # a replay, not a secret
     covered = 0
     for _ in range(gates):
         rows: list[RowEvidence] = [block.rows[scenario] for block in stretch(valid, look, generator)]
-        low, high = paired.t_bounds([row.effect for row in rows], intervals.CONFIDENCE)
-        covered += low <= 0 <= high
+        ends = bounds(t_summary([row.effect for row in rows]))
+        covered += ends is not None and ends[0] <= 0 <= ends[1]
     return ScenarioCalibration(
         scenario=scenario,
         noise_floor=floor,
         effect_robust_sd=_MAD_TO_SD * statistics.median(abs(effect - center) for effect in effects),
-        ratio=math.exp(statistics.fmean(effects)),
-        ratio_lower=math.exp(lower),
-        ratio_upper=math.exp(upper),
+        ratio=ratio.value,
+        ratio_lower=ratio.lower,
+        ratio_upper=ratio.upper,
         coverage=covered / gates,
     )

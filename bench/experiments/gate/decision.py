@@ -16,21 +16,29 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
-import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from bench.analysis.verdict import Verdict, worst
-from bench.experiments.gate.evidence import BlockEvidence, RowEvidence
-from bench.records.gate import GatedScenario, GatePhase, GatePlan, Purpose
+from bench.experiments.gate.evidence import BlockEvidence, RowEvidence, evidence_of
+from bench.records.gate import GatedScenario, GateFile, GatePhase, GatePlan, Purpose
 from bench.scenarios.scenario import Scenario
-from bench.stats import intervals, multiple_testing, paired
-from bench.stats.intervals import Estimate
+from bench.stats import multiple_testing, paired
+from bench.stats.intervals import (
+    Estimate,
+    TSummary,
+    bounds,
+    detectable_effect,
+    estimate_of,
+    moments,
+    p_nonzero,
+    ratio_of,
+    t_summary,
+    upper_bound,
+    welch_difference,
+)
 from bench.stats.paired import Order, Side
-
-#: Of the detectable effect that a row prints: it would have raised a suspicion in nine runs of ten.
-POWER: Final = 0.9
 
 #: Fewer blocks have no spread.
 _FEWEST: Final = 2
@@ -41,15 +49,6 @@ class Suspicion(enum.Enum):
 
     SLOWER = "slower"
     LESS_ACCURATE = "less accurate"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EffectEstimate:
-    """A mean difference with its 95 % t interval over blocks; None where there are too few."""
-
-    value: float
-    lower: float | None
-    upper: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +73,7 @@ class GateRow:
     detectable: float | None
     #: The blocks' own A/A comparison, as a ratio; it must not be off 1.
     control: Estimate | None
-    accuracy: EffectEstimate | None
+    accuracy: Estimate | None
     #: Of the confirmation blocks since the last look; None: not suspected.
     confirmation: Estimate | None
 
@@ -101,6 +100,11 @@ class Conclusion:
     blocks: int
     #: (block, why).
     voids: tuple[tuple[int, str], ...]
+
+
+def conclusion_of(gate_file: GateFile) -> Conclusion:
+    """Return what the blocks of a gate file allow to conclude."""
+    return conclude(gate_file.plan, evidence_of(gate_file.plan, gate_file.blocks))
 
 
 def conclude(plan: GatePlan, evidence: Sequence[BlockEvidence]) -> Conclusion:
@@ -178,12 +182,12 @@ def _confirm(
 def _shows_again(plan: GatePlan, gated: GatedScenario, suspicion: Suspicion, fresh: Sequence[BlockEvidence]) -> bool:
     """Slower again, or less accurate again, in the fresh blocks alone; the confirmation's looks share its alpha."""
     alpha = plan.confirmation_alpha / len(plan.confirmation_looks)
-    found = [block.rows[gated.scenario] for block in fresh if gated.scenario in block.rows]
+    found = _rows_of(gated.scenario, fresh)
     if len(found) < _FEWEST:
         return False
     if suspicion is Suspicion.SLOWER:
         return paired.sign_flip_p_value([row.effect for row in found], _threshold(plan, gated)) <= alpha
-    return paired.t_upper_bound([row.accuracy_difference for row in found], alpha) < -plan.accuracy_margin
+    return upper_bound(t_summary([row.accuracy_difference for row in found]), alpha) < -plan.accuracy_margin
 
 
 def _take(remaining: list[BlockEvidence], phase: GatePhase, count: int) -> list[BlockEvidence]:
@@ -199,8 +203,8 @@ def _wanted_main(plan: GatePlan, main: Sequence[BlockEvidence], until: int) -> W
 
 
 def _confirmation(row: GateRow, fresh: Sequence[BlockEvidence]) -> Estimate | None:
-    effects = [block.rows[row.scenario].effect for block in fresh if row.scenario in block.rows]
-    return _ratio(effects) if effects else None
+    effects = [found.effect for found in _rows_of(row.scenario, fresh)]
+    return ratio_of(t_summary(effects)) if effects else None
 
 
 def _confirmed(row: GateRow, fresh: Sequence[BlockEvidence]) -> GateRow:
@@ -226,7 +230,7 @@ def _unconfirmed(row: GateRow, fresh: Sequence[BlockEvidence] = ()) -> GateRow:
 
 def judge(plan: GatePlan, main: Sequence[BlockEvidence]) -> list[GateRow]:
     """Every planned scenario on these blocks; "regressed" here is a suspicion that `conclude` wants confirmed."""
-    evidence = {gated.scenario: _evidence(gated.scenario, main) for gated in plan.scenarios}
+    evidence = {gated.scenario: _rows_of(gated.scenario, main) for gated in plan.scenarios}
     slower, faster = [], []
     for gated in plan.scenarios:
         effects = [row.effect for row in evidence[gated.scenario]]
@@ -242,12 +246,30 @@ def judge(plan: GatePlan, main: Sequence[BlockEvidence]) -> list[GateRow]:
     ]
 
 
-def _evidence(scenario: Scenario, blocks: Iterable[BlockEvidence]) -> list[RowEvidence]:
+def _rows_of(scenario: Scenario, blocks: Iterable[BlockEvidence]) -> list[RowEvidence]:
     return [block.rows[scenario] for block in blocks if scenario in block.rows]
 
 
 def _threshold(plan: GatePlan, gated: GatedScenario) -> float:
+    """Return the log ratio up to which a slowdown is no regression: the margin or, if greater, the noise floor."""
     return math.log1p(max(plan.margin, gated.noise_floor or 0.0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Summary:
+    """The blocks' evidence on one scenario, each kind summarized once; at least one block, all numbers finite."""
+
+    #: Log ratios, contender over baseline.
+    effects: TSummary
+    controls: TSummary
+    accuracy: TSummary
+    #: Log ratio above which a slowdown is a regression.
+    threshold: float
+    #: p-values of "slower" and "faster by at most the threshold", adjusted for all scenarios and looks.
+    slower_p_value: float
+    faster_p_value: float
+    #: Relative slowdown (0.02 = 2 % slower) that such blocks would have shown; infinite: none at all.
+    detectable: float
 
 
 def _row(
@@ -258,102 +280,88 @@ def _row(
     slower_p_value: float,
     faster_p_value: float,
 ) -> GateRow:
-    effects = [row.effect for row in evidence]
     threshold = _threshold(plan, gated)
-    finite = all(map(_is_finite, evidence))
-    verdict, reason, suspicion = _verdict(plan, gated, main, evidence, slower_p_value, faster_p_value)
+    accuracy = t_summary([row.accuracy_difference for row in evidence]) if evidence else None
+    summary = None
+    if accuracy is not None and all(map(_is_finite, evidence)):
+        effects = t_summary([row.effect for row in evidence])
+        summary = _Summary(
+            effects=effects,
+            controls=t_summary([row.control for row in evidence]),
+            accuracy=accuracy,
+            threshold=threshold,
+            slower_p_value=slower_p_value,
+            faster_p_value=faster_p_value,
+            detectable=_detectable(plan, effects, threshold),
+        )
+    verdict, reason, suspicion = _verdict(plan, main, evidence, summary)
     return GateRow(
         scenario=gated.scenario,
         verdict=verdict,
         reason=reason,
         suspicion=suspicion,
-        n=len(effects),
-        ratio=_ratio(effects) if finite and effects else None,
-        p_value=min(1.0, slower_p_value) if effects else None,
+        n=len(evidence),
+        ratio=None if summary is None else ratio_of(summary.effects),
+        p_value=min(1.0, slower_p_value) if evidence else None,
         threshold=math.expm1(threshold),
-        detectable=_detectable(plan, effects, threshold) if finite and len(effects) >= _FEWEST else None,
-        control=_ratio([row.control for row in evidence]) if finite and effects else None,
-        accuracy=_difference([row.accuracy_difference for row in evidence]) if evidence else None,
+        detectable=None if summary is None or math.isinf(summary.detectable) else summary.detectable,
+        control=None if summary is None else ratio_of(summary.controls),
+        accuracy=None if accuracy is None else estimate_of(accuracy),
         confirmation=None,
     )
 
 
-def _detectable(plan: GatePlan, effects: Sequence[float], threshold: float) -> float | None:
-    """Of a t test at the strictest alpha of a look; where only unanimous blocks are significant, of that.
-
-    With a spread s, n blocks all exceed the threshold with the power P when each does with P^(1/n).
-    """
-    n, error = len(effects), paired.standard_error(effects)
+def _detectable(plan: GatePlan, effects: TSummary, threshold: float) -> float:
+    """Of a t test at the strictest alpha of a look; if only unanimous blocks are significant, of that if greater."""
     alpha = plan.alpha / len(plan.looks) / len(plan.scenarios)
-    by_t_test = paired.detectable_effect(error, n - 1, threshold, alpha, POWER)
-    unanimous = 0.0
-    if alpha * 2.0**n < 2:  # noqa: PLR2004  # then no second sign pattern is significant
-        unanimous = math.expm1(threshold + paired.normal_quantile(POWER ** (1 / n)) * error * math.sqrt(n))
-    largest = max(by_t_test, unanimous)
-    return largest if math.isfinite(largest) else None
+    by_t_test = detectable_effect(effects, threshold, alpha)
+    if effects.error is None or alpha * 2.0**effects.n >= 2:  # noqa: PLR2004  # then a second sign pattern is significant
+        return by_t_test
+    return max(by_t_test, paired.unanimous_detectable_effect(effects, threshold))
 
 
 _Judgement = tuple[Verdict, str, Suspicion | None]
 
 
 def _verdict(
-    plan: GatePlan,
-    gated: GatedScenario,
-    main: Sequence[BlockEvidence],
-    evidence: Sequence[RowEvidence],
-    slower_p_value: float,
-    faster_p_value: float,
+    plan: GatePlan, main: Sequence[BlockEvidence], evidence: Sequence[RowEvidence], summary: _Summary | None
 ) -> _Judgement:
     """What speaks against the measurement comes first, then bad news, then good news that was shown."""
-    return _unusable(plan, main, evidence) or _decided(plan, gated, evidence, slower_p_value, faster_p_value)
-
-
-def _unusable(plan: GatePlan, main: Sequence[BlockEvidence], evidence: Sequence[RowEvidence]) -> _Judgement | None:
-    """Why these blocks cannot be judged; None: they can."""
     n = len(evidence)
     if n < len(main):
         return Verdict.MISSING, f"{len(main) - n} of {len(main)} blocks lack it", None
     if not n:
         return Verdict.UNDERPOWERED, "no valid block yet", None
-    if not all(map(_is_finite, evidence)):
+    if summary is None:
         return Verdict.INVALID, "a measurement is not a finite number", None
     best_p_value = min(1.0, 2.0**-n * len(plan.scenarios) * len(plan.looks))
     if n < _FEWEST or best_p_value > plan.alpha:
         blocks = f"{n} {'block' if n == 1 else 'blocks'}"
         reason = f"{blocks} cannot show a regression: p is {best_p_value:.2g} at best, and alpha {plan.alpha:g}"
         return Verdict.UNDERPOWERED, reason, None
-    if broken := _broken_assumption(plan, main, evidence):
+    if broken := _broken_assumption(plan, main, evidence, summary):
         return Verdict.INVALID, broken, None
-    return None
+    return _decided(plan, summary)
 
 
-def _decided(
-    plan: GatePlan,
-    gated: GatedScenario,
-    evidence: Sequence[RowEvidence],
-    slower_p_value: float,
-    faster_p_value: float,
-) -> _Judgement:
+def _decided(plan: GatePlan, summary: _Summary) -> _Judgement:
     look_alpha = plan.alpha / len(plan.looks)
-    effects, differences = [row.effect for row in evidence], [row.accuracy_difference for row in evidence]
-    threshold, mean = _threshold(plan, gated), statistics.fmean(effects)
-    lower, upper = paired.t_bounds(effects, intervals.CONFIDENCE)
-    bound = paired.t_upper_bound(effects, look_alpha)
-    accuracy_loss = paired.t_upper_bound([-difference for difference in differences], look_alpha)
-    if paired.t_upper_bound(differences, look_alpha / len(plan.scenarios)) < -plan.accuracy_margin:
-        reason = f"less accurate by {-statistics.fmean(differences):.4f}"
-        return Verdict.REGRESSED, reason, Suspicion.LESS_ACCURATE
-    if slower_p_value <= plan.alpha and lower > threshold:
+    effects, accuracy, threshold = summary.effects, summary.accuracy, summary.threshold
+    lower, upper = bounds(effects) or (-math.inf, math.inf)
+    bound = upper_bound(effects, look_alpha)
+    if upper_bound(accuracy, look_alpha / len(plan.scenarios)) < -plan.accuracy_margin:
+        return Verdict.REGRESSED, f"less accurate by {-accuracy.value:.4f}", Suspicion.LESS_ACCURATE
+    if summary.slower_p_value <= plan.alpha and lower > threshold:
         return Verdict.REGRESSED, f"slower by more than {_percent(threshold)}", Suspicion.SLOWER
-    if accuracy_loss > plan.accuracy_margin:
+    if upper_bound(-accuracy, look_alpha) > plan.accuracy_margin:
         verdict, reason = Verdict.INCONCLUSIVE, f"accuracy could have fallen by more than {plan.accuracy_margin:g}"
-    elif faster_p_value <= plan.alpha and upper < -threshold:
+    elif summary.faster_p_value <= plan.alpha and upper < -threshold:
         verdict, reason = Verdict.IMPROVED, f"faster by more than {_percent(threshold)}"
-    elif mean > threshold:  # not yet shown to be slower, and no reason at all to call it unchanged
+    elif effects.value > threshold:  # not yet shown to be slower, and no reason at all to call it unchanged
         verdict, reason = Verdict.INCONCLUSIVE, f"on average slower by more than {_percent(threshold)}, not surely"
     elif bound >= math.log1p(plan.tolerance):
         verdict, reason = Verdict.INCONCLUSIVE, f"could be up to {_percent(bound)} slower"
-    elif (_detectable(plan, effects, threshold) or math.inf) > plan.detectable_limit:
+    elif summary.detectable > plan.detectable_limit:
         limit = _percent(math.log1p(plan.detectable_limit))
         verdict, reason = Verdict.INCONCLUSIVE, f"too noisy: {limit} slower might not have been suspected"
     else:
@@ -365,45 +373,30 @@ def _is_finite(row: RowEvidence) -> bool:
     return all(map(math.isfinite, (row.effect, row.control, row.accuracy_difference, *row.trends)))
 
 
-def _broken_assumption(plan: GatePlan, main: Sequence[BlockEvidence], evidence: Sequence[RowEvidence]) -> str | None:
+def _broken_assumption(
+    plan: GatePlan, main: Sequence[BlockEvidence], evidence: Sequence[RowEvidence], summary: _Summary
+) -> str | None:
     """What the measurement contradicts of what the test assumes; each check's alpha is shared by the scenarios."""
     alpha = plan.control_alpha / len(plan.scenarios)
-    effects, controls = [row.effect for row in evidence], [row.control for row in evidence]
-    if len({*effects}) == 1:
+    if summary.effects.error == 0:
         return "every block gave the same ratio, to the last bit: no clock does that"
-    if paired.zero_mean_p_value(controls) <= alpha:
-        off = _percent(abs(statistics.fmean(controls)))
+    if p_nonzero(summary.controls) <= alpha:
+        off = _percent(abs(summary.controls.value))
         return f"the control is off zero by {off}: one side differs from itself by its place in the block"
-    by_order: dict[Order, list[float]] = {order: [] for order in Order}
-    for block, row in zip(main, evidence, strict=True):
-        by_order[block.order].append(row.effect)
-    if paired.equal_means_p_value(by_order[Order.ABBA], by_order[Order.BAAB]) <= alpha:
+    abba, baab = (
+        [row.effect for block, row in zip(main, evidence, strict=True) if block.order is order] for order in Order
+    )
+    if abba and baab and p_nonzero(welch_difference(moments(abba), moments(baab))) <= alpha:
         return "order effect: ABBA and BAAB blocks disagree"
     for side, trends in zip(Side, zip(*(row.trends for row in evidence), strict=True), strict=True):
-        trend = abs(statistics.fmean(trends))
-        if trend > math.log1p(plan.steadiness_margin) and paired.zero_mean_p_value(trends) <= alpha:
-            return f"not steady: the {side}'s last window differs from its first by {_percent(trend)}"
+        trend = t_summary(trends)
+        if abs(trend.value) > math.log1p(plan.steadiness_margin) and p_nonzero(trend) <= alpha:
+            return f"not steady: the {side}'s last window differs from its first by {_percent(abs(trend.value))}"
     return None
 
 
 def _all(plan: GatePlan, main: Sequence[BlockEvidence], verdict: Verdict, reason: str) -> list[GateRow]:
     return [dataclasses.replace(row, verdict=verdict, reason=reason, suspicion=None) for row in judge(plan, main)]
-
-
-def _ratio(logs: Sequence[float]) -> Estimate:
-    mean = statistics.fmean(logs)
-    if len(logs) < _FEWEST:
-        return Estimate(value=math.exp(mean), lower=None, upper=None, n=len(logs))
-    lower, upper = paired.t_bounds(logs, intervals.CONFIDENCE)
-    return Estimate(value=math.exp(mean), lower=math.exp(lower), upper=math.exp(upper), n=len(logs))
-
-
-def _difference(values: Sequence[float]) -> EffectEstimate:
-    mean = statistics.fmean(values)
-    if len(values) < _FEWEST:
-        return EffectEstimate(value=mean, lower=None, upper=None)
-    lower, upper = paired.t_bounds(values, intervals.CONFIDENCE)
-    return EffectEstimate(value=mean, lower=lower, upper=upper)
 
 
 def _percent(log: float) -> str:

@@ -47,7 +47,7 @@ from bench.experiments.tune.limits import (
     WHICHEVER_ALPHA,
 )
 from bench.records.tune import REFERENCE, Elimination, Reason, Round, TunePhase, TunePlan
-from bench.stats.paired import t_quantile, t_upper_bound
+from bench.stats.intervals import t_quantile, t_summary, upper_bound
 
 
 def eliminations(plan: TunePlan, rounds: Sequence[Round]) -> tuple[Elimination, ...]:
@@ -179,13 +179,9 @@ def _after_block(plan: TunePlan, rounds: Sequence[Round], left: Sequence[int]) -
     found = []
     for candidate in left:
         ahead = differences(rounds, leader, candidate)
-        if candidate != leader and len(ahead) >= FIRST_LOOK and _lower_bound(ahead, FINAL_ALPHA) > 0:
+        if candidate != leader and len(ahead) >= FIRST_LOOK and upper_bound(-t_summary(ahead), FINAL_ALPHA) < 0:
             found.append(_slower(candidate, leader, statistics.fmean(ahead), f"in {len(ahead)} blocks"))
     return found
-
-
-def _lower_bound(differences_: Sequence[float], alpha: float) -> float:
-    return -t_upper_bound([-each for each in differences_], alpha)
 
 
 def final_is_over(plan: TunePlan, rounds: Sequence[Round], left: Sequence[int]) -> bool:
@@ -208,4 +204,4 @@ def _whichever(plan: TunePlan, rounds: Sequence[Round], left: Sequence[int]) -> 
     leader = fastest_candidate(plan, measured_in_blocks(rounds, TunePhase.FINAL), left)
     assert leader is not None
     ahead = [differences(rounds, leader, candidate) for candidate in left if candidate != leader]
-    return all(t_upper_bound(each, WHICHEVER_ALPHA) < WHICHEVER for each in ahead)
+    return all(upper_bound(t_summary(each), WHICHEVER_ALPHA) < WHICHEVER for each in ahead)

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from bench.experiments.tune.limits import DOUBT, FIRST_LIMIT, HOPE, HOPELESS
 from bench.experiments.tune.search_space import position
 from bench.records.tune import REFERENCE, Elimination, Measurement, Round, TunePhase, TunePlan
-from bench.stats.intervals import LogDifference
-from bench.stats.paired import standard_error
+from bench.stats.intervals import TSummary, t_summary
 from bench.stats.surrogate import Model, Position, fit
 
 
@@ -117,18 +116,14 @@ def differences(rounds: Iterable[Round], leader: int, other: int) -> list[float]
     ]
 
 
-def comparison(
-    plan: TunePlan, rounds: Sequence[Round], above: int, below: int
-) -> tuple[TunePhase, LogDifference] | None:
+def comparison(plan: TunePlan, rounds: Sequence[Round], above: int, below: int) -> tuple[TunePhase, TSummary] | None:
     """By how much one is faster than another, by the best measurements there are of both; None: there are none.
 
     In the final block by block; elsewhere from means, with the spread of a process that all candidates share: what was
     measured once has no interval before anything was measured twice.
     """
     if paired := differences(rounds, above, below):
-        n = len(paired)
-        error = standard_error(paired) if n > 1 else None
-        return TunePhase.FINAL, LogDifference(statistics.fmean(paired), error, n - 1 or None, n)
+        return TunePhase.FINAL, t_summary(paired)
     phase = TunePhase.EXHAUSTIVE if plan.exhaustive else TunePhase.HEAT
     known = measured_in_blocks(rounds, phase) if plan.exhaustive else screening_samples(rounds)
     pooled = pooled_deviation(each for candidate, each in known.items() if candidate != REFERENCE)
@@ -138,9 +133,9 @@ def comparison(
     first, second = (0.0 if side is None else side.mean for side in sides)
     counts = [side.n for side in sides if side is not None]
     if pooled is None or not counts:
-        return phase, LogDifference(first - second, None, None, min(counts, default=0))
+        return phase, TSummary(first - second, None, None, min(counts, default=0))
     error = pooled[0] * math.sqrt(math.fsum(1 / count for count in counts))
-    return phase, LogDifference(first - second, error, pooled[1], min(counts))
+    return phase, TSummary(first - second, error, pooled[1], min(counts))
 
 
 def pooled_deviation(known: Iterable[Sample]) -> tuple[float, int] | None:

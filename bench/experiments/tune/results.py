@@ -16,7 +16,7 @@ from bench.experiments.tune.estimates import Sample
 from bench.experiments.tune.search_space import KNOBS, position
 from bench.records.tune import REFERENCE, Elimination, Measurement, Reason, Round, TuneFile, TunePhase, TunePlan
 from bench.scenarios.scenario import Scenario
-from bench.stats.intervals import Estimate, LogDifference, geometric_mean, ratio_of
+from bench.stats.intervals import Estimate, TSummary, geometric_mean, ratio_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +115,7 @@ def tune_result(tune_file: TuneFile) -> TuneResult:
     )
 
 
-def _ratio(found: tuple[TunePhase, LogDifference] | None) -> Estimate | None:
+def _ratio(found: tuple[TunePhase, TSummary] | None) -> Estimate | None:
     return None if found is None else ratio_of(found[1])
 
 

@@ -9,13 +9,13 @@ from typing import Final
 
 from bench.analysis.comparison import ComparedRow, Comparison, Kind, gate_refusal
 from bench.analysis.entries import ComparedFile, Entry
-from bench.analysis.verdict import POWER, Outcome, Relation, Verdict, worst
+from bench.analysis.verdict import Outcome, Relation, Verdict, worst
 from bench.render import units
 from bench.render.model.captions import describe_machine
 from bench.render.model.columns import Column, make_column, plus_minus_of
 from bench.render.model.marks import FASTER, MARK_OF_VERDICT, OPEN, SLOWER, TONE_OF_VERDICT, Tone
 from bench.render.phrases import change, format_count
-from bench.stats.intervals import Estimate, LogDifference, bounds, mean_of, ratio_of
+from bench.stats.intervals import POWER, Estimate, TSummary, bounds, mean_of, ratio_of
 
 DEFAULT_VALUE: Final = "ratio"
 
@@ -82,7 +82,7 @@ def epoch_seconds(side: ComparedFile, entry: Entry | None) -> float | None:
     return None if epoch is None else epoch.value
 
 
-def ratio_of_row(slowdown: LogDifference | None) -> Estimate | None:
+def ratio_of_row(slowdown: TSummary | None) -> Estimate | None:
     """Contender's images/s over the baseline's."""
     return None if slowdown is None else ratio_of(-slowdown)
 
@@ -108,7 +108,7 @@ def _detectable(row: ComparedRow) -> str | None:
     return None if row.detectable is None or math.isinf(row.detectable) else units.percentage(row.detectable)
 
 
-def _change(comparison: Comparison, slowdown: LogDifference) -> tuple[str, str]:
+def _change(comparison: Comparison, slowdown: TSummary) -> tuple[str, str]:
     """In words: of one machine as a change, of two as a ratio; and the interval, "" without one."""
     if comparison.gives_verdicts:
         return change(ratio_of(slowdown))
@@ -121,7 +121,7 @@ def _interval(lower: float, upper: float) -> str:
     return f"[{units.bound(lower)}, {units.bound(upper)}]"
 
 
-def describe_change(comparison: Comparison, slowdown: LogDifference) -> str:
+def describe_change(comparison: Comparison, slowdown: TSummary) -> str:
     return " ".join(_change(comparison, slowdown)).rstrip()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from bench.analysis.verdict import Verdict
-from bench.experiments.gate.decision import POWER, Conclusion, GateRow
+from bench.experiments.gate.decision import Conclusion, GateRow
 from bench.records.gate import GateFile, Purpose, SideDescription
 from bench.render import units
 from bench.render.model.captions import (
@@ -24,6 +24,7 @@ from bench.render.model.table import Fact, Table, TableRow, cell_of, hidden_colu
 from bench.render.phrases import change, clean_text, ends, format_change, format_count
 from bench.render.sparklines import interval
 from bench.scenarios.scenario import Scenario, axis_value
+from bench.stats.intervals import POWER
 from bench.stats.paired import Order
 
 _Text = Callable[[GateRow], str | None]
