@@ -1,17 +1,12 @@
-"""What an image and an update cost, against the known numbers and against the real networks."""
+"""What an image and an update cost, against the known numbers; tests/system has the real networks."""
 
 from __future__ import annotations
-
-from math import prod
-from typing import Any
 
 import pytest
 
 from bench.analysis.roofline import costs_of
-from mnist_core.mxnet_border import nd
 from mnist_core.recipe import Network
 from tests import ROOT
-from tests.core.test_networks import ORIGINALS, draw_weights
 
 KNOWN = {Network.MLP: (454_400, 109_386), Network.LENET: (13_182_000, 431_080)}
 both_networks = pytest.mark.parametrize("network", list(Network))
@@ -23,27 +18,6 @@ def test_the_known_numbers(network: Network) -> None:
     costs = costs_of(network)
     assert costs is not None
     assert KNOWN[network] == (costs.flop_per_image, costs.parameters)
-
-
-@both_networks
-def test_the_layers_are_those_of_the_real_network(network: Network) -> None:
-    """In its order: as many weights, as many numbers put out, and as many multiplications as these two make."""
-    net = draw_weights(ORIGINALS[network]())
-    seen: list[tuple[int, int, int]] = []
-
-    def note(layer: Any, _inputs: Any, output: Any) -> None:  # noqa: ANN401  # MXNet has no types
-        shapes = [parameter.shape for parameter in layer.collect_params().values()]
-        outputs = prod(output.shape[1:])
-        # Each number put out is a sum over what one filter, or one row of a matrix, holds; a filter moves over a plane.
-        multiplications = outputs * prod(shapes[0][1:]) if shapes else 0
-        seen.append((multiplications, sum(map(prod, shapes)), outputs))
-
-    for layer in net._children.values():
-        layer.register_forward_hook(note)
-    net(nd.zeros((1, 1, 28, 28)))
-    costs = costs_of(network)
-    assert costs is not None
-    assert seen == [(layer.multiplications, layer.parameters, layer.outputs) for layer in costs.layers]
 
 
 def test_a_users_own_network_has_no_known_cost() -> None:

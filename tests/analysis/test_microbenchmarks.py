@@ -53,6 +53,7 @@ def a_file(path: Path, seconds: dict[str, list[float]], **environment: Any) -> P
     return path
 
 
+@pytest.mark.system
 def test_real_micros_are_read_by_both_tools(
     tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:

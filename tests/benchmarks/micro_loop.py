@@ -4,6 +4,8 @@
 `mnist-bench compare BEFORE AFTER`, or `pytest-benchmark compare BEFORE AFTER`.
 
 Every call begins and ends at a barrier, so that its work is all of what is timed.
+
+This is the only file of pytest-benchmark; the others beside it are scripts. A test run does not find it, by its name.
 """
 
 from __future__ import annotations

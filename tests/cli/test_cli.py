@@ -511,6 +511,7 @@ def wait_for_worker(parent: subprocess.Popen[str], file: Path) -> psutil.Process
     raise AssertionError(f"no worker within 60 s: {parent.communicate()[0]}")
 
 
+@pytest.mark.system
 def test_two_real_runs(data_dir: Path, tmp_path: Path) -> None:
     """The whole way with real MXNet: two scenarios, tables, a valid file."""
     process = start(data_dir, tmp_path, "--suite", "smoke", "--network", "mlp", "--contexts", "cpu(0)")
@@ -522,6 +523,7 @@ def test_two_real_runs(data_dir: Path, tmp_path: Path) -> None:
     assert result_set.environment.software is not None
 
 
+@pytest.mark.system
 def test_a_killed_worker_is_a_row_and_a_killed_parent_leaves_no_worker(data_dir: Path, tmp_path: Path) -> None:
     """kill -9 of a worker costs its run alone; kill -9 of the parent costs nothing finished and leaves no process."""
     file = tmp_path / "file.json"
@@ -541,6 +543,7 @@ def test_a_killed_worker_is_a_row_and_a_killed_parent_leaves_no_worker(data_dir:
     assert store.violations(file) == []
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_everything_and_names_the_file(data_dir: Path, tmp_path: Path, signal_number: int) -> None:
     """Exit 130, the interrupted run noted, the way to go on printed, no process left."""

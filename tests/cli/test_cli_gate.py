@@ -430,6 +430,7 @@ def start(data_dir: Path, folder: Path, *arguments: str) -> subprocess.Popen[str
     )
 
 
+@pytest.mark.system
 def test_a_real_gate_survives_kill_9_and_goes_on(data_dir: Path, other_code: Path, tmp_path: Path) -> None:
     """Real MXNet on both sides: a killed gate keeps its block, leaves no process and no copy, and can be resumed."""
     arguments = ("--base", str(other_code), "-k", "mlp and static", "-o", "gate.json")
@@ -457,6 +458,7 @@ def test_a_real_gate_survives_kill_9_and_goes_on(data_dir: Path, other_code: Pat
     assert not list(tmp_path.glob("mnist-bench-*"))
 
 
+@pytest.mark.system
 def test_a_change_that_breaks_the_import_has_failed(data_dir: Path, other_code: Path, tmp_path: Path) -> None:
     """Exit 5 and one line, not a traceback: nobody typed anything wrong."""
     (other_code / "mnist_core" / "training.py").write_text("def broken(:\n")

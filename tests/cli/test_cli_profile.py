@@ -34,6 +34,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small_idx_folder(tmp_path_factory.mktemp("data"), train=400, test=50)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     ("options", "scenario", "calls"),
     [
@@ -207,6 +208,7 @@ def test_a_file_that_is_there_is_kept(command: Command, capsys: pytest.CaptureFi
     assert Path("p.json").read_bytes() == before
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("failing", [PhasesRequest, OperatorsRequest])
 def test_a_process_that_fails_is_a_failure(
     command: Command,
@@ -232,6 +234,7 @@ def test_a_process_that_fails_is_a_failure(
     assert not list(Path("results/runs").glob("*.json"))
 
 
+@pytest.mark.system
 def test_a_gpu_that_cannot_be_used_is_a_failure(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     """Never silently the CPU."""
     assert command("profile", "--network", "mlp", "--contexts", "gpu(7)") == cli.Exit.FAILED

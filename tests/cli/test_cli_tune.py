@@ -321,7 +321,7 @@ def test_gpus_are_tried_out_unless_they_are_not_wanted(
 
 
 def test_a_gpu_that_mxnet_cannot_use_is_said_at_once(
-    command: Command, data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: Command, workers: FakeWorkers, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Before data are looked for; not one failed candidate after the other."""
     tried: list[Device] = []
@@ -434,6 +434,7 @@ EIGHT = [
 ]
 
 
+@pytest.mark.system
 def test_a_real_search_finds_something(data_dir: Path, tmp_path: Path) -> None:
     """Real MXNet through all three phases, in a few seconds."""
     search_process = start(data_dir, tmp_path, *EIGHT, "--budget", "8s", "--seed", "1", "-o", "tune.json")
@@ -446,6 +447,7 @@ def test_a_real_search_finds_something(data_dir: Path, tmp_path: Path) -> None:
     assert "or as a command:" in printed
 
 
+@pytest.mark.system
 def test_a_real_search_survives_kill_9(data_dir: Path, tmp_path: Path) -> None:
     """What was measured is in the file, and no process is left behind."""
     parent = start(data_dir, tmp_path, *EIGHT, "--hybridize", "bound", "-o", "tune.json")

@@ -3,7 +3,6 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -25,8 +24,6 @@ from mnist_core.devices import (
     probe,
     probe_gpus,
 )
-
-needs_mxnet = pytest.mark.skipif(find_spec("mxnet") is None, reason="MXNet is not installed")
 
 GPU0, GPU1, GPU2 = (Device(DeviceKind.GPU, index) for index in range(3))
 A10 = Probe(GPU0, gpu_name="NVIDIA A10", compute_capability="8.6", memory_bytes=24 << 30, driver="535.104.05")
@@ -236,13 +233,13 @@ def test_the_last_line_that_says_something() -> None:
     assert last_line("\n") == ""
 
 
-@needs_mxnet
+@pytest.mark.system
 def test_the_real_cpu_is_usable() -> None:
     """The real child with the real MXNet finds this machine's CPU usable."""
     assert probe(Device(DeviceKind.CPU, 0)) == Probe(Device(DeviceKind.CPU, 0))
 
 
-@needs_mxnet
+@pytest.mark.system
 @pytest.mark.skipif(installed_cuda_build() is not None, reason="a GPU build is installed")
 def test_the_real_cpu_build_has_no_gpu() -> None:
     """The real child says that the CPU build of MXNet knows no GPU, whatever the machine holds."""

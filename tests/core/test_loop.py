@@ -27,6 +27,8 @@ from mnist_core.recipe import (
     Update,
 )
 
+pytestmark = pytest.mark.system
+
 #: Four whole batches and one of two images, which leaves the third of three contexts without.
 SAMPLES, BATCH_SIZE = 34, 8
 MODES = (Hybridize.OFF, Hybridize.ON, Hybridize.STATIC, Hybridize.BOUND)

@@ -31,6 +31,8 @@ from mnist_core.recipe import (
     Update,
 )
 
+pytestmark = pytest.mark.system
+
 
 def scenarios_of(text: str, **wishes: tuple[object, ...]) -> list[Scenario]:
     """Of one matrix, given as TOML."""

@@ -13,6 +13,8 @@ from mnist_core.cuda_libraries import installed_cuda_build
 from mnist_core.devices import Device, DeviceKind
 from mnist_core.mxnet_border import explain, features, mx, nd, to_context, version
 
+pytestmark = pytest.mark.system
+
 NOT_FOUND = "{}: cannot open shared object file: No such file or directory"
 
 

@@ -20,6 +20,8 @@ from tests.support import reference_networks
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.system
+
 Builders: TypeAlias = dict[Network, Callable[[], Block]]
 Arrays: TypeAlias = list[NDArray[np.floating[Any]]]
 

@@ -11,6 +11,8 @@ from mnist_core import training
 from mnist_core.mxnet_border import gluon, mx, nd
 from mnist_core.order import EpochOrder, batch_sizes, batches, shares
 
+pytestmark = pytest.mark.system
+
 
 @settings(deadline=None, max_examples=50)
 @given(samples=st.integers(1, 60), batch_size=st.integers(1, 20), seed=st.integers(0, 2**32 - 1))

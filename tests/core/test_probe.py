@@ -12,6 +12,8 @@ from mnist_core import mxnet_border, probe
 from mnist_core.devices import Device, DeviceKind, Probe, Unusable
 from mnist_core.probe import classify, compute, driver_version, examine, has_machine_code, read_card
 
+pytestmark = pytest.mark.system
+
 CPU = Device(DeviceKind.CPU, 0)
 GPU = Device(DeviceKind.GPU, 0)
 

@@ -21,6 +21,8 @@ from mnist_core.training import Context, DataIter, TrainedEpoch, Trainer
 from tests.support import reference_networks
 from tests.support.reference_loop import tutorial_epoch
 
+pytestmark = pytest.mark.system
+
 Images: TypeAlias = NDArray[np.float32]
 Labels: TypeAlias = NDArray[np.uint8]
 

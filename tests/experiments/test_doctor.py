@@ -147,6 +147,7 @@ def test_findings_fit_any_terminal(width: int, encoding: str) -> None:
 # --- the command line -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.system
 def test_this_machine_is_examined(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +162,7 @@ def test_this_machine_is_examined(
     assert {"load", "memory", "oneDNN"} <= {check["check"] for check in document["checks"]}
 
 
+@pytest.mark.system
 def test_strict_refuses_a_machine_that_is_not_fit(
     command: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

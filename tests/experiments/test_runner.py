@@ -289,6 +289,7 @@ def test_a_gpu_is_tried_out_before_it_has_a_ceiling() -> None:
     assert usable([on_cpu, *on_gpu], torch_alone) == (on_cpu, on_gpu[1])
 
 
+@pytest.mark.system
 def test_a_real_process_measures_a_ceiling() -> None:
     """Through NumPy and MXNet, under the thread count that was asked for, which its thread pools confirm."""
     for library in (Library.NUMPY, Library.MXNET):

@@ -133,6 +133,7 @@ def test_a_scratch_folder_is_gone_after_its_process_was_killed() -> None:
     assert not folder.exists()
 
 
+@pytest.mark.system
 def test_the_injected_slowdown_is_spun_into_each_step(scratch: Path) -> None:
     """The measured package's own code is there, and after it a step that takes longer by the ratio."""
     side = source.check_out(str(ROOT), Side.CONTENDER, scratch)

@@ -26,6 +26,7 @@ from tests.support.records import an_environment
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 pytestmark = [
+    pytest.mark.system,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium"),
     pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="no Playwright: nox -s browser"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

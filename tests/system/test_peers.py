@@ -39,10 +39,12 @@ from mnist_core.devices import Device, DeviceKind, Probe, Unusable
 from mnist_core.idx import Split
 from mnist_core.mxnet_border import mx, nd
 from mnist_core.recipe import Hybridize, InputPipeline, Kvstore, Layers, MetricSync, Network, Recipe, Update
-from tests import ROOT
+from tests import PEER_PYTHONS, ROOT
 from tests.support.cli import Command
 from tests.support.idx_files import small_idx_folder
 from tests.support.records import a_result_set, a_run, a_scenario, a_software, an_environment
+
+pytestmark = pytest.mark.system
 
 GPU = Device(DeviceKind.GPU, 0)
 
@@ -57,7 +59,7 @@ TOLERANCE = 2e-6
 
 def python_of(framework: Framework) -> str:
     """An interpreter that has the framework; skips the test where there is none."""
-    named = os.environ.get(f"MNIST_BENCH_PYTHON_{framework.value.upper()}")
+    named = PEER_PYTHONS[framework.value]
     if named is None and importlib.util.find_spec(framework.value) is None:
         pytest.skip(f"no {framework}: MNIST_BENCH_PYTHON_{framework.value.upper()} may name a Python that has it")
     return named or sys.executable
@@ -250,7 +252,6 @@ def without_peers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (tmp_path / "hidden" / name).mkdir(parents=True)
         raising = f"raise ModuleNotFoundError(\"No module named '{name}'\", name={name!r})\n"
         (tmp_path / "hidden" / name / "__init__.py").write_text(raising)
-        monkeypatch.delenv(f"MNIST_BENCH_PYTHON_{name.upper()}", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hidden"))
 
 

@@ -17,6 +17,7 @@ from tests.support.idx_files import small_idx_folder
 NOTEBOOK = ROOT / "docs" / "tutorial.ipynb"
 
 pytestmark = [
+    pytest.mark.system,
     pytest.mark.skipif(importlib.util.find_spec("nbclient") is None, reason="no nbclient"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]

@@ -12,13 +12,17 @@ from numpy.typing import NDArray
 
 from bench.records.result import FailureReason, Library
 from bench.worker import main
-from bench.worker.backends import mxnet, numpy
+from bench.worker.backends import numpy
 from bench.worker.measure import ceilings
 from bench.worker.measure.ceilings import Arithmetic, arithmetic_of
 from bench.worker.protocol import CeilingReply, CeilingRequest, FailureReply, UnusableReply
 from mnist_core.devices import Device, DeviceKind, parse_devices
 
 CPU = Device(DeviceKind.CPU, 0)
+
+each_library = pytest.mark.parametrize(
+    "library", [Library.NUMPY, pytest.param(Library.MXNET, marks=pytest.mark.system)]
+)
 
 
 class Clock:
@@ -104,9 +108,10 @@ def test_short_calls_are_repeated_for_a_while(clock: Clock) -> None:
     assert clock.calls == pytest.approx(151, abs=1)
 
 
-@pytest.mark.parametrize("arithmetic", [numpy, mxnet])
-def test_the_real_functions_multiply_and_add(arithmetic: Arithmetic) -> None:
+@each_library
+def test_the_real_functions_multiply_and_add(library: Library) -> None:
     """Any number of times, into arrays that they keep; sizes of one too."""
+    arithmetic = arithmetic_of(library)
     for size in (1, 7):
         for call in (arithmetic.matrix_product(CPU, size), arithmetic.vector_sum(CPU, size)):
             call()
@@ -143,7 +148,7 @@ def reply_to(request: CeilingRequest, monkeypatch: pytest.MonkeyPatch, threads: 
     return main.handle_request(msgspec.json.encode(request), lambda _event: None)
 
 
-@pytest.mark.parametrize("library", [Library.NUMPY, Library.MXNET])
+@each_library
 def test_a_worker_answers_with_every_size(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     """The record holds what was asked and what was loaded."""
     monkeypatch.setattr(ceilings, "_REPEAT_SECONDS", 0.001)

@@ -79,6 +79,7 @@ def answer(request: RunRequest) -> tuple[Reply, list[FromWorker]]:
     return reply, events
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("hybridize", [Hybridize.OFF, Hybridize.ON, Hybridize.STATIC, Hybridize.BOUND])
 def test_a_run_measures_what_was_asked(
     request_for: Callable[[Scenario, Recipe], RunRequest], hybridize: Hybridize
@@ -99,6 +100,7 @@ def test_a_run_measures_what_was_asked(
     assert run.device_memory_bytes is None
 
 
+@pytest.mark.system
 def test_the_warm_up_leaves_no_trace(request_for: Callable[[Scenario, Recipe], RunRequest]) -> None:
     """First step and warm-up do not train: the same seed gives the same learning curve, whatever came before it."""
     scenario = Scenario(network="mlp", contexts=("cpu(0)",), batch_size=100)
@@ -110,6 +112,7 @@ def test_the_warm_up_leaves_no_trace(request_for: Callable[[Scenario, Recipe], R
     assert curves[0] == curves[1]
 
 
+@pytest.mark.system
 def test_a_part_of_the_data_is_its_first_images(request_for: Callable[[Scenario, Recipe], RunRequest]) -> None:
     """`samples` shortens the epoch; evaluation still uses the whole test set."""
     reply, _ = answer(request_for(Scenario(network="mlp", batch_size=40), Recipe(epochs=1, samples=90)))
@@ -117,6 +120,7 @@ def test_a_part_of_the_data_is_its_first_images(request_for: Callable[[Scenario,
     assert reply.run.epochs[0].samples == 90
 
 
+@pytest.mark.system
 def test_a_training_that_diverges_is_a_failure(request_for: Callable[[Scenario, Recipe], RunRequest]) -> None:
     """A loss that is no number ends the run with that reason, not with a throughput."""
     recipe = Recipe(epochs=3, learning_rate=1e30)
@@ -125,6 +129,7 @@ def test_a_training_that_diverges_is_a_failure(request_for: Callable[[Scenario, 
     assert reply.reason is FailureReason.DIVERGED
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     ("body", "reason", "words"),
     [
@@ -179,6 +184,7 @@ def a_pass(prepared: datasets.Prepared, monkeypatch: pytest.MonkeyPatch) -> Call
     return start
 
 
+@pytest.mark.system
 def test_a_pass_measures_scenario_after_scenario(a_pass: Callable[[], Callable[[Command], Reply]]) -> None:
     """Whole epochs of the images that were asked for; the accuracy is of the scenario set up last."""
     command = a_pass()
@@ -193,6 +199,7 @@ def test_a_pass_measures_scenario_after_scenario(a_pass: Callable[[], Callable[[
         assert accuracy.test_accuracy * 30 == pytest.approx(round(accuracy.test_accuracy * 30))
 
 
+@pytest.mark.system
 def test_two_passes_from_one_seed_learn_the_same(a_pass: Callable[[], Callable[[Command], Reply]]) -> None:
     """To the last image, also where another scenario came before: their accuracies are paired."""
     accuracies = []
@@ -208,6 +215,7 @@ def test_two_passes_from_one_seed_learn_the_same(a_pass: Callable[[], Callable[[
     assert accuracies[0].test_accuracy > 0.3  # it learnt something in its windows
 
 
+@pytest.mark.system
 def test_the_warm_up_of_a_pass_does_not_train(a_pass: Callable[[], Callable[[Command], Reply]]) -> None:
     """Before the first window the network is what chance made it."""
     command = a_pass()
@@ -217,6 +225,7 @@ def test_the_warm_up_of_a_pass_does_not_train(a_pass: Callable[[], Callable[[Com
     assert untrained.test_accuracy < 0.3
 
 
+@pytest.mark.system
 def test_a_pass_that_fails_says_why(a_pass: Callable[[], Callable[[Command], Reply]]) -> None:
     """One line, as a run does; a command that is none is the harness's fault."""
     command = a_pass()
@@ -253,6 +262,7 @@ def test_other_threads_than_recorded_are_refused(
     assert isinstance(reply, UnusableReply)
 
 
+@pytest.mark.system
 def test_a_real_process_answers_and_says_what_it_loaded() -> None:
     """The executor's own worker imports the framework under the thread count it was given."""
     software = SubprocessExecutor().describe()
@@ -301,6 +311,7 @@ def test_the_end_of_stdin_ends_the_worker() -> None:
     assert process.returncode == 1
 
 
+@pytest.mark.system
 def test_describe_in_this_process() -> None:
     """The same reply as from a fresh process, but for the threads."""
     reply = main.handle_request(msgspec.json.encode(DescribeRequest(framework=Framework.MXNET)), lambda _event: None)
