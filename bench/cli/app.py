@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import typer
+from typer.core import TyperGroup
+
+#: The verbs in the order of the help: measure, read, decide, search, explain, and then what is here.
+_VERBS: Final = (
+    *("run", "show", "check", "compare", "gate", "calibrate", "selftest", "tune", "profile", "report", "history"),
+    *("environment", "suites", "data"),
+)
+
+
+class _VerbsInOrder(TyperGroup):
+    """Lists the verbs in an order that does not depend on imports."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401  # Typer's copy of click.Context, which is private
+        """Return their names; see `click.Group.list_commands`."""
+        return sorted(super().list_commands(ctx), key=_VERBS.index)
+
 
 app = typer.Typer(
+    cls=_VerbsInOrder,
     name="mnist-bench",
     help="Benchmark the MXNet Gluon MNIST tutorial and compare machines.",
     no_args_is_help=True,

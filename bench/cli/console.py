@@ -103,7 +103,7 @@ def tolerate_closed_pipe() -> Iterator[None]:
             print_line(_last_words, f"mnist-bench: the output could not be written: {error.strerror or error}", "red")
 
 
-def refuse_junit(output_format: Format) -> None:
+def reject_junit(output_format: Format) -> None:
     """For verbs that measure or show and have no verdicts. Before they begin: nobody should measure in vain."""
     if output_format is Format.JUNIT:
         raise ConfigurationError("--format junit holds verdicts, which only compare and gate have")
@@ -122,7 +122,14 @@ def print_tables(made: Sequence[Table], output_format: Format) -> None:
         case Format.HTML:
             write(render_html(made))
         case Format.JUNIT:
-            refuse_junit(output_format)
+            reject_junit(output_format)
+
+
+def print_results(tables: Sequence[Table], output_format: Format) -> None:
+    """Print the tables before an exit status that tells more, and add them to the summary of a GitHub job."""
+    with tolerate_closed_pipe():
+        print_tables(tables, output_format)
+    add_to_job_summary(render_markdown(tables))
 
 
 def add_to_job_summary(markdown: str) -> None:

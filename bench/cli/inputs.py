@@ -10,7 +10,9 @@ from bench import errors
 from bench.cli.console import note
 from bench.errors import ConfigurationError
 from bench.records import store
+from bench.records.profile import PROFILE_SCHEMA_VERSION, ProfileFile, inconsistencies
 from bench.records.result import ResultSet
+from bench.records.tune import TUNE_SCHEMA_VERSION, TuneFile
 
 FileT = TypeVar("FileT")
 
@@ -60,3 +62,16 @@ def result_files(given: Sequence[Path]) -> Iterator[tuple[Path, ResultSet]]:
         yield path, result_set
     if none:
         raise ConfigurationError(f"no result file in {', '.join(map(str, given))}")
+
+
+def read_tune(path: Path) -> TuneFile:
+    """Read a tune file. Raises `StoreError` for another, `SchemaError` for one that is too new."""
+    return store.read_versioned(path, TuneFile, store.FileKind.TUNE, TUNE_SCHEMA_VERSION)
+
+
+def read_profile(path: Path) -> ProfileFile:
+    """Read a profile file. Raises `StoreError` for another or a contradictory one, `SchemaError` for one too new."""
+    profile = store.read_versioned(path, ProfileFile, store.FileKind.PROFILE, PROFILE_SCHEMA_VERSION)
+    if violations := inconsistencies(profile):
+        raise errors.StoreError(f"{path}: not a valid profile file: {violations[0]}")
+    return profile

@@ -1,18 +1,81 @@
-"""Values that more than one verb takes from the command line, and how they are read."""
+"""Options that several verbs have, each declared once, and how their values are read."""
 
 from __future__ import annotations
 
 import math
 import re
+import secrets
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 
-from bench.cli.completion import offer_keywords, offer_pivot_axes, offer_suites
+from bench.cli.completion import (
+    offer_contexts,
+    offer_keywords,
+    offer_networks,
+    offer_pivot_axes,
+    offer_settings,
+    offer_suites,
+)
 from bench.errors import ConfigurationError
 from bench.render.formats.export import Format
+from bench.scenarios.axes import LOOP_AXES, Framework, LoopName
+from bench.scenarios.suite import Overrides, axis_settings
 from mnist_core.datasets import DatasetName
+from mnist_core.recipe import Hybridize, Recipe
+
+RESULTS_DIRECTORY: Final = Path("results/runs")
+
+#: Block b trains with seed + b, and NumPy takes seeds below 2^32.
+MOST_SEED: Final = 2**31 - 1
+
+#: The seed of the tutorial's recipe.
+DEFAULT_SEED: Final = Recipe().seed
+
+#: The limits of a comparison, as they are written on the command line.
+MARGIN, TOLERANCE, ALPHA = "2%", "10%", "5%"
+
+# --- the axes of a scenario -------------------------------------------------------------------------------------------
+
+FrameworkOption = Annotated[list[Framework] | None, typer.Option(help="See --python.")]
+
+NetworkOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME", help="mlp, lenet, or package.module:factory of your own.", autocompletion=offer_networks
+    ),
+]
+
+LoopOption = Annotated[list[LoopName] | None, typer.Option(help="The tutorial's loop, or the fastest one known.")]
+
+ContextsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="DEVICES",
+        help="A list of devices, e.g. 'cpu(0),cpu(1)', or auto.",
+        autocompletion=offer_contexts,
+    ),
+]
+
+BatchSizeOption = Annotated[list[int] | None, typer.Option(min=1, help="Images per update.")]
+
+HybridizeOption = Annotated[list[Hybridize] | None, typer.Option(help="How the network is executed.")]
+
+CpuThreadsOption = Annotated[list[int] | None, typer.Option(min=1, help="OpenMP threads per CPU context.")]
+
+SettingsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="AXIS=VALUE,…",
+        help=f"Another part of the loop ({', '.join(LOOP_AXES)}).",
+        autocompletion=offer_settings,
+    ),
+]
+
+# --- what is measured, and how long -----------------------------------------------------------------------------------
 
 KeywordOption = Annotated[
     str | None,
@@ -25,6 +88,66 @@ KeywordOption = Annotated[
     ),
 ]
 
+SuiteOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="A built-in suite or a TOML file; its repeats and epochs do not count here.",
+        autocompletion=offer_suites,
+    ),
+]
+
+DataOption = Annotated[DatasetName, typer.Option(help="Which images; auto: MNIST if it can be had.")]
+
+DataDirOption = Annotated[Path | None, typer.Option(help="The folder with the four IDX files, gzip or raw.")]
+
+PythonOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="FRAMEWORK=PATH", help="The Python that has this framework; repeatable. Default: this one."),
+]
+
+#: Of verbs that train as a recipe says.
+RecipeSeedOption = Annotated[
+    int, typer.Option(min=0, help="Seeds weights, shuffling and the order of the measurements.")
+]
+
+#: Of verbs that draw a new seed each time.
+SeedOption = Annotated[
+    int | None,
+    typer.Option(
+        min=0, max=MOST_SEED, help="Orders the measurements, seeds the trainings; default: a new one, recorded."
+    ),
+]
+
+BudgetOption = Annotated[str, typer.Option(help="Time for the measurements, e.g. 90s, 10m or 1h30m.")]
+
+# --- verdicts ---------------------------------------------------------------------------------------------------------
+
+MarginOption = Annotated[str, typer.Option(help="Slower by less is no regression.")]
+
+ToleranceOption = Annotated[str, typer.Option(help="Surely slower by less is unchanged.")]
+
+AlphaOption = Annotated[str, typer.Option(help="Probability of any false regression, over all scenarios together.")]
+
+# --- files and what is printed ----------------------------------------------------------------------------------------
+
+FilesArgument = Annotated[list[Path], typer.Argument(help="Result files, or folders of them.")]
+
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", help=f"The file to save into; default: a new one in {RESULTS_DIRECTORY}."),
+]
+
+ResumeOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Go on with an interrupted measurement, as its file planned it.")
+]
+
+ReplayOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Evaluate a stored file again; measure nothing.")
+]
+
+FormatOption = Annotated[Format, typer.Option("--format", help="How the results are printed.")]
+
 RowOption = Annotated[
     str | None,
     typer.Option(metavar="AXIS", help="Pivot: the axis down the side.", autocompletion=offer_pivot_axes),
@@ -35,11 +158,13 @@ ColumnOption = Annotated[
     typer.Option(metavar="AXIS", help="Pivot: the axis across the top.", autocompletion=offer_pivot_axes),
 ]
 
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+# --- reading them -----------------------------------------------------------------------------------------------------
+
+_UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def ratio(text: str, option: str) -> float:
-    """0.02 from "0.02" or "2%". Raises `ConfigurationError` for anything that is no number from 0 to below 1."""
+    """Return 0.02 for "0.02" or "2%". Raises `ConfigurationError` for what is no number from 0 to below 1."""
     number, percent = text.strip().removesuffix("%").rstrip(), text.strip().endswith("%")
     try:
         value = float(number) / (100 if percent else 1)
@@ -51,7 +176,7 @@ def ratio(text: str, option: str) -> float:
 
 
 def seconds(text: str, option: str) -> float:
-    """600.0 from "10m", "600s", "600" or "1h30m". Raises `ConfigurationError` for anything else, and for nothing."""
+    """Return 600.0 for "10m", "600s" or "600". Raises `ConfigurationError` for what is no time, and for none at all."""
     parts = re.findall(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
     value = sum(float(number) * _UNITS[unit or "s"] for number, unit in parts)
     if "".join(map("".join, parts)) != text.strip() or value <= 0:
@@ -59,36 +184,34 @@ def seconds(text: str, option: str) -> float:
     return value
 
 
-def reject_conflicts(*contradictions: tuple[object, str]) -> None:
-    """Raises `ConfigurationError` with the words of the first that holds: no option is silently without effect."""
-    for holds, words in contradictions:
-        if holds:
-            raise ConfigurationError(words)
+def seed_or_random(seed: int | None) -> int:
+    """Return the seed that was given, else a new one."""
+    return secrets.randbelow(MOST_SEED) if seed is None else seed
 
 
-#: Block b trains with seed + b, and NumPy takes seeds below 2^32.
-MOST_SEED = 2**31 - 1
+def axis_overrides(*, settings: Sequence[str] | None = None, **axes: Sequence[Any] | None) -> Overrides:
+    """Return what the axis options ask for; None or nothing leaves an axis to the suite.
 
-DataOption = Annotated[DatasetName, typer.Option(help="Which images; auto: MNIST if it can be had.")]
+    Raises `ConfigurationError` for a setting that does not exist.
+    """
+    given: dict[str, Any] = {axis: tuple(values) for axis, values in axes.items() if values}
+    return Overrides(settings=axis_settings(settings or ()), **given)
 
-DataDirOption = Annotated[Path | None, typer.Option(help="The folder with the four IDX files, gzip or raw.")]
 
-SuiteOption = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME|FILE",
-        help="A built-in suite or a TOML file; its sampling does not count here.",
-        autocompletion=offer_suites,
-    ),
-]
+def is_given(context: typer.Context, name: str) -> bool:
+    """Tell whether a parameter of the verb stands on the command line; a default does not count."""
+    source = context.get_parameter_source(name)
+    # By name: ParameterSource belongs to Click, of which Typer has a copy of its own.
+    return source is not None and source.name == "COMMANDLINE"
 
-SeedOption = Annotated[
-    int | None,
-    typer.Option(
-        min=0, max=MOST_SEED, help="Draws turns and scenarios, seeds trainings; default: a new one, recorded."
-    ),
-]
 
-BudgetOption = Annotated[str, typer.Option(help="Time for blocks, e.g. 90s, 10m or 1h30m.")]
+def others_given(context: typer.Context, *allowed: str) -> bool:
+    """Tell whether a parameter of the verb besides these stands on the command line."""
+    return any(is_given(context, name) for name in context.params if name not in allowed)
 
-FormatOption = Annotated[Format, typer.Option("--format", help="Of what is printed at the end.")]
+
+def reject_conflicts(*conflicts: tuple[object, str]) -> None:
+    """Raise `ConfigurationError` with the message of the first conflict: no option is silently without effect."""
+    for is_there, message in conflicts:
+        if is_there:
+            raise ConfigurationError(message)

@@ -1,43 +1,36 @@
-"""What verbs that measure share: the plan, what was asked of this machine, and going on with a file."""
+"""The life of a file that a verb measures into: new or resumed, locked, checked, interrupted, saved."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import shlex
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from bench import errors
-from bench.cli.console import (
-    fail,
-    spinner,
-)
-from bench.cli.datasets import prepare
+from bench.cli.console import fail, note, spinner
+from bench.cli.datasets import note_dataset, prepare
 from bench.cli.exit_status import Exit
-from bench.errors import ConfigurationError, IncomparableError
-from bench.experiments.run.runner import SubprocessExecutor
-from bench.records.environment import Environment, Software
-from bench.records.result import Dataset
-from bench.scenarios.axes import AUTO_CONTEXTS, Framework
-from bench.scenarios.selection import select
-from bench.scenarios.suite import (
-    Overrides,
-    PlannedRun,
-    expand,
-    load_suite,
-    override,
-)
+from bench.cli.options import RESULTS_DIRECTORY
+from bench.errors import ConfigurationError, IncomparableError, SetupError
+from bench.records import store
+from bench.records.base import utc_now
+from bench.records.environment import Environment
+from bench.records.gate import GateFile
+from bench.records.result import ResultSet
+from bench.records.tune import TuneFile
+from bench.scenarios.axes import Framework
 from bench.worker import process
-from bench.worker.process import Cancellation, Interpreter, Interpreters
+from bench.worker.process import Cancellation, Interpreter
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
-from mnist_core.devices import Device, DeviceKind, probe_row
+from mnist_core.devices import Device, DeviceKind
 
-#: What a difference of an environment's facts is, in words.
-_FACTS: Final = {
+FileT = TypeVar("FileT")
+
+#: How to say that a fact of an environment is not what it was.
+_CHANGES: Final = {
     "software": "other versions of the measured software",
     "peers": "other versions of the frameworks beside MXNet",
     "mnist_bench_version": "another version of mnist-bench",
@@ -46,17 +39,55 @@ _FACTS: Final = {
 }
 
 
-def require_same_machine(path: Path, before: Environment, here: Environment, facts: Sequence[str]) -> None:
-    """One environment heads all of a file's rows. Raises `IncomparableError` where it would not be true of the rest."""
-    if here.host_hash is None or here.host_hash != before.host_hash:
-        raise IncomparableError(f"{path}: was begun on another machine; its rest must be measured there")
-    if changed := [fact for fact in facts if getattr(before, fact) != getattr(here, fact)]:
-        words = " and ".join(_FACTS[fact] for fact in changed)
-        raise IncomparableError(f"{path}: was begun with {words}; measure anew")
+def timestamp() -> str:
+    """Return the time as it stands in names of files, e.g. 20260131T120000Z."""
+    return utc_now().replace(":", "").replace("-", "")
 
 
-def prepare_same(path: Path, dataset: Dataset, data_dir: Path | None) -> datasets.Prepared:
-    """Raises `IncomparableError` where other images are here than the file was begun on."""
+def default_output(name: str) -> Path:
+    """Return where a new file is saved unless --output says something else."""
+    return RESULTS_DIRECTORY / f"{name}-{timestamp()}.json"
+
+
+@contextlib.contextmanager
+def new_file(path: Path, *, resumable: bool = True) -> Iterator[Path]:
+    """Lock the folder of a file that does not exist yet.
+
+    Raises `ConfigurationError` where it does, `StoreError` where something else measures into the folder.
+    """
+    with store.exclusive(path.parent):
+        if path.exists():
+            raise ConfigurationError(
+                f"{path} exists: name another --output{f', or --resume {path}' if resumable else ''}"
+            )
+        yield path
+
+
+@contextlib.contextmanager
+def resumed_file(path: Path, read: Callable[[Path], FileT]) -> Iterator[FileT]:
+    """Lock the folder of a file, and yield the file as it then is.
+
+    Raises what `read` raises, and `StoreError` where something else measures into the folder.
+    """
+    read(path)  # a file of another kind must not leave a lock in its folder
+    with store.exclusive(path.parent):
+        yield read(path)
+
+
+def prepare_rest(
+    path: Path,
+    begun: ResultSet | GateFile | TuneFile,
+    here: Environment,
+    facts: Sequence[str],
+    data_dir: Path | None,
+) -> datasets.Prepared:
+    """Return the data set of a file that is resumed.
+
+    Raises `IncomparableError` where the machine, one of the facts of its environment, or the data are not those that
+    the file was begun with.
+    """
+    require_same_machine(path, begun.environment, here, facts)
+    dataset = begun.dataset
     try:
         name = DatasetName(dataset.name)
     except ValueError:
@@ -69,62 +100,57 @@ def prepare_same(path: Path, dataset: Dataset, data_dir: Path | None) -> dataset
     return prepared
 
 
+def require_same_machine(path: Path, before: Environment, here: Environment, facts: Sequence[str]) -> None:
+    """Raise `IncomparableError` where a file's one environment would not be true of what is measured from now on."""
+    if here.host_hash is None or here.host_hash != before.host_hash:
+        raise IncomparableError(f"{path}: was begun on another machine; its rest must be measured there")
+    if changed := [fact for fact in facts if getattr(before, fact) != getattr(here, fact)]:
+        changes = " and ".join(_CHANGES[fact] for fact in changed)
+        raise IncomparableError(f"{path}: was begun with {changes}; start a new measurement")
+
+
 def require_gpus(devices: Iterable[Device]) -> None:
-    """Exits where MXNet cannot use one of them; says why."""
+    """Exit with the reason where MXNet cannot use one of the GPUs."""
     for device in devices:
         if device.kind is not DeviceKind.GPU:
             continue
         with spinner(f"trying {device} out"):
-            found = process.probe(Interpreter(), Cancellation(), Framework.MXNET, device)
-        if not found.usable:
-            fail(f"{device}: {found.detail}", Exit.FAILED)
+            probe = process.probe(Interpreter(), Cancellation(), Framework.MXNET, device)
+        if not probe.usable:
+            fail(f"{device}: {probe.detail}", Exit.FAILED)
 
 
 @contextlib.contextmanager
-def on_signals(handler: Callable[[int, object], None]) -> Iterator[None]:
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+def cancelled_by_signals() -> Iterator[Cancellation]:
+    """Yield a cancellation that SIGINT and SIGTERM request while the block lasts."""
+    stop = Cancellation()
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield stop
     finally:
-        for number, old in before.items():
-            signal.signal(number, old)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-RESULTS_DIRECTORY = Path("results/runs")
+@contextlib.contextmanager
+def measuring(unfinished: str) -> Iterator[Cancellation]:
+    """Yield what SIGINT and SIGTERM cancel; where nothing more can be measured or saved, exit with the reason.
 
-
-def describe_all(interpreters: Interpreters, plan: Sequence[PlannedRun]) -> list[Software]:
-    """What each framework of the plan is, in the order of `Framework`.
-
-    Raises `UnusableError` where one is missing, or cannot train a network of the user's own.
+    `unfinished` says what is saved by then and how to go on; see `finished`.
     """
-    wanted = {planned.scenario.framework for planned in plan}
-    worker = SubprocessExecutor(interpreters)
-    found = []
-    for framework in Framework:
-        if framework in wanted:
-            scenarios = [each.scenario for each in plan if each.scenario.framework is framework]
-            with spinner(f"asking {framework} what it is"):
-                found.append(worker.describe(framework, scenarios))
-    return found
+    try:
+        with cancelled_by_signals() as stop:
+            yield stop
+    except (SetupError, errors.StoreError) as error:
+        fail(f"{error}; {unfinished}", Exit.USAGE)
 
 
-def plan_here(
-    suite: str, wishes: Overrides, keyword: str | None, seed: int, interpreters: Interpreters | None = None
-) -> tuple[PlannedRun, ...]:
-    """What the suite asks for on this machine; `auto` contexts are the GPUs some framework can use, else the CPU."""
-    wanted = override(load_suite(suite), wishes)
-    probe = SubprocessExecutor(interpreters or Interpreters()).probe
-    frameworks = {
-        framework for matrix in wanted.matrix if AUTO_CONTEXTS in matrix.contexts for framework in matrix.framework
-    }
-    with spinner("trying the devices out"):
-        rows = [probe_row(functools.partial(probe, framework)) for framework in Framework if framework in frameworks]
-    gpus = sorted({tried.device for row in rows for tried in row if tried.usable})
-    plan = expand(wanted, seed=seed, gpu_contexts=[str(device) for device in gpus])
-    if keyword is not None:
-        plan = select(plan, keyword)
-    if not plan:
-        listing = f"mnist-bench run --suite {shlex.quote(suite)} --dry-run"
-        raise ConfigurationError(f"no scenario is left: nothing in the suite matches ({listing} lists what it has)")
-    return plan
+def finished(parts: str, path: Path, command: str) -> str:
+    """Say what of an unfinished measurement is saved where, and which command goes on with it."""
+    return f"finished {parts} are in {path}; go on with {command}"
+
+
+def note_saved(prepared: datasets.Prepared, path: Path) -> None:
+    """Say where a measurement is saved, and if it was not on MNIST."""
+    note_dataset(prepared)
+    note(f"saved in {path}")

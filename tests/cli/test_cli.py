@@ -71,7 +71,7 @@ def a_measured_run(request: RunRequest) -> Run:
 
 @pytest.fixture
 def fake_worker(monkeypatch: pytest.MonkeyPatch) -> type[FakeWorker]:
-    for user in (cli.session, cli.run, cli.environment):
+    for user in (cli.run, cli.environment):
         monkeypatch.setattr(user, "SubprocessExecutor", FakeWorker)
     FakeWorker.outcome = staticmethod(a_measured_run)
     return FakeWorker

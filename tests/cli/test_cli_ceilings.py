@@ -62,7 +62,7 @@ class FakeWorker:
 
 @pytest.fixture
 def worker(monkeypatch: pytest.MonkeyPatch) -> type[FakeWorker]:
-    for user in (cli.session, cli.run, cli.environment):
+    for user in (cli.run, cli.environment):
         monkeypatch.setattr(user, "SubprocessExecutor", FakeWorker)
     monkeypatch.setattr(cli.run, "usable_core_count", lambda: 2)
     FakeWorker.asked, FakeWorker.broken = [], False
@@ -160,7 +160,7 @@ def test_a_resumed_run_goes_on_with_its_ceilings(
     command: Command, worker: type[FakeWorker], data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without being told again; where the file has none, --ceilings adds them."""
-    monkeypatch.setattr(cli.run, "require_same_machine", lambda *_arguments: None)
+    monkeypatch.setattr("bench.cli.session.require_same_machine", lambda *_arguments: None)
     command("run", "--suite", "smoke", "--network", "mlp", "--ceilings", "--data-dir", data_dir, "-o", "a.json")
     whole = store.read(Path("a.json"))
     for ceilings, flags in ((whole.ceilings[:1], ()), ((), ("--ceilings",)), ((), ())):

@@ -67,9 +67,10 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> FakePasses:
         return a_software()
 
     make_machine_quiet(monkeypatch)
-    monkeypatch.setattr("bench.cli.commands.gate.session_starters", session_starters)
+    for module in ("bench.cli.gating", "bench.experiments.gate.setup"):
+        monkeypatch.setattr(f"{module}.session_starters", session_starters)
     monkeypatch.setattr(process, "describe", describe)
-    monkeypatch.setattr("bench.cli.commands.gate.secrets.randbelow", lambda _limit: 42)  # the same coins in every test
+    monkeypatch.setattr("bench.cli.options.secrets.randbelow", lambda _limit: 42)  # the same coins in every test
     return fake
 
 
@@ -348,7 +349,7 @@ def test_an_interrupted_or_failed_calibration_goes_on_and_is_not_used(
     passes.on_window = crash
     arguments = ("calibrate", "--blocks", 10, "--data-dir", data_dir)
     assert command(*arguments) == cli.Exit.FAILED
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "go on with the same command" in capsys.readouterr().err
     assert command("calibrate", "--show") == cli.Exit.USAGE
     assert command(*arguments) == cli.Exit.DONE
     (path,) = Path("results/calibration").glob("*.blocks.json")

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from bench import cli
-from bench.cli.commands.profile import one_scenario, read
+from bench.cli.commands.profile import one_scenario
+from bench.cli.inputs import read_profile
 from bench.experiments.profile.breakdown import break_down
 from bench.records import store
 from bench.records.environment import Software
@@ -78,7 +79,7 @@ def test_a_profile_from_end_to_end(
     )
     printed = capsys.readouterr()
     assert status in {cli.Exit.DONE, cli.Exit.INCONCLUSIVE}
-    found = read(Path("p.json"))
+    found = read_profile(Path("p.json"))
     assert (found.scenario, found.phases.steps) == (scenario, STEPS)
     assert found.phases.samples == STEPS * scenario.batch_size
     assert found.environment.software is not None

@@ -5,25 +5,18 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from bench.analysis.verdict import Verdict
 from bench.cli.app import app, examples
-from bench.cli.commands.gate import (
-    GATE_SUITE,
-    GateRequest,
-    conclusion_of,
-    interpreters_of,
-    new_gate_file,
-    run,
-    scenarios_of,
-)
-from bench.cli.console import fail, note, print_tables, refuse_junit, spinner, tolerate_closed_pipe
+from bench.cli.console import fail, note, print_tables, reject_junit, spinner, tolerate_closed_pipe
 from bench.cli.datasets import prepare
 from bench.cli.exit_status import Exit
+from bench.cli.gating import conclusion_of, measure_blocks, plan_gate, scenarios_here
 from bench.cli.options import (
+    RESULTS_DIRECTORY,
     BudgetOption,
     DataDirOption,
     DataOption,
@@ -31,36 +24,39 @@ from bench.cli.options import (
     KeywordOption,
     SeedOption,
     SuiteOption,
+    others_given,
     ratio,
     reject_conflicts,
     seconds,
+    seed_or_random,
 )
-from bench.cli.session import RESULTS_DIRECTORY, prepare_same, require_same_machine
+from bench.cli.session import finished, prepare_rest, timestamp
 from bench.errors import ConfigurationError, IncomparableError
 from bench.experiments.gate import calibration, calibration_files, source
+from bench.experiments.gate.setup import GATE_SUITE, GateRequest, Sides
 from bench.experiments.gate.slowdown import inject
 from bench.experiments.gate.source import WORKING_TREE
 from bench.machine.capture import capture
 from bench.records import store
-from bench.records.base import utc_now
+from bench.records.calibration import Calibration
 from bench.records.gate import GateFile, Purpose
 from bench.render.formats.export import Format
-from bench.render.phrases import format_change, format_count
+from bench.render.phrases import format_change
 from bench.render.views.calibration import calibration_tables
 from bench.render.views.gates import gate_table
 from bench.stats.paired import Side
 from bench.worker import process
-from bench.worker.process import Cancellation, Interpreter
+from bench.worker.process import Cancellation
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 
-#: So many of identical code.
-BLOCKS = 100
+_ANEW: Final = "use --anew to start again; it keeps these blocks aside"
 
 
 @app.command(epilog=examples("calibrate", 'calibrate --suite gate -k "mlp"'))
 def calibrate(
-    blocks: Annotated[int, typer.Option(min=8, help="Valid blocks of identical code to record, in all.")] = BLOCKS,
+    context: typer.Context,
+    blocks: Annotated[int, typer.Option(min=8, help="Valid blocks of identical code to record, in all.")] = 100,
     suite: SuiteOption = GATE_SUITE,
     keyword: KeywordOption = None,
     seed: SeedOption = None,
@@ -69,7 +65,7 @@ def calibrate(
     directory: Annotated[Path, typer.Option("-o", "--output", help="Folder of calibrations.")] = (
         calibration_files.CALIBRATIONS_DIRECTORY
     ),
-    anew: Annotated[bool, typer.Option("--anew", help="Begin again; blocks that are there are kept aside.")] = False,
+    anew: Annotated[bool, typer.Option("--anew", help="Start again; blocks that are there are kept aside.")] = False,
     show: Annotated[bool, typer.Option("--show", help="Show this machine's calibration; measure nothing.")] = False,
     file: Annotated[
         Path | None, typer.Option("--file", help="Show this calibration instead of this machine's.")
@@ -80,92 +76,99 @@ def calibrate(
 
     Later gates on this class of machines take their noise floors from it.
     """
-    refuse_junit(output_format)
-    chosen = (blocks, suite, keyword, seed, data, data_dir, anew)
-    untouched = (BLOCKS, GATE_SUITE, None, None, DatasetName.AUTO, None, False)
+    reject_junit(output_format)
     reject_conflicts(
         (
-            (show or file) and chosen != untouched,
+            (show or file) and others_given(context, "show", "file", "directory", "output_format"),
             "--show and --file measure nothing: leave out all but --output and --format",
         ),
         (show and file, "--show is this machine's calibration, --file another: leave out one of them"),
     )
     if file is not None:
-        made = calibration_files.read_calibration(file)
+        found = calibration_files.read_calibration(file)
     elif show:
-        found = calibration_files.calibration_for(capture(), directory)
-        if found is None:
-            raise ConfigurationError(f"no calibration of this machine in {directory}: mnist-bench calibrate makes it")
-        made = found
+        found = _calibration_here(directory)
     else:
-        wishes = GateRequest(suite=suite, keyword=keyword, seed=seed, purpose=Purpose.CALIBRATION, max_blocks=blocks)
+        request = GateRequest(
+            suite=suite,
+            keyword=keyword,
+            seed=seed_or_random(seed),
+            purpose=Purpose.CALIBRATION,
+            max_blocks=blocks,
+        )
         path = calibration_files.blocks_path(capture(), directory)
         with store.exclusive(directory), store.exclusive(RESULTS_DIRECTORY):
             if anew and path.exists():
-                path.rename(path.with_suffix(f".before-{_stamp()}.json"))
-            gate_file = _recorded(path, wishes, data, data_dir)
-        replaying = "replaying whole gates over these blocks"
-        note(replaying)
-        try:
-            with spinner(replaying):
-                made = calibration.calibrate(gate_file)
-        except ValueError as error:
-            fail(f"{error}; they are in {path}", Exit.INCONCLUSIVE)
-        store.write(calibration_files.calibration_path(gate_file.environment, directory), made)
-    print_tables(calibration_tables(made), output_format)
+                path.rename(path.with_suffix(f".before-{timestamp()}.json"))
+            gate_file = _record(path, request, data, data_dir, seed_given=seed is not None)
+        found = _evaluate(gate_file, path)
+        store.write(calibration_files.calibration_path(gate_file.environment, directory), found)
+    print_tables(calibration_tables(found), output_format)
 
 
-def _recorded(path: Path, wishes: GateRequest, data: DatasetName, data_dir: Path | None) -> GateFile:
-    """So many valid blocks of identical code: those of the file, and what they lack of them; else exits."""
+def _calibration_here(directory: Path) -> Calibration:
+    found = calibration_files.calibration_for(capture(), directory)
+    if found is None:
+        raise ConfigurationError(f"no calibration of this machine in {directory}: mnist-bench calibrate makes it")
+    return found
+
+
+def _record(
+    path: Path, request: GateRequest, data: DatasetName, data_dir: Path | None, *, seed_given: bool
+) -> GateFile:
+    """Measure the valid blocks of identical code that the file still lacks; exit where they cannot be had."""
     with source.scratch_folder() as scratch:
-        sources = {side: source.check_out(WORKING_TREE, side, scratch) for side in Side}
-        interpreters = interpreters_of(sources, None)
+        sides = Sides({side: source.check_out(WORKING_TREE, side, scratch) for side in Side})
         if path.exists():
-            gate_file = _begun(path, wishes, sources[Side.CONTENDER].tree_digest, interpreters[Side.CONTENDER])
-            prepared = prepare_same(path, gate_file.dataset, data_dir)
+            gate_file = _begun(path, request, sides, seed_given=seed_given)
+            prepared = prepare_rest(path, gate_file, capture(), ("mnist_bench_version", "usable_core_count"), data_dir)
         else:
             prepared = prepare(data, data_dir)
-            gate_file = new_gate_file(wishes, sources, interpreters, prepared)
-        gate_file, stop = run(gate_file, interpreters, prepared, path, math.inf)
-    count = len(gate_file.blocks)
-    if any(block.failure is not None for block in gate_file.blocks):
-        reason = conclusion_of(gate_file).rows[0].reason
-        fail(f"{reason}; finished blocks are in {path}, the same command goes on", Exit.FAILED)
-    complete = calibration.is_complete(gate_file)
-    if not complete and stop.requested:
-        fail(
-            f"interrupted; {format_count(count, 'block is', 'blocks are')} in {path}, the same command goes on",
-            Exit.INTERRUPTED,
+            gate_file = plan_gate(request, sides, prepared)
+        unfinished = finished("blocks", path, "the same command")
+        gate_file, interrupted = measure_blocks(
+            gate_file, sides, prepared, path, budget_seconds=math.inf, unfinished=unfinished
         )
-    if not complete:
-        voids = len(conclusion_of(gate_file).voids)
-        fail(f"unhealthy machine: {voids} of {count} blocks are void; they are in {path}", Exit.INCONCLUSIVE)
+    conclusion = conclusion_of(gate_file)
+    if any(block.failure is not None for block in gate_file.blocks):
+        fail(f"{conclusion.rows[0].reason}; {unfinished}", Exit.FAILED)
+    if not calibration.is_complete(gate_file):
+        if interrupted:
+            fail(f"interrupted; {unfinished}", Exit.INTERRUPTED)
+        voids = f"{len(conclusion.voids)} of {len(gate_file.blocks)} blocks are void"
+        fail(f"unhealthy machine: {voids}; they are in {path}", Exit.INCONCLUSIVE)
     return gate_file
 
 
-_ANEW = "--anew begins again and keeps these blocks aside"
+def _begun(path: Path, request: GateRequest, sides: Sides, *, seed_given: bool) -> GateFile:
+    """Return a recording to go on with.
 
-
-def _stamp() -> str:
-    return utc_now().replace(":", "").replace("-", "")
-
-
-def _begun(path: Path, wishes: GateRequest, tree_digest: str, interpreter: Interpreter) -> GateFile:
-    """A recording to go on with, if its rest would be of the same kind."""
+    Raises `ConfigurationError` or `IncomparableError` where its rest would not be of the same kind.
+    """
     gate_file = calibration_files.read_gate(path)
     if gate_file.plan.purpose is not Purpose.CALIBRATION:
         raise ConfigurationError(f"{path}: is not a calibration's blocks: {_ANEW}")
-    wanted = [scenario for scenario, _threads in scenarios_of(wishes.suite, wishes.keyword)]
-    if wishes.seed is not None or wanted != [gated.scenario for gated in gate_file.plan.scenarios]:
+    scenarios = [scenario for scenario, _threads in scenarios_here(request)]
+    if seed_given or scenarios != [gated.scenario for gated in gate_file.plan.scenarios]:
         raise ConfigurationError(f"{path}: was begun with other scenarios or another seed: {_ANEW}")
-    require_same_machine(path, gate_file.environment, capture(), ("mnist_bench_version", "usable_core_count"))
-    if gate_file.contender.tree_digest != tree_digest:
+    if gate_file.contender.tree_digest != sides.sources[Side.CONTENDER].tree_digest:
         raise IncomparableError(f"{path}: was recorded with other measured code: {_ANEW}")
     with spinner("asking the framework what it is"):
-        software = process.describe(interpreter, Cancellation())
+        software = process.describe(sides.interpreters[Side.CONTENDER], Cancellation())
     if gate_file.contender.software != software:
         raise IncomparableError(f"{path}: was recorded with other software: {_ANEW}")
-    return calibration.to_go_on(gate_file, wishes.max_blocks)
+    return calibration.to_go_on(gate_file, request.max_blocks)
+
+
+def _evaluate(gate_file: GateFile, path: Path) -> Calibration:
+    """Exit with INCONCLUSIVE where the blocks do not suffice."""
+    replaying = "replaying whole gates over these blocks"
+    note(replaying)
+    try:
+        with spinner(replaying):
+            return calibration.calibrate(gate_file)
+    except ValueError as error:
+        fail(f"{error}; they are in {path}", Exit.INCONCLUSIVE)
 
 
 @app.command(epilog=examples("selftest"))
@@ -180,57 +183,69 @@ def selftest(
     output_format: FormatOption = Format.TEXT,
 ) -> None:
     """Show that the gate can fail, and can pass: a real slowdown must be "regressed", identical code must not."""
-    refuse_junit(output_format)
+    reject_junit(output_format)
     injected, budget_seconds = ratio(slowdown, "--slowdown"), seconds(budget, "--budget")
     if injected == 0:
         raise ConfigurationError("--slowdown 0: that is the other half of the test; name a slowdown, e.g. 10%")
-    wishes = GateRequest(suite=suite, keyword=keyword, seed=seed)
     prepared = prepare(data, data_dir)
-    stamp = _stamp()
+    stamp = timestamp()
     verdicts = []
     with store.exclusive(RESULTS_DIRECTORY):
-        for number, each in enumerate((injected, 0.0), start=1):
-            what = f"{100 * each:g} % spun into each step of the contender" if each else "identical code"
+        for number, share in enumerate((injected, 0.0), start=1):
+            what = f"{100 * share:g} % spun into each step of the contender" if share else "identical code"
             note(f"gate {number} of 2: {what}")
-            path = RESULTS_DIRECTORY / f"selftest-{100 * each:g}-percent-{stamp}.json"
-            gate_file = _selftest(each, wishes, prepared, path, budget_seconds)
-            conclusion = conclusion_of(gate_file)
-            with tolerate_closed_pipe():
-                print_tables([gate_table(gate_file, conclusion)], output_format)
-            verdicts.append(conclusion.verdict)
-            for row in conclusion.rows:
-                found = "nothing" if row.ratio is None else format_change(row.ratio)
-                note(f"injected {100 * each:g} % per step, found {found}: {row.verdict}: {row.scenario.name}")
+            request = GateRequest(suite=suite, keyword=keyword, seed=seed_or_random(seed))
+            path = RESULTS_DIRECTORY / f"selftest-{100 * share:g}-percent-{stamp}.json"
+            gate_file = _gate_with_slowdown(share, request, prepared, path, budget_seconds)
+            verdicts.append(_report_half(gate_file, share, output_format))
     slowed, identical = verdicts
     note(f"injected {100 * injected:g} %: {slowed}, expected regressed")
     note(f"identical code: {identical}, expected unchanged, and never regressed")
     sys.exit(selftest_status(slowed, identical))
 
 
+def _gate_with_slowdown(
+    slowdown: float, request: GateRequest, prepared: datasets.Prepared, path: Path, budget_seconds: float
+) -> GateFile:
+    """Measure the working tree against itself: after each step the contender spins for a share of the step's time.
+
+    Both sides wait for the end of each step, so that they differ by nothing else.
+    """
+    with source.scratch_folder() as scratch:
+        trees = {}
+        for side, share in ((Side.BASELINE, 0.0), (Side.CONTENDER, slowdown)):
+            tree = source.check_out(WORKING_TREE, side, scratch)
+            inject(tree.folder, share)
+            trees[side] = source.redescribe(tree, f"working tree, {100 * share:g} % spun into each step")
+        sides = Sides(trees)
+        unfinished = f"finished blocks are in {path}"
+        gate_file, interrupted = measure_blocks(
+            plan_gate(request, sides, prepared),
+            sides,
+            prepared,
+            path,
+            budget_seconds=budget_seconds,
+            unfinished=unfinished,
+        )
+    if interrupted:
+        fail(f"interrupted; {unfinished}", Exit.INTERRUPTED)
+    return gate_file
+
+
+def _report_half(gate_file: GateFile, injected: float, output_format: Format) -> Verdict:
+    conclusion = conclusion_of(gate_file)
+    with tolerate_closed_pipe():
+        print_tables([gate_table(gate_file, conclusion)], output_format)
+    for row in conclusion.rows:
+        found = "nothing" if row.ratio is None else format_change(row.ratio)
+        note(f"injected {100 * injected:g} % per step, found {found}: {row.verdict}: {row.scenario.name}")
+    return conclusion.verdict
+
+
 def selftest_status(slowed: Verdict, identical: Verdict) -> Exit:
-    """DONE where the gate failed what is slower and passed what is not; a test that showed less did not succeed."""
+    """Return DONE only where the gate failed what is slower and passed what is not."""
     if Verdict.MISSING in {slowed, identical}:
         return Exit.FAILED
     if identical is Verdict.REGRESSED:
         return Exit.REGRESSED
     return Exit.DONE if slowed is Verdict.REGRESSED and identical.passes else Exit.INCONCLUSIVE
-
-
-def _selftest(
-    slowdown: float, wishes: GateRequest, prepared: datasets.Prepared, path: Path, budget_seconds: float
-) -> GateFile:
-    """Both sides wait for each step's end; the contender then spins for a share of its time."""
-    with source.scratch_folder() as scratch:
-        sources = {side: source.check_out(WORKING_TREE, side, scratch) for side in Side}
-        inject(sources[Side.BASELINE].folder, 0.0)
-        inject(sources[Side.CONTENDER].folder, slowdown)
-        sources = {
-            side: source.redescribe(tree, f"working tree, {100 * each:g} % spun into each step")
-            for (side, tree), each in zip(sources.items(), (0.0, slowdown), strict=True)
-        }
-        interpreters = interpreters_of(sources, None)
-        gate_file = new_gate_file(wishes, sources, interpreters, prepared)
-        gate_file, stop = run(gate_file, interpreters, prepared, path, budget_seconds)
-    if stop.requested:
-        fail(f"interrupted; finished blocks are in {path}", Exit.INTERRUPTED)
-    return gate_file

@@ -14,10 +14,10 @@ import typer
 from rich.progress import Progress
 
 from bench.cli.app import app, examples
-from bench.cli.console import err, fail, note, out, print_tables, refuse_junit, set_verbosity, spinner, write
+from bench.cli.console import err, fail, note, out, print_tables, reject_junit, set_verbosity, spinner, write
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
-from bench.cli.session import on_signals
+from bench.cli.session import cancelled_by_signals
 from bench.errors import ConfigurationError, SetupError
 from bench.experiments.doctor.aa_test import SECONDS, AATest, run_aa_test
 from bench.experiments.doctor.checks import Level, Observations, examine
@@ -71,17 +71,16 @@ def environment_command(
     if json and output_format not in {None, Format.JSON}:
         raise ConfigurationError(f"--json is --format json: leave out --format {output_format} or --json")
     output_format = Format.JSON if json else output_format or Format.TEXT
-    refuse_junit(output_format)
-    stop = Cancellation()
-    worker = SubprocessExecutor(interpreters_of(python or (), os.environ), stop)
+    reject_junit(output_format)
+    interpreters = interpreters_of(python or (), os.environ)
     if ceilings:
-        with on_signals(stop):
-            measured = _measured_ceilings(worker, repeats)
+        with cancelled_by_signals() as stop:
+            measured = _measure_ceilings(SubprocessExecutor(interpreters, stop), repeats)
         if stop.requested:
             fail("interrupted", Exit.INTERRUPTED)
         print_tables([ceiling_table(measured, capture())], output_format)
         return
-    observations = _observe(worker, stop, data, data_dir, with_pair=not quick)
+    observations = _observe(SubprocessExecutor(interpreters), data, data_dir, with_pair=not quick)
     findings = examine(observations)
     match output_format:
         case Format.TEXT:
@@ -96,10 +95,8 @@ def environment_command(
         fail(f"not fit to measure on: {', '.join(dict.fromkeys(warnings))}", Exit.INCONCLUSIVE)
 
 
-def _observe(
-    worker: SubprocessExecutor, stop: Cancellation, data: DatasetName, data_dir: Path | None, *, with_pair: bool
-) -> Observations:
-    """Exits where someone asks to stop."""
+def _observe(worker: SubprocessExecutor, data: DatasetName, data_dir: Path | None, *, with_pair: bool) -> Observations:
+    """Look at the machine, and measure an A/A pair on it if asked; exit where a signal interrupts that."""
     error, software = None, None
     try:
         with spinner(f"asking {Framework.MXNET} what it is"):
@@ -112,9 +109,9 @@ def _observe(
     before, busy = read_counters(), load_average()
     pair, pair_error = None, None
     if with_pair and software is not None:
-        with on_signals(stop):
+        with cancelled_by_signals() as stop:
             try:
-                pair = _measured_pair(data, data_dir, stop)
+                pair = _measure_pair(data, data_dir, stop)
             except SessionError as ended:
                 pair_error = cause(ended.ended)
         if stop.requested:
@@ -137,7 +134,7 @@ def _observe(
     )
 
 
-def _measured_pair(data: DatasetName, data_dir: Path | None, stop: Cancellation) -> AATest | None:
+def _measure_pair(data: DatasetName, data_dir: Path | None, stop: Cancellation) -> AATest | None:
     prepared = prepare(data, data_dir)
     what = f"the same code against itself, {SECONDS:.0f} s"
     if not err.is_terminal:
@@ -151,8 +148,8 @@ def _measured_pair(data: DatasetName, data_dir: Path | None, stop: Cancellation)
         return run_aa_test(prepared.directory, dataset_of(prepared), usable_core_count(), stop, on_comparison=show)
 
 
-def _measured_ceilings(worker: SubprocessExecutor, repeats: int) -> list[Ceiling]:
-    """Every device, number of threads and installed framework, so many times, each as often as the others by then."""
+def _measure_ceilings(worker: SubprocessExecutor, repeats: int) -> list[Ceiling]:
+    """Measure each ceiling once a round: every device, number of threads and installed framework."""
     environment = capture()
     gpus = [Device(DeviceKind.GPU, index) for index in range(environment.accelerators_per_node)]
     requests = requests_of_machine(gpus, _installed(worker), environment)

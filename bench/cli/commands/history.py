@@ -12,7 +12,7 @@ from bench.analysis.entries import ComparedFile, index
 from bench.analysis.groups import RowKey
 from bench.analysis.history import By, histories, select
 from bench.cli.app import app, examples
-from bench.cli.console import note, print_tables, refuse_junit, write
+from bench.cli.console import note, print_tables, reject_junit, write
 from bench.cli.inputs import result_files
 from bench.cli.options import KeywordOption, ratio
 from bench.errors import ConfigurationError
@@ -45,7 +45,7 @@ def history_command(
     output_format: Annotated[Format, typer.Option("--format")] = Format.TEXT,
 ) -> None:
     """How fast each scenario was over time on a machine, and since which commit it changed."""
-    refuse_junit(output_format)
+    reject_junit(output_format)
     wanted = ratio(alpha, "--alpha")
     if wanted == 0:
         raise ConfigurationError("--alpha 0: nothing would ever be found")

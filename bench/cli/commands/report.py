@@ -12,9 +12,8 @@ import typer
 from bench import errors
 from bench.analysis.headline import source_of
 from bench.cli.app import app, examples
-from bench.cli.commands.profile import read as read_profile
 from bench.cli.console import note, write
-from bench.cli.inputs import read_each
+from bench.cli.inputs import read_each, read_profile
 from bench.errors import ConfigurationError
 from bench.experiments.gate.calibration_files import read_gate
 from bench.experiments.gate.decision import conclude

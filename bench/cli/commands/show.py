@@ -11,7 +11,7 @@ import typer
 from bench import errors
 from bench.cli.app import app, examples
 from bench.cli.completion import offer_sort_columns, offer_values
-from bench.cli.console import out, print_tables, refuse_junit, write
+from bench.cli.console import out, print_tables, reject_junit, write
 from bench.cli.exit_status import Exit
 from bench.cli.inputs import json_files, result_files
 from bench.cli.options import ColumnOption, RowOption
@@ -46,7 +46,7 @@ def show(
     output_format: Annotated[Format, typer.Option("--format")] = Format.TEXT,
 ) -> None:
     """Tables of result files: throughput, epoch time, accuracy and the rest."""
-    refuse_junit(output_format)
+    reject_junit(output_format)
     result_sets = [result_set for _path, result_set in result_files(files)]
     try:
         made = tables(result_sets, sort=sort, row=row, column=column, value=value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import secrets
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +11,7 @@ from typing import Annotated, Final, NoReturn
 import msgspec
 import typer
 
-from bench import errors
 from bench.cli.app import app, examples
-from bench.cli.completion import offer_contexts, offer_networks, offer_settings
 from bench.cli.console import (
     add_to_job_summary,
     err,
@@ -22,16 +19,46 @@ from bench.cli.console import (
     note,
     out,
     print_tables,
-    refuse_junit,
+    reject_junit,
     spinner,
     tolerate_closed_pipe,
     write,
 )
-from bench.cli.datasets import dataset_of, note_dataset, prepare
+from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
-from bench.cli.options import reject_conflicts, seconds
-from bench.cli.session import RESULTS_DIRECTORY, on_signals, prepare_same, require_gpus, require_same_machine
-from bench.errors import ConfigurationError, SetupError
+from bench.cli.inputs import read_tune
+from bench.cli.options import (
+    BudgetOption,
+    ContextsOption,
+    CpuThreadsOption,
+    DataDirOption,
+    DataOption,
+    FormatOption,
+    HybridizeOption,
+    NetworkOption,
+    OutputOption,
+    ReplayOption,
+    ResumeOption,
+    SeedOption,
+    SettingsOption,
+    axis_overrides,
+    is_given,
+    others_given,
+    reject_conflicts,
+    seconds,
+    seed_or_random,
+)
+from bench.cli.session import (
+    default_output,
+    finished,
+    measuring,
+    new_file,
+    note_saved,
+    prepare_rest,
+    require_gpus,
+    resumed_file,
+)
+from bench.errors import ConfigurationError
 from bench.experiments.pilot import PilotError
 from bench.experiments.tune import eta
 from bench.experiments.tune.pool import session_starter
@@ -42,26 +69,23 @@ from bench.machine.capture import capture, usable_core_count
 from bench.records import store
 from bench.records.base import utc_now
 from bench.records.environment import Software
-from bench.records.tune import REFERENCE, TUNE_SCHEMA_VERSION, Candidate, TuneFile
+from bench.records.tune import REFERENCE, Candidate, TuneFile
 from bench.render import units
 from bench.render.formats.export import Format, render_markdown
 from bench.render.phrases import format_count
 from bench.render.progress.tune import TuneProgress
 from bench.render.views.tunes import format_setting, paste_text, setting_names, tune_tables
-from bench.scenarios.axes import AUTO_CONTEXTS, LOOP_AXES, canonical_contexts
+from bench.scenarios.axes import AUTO_CONTEXTS, canonical_contexts
 from bench.scenarios.scenario import Scenario
-from bench.scenarios.suite import Overrides, axis_settings
+from bench.scenarios.suite import Overrides
 from bench.worker import process
 from bench.worker.process import Cancellation, Interpreter
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 from mnist_core.devices import DeviceKind, available
-from mnist_core.recipe import Hybridize
 
-BUDGET = "5m"
-BATCH_SIZE = 100
-#: Blocks train with seed + round, and NumPy takes seeds below 2^32.
-MOST_SEED = 2**31 - 1
+#: What the rest of a file must share with its beginning.
+_LASTING_FACTS: Final = ("software", "mnist_bench_version", "git_commit", "usable_core_count")
 
 
 @app.command(
@@ -72,117 +96,74 @@ MOST_SEED = 2**31 - 1
     )
 )
 def tune(
-    network: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="mlp, lenet, or package.module:factory of your own Gluon network.",
-            autocompletion=offer_networks,
-        ),
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images per update; it is not searched.")] = BATCH_SIZE,
-    budget: Annotated[
-        str | None, typer.Option(help="Time for the whole search, e.g. 90s, 5m or 1h30m.", show_default=BUDGET)
-    ] = None,
-    contexts: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="DEVICES",
-            help="Only these: a list of devices, e.g. 'cpu(0)', or auto; repeatable.",
-            autocompletion=offer_contexts,
-        ),
-    ] = None,
-    cpu_threads: Annotated[
-        list[int] | None, typer.Option(min=1, help="Only these OpenMP threads per CPU context; repeatable.")
-    ] = None,
-    hybridize: Annotated[list[Hybridize] | None, typer.Option(help="Only these; repeatable.")] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="AXIS=VALUE,…",
-            help=f"Only these of another axis ({', '.join(LOOP_AXES)}); repeatable.",
-            autocompletion=offer_settings,
-        ),
-    ] = None,
+    context: typer.Context,
+    network: NetworkOption = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per update; it is not searched.")] = 100,
+    budget: BudgetOption = "5m",
+    contexts: ContextsOption = None,
+    cpu_threads: CpuThreadsOption = None,
+    hybridize: HybridizeOption = None,
+    settings: SettingsOption = None,
     exhaustive: Annotated[
         bool, typer.Option("--exhaustive", help="Measure every setting with the same effort, however long it takes.")
     ] = False,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            min=0, max=MOST_SEED, help="Orders the measurements, seeds trainings; default: a new one, recorded."
-        ),
-    ] = None,
-    data: Annotated[DatasetName, typer.Option(help="Which images; auto: MNIST if it can be had.")] = DatasetName.AUTO,
-    data_dir: Annotated[Path | None, typer.Option(help="The folder with the four IDX files, gzip or raw.")] = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help=f"Tune file; default: a new one in {RESULTS_DIRECTORY}.")
-    ] = None,
-    replay: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Show again what a tune file found; measure nothing.")
-    ] = None,
-    resume: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Go on with an interrupted search, as it was planned.")
-    ] = None,
+    seed: SeedOption = None,
+    data: DataOption = DatasetName.AUTO,
+    data_dir: DataDirOption = None,
+    output: OutputOption = None,
+    replay: ReplayOption = None,
+    resume: ResumeOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the settings to choose from.")] = False,
-    output_format: Annotated[Format, typer.Option("--format", help="Of what is printed at the end.")] = Format.TEXT,
+    output_format: FormatOption = Format.TEXT,
 ) -> None:
     """Find the fastest settings of the loop for a network on this machine, and print them as a scenario to paste.
 
-    All that is measured learns the same. Exit 0: found, 3: nothing was shown to be faster than the tutorial's loop, 5:
-    nothing works.
+    The options from --contexts to --set restrict the search to their values; each may be repeated.
+
+    All settings learn the same. Exit 0: found, 3: none was shown to be faster than the tutorial's loop, 5: none works.
     """
-    refuse_junit(output_format)
-    limits = (network, batch_size, budget, contexts, cpu_threads, hybridize, settings, exhaustive, seed, output)
-    chosen = (*limits, data, dry_run)
-    untouched = (None, BATCH_SIZE, *[None] * 5, False, None, None, DatasetName.AUTO, False)
+    reject_junit(output_format)
     reject_conflicts(
         (
-            (replay or resume) and chosen != untouched,
+            (replay or resume) and others_given(context, "replay", "resume", "data_dir", "output_format"),
             "--replay and --resume go by what is in their file: leave out the others",
         ),
-        (replay and (resume or data_dir), "--replay measures nothing: leave out all but --format"),
-        (exhaustive and budget, "--exhaustive takes as long as it takes: leave out --budget or --exhaustive"),
+        (
+            replay and others_given(context, "replay", "output_format"),
+            "--replay measures nothing: leave out all but --format",
+        ),
+        (
+            exhaustive and is_given(context, "budget"),
+            "--exhaustive takes as long as it takes: leave out --budget or --exhaustive",
+        ),
     )
     if replay is not None:
-        report(read(replay), output_format)
+        report(read_tune(replay), output_format)
     if resume is not None:
-        read(resume)  # a file that is none must not cost a lock in its folder
-        with store.exclusive(resume.parent):
-            tune_file, prepared = _resumed(resume, data_dir)
-            measure(tune_file, prepared, resume, output_format)
-    wishes = Overrides(
-        contexts=tuple(contexts or ()),
-        cpu_threads=tuple(cpu_threads or ()),
-        hybridize=tuple(hybridize or ()),
-        settings=axis_settings(settings or ()),
-    )
-    budget_seconds = None if exhaustive else seconds(budget or BUDGET, "--budget")
-    space = space_here(_one_network(network or ()), batch_size, wishes)
-    if {*space.scenarios} <= {space.reference}:
-        raise ConfigurationError("tune: only the tutorial's loop is left to choose: leave out a restriction")
+        with resumed_file(resume, read_tune) as tune_file:
+            software = _software([candidate.scenario for candidate in tune_file.plan.candidates])
+            prepared = prepare_rest(resume, tune_file, capture(software=software), _LASTING_FACTS, data_dir)
+            _measure(tune_file, prepared, resume, output_format)
+    restrictions = axis_overrides(contexts=contexts, cpu_threads=cpu_threads, hybridize=hybridize, settings=settings)
+    budget_seconds = None if exhaustive else seconds(budget, "--budget")
+    space = _space_here(_one_network(network or ()), batch_size, restrictions)
     if dry_run:
         _show_space(space)
         return
-    path = output or RESULTS_DIRECTORY / f"tune-{utc_now().replace(':', '').replace('-', '')}.json"
-    with store.exclusive(path.parent):
-        if path.exists():
-            raise ConfigurationError(f"{path} exists: name another --output, or --resume {path}")
-        # The framework first: whoever lacks it should not wait for data.
-        software = _software(space.scenarios)
+    with new_file(output or default_output("tune")) as path:
+        software = _software(space.scenarios)  # first: whoever lacks a framework should not wait for data
         if contexts and AUTO_CONTEXTS not in contexts:  # auto's have been tried out
-            require_gpus(dict.fromkeys(device for each in space.scenarios for device in each.devices))
+            require_gpus(dict.fromkeys(device for scenario in space.scenarios for device in scenario.devices))
         prepared = prepare(data, data_dir)
-        tune_file = _new_file(
+        tune_file = _new_tune_file(
             space,
             prepared,
             software,
             exhaustive=exhaustive,
             budget_seconds=budget_seconds,
-            seed=secrets.randbelow(MOST_SEED) if seed is None else seed,
+            seed=seed_or_random(seed),
         )
-        measure(tune_file, prepared, path, output_format)
+        _measure(tune_file, prepared, path, output_format)
 
 
 def _one_network(named: Sequence[str]) -> str:
@@ -193,26 +174,33 @@ def _one_network(named: Sequence[str]) -> str:
     return named[0]
 
 
-def space_here(network: str, batch_size: int, wishes: Overrides) -> Space:
-    """On this machine; its GPUs are only tried out where one of them may be chosen."""
-    asks_for_gpus = not wishes.contexts or AUTO_CONTEXTS in wishes.contexts
+def _space_here(network: str, batch_size: int, restrictions: Overrides) -> Space:
+    """Return the settings to choose from on this machine, whose GPUs are tried out only where one may be chosen.
+
+    Raises `ConfigurationError` where the restrictions exclude all of them, or all but the tutorial's loop.
+    """
     gpus = []
-    if asks_for_gpus:
+    if not restrictions.contexts or AUTO_CONTEXTS in restrictions.contexts:
         with spinner("trying the devices out"):
             gpus = [str(device) for device in available() if device.kind is DeviceKind.GPU]
-    contexts = tuple(",".join(canonical_contexts(text, gpu_contexts=gpus)) for text in wishes.contexts)
-    wishes = msgspec.structs.replace(wishes, contexts=contexts)
-    return search_space(network, batch_size, cores=usable_core_count(), gpus=gpus, wishes=wishes)
+    contexts = tuple(",".join(canonical_contexts(text, gpu_contexts=gpus)) for text in restrictions.contexts)
+    restrictions = msgspec.structs.replace(restrictions, contexts=contexts)
+    space = search_space(network, batch_size, cores=usable_core_count(), gpus=gpus, wishes=restrictions)
+    if {*space.scenarios} <= {space.reference}:
+        raise ConfigurationError("tune: only the tutorial's loop is left to choose: leave out a restriction")
+    return space
 
 
-def candidates_of(space: Space) -> tuple[Candidate, ...]:
-    """The reference first."""
+def _candidates_of(space: Space) -> tuple[Candidate, ...]:
+    """Return what is measured, the reference first."""
     cores = usable_core_count()
     scenarios = dict.fromkeys((space.reference, *space.scenarios))
-    return tuple(Candidate(scenario=each, omp_num_threads=each.threads_per_context(cores)) for each in scenarios)
+    return tuple(
+        Candidate(scenario=scenario, omp_num_threads=scenario.threads_per_context(cores)) for scenario in scenarios
+    )
 
 
-def _new_file(
+def _new_tune_file(
     space: Space,
     prepared: datasets.Prepared,
     software: Software,
@@ -221,12 +209,13 @@ def _new_file(
     budget_seconds: float | None,
     seed: int,
 ) -> TuneFile:
-    dataset, candidates = dataset_of(prepared), candidates_of(space)
+    """Return the file before its first round; exit with FAILED where the tutorial's loop does not work."""
+    dataset = dataset_of(prepared)
     note("pilot: how fast is the tutorial's loop?")
     try:
         with spinner("pilot"):
             planned = plan(
-                candidates,
+                _candidates_of(space),
                 reference_may_win=space.reference in space.scenarios,
                 exhaustive=exhaustive,
                 budget_seconds=budget_seconds,
@@ -236,75 +225,51 @@ def _new_file(
                 seed=seed,
             )
     except PilotError as error:
-        fail(f"{error}", Exit.FAILED)
+        fail(str(error), Exit.FAILED)
     return TuneFile(created_at=utc_now(), environment=capture(software=software), dataset=dataset, plan=planned)
 
 
-def read(path: Path) -> TuneFile:
-    """Raises `StoreError` for a file that is not a tune file, `SchemaError` for one that is too new."""
-    return store.read_versioned(path, TuneFile, store.FileKind.TUNE, TUNE_SCHEMA_VERSION)
-
-
-def measure(tune_file: TuneFile, prepared: datasets.Prepared, path: Path, output_format: Format) -> NoReturn:
-    """Rounds until the search ends or someone asks to stop, each saved as it ends; then show and exit."""
-    stop = Cancellation()
+def _measure(tune_file: TuneFile, prepared: datasets.Prepared, path: Path, output_format: Format) -> NoReturn:
+    """Measure round after round, save each, show the result and exit."""
     note(f"{format_count(len(tune_file.plan.candidates), 'setting')} to choose from, into {path}")
     _warn_of_a_small_budget(tune_file)
-    try:
-        with TuneProgress(err, tune_file) as observer, on_signals(stop):
-            tune_file = run_rounds(
-                tune_file,
-                start_session=session_starter(stop),
-                data_directory=prepared.directory,
-                save=functools.partial(store.write, path),
-                observer=observer,
-                stop=stop,
-            )
-    except (SetupError, errors.StoreError) as error:
-        fail(f"{error}; finished rounds are in {path}: mnist-bench tune --resume {path} goes on", Exit.USAGE)
-    note_dataset(prepared)
-    note(f"saved in {path}")
-    found = tune_result(tune_file)
-    if stop.requested and not found.complete:
-        with tolerate_closed_pipe():
-            _print(tune_file, found, output_format)
-        fail(
-            f"interrupted; finished rounds are in {path}; go on with: mnist-bench tune --resume {path}",
-            Exit.INTERRUPTED,
+    unfinished = finished("rounds", path, f"mnist-bench tune --resume {path}")
+    with measuring(unfinished) as stop, TuneProgress(err, tune_file) as observer:
+        tune_file = run_rounds(
+            tune_file,
+            start_session=session_starter(stop),
+            data_directory=prepared.directory,
+            save=functools.partial(store.write, path),
+            observer=observer,
+            stop=stop,
         )
+    note_saved(prepared, path)
+    result = tune_result(tune_file)
+    if stop.requested and not result.complete:
+        with tolerate_closed_pipe():
+            _print(tune_file, result, output_format)
+        fail(f"interrupted; {unfinished}", Exit.INTERRUPTED)
     report(tune_file, output_format)
 
 
 def report(tune_file: TuneFile, output_format: Format) -> NoReturn:
-    """Print what was found and exit with its status; a pure function of the file, but for the printing."""
-    found = tune_result(tune_file)
+    """Print what was found and exit with its status: the same for the same file."""
+    result = tune_result(tune_file)
     with tolerate_closed_pipe():
-        _print(tune_file, found, output_format)
-    add_to_job_summary(_markdown(tune_file, found))
-    sys.exit(status(tune_file, found))
+        _print(tune_file, result, output_format)
+    add_to_job_summary(_markdown(tune_file, result))
+    sys.exit(status(tune_file, result))
 
 
-def status(tune_file: TuneFile, found: TuneResult) -> Exit:
-    """FAILED where nothing works; INCONCLUSIVE where nothing was shown to be faster, or as good, as the tutorial's."""
+def status(tune_file: TuneFile, result: TuneResult) -> Exit:
+    """Return FAILED where nothing works, DONE where a setting was shown to be faster, or the tutorial's the fastest."""
     reference = tune_file.plan.candidates[REFERENCE].scenario
-    broken = {ruled.candidate for each in tune_file.rounds for ruled in each.ruled} >= {REFERENCE}
+    is_broken = any(ruled.candidate == REFERENCE for measured in tune_file.rounds for ruled in measured.ruled)
     others = len(tune_file.plan.candidates) - 1
-    if found.winner is None or broken or 0 < others == len(found.unfit):
+    if result.winner is None or is_broken or 0 < others == len(result.unfit):
         return Exit.FAILED
-    shown = found.complete and (found.wins or found.winner == reference)
-    return Exit.DONE if shown else Exit.INCONCLUSIVE
-
-
-# --- details ----------------------------------------------------------------------------------------------------------
-
-
-def _resumed(path: Path, data_dir: Path | None) -> tuple[TuneFile, datasets.Prepared]:
-    """The file as it is under the lock, if its rest can be measured here."""
-    tune_file = read(path)
-    here = capture(software=_software([candidate.scenario for candidate in tune_file.plan.candidates]))
-    facts = ("software", "mnist_bench_version", "git_commit", "usable_core_count")
-    require_same_machine(path, tune_file.environment, here, facts)
-    return tune_file, prepare_same(path, tune_file.dataset, data_dir)
+    is_shown = result.complete and (result.wins or result.winner == reference)
+    return Exit.DONE if is_shown else Exit.INCONCLUSIVE
 
 
 def _software(scenarios: Sequence[Scenario]) -> Software:
@@ -313,7 +278,7 @@ def _software(scenarios: Sequence[Scenario]) -> Software:
 
 
 def _warn_of_a_small_budget(tune_file: TuneFile) -> None:
-    """Before the first round; a budget keeps no search from having one, and a final."""
+    """Say before the first round that every search has one, and a final, whatever its budget is."""
     budget_seconds, least_seconds = tune_file.plan.budget_seconds, eta.least_seconds(tune_file.plan)
     if budget_seconds is not None and budget_seconds < least_seconds and not tune_file.rounds:
         note(
@@ -330,25 +295,25 @@ def _show_space(space: Space) -> None:
     out.print(format_count(len(space.scenarios), "setting"), highlight=False, soft_wrap=True)
 
 
-def _print(tune_file: TuneFile, found: TuneResult, output_format: Format) -> None:
-    match output_format:
-        case Format.MARKDOWN:
-            write(_markdown(tune_file, found))
-        case Format.TEXT:
-            print_tables(tune_tables(tune_file, found), output_format)
-            if found.winner is not None:
-                suite, command = paste_text(tune_file, found.winner)
-                write(f"{_TO_PASTE}\n\n{suite}\nor as a command:\n\n{command}\n")
-        case _:
-            print_tables(tune_tables(tune_file, found, most_rows=None), output_format)
-
-
 _TO_PASTE: Final = "To paste, as a file fast.toml for `mnist-bench run --suite fast.toml`:"
 
 
-def _markdown(tune_file: TuneFile, found: TuneResult) -> str:
-    text = render_markdown(tune_tables(tune_file, found))
-    if found.winner is None:
+def _print(tune_file: TuneFile, result: TuneResult, output_format: Format) -> None:
+    match output_format:
+        case Format.MARKDOWN:
+            write(_markdown(tune_file, result))
+        case Format.TEXT:
+            print_tables(tune_tables(tune_file, result), output_format)
+            if result.winner is not None:
+                suite, command = paste_text(tune_file, result.winner)
+                write(f"{_TO_PASTE}\n\n{suite}\nor as a command:\n\n{command}\n")
+        case _:
+            print_tables(tune_tables(tune_file, result, most_rows=None), output_format)
+
+
+def _markdown(tune_file: TuneFile, result: TuneResult) -> str:
+    text = render_markdown(tune_tables(tune_file, result))
+    if result.winner is None:
         return text
-    suite, command = paste_text(tune_file, found.winner)
+    suite, command = paste_text(tune_file, result.winner)
     return f"{text}\n{_TO_PASTE}\n\n```toml\n{suite}```\n\nor as a command:\n\n```sh\n{command}\n```\n"

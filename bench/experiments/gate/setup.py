@@ -1,0 +1,192 @@
+"""What a gate needs before its first block: a request, two sides that work, and a file with its plan."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench.errors import ConfigurationError, IncomparableError, SetupError
+from bench.experiments.gate import source
+from bench.experiments.gate.blocks import MAX_BLOCKS, plan, session_starters, window_sizes
+from bench.experiments.gate.calibration_files import calibration_for
+from bench.experiments.gate.source import SourceTree
+from bench.experiments.pilot import PilotError
+from bench.experiments.run.plan import plan_here
+from bench.machine.capture import capture, usable_core_count
+from bench.records.base import utc_now
+from bench.records.environment import Software
+from bench.records.gate import GateFile, Purpose, SideDescription
+from bench.records.result import Dataset
+from bench.scenarios.axes import Framework
+from bench.scenarios.scenario import Scenario
+from bench.scenarios.suite import Overrides
+from bench.stats.paired import Side
+from bench.worker import process
+from bench.worker.process import Cancellation, Interpreter
+from mnist_core.devices import Device, Probe
+from mnist_core.recipe import Recipe
+
+GATE_SUITE: Final = "gate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateRequest:
+    """What a gate is asked to decide, and by which limits.
+
+    Raises `ConfigurationError` where the limits contradict each other.
+    """
+
+    #: The name of a built-in suite, or the path of a TOML file.
+    suite: str = GATE_SUITE
+    #: As `-k` takes it; None: every scenario of the suite.
+    keyword: str | None = None
+    #: Drawn anew for each gate: the test is exact because a coin decides the turns of each block.
+    seed: int
+    margin: float = 0.02
+    tolerance: float = 0.10
+    alpha: float = 0.05
+    purpose: Purpose = Purpose.GATE
+    max_blocks: int = MAX_BLOCKS
+
+    def __post_init__(self) -> None:
+        """Check the limits."""
+        if not 0 < self.alpha < 1:
+            raise ConfigurationError("--alpha: expected a probability between 0 and 1, e.g. 5%")
+        if self.tolerance < self.margin:
+            raise ConfigurationError("--tolerance: not below --margin: what is within the margin has not regressed")
+
+    def scenarios(self, probe: Callable[[Framework, Device], Probe]) -> list[tuple[Scenario, int]]:
+        """Return each scenario once, with its OpenMP threads per context on this machine."""
+        runs = plan_here(self.suite, Overrides(), self.keyword, Recipe().seed, probe)
+        cores = usable_core_count()
+        return [
+            (scenario, scenario.threads_per_context(cores)) for scenario in dict.fromkeys(run.scenario for run in runs)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The baseline and the contender: the code of each, and the Python that runs it."""
+
+    sources: Mapping[Side, SourceTree]
+    #: The baseline's, as the user gave it; None: this program's own.
+    base_python: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `ConfigurationError` where the baseline's Python does not exist."""
+        if self.base_python is not None and not self.base_python.is_file():
+            raise ConfigurationError(
+                f"--base-python {self.base_python}: no such file; name a Python, e.g. old/bin/python"
+            )
+
+    @property
+    def interpreters(self) -> dict[Side, Interpreter]:
+        """What the workers of each side run on."""
+        pythons = {Side.BASELINE: str(self.base_python or sys.executable), Side.CONTENDER: sys.executable}
+        return {side: Interpreter(pythons[side], self.sources[side].folder) for side in Side}
+
+    @property
+    def are_identical(self) -> bool:
+        """Whether both sides are the same code under the same Python."""
+        return len({(self.sources[side].tree_digest, self.interpreters[side].python) for side in Side}) == 1
+
+
+def check_out_sides(base: str, scratch: Path, clone: Path, base_python: Path | None = None) -> Sides:
+    """Copy the baseline and the working tree of the clone into the scratch folder.
+
+    Raises `ConfigurationError` for a baseline or a Python that does not exist.
+    """
+    sources = {
+        Side.BASELINE: source.check_out(base, Side.BASELINE, scratch, source=clone),
+        Side.CONTENDER: source.check_out(source.WORKING_TREE, Side.CONTENDER, scratch, source=clone),
+    }
+    return Sides(sources, base_python)
+
+
+def describe_sides(sides: Sides) -> dict[Side, Software]:
+    """Ask each side what it runs on.
+
+    Raises `PilotError` where one cannot be imported: a change that breaks the import has failed, not its user.
+    """
+    return {side: _describe(side, sides.interpreters[side]) for side in Side}
+
+
+def _describe(side: Side, interpreter: Interpreter) -> Software:
+    try:
+        return process.describe(interpreter, Cancellation())
+    except SetupError as error:
+        raise PilotError(f"the {side} does not work under this harness: {error}") from error
+
+
+def require_same_sides(path: Path, gate_file: GateFile, sides: Sides) -> None:
+    """Raise `IncomparableError` where the code or the software of a side is not what the file was begun with.
+
+    Raises `PilotError` where a side does not work.
+    """
+    before = {Side.BASELINE: gate_file.baseline, Side.CONTENDER: gate_file.contender}
+    for side in Side:
+        if sides.sources[side].tree_digest != before[side].tree_digest:
+            raise IncomparableError(
+                f"{path}: the {side}'s code is not what it was ({before[side].name}); start a new measurement"
+            )
+    software = describe_sides(sides)
+    for side in Side:
+        if software[side] != before[side].software:
+            raise IncomparableError(f"{path}: the {side}'s software is not what it was; start a new measurement")
+
+
+def new_gate_file(
+    request: GateRequest,
+    scenarios: Sequence[tuple[Scenario, int]],
+    sides: Sides,
+    software: Mapping[Side, Software],
+    data_directory: Path,
+    dataset: Dataset,
+) -> GateFile:
+    """Return the file before its first block: a pilot run of both sides gives the length of its windows.
+
+    `scenarios` come with their OpenMP threads. Raises `PilotError` where a side does not work, `StoreError` where this
+    machine's calibration cannot be read.
+    """
+    environment = capture(software=software[Side.CONTENDER])
+    calibration = calibration_for(environment)
+    windows = window_sizes(
+        scenarios,
+        sessions=session_starters(sides.interpreters, Cancellation(), len(scenarios)),
+        data_directory=data_directory,
+        dataset=dataset,
+        seed=request.seed,
+    )
+    floors = {each: None if calibration is None else calibration.noise_floor(each) for each, _threads in scenarios}
+    return GateFile(
+        created_at=utc_now(),
+        environment=environment,
+        dataset=dataset,
+        baseline=_description(sides.sources[Side.BASELINE], software[Side.BASELINE], sides.base_python),
+        contender=_description(sides.sources[Side.CONTENDER], software[Side.CONTENDER]),
+        plan=plan(
+            scenarios,
+            windows,
+            floors,
+            purpose=request.purpose,
+            suite=request.suite,
+            seed=request.seed,
+            margin=request.margin,
+            tolerance=request.tolerance,
+            alpha=request.alpha,
+            max_blocks=request.max_blocks,
+        ),
+    )
+
+
+def _description(tree: SourceTree, software: Software, python: Path | None = None) -> SideDescription:
+    return SideDescription(
+        name=tree.name,
+        git_commit=tree.git_commit,
+        tree_digest=tree.tree_digest,
+        software=software,
+        python=None if python is None else str(python),
+    )

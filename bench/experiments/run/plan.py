@@ -1,0 +1,56 @@
+"""What a suite asks for on this machine, and the frameworks that it needs."""
+
+from __future__ import annotations
+
+import functools
+import shlex
+from collections.abc import Callable, Sequence
+
+from bench.errors import ConfigurationError
+from bench.experiments.run.runner import SubprocessExecutor
+from bench.records.environment import Software
+from bench.scenarios.axes import AUTO_CONTEXTS, Framework
+from bench.scenarios.selection import select
+from bench.scenarios.suite import Overrides, PlannedRun, expand, load_suite, override
+from mnist_core.devices import Device, Probe, probe_row
+
+
+def plan_here(
+    suite: str,
+    overrides: Overrides,
+    keyword: str | None,
+    seed: int,
+    probe: Callable[[Framework, Device], Probe],
+) -> tuple[PlannedRun, ...]:
+    """Return the runs of a suite on this machine; `auto` stands for the GPUs that a framework can use, else the CPU.
+
+    Devices are tried out with `probe` where the suite says `auto`. Raises `ConfigurationError` for a suite that cannot
+    be read, and where `keyword` leaves none of its scenarios.
+    """
+    chosen = override(load_suite(suite), overrides)
+    frameworks = {
+        framework for matrix in chosen.matrix if AUTO_CONTEXTS in matrix.contexts for framework in matrix.framework
+    }
+    rows = [probe_row(functools.partial(probe, framework)) for framework in Framework if framework in frameworks]
+    gpus = sorted({tried.device for row in rows for tried in row if tried.usable})
+    plan = expand(chosen, seed=seed, gpu_contexts=[str(device) for device in gpus])
+    if keyword is not None:
+        plan = select(plan, keyword)
+    if not plan:
+        listing = f"mnist-bench run --suite {shlex.quote(suite)} --dry-run"
+        raise ConfigurationError(f"no scenario is left: nothing in the suite matches ({listing} lists what it has)")
+    return plan
+
+
+def describe_frameworks(executor: SubprocessExecutor, plan: Sequence[PlannedRun]) -> list[Software]:
+    """Ask each framework of a plan what it is, in the order of `Framework`.
+
+    Raises `SetupError` where one is not installed, or cannot train a custom network of the plan.
+    """
+    scenarios = [planned.scenario for planned in plan]
+    needed = {scenario.framework for scenario in scenarios}
+    return [
+        executor.describe(framework, [scenario for scenario in scenarios if scenario.framework is framework])
+        for framework in Framework
+        if framework in needed
+    ]
