@@ -10,8 +10,7 @@ from bench.cli.datasets import dataset_of
 from bench.cli.exit_status import Exit
 from bench.cli.session import measuring
 from bench.experiments.gate.blocks import run_blocks, session_starters
-from bench.experiments.gate.decision import Conclusion, conclude
-from bench.experiments.gate.evidence import evidence_of
+from bench.experiments.gate.decision import Conclusion
 from bench.experiments.gate.setup import GateRequest, Sides, describe_sides, new_gate_file
 from bench.experiments.pilot import PilotError
 from bench.experiments.run.runner import SubprocessExecutor
@@ -49,11 +48,11 @@ def measure_blocks(
     *,
     budget_seconds: float,
     unfinished: str,
-) -> tuple[GateFile, bool]:
+) -> tuple[GateFile, Conclusion, bool]:
     """Measure until it is decided, the budget ends or a signal comes, and save each block; True: a signal came."""
     note(f"blocks of four passes each, into {path}")
     with measuring(unfinished) as stop, GateProgress(err, budget_seconds, gate_file.blocks) as observer:
-        gate_file = run_blocks(
+        gate_file, conclusion = run_blocks(
             gate_file,
             sessions=session_starters(sides.interpreters, stop, len(gate_file.plan.scenarios)),
             data_directory=prepared.directory,
@@ -62,9 +61,4 @@ def measure_blocks(
             observer=observer,
             stop=stop,
         )
-    return gate_file, stop.requested
-
-
-def conclusion_of(gate_file: GateFile) -> Conclusion:
-    """Return what the blocks of a file allow to conclude by the limits of its plan."""
-    return conclude(gate_file.plan, evidence_of(gate_file.plan, gate_file.blocks))
+    return gate_file, conclusion, stop.requested

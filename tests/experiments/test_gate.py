@@ -15,8 +15,7 @@ from bench.analysis.verdict import Verdict
 from bench.errors import SetupError
 from bench.experiments import pilot
 from bench.experiments.gate.blocks import run_blocks, window_sizes
-from bench.experiments.gate.decision import Conclusion, Wanted, conclude
-from bench.experiments.gate.evidence import evidence_of
+from bench.experiments.gate.decision import Conclusion, Wanted, conclusion_of
 from bench.experiments.pilot import PilotError, window_size
 from bench.records.gate import Block, GateFile, GatePhase
 from bench.records.result import FailureReason
@@ -68,20 +67,24 @@ def run(
     stop: Cancellation | None = None,
     clock: Clock | None = None,
 ) -> GateFile:
-    return run_blocks(
+    observer = Silent()
+    final, conclusion = run_blocks(
         gate_file or a_gate_file(),
         sessions=passes.sessions,
         data_directory=Path("/data"),
         budget_seconds=budget_seconds,
         save=save,
-        observer=Silent(),
+        observer=observer,
         stop=stop or Cancellation(),
         now=clock or Clock(),
     )
+    assert conclusion == conclusion_of(final)
+    assert observer.conclusion is None or observer.conclusion is conclusion
+    return final
 
 
 def verdict(gate_file: GateFile) -> Verdict:
-    return conclude(gate_file.plan, evidence_of(gate_file.plan, gate_file.blocks)).verdict
+    return conclusion_of(gate_file).verdict
 
 
 def test_identical_code_passes_and_slower_code_does_not() -> None:

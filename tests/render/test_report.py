@@ -11,7 +11,7 @@ import pytest
 
 from bench import cli
 from bench.analysis.headline import headlines, source_of
-from bench.experiments.gate.decision import conclude
+from bench.experiments.gate.decision import conclude, conclusion_of
 from bench.experiments.gate.evidence import evidence_of
 from bench.experiments.profile.breakdown import break_down
 from bench.records import store
@@ -229,9 +229,7 @@ def test_short_names_are_what_differs() -> None:
 
 def test_a_gates_blocks_are_drawn_beside_their_control() -> None:
     file = a_gate_file(blocks(8, slowed(noisy(1), 0.2)))
-    report = make_report(
-        [], [Gate(name="pr", file=file, conclusion=conclude(file.plan, evidence_of(file.plan, file.blocks)))]
-    )
+    report = make_report([], [Gate(name="pr", file=file, conclusion=conclusion_of(file))])
     assert report.short[0] == ("pr", "the gate's verdict is inconclusive, after 8 blocks.")
     assert any("% slower [" in text for _about, text in report.short[1:])
     pictures = pictures_of(report)

@@ -14,7 +14,7 @@ from bench.cli.app import app, examples
 from bench.cli.console import fail, note, print_tables, reject_junit, spinner, tolerate_closed_pipe
 from bench.cli.datasets import prepare
 from bench.cli.exit_status import Exit
-from bench.cli.gating import conclusion_of, measure_blocks, plan_gate, scenarios_here
+from bench.cli.gating import measure_blocks, plan_gate, scenarios_here
 from bench.cli.options import (
     RESULTS_DIRECTORY,
     BudgetOption,
@@ -33,6 +33,7 @@ from bench.cli.options import (
 from bench.cli.session import finished, prepare_rest, timestamp
 from bench.errors import ConfigurationError, IncomparableError
 from bench.experiments.gate import calibration, calibration_files, source
+from bench.experiments.gate.decision import Conclusion
 from bench.experiments.gate.setup import GATE_SUITE, GateRequest, Sides
 from bench.experiments.gate.slowdown import inject
 from bench.experiments.gate.source import WORKING_TREE
@@ -126,10 +127,9 @@ def _record(
             prepared = prepare(data, data_dir)
             gate_file = plan_gate(request, sides, prepared)
         unfinished = finished("blocks", path, "the same command")
-        gate_file, interrupted = measure_blocks(
+        gate_file, conclusion, interrupted = measure_blocks(
             gate_file, sides, prepared, path, budget_seconds=math.inf, unfinished=unfinished
         )
-    conclusion = conclusion_of(gate_file)
     if any(block.failure is not None for block in gate_file.blocks):
         fail(f"{conclusion.rows[0].reason}; {unfinished}", Exit.FAILED)
     if not calibration.is_complete(gate_file):
@@ -196,8 +196,9 @@ def selftest(
             note(f"gate {number} of 2: {what}")
             request = GateRequest(suite=suite, keyword=keyword, seed=seed_or_random(seed))
             path = RESULTS_DIRECTORY / f"selftest-{100 * share:g}-percent-{stamp}.json"
-            gate_file = _gate_with_slowdown(share, request, prepared, path, budget_seconds)
-            verdicts.append(_report_half(gate_file, share, output_format))
+            gate_file, conclusion = _gate_with_slowdown(share, request, prepared, path, budget_seconds)
+            _report_half(gate_file, conclusion, share, output_format)
+            verdicts.append(conclusion.verdict)
     slowed, identical = verdicts
     note(f"injected {100 * injected:g} %: {slowed}, expected regressed")
     note(f"identical code: {identical}, expected unchanged, and never regressed")
@@ -206,7 +207,7 @@ def selftest(
 
 def _gate_with_slowdown(
     slowdown: float, request: GateRequest, prepared: datasets.Prepared, path: Path, budget_seconds: float
-) -> GateFile:
+) -> tuple[GateFile, Conclusion]:
     """Measure the working tree against itself: after each step the contender spins for a share of the step's time.
 
     Both sides wait for the end of each step, so that they differ by nothing else.
@@ -219,7 +220,7 @@ def _gate_with_slowdown(
             trees[side] = source.redescribe(tree, f"working tree, {100 * share:g} % spun into each step")
         sides = Sides(trees)
         unfinished = f"finished blocks are in {path}"
-        gate_file, interrupted = measure_blocks(
+        gate_file, conclusion, interrupted = measure_blocks(
             plan_gate(request, sides, prepared),
             sides,
             prepared,
@@ -229,17 +230,15 @@ def _gate_with_slowdown(
         )
     if interrupted:
         fail(f"interrupted; {unfinished}", Exit.INTERRUPTED)
-    return gate_file
+    return gate_file, conclusion
 
 
-def _report_half(gate_file: GateFile, injected: float, output_format: Format) -> Verdict:
-    conclusion = conclusion_of(gate_file)
+def _report_half(gate_file: GateFile, conclusion: Conclusion, injected: float, output_format: Format) -> None:
     with tolerate_closed_pipe():
         print_tables([gate_table(gate_file, conclusion)], output_format)
     for row in conclusion.rows:
         found = "nothing" if row.ratio is None else format_change(row.ratio)
         note(f"injected {100 * injected:g} % per step, found {found}: {row.verdict}: {row.scenario.name}")
-    return conclusion.verdict
 
 
 def selftest_status(slowed: Verdict, identical: Verdict) -> Exit:

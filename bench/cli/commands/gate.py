@@ -12,7 +12,7 @@ from bench.cli.app import app, examples
 from bench.cli.console import add_to_job_summary, fail, note, print_tables, spinner, tolerate_closed_pipe, write
 from bench.cli.datasets import prepare
 from bench.cli.exit_status import EXIT_OF_VERDICT, Exit
-from bench.cli.gating import conclusion_of, measure_blocks, plan_gate
+from bench.cli.gating import measure_blocks, plan_gate
 from bench.cli.options import (
     ALPHA,
     MARGIN,
@@ -41,6 +41,7 @@ from bench.cli.session import default_output, finished, new_file, note_saved, pr
 from bench.errors import ConfigurationError
 from bench.experiments.gate import source
 from bench.experiments.gate.calibration_files import read_gate
+from bench.experiments.gate.decision import Conclusion, conclusion_of
 from bench.experiments.gate.setup import GATE_SUITE, GateRequest, Sides, check_out_sides, require_same_sides
 from bench.experiments.pilot import PilotError
 from bench.machine.capture import capture
@@ -108,7 +109,8 @@ def gate(
         ),
     )
     if replay is not None:
-        report(_read(replay), output_format)
+        gate_file = _read(replay)
+        report(gate_file, conclusion_of(gate_file), output_format)
     budget_seconds = seconds(budget, "--budget")
     if resume is not None:
         with resumed_file(resume, _read) as gate_file, source.scratch_folder() as scratch:
@@ -181,18 +183,17 @@ def _measure(
     output_format: Format,
 ) -> NoReturn:
     unfinished = finished("blocks", path, f"mnist-bench gate --resume {path}")
-    gate_file, interrupted = measure_blocks(
+    gate_file, conclusion, interrupted = measure_blocks(
         gate_file, sides, prepared, path, budget_seconds=budget_seconds, unfinished=unfinished
     )
-    if interrupted and conclusion_of(gate_file).wanted is not None:
+    if interrupted and conclusion.wanted is not None:
         fail(f"interrupted; {unfinished}", Exit.INTERRUPTED)
     note_saved(prepared, path)
-    report(gate_file, output_format)
+    report(gate_file, conclusion, output_format)
 
 
-def report(gate_file: GateFile, output_format: Format) -> NoReturn:
+def report(gate_file: GateFile, conclusion: Conclusion, output_format: Format) -> NoReturn:
     """Print the verdicts and exit with their status: the same for the same file."""
-    conclusion = conclusion_of(gate_file)
     table = gate_table(gate_file, conclusion)
     with tolerate_closed_pipe():
         if output_format is Format.JUNIT:

@@ -16,8 +16,7 @@ from bench.cli.console import note, write
 from bench.cli.inputs import read_each, read_profile
 from bench.errors import ConfigurationError
 from bench.experiments.gate.calibration_files import read_gate
-from bench.experiments.gate.decision import conclude
-from bench.experiments.gate.evidence import evidence_of
+from bench.experiments.gate.decision import conclusion_of
 from bench.experiments.profile.breakdown import break_down
 from bench.records import store
 from bench.records.gate import GateFile
@@ -62,7 +61,7 @@ def report(
     made = make_report(
         [source_of(named[path], each) for path, each in read.items() if isinstance(each, ResultSet)],
         [
-            Gate(name=named[path], file=each, conclusion=conclude(each.plan, evidence_of(each.plan, each.blocks)))
+            Gate(name=named[path], file=each, conclusion=conclusion_of(each))
             for path, each in read.items()
             if isinstance(each, GateFile)
         ],

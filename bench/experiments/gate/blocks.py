@@ -22,8 +22,7 @@ import numpy as np
 
 from bench.errors import SetupError
 from bench.experiments import pilot
-from bench.experiments.gate.decision import Conclusion, Wanted, conclude
-from bench.experiments.gate.evidence import evidence_of
+from bench.experiments.gate.decision import Conclusion, Wanted, conclusion_of
 from bench.experiments.pilot import PilotError, StartSession, WindowSize
 from bench.machine.counters import load_average, read_counters
 from bench.records.base import utc_now
@@ -195,29 +194,30 @@ def run_blocks(
     observer: GateObserver,
     stop: Cancellation,
     now: Now = time.monotonic,
-) -> GateFile:
-    """Measure what `decide` wants, save after every block, and return the file as it then is.
+) -> tuple[GateFile, Conclusion]:
+    """Measure the blocks that the decision wants, and save after each; return the file and its conclusion.
 
-    Ends when nothing is wanted, when the next block would not end within the budget, or when asked to stop; a block
-    that was not finished then is not kept, since half a block is no evidence.
+    Ends when nothing is wanted, when the next block would not end within the budget, or when asked to stop. A block
+    that is not finished then is dropped, since half a block is no evidence.
     """
     begin = now()
     save(gate_file)
-    while not stop.requested:
-        wanted = conclude(gate_file.plan, evidence_of(gate_file.plan, gate_file.blocks)).wanted
-        if wanted is None or now() - begin + _expected_seconds(gate_file, wanted) > budget_seconds:
+    conclusion = conclusion_of(gate_file)
+    while (wanted := conclusion.wanted) is not None and not stop.requested:
+        if now() - begin + _expected_seconds(gate_file, wanted) > budget_seconds:
             break
         block = _measure_block(gate_file, wanted, sessions, data_directory, observer, now)
         if _was_interrupted(block, stop):
             break
         gate_file = with_block(gate_file, block)
         save(gate_file)
-        conclusion = conclude(gate_file.plan, evidence_of(gate_file.plan, gate_file.blocks))
+        conclusion = conclusion_of(gate_file)
         observer.block_finished(block, conclusion, budget_seconds - (now() - begin))
-    return gate_file
+    return gate_file, conclusion
 
 
 def _was_interrupted(block: Block, stop: Cancellation) -> bool:
+    """Whether a request to stop, which kills the workers, is what this block failed of."""
     return stop.requested and block.failure is not None
 
 
