@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
 from bench.scenarios.scenario import Scenario
-from bench.worker.protocol import PassRequest
-from bench.worker.session import PassProcess
+from bench.worker.protocol import SessionRequest
+from bench.worker.session import Session
 
 #: Training steps of each window of a pilot.
 _STEPS: Final = 10
@@ -34,8 +34,8 @@ class StartSession(Protocol):
     """
 
     def __call__(
-        self, request: PassRequest, *, command_seconds: float | None = None
-    ) -> AbstractContextManager[PassProcess]: ...
+        self, request: SessionRequest, *, command_seconds: float | None = None
+    ) -> AbstractContextManager[Session]: ...
 
 
 class PilotError(Exception):
@@ -50,7 +50,7 @@ class WindowSize:
     epochs: int
 
 
-def seconds_per_sample(session: PassProcess, scenario: Scenario, train_samples: int, *, windows: int) -> float:
+def seconds_per_sample(session: Session, scenario: Scenario, train_samples: int, *, windows: int) -> float:
     """Set the scenario up and return the seconds per image of the fastest of so many windows of ten steps.
 
     Raises `SessionError` if the worker fails.

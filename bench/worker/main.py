@@ -23,7 +23,7 @@ from typing_extensions import assert_never
 from bench.errors import ConfigurationError
 from bench.records.result import FailureReason
 from bench.worker.measure.ceilings import measure_ceiling
-from bench.worker.measure.run import InvocationServer, describe, measure_run, probe
+from bench.worker.measure.run import SessionServer, describe, measure_run, probe
 from bench.worker.protocol import (
     CeilingReply,
     CeilingRequest,
@@ -39,8 +39,6 @@ from bench.worker.protocol import (
     Message,
     OperatorsReply,
     OperatorsRequest,
-    PassReady,
-    PassRequest,
     PhasesReply,
     PhasesRequest,
     ProbeReply,
@@ -51,6 +49,8 @@ from bench.worker.protocol import (
     RunReply,
     RunRequest,
     RunWindow,
+    SessionReady,
+    SessionRequest,
     SetUp,
     UnusableReply,
 )
@@ -73,12 +73,12 @@ def main() -> None:
         if isinstance(measured, Message):
             _send(channel, measured)
             return
-        _send(channel, PassReady())
+        _send(channel, SessionReady())
         for line in lines:
             _send(channel, handle_command(measured, line))
 
 
-def handle_request(request_line: bytes, on_event: Callable[[Event], None]) -> Reply | InvocationServer:
+def handle_request(request_line: bytes, on_event: Callable[[Event], None]) -> Reply | SessionServer:
     """The reply to a request; failures of the measured code become replies, faults of the harness raise."""
     try:
         request = msgspec.json.decode(request_line, type=Request)
@@ -90,15 +90,15 @@ def handle_request(request_line: bytes, on_event: Callable[[Event], None]) -> Re
     return _guarded(lambda: _measured(request, on_event))
 
 
-def _measured(request: Request, on_event: Callable[[Event], None]) -> Reply | InvocationServer:
+def _measured(request: Request, on_event: Callable[[Event], None]) -> Reply | SessionServer:
     match request:
         case DescribeRequest():
             return _described(request)
         case ProbeRequest(framework=framework, device=name):
             (device,) = parse_devices(name)
             return ProbeReply(probe=probe(framework, device))
-        case PassRequest():
-            return InvocationServer(request)
+        case SessionRequest():
+            return SessionServer(request)
         case CeilingRequest():
             return CeilingReply(ceiling=measure_ceiling(request))
         case PhasesRequest() | OperatorsRequest():
@@ -132,7 +132,7 @@ def _profiling() -> _Profiling:
     return module
 
 
-def handle_command(measured: InvocationServer, line: bytes) -> Reply:
+def handle_command(measured: SessionServer, line: bytes) -> Reply:
     """The reply to a command of a pass."""
     try:
         command = msgspec.json.decode(line, type=Command)

@@ -39,13 +39,13 @@ from bench.worker.protocol import (
     FromWorker,
     OperatorsReply,
     OwnNetwork,
-    PassReady,
     PhasesReply,
     ProbeReply,
     ProbeRequest,
     Reply,
     Request,
     RunReply,
+    SessionReady,
     SetUpDone,
     UnusableReply,
     WindowDone,
@@ -66,7 +66,7 @@ OnEvent: TypeAlias = Callable[[Event], None]
 
 Answer: TypeAlias = (
     RunReply
-    | PassReady
+    | SessionReady
     | SetUpDone
     | WindowDone
     | Evaluated
@@ -140,7 +140,7 @@ def send_request(
     `variables` are the worker's own, over those of this process: see `worker_variables`.
     """
     try:
-        with session(interpreter, variables, timeout_seconds, stop) as worker:
+        with start(interpreter, variables, timeout_seconds, stop) as worker:
             worker.send(request)
             return worker.receive(on_event)
     except OSError as error:  # no process, no memory, no file descriptor left: the next one may have better luck
@@ -203,7 +203,7 @@ def probe(interpreter: Interpreter, stop: Cancellation, framework: Framework, de
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Session:
+class WorkerProcess:
     """A live worker: what is sent to it, it answers in order."""
 
     process: subprocess.Popen[bytes]
@@ -271,9 +271,9 @@ class Session:
 
 
 @contextlib.contextmanager
-def session(
+def start(
     interpreter: Interpreter, variables: Mapping[str, str], timeout_seconds: float, stop: Cancellation
-) -> Iterator[Session]:
+) -> Iterator[WorkerProcess]:
     """A worker in a process group of its own: killed after its time, gone when the block is left.
 
     Raises `OSError` where no process can be started.
@@ -299,7 +299,7 @@ def session(
         try:
             timer.start()
             with stop.kill_on_cancel(process):
-                yield Session(process, errors, timed_out, timeout_seconds, kills_before)
+                yield WorkerProcess(process, errors, timed_out, timeout_seconds, kills_before)
         finally:
             timer.cancel()
             kill_group(process)

@@ -41,7 +41,7 @@ class RunRequest(Message, frozen=True, tag="run"):
     omp_num_threads: Annotated[int, Meta(ge=1)]
 
 
-class PassRequest(Message, frozen=True, tag="pass"):
+class SessionRequest(Message, frozen=True, tag="pass"):
     """Be one pass of a gate: load the data, then do what the commands say, one at a time, until stdin ends."""
 
     data_directory: str
@@ -153,7 +153,7 @@ class RunReply(Message, frozen=True, tag="measured"):
     run: Run
 
 
-class PassReady(Message, frozen=True, tag="pass_ready"):
+class SessionReady(Message, frozen=True, tag="pass_ready"):
     """The data is in memory; commands may come."""
 
 
@@ -209,14 +209,14 @@ class UnusableReply(Message, frozen=True, tag="unusable"):
 
 
 Request: TypeAlias = (
-    RunRequest | PassRequest | DescribeRequest | ProbeRequest | CeilingRequest | PhasesRequest | OperatorsRequest
+    RunRequest | SessionRequest | DescribeRequest | ProbeRequest | CeilingRequest | PhasesRequest | OperatorsRequest
 )
 
 Command: TypeAlias = SetUp | RunWindow | Evaluate
 
 Reply: TypeAlias = (
     RunReply
-    | PassReady
+    | SessionReady
     | SetUpDone
     | WindowDone
     | Evaluated

@@ -16,8 +16,17 @@ from bench.records.result import Dataset, FailureReason
 from bench.scenarios.scenario import Scenario
 from bench.worker import process
 from bench.worker.environment import worker_variables
-from bench.worker.process import Cancellation, Interpreter, Session, WorkerFailure
-from bench.worker.protocol import Evaluate, Evaluated, PassReady, PassRequest, RunWindow, SetUp, SetUpDone, WindowDone
+from bench.worker.process import Cancellation, Interpreter, WorkerFailure, WorkerProcess
+from bench.worker.protocol import (
+    Evaluate,
+    Evaluated,
+    RunWindow,
+    SessionReady,
+    SessionRequest,
+    SetUp,
+    SetUpDone,
+    WindowDone,
+)
 from mnist_core.recipe import Engine
 
 #: Test images of the accuracy after the windows: a paired difference, so that few are enough.
@@ -26,7 +35,7 @@ TEST_SAMPLES: Final = 1000
 T = TypeVar("T")
 
 
-class PassProcess(Protocol):
+class Session(Protocol):
     """One live pass; every method waits until it is done. Raises `SessionError` where it gave nothing."""
 
     def wait_until_ready(self) -> None: ...
@@ -46,12 +55,12 @@ class SessionError(Exception):
 @contextlib.contextmanager
 def start(
     interpreter: Interpreter,
-    request: PassRequest,
+    request: SessionRequest,
     *,
     life_seconds: float,
     command_seconds: float | None = None,
     stop: Cancellation,
-) -> Iterator[PassProcess]:
+) -> Iterator[Session]:
     """A pass in a fresh process, which is killed after its life, or when a command takes longer than it may.
 
     Does not wait: passes get ready at the same time. Raises `SessionError` where none can be started.
@@ -59,22 +68,22 @@ def start(
     variables = worker_variables(request.omp_num_threads, request.engine)
     with contextlib.ExitStack() as stack:
         try:
-            session = stack.enter_context(process.session(interpreter, variables, life_seconds, stop))
+            session = stack.enter_context(process.start(interpreter, variables, life_seconds, stop))
         except OSError as error:
             detail = f"the worker could not be run: {error}"
             raise SessionError(WorkerFailure(FailureReason.CRASHED, detail)) from error
         session.send(request)
-        yield _LivePass(session, command_seconds)
+        yield _WorkerSession(session, command_seconds)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _LivePass:
-    session: Session
+class _WorkerSession:
+    session: WorkerProcess
     #: None: only its life ends it.
     command_seconds: float | None
 
     def wait_until_ready(self) -> None:
-        self._expect(PassReady)
+        self._expect(SessionReady)
 
     def set_up(self, scenario: Scenario, samples: int) -> SetUpDone:
         self.session.send(SetUp(scenario, samples))
@@ -120,7 +129,7 @@ class _LivePass:
             timer.cancel()
 
 
-def whole(window: WindowDone, samples: int) -> WindowDone:
+def check_sample_count(window: WindowDone, samples: int) -> WindowDone:
     """The measured code counts its own images, so that whoever counts more than there are would look faster.
 
     Raises `SessionError` for any other number than asked for.
@@ -131,16 +140,16 @@ def whole(window: WindowDone, samples: int) -> WindowDone:
     return window
 
 
-def cause(ended: WorkerFailure) -> str:
+def explain_failure(ended: WorkerFailure) -> str:
     """Why a pass ended, in one line, with its own last words."""
     last = (ended.log.splitlines() or [""])[-1]
     words = f": {last}" if last and last not in ended.detail else ""
     return f"{ended.reason}: {ended.detail}{words}"
 
 
-def request(data_directory: Path, dataset: Dataset, seed: int, threads: int, engine: Engine) -> PassRequest:
+def session_request(data_directory: Path, dataset: Dataset, seed: int, threads: int, engine: Engine) -> SessionRequest:
     """What a pass is started with."""
-    return PassRequest(
+    return SessionRequest(
         data_directory=str(data_directory),
         dataset=dataset,
         test_samples=min(dataset.test_samples, TEST_SAMPLES),

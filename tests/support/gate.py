@@ -32,8 +32,8 @@ from bench.records.gate import (
 )
 from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order, Side
-from bench.worker.protocol import Evaluated, PassRequest, SetUpDone, WindowDone
-from bench.worker.session import PassProcess
+from bench.worker.protocol import Evaluated, SessionRequest, SetUpDone, WindowDone
+from bench.worker.session import Session
 from tests.support.records import CREATED_AT, a_dataset, a_scenario, a_software, an_environment
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ class FakePasses:
     #: Every (side, what) in order.
     calls: list[tuple[Side, str]] = field(default_factory=list)
     #: Requests in the order of their starts.
-    requests: list[tuple[Side, PassRequest]] = field(default_factory=list)
+    requests: list[tuple[Side, SessionRequest]] = field(default_factory=list)
     generator: np.random.Generator = field(default_factory=lambda: np.random.default_rng(7))
 
     @property
@@ -202,7 +202,7 @@ class FakePasses:
         return {side: functools.partial(self.start, side) for side in Side}
 
     @contextlib.contextmanager
-    def start(self, side: Side, request: PassRequest, *, command_seconds: float | None = None) -> Iterator[PassProcess]:
+    def start(self, side: Side, request: SessionRequest, *, command_seconds: float | None = None) -> Iterator[Session]:
         assert command_seconds is None
         self.calls.append((side, "start"))
         self.requests.append((side, request))

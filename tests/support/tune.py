@@ -28,8 +28,8 @@ from bench.records.tune import (
     with_round,
 )
 from bench.scenarios.scenario import Scenario
-from bench.worker.protocol import Evaluated, PassRequest, SetUpDone, WindowDone
-from bench.worker.session import PassProcess
+from bench.worker.protocol import Evaluated, SessionRequest, SetUpDone, WindowDone
+from bench.worker.session import Session
 from tests.support.records import CREATED_AT, a_dataset, an_environment
 
 SEED = 42
@@ -226,7 +226,7 @@ class FakeWorkers:
     accuracy: Callable[[Scenario], float] = lambda _scenario: 0.9
     counts: float = 1.0
     clock: Clock = field(default_factory=Clock)
-    requests: list[PassRequest] = field(default_factory=list)
+    requests: list[SessionRequest] = field(default_factory=list)
     #: (number of the process, what) in order.
     calls: list[tuple[int, str]] = field(default_factory=list)
     alive: set[int] = field(default_factory=set)
@@ -234,7 +234,7 @@ class FakeWorkers:
     generator: np.random.Generator = field(default_factory=lambda: np.random.default_rng(7))
 
     @contextlib.contextmanager
-    def start(self, request: PassRequest, *, command_seconds: float | None = None) -> Iterator[PassProcess]:
+    def start(self, request: SessionRequest, *, command_seconds: float | None = None) -> Iterator[Session]:
         number = len(self.requests)
         self.requests.append(request)
         self.calls.append((number, "start"))

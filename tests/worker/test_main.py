@@ -27,11 +27,11 @@ from bench.worker.protocol import (
     FailureReply,
     FromWorker,
     Message,
-    PassRequest,
     Reply,
     RunReply,
     RunRequest,
     RunWindow,
+    SessionRequest,
     SetUp,
     SetUpDone,
     UnusableReply,
@@ -168,7 +168,7 @@ def test_a_users_own_network(
 def a_pass(prepared: datasets.Prepared, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Callable[[Command], Reply]]:
     """Starts a pass in this process; its commands go the way that they go in a worker."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    request = PassRequest(
+    request = SessionRequest(
         data_directory=str(prepared.directory),
         dataset=Dataset(name="custom", digest=prepared.digest, source="test", train_samples=TRAIN, test_samples=TEST),
         test_samples=30,

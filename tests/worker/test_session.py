@@ -10,14 +10,14 @@ import pytest
 from bench.records.result import FailureReason
 from bench.worker import session
 from bench.worker.process import Cancellation, Interpreter, WorkerFailure
-from bench.worker.protocol import PassRequest, WindowDone
+from bench.worker.protocol import SessionRequest, WindowDone
 from bench.worker.session import SessionError
 from mnist_core.recipe import Engine
 from tests.support.records import a_dataset, a_scenario
 
 
-def a_pass_request() -> PassRequest:
-    return session.request(Path("/data"), a_dataset(), 1, 1, Engine.NAIVE)
+def a_pass_request() -> SessionRequest:
+    return session.session_request(Path("/data"), a_dataset(), 1, 1, Engine.NAIVE)
 
 
 def a_python(folder: Path, script: str) -> Interpreter:
@@ -65,9 +65,9 @@ def test_a_process_that_cannot_be_started_is_said_so(tmp_path: Path) -> None:
 
 def test_a_window_is_believed_only_with_all_its_images() -> None:
     done = WindowDone(200, 1.0, 0)
-    assert session.whole(done, 200) is done
+    assert session.check_sample_count(done, 200) is done
     with pytest.raises(SessionError, match="200 images, not 100"):
-        session.whole(done, 100)
+        session.check_sample_count(done, 100)
 
 
 @pytest.mark.parametrize(
@@ -81,4 +81,4 @@ def test_a_window_is_believed_only_with_all_its_images() -> None:
 )
 def test_a_cause_ends_with_its_own_last_words(log: str, words: str) -> None:
     """Unless they are in the detail already."""
-    assert session.cause(WorkerFailure(FailureReason.CRASHED, "status 1", log)) == words
+    assert session.explain_failure(WorkerFailure(FailureReason.CRASHED, "status 1", log)) == words

@@ -39,7 +39,7 @@ from bench.render.views.doctor import doctor_tables
 from bench.scenarios.axes import Framework
 from bench.scenarios.suite import BUILT_IN_SUITES, DEFAULT_SUITE, expand, load_suite
 from bench.worker.process import Cancellation, interpreters_of
-from bench.worker.session import SessionError, cause
+from bench.worker.session import SessionError, explain_failure
 from mnist_core.datasets import DatasetName
 from mnist_core.devices import Device, DeviceKind
 
@@ -113,7 +113,7 @@ def _observe(worker: SubprocessExecutor, data: DatasetName, data_dir: Path | Non
             try:
                 pair = _measure_pair(data, data_dir, stop)
             except SessionError as ended:
-                pair_error = cause(ended.ended)
+                pair_error = explain_failure(ended.ended)
         if stop.requested:
             fail("interrupted", Exit.INTERRUPTED)
     after = read_counters()

@@ -20,7 +20,7 @@ from bench.stats.intervals import detectable_effect, t_summary
 from bench.stats.paired import Order, effect
 from bench.worker import session
 from bench.worker.process import Cancellation, Interpreter
-from bench.worker.session import PassProcess
+from bench.worker.session import Session
 from mnist_core.recipe import Network
 
 #: Of the windows, all together.
@@ -58,7 +58,9 @@ def run_aa_test(
     `on_comparison` is told the share of the time that is over.
     """
     scenario = tutorial_setting(Network.MLP)
-    request = session.request(data_directory, dataset, _SEED, scenario.threads_per_context(cores), scenario.engine)
+    request = session.session_request(
+        data_directory, dataset, _SEED, scenario.threads_per_context(cores), scenario.engine
+    )
     with (
         session.start(
             Interpreter(), request, life_seconds=_LIFE_SECONDS, command_seconds=_COMMAND_SECONDS, stop=stop
@@ -71,7 +73,7 @@ def run_aa_test(
 
 
 def _take_turns(
-    sides: tuple[PassProcess, PassProcess],
+    sides: tuple[Session, Session],
     scenario: Scenario,
     train_samples: int,
     stop: Cancellation,

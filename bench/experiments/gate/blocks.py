@@ -44,8 +44,8 @@ from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order, Side
 from bench.worker import session
 from bench.worker.process import Cancellation, Interpreter
-from bench.worker.protocol import PassRequest, SetUpDone, WindowDone
-from bench.worker.session import PassProcess, SessionError
+from bench.worker.protocol import SessionRequest, SetUpDone, WindowDone
+from bench.worker.session import Session, SessionError
 from mnist_core.recipe import Engine
 
 #: Windows of each scenario in the pilot.
@@ -117,7 +117,7 @@ def window_sizes(
     fastest: dict[Scenario, float] = {}
     for side in Side:
         for (threads, engine), group in _by_variables(scenarios):
-            request = session.request(data_directory, dataset, seed, threads, engine)
+            request = session.session_request(data_directory, dataset, seed, threads, engine)
             try:
                 with sessions[side](request) as running:
                     running.wait_until_ready()
@@ -128,7 +128,7 @@ def window_sizes(
                         running.evaluate()
                         fastest[scenario] = min(seconds, fastest.get(scenario, math.inf))
             except SessionError as error:
-                detail = f"the {side} does not work under this harness: {session.cause(error.ended)}"
+                detail = f"the {side} does not work under this harness: {session.explain_failure(error.ended)}"
                 raise PilotError(detail) from error
             except SetupError as error:
                 raise PilotError(f"the {side}: {error}") from error
@@ -248,7 +248,7 @@ def _measure_block(
     measured: list[list[ScenarioInvocation]] = [[] for _ in order.sides]
     failure = None
     for (threads, engine), group in _by_variables([(each.scenario, each.omp_num_threads) for each in scenarios]):
-        request = session.request(data_directory, gate_file.dataset, planned.seed + index, threads, engine)
+        request = session.session_request(data_directory, gate_file.dataset, planned.seed + index, threads, engine)
         try:
             _take_turns(order, sessions, request, [gated[each] for each in group], planned.windows, measured, observer)
         except _SideFailedError as error:
@@ -288,7 +288,7 @@ class _SideFailedError(Exception):
 def _take_turns(
     order: Order,
     sessions: Mapping[Side, StartSession],
-    request: PassRequest,
+    request: SessionRequest,
     scenarios: Sequence[GatedScenario],
     windows: int,
     measured: list[list[ScenarioInvocation]],
@@ -296,7 +296,7 @@ def _take_turns(
 ) -> None:
     """Four passes alive together; what each measured is added to its list. Raises `_SideFailedError`."""
     with contextlib.ExitStack() as stack:
-        running: list[PassProcess] = []
+        running: list[Session] = []
         for side in order.sides:
             with _blaming(side):
                 running.append(stack.enter_context(sessions[side](request)))
@@ -315,7 +315,7 @@ def _take_turns(
                 for own, (side, each) in zip(done, turns, strict=True):
                     with _blaming(side):
                         window = each.run_window(gated.window_epochs)
-                        own.append(session.whole(window, gated.window_samples))
+                        own.append(session.check_sample_count(window, gated.window_samples))
             for position, (side, each) in enumerate(turns):
                 with _blaming(side):
                     accuracy = each.evaluate().test_accuracy

@@ -21,7 +21,7 @@ from bench.records.tune import (
 )
 from bench.worker import session
 from bench.worker.process import Cancellation, Interpreter
-from bench.worker.session import PassProcess, SessionError
+from bench.worker.session import Session, SessionError
 from mnist_core.recipe import Engine
 
 #: Processes that are kept alive between candidates, at most: each holds the data and a framework, 0.4 GB.
@@ -53,18 +53,18 @@ class SearchSession:
     observer: TuneObserver
     stop: Cancellation
 
-    def start(self, threads: int, engine: Engine, seed: int) -> AbstractContextManager[PassProcess]:
-        request = session.request(self.data_directory, self.dataset, seed, threads, engine)
+    def start(self, threads: int, engine: Engine, seed: int) -> AbstractContextManager[Session]:
+        request = session.session_request(self.data_directory, self.dataset, seed, threads, engine)
         return self.start_session(request, command_seconds=self.plan.command_seconds)
 
 
 @dataclasses.dataclass(slots=True)
 class _Live:
-    process: PassProcess
+    process: Session
     stack: contextlib.ExitStack
     is_ready: bool = False
 
-    def wait_until_ready(self) -> PassProcess:
+    def wait_until_ready(self) -> Session:
         if not self.is_ready:
             self.process.wait_until_ready()
             self.is_ready = True
@@ -98,7 +98,7 @@ class WorkerPool:
         live = self._live.get(pool_key(candidate))
         return live is None or not live.is_ready
 
-    def get(self, candidate: Candidate) -> PassProcess:
+    def get(self, candidate: Candidate) -> Session:
         """Raises `SessionError` where none can be started."""
         key = pool_key(candidate)
         if key in self._live:
@@ -114,7 +114,7 @@ class WorkerPool:
         if (live := self._live.pop(pool_key(candidate), None)) is not None:
             live.stack.close()
 
-    def reference(self) -> PassProcess:
+    def reference(self) -> Session:
         """Raises `SessionError` where it does not work."""
         plan = self._session.plan
         if self._reference is None:

@@ -46,7 +46,7 @@ from bench.records.tune import (
 from bench.worker import session
 from bench.worker.process import Cancellation, WorkerFailure
 from bench.worker.protocol import SetUpDone, WindowDone
-from bench.worker.session import PassProcess, SessionError
+from bench.worker.session import Session, SessionError
 
 #: Windows of the reference in the pilot.
 _PILOT_WINDOWS: Final = 3
@@ -92,7 +92,7 @@ def plan(
     """
     reference = candidates[REFERENCE]
     scenario, begin = reference.scenario, now()
-    request = session.request(data_directory, dataset, seed, reference.omp_num_threads, scenario.engine)
+    request = session.session_request(data_directory, dataset, seed, reference.omp_num_threads, scenario.engine)
     try:
         with start_session(request, command_seconds=PILOT_SECONDS) as running:
             running.wait_until_ready()
@@ -100,7 +100,7 @@ def plan(
                 running, scenario, dataset.train_samples, windows=_PILOT_WINDOWS
             )
     except SessionError as error:
-        raise PilotError(f"the tutorial's loop does not work here: {session.cause(error.ended)}") from error
+        raise PilotError(f"the tutorial's loop does not work here: {session.explain_failure(error.ended)}") from error
     batches = max(_LEAST_BATCHES, math.ceil(_SCREENING_EPOCH_SECONDS / (seconds_per_sample * scenario.batch_size)))
     final_samples = pilot.window_size(scenario.batch_size, seconds_per_sample, dataset.train_samples).epoch_samples
     seconds = now() - begin
@@ -252,8 +252,8 @@ def _measure_candidate(
             return
 
 
-def _window(process: PassProcess, samples: int, epochs: int) -> WindowDone:
-    return session.whole(process.run_window(epochs), samples * epochs)
+def _window(process: Session, samples: int, epochs: int) -> WindowDone:
+    return session.check_sample_count(process.run_window(epochs), samples * epochs)
 
 
 def _epochs_for(seconds: float, *windows: WindowDone) -> int:
@@ -285,7 +285,7 @@ class _Entrant:
 
     candidate: int
     planned: Candidate
-    process: PassProcess
+    process: Session
     samples: int
     set_up: SetUpDone | None = None
     first: WindowDone | None = None

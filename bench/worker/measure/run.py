@@ -22,7 +22,7 @@ from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from bench.worker.backends import base
 from bench.worker.backends.base import Workload
-from bench.worker.protocol import DivergedError, Evaluated, PassRequest, RunRequest, SetUpDone, WindowDone
+from bench.worker.protocol import DivergedError, Evaluated, RunRequest, SessionRequest, SetUpDone, WindowDone
 from mnist_core import datasets
 from mnist_core.devices import Device, Probe
 from mnist_core.idx import Split
@@ -117,14 +117,14 @@ def measure_run(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> 
     )
 
 
-class InvocationServer:
+class SessionServer:
     """One fresh process's part of a gate: scenario after scenario, window by window, as the parent says.
 
     A window is a few whole `train_epoch` on the first images of the data set, so that whatever is slow in that is in
     the window. Every method raises as `measure` does.
     """
 
-    def __init__(self, request: PassRequest) -> None:
+    def __init__(self, request: SessionRequest) -> None:
         self._request = request
         self._train, test = datasets.load(Path(request.data_directory), digest=request.dataset.digest)
         self._test = Split(test.images[: request.test_samples], test.labels[: request.test_samples])
