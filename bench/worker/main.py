@@ -112,10 +112,10 @@ def _measured(request: Request, on_event: Callable[[Event], None]) -> Reply | Se
 
 def _described(request: DescribeRequest) -> Reply:
     software = describe(request.framework)
-    if request.own_networks:  # MXNet's alone, so that it is there
+    if request.custom_networks:  # MXNet's alone, so that it is installed
         networks = importlib.import_module("mnist_core.networks")
-        for own in request.own_networks:
-            if (fault := networks.fault_of(own.reference, compiled=own.compiled)) is not None:
+        for custom in request.custom_networks:
+            if (fault := networks.fault_of(custom.reference, compiled=custom.compiled)) is not None:
                 return UnusableReply(detail=fault)
     return DescribeReply(software=software)
 

@@ -1,7 +1,7 @@
-"""A worker process: started fresh, asked, timed out, gone when it is no longer needed.
+"""Start a worker process, send it requests, and end it: at its time-out, on a signal, or when it is no longer needed.
 
-Everything that can go wrong with one comes back as an `Ended`. The parent knows a worker only as a command line and the
-messages of `protocol`.
+Whatever goes wrong with a worker comes back as a `WorkerFailure`. The parent knows a worker only as a command line and
+the messages of `protocol`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import IO, TypeAlias, TypeVar
 
 import msgspec
 
@@ -29,26 +29,19 @@ from bench.scenarios.axes import Framework, is_custom
 from bench.scenarios.scenario import Scenario
 from bench.worker.environment import worker_variables
 from bench.worker.protocol import (
-    CeilingReply,
     Command,
+    CustomNetwork,
     DescribeReply,
     DescribeRequest,
-    Evaluated,
     Event,
     FailureReply,
     FromWorker,
-    OperatorsReply,
-    OwnNetwork,
-    PhasesReply,
+    Message,
     ProbeReply,
     ProbeRequest,
     Reply,
     Request,
-    RunReply,
-    SessionReady,
-    SetUpDone,
     UnusableReply,
-    WindowDone,
 )
 from mnist_core.devices import PROBE_TIMEOUT_SECONDS, Device, Probe, Unusable
 from mnist_core.recipe import Hybridize
@@ -64,18 +57,7 @@ EXIT_SECONDS = 10.0
 
 OnEvent: TypeAlias = Callable[[Event], None]
 
-Answer: TypeAlias = (
-    RunReply
-    | SessionReady
-    | SetUpDone
-    | WindowDone
-    | Evaluated
-    | DescribeReply
-    | ProbeReply
-    | CeilingReply
-    | PhasesReply
-    | OperatorsReply
-)
+ReplyT = TypeVar("ReplyT", bound=Message)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,9 +72,9 @@ class WorkerFailure:
 
 
 class Cancellation:
-    """SIGINT and SIGTERM as a flag and a killed workers, instead of an exception wherever the program happens to be.
+    """Signal handler: set `requested` and kill the live workers.
 
-    A signal can come between a run's last line and its being saved; with an exception that run would be lost.
+    Unlike a `KeyboardInterrupt`, it cannot strike between a run's last line and its save, which would lose the run.
     """
 
     def __init__(self) -> None:
@@ -100,14 +82,14 @@ class Cancellation:
         self._workers: list[subprocess.Popen[bytes]] = []
 
     def __call__(self, _signal: int = 0, _frame: object = None) -> None:
-        """A signal handler; may also be called directly, and more than once."""
+        """Request the end. May also be called directly, and more than once."""
         self.requested = True
         for worker in self._workers:
             kill_group(worker)
 
     @contextlib.contextmanager
     def kill_on_cancel(self, worker: subprocess.Popen[bytes]) -> Iterator[None]:
-        """Inside, a request to stop ends this worker."""
+        """Within the block, a cancellation kills this worker."""
         self._workers = [*self._workers, worker]
         try:
             if self.requested:  # it came while the worker was started
@@ -119,31 +101,33 @@ class Cancellation:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Interpreter:
-    """What a worker runs on: a Python, and the measured code that it imports."""
+    """A Python to run workers on, and the measured code that they import."""
 
     python: str = sys.executable
-    #: The folder that holds `mnist_core`; everything else is always this source's own.
+    #: The folder that holds the `mnist_core` to measure; `bench` is always this source's own.
     measured: Path = SOURCE_ROOT
 
 
 def send_request(
     interpreter: Interpreter,
     request: Request,
+    reply: type[ReplyT],
     *,
     variables: Mapping[str, str],
     timeout_seconds: float,
     stop: Cancellation,
     on_event: OnEvent = lambda _event: None,
-) -> Answer | WorkerFailure:
-    """A fresh process's answer to its only request. Raises `UnusableError` where no other can work either.
+) -> ReplyT | WorkerFailure:
+    """Start a worker, send its only request, and return its reply, which is to be of this class.
 
-    `variables` are the worker's own, over those of this process: see `worker_variables`.
+    `variables` are added to the environment of this process: see `worker_variables`. Raise `SetupError` when the cause
+    affects every worker, such as a missing framework.
     """
     try:
         with start(interpreter, variables, timeout_seconds, stop) as worker:
             worker.send(request)
-            return worker.receive(on_event)
-    except OSError as error:  # no process, no memory, no file descriptor left: the next one may have better luck
+            return worker.receive(reply, on_event)
+    except OSError as error:  # no process, memory or file descriptor is left: the next one may have better luck
         return WorkerFailure(FailureReason.CRASHED, f"the worker could not be run: {error}")
 
 
@@ -153,58 +137,58 @@ def describe(
     framework: Framework = Framework.MXNET,
     scenarios: Iterable[Scenario] = (),
 ) -> Software:
-    """What a worker loads when it imports the framework; raises `UnusableError` where it cannot.
+    """Return what a worker loads when it imports the framework.
 
-    Or where it cannot train a network of the scenarios that is a user's own.
+    Raise `SetupError` if it cannot import it, or cannot train a custom network of the scenarios.
     """
     compiled: dict[str, bool] = {}
     for scenario in scenarios:
         if is_custom(scenario.network):
             once = compiled.get(scenario.network, False)
             compiled[scenario.network] = once or scenario.hybridize is not Hybridize.OFF
-    own = tuple(OwnNetwork(reference, some) for reference, some in compiled.items())
-    answer = send_request(
+    custom = tuple(CustomNetwork(reference, some) for reference, some in compiled.items())
+    reply = send_request(
         interpreter,
-        DescribeRequest(framework=framework, own_networks=own),
+        DescribeRequest(framework=framework, custom_networks=custom),
+        DescribeReply,
         variables=worker_variables(1),
         timeout_seconds=DESCRIBE_TIMEOUT_SECONDS,
         stop=stop,
     )
-    if isinstance(answer, DescribeReply):
-        return answer.software
-    assert isinstance(answer, WorkerFailure)
-    if answer.reason is FailureReason.TIMEOUT:
+    if isinstance(reply, DescribeReply):
+        return reply.software
+    if reply.reason is FailureReason.TIMEOUT:
         raise SetupError(f"importing the framework took over {DESCRIBE_TIMEOUT_SECONDS:g} s")
-    last_line = (answer.log.splitlines() or ["no error output"])[-1]
-    # The framework's absence has words of its own: this is what we import ourselves, before it.
+    last_line = (reply.log.splitlines() or ["no error output"])[-1]
+    # A missing framework has a message of its own: this is what the worker imports before it.
     lacks_ours = last_line.startswith("ModuleNotFoundError")
     hint = f"; install mnist-bench for it: {interpreter.python} -m pip install {SOURCE_ROOT}" if lacks_ours else ""
-    raise SetupError(f"the worker for {framework} does not start: {answer.detail}: {last_line}{hint}")
+    raise SetupError(f"the worker for {framework} does not start: {reply.detail}: {last_line}{hint}")
 
 
 def probe(interpreter: Interpreter, stop: Cancellation, framework: Framework, device: Device) -> Probe:
-    """Try one device out through a framework, in a process of its own; never raises for what that does."""
+    """Try a device out through a framework, in a process of its own; never raise for what that process does."""
     try:
-        answer = send_request(
+        reply = send_request(
             interpreter,
             ProbeRequest(framework=framework, device=str(device)),
+            ProbeReply,
             variables=worker_variables(1),
             timeout_seconds=PROBE_TIMEOUT_SECONDS,
             stop=stop,
         )
     except SetupError as error:
         return Probe(device, Unusable.NO_FRAMEWORK, str(error))
-    if isinstance(answer, ProbeReply):
-        return answer.probe
-    assert isinstance(answer, WorkerFailure)
-    if answer.reason is FailureReason.TIMEOUT:
+    if isinstance(reply, ProbeReply):
+        return reply.probe
+    if reply.reason is FailureReason.TIMEOUT:
         return Probe(device, Unusable.HUNG, f"{device} gave no answer within {PROBE_TIMEOUT_SECONDS:g} s")
-    return Probe(device, Unusable.CRASHED, f"the trial of {device}: {answer.detail}")
+    return Probe(device, Unusable.CRASHED, f"the trial of {device}: {reply.detail}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WorkerProcess:
-    """A live worker: what is sent to it, it answers in order."""
+    """A live worker, which answers each message in turn."""
 
     process: subprocess.Popen[bytes]
     errors: IO[bytes]
@@ -218,20 +202,25 @@ class WorkerProcess:
             self.process.stdin.write(msgspec.json.encode(message) + b"\n")
             self.process.stdin.flush()
 
-    def receive(self, on_event: OnEvent = lambda _event: None) -> Answer | WorkerFailure:
-        """The next reply. Raises `UnusableError` where no other worker can work either."""
+    def receive(self, kind: type[ReplyT], on_event: OnEvent = lambda _event: None) -> ReplyT | WorkerFailure:
+        """Return the next reply, which is to be of this class.
+
+        Raise `SetupError` when the cause affects every worker, such as a missing framework.
+        """
         match self._reply(on_event):
             case FailureReply(reason=reason, detail=detail):
                 return WorkerFailure(reason, detail, self.log())
             case UnusableReply(detail=detail):
                 raise SetupError(detail)
             case None:
-                return self._ended()
-            case reply:
+                return self._explain_end()
+            case reply if isinstance(reply, kind):
                 return reply
+            case reply:
+                return WorkerFailure(FailureReason.CRASHED, f"the worker answered {reply!r}", self.log())
 
     def _reply(self, on_event: OnEvent) -> Reply | None:
-        """None when the worker ended, or was ended, without one."""
+        """Return None if the worker ended, or was killed, without a reply."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             try:
@@ -243,7 +232,7 @@ class WorkerProcess:
             on_event(message)
         return None
 
-    def _ended(self) -> WorkerFailure:
+    def _explain_end(self) -> WorkerFailure:
         status = self.end()
         if self.timed_out.is_set():
             reason, detail = FailureReason.TIMEOUT, f"no result within {self.timeout_seconds:g} s"
@@ -254,7 +243,7 @@ class WorkerProcess:
         return WorkerFailure(reason, detail, self.log())
 
     def end(self) -> int:
-        """Its exit status: given a moment to leave by itself, then killed."""
+        """Give the worker a moment to leave by itself, then kill it; return its exit status."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
@@ -264,7 +253,7 @@ class WorkerProcess:
         return self.process.wait()
 
     def log(self) -> str:
-        """The end of its error output."""
+        """Return the end of the worker's error output."""
         self.errors.seek(0)
         lines = self.errors.read().decode("utf-8", errors="replace").splitlines()
         return "\n".join(lines[-LOG_LINES:])
@@ -274,9 +263,9 @@ class WorkerProcess:
 def start(
     interpreter: Interpreter, variables: Mapping[str, str], timeout_seconds: float, stop: Cancellation
 ) -> Iterator[WorkerProcess]:
-    """A worker in a process group of its own: killed after its time, gone when the block is left.
+    """Start a worker in a process group of its own, which is killed at its time-out and at the end of the block.
 
-    Raises `OSError` where no process can be started.
+    Raise `OSError` if no process can be started.
     """
     kills_before = _out_of_memory_kills()
     with tempfile.TemporaryFile() as errors:
@@ -311,7 +300,9 @@ def start(
 
 
 def _code(measured: Path) -> str:
-    """Not `-m bench.worker.main`, with which a folder `bench` in the current directory would take our package's place.
+    """Return the program of a worker that measures the `mnist_core` in this folder.
+
+    It is not `-m bench.worker.main`, with which a folder `bench` in the current directory would be taken for ours.
 
     `mnist_core` is registered before anything imports it, so that it alone comes from `measured`. Both sides of a gate
     are started in this same way, whichever folder is theirs.
@@ -330,7 +321,7 @@ def _code(measured: Path) -> str:
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """The worker and whatever it started."""
+    """Kill a worker and everything that it started."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
 
@@ -343,7 +334,7 @@ def _describe_status(status: int) -> str:
 
 
 def _out_of_memory_kills() -> str:
-    """The kernel's own count of processes it killed for memory, of the machine or of our control group."""
+    """Return the kernel's counts of processes that it killed for memory, on the machine and in this control group."""
     counts = []
     for path, field in (("/proc/vmstat", "oom_kill"), ("/sys/fs/cgroup/memory.events", "oom_kill")):
         with contextlib.suppress(OSError):
@@ -354,9 +345,9 @@ def _out_of_memory_kills() -> str:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Interpreters:
-    """A Python for each framework: their NumPy differs, so that they do not fit into one environment."""
+    """A Python for each framework: they want different versions of NumPy, so that one environment cannot hold all."""
 
-    #: Those that are not this program's own.
+    #: Of the frameworks that do not run on this program's own Python.
     python: Mapping[Framework, str] = dataclasses.field(default_factory=dict)
 
     def of(self, framework: Framework) -> Interpreter:
@@ -364,9 +355,9 @@ class Interpreters:
 
 
 def interpreters_of(choices: Sequence[str], variables: Mapping[str, str]) -> Interpreters:
-    """From "torch=/path/to/python", else from MNIST_BENCH_PYTHON_TORCH and its like.
+    """Parse "torch=/path/to/python"; a framework not named there is looked for in MNIST_BENCH_PYTHON_TORCH or its like.
 
-    Raises `ConfigurationError` for a framework or a path that is none.
+    Raise `ConfigurationError` for an unknown framework, or a path that cannot be executed.
     """
     python = {
         framework: path

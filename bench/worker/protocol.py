@@ -1,6 +1,6 @@
-"""What the parent and a worker say to each other: JSON lines, a request on stdin, events and a reply on stdout.
+"""The messages between parent and worker, as JSON lines: a request on stdin, then events and a reply on stdout.
 
-A pass of a gate goes on after that: command, reply, command, reply, since four passes take turns.
+In a session more follow: each command on stdin gets a reply, so that several live workers can take turns.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from mnist_core.recipe import Engine, Recipe
 
 
 class DivergedError(Exception):
-    """The loss is no number any more; one line. Here, so that a process without any framework can name it."""
+    """The loss is not finite any more; one line. It stands here because every process can import this module."""
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
-    """The settings all messages share."""
+    """What all messages are: immutable, told apart by their type, without unknown fields."""
 
 
 class RunRequest(Message, frozen=True, tag="run"):
@@ -34,15 +34,15 @@ class RunRequest(Message, frozen=True, tag="run"):
     scenario: Scenario
     recipe: Recipe
     repeat: Annotated[int, Meta(ge=0)]
-    #: Holds the four verified IDX files; the worker checks them against `dataset.digest` again.
+    #: The folder of the four verified IDX files; the worker checks them against `dataset.digest` again.
     data_directory: str
     dataset: Dataset
-    #: What the parent put into the worker's environment; the worker refuses to measure under anything else.
+    #: OpenMP threads of each context, as in the worker's environment; the worker refuses to measure under any other.
     omp_num_threads: Annotated[int, Meta(ge=1)]
 
 
 class SessionRequest(Message, frozen=True, tag="pass"):
-    """Be one pass of a gate: load the data, then do what the commands say, one at a time, until stdin ends."""
+    """Open a session: load the data, then follow the commands, one at a time, until stdin ends."""
 
     data_directory: str
     dataset: Dataset
@@ -50,12 +50,12 @@ class SessionRequest(Message, frozen=True, tag="pass"):
     test_samples: Annotated[int, Meta(ge=1)]
     seed: Annotated[int, Meta(ge=0)]
     omp_num_threads: Annotated[int, Meta(ge=1)]
-    #: As `omp_num_threads`, in the worker's environment; all scenarios of the pass share it.
+    #: As in the worker's environment; all scenarios of the session share it.
     engine: Engine = Engine.THREADED
 
 
 class SetUp(Message, frozen=True, tag="set_up"):
-    """Build the scenario's network, first step, warm-up; the scenario before it is over."""
+    """Build the scenario's network, train its first step, warm up. It takes the place of the scenario before it."""
 
     scenario: Scenario
     #: Training images of an epoch: the first ones of the data set.
@@ -63,33 +63,33 @@ class SetUp(Message, frozen=True, tag="set_up"):
 
 
 class RunWindow(Message, frozen=True, tag="run_window"):
-    """Train one window: so many whole epochs on the first `samples` images."""
+    """Train one window: whole epochs on the first `samples` images."""
 
     epochs: Annotated[int, Meta(ge=1)]
 
 
 class Evaluate(Message, frozen=True, tag="evaluate"):
-    """The accuracy of what was trained so far."""
+    """Evaluate what was trained so far on the test images of the session."""
 
 
-class OwnNetwork(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A user's, to be tried out."""
+class CustomNetwork(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A user's network, to be tried out."""
 
     #: "package.module:factory".
     reference: str
-    #: Some scenario hybridizes it.
+    #: Whether some scenario hybridizes it.
     compiled: bool
 
 
 class DescribeRequest(Message, frozen=True, tag="describe"):
-    """Import the framework and say what it is, once the user's own networks were tried out."""
+    """Import the framework, try the custom networks out, and reply with what is loaded."""
 
     framework: Framework
-    own_networks: tuple[OwnNetwork, ...] = ()
+    custom_networks: tuple[CustomNetwork, ...] = ()
 
 
 class ProbeRequest(Message, frozen=True, tag="probe"):
-    """Try a device out through the framework; it may hang or crash the worker."""
+    """Try a device out through the framework, which may hang or crash the worker."""
 
     framework: Framework
     device: DeviceName
@@ -100,7 +100,7 @@ class CeilingRequest(Message, frozen=True, tag="ceiling"):
 
     framework: Library
     device: DeviceName
-    #: As of a run, but all threads there are: the ceiling of two contexts of one thread is that of two threads.
+    #: Threads of the library in all: two contexts of one thread each have the ceiling of two threads.
     omp_num_threads: Annotated[int, Meta(ge=1)]
     #: Rows and columns, ascending.
     matrix_sizes: Annotated[tuple[Annotated[int, Meta(ge=1)], ...], Meta(min_length=1)]
@@ -109,7 +109,7 @@ class CeilingRequest(Message, frozen=True, tag="ceiling"):
 
 
 class ProfileTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What both parts of a profile are of."""
+    """The training that both parts of a profile measure."""
 
     scenario: Scenario
     seed: Annotated[int, Meta(ge=0)]
@@ -121,14 +121,14 @@ class PhasesRequest(Message, frozen=True, tag="phases"):
     """Measure what each phase of an epoch takes."""
 
     target: ProfileTarget
-    #: Updates of an epoch; None: as many as make it long enough to be measured.
+    #: Updates of an epoch; None: enough for the epoch to be measured.
     steps: Annotated[int, Meta(ge=1)] | None
     rounds: Annotated[int, Meta(ge=1)]
     omp_num_threads: Annotated[int, Meta(ge=1)]
 
 
 class OperatorsRequest(Message, frozen=True, tag="operators"):
-    """Record one epoch with the framework's profiler, into `trace.RAW_FILE` in this directory."""
+    """Record one epoch with the framework's profiler, into `RAW_TRACE_FILE` in this directory."""
 
     target: ProfileTarget
     steps: Annotated[int, Meta(ge=1)]
@@ -144,8 +144,9 @@ class EpochDone(Message, frozen=True, tag="epoch"):
 
 
 class RoundDone(Message, frozen=True, tag="round"):
-    """So many rounds of a profile are over; none: it is warm, and the first one begins."""
+    """Another round of a profile is over, or the warm-up before the first."""
 
+    #: Rounds that are over.
     done: Annotated[int, Meta(ge=0)]
 
 
@@ -154,7 +155,7 @@ class RunReply(Message, frozen=True, tag="measured"):
 
 
 class SessionReady(Message, frozen=True, tag="pass_ready"):
-    """The data is in memory; commands may come."""
+    """The data is in memory and commands may follow."""
 
 
 class SetUpDone(Message, frozen=True, tag="set_up_done"):
@@ -165,7 +166,7 @@ class SetUpDone(Message, frozen=True, tag="set_up_done"):
 class WindowDone(Message, frozen=True, tag="window_done"):
     #: Images really trained.
     samples: Annotated[int, Meta(ge=1)]
-    #: From barrier to barrier.
+    #: From the barrier before the first epoch to the barrier after the last.
     seconds: Annotated[float, Meta(gt=0)]
     involuntary_context_switches: Annotated[int, Meta(ge=0)]
 
@@ -203,7 +204,7 @@ class FailureReply(Message, frozen=True, tag="failed"):
 
 
 class UnusableReply(Message, frozen=True, tag="unusable"):
-    """The request itself cannot be done by this installation; one line with the next step. The suite stops."""
+    """This installation cannot do what was requested; one line with the next step. The whole suite stops."""
 
     detail: str
 
@@ -233,7 +234,7 @@ Event: TypeAlias = EpochDone | RoundDone
 
 FromWorker: TypeAlias = Event | Reply
 
-#: The file in its directory that a profiled process writes, and the category of the phases in it.
+#: The trace that a profiled process writes into the directory of its request.
 RAW_TRACE_FILE: Final = "mxnet.json"
-
+#: The category of the phases in that trace.
 PHASES_DOMAIN: Final = "phases"

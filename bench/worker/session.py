@@ -1,6 +1,6 @@
-"""A live worker that measures scenario after scenario, window by window, as it is told.
+"""A session: a live worker that sets up scenarios and trains timed windows on command.
 
-Shared by whatever measures in turns: `gate` compares two versions of the code, `tune` many settings of the loop.
+Several sessions that take turns are how `gate` compares two versions of the code, and `tune` many settings of a loop.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from bench.worker.process import Cancellation, Interpreter, WorkerFailure, Worke
 from bench.worker.protocol import (
     Evaluate,
     Evaluated,
+    Message,
     RunWindow,
     SessionReady,
     SessionRequest,
@@ -29,14 +30,14 @@ from bench.worker.protocol import (
 )
 from mnist_core.recipe import Engine
 
-#: Test images of the accuracy after the windows: a paired difference, so that few are enough.
+#: Test images of the accuracy after the windows; few are enough, since the differences between sessions are paired.
 TEST_SAMPLES: Final = 1000
 
-T = TypeVar("T")
+ReplyT = TypeVar("ReplyT", bound=Message)
 
 
 class Session(Protocol):
-    """One live pass; every method waits until it is done. Raises `SessionError` where it gave nothing."""
+    """A live worker. Each method waits for the worker's reply and raises `SessionError` if it fails."""
 
     def wait_until_ready(self) -> None: ...
     def set_up(self, scenario: Scenario, samples: int) -> SetUpDone: ...
@@ -45,11 +46,11 @@ class Session(Protocol):
 
 
 class SessionError(Exception):
-    """A pass ended without its result."""
+    """A session ended without its result."""
 
-    def __init__(self, ended: WorkerFailure) -> None:
-        super().__init__(ended.detail)
-        self.ended = ended
+    def __init__(self, failure: WorkerFailure) -> None:
+        super().__init__(failure.detail)
+        self.failure = failure
 
 
 @contextlib.contextmanager
@@ -61,64 +62,63 @@ def start(
     command_seconds: float | None = None,
     stop: Cancellation,
 ) -> Iterator[Session]:
-    """A pass in a fresh process, which is killed after its life, or when a command takes longer than it may.
+    """Start a session in a fresh process, which is killed after `life_seconds`, or when a command takes too long.
 
-    Does not wait: passes get ready at the same time. Raises `SessionError` where none can be started.
+    Do not wait for the worker, so that several get ready together. Raise `SessionError` if it cannot be started.
     """
     variables = worker_variables(request.omp_num_threads, request.engine)
     with contextlib.ExitStack() as stack:
         try:
-            session = stack.enter_context(process.start(interpreter, variables, life_seconds, stop))
+            worker = stack.enter_context(process.start(interpreter, variables, life_seconds, stop))
         except OSError as error:
             detail = f"the worker could not be run: {error}"
             raise SessionError(WorkerFailure(FailureReason.CRASHED, detail)) from error
-        session.send(request)
-        yield _WorkerSession(session, command_seconds)
+        worker.send(request)
+        yield _WorkerSession(worker, command_seconds)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _WorkerSession:
-    session: WorkerProcess
-    #: None: only its life ends it.
+    worker: WorkerProcess
+    #: The longest that a reply may take; None: until the session's own end.
     command_seconds: float | None
 
     def wait_until_ready(self) -> None:
-        self._expect(SessionReady)
+        self._receive(SessionReady)
 
     def set_up(self, scenario: Scenario, samples: int) -> SetUpDone:
-        self.session.send(SetUp(scenario, samples))
-        return self._expect(SetUpDone)
+        self.worker.send(SetUp(scenario, samples))
+        return self._receive(SetUpDone)
 
     def run_window(self, epochs: int) -> WindowDone:
-        self.session.send(RunWindow(epochs))
-        return self._expect(WindowDone)
+        self.worker.send(RunWindow(epochs))
+        return self._receive(WindowDone)
 
     def evaluate(self) -> Evaluated:
-        self.session.send(Evaluate())
-        return self._expect(Evaluated)
+        self.worker.send(Evaluate())
+        return self._receive(Evaluated)
 
-    def _expect(self, kind: type[T]) -> T:
+    def _receive(self, kind: type[ReplyT]) -> ReplyT:
         late = threading.Event()
         with self._deadline(late):
-            answer = self.session.receive()
-        if isinstance(answer, kind):
-            return answer
-        if not isinstance(answer, WorkerFailure):
-            answer = WorkerFailure(FailureReason.CRASHED, f"the pass answered {answer!r}")
-        elif late.is_set():
+            reply = self.worker.receive(kind)
+        if not isinstance(reply, WorkerFailure):
+            return reply
+        if late.is_set():
             detail = f"no answer within {self.command_seconds:g} s"
-            answer = WorkerFailure(FailureReason.TIMEOUT, detail, answer.log)
-        raise SessionError(answer)
+            raise SessionError(WorkerFailure(FailureReason.TIMEOUT, detail, reply.log))
+        raise SessionError(reply)
 
     @contextlib.contextmanager
     def _deadline(self, late: threading.Event) -> Iterator[None]:
+        """Kill the worker, and set `late`, if the block takes longer than a command may."""
         if self.command_seconds is None:
             yield
             return
 
         def end() -> None:
             late.set()
-            process.kill_group(self.session.process)
+            process.kill_group(self.worker.process)
 
         timer = threading.Timer(self.command_seconds, end)
         timer.daemon = True
@@ -130,9 +130,10 @@ class _WorkerSession:
 
 
 def check_sample_count(window: WindowDone, samples: int) -> WindowDone:
-    """The measured code counts its own images, so that whoever counts more than there are would look faster.
+    """Return the window if it trained as many images as it was to.
 
-    Raises `SessionError` for any other number than asked for.
+    The measured code counts its own images: one that counts too many would look fast. Raise `SessionError` for another
+    number.
     """
     if window.samples != samples:
         detail = f"a window trained {window.samples} images, not {samples}"
@@ -140,15 +141,15 @@ def check_sample_count(window: WindowDone, samples: int) -> WindowDone:
     return window
 
 
-def explain_failure(ended: WorkerFailure) -> str:
-    """Why a pass ended, in one line, with its own last words."""
-    last = (ended.log.splitlines() or [""])[-1]
-    words = f": {last}" if last and last not in ended.detail else ""
-    return f"{ended.reason}: {ended.detail}{words}"
+def explain_failure(failure: WorkerFailure) -> str:
+    """Return why a worker failed, in one line that ends with the last line of its error output."""
+    last = (failure.log.splitlines() or [""])[-1]
+    output = f": {last}" if last and last not in failure.detail else ""
+    return f"{failure.reason}: {failure.detail}{output}"
 
 
 def session_request(data_directory: Path, dataset: Dataset, seed: int, threads: int, engine: Engine) -> SessionRequest:
-    """What a pass is started with."""
+    """Return the request of a session on a data set, with `TEST_SAMPLES` test images at most."""
     return SessionRequest(
         data_directory=str(data_directory),
         dataset=dataset,

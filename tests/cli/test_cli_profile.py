@@ -19,8 +19,8 @@ from bench.scenarios.axes import LoopName
 from bench.scenarios.scenario import Scenario, tuned
 from bench.scenarios.suite import Overrides
 from bench.worker import process
-from bench.worker.process import Answer, WorkerFailure
-from bench.worker.protocol import OperatorsRequest, PhasesRequest
+from bench.worker.process import WorkerFailure
+from bench.worker.protocol import OperatorsRequest, PhasesRequest, Reply
 from mnist_core.recipe import Engine, Network
 from tests.support.cli import Command
 from tests.support.idx_files import small_idx_folder
@@ -221,10 +221,10 @@ def test_a_process_that_fails_is_a_failure(
     """Exit 5 with the reason; nothing is saved."""
     real = process.send_request
 
-    def ask(interpreter: object, request: object, **more: object) -> Answer | WorkerFailure:
+    def ask(interpreter: object, request: object, kind: object, **more: object) -> Reply | WorkerFailure:
         if isinstance(request, failing):
             return WorkerFailure(FailureReason.TIMEOUT, "no result within 1 s")
-        return real(interpreter, request, **more)  # type: ignore[arg-type]  # passed on as it came
+        return real(interpreter, request, kind, **more)  # type: ignore[arg-type]  # passed on as it came
 
     monkeypatch.setattr(process, "send_request", ask)
     status = command(

@@ -38,7 +38,7 @@ def test_a_command_that_takes_too_long_ends_the_process(tmp_path: Path) -> None:
         running.wait_until_ready()
         with pytest.raises(SessionError) as caught:
             running.set_up(a_scenario(), 100)
-    assert caught.value.ended == WorkerFailure(FailureReason.TIMEOUT, "no answer within 0.5 s", "words")
+    assert caught.value.failure == WorkerFailure(FailureReason.TIMEOUT, "no answer within 0.5 s", "words")
     assert time.monotonic() - begin < 60
 
 
@@ -51,7 +51,7 @@ def test_a_process_that_ends_by_itself_is_no_time_out(tmp_path: Path) -> None:
         pytest.raises(SessionError) as caught,
     ):
         running.wait_until_ready()
-    assert caught.value.ended.reason is FailureReason.CRASHED
+    assert caught.value.failure.reason is FailureReason.CRASHED
 
 
 def test_a_process_that_cannot_be_started_is_said_so(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def _observe(worker: SubprocessExecutor, data: DatasetName, data_dir: Path | Non
             try:
                 pair = _measure_pair(data, data_dir, stop)
             except SessionError as ended:
-                pair_error = explain_failure(ended.ended)
+                pair_error = explain_failure(ended.failure)
         if stop.requested:
             fail("interrupted", Exit.INTERRUPTED)
     after = read_counters()

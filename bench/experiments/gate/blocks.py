@@ -128,7 +128,7 @@ def window_sizes(
                         running.evaluate()
                         fastest[scenario] = min(seconds, fastest.get(scenario, math.inf))
             except SessionError as error:
-                detail = f"the {side} does not work under this harness: {session.explain_failure(error.ended)}"
+                detail = f"the {side} does not work under this harness: {session.explain_failure(error.failure)}"
                 raise PilotError(detail) from error
             except SetupError as error:
                 raise PilotError(f"the {side}: {error}") from error
@@ -327,7 +327,7 @@ def _blaming(side: Side) -> Iterator[None]:
     try:
         yield
     except SessionError as error:
-        ended = error.ended
+        ended = error.failure
         raise _SideFailedError(
             InvocationFailure(side=side, reason=ended.reason, detail=ended.detail, log=ended.log)
         ) from error

@@ -12,9 +12,10 @@ from bench.experiments.profile import trace
 from bench.records.profile import PhaseRounds, ProfiledEpoch
 from bench.worker import process
 from bench.worker.environment import worker_variables
-from bench.worker.process import Answer, Cancellation, Interpreter, OnEvent, WorkerFailure
+from bench.worker.process import Cancellation, Interpreter, OnEvent, WorkerFailure
 from bench.worker.protocol import (
     Event,
+    Message,
     OperatorsReply,
     OperatorsRequest,
     PhasesReply,
@@ -26,7 +27,7 @@ from bench.worker.protocol import (
 #: What makes MXNet run, and so record, every operator by itself. The graphs of inference are not profiled.
 _UNBULKED: Final = {"MXNET_EXEC_BULK_EXEC_TRAIN": "0"}
 
-AnswerT = TypeVar("AnswerT", bound=Answer)
+ReplyT = TypeVar("ReplyT", bound=Message)
 
 
 class ProfileError(Exception):
@@ -76,20 +77,20 @@ class Profiler:
     def _answer(
         self,
         request: PhasesRequest | OperatorsRequest,
-        kind: type[AnswerT],
+        kind: type[ReplyT],
         variables: Mapping[str, str] | None = None,
         on_event: OnEvent = lambda _event: None,
-    ) -> AnswerT:
+    ) -> ReplyT:
         scenario = self.target.scenario
-        answer = process.send_request(
+        reply = process.send_request(
             Interpreter(),
             request,
+            kind,
             variables={**worker_variables(self.threads, scenario.engine), **(variables or {})},
             timeout_seconds=self.timeout_seconds,
             stop=self.stop,
             on_event=on_event,
         )
-        if isinstance(answer, WorkerFailure):
-            raise ProfileError(f"{scenario.name}: {answer.reason}: {answer.detail}")
-        assert isinstance(answer, kind)
-        return answer
+        if isinstance(reply, WorkerFailure):
+            raise ProfileError(f"{scenario.name}: {reply.reason}: {reply.detail}")
+        return reply

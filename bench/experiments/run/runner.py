@@ -179,33 +179,31 @@ class SubprocessExecutor:
             if isinstance(event, EpochDone):
                 on_epoch(event.index, event.epoch)
 
-        answer = process.send_request(
+        reply = process.send_request(
             self.interpreters.of(request.scenario.framework),
             request,
+            RunReply,
             variables=worker_variables(request.omp_num_threads, request.scenario.engine),
             timeout_seconds=timeout_seconds,
             stop=self.stop,
             on_event=tell,
         )
-        if isinstance(answer, RunReply):
-            return answer.run
-        assert isinstance(answer, WorkerFailure)
-        return _failure(request, answer.reason, answer.detail, answer.log)
+        if isinstance(reply, RunReply):
+            return reply.run
+        return _failure(request, reply.reason, reply.detail, reply.log)
 
     def measure_ceiling(self, request: CeilingRequest) -> Ceiling | WorkerFailure:
         """Raises `UnusableError` where the library is not installed."""
         own = request.framework is Library.NUMPY
-        answer = process.send_request(
+        reply = process.send_request(
             Interpreter() if own else self.interpreters.of(Framework(request.framework.value)),
             request,
+            CeilingReply,
             variables=worker_variables(request.omp_num_threads),
             timeout_seconds=CEILING_TIMEOUT_SECONDS,
             stop=self.stop,
         )
-        if isinstance(answer, CeilingReply):
-            return answer.ceiling
-        assert isinstance(answer, WorkerFailure)
-        return answer
+        return reply.ceiling if isinstance(reply, CeilingReply) else reply
 
     def probe(self, framework: Framework, device: Device) -> Probe:
         """Whether the framework can train on the device; it is tried out in a process of its own."""

@@ -100,7 +100,7 @@ def plan(
                 running, scenario, dataset.train_samples, windows=_PILOT_WINDOWS
             )
     except SessionError as error:
-        raise PilotError(f"the tutorial's loop does not work here: {session.explain_failure(error.ended)}") from error
+        raise PilotError(f"the tutorial's loop does not work here: {session.explain_failure(error.failure)}") from error
     batches = max(_LEAST_BATCHES, math.ceil(_SCREENING_EPOCH_SECONDS / (seconds_per_sample * scenario.batch_size)))
     final_samples = pilot.window_size(scenario.batch_size, seconds_per_sample, dataset.train_samples).epoch_samples
     seconds = now() - begin
@@ -219,7 +219,7 @@ def _measure_reference(session: SearchSession, pool: WorkerPool, step: Step, mea
             windows += [_window(process, samples, epochs) for _ in range(_REFERENCE_WINDOWS)]
         except SessionError as error:
             pool.end_reference()
-            measured.fail(REFERENCE, error.ended, fresh=fresh)
+            measured.fail(REFERENCE, error.failure, fresh=fresh)
         else:
             measurement = _measurement(REFERENCE, None, windows)
             measured.measurements.append(measurement)
@@ -246,7 +246,7 @@ def _measure_candidate(
                 measurement = _measurement(candidate, set_up, windows)
         except SessionError as error:
             pool.end(planned)
-            measured.fail(candidate, error.ended, fresh=fresh)
+            measured.fail(candidate, error.failure, fresh=fresh)
         else:
             measured.measurements.append(measurement)
             return
@@ -323,7 +323,7 @@ def _measure_in_turns(session: SearchSession, step: Step, index: int) -> _Measur
             try:
                 process = stack.enter_context(session.start(*pool_key(planned), plan.seed + index))
             except SessionError as error:
-                measured.fail(candidate, error.ended, fresh=True)
+                measured.fail(candidate, error.failure, fresh=True)
             else:
                 entrants.append(_Entrant(candidate, planned, process, plan.final_samples))
         stages: list[Callable[[_Entrant], None]] = [_Entrant.get_ready, _Entrant.begin]
@@ -348,7 +348,7 @@ def _after(
         try:
             stage(entrant)
         except SessionError as error:
-            measured.fail(entrant.candidate, error.ended, fresh=True)
+            measured.fail(entrant.candidate, error.failure, fresh=True)
         else:
             through.append(entrant)
         if session.stop.requested:
