@@ -10,6 +10,7 @@ from bench import errors
 from bench.cli.console import note
 from bench.errors import ConfigurationError
 from bench.records import store
+from bench.records.gate import GATE_SCHEMA_VERSION, GateFile
 from bench.records.profile import PROFILE_SCHEMA_VERSION, ProfileFile, inconsistencies
 from bench.records.result import ResultSet
 from bench.records.tune import TUNE_SCHEMA_VERSION, TuneFile
@@ -75,3 +76,8 @@ def read_profile(path: Path) -> ProfileFile:
     if violations := inconsistencies(profile):
         raise errors.StoreError(f"{path}: not a valid profile file: {violations[0]}")
     return profile
+
+
+def read_gate(path: Path) -> GateFile:
+    """Raises `StoreError` for a file that is not a gate file, `SchemaError` for one that is too new."""
+    return store.read_versioned(path, GateFile, store.FileKind.GATE, GATE_SCHEMA_VERSION)

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from bench.analysis.verdict import Verdict, worst
-from bench.experiments.gate.decision import Conclusion, conclude, judge
+from bench.experiments.gate.decision import Conclusion, conclude
 from bench.experiments.gate.evidence import evidence_of
+from bench.experiments.gate.look import judge
 from bench.records.gate import Block, GateFile, GatePhase, GatePlan, InvocationFailure, Purpose
 from bench.records.result import FailureReason
 from bench.scenarios.scenario import Scenario

@@ -10,6 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from bench.analysis.verdict import Verdict
+from bench.cli import inputs
 from bench.cli.app import app, examples
 from bench.cli.console import fail, note, print_tables, reject_junit, spinner, tolerate_closed_pipe
 from bench.cli.datasets import prepare
@@ -32,7 +33,7 @@ from bench.cli.options import (
 )
 from bench.cli.session import finished, prepare_rest, timestamp
 from bench.errors import ConfigurationError, IncomparableError
-from bench.experiments.gate import calibration, calibration_files, source
+from bench.experiments.gate import calibration, source
 from bench.experiments.gate.decision import Conclusion
 from bench.experiments.gate.setup import GATE_SUITE, GateRequest, Sides
 from bench.experiments.gate.slowdown import inject
@@ -64,7 +65,7 @@ def calibrate(
     data: DataOption = DatasetName.AUTO,
     data_dir: DataDirOption = None,
     directory: Annotated[Path, typer.Option("-o", "--output", help="Folder of calibrations.")] = (
-        calibration_files.CALIBRATIONS_DIRECTORY
+        calibration.CALIBRATIONS_DIRECTORY
     ),
     anew: Annotated[bool, typer.Option("--anew", help="Start again; blocks that are there are kept aside.")] = False,
     show: Annotated[bool, typer.Option("--show", help="Show this machine's calibration; measure nothing.")] = False,
@@ -86,7 +87,7 @@ def calibrate(
         (show and file, "--show is this machine's calibration, --file another: leave out one of them"),
     )
     if file is not None:
-        found = calibration_files.read_calibration(file)
+        found = calibration.read_calibration(file)
     elif show:
         found = _calibration_here(directory)
     else:
@@ -97,18 +98,18 @@ def calibrate(
             purpose=Purpose.CALIBRATION,
             max_blocks=blocks,
         )
-        path = calibration_files.blocks_path(capture(), directory)
+        path = calibration.blocks_path(capture(), directory)
         with store.exclusive(directory), store.exclusive(RESULTS_DIRECTORY):
             if anew and path.exists():
                 path.rename(path.with_suffix(f".before-{timestamp()}.json"))
             gate_file = _record(path, request, data, data_dir, seed_given=seed is not None)
         found = _evaluate(gate_file, path)
-        store.write(calibration_files.calibration_path(gate_file.environment, directory), found)
+        store.write(calibration.calibration_path(gate_file.environment, directory), found)
     print_tables(calibration_tables(found), output_format)
 
 
 def _calibration_here(directory: Path) -> Calibration:
-    found = calibration_files.calibration_for(capture(), directory)
+    found = calibration.calibration_for(capture(), directory)
     if found is None:
         raise ConfigurationError(f"no calibration of this machine in {directory}: mnist-bench calibrate makes it")
     return found
@@ -145,7 +146,7 @@ def _begun(path: Path, request: GateRequest, sides: Sides, *, seed_given: bool) 
 
     Raises `ConfigurationError` or `IncomparableError` where its rest would not be of the same kind.
     """
-    gate_file = calibration_files.read_gate(path)
+    gate_file = inputs.read_gate(path)
     if gate_file.plan.purpose is not Purpose.CALIBRATION:
         raise ConfigurationError(f"{path}: is not a calibration's blocks: {_ANEW}")
     scenarios = [scenario for scenario, _threads in scenarios_here(request)]

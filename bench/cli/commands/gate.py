@@ -13,6 +13,7 @@ from bench.cli.console import add_to_job_summary, fail, note, print_tables, spin
 from bench.cli.datasets import prepare
 from bench.cli.exit_status import EXIT_OF_VERDICT, Exit
 from bench.cli.gating import measure_blocks, plan_gate
+from bench.cli.inputs import read_gate
 from bench.cli.options import (
     ALPHA,
     MARGIN,
@@ -40,7 +41,6 @@ from bench.cli.options import (
 from bench.cli.session import default_output, finished, new_file, note_saved, prepare_rest, resumed_file
 from bench.errors import ConfigurationError
 from bench.experiments.gate import source
-from bench.experiments.gate.calibration_files import read_gate
 from bench.experiments.gate.decision import Conclusion, conclusion_of
 from bench.experiments.gate.setup import GATE_SUITE, GateRequest, Sides, check_out_sides, require_same_sides
 from bench.experiments.pilot import PilotError

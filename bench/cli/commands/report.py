@@ -13,9 +13,8 @@ from bench import errors
 from bench.analysis.headline import source_of
 from bench.cli.app import app, examples
 from bench.cli.console import note, write
-from bench.cli.inputs import read_each, read_profile
+from bench.cli.inputs import read_each, read_gate, read_profile
 from bench.errors import ConfigurationError
-from bench.experiments.gate.calibration_files import read_gate
 from bench.experiments.gate.decision import conclusion_of
 from bench.experiments.profile.breakdown import break_down
 from bench.records import store

@@ -15,16 +15,20 @@ import math
 import random
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import msgspec
 import numpy as np
 
 from bench.analysis.verdict import Verdict
+from bench.errors import StoreError
 from bench.experiments.gate.decision import Conclusion, conclude
 from bench.experiments.gate.evidence import BlockEvidence, RowEvidence, evidence_of
-from bench.machine.fingerprint import class_digest
-from bench.records.calibration import Calibration, Replays, ScenarioCalibration
+from bench.machine.fingerprint import class_digest, class_slug
+from bench.records import store
+from bench.records.calibration import CALIBRATION_SCHEMA_VERSION, Calibration, Replays, ScenarioCalibration
+from bench.records.environment import Environment
 from bench.records.gate import GateFile, GatePlan, Purpose
 from bench.scenarios.scenario import Scenario
 from bench.stats import multiple_testing
@@ -209,3 +213,32 @@ def _scenario(
         ratio_upper=ratio.upper,
         coverage=covered / gates,
     )
+
+
+CALIBRATIONS_DIRECTORY: Final = Path("results/calibration")
+
+
+def read_calibration(path: Path) -> Calibration:
+    """Raises `StoreError` for a file that is not a calibration, `SchemaError` for one that is too new."""
+    return store.read_versioned(path, Calibration, store.FileKind.CALIBRATION, CALIBRATION_SCHEMA_VERSION)
+
+
+def calibration_path(environment: Environment, directory: Path = CALIBRATIONS_DIRECTORY) -> Path:
+    """Where the calibration of this class of machines is."""
+    return directory / f"{class_slug(environment)}.json"
+
+
+def blocks_path(environment: Environment, directory: Path = CALIBRATIONS_DIRECTORY) -> Path:
+    """Where the blocks are that it was made from."""
+    return directory / f"{class_slug(environment)}.blocks.json"
+
+
+def calibration_for(environment: Environment, directory: Path = CALIBRATIONS_DIRECTORY) -> Calibration | None:
+    """None where this class of machines has none. Raises `StoreError` for one that cannot be read."""
+    path = calibration_path(environment, directory)
+    if not path.exists():
+        return None
+    calibration = read_calibration(path)
+    if calibration.machine_class != class_digest(environment):
+        raise StoreError(f"{path}: is the calibration of another class of machines; remove it and calibrate here")
+    return calibration

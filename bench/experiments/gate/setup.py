@@ -11,7 +11,7 @@ from typing import Final
 from bench.errors import ConfigurationError, IncomparableError, SetupError
 from bench.experiments.gate import source
 from bench.experiments.gate.blocks import MAX_BLOCKS, plan, session_starters, window_sizes
-from bench.experiments.gate.calibration_files import calibration_for
+from bench.experiments.gate.calibration import calibration_for
 from bench.experiments.gate.source import SourceTree
 from bench.experiments.pilot import PilotError
 from bench.experiments.run.plan import plan_here

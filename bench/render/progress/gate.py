@@ -8,7 +8,8 @@ from collections.abc import Iterable
 
 from rich.console import Console
 
-from bench.experiments.gate.decision import Conclusion, GateRow, Wanted
+from bench.experiments.gate.decision import Conclusion, Wanted
+from bench.experiments.gate.look import GateRow
 from bench.experiments.run import eta
 from bench.records.gate import Block, GatePhase
 from bench.render import units

@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterator, Sequence
 
 from bench.analysis.verdict import Verdict
-from bench.experiments.gate.decision import Conclusion, GateRow
+from bench.experiments.gate.decision import Conclusion
 from bench.experiments.gate.evidence import BlockEvidence
+from bench.experiments.gate.look import GateRow
 from bench.records.gate import GateFile, GatePhase
 from bench.render import units
 from bench.render.model.document import Picture

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from bench.analysis.verdict import Verdict
-from bench.experiments.gate.decision import Conclusion, GateRow
+from bench.experiments.gate.decision import Conclusion
+from bench.experiments.gate.look import GateRow
 from bench.records.gate import GateFile, Purpose, SideDescription
 from bench.render import units
 from bench.render.model.captions import (
