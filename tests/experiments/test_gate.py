@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from bench.analysis.verdict import Verdict
 from bench.errors import SetupError
 from bench.experiments import pilot
-from bench.experiments.gate.blocks import run_blocks, window_sizes
+from bench.experiments.gate.blocks import run_blocks
 from bench.experiments.gate.decision import Conclusion, Wanted, conclusion_of
+from bench.experiments.gate.setup import window_sizes
 from bench.experiments.pilot import PilotError, window_size
 from bench.records.gate import Block, GateFile, GatePhase
 from bench.records.result import FailureReason

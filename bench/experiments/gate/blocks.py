@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,26 +19,21 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from bench.errors import SetupError
-from bench.experiments import pilot
 from bench.experiments.gate.decision import Conclusion, Wanted, conclusion_of
-from bench.experiments.pilot import PilotError, StartSession, WindowSize
+from bench.experiments.pilot import StartSession
 from bench.machine.counters import load_average, read_counters
 from bench.records.base import utc_now
 from bench.records.gate import (
     Block,
     GatedScenario,
     GateFile,
-    GatePlan,
     Health,
     Invocation,
     InvocationFailure,
-    Purpose,
     ScenarioInvocation,
     draw,
     with_block,
 )
-from bench.records.result import Dataset
 from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order, Side
 from bench.worker import session
@@ -48,37 +42,13 @@ from bench.worker.protocol import SessionRequest, SetUpDone, WindowDone
 from bench.worker.session import Session, SessionError
 from mnist_core.recipe import Engine
 
-#: Windows of each scenario in the pilot.
-_PILOT_WINDOWS: Final = 2
 #: A block takes a few seconds for each scenario; one that takes this long for each of them hangs.
 _TIMEOUT_SECONDS: Final = 120.0
+
 #: 2 GFLOP: long enough that a thread's waking does not count.
 _ANCHOR_SIZE: Final = 1024
-_ANCHOR_REPEATS: Final = 9
 
-#: Timed windows of a scenario in a pass: 12 turns of a third of a second in a block, long against a clock's error.
-WINDOWS: Final = 3
-#: Valid blocks at which the evidence is looked at. Eight are the fewest that can show anything for four scenarios and
-#: three looks at alpha 0.05: 2^-8 x 4 x 3 = 0.047.
-LOOKS: Final = (8, 12, 20)
-#: Fresh blocks of the suspects alone. Five that all agree have p = 2^-5 = 0.03, below half of this alpha; another five
-#: give a smaller effect a second chance. A false suspicion, at most one in twenty gates, survives in one case of ten.
-CONFIRMATION_LOOKS: Final = (5, 10)
-CONFIRMATION_ALPHA: Final = 0.1
-#: A row so noisy that a tenth would not have been seen in it is not called unchanged, whatever its mean.
-DETECTABLE_LIMIT: Final = 0.1
-#: Of each check of the measurement itself: one look in a hundred is refused for nothing, and the next one decides.
-CONTROL_ALPHA: Final = 0.01
-#: Loss of test accuracy after the windows that is nobody's regression: one image in a hundred.
-ACCURACY_MARGIN: Final = 0.01
-#: The rules for void blocks and their limit are the method's: fixed beforehand, blind to the sides.
-VOID_STEAL_FRACTION: Final = 0.05
-VOID_ANCHOR_RATIO: Final = 1.25
-UNHEALTHY_FRACTION: Final = 0.3
-#: All looks, each with its confirmation, and as many void blocks as a healthy machine may have.
-MAX_BLOCKS: Final = 70
-#: Here a pass's windows drift by 5 % either way with the processor's clock; one that is not warm yet, by 25 %.
-STEADINESS_MARGIN: Final = 0.1
+_ANCHOR_REPEATS: Final = 9
 
 Now = Callable[[], float]
 
@@ -100,88 +70,6 @@ def session_starters(
         side: functools.partial(session.start, interpreter, life_seconds=life_seconds, stop=stop)
         for side, interpreter in interpreters.items()
     }
-
-
-def window_sizes(
-    scenarios: Sequence[tuple[Scenario, int]],
-    *,
-    sessions: Mapping[Side, StartSession],
-    data_directory: Path,
-    dataset: Dataset,
-    seed: int,
-) -> dict[Scenario, WindowSize]:
-    """Find, by a pilot of each (scenario, OpenMP threads), the window that is long enough on the faster side.
-
-    It also fills the caches of files and bytecode. Raises `PilotError` if a side does not work.
-    """
-    fastest: dict[Scenario, float] = {}
-    for side in Side:
-        for (threads, engine), group in _by_variables(scenarios):
-            request = session.session_request(data_directory, dataset, seed, threads, engine)
-            try:
-                with sessions[side](request) as running:
-                    running.wait_until_ready()
-                    for scenario in group:
-                        seconds = pilot.seconds_per_sample(
-                            running, scenario, dataset.train_samples, windows=_PILOT_WINDOWS
-                        )
-                        running.evaluate()
-                        fastest[scenario] = min(seconds, fastest.get(scenario, math.inf))
-            except SessionError as error:
-                detail = f"the {side} does not work under this harness: {session.explain_failure(error.failure)}"
-                raise PilotError(detail) from error
-            except SetupError as error:
-                raise PilotError(f"the {side}: {error}") from error
-    return {
-        scenario: pilot.window_size(scenario.batch_size, seconds, dataset.train_samples)
-        for scenario, seconds in fastest.items()
-    }
-
-
-def plan(
-    scenarios: Sequence[tuple[Scenario, int]],
-    windows: Mapping[Scenario, WindowSize],
-    noise_floors: Mapping[Scenario, float | None],
-    *,
-    purpose: Purpose,
-    suite: str,
-    seed: int,
-    margin: float,
-    tolerance: float,
-    alpha: float,
-    max_blocks: int = MAX_BLOCKS,
-) -> GatePlan:
-    """For each (scenario, OpenMP threads). Stored in the gate file, so that no later change of a limit moves it."""
-    return GatePlan(
-        purpose=purpose,
-        suite=suite,
-        scenarios=tuple(
-            GatedScenario(
-                scenario=scenario,
-                omp_num_threads=threads,
-                epoch_samples=windows[scenario].epoch_samples,
-                window_epochs=windows[scenario].epochs,
-                noise_floor=noise_floors[scenario],
-            )
-            for scenario, threads in scenarios
-        ),
-        windows=WINDOWS,
-        seed=seed,
-        margin=margin,
-        tolerance=tolerance,
-        accuracy_margin=ACCURACY_MARGIN,
-        alpha=alpha,
-        looks=LOOKS,
-        confirmation_alpha=CONFIRMATION_ALPHA,
-        confirmation_looks=CONFIRMATION_LOOKS,
-        control_alpha=CONTROL_ALPHA,
-        detectable_limit=DETECTABLE_LIMIT,
-        steadiness_margin=STEADINESS_MARGIN,
-        void_steal_fraction=VOID_STEAL_FRACTION,
-        void_anchor_ratio=VOID_ANCHOR_RATIO,
-        unhealthy_fraction=UNHEALTHY_FRACTION,
-        max_blocks=max_blocks,
-    )
 
 
 def run_blocks(
@@ -247,7 +135,7 @@ def _measure_block(
     anchor, load, counters = _anchor_seconds(now), load_average(), read_counters()
     measured: list[list[ScenarioInvocation]] = [[] for _ in order.sides]
     failure = None
-    for (threads, engine), group in _by_variables([(each.scenario, each.omp_num_threads) for each in scenarios]):
+    for (threads, engine), group in by_variables([(each.scenario, each.omp_num_threads) for each in scenarios]):
         request = session.session_request(data_directory, gate_file.dataset, planned.seed + index, threads, engine)
         try:
             _take_turns(order, sessions, request, [gated[each] for each in group], planned.windows, measured, observer)
@@ -347,7 +235,7 @@ def _scenario_pass(
     )
 
 
-def _by_variables(scenarios: Sequence[tuple[Scenario, int]]) -> list[tuple[tuple[int, Engine], list[Scenario]]]:
+def by_variables(scenarios: Sequence[tuple[Scenario, int]]) -> list[tuple[tuple[int, Engine], list[Scenario]]]:
     """Thread count and engine are taken once for a process, so that each pair of them needs a process of its own."""
     groups: dict[tuple[int, Engine], list[Scenario]] = {}
     for scenario, threads in scenarios:

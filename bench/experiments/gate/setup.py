@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,27 +10,63 @@ from pathlib import Path
 from typing import Final
 
 from bench.errors import ConfigurationError, IncomparableError, SetupError
+from bench.experiments import pilot
 from bench.experiments.gate import source
-from bench.experiments.gate.blocks import MAX_BLOCKS, plan, session_starters, window_sizes
+from bench.experiments.gate.blocks import by_variables, session_starters
 from bench.experiments.gate.calibration import calibration_for
 from bench.experiments.gate.source import SourceTree
-from bench.experiments.pilot import PilotError
+from bench.experiments.pilot import PilotError, StartSession, WindowSize
 from bench.experiments.run.plan import plan_here
 from bench.machine.capture import capture, usable_core_count
 from bench.records.base import utc_now
 from bench.records.environment import Software
-from bench.records.gate import GateFile, Purpose, SideDescription
+from bench.records.gate import (
+    GatedScenario,
+    GateFile,
+    GatePlan,
+    Purpose,
+    SideDescription,
+)
 from bench.records.result import Dataset
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import Overrides
 from bench.stats.paired import Side
-from bench.worker import process
+from bench.worker import process, session
 from bench.worker.process import Cancellation, Interpreter
+from bench.worker.session import SessionError
 from mnist_core.devices import Device, Probe
 from mnist_core.recipe import Recipe
 
 GATE_SUITE: Final = "gate"
+#: Timed windows of each scenario in the pilot.
+_PILOT_WINDOWS: Final = 2
+#: Timed windows of a scenario in an invocation. A block has 12 of a third of a second, long against a clock's error.
+_WINDOWS: Final = 3
+#: Numbers of valid blocks at which the evidence is looked at. Eight are the fewest that can show anything for four
+#: scenarios and three looks at alpha 0.05: 2^-8 x 4 x 3 = 0.047.
+_LOOKS: Final = (8, 12, 20)
+#: Numbers of fresh blocks, of the suspects alone, at which a suspicion is looked at. Five that all agree have
+#: p = 2^-5 = 0.03, below half of this alpha; another five give a smaller effect a second chance. A false suspicion, at
+#: most one in twenty gates, survives in one case of ten.
+_CONFIRMATION_LOOKS: Final = (5, 10)
+_CONFIRMATION_ALPHA: Final = 0.1
+#: Largest detectable relative slowdown of a row that may be called unchanged (0.1 = 10 % slower), whatever its mean.
+_DETECTABLE_LIMIT: Final = 0.1
+#: Significance level of each check of the measurement itself. One look in a hundred is refused without a cause, and the
+#: next one decides.
+_CONTROL_ALPHA: Final = 0.01
+#: Loss of test accuracy after the windows that is no regression: one image in a hundred.
+_ACCURACY_MARGIN: Final = 0.01
+#: The rules for void blocks and their limit are the method's: fixed beforehand, blind to the sides.
+_VOID_STEAL_FRACTION: Final = 0.05
+_VOID_ANCHOR_RATIO: Final = 1.25
+_UNHEALTHY_FRACTION: Final = 0.3
+#: All looks, each with its confirmation, and as many void blocks as a healthy machine may have.
+_MAX_BLOCKS: Final = 70
+#: Relative drift from an invocation's first window to its last that is still steady. On the 2-core machines of
+#: results/, windows drift by 5 % either way with the processor's clock; an invocation that is not warm, by 25 %.
+_STEADINESS_MARGIN: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +86,7 @@ class GateRequest:
     tolerance: float = 0.10
     alpha: float = 0.05
     purpose: Purpose = Purpose.GATE
-    max_blocks: int = MAX_BLOCKS
+    max_blocks: int = _MAX_BLOCKS
 
     def __post_init__(self) -> None:
         """Check the limits."""
@@ -160,26 +197,85 @@ def new_gate_file(
         dataset=dataset,
         seed=request.seed,
     )
-    floors = {each: None if calibration is None else calibration.noise_floor(each) for each, _threads in scenarios}
+    gated = tuple(
+        GatedScenario(
+            scenario=scenario,
+            omp_num_threads=threads,
+            epoch_samples=windows[scenario].epoch_samples,
+            window_epochs=windows[scenario].epochs,
+            noise_floor=None if calibration is None else calibration.noise_floor(scenario),
+        )
+        for scenario, threads in scenarios
+    )
     return GateFile(
         created_at=utc_now(),
         environment=environment,
         dataset=dataset,
         baseline=_description(sides.sources[Side.BASELINE], software[Side.BASELINE], sides.base_python),
         contender=_description(sides.sources[Side.CONTENDER], software[Side.CONTENDER]),
-        plan=plan(
-            scenarios,
-            windows,
-            floors,
-            purpose=request.purpose,
-            suite=request.suite,
-            seed=request.seed,
-            margin=request.margin,
-            tolerance=request.tolerance,
-            alpha=request.alpha,
-            max_blocks=request.max_blocks,
-        ),
+        plan=_plan(request, gated),
     )
+
+
+def _plan(request: GateRequest, scenarios: tuple[GatedScenario, ...]) -> GatePlan:
+    """Return every limit that a verdict depends on: stored in the file, so that no later change of one moves it."""
+    return GatePlan(
+        purpose=request.purpose,
+        suite=request.suite,
+        scenarios=scenarios,
+        windows=_WINDOWS,
+        seed=request.seed,
+        margin=request.margin,
+        tolerance=request.tolerance,
+        accuracy_margin=_ACCURACY_MARGIN,
+        alpha=request.alpha,
+        looks=_LOOKS,
+        confirmation_alpha=_CONFIRMATION_ALPHA,
+        confirmation_looks=_CONFIRMATION_LOOKS,
+        control_alpha=_CONTROL_ALPHA,
+        detectable_limit=_DETECTABLE_LIMIT,
+        steadiness_margin=_STEADINESS_MARGIN,
+        void_steal_fraction=_VOID_STEAL_FRACTION,
+        void_anchor_ratio=_VOID_ANCHOR_RATIO,
+        unhealthy_fraction=_UNHEALTHY_FRACTION,
+        max_blocks=request.max_blocks,
+    )
+
+
+def window_sizes(
+    scenarios: Sequence[tuple[Scenario, int]],
+    *,
+    sessions: Mapping[Side, StartSession],
+    data_directory: Path,
+    dataset: Dataset,
+    seed: int,
+) -> dict[Scenario, WindowSize]:
+    """Find, by a pilot of each (scenario, OpenMP threads), the window that is long enough on the faster side.
+
+    It also fills the caches of files and bytecode. Raises `PilotError` if a side does not work.
+    """
+    fastest: dict[Scenario, float] = {}
+    for side in Side:
+        for (threads, engine), group in by_variables(scenarios):
+            request = session.session_request(data_directory, dataset, seed, threads, engine)
+            try:
+                with sessions[side](request) as running:
+                    running.wait_until_ready()
+                    for scenario in group:
+                        seconds = pilot.seconds_per_sample(
+                            running, scenario, dataset.train_samples, windows=_PILOT_WINDOWS
+                        )
+                        running.evaluate()
+                        fastest[scenario] = min(seconds, fastest.get(scenario, math.inf))
+            except SessionError as error:
+                detail = f"the {side} does not work under this harness: {session.explain_failure(error.failure)}"
+                raise PilotError(detail) from error
+            except SetupError as error:
+                raise PilotError(f"the {side}: {error}") from error
+    return {
+        scenario: pilot.window_size(scenario.batch_size, seconds, dataset.train_samples)
+        for scenario, seconds in fastest.items()
+    }
 
 
 def _description(tree: SourceTree, software: Software, python: Path | None = None) -> SideDescription:
