@@ -504,6 +504,27 @@ def _lay_flat(net: Block, contexts: Sequence[Context]) -> list[_FlatArrays]:
 # --- the network
 
 
+def phase_functions() -> tuple[tuple[str, type, str], ...]:
+    """Return the functions that the phases of a loop are made of: (phase, class, name of its attribute).
+
+    A profile exchanges them, to skip a phase or to time it. Some of them call others; the outermost one counts. It is
+    part of this module so that no change of a loop can hide a phase.
+    """
+    return (
+        ("forward", gluon.Block, "__call__"),
+        ("forward", mx.executor.Executor, "forward"),
+        ("backward", nd.NDArray, "backward"),
+        ("backward", mx.executor.Executor, "backward"),
+        ("metric", mx.metric.Accuracy, "update"),
+        ("metric", _BatchMetric, "update"),
+        ("metric", _EpochMetric, "update"),
+        ("metric", _CountCorrect, "__call__"),
+        ("update", gluon.Trainer, "step"),
+        ("update", _TrainerUpdate, "__call__"),
+        ("update", _FlatUpdate, "__call__"),
+    )
+
+
 def _initialized(network: str, loop: Loop, contexts: Sequence[Context], recipe: Recipe) -> Block:
     """The network with the tutorial's initial weights, of known shapes on every context."""
     net = networks.build(network, loop.hybridize, loop.layers)

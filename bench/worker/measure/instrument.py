@@ -1,7 +1,7 @@
-"""Where the phases of a training loop meet: the functions that each of them is made of, to be skipped or watched.
+"""Instrument a training loop: skip its later phases, or tell an observer when each phase begins and ends.
 
-The loop runs as it is. What is exchanged, for as long as a block lasts, are the functions of MXNet that it calls, and
-those of its own parts that call no single one of them.
+The loop itself stays as it is. For the length of a block the functions that its phases are made of are exchanged, see
+`mnist_core.loop.phase_functions`. Profiles alone are measured so, never the sides of a gate.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ from typing import Any, Final, Protocol
 
 from bench.records.profile import EpochPhase
 from mnist_core import loop
-from mnist_core.mxnet_border import gluon, mx, nd
 
 
 class EpochCutError(Exception):
-    """The epoch has come to where it was to end; its caller expects it."""
+    """The epoch has reached the point where it was to end; whoever truncated it expects this."""
 
 
-class Watcher(Protocol):
-    """Told when a phase begins and ends. Between two of them the loop is at its input."""
+class PhaseObserver(Protocol):
+    """Is told when a phase begins and ends. Between two phases the loop is at its input."""
 
     def enter(self, phase: EpochPhase) -> None: ...
     def leave(self, phase: EpochPhase) -> None: ...
@@ -34,28 +33,15 @@ class _Hook:
     name: str
 
 
-#: Some call others of them; the outermost counts.
-_HOOKS: Final = (
-    _Hook(EpochPhase.FORWARD, gluon.Block, "__call__"),
-    _Hook(EpochPhase.FORWARD, mx.executor.Executor, "forward"),
-    _Hook(EpochPhase.BACKWARD, nd.NDArray, "backward"),
-    _Hook(EpochPhase.BACKWARD, mx.executor.Executor, "backward"),
-    _Hook(EpochPhase.METRIC, mx.metric.Accuracy, "update"),
-    _Hook(EpochPhase.METRIC, loop._BatchMetric, "update"),  # noqa: SLF001  # nobody else looks between a loop's parts
-    _Hook(EpochPhase.METRIC, loop._EpochMetric, "update"),  # noqa: SLF001
-    _Hook(EpochPhase.METRIC, loop._CountCorrect, "__call__"),  # noqa: SLF001
-    _Hook(EpochPhase.UPDATE, gluon.Trainer, "step"),
-    _Hook(EpochPhase.UPDATE, loop._TrainerUpdate, "__call__"),  # noqa: SLF001
-    _Hook(EpochPhase.UPDATE, loop._FlatUpdate, "__call__"),  # noqa: SLF001
-)
+_HOOKS: Final = tuple(_Hook(EpochPhase(phase), owner, name) for phase, owner, name in loop.phase_functions())
 _ORDER: Final = tuple(EpochPhase)
 
 
 @contextlib.contextmanager
 def truncated_after(phase: EpochPhase) -> Iterator[None]:
-    """Inside, an epoch does everything up to this phase and nothing of the later ones.
+    """Within the block, train epochs that skip every phase after this one.
 
-    Up to `SHUFFLE` it raises `EpochCutError` when its first batch is there.
+    After `SHUFFLE` an epoch raises `EpochCutError` as soon as its first batch is there.
     """
     skip = _cut if phase is EpochPhase.SHUFFLE else _last_argument
     later = [hook for hook in _HOOKS if _ORDER.index(hook.phase) > _ORDER.index(phase)]
@@ -68,13 +54,13 @@ def _cut(*_arguments: Any, **_more: Any) -> None:  # noqa: ANN401  # whatever th
 
 
 def _last_argument(*arguments: Any, **_more: Any) -> Any:  # noqa: ANN401  # as above
-    """A skipped network gives back its images, a skipped loss its labels: what comes next finds an array."""
+    """Return a skipped network's images, or a skipped loss's labels, so that the next function finds an array."""
     return arguments[-1]
 
 
 @contextlib.contextmanager
-def traced(watcher: Watcher) -> Iterator[None]:
-    """Inside, the watcher is told of every phase but `SHUFFLE` and `INPUT`, which are what lies between the others."""
+def traced(observer: PhaseObserver) -> Iterator[None]:
+    """Within the block, tell the observer of every phase but `SHUFFLE` and `INPUT`, which lie between the others."""
     inside = False
 
     def around(hook: _Hook) -> Callable[..., Any]:
@@ -85,11 +71,11 @@ def traced(watcher: Watcher) -> Iterator[None]:
             if inside:
                 return original(*arguments, **more)
             inside = True
-            watcher.enter(hook.phase)
+            observer.enter(hook.phase)
             try:
                 return original(*arguments, **more)
             finally:
-                watcher.leave(hook.phase)
+                observer.leave(hook.phase)
                 inside = False
 
         return call
