@@ -10,6 +10,7 @@ import ctypes
 import os
 import stat
 import sys
+import threading
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +19,6 @@ from typing import Final
 
 from mnist_core.cuda_libraries import DRIVER_SONAME, installed_cuda_build, missing_library
 from mnist_core.devices import Device, DeviceKind, Probe, Unusable, last_line, parse_devices
-from mnist_core.parent_watch import end_with_stdin
 
 #: Compute capabilities for which libmxnet.so of mxnet-cu117 1.9.1 carries machine code, as read from its .nv_fatbin
 #: section. It carries no PTX, so the driver cannot compile for any other.
@@ -30,11 +30,23 @@ _COMPUTE_CAPABILITY_MINOR = 76
 
 
 def main() -> None:
-    """The reply is one line on stdout: the one place in `mnist_core` that writes there."""
+    """Write the reply, one line, to stdout; nothing else in `mnist_core` writes there."""
     if stat.S_ISFIFO(os.fstat(0).st_mode):  # not where a person tries it out
         end_with_stdin()
     (device,) = parse_devices(sys.argv[1])
     sys.stdout.write(examine(device).to_json() + "\n")
+
+
+def end_with_stdin() -> None:
+    """From now on, end this process as soon as its stdin ends: the parent, which holds the other end, is gone."""
+    threading.Thread(target=_end_at_eof, daemon=True).start()
+
+
+def _end_at_eof() -> None:
+    # Not sys.stdin: a thread inside its lock would make the interpreter abort when the process ends by itself.
+    while os.read(0, 4096):
+        pass
+    os._exit(1)
 
 
 def examine(device: Device) -> Probe:

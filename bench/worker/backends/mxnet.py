@@ -58,70 +58,62 @@ def vector_sum(device: Device, elements: int) -> Callable[[], None]:
     return add
 
 
-class MXNetWorkload:
-    """What both of MXNet's have: the barrier, evaluation, the GPU's memory."""
+class TutorialWorkload:
+    """The tutorial's own loop: `split_and_load` over the contexts, statement for statement."""
 
-    net: Block
-
-    def __init__(self, scenario: Scenario, recipe: Recipe, train: Split) -> None:
-        self.scenario = scenario
-        self.recipe = recipe
-        self.train = train
-        self.contexts: Sequence[Context] = [to_context(device) for device in scenario.devices]
-
-    def wait(self) -> None:
-        mx.nd.waitall()
-
-    def evaluate(self, test: Split) -> float:
-        images = training.as_input(test.images)
-        batches = training.evaluation_batches(images, test.labels, self.scenario.batch_size)
-        return training.evaluate(self.net, batches, self.contexts)
-
-    def device_memory_bytes(self) -> int | None:
-        return device_memory_bytes(self.scenario.devices)
-
-
-class TutorialWorkload(MXNetWorkload):
-    """`split_and_load` over the contexts, statement for statement."""
-
+    _net: Block
     _trainer: Trainer
     _batches: DataIter
 
     def __init__(self, scenario: Scenario, recipe: Recipe, train: Split) -> None:
-        super().__init__(scenario, recipe, train)
-        self._images = training.as_input(train.images)
+        self._scenario, self._recipe = scenario, recipe
+        self._contexts = [to_context(device) for device in scenario.devices]
+        self._images, self._labels = training.as_input(train.images), train.labels
 
     def build(self) -> None:
-        training.seed_everything(self.recipe.seed)
-        self.net = networks.build(self.scenario.network, self.scenario.hybridize)
-        training.initialize(self.net, self.contexts, self.recipe)
-        self._trainer = training.make_trainer(self.net, self.recipe)
+        training.seed_everything(self._recipe.seed)
+        self._net = networks.build(self._scenario.network, self._scenario.hybridize)
+        training.initialize(self._net, self._contexts, self._recipe)
+        self._trainer = training.make_trainer(self._net, self._recipe)
 
     def train_throwaway_batch(self, size: int) -> None:
         images = mx.nd.array(self._images[:size])
-        labels = mx.nd.array(self.train.labels[:size].astype("float32"))
-        training.train_batch(self.net, images, labels, self._trainer, self.contexts, mx.metric.Accuracy())
+        labels = mx.nd.array(self._labels[:size].astype("float32"))
+        training.train_batch(self._net, images, labels, self._trainer, self._contexts, mx.metric.Accuracy())
         mx.nd.waitall()
 
     def set_learning_rate(self, value: float) -> None:
         self._trainer.set_learning_rate(value)
 
     def prepare(self) -> None:
-        self._batches = training.training_batches(self._images, self.train.labels, self.scenario.batch_size)
+        self._batches = training.training_batches(self._images, self._labels, self._scenario.batch_size)
 
     def train_epoch(self) -> TrainedEpoch:
-        return training.train_epoch(self.net, self._batches, self._trainer, self.contexts)
+        return training.train_epoch(self._net, self._batches, self._trainer, self._contexts)
+
+    def wait(self) -> None:
+        mx.nd.waitall()
+
+    def evaluate(self, test: Split) -> float:
+        return _evaluate(self._net, test, self._scenario.batch_size, self._contexts)
+
+    def device_memory_bytes(self) -> int | None:
+        return _device_memory_bytes(self._scenario.devices)
 
 
-class ExchangedLoopWorkload(MXNetWorkload):
+class ExchangedLoopWorkload:
     """The loop whose every part is as the scenario says."""
 
     _training: Training
 
+    def __init__(self, scenario: Scenario, recipe: Recipe, train: Split) -> None:
+        self._scenario, self._recipe, self._train = scenario, recipe, train
+        self._contexts = [to_context(device) for device in scenario.devices]
+
     def build(self) -> None:
-        scenario = self.scenario
+        scenario = self._scenario
         self._training = Training(
-            scenario.network, scenario.loop, self.contexts, scenario.batch_size, self.recipe, self.train
+            scenario.network, scenario.loop, self._contexts, scenario.batch_size, self._recipe, self._train
         )
 
     def train_throwaway_batch(self, size: int) -> None:
@@ -136,18 +128,25 @@ class ExchangedLoopWorkload(MXNetWorkload):
     def train_epoch(self) -> TrainedEpoch:
         return self._training.train_epoch()
 
+    def wait(self) -> None:
+        mx.nd.waitall()
+
     def evaluate(self, test: Split) -> float:
-        self.net = self._training.net_to_evaluate()
-        return super().evaluate(test)
+        return _evaluate(self._training.net_to_evaluate(), test, self._scenario.batch_size, self._contexts)
+
+    def device_memory_bytes(self) -> int | None:
+        return _device_memory_bytes(self._scenario.devices)
 
 
-def device_memory_bytes(devices: Sequence[Device]) -> int | None:
-    """Memory in use on the scenario's GPUs, by whoever uses it; None without a GPU."""
-    gpus = [device for device in devices if device.kind is DeviceKind.GPU]
-    if not gpus:
-        return None
+def _evaluate(net: Block, test: Split, batch_size: int, contexts: Sequence[Context]) -> float:
+    batches = training.evaluation_batches(training.as_input(test.images), test.labels, batch_size)
+    return training.evaluate(net, batches, contexts)
+
+
+def _device_memory_bytes(devices: Sequence[Device]) -> int | None:
     in_use = 0
-    for device in gpus:
-        free, total = mx.context.gpu_memory_info(device.index)
-        in_use += total - free
-    return in_use
+    for device in devices:
+        if device.kind is DeviceKind.GPU:
+            free, total = mx.context.gpu_memory_info(device.index)
+            in_use += total - free
+    return in_use if any(device.kind is DeviceKind.GPU for device in devices) else None

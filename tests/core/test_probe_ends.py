@@ -8,7 +8,7 @@ import time
 
 import psutil
 
-WATCH = "from mnist_core.parent_watch import end_with_stdin; import time; end_with_stdin(); time.sleep({})"
+WATCH = "from mnist_core.probe import end_with_stdin; import time; end_with_stdin(); time.sleep({})"
 
 
 def test_a_child_ends_with_a_killed_parent() -> None:
