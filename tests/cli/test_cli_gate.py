@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ import pytest
 from bench import cli
 from bench.analysis.verdict import Verdict
 from bench.cli import inputs
+from bench.experiments.gate import calibration
 from bench.experiments.pilot import StartSession
 from bench.records import store
 from bench.records.environment import Software
@@ -71,6 +73,8 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> FakePasses:
         monkeypatch.setattr(f"{module}.session_starters", session_starters)
     monkeypatch.setattr(process, "describe", describe)
     monkeypatch.setattr("bench.cli.options.secrets.randbelow", lambda _limit: 42)  # the same coins in every test
+    few = functools.partial(calibration.calibrate, gates=20)  # what more of them say is tests/experiments' question
+    monkeypatch.setattr(calibration, "calibrate", few)
     return fake
 
 

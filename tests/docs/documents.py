@@ -11,6 +11,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 
 from tests import ROOT
 
@@ -26,20 +27,25 @@ DOCUMENTS = tuple(
 _TABLE = re.compile(r"(<!-- table: (?P<command>[^\n]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 _PROGRAMS = {"mnist-bench": ["-m", "bench"], "python": []}
 #: A gate that found a regression says so with 1.
-_STATUSES = {"mnist-bench": {0, 1}, "python": {0}}
+STATUSES = {"mnist-bench": {0, 1}, "python": {0}}
 
 
-def with_tables(text: str) -> str:
-    """The document with every table made from its result file, now."""
+def output_of(program: str, arguments: list[str]) -> str:
+    """Run `mnist-bench ARGS` or `python SCRIPT ARGS` in the checkout."""
+    command = [sys.executable, *_PROGRAMS[program], *arguments]
+    variables = {name: value for name, value in os.environ.items() if name != "GITHUB_STEP_SUMMARY"}
+    made = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
+    if made.returncode not in STATUSES[program]:
+        raise RuntimeError(f"{shlex.join(command)}: {made.stderr}")
+    return made.stdout
+
+
+def with_tables(text: str, output_of: Callable[[str, list[str]], str] = output_of) -> str:
+    """Return the document with every table made from its result file, now."""
 
     def made(match: re.Match[str]) -> str:
         program, *arguments = shlex.split(match["command"])
-        command = [sys.executable, *_PROGRAMS[program], *arguments]
-        variables = {name: value for name, value in os.environ.items() if name != "GITHUB_STEP_SUMMARY"}
-        made = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
-        if made.returncode not in _STATUSES[program]:
-            raise RuntimeError(f"{shlex.join(command)}: {made.stderr}")
-        return f"{match[1]}{made.stdout.strip()}\n{match[3]}"
+        return f"{match[1]}{output_of(program, arguments).strip()}\n{match[3]}"
 
     return _TABLE.sub(made, text)
 
