@@ -1,4 +1,4 @@
-"""The verbs of `mnist-bench`: the only place that prints and exits. One module holds a verb or a few of a kind."""
+"""The command line, `mnist-bench`: the only place that prints and exits. Its verbs are in `commands`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bench.cli.exit_status import Exit
 from bench.errors import ConfigurationError, IncomparableError, SetupError
 from mnist_core.idx import DataError
 
-#: Importing a module of verbs is what adds them to the application.
+#: The modules of verbs are imported because that adds the verbs to the application.
 __all__ = [
     "Exit",
     "calibrate",
@@ -45,12 +45,12 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         status = app(global_flags_first(sys.argv[1:]), standalone_mode=False)
-        if status == Exit.INTERRUPTED:  # what Typer makes of a KeyboardInterrupt, without a word
+        if status == Exit.INTERRUPTED:  # Typer returns it for a KeyboardInterrupt, and prints nothing
             fail("interrupted", Exit.INTERRUPTED)
         sys.stdout.flush()
         sys.exit(status)
     except SystemExit as end:
-        # Only Typer ends with a bare 1, our "regressed": where whoever reads its help has read enough.
+        # A 1 that is no `Exit` is Typer's, for help that is piped into a program which reads only a part of it.
         sys.exit(end.code if isinstance(end.code, Exit) or end.code != 1 else Exit.DONE)
     except typer.TyperException as error:
         _explain(error)
@@ -61,23 +61,23 @@ def main() -> NoReturn:
         fail(str(error), status)
     except (KeyboardInterrupt, typer.Abort):
         fail("interrupted", Exit.INTERRUPTED)
-    except BrokenPipeError:  # whoever read our output has enough; nothing is left to be flushed into the void
+    except BrokenPipeError:  # the reader has enough, as `head` has; stdout must not be flushed into it at the end
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(Exit.DONE)
     except OSError as error:
         _explain(error)
         fail(str(error), Exit.USAGE)
-    except Exception:  # noqa: BLE001  # reported whole, with a status of its own
+    except Exception:  # noqa: BLE001  # a fault of ours: its traceback is printed, and it has a status of its own
         traceback.print_exc()
         sys.exit(Exit.INTERNAL)
 
 
 def _explain(error: Exception) -> None:
-    """Where in our code a foreseen error came from, for whoever asked with --verbose."""
+    """With --verbose, print where in our own code a foreseen error came from."""
     if verbosity.verbose:
-        told = traceback.TracebackException.from_exception(error)
+        report = traceback.TracebackException.from_exception(error)
         packages = [Path(module.__file__).parent for module in (bench, mnist_core) if module.__file__]
-        told.stack = traceback.StackSummary.from_list(
-            [frame for frame in told.stack if any(Path(frame.filename).is_relative_to(folder) for folder in packages)]
+        report.stack = traceback.StackSummary.from_list(
+            [frame for frame in report.stack if any(Path(frame.filename).is_relative_to(folder) for folder in packages)]
         )
-        note("".join(told.format(chain=False)).rstrip(), style="dim")
+        note("".join(report.format(chain=False)).rstrip(), style="dim")

@@ -1,4 +1,4 @@
-"""The application, to which each module of commands adds its verbs."""
+"""The application, to which each module of `commands` adds its verbs."""
 
 from __future__ import annotations
 
@@ -32,17 +32,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-#: Flags of the program itself, which may stand before or behind the verb.
+#: Options of the program itself, which may stand before or after the verb.
 _GLOBAL_FLAGS: Final = ("--quiet", "--verbose")
 
 
 def global_flags_first(arguments: Sequence[str]) -> list[str]:
-    """`run --quiet` is `--quiet run`; what stands behind "--" is left alone."""
+    """Move the program's own flags to the front, so that `run --quiet` is `--quiet run`; nothing after "--" moves."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    flags = [each for each in arguments[:end] if each in _GLOBAL_FLAGS]
-    return [*flags, *(each for each in arguments[:end] if each not in _GLOBAL_FLAGS), *arguments[end:]]
+    return [*sorted(arguments[:end], key=lambda argument: argument not in _GLOBAL_FLAGS), *arguments[end:]]
 
 
 def examples(*commands: str) -> str:
-    """For the end of a verb's help, each on a line of its own."""
+    """Return the end of a verb's help: a line for each command."""
     return "\n\n".join(["Examples:", *(f"mnist-bench {command}" for command in commands)])

@@ -1,4 +1,7 @@
-"""What the shell offers after Tab where Typer does not know the values itself; it filters by what was begun."""
+"""What the shell offers after Tab where Typer does not know the values itself.
+
+The shell filters them by what is already typed.
+"""
 
 from __future__ import annotations
 
@@ -17,43 +20,46 @@ from mnist_core.recipe import Network
 
 
 def offer_networks() -> list[str]:
-    return [each.value for each in Network]
+    """Return the built-in networks."""
+    return [network.value for network in Network]
 
 
 def offer_suites() -> list[str]:
-    """With the files that lie here."""
+    """Return the built-in suites and the TOML files of the current folder."""
     return [*BUILT_IN_SUITES, *sorted(path.name for path in Path().glob("*.toml"))]
 
 
 def offer_contexts() -> list[str]:
-    """Without a number, which means the first device: bash would take parentheses for its own."""
-    return [AUTO_CONTEXTS, *(each.value for each in DeviceKind)]
+    """Return devices without a number, which means the first: parentheses have a meaning of their own in bash."""
+    return [AUTO_CONTEXTS, *(kind.value for kind in DeviceKind)]
 
 
 def offer_settings() -> list[str]:
-    """Each whole: for bash a word ends at "="."""
+    """Return whole pairs of an axis and a value: for bash a word ends at "="."""
     return [pair for axis in LOOP_AXES for pair in _pairs(axis)]
 
 
 def offer_keywords() -> list[str]:
-    """Where an expression of -k may begin."""
+    """Return words with which an expression of -k may begin."""
     return [*offer_networks(), *_pairs("framework"), *_pairs("hybridize"), *offer_settings()]
 
 
 def offer_pivot_axes() -> list[str]:
+    """Return the axes that a pivot of `show` or `compare` can have."""
     return [column.heading.name for column in (*AXES, LOOP)]
 
 
 def offer_values() -> list[str]:
-    """What the cells of a pivot of `show` can hold."""
+    """Return the columns that the cells of a pivot of `show` can hold."""
     return [column.heading.name for column in numeric(VALUES)]
 
 
 def offer_sort_columns() -> list[str]:
+    """Return the columns that `show` can sort by."""
     return [*(column.heading.name for column in AXES), *(column.heading.name for column in VALUES)]
 
 
 def _pairs(axis: str) -> list[str]:
     kind = next(field.type for field in msgspec.structs.fields(Scenario) if field.name == axis)
-    words = [*map(str, kind)] if isinstance(kind, enum.EnumMeta) else ["true", "false"]
-    return [f"{axis}={word}" for word in words]
+    values = [*map(str, kind)] if isinstance(kind, enum.EnumMeta) else ["true", "false"]
+    return [f"{axis}={value}" for value in values]

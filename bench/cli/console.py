@@ -1,4 +1,4 @@
-"""What all verbs share: the application, the consoles, the exit statuses."""
+"""What all verbs print with: results on stdout, everything about how they come to be on stderr."""
 
 from __future__ import annotations
 
@@ -22,25 +22,30 @@ from bench.render.model.table import Table
 from bench.render.progress.live import elapsing
 
 
-# Results go to stdout, everything about how they come to be to stderr: `show FILE --format csv > table.csv` works.
-# No console of ours makes pictures of words between colons: `my_nets:boom:` is a module's name.
+# Without emoji: in `my_nets:boom:` the word between the colons is a part of a module's name.
 class ResultConsole(Console):
-    """rich would end the program with status 1, our "regressed", when `mnist-bench show … | head` has read enough."""
+    """Writes to stdout.
+
+    When its reader has enough, as in `mnist-bench show … | head`, it raises `BrokenPipeError`, where rich's own console
+    would end the program with status 1, our "regressed".
+    """
 
     def __init__(self) -> None:
         super().__init__(emoji=False)
 
     def on_broken_pipe(self) -> None:
+        """Let `main` decide; see `rich.console.Console.on_broken_pipe`."""
         raise BrokenPipeError
 
 
 class ProgressConsole(Console):
-    """Nobody reads any more how the results come to be: they come all the same, and so does the exit status."""
+    """Writes to stderr; when nobody reads that any more, the measurement goes on in silence."""
 
     def __init__(self) -> None:
         super().__init__(stderr=True, emoji=False)
 
     def on_broken_pipe(self) -> None:
+        """Write nothing from now on; see `rich.console.Console.on_broken_pipe`."""
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
@@ -49,14 +54,15 @@ out = ResultConsole()
 
 err = ProgressConsole()
 
-#: Why a program ends is said however quiet it is to be.
+#: For the reason why the program ends, which --quiet does not silence.
 _last_words = ProgressConsole()
 
 
 @dataclasses.dataclass(slots=True)
 class _Verbosity:
-    """What --verbose asked for; --quiet silences `err`."""
+    """How much is printed."""
 
+    #: What --verbose asks for. --quiet silences `err`.
     verbose: bool = False
 
 
@@ -64,63 +70,66 @@ verbosity = _Verbosity()
 
 
 def set_verbosity(*, quiet: bool, verbose: bool) -> None:
+    """Apply --quiet and --verbose."""
     err.quiet = quiet
     verbosity.verbose = verbose
 
 
 def write(text: str) -> None:
-    """For programs: every character as it is, no wrapping, no colour."""
+    """Write text for programs to stdout: every character as it is, no wrapping, no colour."""
     out.out(text, highlight=False, end="")
 
 
 def note(message: str, style: str = "") -> None:
-    """A line about how results come to be, on stderr."""
+    """Print a line about how results come to be on stderr."""
     print_line(err, message, style)
 
 
 def spinner(what: str) -> AbstractContextManager[None]:
-    """Around what takes seconds and prints nothing, not even an error: on a terminal, a line that says what it is."""
+    """Show on a terminal what is being done while the block lasts; nothing else may be printed meanwhile."""
     return elapsing(err, what)
 
 
 def fail(message: str, status: Exit) -> NoReturn:
+    """Exit with a line on stderr that says what happened."""
     print_line(_last_words, f"mnist-bench: {message}", "red")
     sys.exit(status)
 
 
 @contextlib.contextmanager
 def tolerate_closed_pipe() -> Iterator[None]:
-    """Around what is printed before a verdict: `… | head` may have read enough, the exit status still tells.
+    """Let the exit status that follows be the verdict's although what is printed in the block could not be written.
 
-    As it does where a full disk takes no more, which is worth a word.
+    A reader that has enough, as `head` has, is no error; a full disk is one, and is reported.
     """
     try:
         yield
         sys.stdout.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter flushes into the closed pipe at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python flushes into the closed pipe at its end
         if not isinstance(error, BrokenPipeError):
             print_line(_last_words, f"mnist-bench: the output could not be written: {error.strerror or error}", "red")
 
 
 def reject_junit(output_format: Format) -> None:
-    """For verbs that measure or show and have no verdicts. Before they begin: nobody should measure in vain."""
+    """Raise `ConfigurationError` for JUnit, in a verb without verdicts, before it measures in vain."""
     if output_format is Format.JUNIT:
         raise ConfigurationError("--format junit holds verdicts, which only compare and gate have")
 
 
-def print_tables(made: Sequence[Table], output_format: Format) -> None:
+def print_tables(tables: Sequence[Table], output_format: Format) -> None:
+    """Print tables in any format but JUnit, for which it raises `ConfigurationError`."""
     match output_format:
         case Format.TEXT:
-            render_text(made, out)
+            render_text(tables, out)
         case Format.MARKDOWN:
-            write(render_markdown(made))
+            write(render_markdown(tables))
         case Format.CSV:
-            write(render_csv(made))
+            write(render_csv(tables))
         case Format.JSON:
-            write(render_json(made))
+            write(render_json(tables))
         case Format.HTML:
-            write(render_html(made))
+            write(render_html(tables))
         case Format.JUNIT:
             reject_junit(output_format)
 
@@ -133,7 +142,10 @@ def print_results(tables: Sequence[Table], output_format: Format) -> None:
 
 
 def add_to_job_summary(markdown: str) -> None:
-    """Where a GitHub job asks for one; a measurement is worth more than its copy, so a failure only warns."""
+    """Append to the summary of a GitHub job, if this is one.
+
+    It is only a copy of what was measured, so that a failure is a warning.
+    """
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         try:
             with Path(summary).open("a", encoding="utf-8") as file:

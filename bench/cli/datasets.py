@@ -1,4 +1,4 @@
-"""The data set that a verb measures on: found, recorded, and said."""
+"""The data set that a verb measures on: prepared, recorded, and announced where it is not MNIST."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ from mnist_core.datasets import DatasetName
 
 
 def prepare(name: DatasetName, data_dir: Path | None) -> datasets.Prepared:
+    """Find, download or draw the images, with a progress bar on a terminal.
+
+    Raises `DataError` where they cannot be had.
+    """
     bars: dict[str, TaskID] = {}
     with Progress(
         TextColumn("{task.description}"),
@@ -25,35 +29,31 @@ def prepare(name: DatasetName, data_dir: Path | None) -> datasets.Prepared:
         transient=True,
         disable=not err.is_terminal,
     ) as progress:
-        finding = progress.add_task(
+        searching = progress.add_task(
             "preparing the images" if name is DatasetName.AUTO else f"preparing {name}", total=None
         )
 
         def report(what: str, done: int, total: int) -> None:
             if what not in bars:
-                progress.update(finding, visible=False)
+                progress.update(searching, visible=False)
                 bars[what] = progress.add_task(what)
             progress.update(bars[what], completed=done, total=total)
 
         prepared = datasets.obtain(name, data_dir=data_dir, progress=report)
-    show_notice(prepared)
+    if prepared.notice is not None:  # now, and again in `note_dataset`: whoever reads the numbers must know
+        notice = Text(writer(err.encoding)(prepared.notice))
+        err.print(Panel(notice, title="NOT MNIST", border_style="bold yellow", style="yellow"))
     return prepared
 
 
-def show_notice(prepared: datasets.Prepared) -> None:
-    """Before the run: whoever reads the numbers must know that they are not MNIST's."""
-    if prepared.notice is not None:
-        words = Text(writer(err.encoding)(prepared.notice))
-        err.print(Panel(words, title="NOT MNIST", border_style="bold yellow", style="yellow"))
-
-
 def note_dataset(prepared: datasets.Prepared) -> None:
-    """After it, in a line."""
+    """Say after a measurement that it was not on MNIST, if it was not."""
     if prepared.notice is not None:
         note(f"NOT MNIST: these are numbers on {prepared.name}", style="yellow")
 
 
 def dataset_of(prepared: datasets.Prepared) -> Dataset:
+    """Return what is recorded of a data set."""
     return Dataset(
         name=prepared.name.value,
         digest=prepared.digest,

@@ -10,7 +10,7 @@ from bench.analysis.verdict import Verdict
 
 
 class Exit(enum.IntEnum):
-    """What the exit status means; the same for every verb."""
+    """The exit statuses of the program."""
 
     DONE = 0
     REGRESSED = 1
@@ -23,7 +23,7 @@ class Exit(enum.IntEnum):
     INTERRUPTED = 130
 
 
-#: What any comparison's overall verdict means for whoever waits for it: only what was shown passes.
+#: The exit status of a comparison's overall verdict: only what was shown passes.
 EXIT_OF_VERDICT: Final[Mapping[Verdict, Exit]] = {
     Verdict.IMPROVED: Exit.DONE,
     Verdict.UNCHANGED: Exit.DONE,

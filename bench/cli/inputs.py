@@ -18,10 +18,10 @@ from bench.records.tune import TUNE_SCHEMA_VERSION, TuneFile
 FileT = TypeVar("FileT")
 
 
-def json_files(given: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
-    """Each file once, by whatever names; True: found in a folder, where files of other kinds may lie beside it."""
+def json_files(paths: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
+    """Yield each file once, and whether it was found in a folder, where files of other kinds may lie beside it."""
     seen: set[Path] = set()
-    for path in given:
+    for path in paths:
         in_folder = path.is_dir()
         for file in sorted(path.glob("*.json")) if in_folder else [path]:
             if file.resolve() not in seen:
@@ -30,20 +30,22 @@ def json_files(given: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
 
 
 def read_each(
-    given: Sequence[Path], reader: Callable[[Path], FileT], *, strict: bool = False
+    paths: Sequence[Path], reader: Callable[[Path], FileT], *, strict: bool = False
 ) -> Iterator[tuple[Path, FileT]]:
-    """The files that are named, and of a folder those of the reader's kind.
+    """Yield the files that are named, and those in folders that are of the reader's kind.
 
-    One broken file does not hide the rest of its folder: it is left out, and said. Strict, for whoever decides by all
-    of them, it is an error there too.
+    A broken file in a folder does not hide the others: it is left out with a note, unless `strict`, for a caller that
+    decides by all of them. Raises `StoreError` for a file that is named and cannot be read, and for a broken one where
+    `strict`.
     """
-    for path, in_folder in json_files(given):
-        found = _of_folder(path, reader, strict=strict) if in_folder else reader(path)
-        if found is not None:
-            yield path, found
+    for path, in_folder in json_files(paths):
+        file = _read_in_folder(path, reader, strict=strict) if in_folder else reader(path)
+        if file is not None:
+            yield path, file
 
 
-def _of_folder(path: Path, reader: Callable[[Path], FileT], *, strict: bool) -> FileT | None:
+def _read_in_folder(path: Path, reader: Callable[[Path], FileT], *, strict: bool) -> FileT | None:
+    """Return None for a file of another kind, and for one that is left out."""
     try:
         return reader(path)
     except store.OtherKindError:
@@ -55,14 +57,14 @@ def _of_folder(path: Path, reader: Callable[[Path], FileT], *, strict: bool) -> 
         return None
 
 
-def result_files(given: Sequence[Path]) -> Iterator[tuple[Path, ResultSet]]:
-    """Raises `ConfigurationError` where there is none."""
-    none = True
-    for path, result_set in read_each(given, store.read):
-        none = False
+def result_files(paths: Sequence[Path]) -> Iterator[tuple[Path, ResultSet]]:
+    """Yield the result files among the files and in the folders. Raises `ConfigurationError` where there is none."""
+    is_empty = True
+    for path, result_set in read_each(paths, store.read):
+        is_empty = False
         yield path, result_set
-    if none:
-        raise ConfigurationError(f"no result file in {', '.join(map(str, given))}")
+    if is_empty:
+        raise ConfigurationError(f"no result file in {', '.join(map(str, paths))}")
 
 
 def read_tune(path: Path) -> TuneFile:
@@ -79,5 +81,5 @@ def read_profile(path: Path) -> ProfileFile:
 
 
 def read_gate(path: Path) -> GateFile:
-    """Raises `StoreError` for a file that is not a gate file, `SchemaError` for one that is too new."""
+    """Read a gate file. Raises `StoreError` for another, `SchemaError` for one that is too new."""
     return store.read_versioned(path, GateFile, store.FileKind.GATE, GATE_SCHEMA_VERSION)

@@ -20,11 +20,11 @@ from bench.cli.completion import (
     offer_suites,
 )
 from bench.errors import ConfigurationError
-from bench.render.formats.export import Format
-from bench.scenarios.axes import LOOP_AXES, Framework, LoopName
+from bench.render.formats import export
+from bench.scenarios import axes
 from bench.scenarios.suite import Overrides, axis_settings
+from mnist_core import recipe
 from mnist_core.datasets import DatasetName
-from mnist_core.recipe import Hybridize, Recipe
 
 RESULTS_DIRECTORY: Final = Path("results/runs")
 
@@ -32,25 +32,25 @@ RESULTS_DIRECTORY: Final = Path("results/runs")
 MOST_SEED: Final = 2**31 - 1
 
 #: The seed of the tutorial's recipe.
-DEFAULT_SEED: Final = Recipe().seed
+DEFAULT_SEED: Final = recipe.Recipe().seed
 
 #: The limits of a comparison, as they are written on the command line.
 MARGIN, TOLERANCE, ALPHA = "2%", "10%", "5%"
 
 # --- the axes of a scenario -------------------------------------------------------------------------------------------
 
-FrameworkOption = Annotated[list[Framework] | None, typer.Option(help="See --python.")]
+Framework = Annotated[list[axes.Framework] | None, typer.Option(help="See --python.")]
 
-NetworkOption = Annotated[
+Network = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME", help="mlp, lenet, or package.module:factory of your own.", autocompletion=offer_networks
     ),
 ]
 
-LoopOption = Annotated[list[LoopName] | None, typer.Option(help="The tutorial's loop, or the fastest one known.")]
+Loop = Annotated[list[axes.LoopName] | None, typer.Option(help="The tutorial's loop, or the fastest one known.")]
 
-ContextsOption = Annotated[
+Contexts = Annotated[
     list[str] | None,
     typer.Option(
         metavar="DEVICES",
@@ -59,25 +59,25 @@ ContextsOption = Annotated[
     ),
 ]
 
-BatchSizeOption = Annotated[list[int] | None, typer.Option(min=1, help="Images per update.")]
+BatchSize = Annotated[list[int] | None, typer.Option(min=1, help="Images per update.")]
 
-HybridizeOption = Annotated[list[Hybridize] | None, typer.Option(help="How the network is executed.")]
+Hybridize = Annotated[list[recipe.Hybridize] | None, typer.Option(help="How the network is executed.")]
 
-CpuThreadsOption = Annotated[list[int] | None, typer.Option(min=1, help="OpenMP threads per CPU context.")]
+CpuThreads = Annotated[list[int] | None, typer.Option(min=1, help="OpenMP threads per CPU context.")]
 
-SettingsOption = Annotated[
+Settings = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="AXIS=VALUE,…",
-        help=f"Another part of the loop ({', '.join(LOOP_AXES)}).",
+        help=f"Another part of the loop ({', '.join(axes.LOOP_AXES)}).",
         autocompletion=offer_settings,
     ),
 ]
 
 # --- what is measured, and how long -----------------------------------------------------------------------------------
 
-KeywordOption = Annotated[
+Keyword = Annotated[
     str | None,
     typer.Option(
         "-k",
@@ -88,7 +88,7 @@ KeywordOption = Annotated[
     ),
 ]
 
-SuiteOption = Annotated[
+Suite = Annotated[
     str,
     typer.Option(
         metavar="NAME|FILE",
@@ -97,63 +97,59 @@ SuiteOption = Annotated[
     ),
 ]
 
-DataOption = Annotated[DatasetName, typer.Option(help="Which images; auto: MNIST if it can be had.")]
+Data = Annotated[DatasetName, typer.Option(help="Which images; auto: MNIST if it can be had.")]
 
-DataDirOption = Annotated[Path | None, typer.Option(help="The folder with the four IDX files, gzip or raw.")]
+DataDir = Annotated[Path | None, typer.Option(help="The folder with the four IDX files, gzip or raw.")]
 
-PythonOption = Annotated[
+Python = Annotated[
     list[str] | None,
     typer.Option(metavar="FRAMEWORK=PATH", help="The Python that has this framework; repeatable. Default: this one."),
 ]
 
 #: Of verbs that train as a recipe says.
-RecipeSeedOption = Annotated[
-    int, typer.Option(min=0, help="Seeds weights, shuffling and the order of the measurements.")
-]
+RecipeSeed = Annotated[int, typer.Option(min=0, help="Seeds weights, shuffling and the order of the measurements.")]
 
 #: Of verbs that draw a new seed each time.
-SeedOption = Annotated[
+Seed = Annotated[
     int | None,
     typer.Option(
         min=0, max=MOST_SEED, help="Orders the measurements, seeds the trainings; default: a new one, recorded."
     ),
 ]
 
-BudgetOption = Annotated[str, typer.Option(help="Time for the measurements, e.g. 90s, 10m or 1h30m.")]
+Budget = Annotated[str, typer.Option(help="Time for the measurements, e.g. 90s, 10m or 1h30m.")]
 
 # --- verdicts ---------------------------------------------------------------------------------------------------------
 
-MarginOption = Annotated[str, typer.Option(help="Slower by less is no regression.")]
+Margin = Annotated[str, typer.Option(help="Slower by less is no regression.")]
 
-ToleranceOption = Annotated[str, typer.Option(help="Surely slower by less is unchanged.")]
+Tolerance = Annotated[str, typer.Option(help="Surely slower by less is unchanged.")]
 
-AlphaOption = Annotated[str, typer.Option(help="Probability of any false regression, over all scenarios together.")]
+Alpha = Annotated[str, typer.Option(help="Probability of any false regression, over all scenarios together.")]
 
 # --- files and what is printed ----------------------------------------------------------------------------------------
 
-FilesArgument = Annotated[list[Path], typer.Argument(help="Result files, or folders of them.")]
+Files = Annotated[list[Path], typer.Argument(help="Result files, or folders of them.")]
 
-OutputOption = Annotated[
+Output = Annotated[
     Path | None,
     typer.Option("-o", "--output", help=f"The file to save into; default: a new one in {RESULTS_DIRECTORY}."),
 ]
 
-ResumeOption = Annotated[
+Resume = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Go on with an interrupted measurement, as its file planned it.")
 ]
 
-ReplayOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Evaluate a stored file again; measure nothing.")
-]
+Replay = Annotated[Path | None, typer.Option(metavar="FILE", help="Evaluate a stored file again; measure nothing.")]
 
-FormatOption = Annotated[Format, typer.Option("--format", help="How the results are printed.")]
+Format = Annotated[export.Format, typer.Option("--format", help="How the results are printed.")]
 
-RowOption = Annotated[
+Row = Annotated[
     str | None,
     typer.Option(metavar="AXIS", help="Pivot: the axis down the side.", autocompletion=offer_pivot_axes),
 ]
 
-ColumnOption = Annotated[
+Column = Annotated[
     str | None,
     typer.Option(metavar="AXIS", help="Pivot: the axis across the top.", autocompletion=offer_pivot_axes),
 ]
@@ -189,12 +185,12 @@ def seed_or_random(seed: int | None) -> int:
     return secrets.randbelow(MOST_SEED) if seed is None else seed
 
 
-def axis_overrides(*, settings: Sequence[str] | None = None, **axes: Sequence[Any] | None) -> Overrides:
+def axis_overrides(*, settings: Sequence[str] | None = None, **values: Sequence[Any] | None) -> Overrides:
     """Return what the axis options ask for; None or nothing leaves an axis to the suite.
 
     Raises `ConfigurationError` for a setting that does not exist.
     """
-    given: dict[str, Any] = {axis: tuple(values) for axis, values in axes.items() if values}
+    given: dict[str, Any] = {axis: tuple(chosen) for axis, chosen in values.items() if chosen}
     return Overrides(settings=axis_settings(settings or ()), **given)
 
 
@@ -208,6 +204,18 @@ def is_given(context: typer.Context, name: str) -> bool:
 def others_given(context: typer.Context, *allowed: str) -> bool:
     """Tell whether a parameter of the verb besides these stands on the command line."""
     return any(is_given(context, name) for name in context.params if name not in allowed)
+
+
+def reject_others(context: typer.Context, option: str, why: str, *allowed: str) -> None:
+    """Raise `ConfigurationError` where `option` is given together with a parameter that is not among the allowed.
+
+    `why` says what the option does, as in "--replay measures nothing".
+    """
+    if is_given(context, option) and others_given(context, option, *allowed):
+        flags = {parameter.name: max(parameter.opts, key=len) for parameter in context.command.params}
+        *most, last = (flags[name] for name in allowed)
+        listed = f"{', '.join(most)} and {last}" if most else last
+        raise ConfigurationError(f"{flags[option]} {why}: leave out all but {listed}")
 
 
 def reject_conflicts(*conflicts: tuple[object, str]) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from bench import errors
+from bench.cli import options
 from bench.cli.console import fail, note, spinner
 from bench.cli.datasets import note_dataset, prepare
 from bench.cli.exit_status import Exit
-from bench.cli.options import RESULTS_DIRECTORY
 from bench.errors import ConfigurationError, IncomparableError, SetupError
 from bench.records import store
 from bench.records.base import utc_now
@@ -46,7 +46,7 @@ def timestamp() -> str:
 
 def default_output(name: str) -> Path:
     """Return where a new file is saved unless --output says something else."""
-    return RESULTS_DIRECTORY / f"{name}-{timestamp()}.json"
+    return options.RESULTS_DIRECTORY / f"{name}-{timestamp()}.json"
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Typer's usage errors in our words."""
+"""Typer's usage errors, as one line with the next step."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import typer
 
 from bench import suggest
 
-#: As Typer says that a value is none of an enumeration's; another version's words are passed on as they are.
+#: Typer's message for a value that an enumeration does not have; what another version says is passed on unchanged.
 _NO_CHOICE: Final = re.compile(r"(?:Value error, )?['\"](?P<word>.*)['\"] is not one of (?P<known>'.*')\.?", re.DOTALL)
 _NO_VERB: Final = "name a verb: `mnist-bench run --suite smoke` measures for a minute"
 
 
 def explain_usage_error(error: typer.TyperException) -> str:
-    """One line."""
-    usage: Any = error  # which attributes there are depends on what is wrong
+    """Return the error as one line, with the nearest name that exists where there is one."""
+    usage: Any = error  # its attributes depend on what is wrong
     if (option := getattr(usage, "option_name", None)) and (near := _nearest(usage, option)):
         return f"no option {option}: did you mean {near}?"
     if isinstance(error, typer.BadParameter) and (match := _NO_CHOICE.fullmatch(error.message)):
@@ -30,11 +30,12 @@ def explain_usage_error(error: typer.TyperException) -> str:
 
 
 def _nearest(usage: Any, option: str) -> str | None:  # noqa: ANN401  # as above
+    """Return the option that was probably meant; None where no name is near."""
     possible: Sequence[str] = getattr(usage, "possibilities", None) or ()
     return suggest.meant(option, possible)
 
 
 def _option(usage: Any) -> str:  # noqa: ANN401  # as above
-    """As it is written: the longest of its names."""
+    """Return the longest name of the option that is wrong."""
     names: Sequence[str] = getattr(usage.param, "opts", ())
     return max(names, key=len, default="")

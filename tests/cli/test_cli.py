@@ -366,7 +366,7 @@ def test_without_a_framework_run_says_which_extra(
     ("arguments", "words"),
     [
         (["environment", "--quick", "--json", "--format", "csv"], "leave out --format csv or --json"),
-        (["calibrate", "--show", "--anew"], "--show and --file measure nothing"),
+        (["calibrate", "--show", "--anew"], "--show measures nothing: leave out all but --output and --format"),
         (["calibrate", "--show", "--file", "c.json"], "leave out one of them"),
     ],
 )
@@ -441,7 +441,7 @@ def test_data_shows_makes_and_draws(command: Command, data_dir: Path, capsys: py
         (["--data-dir", "cut", "--make"], "download the files again, or leave out --data-dir"),
         (["--data", "custom"], "name it with --data-dir"),
         (["--data", "synthetic", "--data-dir", "cut"], "synthetic digits are drawn, not read"),
-        (["--picture", "x.foo"], "--picture x.foo: its ending is no picture's: .png, .jpg"),
+        (["--picture", "x.foo"], "--picture x.foo: its ending names no image format: .png, .jpg"),
         (["--picture", "cut"], "--picture cut: is a folder; name a file in it, e.g. cut/digits.png"),
         (["--picture", "nowhere/x.png"], "--picture nowhere/x.png: no such folder: nowhere"),
     ],

@@ -279,11 +279,11 @@ def test_an_edited_file_gives_no_pass(command: Command, capsys: pytest.CaptureFi
     [
         ([], "--base"),
         (["--base", ""], "--base is empty"),
-        (["--replay", "g.json", "--margin", "5%"], "by the limits in their file"),
+        (["--replay", "g.json", "--margin", "5%"], "--replay measures nothing"),
         (["--replay", "g.json", "--resume", "g.json"], "--replay measures nothing: leave out all but --format"),
         (["--replay", "g.json", "--base", "main"], "--replay measures nothing"),
         (["--replay", "g.json", "--budget", "1m"], "--replay measures nothing"),
-        (["--resume", "g.json", "--data", "mnist"], "by the limits in their file"),
+        (["--resume", "g.json", "--data", "mnist"], "by the limits in its file: leave out all but --base, "),
         (["--base", "HEAD", "--strict", "--tolerance", "20%"], "leave out --tolerance or --strict"),
         (["--base", "no-such-reference"], "neither a folder nor a git reference"),
         (["--base", "HEAD", "--margin", "x"], "--margin"),

@@ -10,27 +10,13 @@ from typing import Annotated, Final
 import typer
 
 from bench.analysis.verdict import Verdict
-from bench.cli import inputs
+from bench.cli import options
 from bench.cli.app import app, examples
 from bench.cli.console import fail, note, print_tables, reject_junit, spinner, tolerate_closed_pipe
 from bench.cli.datasets import prepare
 from bench.cli.exit_status import Exit
 from bench.cli.gating import measure_blocks, plan_gate, scenarios_here
-from bench.cli.options import (
-    RESULTS_DIRECTORY,
-    BudgetOption,
-    DataDirOption,
-    DataOption,
-    FormatOption,
-    KeywordOption,
-    SeedOption,
-    SuiteOption,
-    others_given,
-    ratio,
-    reject_conflicts,
-    seconds,
-    seed_or_random,
-)
+from bench.cli.inputs import read_gate
 from bench.cli.session import finished, prepare_rest, timestamp
 from bench.errors import ConfigurationError, IncomparableError
 from bench.experiments.gate import calibration, source
@@ -59,11 +45,11 @@ _ANEW: Final = "use --anew to start again; it keeps these blocks aside"
 def calibrate(
     context: typer.Context,
     blocks: Annotated[int, typer.Option(min=8, help="Valid blocks of identical code to record, in all.")] = 100,
-    suite: SuiteOption = GATE_SUITE,
-    keyword: KeywordOption = None,
-    seed: SeedOption = None,
-    data: DataOption = DatasetName.AUTO,
-    data_dir: DataDirOption = None,
+    suite: options.Suite = GATE_SUITE,
+    keyword: options.Keyword = None,
+    seed: options.Seed = None,
+    data: options.Data = DatasetName.AUTO,
+    data_dir: options.DataDir = None,
     directory: Annotated[Path, typer.Option("-o", "--output", help="Folder of calibrations.")] = (
         calibration.CALIBRATIONS_DIRECTORY
     ),
@@ -72,20 +58,17 @@ def calibrate(
     file: Annotated[
         Path | None, typer.Option("--file", help="Show this calibration instead of this machine's.")
     ] = None,
-    output_format: FormatOption = Format.TEXT,
+    output_format: options.Format = Format.TEXT,
 ) -> None:
     """Record what this machine does to identical code: noise floor, false alarms, power. Goes on where it stopped.
 
     Later gates on this class of machines take their noise floors from it.
     """
     reject_junit(output_format)
-    reject_conflicts(
-        (
-            (show or file) and others_given(context, "show", "file", "directory", "output_format"),
-            "--show and --file measure nothing: leave out all but --output and --format",
-        ),
-        (show and file, "--show is this machine's calibration, --file another: leave out one of them"),
-    )
+    if show and file:
+        raise ConfigurationError("--show is this machine's calibration, --file another: leave out one of them")
+    for option in ("show", "file"):
+        options.reject_others(context, option, "measures nothing", "directory", "output_format")
     if file is not None:
         found = calibration.read_calibration(file)
     elif show:
@@ -94,12 +77,12 @@ def calibrate(
         request = GateRequest(
             suite=suite,
             keyword=keyword,
-            seed=seed_or_random(seed),
+            seed=options.seed_or_random(seed),
             purpose=Purpose.CALIBRATION,
             max_blocks=blocks,
         )
         path = calibration.blocks_path(capture(), directory)
-        with store.exclusive(directory), store.exclusive(RESULTS_DIRECTORY):
+        with store.exclusive(directory), store.exclusive(options.RESULTS_DIRECTORY):
             if anew and path.exists():
                 path.rename(path.with_suffix(f".before-{timestamp()}.json"))
             gate_file = _record(path, request, data, data_dir, seed_given=seed is not None)
@@ -146,7 +129,7 @@ def _begun(path: Path, request: GateRequest, sides: Sides, *, seed_given: bool) 
 
     Raises `ConfigurationError` or `IncomparableError` where its rest would not be of the same kind.
     """
-    gate_file = inputs.read_gate(path)
+    gate_file = read_gate(path)
     if gate_file.plan.purpose is not Purpose.CALIBRATION:
         raise ConfigurationError(f"{path}: is not a calibration's blocks: {_ANEW}")
     scenarios = [scenario for scenario, _threads in scenarios_here(request)]
@@ -175,28 +158,28 @@ def _evaluate(gate_file: GateFile, path: Path) -> Calibration:
 @app.command(epilog=examples("selftest"))
 def selftest(
     slowdown: Annotated[str, typer.Option(help="Spun into every training step of the contender.")] = "10%",
-    budget: BudgetOption = "10m",
-    suite: SuiteOption = GATE_SUITE,
-    keyword: KeywordOption = None,
-    seed: SeedOption = None,
-    data: DataOption = DatasetName.AUTO,
-    data_dir: DataDirOption = None,
-    output_format: FormatOption = Format.TEXT,
+    budget: options.Budget = "10m",
+    suite: options.Suite = GATE_SUITE,
+    keyword: options.Keyword = None,
+    seed: options.Seed = None,
+    data: options.Data = DatasetName.AUTO,
+    data_dir: options.DataDir = None,
+    output_format: options.Format = Format.TEXT,
 ) -> None:
     """Show that the gate can fail, and can pass: a real slowdown must be "regressed", identical code must not."""
     reject_junit(output_format)
-    injected, budget_seconds = ratio(slowdown, "--slowdown"), seconds(budget, "--budget")
+    injected, budget_seconds = options.ratio(slowdown, "--slowdown"), options.seconds(budget, "--budget")
     if injected == 0:
         raise ConfigurationError("--slowdown 0: that is the other half of the test; name a slowdown, e.g. 10%")
     prepared = prepare(data, data_dir)
     stamp = timestamp()
     verdicts = []
-    with store.exclusive(RESULTS_DIRECTORY):
+    with store.exclusive(options.RESULTS_DIRECTORY):
         for number, share in enumerate((injected, 0.0), start=1):
             what = f"{100 * share:g} % spun into each step of the contender" if share else "identical code"
             note(f"gate {number} of 2: {what}")
-            request = GateRequest(suite=suite, keyword=keyword, seed=seed_or_random(seed))
-            path = RESULTS_DIRECTORY / f"selftest-{100 * share:g}-percent-{stamp}.json"
+            request = GateRequest(suite=suite, keyword=keyword, seed=options.seed_or_random(seed))
+            path = options.RESULTS_DIRECTORY / f"selftest-{100 * share:g}-percent-{stamp}.json"
             gate_file, conclusion = _gate_with_slowdown(share, request, prepared, path, budget_seconds)
             _report_half(gate_file, conclusion, share, output_format)
             verdicts.append(conclusion.verdict)

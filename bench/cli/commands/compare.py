@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -21,11 +21,11 @@ from bench.analysis.comparison import (
 from bench.analysis.entries import ComparedFile, index
 from bench.analysis.groups import RowKey
 from bench.analysis.verdict import Settings, Verdict
+from bench.cli import options
 from bench.cli.app import app, examples
-from bench.cli.console import add_to_job_summary, fail, print_tables, tolerate_closed_pipe, write
+from bench.cli.console import add_to_job_summary, fail, print_results, print_tables, tolerate_closed_pipe, write
 from bench.cli.exit_status import EXIT_OF_VERDICT, Exit
 from bench.cli.inputs import read_each
-from bench.cli.options import ColumnOption, RowOption, ratio
 from bench.errors import ConfigurationError
 from bench.records import store
 from bench.render.formats.export import Format, render_markdown
@@ -37,9 +37,8 @@ from bench.render.views.comparisons import comparison_tables, junit_cases
 from bench.render.views.microbenchmarks import micro_table
 from bench.scenarios.axes import canonical_contexts
 
-MARGIN, TOLERANCE, ALPHA = "2%", "10%", "5%"
-#: For people; programs get every scenario of every contender.
-_READ = {Format.TEXT, Format.MARKDOWN, Format.HTML}
+#: Formats for people; programs get every scenario of every contender.
+_READABLE: Final = {Format.TEXT, Format.MARKDOWN, Format.HTML}
 
 
 @app.command(
@@ -52,22 +51,23 @@ _READ = {Format.TEXT, Format.MARKDOWN, Format.HTML}
     ),
 )
 def compare_command(
+    context: typer.Context,
     baseline: Annotated[Path, typer.Argument(help="The result file to compare with.")],
     contenders: Annotated[list[Path] | None, typer.Argument(help="Result files, or folders of them.")] = None,
     gate: Annotated[
         bool, typer.Option("--gate", help="Decide: exit 1 regressed, 3 undecided, 4 not comparable, 5 missing.")
     ] = False,
-    margin: Annotated[str, typer.Option(help="Slower by less is no regression.")] = MARGIN,
-    tolerance: Annotated[str, typer.Option(help="Surely slower by less is unchanged.")] = TOLERANCE,
-    alpha: Annotated[str, typer.Option(help="Error that all scenarios share.")] = ALPHA,
+    margin: options.Margin = options.MARGIN,
+    tolerance: options.Tolerance = options.TOLERANCE,
+    alpha: options.Alpha = options.ALPHA,
     baseline_scenario: Annotated[
         str | None,
         typer.Option(metavar="EXPR", help="Compare scenarios: with those that have 'cpu(0)', or 'hybridize=off'."),
     ] = None,
-    row: RowOption = None,
-    column: ColumnOption = None,
+    row: options.Row = None,
+    column: options.Column = None,
     value: Annotated[str, typer.Option(metavar="COLUMN", help="Pivot: what the cells hold.")] = DEFAULT_VALUE,
-    output_format: Annotated[Format, typer.Option("--format")] = Format.TEXT,
+    output_format: options.Format = Format.TEXT,
 ) -> None:
     """Compare result files, scenario by scenario: on one machine with verdicts, on two with ratios.
 
@@ -76,67 +76,68 @@ def compare_command(
     Both were measured at some other time, whatever else the machine did then: `gate` measures both in turns.
     """
     if microbenchmarks.is_micro(baseline):
-        others = (gate, margin, tolerance, alpha, baseline_scenario, row, column, value)
-        defaults = (False, MARGIN, TOLERANCE, ALPHA, None, None, None, DEFAULT_VALUE)
-        if others != defaults or output_format is Format.JUNIT:
+        others = options.others_given(context, "baseline", "contenders", "output_format")
+        if others or output_format is Format.JUNIT:
             raise ConfigurationError("micro-benchmarks have no verdicts and no pivots: leave out all but --format")
         _compare_micros(baseline, contenders or [], output_format)
         return
-    if baseline.is_dir():
-        raise ConfigurationError(f"{baseline}: is a folder: name one of its result files as the baseline")
     settings = _settings(margin, tolerance, alpha)
     axis = None if baseline_scenario is None else _axis_baseline(baseline_scenario)
-    given = contenders or []
-    if not given and axis is None:
-        raise ConfigurationError("compare: name a contender too, or --baseline-scenario to compare within the one file")
-    if gate and axis is not None:
-        raise ConfigurationError("--gate decides about two files of the same scenarios: leave out --baseline-scenario")
-    if output_format is Format.JUNIT and (row is not None or column is not None):
-        raise ConfigurationError("--format junit has one case per scenario: leave out --row and --column")
-    comparisons = list(_comparisons(baseline, given, axis, settings, strict=gate))
-    _refuse_strangers(comparisons, output_format, gate=gate)
+    options.reject_conflicts(
+        (baseline.is_dir(), f"{baseline}: is a folder: name one of its result files as the baseline"),
+        (
+            not contenders and axis is None,
+            "compare: name a contender too, or --baseline-scenario to compare within the one file",
+        ),
+        (gate and axis, "--gate decides about two files of the same scenarios: leave out --baseline-scenario"),
+        (
+            output_format is Format.JUNIT and (row or column),
+            "--format junit has one case per scenario: leave out --row and --column",
+        ),
+    )
+    comparisons = list(_comparisons(baseline, contenders or [], axis, settings, strict=gate))
+    if output_format in _READABLE and not any(comparison.has_pairs for comparison in comparisons):
+        _exit(comparisons, gate=gate)  # tables of what is missing would say less than the reason
 
-    def made(*, readable: bool) -> list[Table]:
+    def tables(*, readable: bool) -> list[Table]:
         try:
             return comparison_tables(comparisons, row=row, column=column, value=value, gate=gate, readable=readable)
         except ValueError as error:
             raise ConfigurationError(str(error)) from None
 
-    if output_format is Format.JUNIT:
-        with tolerate_closed_pipe():
-            write(render_junit("mnist-bench compare", junit_cases(comparisons, gate=gate)))
-    else:
-        _print(made(readable=output_format in _READ), output_format)
-    add_to_job_summary(render_markdown(made(readable=True)))
-    _exit(comparisons, gate=gate)
-
-
-def _print(made: Sequence[Table], output_format: Format) -> None:
     with tolerate_closed_pipe():
-        print_tables(made, output_format)
+        if output_format is Format.JUNIT:
+            write(render_junit("mnist-bench compare", junit_cases(comparisons, gate=gate)))
+        else:
+            print_tables(tables(readable=output_format in _READABLE), output_format)
+    add_to_job_summary(render_markdown(tables(readable=True)))
+    _exit(comparisons, gate=gate)
 
 
 def _compare_micros(baseline: Path, contenders: Sequence[Path], output_format: Format) -> None:
     if not contenders:
         raise ConfigurationError("compare: name a contender too: a file of micro-benchmarks, or a folder of them")
     base = microbenchmarks.read(baseline)
-    sides = [microbenchmarks.read(each) for each in contenders]
-    made = [micro_table(base, side, microbenchmarks.compare(base, side)) for side in sides]
-    _print(made, output_format)
-    add_to_job_summary(render_markdown(made))
+    sides = [microbenchmarks.read(path) for path in contenders]
+    print_results([micro_table(base, side, microbenchmarks.compare(base, side)) for side in sides], output_format)
 
 
 def _settings(margin: str, tolerance: str, alpha: str) -> Settings:
     try:
         return Settings(
-            margin=ratio(margin, "--margin"), tolerance=ratio(tolerance, "--tolerance"), alpha=ratio(alpha, "--alpha")
+            margin=options.ratio(margin, "--margin"),
+            tolerance=options.ratio(tolerance, "--tolerance"),
+            alpha=options.ratio(alpha, "--alpha"),
         )
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
 
 
 def _axis_baseline(expression: str) -> AxisBaseline:
-    """Contexts alone, or axis=value."""
+    """Return the axis and value that stand in an expression: axis=value, or a list of contexts alone.
+
+    Raises `ConfigurationError` for an axis or a context that does not exist.
+    """
     name, equals, value = expression.partition("=")
     if not equals:
         name, value = "contexts", expression
@@ -173,27 +174,22 @@ def _sides(
     named = [baseline, *(path for path in contenders if not path.is_dir())]
     if twice := [path for index, path in enumerate(named) if path.resolve() in {p.resolve() for p in named[:index]}]:
         raise ConfigurationError(f"{twice[0]} is given twice: there is nothing to compare it with")
-    found = 0
+    count = 0
     for path, result_set in read_each(contenders, store.read, strict=strict):
         if path.resolve() == baseline.resolve():  # it often lies among the others
             continue
-        found += 1
+        count += 1
         yield index(str(path), result_set, shared)
-    if not found:
+    if not count:
         raise ConfigurationError(f"no result file in {', '.join(map(str, contenders))} but the baseline")
 
 
-def _refuse_strangers(comparisons: Sequence[Comparison], output_format: Format, *, gate: bool) -> None:
-    """Exits where no scenario is common to any of them: tables of what is missing would tell nobody more than why."""
-    if output_format in _READ and not any(comparison.has_pairs for comparison in comparisons):
-        _exit(comparisons, gate=gate)
-
-
 def _exit(comparisons: Sequence[Comparison], *, gate: bool) -> None:
-    """Why the exit status is not 0 in one line; returns where it is."""
+    """Exit with one line that says why the status is not 0; return where it is 0."""
     if not gate:
-        if odd := [comparison for comparison in comparisons if is_incomparable(comparison)]:
-            fail(_among([f"{c.contender.name}: not comparable: {_why(c)}" for c in odd]), Exit.INCOMPARABLE)
+        if incomparable := [comparison for comparison in comparisons if is_incomparable(comparison)]:
+            reasons = [f"{each.contender.name}: not comparable: {_why(each)}" for each in incomparable]
+            fail(_first_of(reasons), Exit.INCOMPARABLE)
         return
     verdict = gate_verdict(comparisons)
     status = EXIT_OF_VERDICT[verdict]
@@ -201,15 +197,13 @@ def _exit(comparisons: Sequence[Comparison], *, gate: bool) -> None:
         return
     refused = [(c, reason) for c in comparisons if (reason := gate_refusal(c)) is not None]
     if verdict is Verdict.INCOMPARABLE and refused:
-        fail(_among([f"{c.contender.name}: refused by --gate: {reason}" for c, reason in refused]), status)
-    fail(f"{verdict}: {_among(_names(comparisons, verdict))}{_ADVICE.get(verdict, '')}", status)
+        fail(_first_of([f"{c.contender.name}: refused by --gate: {reason}" for c, reason in refused]), status)
+    fail(f"{verdict}: {_first_of(_names(comparisons, verdict))}{_ADVICE.get(verdict, '')}", status)
 
 
-#: What helps against an answer that is none.
-_ADVICE = {
-    Verdict.UNDERPOWERED: "; more processes help (run --repeats), mnist-bench gate far more",
-    Verdict.INCONCLUSIVE: "; more processes help (run --repeats), mnist-bench gate far more",
-}
+#: What to do where nothing could be decided.
+_MORE_POWER: Final = "; more processes help (run --repeats), mnist-bench gate far more"
+_ADVICE: Final = {Verdict.UNDERPOWERED: _MORE_POWER, Verdict.INCONCLUSIVE: _MORE_POWER}
 
 
 def _why(comparison: Comparison) -> str:
@@ -220,7 +214,7 @@ def _why(comparison: Comparison) -> str:
             "no scenario in common: run the same suite on both sides (show puts files side by side, "
             "--baseline-scenario compares scenarios)"
         )
-    return _among(
+    return _first_of(
         [f"{row.scenario.name}: {row.reason}" for row in comparison.rows if row.outcome is Verdict.INCOMPARABLE]
     )
 
@@ -236,7 +230,7 @@ def _names(comparisons: Sequence[Comparison], verdict: Verdict) -> list[str]:
     ]
 
 
-def _among(names: Sequence[str], most: int = 3) -> str:
-    """The first few of them, and how many more there are."""
+def _first_of(names: Sequence[str], most: int = 3) -> str:
+    """Return the first few names, and how many more there are."""
     more = len(names) - most
     return "; ".join([*names[:most], *([f"and {more:,} more"] if more > 0 else [])])

@@ -1,4 +1,4 @@
-"""`data`: which images; and what other verbs need to get them."""
+"""`data`: which images there are, and what they look like."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from bench.cli import options
 from bench.cli.app import app, examples
 from bench.cli.console import out
 from bench.cli.datasets import dataset_of, prepare
@@ -17,14 +18,14 @@ from mnist_core.data import preview
 from mnist_core.datasets import DatasetName
 from mnist_core.idx import DataError
 
-#: Those of a picture that any browser shows.
+#: Formats that any browser shows.
 _BEST_ENDINGS = (".png", ".jpg", ".gif", ".webp")
 
 
 @app.command("data", epilog=examples("data", "data --data synthetic --picture digits.png"))
 def data_command(
-    data: Annotated[DatasetName, typer.Option(help="Which images.")] = DatasetName.AUTO,
-    data_dir: Annotated[Path | None, typer.Option(help="The folder with the four IDX files, gzip or raw.")] = None,
+    data: options.Data = DatasetName.AUTO,
+    data_dir: options.DataDir = None,
     make: Annotated[bool, typer.Option("--make", help="Prepare them: find, download or draw.")] = False,
     grid: Annotated[
         Path | None, typer.Option("--picture", metavar="FILE.png", help="Prepare them and draw a grid of digits.")
@@ -54,20 +55,18 @@ def data_command(
         out.print(f"drawn into {grid}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _show(candidates: Sequence[datasets.DatasetOption]) -> None:
-    """Raises `DataError` where none of the places that were asked for can give the images."""
-    for candidate in candidates:
-        out.print(
-            f"{candidate.state:<8} {candidate.where}: {candidate.detail}", markup=False, highlight=False, soft_wrap=True
-        )
-    first = candidates[0]
-    if not any(each.used or each.can_be_made for each in candidates):
+def _show(places: Sequence[datasets.DatasetOption]) -> None:
+    """Print what each place has. Raises `DataError` where none of them can give the images."""
+    for place in places:
+        out.print(f"{place.state:<8} {place.where}: {place.detail}", markup=False, highlight=False, soft_wrap=True)
+    first = places[0]
+    if not any(place.used or place.can_be_made for place in places):
         helps = "" if first.directory is None else f"; {datasets.remedy(first.where)}"
         raise DataError(f"{first.where}: {first.detail}{helps}")
 
 
 def _check_picture(path: Path) -> None:
-    """Before the images are prepared, which may take minutes."""
+    """Raise `ConfigurationError` before the images are prepared, which may take minutes."""
     endings = preview.endings()
     if path.is_dir():
         raise ConfigurationError(f"--picture {path}: is a folder; name a file in it, e.g. {path / 'digits.png'}")
@@ -75,4 +74,4 @@ def _check_picture(path: Path) -> None:
         raise ConfigurationError(f"--picture {path}: no such folder: {path.parent}")
     if path.suffix.lower() not in endings:
         best = ", ".join(ending for ending in _BEST_ENDINGS if ending in endings)
-        raise ConfigurationError(f"--picture {path}: its ending is no picture's: {best} and others work")
+        raise ConfigurationError(f"--picture {path}: its ending names no image format: {best} and others do")

@@ -1,4 +1,4 @@
-"""`environment`, `suites` and `--version`: what is here."""
+"""`environment`, `suites` and `--version`: what this machine and this program are."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import msgspec
 import typer
 from rich.progress import Progress
 
+from bench.cli import options
 from bench.cli.app import app, examples
 from bench.cli.console import err, fail, note, out, print_tables, reject_junit, set_verbosity, spinner, write
 from bench.cli.datasets import dataset_of, prepare
@@ -56,18 +57,15 @@ def environment_command(
         typer.Option("--ceilings", help="Measure the fastest float32 matrix product and the memory bandwidth instead."),
     ] = False,
     repeats: Annotated[int, typer.Option(min=1, help="Fresh processes per ceiling, in turns.")] = 3,
-    python: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FRAMEWORK=PATH", help="A Python whose framework has ceilings too; repeatable."),
-    ] = None,
+    python: options.Python = None,
     quick: Annotated[bool, typer.Option("--quick", help="Without the 20 seconds of an A/A pair.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 3 where there is a warning.")] = False,
-    data: Annotated[DatasetName, typer.Option(help="Which images the A/A pair trains on.")] = DatasetName.AUTO,
-    data_dir: Annotated[Path | None, typer.Option(help="The folder with the four IDX files, gzip or raw.")] = None,
+    data: options.Data = DatasetName.AUTO,
+    data_dir: options.DataDir = None,
     output_format: Annotated[Format | None, typer.Option("--format", show_default=Format.TEXT.value)] = None,
     json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
 ) -> None:
-    """What this machine is, and what a benchmark on it should know; no setting is changed. Or how fast it can be."""
+    """Show what this machine is, and what a benchmark on it should know, or how fast it can be. Changes no setting."""
     if json and output_format not in {None, Format.JSON}:
         raise ConfigurationError(f"--json is --format json: leave out --format {output_format} or --json")
     output_format = Format.JSON if json else output_format or Format.TEXT
@@ -135,6 +133,7 @@ def _observe(worker: SubprocessExecutor, data: DatasetName, data_dir: Path | Non
 
 
 def _measure_pair(data: DatasetName, data_dir: Path | None, stop: Cancellation) -> AATest | None:
+    """Measure the same code against itself; None where a signal interrupts it."""
     prepared = prepare(data, data_dir)
     what = f"the same code against itself, {SECONDS:.0f} s"
     if not err.is_terminal:
@@ -166,17 +165,18 @@ def _measure_ceilings(worker: SubprocessExecutor, repeats: int) -> list[Ceiling]
 
 
 def _installed(worker: SubprocessExecutor) -> list[Framework]:
-    found = []
+    """Return the frameworks that can be imported."""
+    installed = []
     for framework in Framework:
         with contextlib.suppress(SetupError), spinner(f"asking {framework} what it is"):
             worker.describe(framework)
-            found.append(framework)
-    return found
+            installed.append(framework)
+    return installed
 
 
 @app.command(epilog=examples("suites"))
 def suites() -> None:
-    """The built-in suites."""
+    """List the built-in suites."""
     for name in BUILT_IN_SUITES:
         suite = load_suite(name)
         plan = expand(suite)
@@ -191,10 +191,10 @@ def suites() -> None:
 def _options(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", help="No progress and no remarks: results and the last word alone.")
+        bool, typer.Option("--quiet", help="Print results and errors alone: no progress, no notes.")
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", help="A failed run's whole output; where an error came from.")
+        bool, typer.Option("--verbose", help="Print a failed run's whole output, and where an error came from.")
     ] = False,
 ) -> None:
     set_verbosity(quiet=quiet, verbose=verbose)

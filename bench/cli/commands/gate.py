@@ -8,36 +8,13 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
+from bench.cli import options
 from bench.cli.app import app, examples
 from bench.cli.console import add_to_job_summary, fail, note, print_tables, spinner, tolerate_closed_pipe, write
 from bench.cli.datasets import prepare
 from bench.cli.exit_status import EXIT_OF_VERDICT, Exit
 from bench.cli.gating import measure_blocks, plan_gate
 from bench.cli.inputs import read_gate
-from bench.cli.options import (
-    ALPHA,
-    MARGIN,
-    TOLERANCE,
-    AlphaOption,
-    BudgetOption,
-    DataDirOption,
-    DataOption,
-    FormatOption,
-    KeywordOption,
-    MarginOption,
-    OutputOption,
-    ReplayOption,
-    ResumeOption,
-    SeedOption,
-    SuiteOption,
-    ToleranceOption,
-    is_given,
-    others_given,
-    ratio,
-    reject_conflicts,
-    seconds,
-    seed_or_random,
-)
 from bench.cli.session import default_output, finished, new_file, note_saved, prepare_rest, resumed_file
 from bench.errors import ConfigurationError
 from bench.experiments.gate import source
@@ -71,47 +48,37 @@ def gate(
     base_python: Annotated[
         Path | None, typer.Option(metavar="PATH", help="The baseline's Python: another MXNet or NumPy build.")
     ] = None,
-    suite: SuiteOption = GATE_SUITE,
-    keyword: KeywordOption = None,
-    budget: BudgetOption = "10m",
-    margin: MarginOption = MARGIN,
-    tolerance: ToleranceOption = TOLERANCE,
-    alpha: AlphaOption = ALPHA,
-    seed: SeedOption = None,
+    suite: options.Suite = GATE_SUITE,
+    keyword: options.Keyword = None,
+    budget: options.Budget = "10m",
+    margin: options.Margin = options.MARGIN,
+    tolerance: options.Tolerance = options.TOLERANCE,
+    alpha: options.Alpha = options.ALPHA,
+    seed: options.Seed = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Unchanged only where surely within the margin: --tolerance = --margin.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Measure also where both sides are identical.")] = False,
-    data: DataOption = DatasetName.AUTO,
-    data_dir: DataDirOption = None,
-    output: OutputOption = None,
-    replay: ReplayOption = None,
-    resume: ResumeOption = None,
-    output_format: FormatOption = Format.TEXT,
+    data: options.Data = DatasetName.AUTO,
+    data_dir: options.DataDir = None,
+    output: options.Output = None,
+    replay: options.Replay = None,
+    resume: options.Resume = None,
+    output_format: options.Format = Format.TEXT,
 ) -> None:
     """Measure a baseline and this working tree in turns, and decide: exit 0 passed, 1 regressed, 3 undecided, 5 failed.
 
     The harness is the same on both sides; what differs is the package mnist_core and, if asked, the Python.
     """
-    of_resume = ("resume", "base", "base_python", "budget", "data_dir", "output_format")
-    reject_conflicts(
-        (
-            (replay or resume) and others_given(context, "replay", *of_resume),
-            "--replay and --resume decide by the limits in their file: leave out the others",
-        ),
-        (
-            replay and others_given(context, "replay", "output_format"),
-            "--replay measures nothing: leave out all but --format",
-        ),
-        (
-            strict and is_given(context, "tolerance"),
-            "--strict makes the tolerance the margin: leave out --tolerance or --strict",
-        ),
-    )
+    options.reject_others(context, "replay", "measures nothing", "output_format")
+    may_change = ("base", "base_python", "budget", "data_dir", "output_format")
+    options.reject_others(context, "resume", "decides by the limits in its file", *may_change)
+    if strict and options.is_given(context, "tolerance"):
+        raise ConfigurationError("--strict makes the tolerance the margin: leave out --tolerance or --strict")
     if replay is not None:
         gate_file = _read(replay)
         report(gate_file, conclusion_of(gate_file), output_format)
-    budget_seconds = seconds(budget, "--budget")
+    budget_seconds = options.seconds(budget, "--budget")
     if resume is not None:
         with resumed_file(resume, _read) as gate_file, source.scratch_folder() as scratch:
             sides = _sides_of(resume, gate_file, scratch, base, base_python)
@@ -123,10 +90,10 @@ def gate(
     request = GateRequest(
         suite=suite,
         keyword=keyword,
-        seed=seed_or_random(seed),
-        margin=ratio(margin, "--margin"),
-        tolerance=ratio(margin if strict else tolerance, "--tolerance"),
-        alpha=ratio(alpha, "--alpha"),
+        seed=options.seed_or_random(seed),
+        margin=options.ratio(margin, "--margin"),
+        tolerance=options.ratio(margin if strict else tolerance, "--tolerance"),
+        alpha=options.ratio(alpha, "--alpha"),
     )
     clone = _clone_here()
     with new_file(output or default_output("gate")) as path, source.scratch_folder() as scratch:
@@ -141,7 +108,7 @@ def gate(
 def _read(path: Path) -> GateFile:
     gate_file = read_gate(path)
     if gate_file.plan.purpose is not Purpose.GATE:  # its blocks decide nothing
-        raise ConfigurationError(f"{path}: this is a calibration's file; use `mnist-bench calibrate`")
+        raise ConfigurationError(f"{path}: this is a calibration file; use `mnist-bench calibrate`")
     return gate_file
 
 

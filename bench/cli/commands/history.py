@@ -11,10 +11,10 @@ import typer
 from bench.analysis.entries import ComparedFile, index
 from bench.analysis.groups import RowKey
 from bench.analysis.history import By, histories, select
+from bench.cli import options
 from bench.cli.app import app, examples
 from bench.cli.console import note, print_tables, reject_junit, write
 from bench.cli.inputs import result_files
-from bench.cli.options import KeywordOption, ratio
 from bench.errors import ConfigurationError
 from bench.render.formats.export import Format
 from bench.render.formats.html import render_report
@@ -34,37 +34,37 @@ from bench.stats.change_points import ALPHA
     ),
 )
 def history_command(
-    files: Annotated[list[Path], typer.Argument(help="Result files, or folders of them.")],
-    expression: KeywordOption = None,
+    files: options.Files,
+    expression: options.Keyword = None,
     by: Annotated[
         By, typer.Option(help="One history for each machine, or for all machines of a class: runners that come and go.")
     ] = By.MACHINE,
     alpha: Annotated[
         str, typer.Option(help="Probability of a change where there is none, anywhere in a history.")
     ] = f"{ALPHA:.0%}",
-    output_format: Annotated[Format, typer.Option("--format")] = Format.TEXT,
+    output_format: options.Format = Format.TEXT,
 ) -> None:
-    """How fast each scenario was over time on a machine, and since which commit it changed."""
+    """Show how fast each scenario was over time on a machine, and since which commit it changed."""
     reject_junit(output_format)
-    wanted = ratio(alpha, "--alpha")
-    if wanted == 0:
-        raise ConfigurationError("--alpha 0: nothing would ever be found")
+    probability = options.ratio(alpha, "--alpha")
+    if probability == 0:
+        raise ConfigurationError("--alpha 0: no change would ever be found")
     matches = None if expression is None else matcher(expression)
-    made = [history for history in histories(_sides(files), by, wanted) if history.trends]
-    if not made:
+    shown = [history for history in histories(_entries(files), by, probability) if history.trends]
+    if not shown:
         raise ConfigurationError("no scenario has a valid result in these files: nothing to show over time")
     if matches is not None:
-        made = [chosen for history in made if (chosen := select(history, matches)).trends]
-        if not made:
+        shown = [selected for history in shown if (selected := select(history, matches)).trends]
+        if not shown:
             raise ConfigurationError(f"-k {expression!r} matches no scenario of these files")
-    if len(made) > 1:
-        note(f"{format_count(len(made), 'machine or data set', 'machines or data sets')}: a history of each")
+    if len(shown) > 1:
+        note(f"{format_count(len(shown), 'machine or data set', 'machines or data sets')}: a history of each")
     if output_format is Format.HTML:
-        write(render_report(history_report(made)))
+        write(render_report(history_report(shown)))
         return
-    print_tables(history_tables(made), output_format)
+    print_tables(history_tables(shown), output_format)
 
 
-def _sides(given: Sequence[Path]) -> Iterator[ComparedFile]:
+def _entries(files: Sequence[Path]) -> Iterator[ComparedFile]:
     shared: dict[RowKey, RowKey] = {}
-    return (index(str(path), result_set, shared) for path, result_set in result_files(given))
+    return (index(str(path), result_set, shared) for path, result_set in result_files(files))

@@ -9,30 +9,12 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from bench.cli import options
 from bench.cli.app import app, examples
 from bench.cli.console import err, fail, note, print_results, reject_junit, spinner
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
 from bench.cli.inputs import read_profile
-from bench.cli.options import (
-    DEFAULT_SEED,
-    BatchSizeOption,
-    ContextsOption,
-    CpuThreadsOption,
-    DataDirOption,
-    DataOption,
-    FormatOption,
-    HybridizeOption,
-    LoopOption,
-    NetworkOption,
-    OutputOption,
-    RecipeSeedOption,
-    ReplayOption,
-    SettingsOption,
-    axis_overrides,
-    others_given,
-    reject_conflicts,
-)
 from bench.cli.session import cancelled_by_signals, default_output, new_file, note_saved, require_gpus
 from bench.errors import ConfigurationError
 from bench.experiments.profile import trace
@@ -62,48 +44,42 @@ from mnist_core.recipe import Network
 def profile(
     context: typer.Context,
     framework: Annotated[Framework, typer.Option(help="MXNet alone has a profiler here.")] = Framework.MXNET,
-    network: NetworkOption = None,
-    loop: LoopOption = None,
-    contexts: ContextsOption = None,
-    batch_size: BatchSizeOption = None,
-    hybridize: HybridizeOption = None,
-    cpu_threads: CpuThreadsOption = None,
-    settings: SettingsOption = None,
+    network: options.Network = None,
+    loop: options.Loop = None,
+    contexts: options.Contexts = None,
+    batch_size: options.BatchSize = None,
+    hybridize: options.Hybridize = None,
+    cpu_threads: options.CpuThreads = None,
+    settings: options.Settings = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Updates of a measured epoch; default: as many as last long enough.")
     ] = None,
     # An even number gives either order of a pair the same weight.
     rounds: Annotated[int, typer.Option(min=1, help="How often every phase is measured.")] = 16,
-    seed: RecipeSeedOption = DEFAULT_SEED,
+    seed: options.RecipeSeed = options.DEFAULT_SEED,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds each of the two processes may take.")] = 1800.0,
-    data: DataOption = DatasetName.AUTO,
-    data_dir: DataDirOption = None,
+    data: options.Data = DatasetName.AUTO,
+    data_dir: options.DataDir = None,
     chrome_trace: Annotated[
         Path | None, typer.Option("--trace", metavar="FILE.json", help="Write the epoch for ui.perfetto.dev.")
     ] = None,
-    output: OutputOption = None,
-    replay: ReplayOption = None,
-    output_format: FormatOption = Format.TEXT,
+    output: options.Output = None,
+    replay: options.Replay = None,
+    output_format: options.Format = Format.TEXT,
 ) -> None:
     """Measure what each phase of an epoch takes, and each of MXNet's operators. One scenario; exit 3 if unsteady."""
     reject_junit(output_format)
-    reject_conflicts(
-        (
-            replay and others_given(context, "replay", "output_format"),
-            "--replay shows what its file holds: leave out all but --format",
-        ),
+    options.reject_others(context, "replay", "measures nothing", "output_format")
+    options.reject_conflicts(
         (
             framework is not Framework.MXNET,
             f"profile: {framework} is not supported, only MXNet's own loops are; leave it out",
         ),
-        (
-            chrome_trace and not chrome_trace.parent.is_dir(),
-            f"--trace {chrome_trace}: no such folder",
-        ),
+        (chrome_trace and not chrome_trace.parent.is_dir(), f"--trace {chrome_trace}: no such folder"),
     )
     if replay is not None:
         report(read_profile(replay), output_format)
-    overrides = axis_overrides(
+    overrides = options.axis_overrides(
         network=network,
         loop=loop,
         contexts=contexts,
@@ -115,7 +91,7 @@ def profile(
     scenario = one_scenario(overrides)
     with new_file(output or default_output("profile"), resumable=False) as path:
         require_gpus(scenario.devices)
-        with spinner(f"asking {scenario.framework} what it is"):  # first: whoever lacks it should not wait for data
+        with spinner(f"asking {scenario.framework} what it is"):  # first: it fails at once where MXNet is missing
             software = process.describe(Interpreter(), Cancellation(), scenarios=[scenario])
         prepared = prepare(data, data_dir)
         target = ProfileTarget(

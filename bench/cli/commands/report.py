@@ -54,23 +54,23 @@ def report(
         ReportFormat | None, typer.Option("--format", help="Default: by the output's name.")
     ] = None,
 ) -> None:
-    """One page that opens offline and prints: the answer, pictures, tables, failures; of one machine or several."""
-    read = _read_all(files)
-    named = dict(zip(read, _names(list(read)), strict=True))
-    made = make_report(
-        [source_of(named[path], each) for path, each in read.items() if isinstance(each, ResultSet)],
+    """Make one page that opens offline and prints: headline, charts, tables, failures; of one machine or several."""
+    stored = _read_all(files)
+    named = list(zip(_names(list(stored)), stored.values(), strict=True))
+    page = make_report(
+        [source_of(name, file) for name, file in named if isinstance(file, ResultSet)],
         [
-            Gate(name=named[path], file=each, conclusion=conclusion_of(each))
-            for path, each in read.items()
-            if isinstance(each, GateFile)
+            Gate(name=name, file=file, conclusion=conclusion_of(file))
+            for name, file in named
+            if isinstance(file, GateFile)
         ],
         [
-            Profile(name=named[path], file=each, breakdown=break_down(each))
-            for path, each in read.items()
-            if isinstance(each, ProfileFile)
+            Profile(name=name, file=file, breakdown=break_down(file))
+            for name, file in named
+            if isinstance(file, ProfileFile)
         ],
     )
-    text = render_report(made) if _format(output_format, output) is ReportFormat.HTML else render_report_markdown(made)
+    text = render_report(page) if _format(output_format, output) is ReportFormat.HTML else render_report_markdown(page)
     if output is None:
         write(text)
         return
@@ -79,25 +79,28 @@ def report(
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise errors.StoreError(f"{output}: cannot be written: {error.strerror or error}") from None
-    note(f"{output}: {len(text.encode()) / 1e6:.2f} MB, {format_count(len(read), 'file')}")
+    note(f"{output}: {len(text.encode()) / 1e6:.2f} MB, {format_count(len(stored), 'file')}")
 
 
-def _format(wanted: ReportFormat | None, output: Path | None) -> ReportFormat:
-    if wanted is not None:
-        return wanted
+def _format(chosen: ReportFormat | None, output: Path | None) -> ReportFormat:
+    if chosen is not None:
+        return chosen
     return ReportFormat.MARKDOWN if output is not None and output.suffix in {".md", ".markdown"} else ReportFormat.HTML
 
 
-def _read_all(given: Sequence[Path]) -> dict[Path, Readable]:
-    """In the order given. Of a folder: those of its files that are any of these."""
-    found = dict(read_each(given, _read))
-    if not found:
-        raise ConfigurationError(f"no result, gate or profile file in {', '.join(map(str, given))}")
-    return found
+def _read_all(paths: Sequence[Path]) -> dict[Path, Readable]:
+    """Read the files, and those in folders that a report can be of, in the order given.
+
+    Raises `ConfigurationError` where there is none.
+    """
+    files = dict(read_each(paths, _read))
+    if not files:
+        raise ConfigurationError(f"no result, gate or profile file in {', '.join(map(str, paths))}")
+    return files
 
 
 def _read(path: Path) -> Readable:
-    """Raises `StoreError`."""
+    """Read a file of any of the three kinds. Raises `StoreError` for any other."""
     try:
         return store.read(path)
     except store.OtherKindError as error:
@@ -107,10 +110,10 @@ def _read(path: Path) -> Readable:
             return read_profile(path)
         raise
     except errors.NoResultError:
-        raise errors.NoResultError(f"{path}: neither a result file nor a gate's or a profile's") from None
+        raise errors.NoResultError(f"{path}: neither a result file nor a gate or profile file") from None
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """As short as tells them apart."""
+    """Return the file names without their endings, and whole paths where those are not unique."""
     stems = [path.stem for path in paths]
     return [stem if stems.count(stem) == 1 else str(path) for stem, path in zip(stems, paths, strict=True)]

@@ -14,33 +14,12 @@ import typer
 
 from bench import SOURCE_ROOT
 from bench.analysis import accuracy
+from bench.cli import options
 from bench.cli.app import app, examples
 from bench.cli.completion import offer_suites
 from bench.cli.console import err, fail, note, out, print_results, reject_junit, spinner, verbosity
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
-from bench.cli.options import (
-    DEFAULT_SEED,
-    BatchSizeOption,
-    ContextsOption,
-    CpuThreadsOption,
-    DataDirOption,
-    DataOption,
-    FormatOption,
-    FrameworkOption,
-    HybridizeOption,
-    KeywordOption,
-    LoopOption,
-    NetworkOption,
-    OutputOption,
-    PythonOption,
-    RecipeSeedOption,
-    ResumeOption,
-    SettingsOption,
-    axis_overrides,
-    others_given,
-    reject_conflicts,
-)
 from bench.cli.session import default_output, finished, measuring, new_file, note_saved, prepare_rest, resumed_file
 from bench.experiments.gate import source
 from bench.experiments.run.ceilings import requests_of_plan
@@ -84,23 +63,23 @@ def run(
             autocompletion=offer_suites,
         ),
     ] = DEFAULT_SUITE,
-    keyword: KeywordOption = None,
-    framework: FrameworkOption = None,
-    network: NetworkOption = None,
-    loop: LoopOption = None,
-    contexts: ContextsOption = None,
-    batch_size: BatchSizeOption = None,
-    hybridize: HybridizeOption = None,
-    cpu_threads: CpuThreadsOption = None,
-    settings: SettingsOption = None,
+    keyword: options.Keyword = None,
+    framework: options.Framework = None,
+    network: options.Network = None,
+    loop: options.Loop = None,
+    contexts: options.Contexts = None,
+    batch_size: options.BatchSize = None,
+    hybridize: options.Hybridize = None,
+    cpu_threads: options.CpuThreads = None,
+    settings: options.Settings = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs per run.")] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Only the first so many training images.")] = None,
     repeats: Annotated[int | None, typer.Option(min=1, help="Fresh processes per scenario.")] = None,
     timeout: Annotated[float | None, typer.Option(min=1, help="Seconds a run may take.")] = None,
-    seed: RecipeSeedOption = DEFAULT_SEED,
-    data: DataOption = DatasetName.AUTO,
-    data_dir: DataDirOption = None,
-    python: PythonOption = None,
+    seed: options.RecipeSeed = options.DEFAULT_SEED,
+    data: options.Data = DatasetName.AUTO,
+    data_dir: options.DataDir = None,
+    python: options.Python = None,
     ceilings: Annotated[
         bool,
         typer.Option(
@@ -108,24 +87,19 @@ def run(
             help="Before, between and after the rounds: what each framework's matrix product reaches here.",
         ),
     ] = False,
-    output: OutputOption = None,
-    resume: ResumeOption = None,
+    output: options.Output = None,
+    resume: options.Resume = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the scenarios and the expected time.")] = False,
-    output_format: FormatOption = Format.TEXT,
+    output_format: options.Format = Format.TEXT,
 ) -> None:
     """Measure a suite: each scenario in fresh processes, saved after each, then shown as tables.
 
     Axis options narrow the suite where it has the value, and replace the axis where it has not; each may be repeated.
     """
     reject_junit(output_format)
-    of_resume = ("resume", "ceilings", "data_dir", "python", "dry_run", "output_format")
-    reject_conflicts(
-        (
-            resume and others_given(context, *of_resume),
-            "--resume does what its file planned: leave out all but --ceilings, --data-dir, --python and --format",
-        )
-    )
-    overrides = axis_overrides(
+    may_change = ("ceilings", "data_dir", "python", "dry_run", "output_format")
+    options.reject_others(context, "resume", "goes on as its file planned", *may_change)
+    overrides = options.axis_overrides(
         framework=framework,
         network=network,
         loop=loop,
@@ -154,7 +128,7 @@ def run(
             prepared = prepare_rest(resume, result_set, here, _LASTING_FACTS, data_dir)
             ceilings = ceilings or bool(result_set.ceilings)
             _measure(result_set, prepared, resume, output_format, interpreters, ceilings=ceilings)
-    environment = _capture(executor, plan)  # first: whoever lacks a framework should not wait for data
+    environment = _capture(executor, plan)  # first: it fails at once where a framework is missing
     prepared = prepare(data, data_dir)
     result_set = ResultSet(
         suite=suite if suite in BUILT_IN_SUITES else Path(suite).name,
@@ -219,7 +193,7 @@ def _measure(
 
 
 def _expected_seconds(result_set: ResultSet) -> dict[RunKey, float]:
-    """Return how long each remaining run will take on a machine like the one the constants were measured on."""
+    """Return about how long each remaining run will take."""
     dataset = result_set.dataset
     return {
         key(planned): expected_seconds(planned, dataset.train_samples, dataset.test_samples)
@@ -230,7 +204,10 @@ def _expected_seconds(result_set: ResultSet) -> dict[RunKey, float]:
 def _note_plan(result_set: ResultSet, path: Path, expected_seconds: float, *, ceilings: bool) -> None:
     count = len(remaining(result_set))
     if source.clone_around(Path.cwd()) not in {None, SOURCE_ROOT}:
-        note(f"measured is {SOURCE_ROOT}, not the clone around: pip install -e . makes it that one", style="yellow")
+        note(
+            f"{SOURCE_ROOT} is measured, not the clone around this folder; pip install -e . changes that",
+            style="yellow",
+        )
     if result_set.failures and not count:
         note("failed runs are not retried on --resume; use a new --output to measure them again", style="yellow")
     note(
@@ -240,7 +217,7 @@ def _note_plan(result_set: ResultSet, path: Path, expected_seconds: float, *, ce
 
 
 def _announced(rounds: CeilingRounds) -> Iterator[Ceiling]:
-    """Measure a round of ceilings, after saying so: no run begins meanwhile."""
+    """Measure a round of ceilings, after a note why no run begins meanwhile."""
     if len(rounds):
         expected = units.roughly(len(rounds) * CEILING_SECONDS)
         note(f"measuring {format_count(len(rounds), 'ceiling')}, about {expected}")
@@ -248,17 +225,19 @@ def _announced(rounds: CeilingRounds) -> Iterator[Ceiling]:
 
 
 def _status(result_set: ResultSet) -> Exit:
+    """Return FAILED unless every planned run learnt what it should."""
     invalid = [run for run in result_set.runs if accuracy.judge(run, result_set.dataset) is not None]
     return Exit.FAILED if invalid or result_set.failures or remaining(result_set) else Exit.DONE
 
 
-@functools.lru_cache(maxsize=64)  # few, in a plan of a hundred thousand
+@functools.lru_cache(maxsize=64)  # a plan of a hundred thousand runs has few of them
 def _describe_training(epochs: int, samples: int | None) -> str:
     part = f"{samples:,} images" if samples else "all images"
     return f"{'1 epoch' if epochs == 1 else f'{epochs} epochs'} of {part}"
 
 
 def _show_plan(plan: Sequence[PlannedRun]) -> None:
+    """Print each scenario with its processes and the seconds of one, on MNIST."""
     total = 0.0
     processes: dict[str, int] = {}
     seconds: dict[str, float] = {}
@@ -268,7 +247,7 @@ def _show_plan(plan: Sequence[PlannedRun]) -> None:
         seconds[line] = expected_seconds(planned, 60_000, 10_000)
         total += seconds[line]
     listed = (f"{count} x {seconds[line]:6.0f} s  {line}\n" for line, count in processes.items())
-    out.file.write("".join(listed))  # not through the console, which needs longer than all the rest for so many lines
+    out.file.write("".join(listed))  # the console takes longer for a hundred thousand lines than all the rest
     out.print(
         f"{format_count(len(processes), 'scenario')}, {format_count(len(plan), 'run')}, "
         f"about {units.roughly(total)} on a 2-core machine",

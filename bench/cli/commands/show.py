@@ -1,4 +1,4 @@
-"""`show` and `check`: reading result files."""
+"""`show` and `check`: what is in result files, and whether they are valid."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 
 from bench import errors
+from bench.cli import options
 from bench.cli.app import app, examples
 from bench.cli.completion import offer_sort_columns, offer_values
 from bench.cli.console import out, print_tables, reject_junit, write
 from bench.cli.exit_status import Exit
 from bench.cli.inputs import json_files, result_files
-from bench.cli.options import ColumnOption, RowOption
 from bench.errors import ConfigurationError
 from bench.records import store
 from bench.records.result import schema
@@ -30,29 +30,29 @@ from bench.render.views.results import DEFAULT_VALUE, tables
     )
 )
 def show(
-    files: Annotated[list[Path], typer.Argument(help="Result files, or folders of them.")],
+    files: options.Files,
     sort: Annotated[
         str | None,
         typer.Option(
             metavar="COLUMN", help="Sort by a column; -COLUMN: descending.", autocompletion=offer_sort_columns
         ),
     ] = None,
-    row: RowOption = None,
-    column: ColumnOption = None,
+    row: options.Row = None,
+    column: options.Column = None,
     value: Annotated[
         str,
         typer.Option(metavar="COLUMN", help="Pivot: what the cells hold.", autocompletion=offer_values),
     ] = DEFAULT_VALUE,
-    output_format: Annotated[Format, typer.Option("--format")] = Format.TEXT,
+    output_format: options.Format = Format.TEXT,
 ) -> None:
-    """Tables of result files: throughput, epoch time, accuracy and the rest."""
+    """Show result files as tables: throughput, epoch time, accuracy and the rest."""
     reject_junit(output_format)
     result_sets = [result_set for _path, result_set in result_files(files)]
     try:
-        made = tables(result_sets, sort=sort, row=row, column=column, value=value)
+        shown = tables(result_sets, sort=sort, row=row, column=column, value=value)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
-    print_tables(made, output_format)
+    print_tables(shown, output_format)
 
 
 @app.command(epilog=examples("check results/runs/here.json", "check --schema"))
@@ -60,21 +60,25 @@ def check(
     files: Annotated[list[Path] | None, typer.Argument(help="Result files, or folders of them.")] = None,
     print_schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a result file.")] = False,
 ) -> None:
-    """Check result files against the schema and against themselves; names every violation."""
+    """Check result files against the schema and against themselves, and name every violation."""
     if print_schema:
         write(json.dumps(schema(), indent=1) + "\n")
         return
     if not files:
         raise ConfigurationError("check: name at least one result file")
-    valid = [each for path, in_folder in json_files(files) if (each := _is_valid(path, in_folder)) is not None]
+    checked = [_is_valid(path, in_folder=in_folder) for path, in_folder in json_files(files)]
+    valid = [is_valid for is_valid in checked if is_valid is not None]
     if not valid:
         raise ConfigurationError(f"no result file in {', '.join(map(str, files))}")
     if not all(valid):
         raise typer.Exit(Exit.USAGE)
 
 
-def _is_valid(path: Path, in_folder: bool) -> bool | None:
-    """Said line by line; None for another kind of file in a folder. Raises `SchemaError`."""
+def _is_valid(path: Path, *, in_folder: bool) -> bool | None:
+    """Print each violation; return None for a file of another kind that was found in a folder.
+
+    Raises `SchemaError` for a file that is too new.
+    """
     try:
         violations = store.violations(path)
     except errors.SchemaError:

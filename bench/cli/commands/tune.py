@@ -11,6 +11,7 @@ from typing import Annotated, Final, NoReturn
 import msgspec
 import typer
 
+from bench.cli import options
 from bench.cli.app import app, examples
 from bench.cli.console import (
     add_to_job_summary,
@@ -27,27 +28,6 @@ from bench.cli.console import (
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
 from bench.cli.inputs import read_tune
-from bench.cli.options import (
-    BudgetOption,
-    ContextsOption,
-    CpuThreadsOption,
-    DataDirOption,
-    DataOption,
-    FormatOption,
-    HybridizeOption,
-    NetworkOption,
-    OutputOption,
-    ReplayOption,
-    ResumeOption,
-    SeedOption,
-    SettingsOption,
-    axis_overrides,
-    is_given,
-    others_given,
-    reject_conflicts,
-    seconds,
-    seed_or_random,
-)
 from bench.cli.session import (
     default_output,
     finished,
@@ -97,24 +77,24 @@ _LASTING_FACTS: Final = ("software", "mnist_bench_version", "git_commit", "usabl
 )
 def tune(
     context: typer.Context,
-    network: NetworkOption = None,
+    network: options.Network = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per update; it is not searched.")] = 100,
-    budget: BudgetOption = "5m",
-    contexts: ContextsOption = None,
-    cpu_threads: CpuThreadsOption = None,
-    hybridize: HybridizeOption = None,
-    settings: SettingsOption = None,
+    budget: options.Budget = "5m",
+    contexts: options.Contexts = None,
+    cpu_threads: options.CpuThreads = None,
+    hybridize: options.Hybridize = None,
+    settings: options.Settings = None,
     exhaustive: Annotated[
         bool, typer.Option("--exhaustive", help="Measure every setting with the same effort, however long it takes.")
     ] = False,
-    seed: SeedOption = None,
-    data: DataOption = DatasetName.AUTO,
-    data_dir: DataDirOption = None,
-    output: OutputOption = None,
-    replay: ReplayOption = None,
-    resume: ResumeOption = None,
+    seed: options.Seed = None,
+    data: options.Data = DatasetName.AUTO,
+    data_dir: options.DataDir = None,
+    output: options.Output = None,
+    replay: options.Replay = None,
+    resume: options.Resume = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the settings to choose from.")] = False,
-    output_format: FormatOption = Format.TEXT,
+    output_format: options.Format = Format.TEXT,
 ) -> None:
     """Find the fastest settings of the loop for a network on this machine, and print them as a scenario to paste.
 
@@ -123,20 +103,10 @@ def tune(
     All settings learn the same. Exit 0: found, 3: none was shown to be faster than the tutorial's loop, 5: none works.
     """
     reject_junit(output_format)
-    reject_conflicts(
-        (
-            (replay or resume) and others_given(context, "replay", "resume", "data_dir", "output_format"),
-            "--replay and --resume go by what is in their file: leave out the others",
-        ),
-        (
-            replay and others_given(context, "replay", "output_format"),
-            "--replay measures nothing: leave out all but --format",
-        ),
-        (
-            exhaustive and is_given(context, "budget"),
-            "--exhaustive takes as long as it takes: leave out --budget or --exhaustive",
-        ),
-    )
+    options.reject_others(context, "replay", "measures nothing", "output_format")
+    options.reject_others(context, "resume", "goes on as its file planned", "data_dir", "output_format")
+    if exhaustive and options.is_given(context, "budget"):
+        raise ConfigurationError("--exhaustive takes as long as it takes: leave out --budget or --exhaustive")
     if replay is not None:
         report(read_tune(replay), output_format)
     if resume is not None:
@@ -144,14 +114,16 @@ def tune(
             software = _software([candidate.scenario for candidate in tune_file.plan.candidates])
             prepared = prepare_rest(resume, tune_file, capture(software=software), _LASTING_FACTS, data_dir)
             _measure(tune_file, prepared, resume, output_format)
-    restrictions = axis_overrides(contexts=contexts, cpu_threads=cpu_threads, hybridize=hybridize, settings=settings)
-    budget_seconds = None if exhaustive else seconds(budget, "--budget")
+    restrictions = options.axis_overrides(
+        contexts=contexts, cpu_threads=cpu_threads, hybridize=hybridize, settings=settings
+    )
+    budget_seconds = None if exhaustive else options.seconds(budget, "--budget")
     space = _space_here(_one_network(network or ()), batch_size, restrictions)
     if dry_run:
         _show_space(space)
         return
     with new_file(output or default_output("tune")) as path:
-        software = _software(space.scenarios)  # first: whoever lacks a framework should not wait for data
+        software = _software(space.scenarios)  # first: it fails at once where MXNet is missing
         if contexts and AUTO_CONTEXTS not in contexts:  # auto's have been tried out
             require_gpus(dict.fromkeys(device for scenario in space.scenarios for device in scenario.devices))
         prepared = prepare(data, data_dir)
@@ -161,7 +133,7 @@ def tune(
             software,
             exhaustive=exhaustive,
             budget_seconds=budget_seconds,
-            seed=seed_or_random(seed),
+            seed=options.seed_or_random(seed),
         )
         _measure(tune_file, prepared, path, output_format)
 
