@@ -67,3 +67,8 @@ def one_line(title: str) -> str:
 
 def format_count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def shorten_hash(digest: str) -> str:
+    """Return the first digits of a commit or a digest, as people write one."""
+    return digest[:10]

@@ -1,18 +1,17 @@
-"""What stands above and below tables: what they are true of, in words."""
+"""What stands above and below tables: where and on what their rows were measured, in words and as facts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from typing import Protocol
 
 from bench.analysis.roofline import Roof
 from bench.analysis.summary import Row
-from bench.records.environment import Environment
+from bench.records.environment import Environment, Software
 from bench.records.result import Dataset
 from bench.render import units
-from bench.render.model.columns import (
-    LOOP,
-    Axis,
-)
+from bench.render.model.columns import LOOP, Axis
+from bench.render.model.table import Fact
 from bench.render.phrases import format_count
 from bench.scenarios.axes import LoopName
 from bench.scenarios.scenario import Scenario, axis_value
@@ -20,8 +19,58 @@ from mnist_core.devices import DeviceKind
 from mnist_core.recipe import Recipe
 
 
+class MeasuredFile(Protocol):
+    """A file of any kind, or its summary: all of them say on what and where they were measured."""
+
+    @property
+    def created_at(self) -> str: ...
+
+    @property
+    def environment(self) -> Environment: ...
+
+    @property
+    def dataset(self) -> Dataset: ...
+
+
+def file_caption(file: MeasuredFile) -> list[tuple[str, str]]:
+    """Return a caption's lines on data, machine and software."""
+    return [
+        ("data", describe_dataset(file.dataset)),
+        ("machine", describe_machine(file.environment)),
+        ("software", describe_versions(file.environment)),
+    ]
+
+
+def file_facts(file: MeasuredFile) -> dict[str, Fact]:
+    """Return when and on what a file was measured."""
+    return {"created_at": file.created_at, "dataset": file.dataset.name, "dataset_digest": file.dataset.digest}
+
+
+def machine_facts(environment: Environment, *, without: Collection[str] = ()) -> dict[str, Fact]:
+    """Return what a program may group machines by; `without` names what a kind of file never had."""
+    facts: dict[str, Fact] = {
+        "host_hash": environment.host_hash,
+        "host_processor_model_name": environment.host_processor_model_name,
+        "usable_core_count": environment.usable_core_count,
+        "usable_vcpu_count": environment.usable_vcpu_count,
+        "virtualization": environment.virtualization,
+        "accelerator_model_names": ", ".join(environment.accelerator_model_names) or None,
+    }
+    return {name: fact for name, fact in facts.items() if name not in without}
+
+
+def software_facts(software: Software | None) -> dict[str, Fact]:
+    """Return the versions; all absent where they were not recorded."""
+    return {name: getattr(software, name, None) for name in ("framework_version", "numpy", "python")}
+
+
+def recipe_facts(recipe: Recipe) -> dict[str, Fact]:
+    """Return what a recipe fixes, but for its seed."""
+    return {name: getattr(recipe, name) for name in ("epochs", "samples", "learning_rate", "xavier_magnitude")}
+
+
 def describe_recipe(recipe: Recipe, train_samples: int) -> str:
-    """10 epochs of 60,000 images; 1 epoch of the first 2,000 images."""
+    """Say how a row is trained: 10 epochs of 60,000 images; 1 epoch of the first 2,000 images."""
     part = recipe.samples is not None and recipe.samples < train_samples
     images = f"the first {recipe.samples:,}" if part else f"{train_samples:,}"
     words = f"{format_count(recipe.epochs, 'epoch')} of {images} images"
@@ -34,17 +83,23 @@ def describe_recipe(recipe: Recipe, train_samples: int) -> str:
 
 
 def describe_setting(scenario: Scenario, axes: Iterable[Axis]) -> str:
-    """The tutorial's setting: cpu(0),cpu(1), batch 100, hybridize off."""
+    """Say where a scenario is on these axes: cpu(0),cpu(1), batch 100, hybridize off."""
     words = []
     for axis in axes:
         name = axis.heading.name
         value = axis_value(scenario, name)
         if name == LOOP.heading.name and value in {"", str(LoopName.TUTORIAL)}:
             continue
-        if value is not None and name != "framework":  # that is among the versions
-            named = name in {"network", "contexts"}
-            words.append(str(value) if named else f"{axis.heading.title} {value}")
+        if value is not None and name != "framework":  # which stands among the versions
+            speaks_for_itself = name in {"network", "contexts"}
+            words.append(str(value) if speaks_for_itself else f"{axis.heading.title} {value}")
     return ", ".join(words)
+
+
+def common_setting(scenario: Scenario, axes: Iterable[Axis]) -> list[tuple[str, str]]:
+    """Return a caption's line on the axes on which all rows are alike; `scenario` is any row's."""
+    setting = describe_setting(scenario, axes)
+    return [("all rows", setting)] if setting else []
 
 
 def describe_dataset(dataset: Dataset) -> str:
@@ -73,7 +128,7 @@ def describe_versions(environment: Environment) -> str:
 
 
 def virtual_contexts(scenarios: Iterable[Scenario]) -> list[tuple[str, str]]:
-    """A caption's note where any of them has several CPU contexts."""
+    """Return a caption's note on the CPU contexts of scenarios that have several of them, if any has."""
     virtual = dict.fromkeys(
         str(device)
         for scenario in scenarios
@@ -84,7 +139,7 @@ def virtual_contexts(scenarios: Iterable[Scenario]) -> list[tuple[str, str]]:
 
 
 def describe_ceilings(rows: Iterable[Row]) -> list[tuple[str, str]]:
-    """A caption's line for each ceiling that a row is measured by."""
+    """Return a caption's line for each ceiling that a row is measured against."""
     used = dict.fromkeys(row.measures.roof for row in rows if row.measures is not None)
     return [("ceiling", _describe_roof(roof)) for roof in used if roof is not None]
 
@@ -115,3 +170,11 @@ def format_n(processes: Iterable[int]) -> str:
     if not ns:
         return "n = 0"
     return f"n = {ns[0]}" if len(ns) == 1 else f"n = {ns[0]} to {ns[-1]}"
+
+
+def not_judged_notes(not_judged: int, rows: int) -> list[tuple[str, str]]:
+    """Return the note on rows whose accuracy has no band to be judged by; none where there are no such rows."""
+    if not not_judged:
+        return []
+    which = "accuracy" if not_judged == rows else f"accuracy of {not_judged} of {rows} rows"
+    return [("", f"{which} not judged: no band for this network, data set and amount of training")]

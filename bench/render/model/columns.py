@@ -16,11 +16,12 @@ from bench import suggest
 from bench.analysis.summary import Measures, Row
 from bench.records.environment import Software
 from bench.render import units
-from bench.render.phrases import ends
+from bench.render.phrases import change, ends
 from bench.render.sparklines import bar, sparkline
 from bench.scenarios.axes import LOOP_AXES
 from bench.scenarios.scenario import Scenario, axis_value
 from bench.stats.intervals import Estimate
+from mnist_core.recipe import Recipe
 
 #: What a cell holds before it is written; None: absent.
 Raw = str | int | float | bool | Estimate | None
@@ -52,14 +53,21 @@ class Heading:
     explanation: str = ""
 
 
-class OfScenario(Protocol):
-    """A row of any table: it is about a scenario."""
+class HasScenario(Protocol):
+    """A row of any table of scenarios."""
 
     @property
     def scenario(self) -> Scenario: ...
 
 
-#: What a column is read from; whoever can read every row can read one kind of them.
+class HasRecipe(HasScenario, Protocol):
+    """A row of a table whose scenarios may be there under several recipes."""
+
+    @property
+    def recipe(self) -> Recipe: ...
+
+
+#: The rows that a column can read. A column of any scenario's axis is one of every kind of row, hence contravariant.
 RowT_contra = TypeVar("RowT_contra", contravariant=True)
 
 RowT = TypeVar("RowT")
@@ -106,6 +114,34 @@ def make_column(
         explanation=explanation,
     )
     return Column(heading=heading, value=value, text=text or _in_unit(value, unit), detail=detail)
+
+
+def make_change_column(
+    name: str,
+    time_ratio: Callable[[RowT], Estimate | None],
+    *,
+    key: str,
+    title: str,
+    priority: int,
+    explanation: str,
+) -> Column[RowT]:
+    """Make a column of ratios of times, which reads as 4.1 % slower [1.9, 6.4]."""
+
+    def part(row: RowT, index: int) -> str | None:
+        ratio = time_ratio(row)
+        return None if ratio is None else change(ratio)[index]
+
+    return make_column(
+        name,
+        time_ratio,
+        key=key,
+        title=title,
+        interval=True,
+        priority=priority,
+        text=lambda row: part(row, 0),
+        detail=lambda row: part(row, 1) or "",
+        explanation=explanation,
+    )
 
 
 def _in_unit(value: Callable[[RowT], Raw], unit: Callable[[Any], str]) -> Callable[[RowT], str | None]:
@@ -452,8 +488,8 @@ def _abridged(contexts: Sequence[str]) -> str:
     return ",".join(contexts)
 
 
-def _axis(name: str) -> Column[OfScenario]:
-    def text(row: OfScenario) -> str:
+def _axis(name: str) -> Column[HasScenario]:
+    def text(row: HasScenario) -> str:
         if name == "contexts":
             return _abridged(row.scenario.contexts)
         value = axis_value(row.scenario, name)
@@ -471,10 +507,10 @@ def _axis(name: str) -> Column[OfScenario]:
 
 
 #: Every field of a Scenario is an axis; one that is added there is a column here.
-AXES: Final[Sequence[Column[OfScenario]]] = tuple(_axis(field.name) for field in msgspec.structs.fields(Scenario))
+AXES: Final[Sequence[Column[HasScenario]]] = tuple(_axis(field.name) for field in msgspec.structs.fields(Scenario))
 
 #: For people: the parts of the loop in a few words, since most of them are the same in most rows.
-LOOP: Final[Column[OfScenario]] = make_column(
+LOOP: Final[Column[HasScenario]] = make_column(
     "loop",
     lambda row: axis_value(row.scenario, "loop"),
     priority=0,
@@ -483,7 +519,7 @@ LOOP: Final[Column[OfScenario]] = make_column(
     explanation="tutorial, or tuned: the fastest known for the network; then the parts that differ from it",
 )
 
-SHOWN_AXES: Final[Sequence[Column[OfScenario]]] = (
+SHOWN_AXES: Final[Sequence[Column[HasScenario]]] = (
     *(axis for axis in AXES if axis.heading.name not in LOOP_AXES),
     LOOP,
 )
@@ -519,6 +555,21 @@ def find(name: str, columns: Iterable[Column[RowT]], what: str) -> Column[RowT]:
     return found
 
 
-Axis = Column[OfScenario]
+Axis = Column[HasScenario]
 
-ScenarioRowT = TypeVar("ScenarioRowT", bound=OfScenario)
+ScenarioRowT = TypeVar("ScenarioRowT", bound=HasScenario)
+
+_RecipeRowT = TypeVar("_RecipeRowT", bound=HasRecipe)
+
+
+def group_rows(rows: Iterable[_RecipeRowT], *, by_network: bool) -> list[list[_RecipeRowT]]:
+    """Split rows by recipe, and by network where asked: what trained another way belongs into another table."""
+    groups: dict[tuple[str | None, Recipe], list[_RecipeRowT]] = {}
+    for row in rows:
+        groups.setdefault((row.scenario.network if by_network else None, row.recipe), []).append(row)
+    return list(groups.values())
+
+
+def varies(axis: Axis, scenarios: Iterable[Scenario]) -> bool:
+    """Whether the scenarios differ on this axis."""
+    return len({axis_value(scenario, axis.heading.name) for scenario in scenarios}) > 1

@@ -1,4 +1,4 @@
-"""How verdicts look, wherever they stand: a sign, and a tone that repeats it in colour."""
+"""Signs and tones of rows: what a verdict looks like in every view; a tone repeats a sign in colour."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 from typing import Final
 
-from bench.analysis.verdict import Verdict
+from bench.analysis.verdict import Outcome, Relation, Verdict
 
 FASTEST: Final = "★"
 FASTER: Final = "▲"
@@ -19,7 +19,7 @@ INVALID: Final = "!"
 FAILED: Final = "✗"
 NOT_RUN: Final = "·"
 
-#: A sign, never colour alone, says what a row is worth.
+#: The legend of every sign. A sign, never colour alone, carries a row's meaning.
 MARKS: Final = {
     FASTEST: "fastest valid row of its network, by images/s",
     INVALID: "invalid, carries no rank: the reason stands under the table",
@@ -35,7 +35,7 @@ MARKS: Final = {
 
 
 class Tone(enum.Enum):
-    """Whether a row is good news."""
+    """Whether a row is good or bad news, or less important than others."""
 
     PLAIN = ""
     GOOD = "good"
@@ -64,3 +64,15 @@ TONE_OF_VERDICT: Final[Mapping[Verdict, Tone]] = {
     Verdict.MISSING: Tone.BAD,
     Verdict.INCOMPARABLE: Tone.BAD,
 }
+
+_MARK_OF_RELATION: Final = {Relation.FASTER: FASTER, Relation.SLOWER: SLOWER, Relation.NOT_TOLD_APART: OPEN}
+
+
+def mark_of_outcome(outcome: Outcome) -> str:
+    """Return the sign of a compared row."""
+    return MARK_OF_VERDICT[outcome] if isinstance(outcome, Verdict) else _MARK_OF_RELATION[outcome]
+
+
+def tone_of_outcome(outcome: Outcome) -> Tone:
+    """Return the tone of a compared row: a mere relation of two machines is neither good nor bad."""
+    return TONE_OF_VERDICT[outcome] if isinstance(outcome, Verdict) else Tone.PLAIN

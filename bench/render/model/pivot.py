@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic
 
-from bench.render.model.captions import describe_setting
+from bench.render.model.captions import common_setting
 from bench.render.model.columns import (
     AXES,
     LOOP,
@@ -18,42 +18,50 @@ from bench.render.model.columns import (
     Raw,
     ScenarioRowT,
     find,
+    varies,
 )
-from bench.render.model.table import Cell, Fact, Table, TableRow, cell_of
+from bench.render.model.table import Cell, Fact, Table, TableRow, cell_of, clean_pairs
 from bench.render.phrases import clean_text, one_line
 from bench.scenarios.axes import LOOP_AXES
 
-#: Of a pivot: down the side, across the top.
+#: The axes down the side and across the top; not both are None.
 Axes = tuple[Axis | None, Axis | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """What stands around a pivot's rows, as `Table` has it."""
+    """What stands around a table's rows, as `Table` has it; its texts may still hold control characters."""
 
-    #: Of what the rows are; the value and the axis come before it.
+    #: A pivot's title says its value and its axis before this.
     title: str
-    caption: tuple[tuple[str, str], ...]
+    caption: Sequence[tuple[str, str]]
     facts: dict[str, Fact]
-    notes: tuple[tuple[str, str], ...]
+    notes: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pivot(Generic[ScenarioRowT]):
-    """What stands where in a pivot, whose cells each show one row of a listing."""
+    """Where a pivot puts what. Each of its cells shows one row of a listing."""
 
     axes: Axes
     value: Column[ScenarioRowT]
-    #: Beside the value, so that a program does not take an invalid number for a good one.
+    #: A column for programs beside each value, so that none takes an invalid number for a good one.
     status: Column[ScenarioRowT]
-    #: One of MARKS or "".
+    #: Gives one of MARKS or "".
     mark: Callable[[ScenarioRowT], str]
 
 
-def axes_of_pivot(row: str | None, column: str | None) -> Axes:
-    """Raises `ValueError` for a name that is none, or one that is both."""
+def axes_of_pivot(row: str | None, column: str | None, value: str | None = None) -> Axes | None:
+    """Return the named axes, or None where none is named.
+
+    Raise `ValueError` for an unknown axis, for the same one twice, and for a `value` to show without an axis.
+    """
     row_axis = None if row is None else find(row, (*AXES, LOOP), "axis")
     column_axis = None if column is None else find(column, (*AXES, LOOP), "axis")
+    if row_axis is None and column_axis is None:
+        if value is not None:
+            raise ValueError(f"--value {value} needs an axis: name --row or --column, e.g. --row batch_size")
+        return None
     if row_axis is not None and row_axis is column_axis:
         raise ValueError(f"rows and columns cannot both be {row_axis.heading.name}")
     return row_axis, column_axis
@@ -67,12 +75,16 @@ def pivot_table(
     *,
     sorts: bool = False,
 ) -> Table:
-    """`planned` and `ordered` are the same rows: columns keep the order of the plan, rows take that of the sort."""
+    """Arrange rows by axes.
+
+    `planned` and `ordered` are the same rows: columns keep the order of the plan, and rows where `sorts` that of the
+    sort.
+    """
     (row_axis, column_axis), value = pivot.axes, pivot.value
-    # By one part of the loop: then its words would repeat what the row or column says.
+    # The column of the whole loop would repeat what an axis for one part of it says.
     by_part = any(axis is not None and axis.heading.name in LOOP_AXES for axis in pivot.axes)
     known = AXES if by_part else SHOWN_AXES
-    varying = [axis for axis in known if len({axis.value(row) for row in planned}) > 1]
+    varying = [axis for axis in known if varies(axis, [row.scenario for row in planned])]
     leading = [axis for axis in varying if axis is not row_axis and axis is not column_axis]
     if row_axis is not None:
         leading.append(row_axis)
@@ -82,7 +94,7 @@ def pivot_table(
         lead = tuple(axis.value(row) for axis in leading)
         cells.setdefault(lead, {})[None if column_axis is None else column_axis.value(row)] = row
     if not sorts:
-        # Equal leading values together, each axis in the order of the plan.
+        # Rows with equal leading values stand together, each axis in the order of the plan.
         places = [list(dict.fromkeys(axis.value(row) for row in planned)) for axis in leading]
         cells = dict(
             sorted(
@@ -90,13 +102,10 @@ def pivot_table(
             )
         )
     title = one_line(value.heading.title) + ("" if column_axis is None else f" by {column_axis.heading.title}")
-    caption = frame.caption
     constant = [axis for axis in known if axis not in varying and axis is not row_axis and axis is not column_axis]
-    if setting := describe_setting(planned[0].scenario, constant):
-        caption = (*caption, ("all rows", clean_text(setting)))
     return Table(
         title=clean_text(f"{title}: {frame.title}"),
-        caption=caption,
+        caption=clean_pairs((*frame.caption, *common_setting(planned[0].scenario, constant))),
         facts=frame.facts,
         headings=(
             *(axis.heading for axis in leading),
@@ -106,14 +115,17 @@ def pivot_table(
         rows=tuple(
             TableRow(
                 cells=(
-                    *(cell_of(axis, next(iter(found.values()))) for axis in leading),
-                    *(_pivot_cell(pivot, found.get(raw)) for raw in across),
-                    *(Cell(raw=pivot.status.value(found[raw]) if raw in found else None, text="") for raw in across),
+                    *(cell_of(axis, next(iter(by_column.values()))) for axis in leading),
+                    *(_pivot_cell(pivot, by_column.get(raw)) for raw in across),
+                    *(
+                        Cell(raw=pivot.status.value(by_column[raw]) if raw in by_column else None, text="")
+                        for raw in across
+                    ),
                 )
             )
-            for found in cells.values()
+            for by_column in cells.values()
         ),
-        notes=frame.notes,
+        notes=clean_pairs(frame.notes),
     )
 
 

@@ -1,19 +1,14 @@
-"""Result sets -> format-independent tables. Grouping, sorting, pivoting and wording happen once, here."""
+"""Tables as every format gets them, and how a list of columns reads a list of rows into one."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.analysis.summary import Row
-from bench.render.model.columns import (
-    Column,
-    Heading,
-    Raw,
-    RowT,
-)
+from bench.render.model.columns import Column, Heading, Raw, RowT
 from bench.render.model.marks import MARKS, Tone
 from bench.render.phrases import clean_text, one_line
 from bench.stats.intervals import Estimate
@@ -23,21 +18,25 @@ Fact = str | int | float | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    #: As stored or computed, never rounded.
+    """What one row has in one column."""
+
+    #: The value as stored or computed, never rounded.
     raw: Raw
     text: str
-    #: Behind the text, aligned by itself.
+    #: Written behind the text and aligned separately.
     detail: str = ""
-    #: In a pivot, where a row holds several scenarios: one of MARKS or "".
+    #: One of MARKS or ""; only in a pivot, where a row holds several scenarios.
     mark: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableRow:
+    """The cells of a row, one for each heading."""
+
     cells: tuple[Cell, ...]
     #: One of MARKS or "".
     mark: str = ""
-    #: For colour, which repeats what the words of the row say.
+    #: Selects a colour, which repeats what the words of the row say.
     tone: Tone = Tone.PLAIN
 
 
@@ -46,23 +45,67 @@ class Table:
     """What every format shows, each in its own way."""
 
     title: str
-    #: Above the rows: what they are true of, as (label, text).
+    #: Lines above the rows as (label, text): machine, data, software, method.
     caption: tuple[tuple[str, str], ...]
-    #: The same for programs; they hold for every row.
+    #: What the caption says, for programs; it holds for every row.
     facts: dict[str, Fact]
     headings: tuple[Heading, ...]
     rows: tuple[TableRow, ...]
-    #: Below the rows: why one is invalid, failed or missing, as (mark, text).
+    #: Lines below the rows as (mark, text): why a row is invalid, failed or missing.
     notes: tuple[tuple[str, str], ...]
 
 
+def make_table(
+    title: str,
+    columns: Sequence[Column[RowT]],
+    rows: Iterable[RowT],
+    *,
+    caption: Iterable[tuple[str, str]] = (),
+    facts: Mapping[str, Fact] | None = None,
+    notes: Iterable[tuple[str, str]] = (),
+    mark: Callable[[RowT], str] = lambda _row: "",
+    tone: Callable[[RowT], Tone] = lambda _row: Tone.PLAIN,
+) -> Table:
+    """Read each column of each row, and clean every text of what could steer a terminal.
+
+    `mark` gives a row one of MARKS or "".
+    """
+    return Table(
+        title=clean_text(title),
+        caption=clean_pairs(caption),
+        facts=dict(facts or {}),
+        headings=tuple(column.heading for column in columns),
+        rows=tuple(
+            TableRow(cells=tuple(cell_of(column, row) for column in columns), mark=mark(row), tone=tone(row))
+            for row in rows
+        ),
+        notes=clean_pairs(notes),
+    )
+
+
+def clean_pairs(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Clean the texts of a caption or of notes."""
+    return tuple((label, clean_text(text)) for label, text in pairs)
+
+
+def cell_of(column: Column[RowT], row: RowT) -> Cell:
+    """Return what the row has in the column."""
+    text = column.text(row)
+    return Cell(raw=column.value(row), text="" if text is None else clean_text(text), detail=column.detail(row))
+
+
+def hidden_column(column: Column[RowT]) -> Column[RowT]:
+    """Return the same column for programs only."""
+    return dataclasses.replace(column, heading=dataclasses.replace(column.heading, priority=None))
+
+
 def numeric(columns: Iterable[Column[RowT]]) -> list[Column[RowT]]:
-    """Those that a pivot's cells can hold."""
+    """Return the columns that a pivot's cells can hold."""
     return [column for column in columns if column.heading.number and column.heading.data]
 
 
 def readable(table: Table, *, pictures: bool = False) -> list[int]:
-    """The columns meant to be read that have something to say: axes, and values that any row has."""
+    """Return the places of the columns to show to a reader: axes, and those with a value in any row."""
     return [
         index
         for index, heading in enumerate(table.headings)
@@ -73,7 +116,7 @@ def readable(table: Table, *, pictures: bool = False) -> list[int]:
 
 
 def legend_of(shown: Iterable[tuple[Table, Sequence[int]]]) -> list[tuple[str, str]]:
-    """What the marks and the shown columns of these tables mean, each once, as (term, explanation).
+    """Explain the marks and the shown columns of these tables, each once, as (term, explanation).
 
     Marks first, then the columns in the order of the table that shows most of them.
     """
@@ -88,7 +131,7 @@ def legend_of(shown: Iterable[tuple[Table, Sequence[int]]]) -> list[tuple[str, s
 
 
 def sort_rows(rows: Sequence[Row], column: Column[Row], *, descending: bool) -> list[Row]:
-    """By raw values, absent ones last either way; digits in names count as numbers: cpu(2) is before cpu(10)."""
+    """Sort by raw values, absent ones last either way; digits in names are numbers: cpu(2) is before cpu(10)."""
     present = [row for row in rows if column.value(row) is not None]
     absent = [row for row in rows if column.value(row) is None]
     return sorted(present, key=lambda row: _sort_key(column.value(row)), reverse=descending) + absent
@@ -102,12 +145,3 @@ def _sort_key(raw: Raw) -> tuple[float | str, ...]:
         return tuple(int(part) if index % 2 else part for index, part in enumerate(re.split(r"(\d+)", raw)))
     assert raw is not None
     return (raw,)
-
-
-def hidden_column(column: Column[RowT]) -> Column[RowT]:
-    return dataclasses.replace(column, heading=dataclasses.replace(column.heading, priority=None))
-
-
-def cell_of(column: Column[RowT], row: RowT) -> Cell:
-    text = column.text(row)
-    return Cell(raw=column.value(row), text="" if text is None else clean_text(text), detail=column.detail(row))

@@ -1,4 +1,4 @@
-"""Ceilings -> one table: a row for each device, number of threads and library."""
+"""Ceilings as one table: a row for each device, number of threads and library."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from bench.analysis.roofline import RoofLevel, Spread, levels
 from bench.records.environment import Environment
 from bench.records.result import Ceiling
 from bench.render import units
-from bench.render.model.captions import describe_machine
+from bench.render.model.captions import describe_machine, machine_facts
 from bench.render.model.columns import Column, make_column
-from bench.render.model.table import Table, TableRow, cell_of
-from bench.render.phrases import clean_text
+from bench.render.model.table import Table, make_table
 
-#: As `record.ThreadPool` names the libraries that multiply.
+#: `ThreadPool.user_api` of the libraries that multiply matrices.
 _BLAS: Final = "blas"
 
 
 def _range(value: Callable[[RoofLevel], Spread], unit: Callable[[float], str]) -> Callable[[RoofLevel], str]:
-    """Least and greatest; "" for a single ceiling."""
+    """Make a column's detail of the least and the greatest value; "" for a single ceiling."""
 
     def text(level: RoofLevel) -> str:
         spread = value(level)
@@ -39,7 +38,7 @@ def _bandwidth(level: RoofLevel) -> Spread:
 
 
 def _blas(level: RoofLevel) -> str | None:
-    """As openblas 0.3.23 SkylakeX: one without kernels for the processor explains a low row."""
+    """Name the libraries, as openblas 0.3.23 SkylakeX: kernels for another processor explain a low row."""
     pools = (pool for pool in level.ceilings[-1].thread_pools if pool.user_api == _BLAS)
     words = (" ".join(filter(None, (pool.internal_api, pool.version, pool.architecture))) for pool in pools)
     return ", ".join(words) or None
@@ -93,18 +92,11 @@ COLUMNS: Final[Sequence[Column[RoofLevel]]] = (
 
 
 def ceiling_table(ceilings: Iterable[Ceiling], environment: Environment) -> Table:
-    return Table(
-        title="ceilings: the fastest float32 matrix product, and the memory bandwidth",
-        caption=(("machine", clean_text(describe_machine(environment))),),
-        facts={
-            "host_hash": environment.host_hash,
-            "host_processor_model_name": environment.host_processor_model_name,
-            "usable_core_count": environment.usable_core_count,
-            "usable_vcpu_count": environment.usable_vcpu_count,
-            "accelerator_model_names": ", ".join(environment.accelerator_model_names) or None,
-            "captured_at": environment.captured_at,
-        },
-        headings=tuple(column.heading for column in COLUMNS),
-        rows=tuple(TableRow(cells=tuple(cell_of(column, level) for column in COLUMNS)) for level in levels(ceilings)),
-        notes=(),
+    """Return a row for each device, number of threads and library."""
+    return make_table(
+        "ceilings: the fastest float32 matrix product, and the memory bandwidth",
+        COLUMNS,
+        levels(ceilings),
+        caption=[("machine", describe_machine(environment))],
+        facts={**machine_facts(environment, without=["virtualization"]), "captured_at": environment.captured_at},
     )

@@ -1,49 +1,47 @@
-"""Comparisons -> tables and test cases. What is compared and how it is judged was decided in `analysis.comparison`."""
+"""Comparisons as tables and as test cases. `analysis.comparison` has paired the scenarios and judged them."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 from bench.analysis.comparison import ComparedRow, Comparison, Kind, gate_refusal
-from bench.analysis.entries import ComparedFile
+from bench.analysis.entries import Entry
 from bench.analysis.groups import Status
 from bench.analysis.verdict import Outcome, Verdict
 from bench.machine.fingerprint import Difference
 from bench.render import units
 from bench.render.model.captions import (
+    common_setting,
     describe_dataset,
     describe_machine,
     describe_recipe,
-    describe_setting,
     describe_versions,
     format_n,
+    machine_facts,
+    not_judged_notes,
+    recipe_facts,
+    software_facts,
     virtual_contexts,
 )
 from bench.render.model.cases import CaseOutcome, JUnitCase
-from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Column, find
+from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Column, find, group_rows, varies
+from bench.render.model.marks import mark_of_outcome, tone_of_outcome
 from bench.render.model.pivot import Axes, Frame, Pivot, axes_of_pivot, pivot_table
-from bench.render.model.table import Fact, Table, TableRow, cell_of, hidden_column, numeric
+from bench.render.model.table import Fact, Table, hidden_column, make_table, numeric
 from bench.render.phrases import clean_text, format_count
 from bench.render.views.comparison_columns import (
     DEFAULT_VALUE,
-    LONGEST,
-    MANY,
-    OVERVIEW,
-    badness,
-    columns_of,
-    describe_change,
-    detail_of,
+    comparison_columns,
+    describe_difference,
     epoch_seconds,
-    format_counts,
-    mark_of,
-    overall,
-    ratio_of_row,
-    tone_of,
+    format_detectable,
+    throughput_of,
+    throughput_ratio,
 )
+from bench.render.views.overview import MANY, describe_file, format_counts, overview
 from bench.stats.intervals import bounds
 from mnist_core.recipe import Recipe
 
@@ -66,65 +64,32 @@ def comparison_tables(
     gate: bool = False,
     readable: bool = False,
 ) -> list[Table]:
-    """One table per contender, network and recipe; or, with `row` or `column`, one pivot per contender and recipe.
+    """Return a table per contender, network and recipe; or, with `row` or `column`, a pivot per contender and recipe.
 
-    `readable`: for people, who want an overview of several contenders, and of many nothing else.
+    `readable` is for people, who want an overview of several contenders, and of many nothing else.
 
-    Raises `ValueError` for a name that is none, with what may have been meant.
+    Raise `ValueError` for an unknown name, with a suggestion.
     """
-    axes = axes_of_pivot(row, column)
-    pivots = axes != (None, None)
-    if not pivots and value != DEFAULT_VALUE:
-        raise ValueError(f"--value {value} needs an axis: name --row or --column, e.g. --row batch_size")
-    if readable and not pivots and len(comparisons) > MANY:
+    axes = axes_of_pivot(row, column, None if value == DEFAULT_VALUE else value)
+    if readable and axes is None and len(comparisons) > MANY:
         return [overview(comparisons)]
-    built: list[Table] = []
+    tables: list[Table] = []
     for comparison in comparisons:
-        groups = _groups(comparison.rows, by_network=not pivots)
+        groups = group_rows(comparison.rows, by_network=axes is None)
         for place, rows in enumerate(groups):
-            columns = columns_of(comparison, rows, gate=gate)
+            columns = comparison_columns(comparison, rows, gate=gate)
             pivot_value = find(value, numeric(columns), "value")
             frame = _frame(comparison, rows, first=place == 0, last=place == len(groups) - 1, gate=gate)
-            built.append(_pivot(rows, axes, pivot_value, columns, frame) if pivots else _listing(rows, columns, frame))
-    if readable and len(comparisons) > 1:
-        built.append(overview(comparisons))
-    return built
-
-
-def overview(comparisons: Sequence[Comparison]) -> Table:
-    """One row per contender, the worst first where there are more than anybody reads."""
-    ordered = list(comparisons)
-    notes = []
-    if len(ordered) > LONGEST:
-        ordered = sorted(ordered, key=badness)[:LONGEST]
-        notes.append(("", f"the worst {LONGEST} of {len(comparisons):,} contenders; --format csv and json have all"))
-    if len(comparisons) > MANY:
-        notes.append(("", "the scenarios of each: name fewer files, or take --format csv or json"))
-    outcomes = Counter(overall(comparison) for comparison in comparisons)
-    caption = [
-        ("baseline", _describe_file(comparisons[0].baseline)),
-        ("data", describe_dataset(comparisons[0].baseline.dataset)),
-        ("machine", describe_machine(comparisons[0].baseline.environment)),
-        ("contenders", f"{len(comparisons):,}: {format_counts(outcomes)}"),
-    ]
-    return Table(
-        title="overview",
-        caption=tuple((label, clean_text(text)) for label, text in caption),
-        facts={},
-        headings=tuple(column.heading for column in OVERVIEW),
-        rows=tuple(
-            TableRow(
-                cells=tuple(cell_of(column, comparison) for column in OVERVIEW),
-                tone=tone_of(overall(comparison)),
+            tables.append(
+                _listing(rows, columns, frame) if axes is None else _pivot(rows, axes, pivot_value, columns, frame)
             )
-            for comparison in ordered
-        ),
-        notes=tuple(notes),
-    )
+    if readable and len(comparisons) > 1:
+        tables.append(overview(comparisons))
+    return tables
 
 
 def junit_cases(comparisons: Sequence[Comparison], *, gate: bool = False) -> list[JUnitCase]:
-    """One test case per contender and scenario; what has no verdict, as on another machine, passes."""
+    """Return one test case per contender and scenario; one without a verdict, as on another machine, passes."""
     cases = []
     for comparison in comparisons:
         refusal = gate_refusal(comparison) if gate else comparison.refusal
@@ -136,43 +101,60 @@ def junit_cases(comparisons: Sequence[Comparison], *, gate: bool = False) -> lis
             words = [str(row.outcome)] if refusal is None else ["not comparable"]
             words += [reason for reason in [refusal or row.reason] if reason is not None]
             if refusal is None and row.slowdown is not None:
-                words.insert(1, describe_change(comparison, row.slowdown))
+                words.insert(1, describe_difference(comparison, row.slowdown))
+            epoch = epoch_seconds(comparison.contender, row.contender)
             cases.append(
                 JUnitCase(
                     name=clean_text(name),
-                    seconds=epoch_seconds(comparison.contender, row.contender),
+                    seconds=None if epoch is None else epoch.value,
                     outcome=outcome,
                     message=clean_text(": ".join(words)),
-                    detail=clean_text("\n".join(detail_of(comparison, row))),
+                    detail=clean_text("\n".join(_describe_sides(comparison, row))),
                 )
             )
     return cases
 
 
-def _groups(rows: Sequence[ComparedRow], *, by_network: bool) -> list[list[ComparedRow]]:
-    grouped: dict[tuple[str | None, Recipe], list[ComparedRow]] = {}
-    for row in rows:
-        grouped.setdefault((row.scenario.network if by_network else None, row.recipe), []).append(row)
-    return list(grouped.values())
+def _describe_sides(comparison: Comparison, row: ComparedRow) -> list[str]:
+    sides = ((comparison.baseline, row.baseline), (comparison.contender, row.contender))
+    lines = [f"{side.name}: {_describe_entry(entry)}" for side, entry in sides]
+    if row.detectable is not None:
+        detectable = format_detectable(row)
+        lines.append("no slowdown would show here" if detectable is None else f"slowdowns show here from {detectable}")
+    return lines
+
+
+def _describe_entry(entry: Entry | None) -> str:
+    if entry is None:
+        return "not there"
+    words = []
+    throughput = throughput_of(entry)
+    if throughput is not None:
+        plus_minus = "" if throughput.upper is None else units.plus_minus(throughput.value, throughput.upper)
+        words.append(f"{units.significant(throughput.value)} images/s {plus_minus}".rstrip())
+    if entry.accuracy is not None:
+        words.append(f"accuracy {units.accuracy(entry.accuracy)}")
+    words.append(f"n = {entry.n}")
+    if entry.trouble is not None:
+        words.append(entry.trouble)
+    return ", ".join(words)
 
 
 def _listing(rows: Sequence[ComparedRow], columns: Sequence[Column[ComparedRow]], frame: Frame) -> Table:
     """Axes that do not vary make room for what was measured: they stand above the table."""
-    varying = [axis for axis in SHOWN_AXES if len({axis.value(row) for row in rows}) > 1]
-    shown = varying or [axis for axis in SHOWN_AXES if axis.heading.name == "contexts"]
+    scenarios = [row.scenario for row in rows]
+    shown = [axis for axis in SHOWN_AXES if varies(axis, scenarios)]
+    shown = shown or [axis for axis in SHOWN_AXES if axis.heading.name == "contexts"]
     axes = sorted(SHOWN_AXES, key=lambda axis: axis.heading.name not in MAIN_AXES)
-    whole: list[Column[ComparedRow]] = [*(axis if axis in shown else hidden_column(axis) for axis in axes), *columns]
     constant = [axis for axis in SHOWN_AXES if axis not in shown and axis.heading.name != "network"]
-    setting = describe_setting(rows[0].scenario, constant)
-    return Table(
-        title=frame.title,
-        caption=(*frame.caption, *([("all rows", clean_text(setting))] if setting else [])),
+    return make_table(
+        frame.title,
+        [*(axis if axis in shown else hidden_column(axis) for axis in axes), *columns],
+        rows,
+        caption=(*frame.caption, *common_setting(scenarios[0], constant)),
         facts=frame.facts,
-        headings=tuple(column.heading for column in whole),
-        rows=tuple(
-            TableRow(cells=tuple(cell_of(column, row) for column in whole), tone=tone_of(row.outcome)) for row in rows
-        ),
         notes=frame.notes,
+        tone=lambda row: tone_of_outcome(row.outcome),
     )
 
 
@@ -184,32 +166,32 @@ def _pivot(
     frame: Frame,
 ) -> Table:
     (status,) = (hidden_column(column) for column in columns if column.heading.key == "verdict")
-    pivot = Pivot(axes=axes, value=value, status=status, mark=lambda row: mark_of(row.outcome))
-    kind, _colon, what = frame.title.partition(": ")
+    pivot = Pivot(axes=axes, value=value, status=status, mark=lambda row: mark_of_outcome(row.outcome))
+    kind, _colon, rest = frame.title.partition(": ")
     across = "" if axes[1] is None else f" by {axes[1].heading.title}"
     cells = " ".join(value.heading.title.split()).partition(" [")[0]
-    return dataclasses.replace(pivot_table(rows, rows, pivot, frame), title=f"{kind}: {cells}{across}: {what}")
+    return dataclasses.replace(
+        pivot_table(rows, rows, pivot, frame), title=clean_text(f"{kind}: {cells}{across}: {rest}")
+    )
 
 
 def _frame(comparison: Comparison, rows: Sequence[ComparedRow], *, first: bool, last: bool, gate: bool) -> Frame:
     networks = dict.fromkeys(row.scenario.network for row in rows)
     ns = [entry.n for row in rows for entry in (row.baseline, row.contender) if entry is not None and entry.n]
-    kind = "not comparable" if comparison.refusal else str(comparison.kind)
-    caption = _caption(comparison, gate=gate) if first else [("", "files, machine and software as above")]
     return Frame(
-        title=clean_text(f"{kind}: {', '.join(networks)}, {_recipe(comparison, rows[0].recipe)}, {format_n(ns)}"),
-        caption=tuple((label, clean_text(text)) for label, text in caption),
+        title=f"{_kind(comparison)}: {', '.join(networks)}, {_recipe(comparison, rows[0].recipe)}, {format_n(ns)}",
+        caption=_caption(comparison, gate=gate) if first else [("", "files, machine and software as above")],
         facts=_facts(comparison, rows[0].recipe),
-        notes=tuple((mark, clean_text(text)) for mark, text in _notes(comparison, rows, last=last)),
+        notes=_notes(comparison, rows, last=last),
     )
+
+
+def _kind(comparison: Comparison) -> str:
+    return "not comparable" if comparison.refusal else str(comparison.kind)
 
 
 def _recipe(comparison: Comparison, recipe: Recipe) -> str:
     return describe_recipe(recipe, comparison.baseline.dataset.train_samples)
-
-
-def _describe_file(side: ComparedFile) -> str:
-    return f"{side.name}, suite {side.suite}, {side.created_at}"
 
 
 def _caption(comparison: Comparison, *, gate: bool) -> list[tuple[str, str]]:
@@ -229,14 +211,14 @@ def _caption(comparison: Comparison, *, gate: bool) -> list[tuple[str, str]]:
 
 
 def _sides(comparison: Comparison) -> list[tuple[str, str]]:
-    """The files, and their machines: both where there are two."""
+    """Name the files and their machines, both machines where there are two."""
     baseline, contender = comparison.baseline, comparison.contender
     if comparison.kind is Kind.HARDWARE:
         return [
             line
             for name, side in (("baseline", baseline), ("contender", contender))
             for line in (
-                (name, _describe_file(side)),
+                (name, describe_file(side)),
                 ("on", describe_machine(side.environment)),
                 ("with", describe_versions(side.environment)),
             )
@@ -244,7 +226,7 @@ def _sides(comparison: Comparison) -> list[tuple[str, str]]:
     within = comparison.kind is Kind.WITHIN
     files = [("file", baseline)] if within else [("baseline", baseline), ("contender", contender)]
     return [
-        *((name, _describe_file(side)) for name, side in files),
+        *((name, describe_file(side)) for name, side in files),
         ("machine", describe_machine(contender.environment)),
         ("software", describe_versions(contender.environment)),
     ]
@@ -267,13 +249,13 @@ def _format_differences(differences: Iterable[Difference]) -> str:
 
 
 def _method(comparison: Comparison) -> str:
-    """How much weaker stored results are than measuring both sides in turns.
+    """Say how much weaker stored results are than measuring both sides in turns.
 
     In results/calibration, single processes of the same code differed with a robust standard deviation of 3.9 to 4.9 %,
     blocks of four that took turns with one of 1.1 to 1.4 %.
     """
     tested = [row.detectable for row in comparison.rows if row.detectable is not None]
-    shown = sorted(each for each in tested if math.isfinite(each))
+    shown = sorted(slowdown for slowdown in tested if math.isfinite(slowdown))
     words = (
         "two stored results: a machine that was slower that day looks like a regression, and no interval shows it. "
         "`mnist-bench gate` measures both sides in turns: drift cancels, and where both were recorded the spread was a "
@@ -288,35 +270,27 @@ def _method(comparison: Comparison) -> str:
 
 
 def _facts(comparison: Comparison, recipe: Recipe) -> dict[str, Fact]:
-    ratio = ratio_of_row(comparison.slowdown)
+    ratio, settings = throughput_ratio(comparison.slowdown), comparison.settings
     facts: dict[str, Fact] = {
-        "comparison": "not comparable" if comparison.refusal else str(comparison.kind),
+        "comparison": _kind(comparison),
         "refusal": comparison.refusal,
         "against": None if comparison.axis is None else str(comparison.axis),
         "dataset": comparison.baseline.dataset.name,
         "dataset_digest": comparison.baseline.dataset.digest,
     }
     for label, side in (("baseline", comparison.baseline), ("contender", comparison.contender)):
-        environment, software = side.environment, side.environment.software
-        facts |= {
-            f"{label}_file": side.name,
-            f"{label}_created_at": side.created_at,
-            f"{label}_host_hash": environment.host_hash,
-            f"{label}_host_processor_model_name": environment.host_processor_model_name,
-            f"{label}_usable_core_count": environment.usable_core_count,
-            f"{label}_accelerator_model_names": ", ".join(environment.accelerator_model_names) or None,
-            f"{label}_framework_version": None if software is None else software.framework_version,
-            f"{label}_numpy": None if software is None else software.numpy,
-            f"{label}_python": None if software is None else software.python,
-            f"{label}_mnist_bench_version": environment.mnist_bench_version,
-            f"{label}_git_commit": environment.git_commit,
+        of_side = {
+            "file": side.name,
+            "created_at": side.created_at,
+            **machine_facts(side.environment, without=["usable_vcpu_count", "virtualization"]),
+            **software_facts(side.environment.software),
+            "mnist_bench_version": side.environment.mnist_bench_version,
+            "git_commit": side.environment.git_commit,
         }
-    settings = comparison.settings
-    return facts | {
-        "epochs": recipe.epochs,
-        "samples": recipe.samples,
-        "learning_rate": recipe.learning_rate,
-        "xavier_magnitude": recipe.xavier_magnitude,
+        facts |= {f"{label}_{name}": fact for name, fact in of_side.items()}
+    return {
+        **facts,
+        **recipe_facts(recipe),
         "margin": settings.margin,
         "tolerance": settings.tolerance,
         "alpha": settings.alpha,
@@ -328,26 +302,25 @@ def _facts(comparison: Comparison, recipe: Recipe) -> dict[str, Fact]:
 
 
 def _notes(comparison: Comparison, rows: Sequence[ComparedRow], *, last: bool) -> list[tuple[str, str]]:
-    """Why rows have no ratio or not the verdict it suggests, by name; after the last table, all of them together."""
+    """Say why rows have no ratio, or not the verdict that it suggests; under the last table sum up all rows."""
     reasons: dict[tuple[Outcome, str], list[str]] = {}
     for row in rows:
         if row.reason is not None and row.reason != comparison.refusal:
             reasons.setdefault((row.outcome, row.reason), []).append(row.scenario.name)
     notes = [
-        (mark_of(outcome), f"{outcome}: {'; '.join(names)}: {reason}") for (outcome, reason), names in reasons.items()
+        (mark_of_outcome(outcome), f"{outcome}: {'; '.join(names)}: {reason}")
+        for (outcome, reason), names in reasons.items()
     ]
     paired = [row for row in rows if row.slowdown is not None]
     not_judged = sum(Status.NOT_JUDGED in _statuses(row) for row in paired)
-    if not_judged:
-        which = "accuracy" if not_judged == len(rows) else f"accuracy of {not_judged} of {len(rows)} rows"
-        notes.append(("", f"{which} not judged: no band for this network, data set and amount of training"))
+    notes += not_judged_notes(not_judged, len(rows))
     if last:
         slowdown = comparison.slowdown
         if slowdown is not None:
             over = format_count(len(comparison.common), "common scenario")
             unsure = "" if bounds(slowdown) else " (no interval: some have n = 1)"
-            notes.append(("", f"geometric mean over {over}: {describe_change(comparison, slowdown)}{unsure}"))
-        notes.append(("", f"in all: {format_counts(Counter(row.outcome for row in comparison.rows))}"))
+            notes.append(("", f"geometric mean over {over}: {describe_difference(comparison, slowdown)}{unsure}"))
+        notes.append(("", f"in all: {format_counts(row.outcome for row in comparison.rows)}"))
     return notes
 
 

@@ -1,9 +1,9 @@
-"""A gate's conclusion, and a machine's calibration -> tables and test cases. `gate.decision` decided it all."""
+"""A gate's conclusion as a table and as test cases. `experiments.gate.decision` has drawn it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from bench.analysis.verdict import Verdict
@@ -11,27 +11,16 @@ from bench.experiments.gate.decision import Conclusion
 from bench.experiments.gate.look import GateRow
 from bench.records.gate import GateFile, Purpose, SideDescription
 from bench.render import units
-from bench.render.model.captions import (
-    describe_dataset,
-    describe_machine,
-    describe_setting,
-    describe_versions,
-    virtual_contexts,
-)
+from bench.render.model.captions import common_setting, file_caption, virtual_contexts
 from bench.render.model.cases import CaseOutcome, JUnitCase
-from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Column, OfScenario, make_column
+from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Axis, Column, make_change_column, make_column, varies
 from bench.render.model.marks import MARK_OF_VERDICT, TONE_OF_VERDICT
-from bench.render.model.table import Fact, Table, TableRow, cell_of, hidden_column
-from bench.render.phrases import change, clean_text, ends, format_change, format_count
+from bench.render.model.table import Fact, Table, hidden_column, make_table
+from bench.render.phrases import clean_text, ends, format_change, format_count, shorten_hash
 from bench.render.sparklines import interval
-from bench.scenarios.scenario import Scenario, axis_value
+from bench.scenarios.scenario import Scenario
 from bench.stats.intervals import POWER
 from bench.stats.paired import Order
-
-_Text = Callable[[GateRow], str | None]
-
-#: Of a commit or a digest, as people write one.
-_SHORT: Final = 10
 
 _CASES: Final[Mapping[Verdict, CaseOutcome]] = {
     Verdict.REGRESSED: CaseOutcome.FAILURE,
@@ -43,30 +32,25 @@ _CASES: Final[Mapping[Verdict, CaseOutcome]] = {
 
 
 def gate_table(gate_file: GateFile, conclusion: Conclusion) -> Table:
-    """One row per planned scenario; below it why, and what happened to the blocks."""
+    """Return one row per planned scenario, with the reasons and the void blocks as notes."""
     columns: list[Column[GateRow]] = [
         *varying_axes([row.scenario for row in conclusion.rows]),
         *_columns(gate_file, _scale(gate_file, conclusion)),
     ]
-    return Table(
-        title=clean_text(f"gate: {conclusion.verdict}"),
-        caption=tuple((label, clean_text(text)) for label, text in _caption(gate_file, conclusion)),
+    return make_table(
+        f"gate: {conclusion.verdict}",
+        columns,
+        conclusion.rows,
+        caption=_caption(gate_file, conclusion),
         facts=_facts(gate_file, conclusion),
-        headings=tuple(column.heading for column in columns),
-        rows=tuple(
-            TableRow(
-                cells=tuple(cell_of(column, row) for column in columns),
-                mark=MARK_OF_VERDICT[row.verdict],
-                tone=TONE_OF_VERDICT[row.verdict],
-            )
-            for row in conclusion.rows
-        ),
-        notes=tuple((mark, clean_text(text)) for mark, text in _notes(conclusion)),
+        notes=_notes(conclusion),
+        mark=lambda row: MARK_OF_VERDICT[row.verdict],
+        tone=lambda row: TONE_OF_VERDICT[row.verdict],
     )
 
 
 def gate_cases(conclusion: Conclusion) -> list[JUnitCase]:
-    """One test case per scenario; what could not be decided is an error: most readers show a skipped case as green."""
+    """Return one test case per scenario; an undecided one is an error: most readers show a skipped case as green."""
     return [
         JUnitCase(
             name=clean_text(row.scenario.name),
@@ -82,26 +66,22 @@ def gate_cases(conclusion: Conclusion) -> list[JUnitCase]:
     ]
 
 
-def _varies(axis: Column[OfScenario], scenarios: Sequence[Scenario]) -> bool:
-    return len({axis_value(each, axis.heading.name) for each in scenarios}) > 1
-
-
-def varying_axes(scenarios: Sequence[Scenario]) -> list[Column[OfScenario]]:
-    """The network, and what tells the rows apart; the rest is said once, by `common_setting`."""
+def varying_axes(scenarios: Sequence[Scenario]) -> list[Axis]:
+    """Return all axes, hidden but for the network and those that tell the scenarios apart."""
     ordered = sorted(SHOWN_AXES, key=lambda axis: (axis.heading.name != "network", axis.heading.name not in MAIN_AXES))
     return [
-        axis if axis.heading.name == "network" or _varies(axis, scenarios) else hidden_column(axis) for axis in ordered
+        axis if axis.heading.name == "network" or varies(axis, scenarios) else hidden_column(axis) for axis in ordered
     ]
 
 
-def common_setting(scenarios: Sequence[Scenario]) -> list[tuple[str, str]]:
-    same = [axis for axis in SHOWN_AXES if axis.heading.name != "network" and not _varies(axis, scenarios)]
-    words = describe_setting(scenarios[0], same)
-    return [("all rows", words)] if words else []
+def constant_axes(scenarios: Sequence[Scenario]) -> list[tuple[str, str]]:
+    """Return the caption's line on the axes that `varying_axes` hides."""
+    same = [axis for axis in SHOWN_AXES if axis.heading.name != "network" and not varies(axis, scenarios)]
+    return common_setting(scenarios[0], same)
 
 
 def _scale(gate_file: GateFile, conclusion: Conclusion) -> float:
-    """How far an interval's picture reaches either way: to the tolerance at least, as a logarithm."""
+    """Return how far the pictures of intervals reach either way, as a logarithm: to the tolerance at least."""
     ends = [
         abs(math.log(end))
         for row in conclusion.rows
@@ -112,7 +92,7 @@ def _scale(gate_file: GateFile, conclusion: Conclusion) -> float:
     return max([math.log1p(gate_file.plan.tolerance), *ends])
 
 
-def _drawn(row: GateRow, most: float) -> str | None:
+def _draw_interval(row: GateRow, most: float) -> str | None:
     if row.ratio is None or not 0 < row.ratio.value < math.inf:
         return None
     ends = [None if end is None else math.log(end) if end > 0 else -most for end in (row.ratio.lower, row.ratio.upper)]
@@ -122,26 +102,20 @@ def _drawn(row: GateRow, most: float) -> str | None:
 def _columns(gate_file: GateFile, scale: float) -> list[Column[GateRow]]:
     plan = gate_file.plan
 
-    def of_ratio(part: int) -> _Text:
-        return lambda row: None if row.ratio is None else change(row.ratio)[part]
-
     return [
         make_column("n", lambda row: row.n, key="n_blocks", priority=6, explanation="valid blocks of four passes"),
-        make_column(
+        make_change_column(
             "ratio",
             lambda row: row.ratio,
             key="time_ratio",
             title="time per image\n[95 % interval]",
-            interval=True,
             priority=0,
-            text=of_ratio(0),
-            detail=lambda row: of_ratio(1)(row) or "",
             explanation="time per image, contender against baseline, and its 95 % t interval over blocks (log scale); "
             "a negative end lies on the other side: faster where it says slower",
         ),
         make_column(
             "picture",
-            lambda row: _drawn(row, scale),
+            lambda row: _draw_interval(row, scale),
             title="faster   │   slower",
             number=False,
             priority=3,
@@ -199,15 +173,12 @@ def _columns(gate_file: GateFile, scale: float) -> list[Column[GateRow]]:
             f"{format_count(len(plan.scenarios), 'scenario')} (Holm) and {format_count(len(plan.looks), 'look')}; "
             f"alpha {plan.alpha:g}",
         ),
-        make_column(
+        make_change_column(
             "confirmation",
             lambda row: row.confirmation,
             key="confirmation_ratio",
             title="confirmation",
-            interval=True,
             priority=3,
-            text=lambda row: None if row.confirmation is None else change(row.confirmation)[0],
-            detail=lambda row: "" if row.confirmation is None else change(row.confirmation)[1],
             explanation="the change in fresh blocks of the suspects alone",
         ),
         make_column("reason", lambda row: row.reason, number=False),
@@ -226,15 +197,14 @@ def _verdicts(gate_file: GateFile) -> str:
 
 def _caption(gate_file: GateFile, conclusion: Conclusion) -> list[tuple[str, str]]:
     plan = gate_file.plan
+    scenarios = [planned.scenario for planned in plan.scenarios]
     orders = [block.order for block in gate_file.blocks]
     seconds = sum(block.seconds for block in gate_file.blocks)
     return [
         ("baseline", describe_side(gate_file.baseline)),
         ("contender", describe_side(gate_file.contender)),
         *_software_difference(gate_file),
-        ("data", describe_dataset(gate_file.dataset)),
-        ("machine", describe_machine(gate_file.environment)),
-        ("software", describe_versions(gate_file.environment)),
+        *file_caption(gate_file),
         (
             "blocks",
             (
@@ -243,9 +213,9 @@ def _caption(gate_file: GateFile, conclusion: Conclusion) -> list[tuple[str, str
                 f"seed {plan.seed}, {gate_file.created_at}"
             ),
         ),
-        *([("note", _NO_CALIBRATION)] if any(each.noise_floor is None for each in plan.scenarios) else []),
-        *common_setting([each.scenario for each in plan.scenarios]),
-        *virtual_contexts(each.scenario for each in plan.scenarios),
+        *([("note", _NO_CALIBRATION)] if any(planned.noise_floor is None for planned in plan.scenarios) else []),
+        *constant_axes(scenarios),
+        *virtual_contexts(scenarios),
     ]
 
 
@@ -256,9 +226,9 @@ _NO_CALIBRATION: Final = (
 
 
 def describe_side(side: SideDescription) -> str:
-    """main (13f996bd01), code c0ffee1234."""
-    commit = "" if side.git_commit is None else f" ({side.git_commit[:_SHORT]})"
-    return f"{side.name}{commit}, code {side.tree_digest[:_SHORT]}"
+    """Name the code of a side: main (13f996bd01), code c0ffee1234."""
+    commit = "" if side.git_commit is None else f" ({shorten_hash(side.git_commit)})"
+    return f"{side.name}{commit}, code {shorten_hash(side.tree_digest)}"
 
 
 def _software_difference(gate_file: GateFile) -> list[tuple[str, str]]:

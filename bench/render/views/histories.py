@@ -1,4 +1,4 @@
-"""Histories -> tables, and a page with a picture for each scenario. `analysis.history` found what there is to say."""
+"""Histories as tables: where each scenario's throughput is now, and where it changed."""
 
 from __future__ import annotations
 
@@ -9,16 +9,13 @@ from typing import Final
 from bench.analysis.history import Change, History, HistoryPoint, Trend
 from bench.render import units
 from bench.render.model.captions import describe_dataset, describe_machine, describe_recipe, virtual_contexts
-from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Column, OfScenario, make_column, plus_minus_of
+from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Axis, Column, make_column, plus_minus_of, varies
 from bench.render.model.marks import FASTER, LEVEL, OPEN, SLOWER, Tone
-from bench.render.model.table import Table, TableRow, cell_of, hidden_column
-from bench.render.phrases import clean_text, ends, format_count
+from bench.render.model.table import Table, hidden_column, make_table
+from bench.render.phrases import ends, format_count, shorten_hash
 from bench.render.sparklines import sparkline
-from bench.scenarios.scenario import Scenario, axis_value
+from bench.scenarios.scenario import Scenario
 from bench.stats.intervals import Estimate
-
-#: Of a commit, as people write one.
-_SHORT: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,69 +38,53 @@ class _ChangeRow:
     change: Change
     before: HistoryPoint
     since: HistoryPoint
-    n: int
 
 
 def format_commit(measured: HistoryPoint) -> str:
-    """1a2b3c4d5e with changes; words where no commit is known."""
+    """Name the commit of a file, as 1a2b3c4d5e with changes; say so where none is known."""
     if measured.git_commit is None:
         return "an unknown commit"
-    return measured.git_commit[:_SHORT] + (" with changes" if measured.git_dirty else "")
+    return shorten_hash(measured.git_commit) + (" with changes" if measured.git_dirty else "")
 
 
 def history_tables(histories: Sequence[History]) -> list[Table]:
-    """For each machine its trends, and the changes in them where there are any."""
-    made = []
+    """Return for each machine its trends, and the changes in them where there are any."""
+    tables = []
     for history in histories:
-        rows = [_TrendRow(scenario=trend.key[0], trend=trend) for trend in history.trends]
-        if not rows:
-            continue
-        made.append(_trends(history, rows))
+        if history.trends:
+            tables.append(_trends(history, [_TrendRow(scenario=trend.key[0], trend=trend) for trend in history.trends]))
         if any(trend.changes for trend in history.trends):
-            made.append(_changes(history))
-    return made
+            tables.append(_changes(history))
+    return tables
 
 
-def _axes(scenarios: Sequence[Scenario]) -> list[Column[OfScenario]]:
-    """Network, contexts, batch and hybridize, and whatever else tells the rows apart."""
+def _axes(scenarios: Sequence[Scenario]) -> list[Axis]:
+    """Return all axes, hidden but for network, contexts, batch, hybridize and those that tell the scenarios apart."""
     return [
-        axis
-        if axis.heading.name in {"network", *MAIN_AXES}
-        or len({axis_value(each, axis.heading.name) for each in scenarios}) > 1
-        else hidden_column(axis)
+        axis if axis.heading.name in {"network", *MAIN_AXES} or varies(axis, scenarios) else hidden_column(axis)
         for axis in SHOWN_AXES
     ]
 
 
-def _caption(history: History) -> tuple[tuple[str, str], ...]:
-    times = sorted(each.created_at for trend in history.trends for each in trend.measured)
-    lines = [
-        ("machine", describe_machine(history.environment)),
-        ("data", describe_dataset(history.dataset)),
-        ("files", f"{history.files:,}, {times[0]} to {times[-1]}"),
-        ("note", f"a change, however large, shows in no fewer than {history.trends[0].fewest} files"),
-        *virtual_contexts(trend.key[0] for trend in history.trends),
-    ]
-    return tuple((label, clean_text(text)) for label, text in lines)
-
-
 def _trends(history: History, rows: Sequence[_TrendRow]) -> Table:
-    columns: list[Column[_TrendRow]] = [*_axes([row.scenario for row in rows]), *_trend_columns(history)]
+    scenarios = [row.scenario for row in rows]
+    columns: list[Column[_TrendRow]] = [*_axes(scenarios), *_trend_columns(history)]
     changed = sum(bool(row.trend.changes) for row in rows)
-    return Table(
-        title=clean_text(f"history: {format_count(len(rows), 'scenario')}, {changed} of them with a change"),
-        caption=_caption(history),
+    times = sorted(point.created_at for row in rows for point in row.trend.measured)
+    return make_table(
+        f"history: {format_count(len(rows), 'scenario')}, {changed} of them with a change",
+        columns,
+        rows,
+        caption=[
+            ("machine", describe_machine(history.environment)),
+            ("data", describe_dataset(history.dataset)),
+            ("files", f"{history.files:,}, {times[0]} to {times[-1]}"),
+            ("note", f"a change, however large, shows in no fewer than {history.trends[0].fewest} files"),
+            *virtual_contexts(scenarios),
+        ],
         facts={"files": history.files, "dataset": history.dataset.name, "dataset_digest": history.dataset.digest},
-        headings=tuple(column.heading for column in columns),
-        rows=tuple(
-            TableRow(
-                cells=tuple(cell_of(column, row) for column in columns),
-                mark=_mark(row.last) if row.trend.testable else OPEN,
-                tone=_tone(row.last) if row.trend.testable else Tone.DIM,
-            )
-            for row in rows
-        ),
-        notes=(),
+        mark=lambda row: _mark(row.last) if row.trend.testable else OPEN,
+        tone=lambda row: _tone(row.last) if row.trend.testable else Tone.DIM,
     )
 
 
@@ -184,25 +165,19 @@ def _changes(history: History) -> Table:
             change=change,
             before=trend.measured[change.index - 1],
             since=trend.measured[change.index],
-            n=len(trend.measured),
         )
         for trend in history.trends
         for change in trend.changes
     ]
     rows.sort(key=lambda row: row.since.created_at)
     columns: list[Column[_ChangeRow]] = [*_axes([row.scenario for row in rows]), *_CHANGE_COLUMNS]
-    return Table(
-        title=clean_text(f"history: {format_count(len(rows), 'change')}, in the order of time"),
-        caption=(),
-        facts={},
-        headings=tuple(column.heading for column in columns),
-        rows=tuple(
-            TableRow(
-                cells=tuple(cell_of(column, row) for column in columns), mark=_mark(row.change), tone=_tone(row.change)
-            )
-            for row in rows
-        ),
-        notes=(("", _METHOD),),
+    return make_table(
+        f"history: {format_count(len(rows), 'change')}, in the order of time",
+        columns,
+        rows,
+        notes=[("", _METHOD)],
+        mark=lambda row: _mark(row.change),
+        tone=lambda row: _tone(row.change),
     )
 
 

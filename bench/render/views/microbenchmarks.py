@@ -1,4 +1,4 @@
-"""Two sides of micro-benchmarks -> one table."""
+"""Two sides of micro-benchmarks as one table."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from typing import Final
 from bench.analysis.microbenchmarks import MicrobenchmarkFile, MicrobenchmarkRow
 from bench.machine.fingerprint import machine_differences
 from bench.render import units
-from bench.render.model.captions import describe_machine, describe_versions, format_n
+from bench.render.model.captions import describe_machine, describe_versions
 from bench.render.model.columns import AXES, Column, make_column, plus_minus_of
 from bench.render.model.marks import FASTER, MISSING, OPEN, SLOWER
-from bench.render.model.table import Table, TableRow, cell_of, hidden_column
-from bench.render.phrases import clean_text, ends
+from bench.render.model.table import Table, hidden_column, make_table
+from bench.render.phrases import ends, format_count
 
 
 def micro_table(
     baseline: MicrobenchmarkFile, contender: MicrobenchmarkFile, rows: Sequence[MicrobenchmarkRow]
 ) -> Table:
-    """A row for each micro-benchmark of either side."""
+    """Return a row for each micro-benchmark of either side."""
     columns: list[Column[MicrobenchmarkRow]] = [*_COLUMNS[:2], *(hidden_column(axis) for axis in AXES), *_COLUMNS[2:]]
     differences = machine_differences(baseline.environment, contender.environment)
-    caption = [
-        ("baseline", _describe_file(baseline)),
-        ("contender", _describe_file(contender)),
-        ("machine", describe_machine(baseline.environment)),
-        *([("differs", "; ".join(map(str, differences)))] if differences else []),
-        ("software", describe_versions(baseline.environment)),
-        ("contender's", describe_versions(contender.environment)),
-    ]
     told_apart = sum(_mark(row) in {FASTER, SLOWER} for row in rows)
     chance = " (5 of 100 of the same speed are by chance)" if told_apart else ""
-    return Table(
-        title="micro-benchmarks",
-        caption=tuple((label, clean_text(text)) for label, text in caption),
+    return make_table(
+        "micro-benchmarks",
+        columns,
+        rows,
+        caption=[
+            ("baseline", _describe_file(baseline)),
+            ("contender", _describe_file(contender)),
+            ("machine", describe_machine(baseline.environment)),
+            *([("differs", "; ".join(map(str, differences)))] if differences else []),
+            ("software", describe_versions(baseline.environment)),
+            ("contender's", describe_versions(contender.environment)),
+        ],
         facts={"baseline": baseline.name, "contender": contender.name},
-        headings=tuple(column.heading for column in columns),
-        rows=tuple(TableRow(cells=tuple(cell_of(column, row) for column in columns), mark=_mark(row)) for row in rows),
-        notes=(("", f"{told_apart} of {len(rows)} told apart{chance}"), ("", _UNIT)),
+        notes=[("", f"{told_apart} of {len(rows)} told apart{chance}"), ("", _UNIT)],
+        mark=_mark,
     )
 
 
@@ -48,8 +48,7 @@ _UNIT: Final = (
 
 
 def _describe_file(side: MicrobenchmarkFile) -> str:
-    processes = len(side.created_at)
-    return f"{side.name}, {format_n([processes])} process{'' if processes == 1 else 'es'}, {side.created_at[0]}"
+    return f"{side.name}, n = {format_count(len(side.created_at), 'process', 'processes')}, {side.created_at[0]}"
 
 
 def _mark(row: MicrobenchmarkRow) -> str:
