@@ -22,6 +22,10 @@ hypothesis.settings.load_profile("patient")
 MXNET_IS_MISSING = importlib.util.find_spec("mxnet") is None
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-golden", action="store_true", help="write tests/render/golden again; read the difference")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(
     collector: pytest.Collector,

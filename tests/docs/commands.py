@@ -29,6 +29,7 @@ from tests.support.idx_files import small_idx_folder
 DOCUMENTS = (
     ROOT / "README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
+    ROOT / ".github" / "CONTRIBUTING.md",
     ROOT / "docs" / "tutorial.ipynb",
     ROOT / "results" / "PEERS.md",
 )
