@@ -5,14 +5,12 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from bench.cli.console import err, fail, note, spinner
+from bench.cli.console import err, note, spinner
 from bench.cli.datasets import dataset_of
-from bench.cli.exit_status import Exit
-from bench.cli.session import measuring
+from bench.cli.session import measuring, trying
 from bench.experiments.gate.blocks import run_blocks, session_starters
 from bench.experiments.gate.decision import Conclusion
 from bench.experiments.gate.setup import GateRequest, Sides, describe_sides, new_gate_file
-from bench.experiments.pilot import PilotError
 from bench.experiments.run.runner import SubprocessExecutor
 from bench.records import store
 from bench.records.gate import GateFile
@@ -30,14 +28,11 @@ def scenarios_here(request: GateRequest) -> list[tuple[Scenario, int]]:
 def plan_gate(request: GateRequest, sides: Sides, prepared: datasets.Prepared) -> GateFile:
     """Return the file before its first block; exit with FAILED where a side does not work."""
     scenarios = scenarios_here(request)
-    try:
-        with spinner("asking both sides what they are"):
-            software = describe_sides(sides)
-        note("pilot: do both sides work, and how long must a window be?")
-        with spinner("pilot"):
-            return new_gate_file(request, scenarios, sides, software, prepared.directory, dataset_of(prepared))
-    except PilotError as error:
-        fail(str(error), Exit.FAILED)
+    with trying("asking both sides what they are"):
+        software = describe_sides(sides)
+    note("pilot: do both sides work, and how long must a window be?")
+    with trying("pilot"):
+        return new_gate_file(request, scenarios, sides, software, prepared.directory, dataset_of(prepared))
 
 
 def measure_blocks(

@@ -14,6 +14,7 @@ from bench.cli.console import fail, note, spinner
 from bench.cli.datasets import note_dataset, prepare
 from bench.cli.exit_status import Exit
 from bench.errors import ConfigurationError, IncomparableError, SetupError
+from bench.experiments.pilot import PilotError
 from bench.records import store
 from bench.records.base import utc_now
 from bench.records.environment import Environment
@@ -118,6 +119,16 @@ def require_gpus(devices: Iterable[Device]) -> None:
             probe = process.probe(Interpreter(), Cancellation(), Framework.MXNET, device)
         if not probe.usable:
             fail(f"{device}: {probe.detail}", Exit.FAILED)
+
+
+@contextlib.contextmanager
+def trying(what: str) -> Iterator[None]:
+    """Show on a terminal what is tried; exit with FAILED and the reason where it does not work at all."""
+    try:
+        with spinner(what):
+            yield
+    except PilotError as error:
+        fail(str(error), Exit.FAILED)
 
 
 @contextlib.contextmanager

@@ -59,8 +59,8 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def command(command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
     """`mnist-bench tune ARGS`, on a machine with two cores and no GPU."""
-    monkeypatch.setattr("bench.cli.commands.tune.available", lambda: (Device(DeviceKind.CPU, 0),))
-    monkeypatch.setattr("bench.cli.commands.tune.usable_core_count", lambda: 2)
+    monkeypatch.setattr("bench.experiments.tune.setup.available", lambda: (Device(DeviceKind.CPU, 0),))
+    monkeypatch.setattr("bench.experiments.tune.setup.usable_core_count", lambda: 2)
     return functools.partial(command, "tune")
 
 
@@ -76,7 +76,8 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> FakeWorkers:
     def describe(interpreter: Interpreter, stop: Cancellation, scenarios: Sequence[Scenario]) -> Software:
         return a_software()
 
-    monkeypatch.setattr("bench.cli.commands.tune.session_starter", lambda _stop: fake.start)
+    for module in ("bench.cli.commands.tune", "bench.experiments.tune.setup"):
+        monkeypatch.setattr(f"{module}.session_starter", lambda _stop: fake.start)
     monkeypatch.setattr(process, "describe", describe)
     return fake
 
@@ -313,7 +314,7 @@ def test_gpus_are_tried_out_unless_they_are_not_wanted(
         asked.append(1)
         return (Device(DeviceKind.GPU, 0), Device(DeviceKind.GPU, 1))
 
-    monkeypatch.setattr("bench.cli.commands.tune.available", available)
+    monkeypatch.setattr("bench.experiments.tune.setup.available", available)
     assert command("--network", "mlp", "--dry-run") == cli.Exit.DONE
     assert "gpu(0),gpu(1)" in capsys.readouterr().out
     assert command("--network", "mlp", "--dry-run", "--contexts", "cpu(0)") == cli.Exit.DONE

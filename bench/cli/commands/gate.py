@@ -10,17 +10,16 @@ import typer
 
 from bench.cli import options
 from bench.cli.app import app, examples
-from bench.cli.console import add_to_job_summary, fail, note, print_tables, spinner, tolerate_closed_pipe, write
+from bench.cli.console import add_to_job_summary, fail, note, print_tables, tolerate_closed_pipe, write
 from bench.cli.datasets import prepare
 from bench.cli.exit_status import EXIT_OF_VERDICT, Exit
 from bench.cli.gating import measure_blocks, plan_gate
 from bench.cli.inputs import read_gate
-from bench.cli.session import default_output, finished, new_file, note_saved, prepare_rest, resumed_file
+from bench.cli.session import default_output, finished, new_file, note_saved, prepare_rest, resumed_file, trying
 from bench.errors import ConfigurationError
 from bench.experiments.gate import source
 from bench.experiments.gate.decision import Conclusion, conclusion_of
 from bench.experiments.gate.setup import GATE_SUITE, GateRequest, Sides, check_out_sides, require_same_sides
-from bench.experiments.pilot import PilotError
 from bench.machine.capture import capture
 from bench.records.gate import GateFile, Purpose
 from bench.render.formats.export import Format, render_markdown
@@ -133,11 +132,8 @@ def _sides_of(path: Path, gate_file: GateFile, scratch: Path, base: str | None, 
     if reference is None:
         raise ConfigurationError(f"{path}: its baseline was a folder ({before.name}): name it with --base")
     sides = check_out_sides(reference, scratch, clone, base_python)
-    try:
-        with spinner("asking both sides what they are"):
-            require_same_sides(path, gate_file, sides)
-    except PilotError as error:
-        fail(str(error), Exit.FAILED)
+    with trying("asking both sides what they are"):
+        require_same_sides(path, gate_file, sides)
     return sides
 
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
-import msgspec
 import typer
 
 from bench.cli import options
@@ -37,32 +36,30 @@ from bench.cli.session import (
     prepare_rest,
     require_gpus,
     resumed_file,
+    trying,
 )
 from bench.errors import ConfigurationError
-from bench.experiments.pilot import PilotError
 from bench.experiments.tune import eta
 from bench.experiments.tune.pool import session_starter
 from bench.experiments.tune.results import TuneResult, tune_result
-from bench.experiments.tune.rounds import plan, run_rounds
-from bench.experiments.tune.search_space import Space, search_space
-from bench.machine.capture import capture, usable_core_count
+from bench.experiments.tune.rounds import run_rounds
+from bench.experiments.tune.search_space import Space
+from bench.experiments.tune.setup import new_tune_file, space_here
+from bench.machine.capture import capture
 from bench.records import store
-from bench.records.base import utc_now
 from bench.records.environment import Software
-from bench.records.tune import REFERENCE, Candidate, TuneFile
+from bench.records.tune import REFERENCE, TuneFile
 from bench.render import units
 from bench.render.formats.export import Format, render_markdown
 from bench.render.phrases import format_count
 from bench.render.progress.tune import TuneProgress
 from bench.render.views.tunes import format_setting, paste_text, setting_names, tune_tables
-from bench.scenarios.axes import AUTO_CONTEXTS, canonical_contexts
+from bench.scenarios.axes import AUTO_CONTEXTS
 from bench.scenarios.scenario import Scenario
-from bench.scenarios.suite import Overrides
 from bench.worker import process
 from bench.worker.process import Cancellation, Interpreter
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
-from mnist_core.devices import DeviceKind, available
 
 #: What the rest of a file must share with its beginning.
 _LASTING_FACTS: Final = ("software", "mnist_bench_version", "git_commit", "usable_core_count")
@@ -118,7 +115,8 @@ def tune(
         contexts=contexts, cpu_threads=cpu_threads, hybridize=hybridize, settings=settings
     )
     budget_seconds = None if exhaustive else options.seconds(budget, "--budget")
-    space = _space_here(_one_network(network or ()), batch_size, restrictions)
+    with spinner("trying the devices out"):
+        space = space_here(_one_network(network or ()), batch_size, restrictions)
     if dry_run:
         _show_space(space)
         return
@@ -127,14 +125,17 @@ def tune(
         if contexts and AUTO_CONTEXTS not in contexts:  # auto's have been tried out
             require_gpus(dict.fromkeys(device for scenario in space.scenarios for device in scenario.devices))
         prepared = prepare(data, data_dir)
-        tune_file = _new_tune_file(
-            space,
-            prepared,
-            software,
-            exhaustive=exhaustive,
-            budget_seconds=budget_seconds,
-            seed=options.seed_or_random(seed),
-        )
+        note("pilot: how fast is the tutorial's loop?")
+        with trying("pilot"):
+            tune_file = new_tune_file(
+                space,
+                software,
+                prepared.directory,
+                dataset_of(prepared),
+                exhaustive=exhaustive,
+                budget_seconds=budget_seconds,
+                seed=options.seed_or_random(seed),
+            )
         _measure(tune_file, prepared, path, output_format)
 
 
@@ -144,61 +145,6 @@ def _one_network(named: Sequence[str]) -> str:
     if len(named) > 1:
         raise ConfigurationError(f"tune searches for one network at a time: name one of {', '.join(named)}")
     return named[0]
-
-
-def _space_here(network: str, batch_size: int, restrictions: Overrides) -> Space:
-    """Return the settings to choose from on this machine, whose GPUs are tried out only where one may be chosen.
-
-    Raises `ConfigurationError` where the restrictions exclude all of them, or all but the tutorial's loop.
-    """
-    gpus = []
-    if not restrictions.contexts or AUTO_CONTEXTS in restrictions.contexts:
-        with spinner("trying the devices out"):
-            gpus = [str(device) for device in available() if device.kind is DeviceKind.GPU]
-    contexts = tuple(",".join(canonical_contexts(text, gpu_contexts=gpus)) for text in restrictions.contexts)
-    restrictions = msgspec.structs.replace(restrictions, contexts=contexts)
-    space = search_space(network, batch_size, cores=usable_core_count(), gpus=gpus, wishes=restrictions)
-    if {*space.scenarios} <= {space.reference}:
-        raise ConfigurationError("tune: only the tutorial's loop is left to choose: leave out a restriction")
-    return space
-
-
-def _candidates_of(space: Space) -> tuple[Candidate, ...]:
-    """Return what is measured, the reference first."""
-    cores = usable_core_count()
-    scenarios = dict.fromkeys((space.reference, *space.scenarios))
-    return tuple(
-        Candidate(scenario=scenario, omp_num_threads=scenario.threads_per_context(cores)) for scenario in scenarios
-    )
-
-
-def _new_tune_file(
-    space: Space,
-    prepared: datasets.Prepared,
-    software: Software,
-    *,
-    exhaustive: bool,
-    budget_seconds: float | None,
-    seed: int,
-) -> TuneFile:
-    """Return the file before its first round; exit with FAILED where the tutorial's loop does not work."""
-    dataset = dataset_of(prepared)
-    note("pilot: how fast is the tutorial's loop?")
-    try:
-        with spinner("pilot"):
-            planned = plan(
-                _candidates_of(space),
-                reference_may_win=space.reference in space.scenarios,
-                exhaustive=exhaustive,
-                budget_seconds=budget_seconds,
-                start_session=session_starter(Cancellation()),
-                data_directory=prepared.directory,
-                dataset=dataset,
-                seed=seed,
-            )
-    except PilotError as error:
-        fail(str(error), Exit.FAILED)
-    return TuneFile(created_at=utc_now(), environment=capture(software=software), dataset=dataset, plan=planned)
 
 
 def _measure(tune_file: TuneFile, prepared: datasets.Prepared, path: Path, output_format: Format) -> NoReturn:
