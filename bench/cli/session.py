@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -16,7 +16,7 @@ from bench.cli.exit_status import Exit
 from bench.errors import ConfigurationError, IncomparableError, SetupError
 from bench.experiments.pilot import PilotError
 from bench.records import store
-from bench.records.base import utc_now
+from bench.records.base import Record, utc_now
 from bench.records.environment import Environment
 from bench.records.gate import GateFile
 from bench.records.result import ResultSet
@@ -28,7 +28,7 @@ from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 from mnist_core.devices import Device, DeviceKind
 
-FileT = TypeVar("FileT")
+FileT = TypeVar("FileT", bound=Record)
 
 #: How to say that a fact of an environment is not what it was.
 _CHANGES: Final = {
@@ -65,14 +65,14 @@ def new_file(path: Path, *, resumable: bool = True) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def resumed_file(path: Path, read: Callable[[Path], FileT]) -> Iterator[FileT]:
+def resumed_file(path: Path, kind: type[FileT]) -> Iterator[FileT]:
     """Lock the folder of a file, and yield the file as it then is.
 
-    Raises what `read` raises, and `StoreError` where something else measures into the folder.
+    Raises what `store.read` raises, and `StoreError` where something else measures into the folder.
     """
-    read(path)  # a file of another kind must not leave a lock in its folder
+    store.read(path, kind)  # a file of another kind must not leave a lock in its folder
     with store.exclusive(path.parent):
-        yield read(path)
+        yield store.read(path, kind)
 
 
 def prepare_rest(

@@ -1,4 +1,4 @@
-"""Result files: write without ever losing one, read, check, migrate."""
+"""Files of every kind: write them without ever losing one, read, check, migrate them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ import shlex
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import filelock
 import jsonschema
 import msgspec
 
 from bench.errors import ConfigurationError, NoResultError, SchemaError, StoreError
+from bench.records import profile
 from bench.records.base import Record
+from bench.records.calibration import CALIBRATION_SCHEMA_VERSION, Calibration
+from bench.records.gate import GATE_SCHEMA_VERSION, GateFile
+from bench.records.profile import PROFILE_SCHEMA_VERSION, ProfileFile
 from bench.records.result import SCHEMA_VERSION, Failure, ResultSet, Run, key, schema
+from bench.records.tune import TUNE_SCHEMA_VERSION, TuneFile
 
 #: From schema version n to n + 1, on the decoded JSON. See the history beside `record.SCHEMA_VERSION`.
 MIGRATIONS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
@@ -35,7 +40,7 @@ _BEGIN: Final = re.compile(rb'\s*\{\s*"schema_version"\s*:\s*(\d{1,9})\s*,')
 
 
 class FileKind(enum.Enum):
-    """What a JSON file can be, by the key that only this kind has at its top, and the command that shows it."""
+    """What a JSON file can be, told by the key that only this kind has at its top, and the command that shows it."""
 
     RESULT = ("result", "schema_version", "show {}")
     GATE = ("gate", "gate_schema_version", "gate --replay {}")
@@ -50,21 +55,31 @@ class FileKind(enum.Enum):
         self._command = command
 
     def shown_by(self, path: Path) -> str:
+        """Return the command that shows a file of this kind."""
         return f"mnist-bench {self._command.format(shlex.quote(str(path)))}"
 
 
+#: The kinds that `read` knows, and the newest schema version of each.
+_KINDS: Final[Mapping[type[Record], tuple[FileKind, int]]] = {
+    ResultSet: (FileKind.RESULT, SCHEMA_VERSION),
+    GateFile: (FileKind.GATE, GATE_SCHEMA_VERSION),
+    TuneFile: (FileKind.TUNE, TUNE_SCHEMA_VERSION),
+    ProfileFile: (FileKind.PROFILE, PROFILE_SCHEMA_VERSION),
+    Calibration: (FileKind.CALIBRATION, CALIBRATION_SCHEMA_VERSION),
+}
+
+
 class OtherKindError(NoResultError):
-    """It is a file of a kind that another command shows; the line says which."""
+    """A file of a kind that another command shows; the line says which."""
 
     def __init__(self, path: Path, kind: FileKind) -> None:
         super().__init__(f"{path}: is a {kind.word} file: {kind.shown_by(path)} shows it")
-        self.kind = kind
 
 
 def write(path: Path, record: Record) -> None:
-    """Replace `path` in one step: whoever reads it, whenever the machine stops, finds a whole file.
+    """Replace `path` in one step: a reader finds a whole file at any time, even after the machine stopped.
 
-    Raises `StoreError` when the file system refuses.
+    Raise `StoreError` if the file system refuses.
     """
     text = msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
     try:
@@ -87,7 +102,7 @@ def write(path: Path, record: Record) -> None:
 
 
 def _sync_directory(directory: Path) -> None:
-    """Without it the rename itself may be lost with the power."""
+    """Flush the folder, without which the rename itself may be lost with the power."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -95,35 +110,46 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def read(path: Path) -> ResultSet:
-    """Raises `StoreError` for a file that is not a result file, `SchemaError` for one that is too new."""
+def read(path: Path, *kinds: type[RecordT]) -> RecordT:
+    """Read a file of one of these kinds of record; its own top-level key tells which.
+
+    Raise `OtherKindError` for a file of another kind, `NoResultError` for one of no kind that is known, `SchemaError`
+    for one that is newer than this program, and `StoreError` for one that cannot be read or is not valid.
+    """
     content = _content(path)
-    if _begins_as_today(content):
-        with contextlib.suppress(msgspec.DecodeError, ConfigurationError, RecursionError):  # said below, in words
-            result_set = _DECODER.decode(content)
+    if ResultSet in kinds and _begins_as_today(content):
+        with contextlib.suppress(msgspec.DecodeError, ConfigurationError, RecursionError):  # explained below
+            result_set: Any = _DECODER.decode(content)
             if result_set.schema_version == SCHEMA_VERSION:
-                return result_set
-    document = _migrated(path, _document(path, content))
+                return cast("RecordT", result_set)
+    document = _document(path, content)
+    record = _kind_of(path, document, kinds)
+    kind, newest = _KINDS[record]
+    document = _migrated(path, document, kind, newest)
     try:
-        return msgspec.convert(document, ResultSet, str_keys=True)
+        found = msgspec.convert(document, record, str_keys=True)
     except (msgspec.ValidationError, ConfigurationError) as error:
-        raise StoreError(
-            f"{path}: not a valid result file: {error} (`mnist-bench check {path}` names every violation)"
-        ) from None
+        hint = f" (`mnist-bench check {path}` names every violation)" if kind is FileKind.RESULT else ""
+        raise StoreError(f"{path}: not a valid {kind.word} file: {error}{hint}") from None
+    if isinstance(found, ProfileFile) and (contradictions := profile.inconsistencies(found)):
+        raise StoreError(f"{path}: not a valid profile file: {contradictions[0]}")
+    return found
 
 
 def _begins_as_today(content: bytes) -> bool:
-    """As `write` begins a file of this schema version, which needs no migration: ten thousand are read at once."""
+    """Whether `write` began the file at today's schema version: ten thousand results are read at once."""
     begin = _BEGIN.match(content)
     return begin is not None and int(begin[1]) == SCHEMA_VERSION
 
 
 def violations(path: Path) -> list[str]:
-    """Everything wrong with a file that is JSON, one line each; [] for a valid result file.
+    """Return everything that is wrong with a JSON file, one line each; [] for a valid result file.
 
-    Raises `StoreError` where there is no document to check.
+    Raise `StoreError` if there is no document to check.
     """
-    document = _migrated(path, _load_json(path))
+    document = _document(path, _content(path))
+    _kind_of(path, document, (ResultSet,))
+    document = _migrated(path, document, FileKind.RESULT, SCHEMA_VERSION)
     validator = jsonschema.Draft202012Validator(schema())
     found = [
         f"{error.json_path}: {_shortened(error.message)}"
@@ -138,7 +164,7 @@ def violations(path: Path) -> list[str]:
 
 
 def inconsistencies(result_set: ResultSet) -> list[str]:
-    """What a schema cannot say: records that contradict each other."""
+    """Return what no schema can say, one line each: records of the file that contradict each other."""
     found = []
     planned = {key(run) for run in result_set.plan}
     seen = set()
@@ -176,7 +202,10 @@ def _run_inconsistencies(run: Run, where: str, train_samples: int) -> Iterator[s
 
 @contextlib.contextmanager
 def exclusive(directory: Path) -> Iterator[None]:
-    """Nothing else measures into this folder meanwhile; two measurements at once would slow each other."""
+    """Lock the folder for the length of the block, since two measurements at once would slow each other.
+
+    Raise `StoreError` if another measurement holds the lock, or the folder cannot be written.
+    """
     try:
         directory.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(directory / ".lock", timeout=0)
@@ -193,42 +222,6 @@ def exclusive(directory: Path) -> Iterator[None]:
         lock.release()
 
 
-def read_versioned(path: Path, record: type[RecordT], kind: FileKind, newest: int) -> RecordT:
-    """A file of another kind than results, with a schema version of its own.
-
-    Raises `StoreError` for a file that is none, `SchemaError` for one that is too new.
-    """
-    content = _content(path)
-    try:
-        document = msgspec.json.decode(content)
-    except (msgspec.DecodeError, RecursionError):
-        raise StoreError(f"{path}: not JSON, or cut off") from None
-    version = _version(path, document, kind)
-    if version > newest:
-        raise SchemaError(
-            f"{path}: {kind.top_key} {version} is newer than this mnist-bench reads ({newest}); update it"
-        )
-    try:
-        return msgspec.convert(document, record, str_keys=True)
-    except (msgspec.ValidationError, ConfigurationError) as error:
-        raise StoreError(f"{path}: not a valid {kind.word} file: {error}") from None
-
-
-def _version(path: Path, document: object, kind: FileKind) -> int:
-    """The schema version of a file of this kind; raises `NoResultError` for another."""
-    keys = document if isinstance(document, dict) else {}
-    if isinstance(version := keys.get(kind.top_key), int):
-        return version
-    other = next((each for each in FileKind if each is not kind and each.top_key in keys), None)
-    if other is None:
-        raise NoResultError(f"{path}: not a {kind.word} file: it has no {kind.top_key}")
-    raise OtherKindError(path, other)
-
-
-def _load_json(path: Path) -> dict[str, Any]:
-    return _document(path, _content(path))
-
-
 def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -241,20 +234,32 @@ def _document(path: Path, content: bytes) -> dict[str, Any]:
         document = json.loads(content)
     except (ValueError, RecursionError):
         raise StoreError(f"{path}: not JSON, or cut off") from None
-    _version(path, document, FileKind.RESULT)
-    made: dict[str, Any] = document
-    return made
+    return document if isinstance(document, dict) else {}
 
 
-def _migrated(path: Path, document: dict[str, Any]) -> dict[str, Any]:
-    version = document["schema_version"]
-    if version > SCHEMA_VERSION:
+def _kind_of(path: Path, document: Mapping[str, Any], wanted: Sequence[type[RecordT]]) -> type[RecordT]:
+    """Return which of the wanted records a document is; raise `NoResultError` if it is none of them."""
+    for record in wanted:
+        if isinstance(document.get(_KINDS[record][0].top_key), int):
+            return record
+    kinds = [_KINDS[record][0] for record in wanted]
+    other = next((kind for kind in FileKind if kind not in kinds and kind.top_key in document), None)
+    if other is not None:
+        raise OtherKindError(path, other)
+    words, keys = (" or ".join(each) for each in zip(*((kind.word, kind.top_key) for kind in kinds), strict=True))
+    raise NoResultError(f"{path}: not a {words} file: it has no {keys}")
+
+
+def _migrated(path: Path, document: dict[str, Any], kind: FileKind, newest: int) -> dict[str, Any]:
+    version = document[kind.top_key]
+    if version > newest:
         raise SchemaError(
-            f"{path}: schema version {version} is newer than this mnist-bench reads ({SCHEMA_VERSION}); update it"
+            f"{path}: {kind.top_key.replace('_', ' ')} {version} is newer than this mnist-bench reads ({newest}); "
+            "update mnist-bench"
         )
-    while version < SCHEMA_VERSION:
+    while kind is FileKind.RESULT and version < newest:
         if version not in MIGRATIONS:
-            raise SchemaError(f"{path}: schema version {version} is none that ever was")
+            raise SchemaError(f"{path}: unknown schema version {version}")
         document = MIGRATIONS[version](document)
         version += 1
     return document

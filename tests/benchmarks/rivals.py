@@ -23,9 +23,9 @@ from scipy.special import binom
 from scipy.stats import mannwhitneyu
 
 from bench.analysis.verdict import Verdict
-from bench.cli import inputs
 from bench.experiments.gate import calibration
 from bench.experiments.gate.evidence import evidence_of
+from bench.records import store
 from bench.records.gate import Block, GateFile
 from bench.scenarios.scenario import Scenario
 from bench.stats import multiple_testing
@@ -123,7 +123,7 @@ def ours(gate_file: GateFile, runs: int) -> tuple[dict[float, int], dict[float, 
 
 
 def play(path: Path, runs: int) -> dict[str, object]:
-    gate_file = inputs.read_gate(path)
+    gate_file = store.read(path, GateFile)
     evidence = evidence_of(gate_file.plan, gate_file.blocks)
     # A void block is none for anybody: the rivals get the same quiet stretches.
     blocks = [

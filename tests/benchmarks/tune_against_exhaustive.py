@@ -16,7 +16,6 @@ import sys
 from pathlib import Path
 
 from bench.cli.datasets import dataset_of, prepare
-from bench.cli.inputs import read_tune
 from bench.experiments.tune import estimates, racing
 from bench.experiments.tune.pool import session_starter
 from bench.experiments.tune.racing import Step
@@ -99,7 +98,7 @@ def main() -> None:
     parser.add_argument("--duel", type=Path, metavar="FILE", help="measure both winners again, into this tune file")
     parser.add_argument("--data-dir", type=Path)
     arguments = parser.parse_args()
-    searched, exhaustive = read_tune(arguments.searched), read_tune(arguments.exhaustive)
+    searched, exhaustive = store.read(arguments.searched, TuneFile), store.read(arguments.exhaustive, TuneFile)
     if not exhaustive.plan.exhaustive:
         sys.exit(f"{arguments.exhaustive}: not of an exhaustive search")
     first, second = winner(searched, arguments.searched), winner(exhaustive, arguments.exhaustive)

@@ -22,7 +22,7 @@ from bench.errors import SetupError
 from bench.experiments.run.runner import OnEpoch
 from bench.records import store
 from bench.records.environment import Software
-from bench.records.result import Failure, FailureReason, Run
+from bench.records.result import Failure, FailureReason, ResultSet, Run
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from bench.worker.process import Cancellation, Interpreters
@@ -96,7 +96,7 @@ def test_run_saves_a_valid_file_and_prints_tables(
     assert str(result_file()) in printed.err
     assert command("check", result_file()) == cli.Exit.DONE
     assert "valid" in capsys.readouterr().out
-    assert len(store.read(result_file()).runs) == 8
+    assert len(store.read(result_file(), ResultSet).runs) == 8
 
 
 def test_a_batch_size_walks_from_the_flag_to_the_column(
@@ -158,7 +158,7 @@ def test_a_failed_scenario_gives_5_and_its_reason(
     printed = capsys.readouterr()
     assert "SIGSEGV" in printed.out
     assert "FAILED (crashed)" in printed.err
-    assert len(store.read(result_file()).runs) == 7
+    assert len(store.read(result_file(), ResultSet).runs) == 7
 
 
 def test_an_interrupted_run_says_how_to_go_on_and_does(
@@ -177,10 +177,10 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(
     assert command("run", "--suite", "smoke", "--data-dir", data_dir) == cli.Exit.INTERRUPTED
     path = result_file()
     assert f"mnist-bench run --resume {path}" in capsys.readouterr().err
-    assert len(store.read(path).runs) == 3  # the third had its result when the signal came
+    assert len(store.read(path, ResultSet).runs) == 3  # the third had its result when the signal came
     assert command("run", "--resume", path, "--data-dir", data_dir) == cli.Exit.DONE
     assert len(seen) == 3 + 5
-    assert len(store.read(path).runs) == 8
+    assert len(store.read(path, ResultSet).runs) == 8
     assert command("check", path) == cli.Exit.DONE
 
 
@@ -517,7 +517,7 @@ def test_two_real_runs(data_dir: Path, tmp_path: Path) -> None:
     process = start(data_dir, tmp_path, "--suite", "smoke", "--network", "mlp", "--contexts", "cpu(0)")
     printed = process.communicate(timeout=120)[0]
     assert process.returncode == cli.Exit.DONE, printed
-    result_set = store.read(tmp_path / "file.json")
+    result_set = store.read(tmp_path / "file.json", ResultSet)
     assert [run.epochs[0].samples for run in result_set.runs] == [200, 200]
     assert store.violations(tmp_path / "file.json") == []
     assert result_set.environment.software is not None
@@ -530,10 +530,10 @@ def test_a_killed_worker_is_a_row_and_a_killed_parent_leaves_no_worker(data_dir:
     parent = start(data_dir, tmp_path, "--suite", "smoke", "--network", "mlp", "--epochs", "1000")
     wait_for_worker(parent, file).kill()
     for _ in range(600):
-        if store.read(file).failures:
+        if store.read(file, ResultSet).failures:
             break
         time.sleep(0.1)
-    (failure,) = store.read(file).failures
+    (failure,) = store.read(file, ResultSet).failures
     assert (failure.reason, failure.detail) == (FailureReason.CRASHED, "the worker was killed by SIGKILL")
     second = wait_for_worker(parent, file)
     parent.kill()
@@ -556,7 +556,7 @@ def test_a_signal_stops_everything_and_names_the_file(data_dir: Path, tmp_path: 
     assert "mnist-bench run --resume file.json" in printed
     assert "Traceback" not in printed
     assert not worker.is_running()
-    assert [failure.reason for failure in store.read(file).failures] == [FailureReason.INTERRUPTED]
+    assert [failure.reason for failure in store.read(file, ResultSet).failures] == [FailureReason.INTERRUPTED]
 
 
 def test_a_run_in_another_clone_says_what_it_measures(

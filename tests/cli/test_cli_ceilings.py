@@ -14,7 +14,7 @@ from bench.errors import SetupError
 from bench.experiments.run.runner import OnEpoch
 from bench.records import store
 from bench.records.environment import Software
-from bench.records.result import Ceiling, Failure, FailureReason, Library, Run
+from bench.records.result import Ceiling, Failure, FailureReason, Library, ResultSet, Run
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from bench.worker.process import Cancellation, Interpreters, WorkerFailure
@@ -127,7 +127,7 @@ def test_a_gpu_that_cannot_be_used_has_no_ceiling(
     arguments = ("--network", "mlp", "--contexts", "gpu(0)", "--ceilings", "--data-dir", data_dir, "-o", "a.json")
     assert command("run", "--suite", "smoke", *arguments) == cli.Exit.FAILED
     assert worker.asked == []
-    assert {failure.reason for failure in store.read(Path("a.json")).failures} == {FailureReason.NO_DEVICE}
+    assert {failure.reason for failure in store.read(Path("a.json"), ResultSet).failures} == {FailureReason.NO_DEVICE}
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_run_with_ceilings_says_how_much_of_them_it_achieved(
     printed = capsys.readouterr().out
     assert "utilisation" in printed
     assert "best of numpy, mxnet; n = 3 over the run" in printed
-    measured = store.read(Path("a.json"))
+    measured = store.read(Path("a.json"), ResultSet)
     assert [ceiling.framework.value for ceiling in measured.ceilings] == ["numpy", "mxnet"] * 3
     assert {ceiling.omp_num_threads for ceiling in measured.ceilings} == {2}
     assert store.violations(Path("a.json")) == []
@@ -162,9 +162,9 @@ def test_a_resumed_run_goes_on_with_its_ceilings(
     """Without being told again; where the file has none, --ceilings adds them."""
     monkeypatch.setattr("bench.cli.session.require_same_machine", lambda *_arguments: None)
     command("run", "--suite", "smoke", "--network", "mlp", "--ceilings", "--data-dir", data_dir, "-o", "a.json")
-    whole = store.read(Path("a.json"))
+    whole = store.read(Path("a.json"), ResultSet)
     for ceilings, flags in ((whole.ceilings[:1], ()), ((), ("--ceilings",)), ((), ())):
         store.write(Path("a.json"), msgspec.structs.replace(whole, runs=whole.runs[:1], ceilings=ceilings))
         assert command("run", "--resume", "a.json", *flags, "--data-dir", data_dir) == cli.Exit.DONE
-        added = len(store.read(Path("a.json")).ceilings) - len(ceilings)
+        added = len(store.read(Path("a.json"), ResultSet).ceilings) - len(ceilings)
         assert (added > 0) is bool(ceilings or flags)

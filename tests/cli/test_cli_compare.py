@@ -390,7 +390,7 @@ def edited_recipe(name: str) -> Path:
         (unknown_machine, "another machine: host aaaaaaaa -> unknown"),
         (other_data, "other data: mnist (0123456789ab) in the baseline, synthetic"),
         (newer_schema, "schema version 99 is newer"),
-        (unknown_schema, "none that ever was"),
+        (unknown_schema, "unknown schema version"),
         (edited_scenario, "no scenario in common"),
         (edited_recipe, "no scenario in common"),
     ],

@@ -21,7 +21,6 @@ import pytest
 
 from bench import cli
 from bench.analysis.verdict import Verdict
-from bench.cli import inputs
 from bench.experiments.gate import calibration
 from bench.experiments.pilot import StartSession
 from bench.records import store
@@ -160,7 +159,7 @@ def test_a_crash_on_either_side_is_a_failure(
     passes.on_window = crash_later
     assert command("gate", "--base", other_code, "--data-dir", data_dir) == cli.Exit.FAILED
     assert f"the {side}'s pass failed: crashed" in capsys.readouterr().out
-    assert len(inputs.read_gate(the_file()).blocks) >= 1
+    assert len(store.read(the_file(), GateFile).blocks) >= 1
 
 
 def test_identical_code_is_said_and_not_measured(
@@ -171,7 +170,7 @@ def test_identical_code_is_said_and_not_measured(
     assert "identical" in capsys.readouterr().err
     assert passes.calls == []
     assert command("gate", "--base", ROOT, "--data-dir", data_dir, "--force") == cli.Exit.DONE
-    assert len(inputs.read_gate(the_file()).blocks) == 8
+    assert len(store.read(the_file(), GateFile).blocks) == 8
 
 
 def test_strict_accepts_nothing_above_the_margin(
@@ -204,7 +203,7 @@ def test_an_interrupted_gate_goes_on(
     passes.on_window = interrupt
     assert command("gate", "--base", other_code, "--data-dir", data_dir) == cli.Exit.INTERRUPTED
     assert f"mnist-bench gate --resume {the_file()}" in capsys.readouterr().err
-    assert len(inputs.read_gate(the_file()).blocks) == 3
+    assert len(store.read(the_file(), GateFile).blocks) == 3
     passes.on_window = lambda _side, _scenario: None
     resume = ("gate", "--resume", the_file(), "--data-dir", data_dir)
     assert command(*resume) == cli.Exit.USAGE  # a folder is not known by its name
@@ -212,7 +211,7 @@ def test_an_interrupted_gate_goes_on(
     assert command(*resume, "--base", ROOT) == cli.Exit.INCOMPARABLE
     assert "the baseline's code is not what it was" in capsys.readouterr().err
     assert command(*resume, "--base", other_code) == cli.Exit.DONE
-    assert len(inputs.read_gate(the_file()).blocks) == 8
+    assert len(store.read(the_file(), GateFile).blocks) == 8
 
 
 @pytest.mark.parametrize("output_format", ["markdown", "csv", "json", "junit", "html"])
@@ -326,13 +325,13 @@ def test_a_calibration_is_recorded_resumed_shown_and_used(
     assert "noise" in capsys.readouterr().out
     assert command("calibrate", "--blocks", 12, "--data-dir", data_dir) == cli.Exit.DONE
     (path,) = Path("results/calibration").glob("*.blocks.json")
-    assert len(inputs.read_gate(path).blocks) == 12
+    assert len(store.read(path, GateFile).blocks) == 12
     capsys.readouterr()
     assert command("calibrate", "--show", "--format", "json") == cli.Exit.DONE
     shown = json.loads(capsys.readouterr().out)
     floors = [row["noise_floor"] for row in shown[0]["rows"]]
     assert command("gate", "--base", other_code, "--data-dir", data_dir) == cli.Exit.DONE
-    assert [gated.noise_floor for gated in inputs.read_gate(the_file()).plan.scenarios] == floors
+    assert [gated.noise_floor for gated in store.read(the_file(), GateFile).plan.scenarios] == floors
     for option in ("--resume", "--replay"):
         assert command("gate", option, path) == cli.Exit.USAGE
         assert "is a calibration" in capsys.readouterr().err
@@ -357,7 +356,7 @@ def test_an_interrupted_or_failed_calibration_goes_on_and_is_not_used(
     assert command("calibrate", "--show") == cli.Exit.USAGE
     assert command(*arguments) == cli.Exit.DONE
     (path,) = Path("results/calibration").glob("*.blocks.json")
-    assert [block.index for block in inputs.read_gate(path).blocks] == [*range(10)]
+    assert [block.index for block in store.read(path, GateFile).blocks] == [*range(10)]
     assert command(*arguments, "-k", "mlp") == cli.Exit.USAGE
     assert "--anew" in capsys.readouterr().err
 
@@ -368,7 +367,7 @@ def test_a_calibration_of_other_code_is_not_mixed(
     """It says how to begin anew, and --anew keeps the old blocks beside the new ones."""
     assert command("calibrate", "--blocks", 8, "--data-dir", data_dir) == cli.Exit.DONE
     (path,) = Path("results/calibration").glob("*.blocks.json")
-    old = inputs.read_gate(path)
+    old = store.read(path, GateFile)
     side = msgspec.structs.replace(old.contender, tree_digest="e" * 64)
     store.write(path, msgspec.structs.replace(old, contender=side))
     assert command("calibrate", "--blocks", 8, "--data-dir", data_dir) == cli.Exit.INCOMPARABLE
@@ -442,7 +441,7 @@ def test_a_real_gate_survives_kill_9_and_goes_on(data_dir: Path, other_code: Pat
     parent = start(data_dir, tmp_path, *arguments)
     file = tmp_path / "gate.json"
     deadline = time.monotonic() + 120
-    while not (file.exists() and inputs.read_gate(file).blocks):
+    while not (file.exists() and store.read(file, GateFile).blocks):
         assert parent.poll() is None, parent.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -453,13 +452,13 @@ def test_a_real_gate_survives_kill_9_and_goes_on(data_dir: Path, other_code: Pat
     psutil.wait_procs(children, timeout=30)
     assert not [c for c in children if c.is_running() and c.status() != psutil.STATUS_ZOMBIE]
     assert not list(tmp_path.glob("mnist-bench-*"))
-    measured = inputs.read_gate(file)
+    measured = store.read(file, GateFile)
     assert measured.blocks[0].failure is None
     again = start(data_dir, tmp_path, "--base", str(other_code), "--resume", "gate.json", "--budget", "1s")
     printed = again.communicate(timeout=120)[0]
     assert again.returncode == cli.Exit.INCONCLUSIVE, printed
     assert "underpowered" in printed
-    assert inputs.read_gate(file).blocks[: len(measured.blocks)] == measured.blocks
+    assert store.read(file, GateFile).blocks[: len(measured.blocks)] == measured.blocks
     assert not list(tmp_path.glob("mnist-bench-*"))
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from bench import cli
 from bench.cli.commands.profile import one_scenario
-from bench.cli.inputs import read_profile
 from bench.experiments.profile.breakdown import break_down
 from bench.records import store
 from bench.records.environment import Software
+from bench.records.profile import ProfileFile
 from bench.records.result import FailureReason
 from bench.scenarios.axes import LoopName
 from bench.scenarios.scenario import Scenario, tuned
@@ -79,7 +79,7 @@ def test_a_profile_from_end_to_end(
     )
     printed = capsys.readouterr()
     assert status in {cli.Exit.DONE, cli.Exit.INCONCLUSIVE}
-    found = read_profile(Path("p.json"))
+    found = store.read(Path("p.json"), ProfileFile)
     assert (found.scenario, found.phases.steps) == (scenario, STEPS)
     assert found.phases.samples == STEPS * scenario.batch_size
     assert found.environment.software is not None
@@ -176,7 +176,7 @@ def test_wrong_use_is_one_line(
     [
         ("{", cli.Exit.USAGE, "not JSON"),
         ('{"schema_version": 1}', cli.Exit.USAGE, "is a result file: mnist-bench show p.json shows it"),
-        ('{"profile_schema_version": 99}', cli.Exit.INCOMPARABLE, "profile_schema_version 99 is newer"),
+        ('{"profile_schema_version": 99}', cli.Exit.INCOMPARABLE, "profile schema version 99 is newer"),
         ('{"profile_schema_version": 1}', cli.Exit.USAGE, "not a valid profile file"),
     ],
 )

@@ -20,7 +20,6 @@ import pytest
 
 from bench import cli
 from bench.cli.commands.tune import status
-from bench.cli.inputs import read_tune
 from bench.errors import SetupError
 from bench.experiments.tune import estimates
 from bench.experiments.tune.results import tune_result
@@ -108,7 +107,7 @@ def test_a_search_says_what_it_found_and_its_file_says_it_again(
     assert "recommended" in printed.out
     assert "round 1:" in printed.err
     assert "fastest: cpu(0)" in printed.err
-    tune_file = read_tune(the_file())
+    tune_file = store.read(the_file(), TuneFile)
     first = estimates.winner(tune_file.plan, tune_file.rounds)
     assert first is not None
     assert tune_file.plan.candidates[first].scenario.update == "flat"
@@ -142,7 +141,7 @@ def test_what_is_printed_to_paste_is_the_winner(
     """The suite as it stands in the output, and the command line, read by the program's own readers."""
     assert command("--network", "mlp", "--batch-size", 50, "--data-dir", data_dir, *NARROW) == cli.Exit.DONE
     text = capsys.readouterr().out
-    winner = tune_result(read_tune(the_file())).winner
+    winner = tune_result(store.read(the_file(), TuneFile)).winner
     assert winner is not None
     assert winner.batch_size == 50
     suite = text[text.index("title = ") : text.index("or as a command:")]
@@ -158,7 +157,7 @@ def test_an_exhaustive_search_measures_everything(
     """No budget, no prediction."""
     assert command("--network", "mlp", "--data-dir", data_dir, *NARROW, "--exhaustive") == cli.Exit.DONE
     assert "an exhaustive search" in capsys.readouterr().out
-    tune_file = read_tune(the_file())
+    tune_file = store.read(the_file(), TuneFile)
     assert tune_file.plan.budget_seconds is None
     assert len(tune_result(tune_file).standings) == len(tune_file.plan.candidates) == 17
 
@@ -219,12 +218,12 @@ def test_an_interrupted_search_shows_what_it_has_and_goes_on(
     printed = capsys.readouterr()
     assert f"mnist-bench tune --resume {the_file()}" in printed.err
     assert "not finished" in printed.out
-    begun = read_tune(the_file())
+    begun = store.read(the_file(), TuneFile)
     assert begun.rounds
     assert command("--replay", the_file()) == cli.Exit.INCONCLUSIVE
     assert command("--resume", the_file(), "--data-dir", data_dir) == cli.Exit.DONE
     assert "not finished" not in capsys.readouterr().out.splitlines()[2]
-    assert read_tune(the_file()).rounds[: len(begun.rounds)] == begun.rounds
+    assert store.read(the_file(), TuneFile).rounds[: len(begun.rounds)] == begun.rounds
 
 
 def test_a_search_is_not_resumed_elsewhere(
@@ -442,7 +441,7 @@ def test_a_real_search_finds_something(data_dir: Path, tmp_path: Path) -> None:
     search_process = start(data_dir, tmp_path, *EIGHT, "--budget", "8s", "--seed", "1", "-o", "tune.json")
     printed = search_process.communicate(timeout=300)[0]
     assert search_process.returncode in {cli.Exit.DONE, cli.Exit.INCONCLUSIVE}, printed
-    tune_file = read_tune(tmp_path / "tune.json")
+    tune_file = store.read(tmp_path / "tune.json", TuneFile)
     assert tune_file.rounds[0].phase is TunePhase.SCREENING
     assert tune_file.rounds[-1].phase is TunePhase.FINAL
     assert not tune_result(tune_file).unfit, printed
@@ -455,7 +454,7 @@ def test_a_real_search_survives_kill_9(data_dir: Path, tmp_path: Path) -> None:
     parent = start(data_dir, tmp_path, *EIGHT, "--hybridize", "bound", "-o", "tune.json")
     file = tmp_path / "tune.json"
     deadline = time.monotonic() + 120
-    while not (file.exists() and read_tune(file).rounds):
+    while not (file.exists() and store.read(file, TuneFile).rounds):
         assert parent.poll() is None, parent.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -464,4 +463,4 @@ def test_a_real_search_survives_kill_9(data_dir: Path, tmp_path: Path) -> None:
     parent.communicate()
     psutil.wait_procs(children, timeout=30)
     assert not [c for c in children if c.is_running() and c.status() != psutil.STATUS_ZOMBIE]
-    assert read_tune(file).rounds[0].measurements
+    assert store.read(file, TuneFile).rounds[0].measurements

@@ -11,6 +11,7 @@ import pytest
 
 from bench import cli
 from bench.records import store
+from bench.records.result import ResultSet
 from tests import ROOT
 from tests.docs.documents import DOCUMENTS, STATUSES, output_of, with_tables
 from tests.support.cli import Command
@@ -40,7 +41,7 @@ def test_tables_are_those_of_the_committed_results(
 def test_baselines_are_valid_and_complete(baseline: Path) -> None:
     """A committed result passes `check` and holds all its plan."""
     assert store.violations(baseline) == []
-    result_set = store.read(baseline)
+    result_set = store.read(baseline, ResultSet)
     assert len(result_set.runs) == len(result_set.plan)
 
 

@@ -40,7 +40,7 @@ def damaged(file: Path, change: Change) -> Path:
 
 def test_what_was_written_is_read_back_equal(file: Path) -> None:
     """Nothing is rounded, dropped or renamed on the way."""
-    assert store.read(file) == a_result_set()
+    assert store.read(file, ResultSet) == a_result_set()
     assert store.violations(file) == []
 
 
@@ -80,7 +80,7 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path: Path) -> No
             assert process.stdout.readline() == b".\n"
         process.kill()
         process.wait()
-    assert store.read(path).runs == (a_run(),)
+    assert store.read(path, ResultSet).runs == (a_run(),)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path: Path) -> No
         (b"[" * 100_000, "not JSON"),
         (b"[1, 2]", "schema_version"),
         (b'{"runs": []}', "schema_version"),
-        (b'{"schema_version": 0}', "none that ever was"),
+        (b'{"schema_version": 0}', "unknown schema version 0"),
         (b'{"schema_version": 99}', "newer than this mnist-bench reads"),
         (b'{"schema_version": 1}', "names every violation"),
     ],
@@ -102,7 +102,7 @@ def test_a_file_that_is_no_result_gives_one_line(tmp_path: Path, content: bytes,
     path = tmp_path / "file.json"
     path.write_bytes(content)
     with pytest.raises(errors.StoreError) as caught:
-        store.read(path)
+        store.read(path, ResultSet)
     assert words in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -111,9 +111,9 @@ def test_a_file_that_is_no_result_gives_one_line(tmp_path: Path, content: bytes,
 def test_a_missing_file_gives_one_line(tmp_path: Path) -> None:
     """So does a folder in its place."""
     with pytest.raises(errors.StoreError, match="No such file"):
-        store.read(tmp_path / "none.json")
+        store.read(tmp_path / "none.json", ResultSet)
     with pytest.raises(errors.StoreError, match="directory"):
-        store.read(tmp_path)
+        store.read(tmp_path, ResultSet)
 
 
 def test_every_violation_of_the_schema_is_named(file: Path) -> None:
@@ -165,9 +165,10 @@ def test_a_migration_leads_to_today(file: Path, monkeypatch: pytest.MonkeyPatch)
         return {**{k: v for k, v in document.items() if k != "suite_name"}, "suite": document["suite_name"]}
 
     monkeypatch.setattr(store, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
+    monkeypatch.setattr(store, "_KINDS", {ResultSet: (store.FileKind.RESULT, SCHEMA_VERSION + 1)})
     monkeypatch.setattr(store, "MIGRATIONS", {SCHEMA_VERSION: rename})
     old = damaged(file, lambda d: d.update(suite_name=d.pop("suite")))
-    assert store.read(old).suite == a_result_set().suite
+    assert store.read(old, ResultSet).suite == a_result_set().suite
 
 
 def test_two_measurements_never_share_a_folder(tmp_path: Path) -> None:
@@ -197,7 +198,7 @@ def test_ceilings_are_written_and_read_and_checked(file: Path) -> None:
     """Every swept size; a device, size or rate that is none is named."""
     measured = a_result_set(ceilings=(a_ceiling(), a_ceiling(device="gpu(0)", gflop=5e4)))
     store.write(file, measured)
-    assert store.read(file) == measured
+    assert store.read(file, ResultSet) == measured
     assert store.violations(file) == []
 
     def spoil(document: dict[str, Any]) -> None:
@@ -206,7 +207,7 @@ def test_ceilings_are_written_and_read_and_checked(file: Path) -> None:
 
     assert len(store.violations(damaged(file, spoil))) == 5
     with pytest.raises(errors.StoreError, match="ceilings"):
-        store.read(file)
+        store.read(file, ResultSet)
 
 
 def test_a_file_of_schema_version_1_has_no_ceilings(file: Path) -> None:
@@ -216,4 +217,4 @@ def test_a_file_of_schema_version_1_has_no_ceilings(file: Path) -> None:
         document["schema_version"] = 1
         del document["ceilings"]
 
-    assert store.read(damaged(file, older)) == a_result_set()
+    assert store.read(damaged(file, older), ResultSet) == a_result_set()

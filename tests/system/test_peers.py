@@ -237,7 +237,7 @@ def test_a_peer_is_measured_beside_mxnet(
     assert {row["framework"] for row in rows} == {"mxnet", framework.value}
     assert len({row["framework_version"] for row in rows}) == 2
     assert command("check", "out.json") == cli.Exit.DONE
-    result_set = store.read(Path("out.json"))
+    result_set = store.read(Path("out.json"), ResultSet)
     assert [peer.framework for peer in result_set.environment.peers] == [framework.value]
     assert {run.epochs[0].samples for run in result_set.runs} == {200}
 

@@ -16,7 +16,6 @@ from bench.cli.console import fail, note, print_tables, reject_junit, spinner, t
 from bench.cli.datasets import prepare
 from bench.cli.exit_status import Exit
 from bench.cli.gating import measure_blocks, plan_gate, scenarios_here
-from bench.cli.inputs import read_gate
 from bench.cli.session import finished, prepare_rest, timestamp
 from bench.errors import ConfigurationError, IncomparableError
 from bench.experiments.gate import calibration, source
@@ -70,7 +69,7 @@ def calibrate(
     for option in ("show", "file"):
         options.reject_others(context, option, "measures nothing", "directory", "output_format")
     if file is not None:
-        found = calibration.read_calibration(file)
+        found = store.read(file, Calibration)
     elif show:
         found = _calibration_here(directory)
     else:
@@ -129,7 +128,7 @@ def _begun(path: Path, request: GateRequest, sides: Sides, *, seed_given: bool) 
 
     Raises `ConfigurationError` or `IncomparableError` where its rest would not be of the same kind.
     """
-    gate_file = read_gate(path)
+    gate_file = store.read(path, GateFile)
     if gate_file.plan.purpose is not Purpose.CALIBRATION:
         raise ConfigurationError(f"{path}: is not a calibration's blocks: {_ANEW}")
     scenarios = [scenario for scenario, _threads in scenarios_here(request)]

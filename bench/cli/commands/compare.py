@@ -28,6 +28,7 @@ from bench.cli.exit_status import EXIT_OF_VERDICT, Exit
 from bench.cli.inputs import read_each
 from bench.errors import ConfigurationError
 from bench.records import store
+from bench.records.result import ResultSet
 from bench.render.formats.export import Format, render_markdown
 from bench.render.formats.junit import render_junit
 from bench.render.model.columns import AXES, find
@@ -157,7 +158,7 @@ def _comparisons(
     baseline: Path, contenders: Sequence[Path], axis: AxisBaseline | None, settings: Settings, *, strict: bool
 ) -> Iterator[Comparison]:
     shared: dict[RowKey, RowKey] = {}
-    base = index(str(baseline), store.read(baseline), shared)
+    base = index(str(baseline), store.read(baseline, ResultSet), shared)
     for side in [base] if not contenders else _sides(baseline, contenders, shared, strict=strict):
         if axis is None:
             yield compare(base, side, settings)
@@ -175,7 +176,7 @@ def _sides(
     if twice := [path for index, path in enumerate(named) if path.resolve() in {p.resolve() for p in named[:index]}]:
         raise ConfigurationError(f"{twice[0]} is given twice: there is nothing to compare it with")
     count = 0
-    for path, result_set in read_each(contenders, store.read, strict=strict):
+    for path, result_set in read_each(contenders, ResultSet, strict=strict):
         if path.resolve() == baseline.resolve():  # it often lies among the others
             continue
         count += 1

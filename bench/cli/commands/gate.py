@@ -14,13 +14,13 @@ from bench.cli.console import add_to_job_summary, fail, note, print_tables, tole
 from bench.cli.datasets import prepare
 from bench.cli.exit_status import EXIT_OF_VERDICT, Exit
 from bench.cli.gating import measure_blocks, plan_gate
-from bench.cli.inputs import read_gate
 from bench.cli.session import default_output, finished, new_file, note_saved, prepare_rest, resumed_file, trying
 from bench.errors import ConfigurationError
 from bench.experiments.gate import source
 from bench.experiments.gate.decision import Conclusion, conclusion_of
 from bench.experiments.gate.setup import GATE_SUITE, GateRequest, Sides, check_out_sides, require_same_sides
 from bench.machine.capture import capture
+from bench.records import store
 from bench.records.gate import GateFile, Purpose
 from bench.render.formats.export import Format, render_markdown
 from bench.render.formats.junit import render_junit
@@ -79,7 +79,8 @@ def gate(
         report(gate_file, conclusion_of(gate_file), output_format)
     budget_seconds = options.seconds(budget, "--budget")
     if resume is not None:
-        with resumed_file(resume, _read) as gate_file, source.scratch_folder() as scratch:
+        _read(resume)
+        with resumed_file(resume, GateFile) as gate_file, source.scratch_folder() as scratch:
             sides = _sides_of(resume, gate_file, scratch, base, base_python)
             here = capture(software=gate_file.contender.software)
             prepared = prepare_rest(resume, gate_file, here, _LASTING_FACTS, data_dir)
@@ -105,7 +106,7 @@ def gate(
 
 
 def _read(path: Path) -> GateFile:
-    gate_file = read_gate(path)
+    gate_file = store.read(path, GateFile)
     if gate_file.plan.purpose is not Purpose.GATE:  # its blocks decide nothing
         raise ConfigurationError(f"{path}: this is a calibration file; use `mnist-bench calibrate`")
     return gate_file

@@ -14,7 +14,6 @@ from bench.cli.app import app, examples
 from bench.cli.console import err, fail, note, print_results, reject_junit, spinner
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
-from bench.cli.inputs import read_profile
 from bench.cli.session import cancelled_by_signals, default_output, new_file, note_saved, require_gpus
 from bench.errors import ConfigurationError
 from bench.experiments.profile import trace
@@ -78,7 +77,7 @@ def profile(
         (chrome_trace and not chrome_trace.parent.is_dir(), f"--trace {chrome_trace}: no such folder"),
     )
     if replay is not None:
-        report(read_profile(replay), output_format)
+        report(store.read(replay, ProfileFile), output_format)
     overrides = options.axis_overrides(
         network=network,
         loop=loop,

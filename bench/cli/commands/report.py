@@ -13,11 +13,10 @@ from bench import errors
 from bench.analysis.headline import source_of
 from bench.cli.app import app, examples
 from bench.cli.console import note, write
-from bench.cli.inputs import read_each, read_gate, read_profile
+from bench.cli.inputs import read_each
 from bench.errors import ConfigurationError
 from bench.experiments.gate.decision import conclusion_of
 from bench.experiments.profile.breakdown import break_down
-from bench.records import store
 from bench.records.gate import GateFile
 from bench.records.profile import ProfileFile
 from bench.records.result import ResultSet
@@ -93,24 +92,10 @@ def _read_all(paths: Sequence[Path]) -> dict[Path, Readable]:
 
     Raises `ConfigurationError` where there is none.
     """
-    files = dict(read_each(paths, _read))
+    files: dict[Path, Readable] = dict(read_each(paths, ResultSet, GateFile, ProfileFile))
     if not files:
         raise ConfigurationError(f"no result, gate or profile file in {', '.join(map(str, paths))}")
     return files
-
-
-def _read(path: Path) -> Readable:
-    """Read a file of any of the three kinds. Raises `StoreError` for any other."""
-    try:
-        return store.read(path)
-    except store.OtherKindError as error:
-        if error.kind is store.FileKind.GATE:
-            return read_gate(path)
-        if error.kind is store.FileKind.PROFILE:
-            return read_profile(path)
-        raise
-    except errors.NoResultError:
-        raise errors.NoResultError(f"{path}: neither a result file nor a gate or profile file") from None
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

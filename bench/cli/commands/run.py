@@ -115,7 +115,7 @@ def run(
     interpreters = interpreters_of(python or (), os.environ)
     executor = SubprocessExecutor(interpreters)
     if resume is not None:
-        plan = remaining(store.read(resume))
+        plan = remaining(store.read(resume, ResultSet))
     else:
         with spinner("trying the devices out"):
             plan = plan_here(suite, overrides, keyword, seed, executor.probe)
@@ -123,7 +123,7 @@ def run(
         _show_plan(plan)
         return
     if resume is not None:
-        with resumed_file(resume, store.read) as result_set:
+        with resumed_file(resume, ResultSet) as result_set:
             here = _capture(executor, result_set.plan)
             prepared = prepare_rest(resume, result_set, here, _LASTING_FACTS, data_dir)
             ceilings = ceilings or bool(result_set.ceilings)

@@ -26,7 +26,6 @@ from bench.cli.console import (
 )
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
-from bench.cli.inputs import read_tune
 from bench.cli.session import (
     default_output,
     finished,
@@ -105,9 +104,9 @@ def tune(
     if exhaustive and options.is_given(context, "budget"):
         raise ConfigurationError("--exhaustive takes as long as it takes: leave out --budget or --exhaustive")
     if replay is not None:
-        report(read_tune(replay), output_format)
+        report(store.read(replay, TuneFile), output_format)
     if resume is not None:
-        with resumed_file(resume, read_tune) as tune_file:
+        with resumed_file(resume, TuneFile) as tune_file:
             software = _software([candidate.scenario for candidate in tune_file.plan.candidates])
             prepared = prepare_rest(resume, tune_file, capture(software=software), _LASTING_FACTS, data_dir)
             _measure(tune_file, prepared, resume, output_format)

@@ -27,7 +27,7 @@ from bench.experiments.gate.decision import Conclusion, conclude
 from bench.experiments.gate.evidence import BlockEvidence, RowEvidence, evidence_of
 from bench.machine.fingerprint import class_digest, class_slug
 from bench.records import store
-from bench.records.calibration import CALIBRATION_SCHEMA_VERSION, Calibration, Replays, ScenarioCalibration
+from bench.records.calibration import Calibration, Replays, ScenarioCalibration
 from bench.records.environment import Environment
 from bench.records.gate import GateFile, GatePlan, Purpose
 from bench.scenarios.scenario import Scenario
@@ -218,11 +218,6 @@ def _scenario(
 CALIBRATIONS_DIRECTORY: Final = Path("results/calibration")
 
 
-def read_calibration(path: Path) -> Calibration:
-    """Raises `StoreError` for a file that is not a calibration, `SchemaError` for one that is too new."""
-    return store.read_versioned(path, Calibration, store.FileKind.CALIBRATION, CALIBRATION_SCHEMA_VERSION)
-
-
 def calibration_path(environment: Environment, directory: Path = CALIBRATIONS_DIRECTORY) -> Path:
     """Where the calibration of this class of machines is."""
     return directory / f"{class_slug(environment)}.json"
@@ -238,7 +233,7 @@ def calibration_for(environment: Environment, directory: Path = CALIBRATIONS_DIR
     path = calibration_path(environment, directory)
     if not path.exists():
         return None
-    calibration = read_calibration(path)
+    calibration = store.read(path, Calibration)
     if calibration.machine_class != class_digest(environment):
         raise StoreError(f"{path}: is the calibration of another class of machines; remove it and calibrate here")
     return calibration
