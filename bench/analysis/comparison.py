@@ -9,15 +9,14 @@ doing. The unit of replication is the process, the interval Welch's, over proces
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
-from bench.analysis.entries import ComparedFile, Entry
+from bench.analysis.entries import ComparedFile, Entry, explain_other_data, explain_unmatched
 from bench.analysis.groups import RowKey
 from bench.analysis.verdict import (
     DEFAULT_SETTINGS,
@@ -31,7 +30,6 @@ from bench.analysis.verdict import (
 )
 from bench.machine.fingerprint import Difference, difference, machine_differences, same_machine, software_differences
 from bench.records.environment import Environment
-from bench.records.result import Dataset
 from bench.scenarios.scenario import Scenario, axis_text
 from bench.stats import intervals, multiple_testing
 from bench.stats.intervals import TSummary
@@ -168,8 +166,10 @@ class _Pair:
 def compare(baseline: ComparedFile, contender: ComparedFile, settings: Settings = DEFAULT_SETTINGS) -> Comparison:
     """Every scenario of either file, the baseline's in its order first."""
     kind = Kind.SAME_MACHINE if same_machine(baseline.environment, contender.environment) else Kind.HARDWARE
-    refusal = _other_data(baseline.dataset, contender.dataset)
-    reasons = {} if refusal else _edited(baseline.entries, contender.entries, across_machines=kind is Kind.HARDWARE)
+    refusal = explain_other_data(baseline.dataset, contender.dataset)
+    reasons = (
+        {} if refusal else explain_unmatched(baseline.entries, contender.entries, across_machines=kind is Kind.HARDWARE)
+    )
     pairs = [
         _Pair(
             key=key,
@@ -195,7 +195,7 @@ def compare_scenarios(
     """
     within = baseline is contender
     same = within or same_machine(baseline.environment, contender.environment)
-    refusal = _other_data(baseline.dataset, contender.dataset)
+    refusal = explain_other_data(baseline.dataset, contender.dataset)
     partners = {_rest(key, axis.axis): key for key in baseline.entries if axis.holds(key[0])}
     if not partners:
         known = dict.fromkeys(axis_text(scenario, axis.axis) for scenario, _recipe in baseline.entries)
@@ -243,64 +243,6 @@ def _rest(key: RowKey, axis: str) -> tuple[object, ...]:
     scenario, recipe = key
     axes = (field.name for field in msgspec.structs.fields(Scenario))
     return (recipe, *(getattr(scenario, name) for name in axes if name != axis))
-
-
-def _other_data(baseline: Dataset, contender: Dataset) -> str | None:
-    if baseline.digest == contender.digest:
-        return None
-    names = (f"{dataset.name} ({dataset.digest[:12]})" for dataset in (baseline, contender))
-    return f"other data: {next(names)} in the baseline, {next(names)} in the contender"
-
-
-def _edited(
-    baseline: Mapping[RowKey, Entry], contender: Mapping[RowKey, Entry], *, across_machines: bool
-) -> dict[RowKey, str]:
-    """Why rows that only one side has are not simply missing: the other side has them by another definition.
-
-    That is the same scenario under another recipe; or, with the same recipe, scenarios that differ in a single axis and
-    fit no other. Machines differ in their devices, so across machines other contexts are no edit.
-    """
-    alone, others = ([key for key in mine if key not in theirs] for mine, theirs in _both_ways(baseline, contender))
-    reasons = {}
-    for before in alone:
-        for after in others:
-            if before[0] == after[0]:
-                changes = (
-                    difference(field.name, getattr(before[1], field.name), getattr(after[1], field.name))
-                    for field in dataclasses.fields(Recipe)
-                    if getattr(before[1], field.name) != getattr(after[1], field.name)
-                )
-                reasons[before] = reasons[after] = f"another recipe: {', '.join(map(str, changes))}"
-    fits = {
-        before: [after for after in others if after not in reasons and _changed_axis(before, after) is not None]
-        for before in alone
-        if before not in reasons
-    }
-    for before, candidates in fits.items():
-        rivals = [other for other, theirs in fits.items() if candidates and candidates[0] in theirs]
-        if len(candidates) == 1 and rivals == [before]:
-            after = candidates[0]
-            axis = _changed_axis(before, after)
-            assert axis is not None
-            if not (across_machines and axis == "contexts"):
-                change = difference(axis, axis_text(before[0], axis), axis_text(after[0], axis))
-                reasons[before] = reasons[after] = f"another scenario: {change}"
-    return reasons
-
-
-def _both_ways(
-    one: Mapping[RowKey, Entry], other: Mapping[RowKey, Entry]
-) -> Sequence[tuple[Mapping[RowKey, Entry], Mapping[RowKey, Entry]]]:
-    return ((one, other), (other, one))
-
-
-def _changed_axis(before: RowKey, after: RowKey) -> str | None:
-    """The one axis in which two rows differ; None where there are more, or the recipe does."""
-    if before[1] != after[1]:
-        return None
-    axes = (field.name for field in msgspec.structs.fields(Scenario))
-    changed = [name for name in axes if getattr(before[0], name) != getattr(after[0], name)]
-    return changed[0] if len(changed) == 1 else None
 
 
 def _rows(pairs: Sequence[_Pair], settings: Settings, *, judged: bool) -> tuple[ComparedRow, ...]:

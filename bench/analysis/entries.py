@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from bench.analysis.groups import Group, RowKey, Status, group_by_row, throughput
+from bench.machine.fingerprint import difference
 from bench.records.environment import Environment
 from bench.records.result import Dataset, ResultSet
+from bench.scenarios.scenario import Scenario, axis_text
 from bench.stats import intervals
 from bench.stats.intervals import Moments
+from mnist_core.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,3 +100,61 @@ def _trouble(group: Group) -> str | None:
     if not_run > 0:
         return f"{not_run} of {group.planned} planned processes not run" if group.planned > 1 else "not run"
     return None
+
+
+def explain_other_data(baseline: Dataset, contender: Dataset) -> str | None:
+    if baseline.digest == contender.digest:
+        return None
+    names = (f"{dataset.name} ({dataset.digest[:12]})" for dataset in (baseline, contender))
+    return f"other data: {next(names)} in the baseline, {next(names)} in the contender"
+
+
+def explain_unmatched(
+    baseline: Mapping[RowKey, Entry], contender: Mapping[RowKey, Entry], *, across_machines: bool
+) -> dict[RowKey, str]:
+    """Return why rows of only one file are not simply missing there.
+
+    The other file has the same scenario under another recipe, or, under the same recipe, exactly one scenario that
+    differs in a single axis. Machines differ in their devices, so across machines other contexts do not count.
+    """ """
+    alone, others = ([key for key in mine if key not in theirs] for mine, theirs in _both_ways(baseline, contender))
+    reasons = {}
+    for before in alone:
+        for after in others:
+            if before[0] == after[0]:
+                changes = (
+                    difference(field.name, getattr(before[1], field.name), getattr(after[1], field.name))
+                    for field in dataclasses.fields(Recipe)
+                    if getattr(before[1], field.name) != getattr(after[1], field.name)
+                )
+                reasons[before] = reasons[after] = f"another recipe: {', '.join(map(str, changes))}"
+    fits = {
+        before: [after for after in others if after not in reasons and _changed_axis(before, after) is not None]
+        for before in alone
+        if before not in reasons
+    }
+    for before, candidates in fits.items():
+        rivals = [other for other, theirs in fits.items() if candidates and candidates[0] in theirs]
+        if len(candidates) == 1 and rivals == [before]:
+            after = candidates[0]
+            axis = _changed_axis(before, after)
+            assert axis is not None
+            if not (across_machines and axis == "contexts"):
+                change = difference(axis, axis_text(before[0], axis), axis_text(after[0], axis))
+                reasons[before] = reasons[after] = f"another scenario: {change}"
+    return reasons
+
+
+def _both_ways(
+    one: Mapping[RowKey, Entry], other: Mapping[RowKey, Entry]
+) -> Sequence[tuple[Mapping[RowKey, Entry], Mapping[RowKey, Entry]]]:
+    return ((one, other), (other, one))
+
+
+def _changed_axis(before: RowKey, after: RowKey) -> str | None:
+    """The one axis in which two rows differ; None where there are more, or the recipe does."""
+    if before[1] != after[1]:
+        return None
+    axes = (field.name for field in msgspec.structs.fields(Scenario))
+    changed = [name for name in axes if getattr(before[0], name) != getattr(after[0], name)]
+    return changed[0] if len(changed) == 1 else None
