@@ -116,7 +116,7 @@ def explain_unmatched(
 
     The other file has the same scenario under another recipe, or, under the same recipe, exactly one scenario that
     differs in a single axis. Machines differ in their devices, so across machines other contexts do not count.
-    """ """
+    """
     alone, others = ([key for key in mine if key not in theirs] for mine, theirs in _both_ways(baseline, contender))
     reasons = {}
     for before in alone:
@@ -152,7 +152,7 @@ def _both_ways(
 
 
 def _changed_axis(before: RowKey, after: RowKey) -> str | None:
-    """The one axis in which two rows differ; None where there are more, or the recipe does."""
+    """Return the one axis in which two rows differ; None if there are more, or their recipes differ."""
     if before[1] != after[1]:
         return None
     axes = (field.name for field in msgspec.structs.fields(Scenario))
