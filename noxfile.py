@@ -1,4 +1,4 @@
-"""Everything a developer or a CI job runs: `nox -s tests`, `lint`, `typecheck`, `bench`, `coverage`."""
+"""Everything a developer or a CI job runs: `nox -s quick` while working, then `lint`, `typecheck` and `tests`."""
 
 # /// script
 # dependencies = ["nox[uv]>=2025.2.9"]
@@ -20,7 +20,7 @@ PYTHONS = ("3.11", "3.12", "3.10")
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
-nox.options.sessions = ["tests", "lint", "typecheck"]
+nox.options.sessions = ["lint", "typecheck", "tests"]
 nox.options.error_on_missing_interpreters = True
 
 
@@ -64,21 +64,36 @@ PEERS = {"torch": "", "jax": ""}
 PEER_PYTHON = None if sys.version_info >= (3, 11) else PYTHONS[0]
 
 
+@nox.session(python=PYTHON, reuse_venv=True, default=False)
+def quick(session: nox.Session) -> None:
+    """Every test that starts no real worker, on all cores and without MXNet: about a minute."""
+    session.install("-e", ".", *nox.project.dependency_groups(PYPROJECT, "test"))
+    session.run("pytest", "-n", "auto", "--dist", "worksteal", "-m", "not system", *session.posargs)
+
+
 @nox.session(python=PYTHON)
 def tests(session: nox.Session) -> None:
-    """The whole test suite, with branch coverage."""
+    """The whole test suite on all cores, with branch coverage."""
     install(session, "test")
-    session.run("pytest", "--cov", "--cov-report=", *session.posargs)
+    session.run("pytest", "-n", "auto", "--dist", "worksteal", "--cov", "--cov-report=", *session.posargs)
     if not session.posargs:  # a part of the tests covers a part of the code
         session.run("coverage", "report", "--fail-under=90")
 
 
+@nox.session(python=PYTHON, default=False)
+def conditions(session: nox.Session) -> None:
+    """Run the quick tests as callers of all kinds start them: `nox -s conditions -- [--all] [NAME ...]`."""
+    install(session, "test")
+    session.run("python", "-m", "tests.system.conditions", *session.posargs)
+
+
 @nox.session(python=PYTHON)
 def lint(session: nox.Session) -> None:
-    """ruff: rules and format."""
+    """ruff, rules and format, and who may import whom."""
     session.install(*nox.project.dependency_groups(PYPROJECT, "lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports", env={"PYTHONPATH": "."})  # it reads the source, and needs nothing that this imports
 
 
 @nox.session(python=PYTHON)
@@ -90,39 +105,29 @@ def typecheck(session: nox.Session) -> None:
     session.run("mypy", "noxfile.py")
 
 
-@nox.session(python=PYTHON, default=False)
-def bench(session: nox.Session) -> None:
-    """Measure: `nox -s bench -- ARGS` is `mnist-bench run ARGS`. No coverage, no tracing, nothing else in the way."""
-    install(session)
-    session.run("mnist-bench", "run", *session.posargs)
+#: Sessions that are a verb of the command, installed with MXNet and nothing in its way: no coverage, no tracing.
+VERBS = {
+    "bench": ("run", "Measure."),
+    "tune": ("tune", "Find this machine's fastest settings of the loop."),
+    "compare": ("compare", "Compare stored results."),
+    "regress": ("gate", "Decide whether the code became slower. nox fails with 1 whatever the gate's own status."),
+    "calibrate": ("calibrate", "Record what this machine does to identical code, for later gates."),
+}
 
 
-@nox.session(python=PYTHON, default=False)
-def tune(session: nox.Session) -> None:
-    """Find this machine's fastest settings of the loop: `nox -s tune -- --network lenet`."""
-    install(session)
-    session.run("mnist-bench", "tune", *session.posargs)
+def make_session(name: str, verb: str, summary: str) -> None:
+    """Define the session `name`: `nox -s NAME -- ARGS` is `mnist-bench VERB ARGS`."""
+
+    def run(session: nox.Session) -> None:
+        install(session)
+        session.run("mnist-bench", verb, *session.posargs)
+
+    run.__doc__ = f"{summary} `nox -s {name} -- ARGS` is `mnist-bench {verb} ARGS`."
+    nox.session(name=name, python=PYTHON, default=False)(run)
 
 
-@nox.session(python=PYTHON, default=False)
-def compare(session: nox.Session) -> None:
-    """Compare stored results: `nox -s compare -- BASELINE.json CONTENDER.json`."""
-    install(session)
-    session.run("mnist-bench", "compare", *session.posargs)
-
-
-@nox.session(python=PYTHON, default=False)
-def regress(session: nox.Session) -> None:
-    """The regression gate: `nox -s regress -- --base origin/main`. nox fails with 1 whatever the gate's own status."""
-    install(session)
-    session.run("mnist-bench", "gate", *session.posargs)
-
-
-@nox.session(python=PYTHON, default=False)
-def calibrate(session: nox.Session) -> None:
-    """Record what this machine does to identical code, for later gates: `nox -s calibrate -- --blocks 100`."""
-    install(session)
-    session.run("mnist-bench", "calibrate", *session.posargs)
+for _name, (_verb, _summary) in VERBS.items():
+    make_session(_name, _verb, _summary)
 
 
 @nox.session(python=PYTHON, default=False)
@@ -137,7 +142,8 @@ def micro(session: nox.Session) -> None:
     """Time each part of a step under pytest-benchmark: `nox -s micro -- -k "step and mlp" --benchmark-json FILE`."""
     install(session, "test")
     session.run(
-        *("pytest", "tests/benchmarks", "-o", "python_files=micro_*.py", "--benchmark-only", *session.posargs),
+        *("pytest", "tests/benchmarks", "-o", "python_files=micro_*.py", "-p", "no:randomly", "--benchmark-only"),
+        *session.posargs,
         env={"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")},
     )
 
@@ -148,6 +154,14 @@ def peer(session: nox.Session, framework: str) -> None:
     """The environment of one framework beside MXNet; kept for later runs."""
     session.install("-e", f".[{framework}]")
     PEERS[framework] = f"{session.bin}/python"
+
+
+@nox.session(python=PYTHON, default=False, requires=[f"peer({name})" for name in PEERS])
+def peer_tests(session: nox.Session) -> None:
+    """The tests of PyTorch and JAX, each in its own environment, which `tests` skips."""
+    install(session, "test")
+    pythons = {f"MNIST_BENCH_PYTHON_{name.upper()}": path for name, path in PEERS.items()}
+    session.run("pytest", "tests/system/test_peers.py", *session.posargs, env=pythons)
 
 
 @nox.session(python=PYTHON, default=False, requires=[f"peer({name})" for name in PEERS])
@@ -176,7 +190,7 @@ def overhead(session: nox.Session) -> None:
 def browser(session: nox.Session) -> None:
     """The report in a real Chromium: `apt-get install chromium` or the like beforehand."""
     install(session, "test", "browser")
-    session.run("pytest", "tests/test_browser.py", "-rs", *session.posargs)
+    session.run("pytest", "tests/system/test_browser.py", "-rs", *session.posargs)
 
 
 @nox.session(python=PYTHON, default=False)

@@ -42,7 +42,7 @@ def test_a_documents_command_is_understood(command: Command) -> None:
             understood = True
         elif "nox" in words and "-s" in words:
             (session,) = {words[words.index("-s") + 1]}
-            assert re.search(rf"^def {session}\(", (ROOT / "noxfile.py").read_text(), re.MULTILINE)
+            assert re.search(rf'^def {session}\(|^    "{session}": ', (ROOT / "noxfile.py").read_text(), re.MULTILINE)
             understood = True
         elif "pip" in words:
             understood = True
