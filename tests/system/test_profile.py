@@ -173,8 +173,9 @@ def subject(request: pytest.FixtureRequest, prepared: datasets.Prepared) -> Work
 
 def weights(subject: Workload) -> list[bytes]:
     """The bytes of each, on its first context."""
-    owner: Any = getattr(subject, "_training", subject)
-    return [parameter.list_data()[0].asnumpy().tobytes() for parameter in owner.net.collect_params().values()]
+    owner: Any = subject
+    net = owner._training.net if hasattr(owner, "_training") else owner._net
+    return [parameter.list_data()[0].asnumpy().tobytes() for parameter in net.collect_params().values()]
 
 
 class Listener:
