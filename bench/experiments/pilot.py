@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from bench.scenarios.scenario import Scenario
 from bench.worker.protocol import SessionRequest
@@ -24,6 +25,10 @@ _WINDOW_SLACK: Final = 1.2
 #: (mallopt(3), M_MMAP_THRESHOLD). Above it each copy is mapped again, and on a virtual machine the page faults of every
 #: second window cost half its time: 12 or 19 microseconds an image at 107 MB. 5,000 images are 16 MB.
 _EPOCH_SAMPLES: Final = 5000
+
+
+#: Returns the seconds of a monotonic clock.
+Clock: TypeAlias = Callable[[], float]
 
 
 class StartSession(Protocol):

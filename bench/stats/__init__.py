@@ -1,1 +1,1 @@
-"""Statistics: numbers in, numbers out. No type of the benchmark is known here."""
+"""Statistics: numbers in, numbers out. No module here knows a type of the benchmark."""

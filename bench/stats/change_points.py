@@ -1,4 +1,4 @@
-"""Where a series of numbers changed its level: a published test, not the last value against the one before.
+"""Find where a series of numbers changed its level, by a published test rather than the last two values.
 
 The series is split where the rank-sum statistic of what comes before against what comes after, standardized, is
 largest (maximally selected rank statistics: Lausen and Schumacher, Biometrics 48, 1992; for time series Hawkins and
@@ -23,12 +23,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
-#: A level has at least so many numbers. How many a change needs depends on alpha, see `fewest`.
+#: Numbers of a level, at least. How many a significant change needs depends on alpha, see `fewest`.
 LEAST: Final = 4
-#: Up to so many numbers the p-value is counted over random orders of them, beyond it is the approximation.
+#: Longest series whose p-value is counted over random orders; beyond, the approximation is used.
 _COUNTED: Final = 100
 _ORDERS: Final = 9_999
-#: Of a change where there is none, in one series.
+#: Probability of finding a change in one series that has none.
 ALPHA: Final = 0.01
 
 Floats = npt.NDArray[np.float64]
@@ -36,15 +36,15 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class ChangePoint:
-    """A new level."""
+    """The beginning of a new level."""
 
-    #: Of the first number of the new level.
+    #: Index of the first number of the new level.
     index: int
     p_value: float
 
 
 def change_points(values: Sequence[float], alpha: float = ALPHA) -> list[ChangePoint]:
-    """In the order of the series; [] where it is shorter than `2 * LEAST`.
+    """Return the changes of a series, shape (n,), in its order; none if it is shorter than `2 * LEAST`.
 
     `alpha` is the probability of finding any in a series without one. Raises `ValueError` for a number that is not
     finite.
@@ -63,7 +63,7 @@ def change_points(values: Sequence[float], alpha: float = ALPHA) -> list[ChangeP
 
 
 def _split(series: Floats, begin: int, end: int, alpha: float) -> list[int]:
-    """Not by recursion: a series that steps at every tenth number would go deep."""
+    """Return the places of changes by binary segmentation, without recursion, which could go deep."""
     found, waiting = [], [(begin, end)]
     while waiting:
         first, last = waiting.pop()
@@ -76,7 +76,7 @@ def _split(series: Floats, begin: int, end: int, alpha: float) -> list[int]:
 
 
 def _confirmed(series: Floats, places: Sequence[int], alpha: float) -> list[ChangePoint]:
-    """Each between its neighbours alone: where it really is, and whether it is one."""
+    """Test each change between its neighbours alone: its exact place, and whether it is significant there."""
     bounds = [0, *places, len(series)]
     kept: list[ChangePoint] = []
     for number in range(1, len(bounds) - 1):
@@ -90,7 +90,7 @@ def _confirmed(series: Floats, places: Sequence[int], alpha: float) -> list[Chan
 
 
 def _best(series: Floats) -> ChangePoint | None:
-    """The likeliest place of a change, and the p-value of there being none."""
+    """Return the most likely place of a change, and the p-value of there being none; None if nothing can be tested."""
     n = len(series)
     if n < 2 * LEAST:
         return None
@@ -106,9 +106,9 @@ def _best(series: Floats) -> ChangePoint | None:
 
 
 def _located(series: Floats, split: int) -> int:
-    """Where each number is nearest to the level of its side, by least absolute deviations.
+    """Return the split at which the numbers are nearest to the levels of their sides, by least absolute deviations.
 
-    The statistic finds a change, and its largest value lies near it: ranks do not say how far apart two numbers are.
+    The largest value of the rank statistic lies near the change, but ranks do not say how far apart two numbers are.
     """
     below, above = np.abs(series - np.median(series[:split])), np.abs(series - np.median(series[split:]))
     costs = np.concatenate([[0.0], np.cumsum(below - above)])
@@ -116,7 +116,7 @@ def _located(series: Floats, split: int) -> int:
 
 
 def _ranks(series: Floats) -> tuple[Floats, float]:
-    """From 1, equal numbers their mean rank; and what ties take from the variance: the sum of t³ - t."""
+    """Return the ranks from 1, mean ranks for ties, and the correction of the variance for ties: the sum of t³ - t."""
     _unique, places, counts = np.unique(series, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     mean_ranks: Floats = last - (counts - 1) / 2
@@ -125,7 +125,7 @@ def _ranks(series: Floats) -> tuple[Floats, float]:
 
 @functools.cache
 def fewest(alpha: float) -> int:
-    """The shortest series in which a change in its middle, as clear as can be, is significant."""
+    """Return the length of the shortest series in which a perfectly clear change in its middle is significant."""
     n = 2 * LEAST
     while True:
         best = _best(np.arange(n, dtype=np.float64))
@@ -135,19 +135,22 @@ def fewest(alpha: float) -> int:
 
 
 def _p_value(statistic: float, n: int) -> float:
-    """Of so large a maximum over the splits of n numbers of which none is the begin of a new level."""
+    """Return the p-value of the maximum of the statistic over all splits of n numbers without a change."""
     approximate = _approximate_p_value(statistic, LEAST / n)
     if n > _COUNTED:
         return approximate
     maxima = _maxima_of_random_orders(n)
     reached = len(maxima) - int(np.searchsorted(maxima, statistic - _ROUNDING))
-    counted = (1 + reached) / (1 + len(maxima))  # the observed order is one of them: never 0
-    return min(counted, approximate)  # which is the more cautious but where no order reached so far
+    counted = (1 + reached) / (1 + len(maxima))  # the observed order is one of them, so that it is never 0
+    return min(counted, approximate)  # the approximation is the more cautious, except beyond all random orders
 
 
 @functools.lru_cache(maxsize=_COUNTED)
 def _maxima_of_random_orders(n: int) -> Floats:
-    """Of n numbers without ties, sorted; the same in every process."""
+    """Return the maxima of the statistic over random orders of n numbers without ties, sorted: shape (_ORDERS,).
+
+    The random seed is fixed, so that they are the same in every process.
+    """
     orders = np.argsort(np.random.default_rng(n).random((_ORDERS, n)), axis=1) + 1.0
     before = np.arange(LEAST, n - LEAST + 1)
     sums = np.cumsum(orders, axis=1)[:, before - 1]
@@ -156,14 +159,14 @@ def _maxima_of_random_orders(n: int) -> Floats:
     return maxima
 
 
-#: Two sums of the same ranks in another order differ by no more.
+#: Sums of the same ranks in another order differ by no more.
 _ROUNDING: Final = 1e-9
 
 
 def _approximate_p_value(statistic: float, share: float) -> float:
-    """Of so large a maximum over splits from `share` to 1 - `share` of the series, where nothing changes."""
-    b = max(statistic, 1.0)  # below, the approximation is none, and the p-value is large anyway
+    """Approximate the p-value of a maximum over the splits from `share` to 1 - `share` of the series."""
+    b = max(statistic, 1.0)  # below 1 the approximation does not hold, and the p-value is large anyway
     density = math.exp(-b * b / 2) / math.sqrt(2 * math.pi)
     found = density * (b - 1 / b) * 2 * math.log((1 - share) / share) + 4 * density / b
-    # Never less than a split fixed beforehand would have.
+    # Never less than the p-value of a split that was fixed beforehand.
     return float(min(1.0, max(found, 2 * ndtr(-b))))

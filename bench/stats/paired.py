@@ -1,8 +1,9 @@
 """Statistics of interleaved blocks: pure functions of numbers.
 
-A block is four passes, ABBA or BAAB; y is a pass's mean log(seconds per sample). Everything is on the logarithmic
-scale: a difference of 0.02 is 2 % slower. The unit of replication is the block: its effect is one number however many
-windows its passes had.
+A block is four invocations, ABBA or BAAB. y, of shape (4,), holds the mean log(seconds per sample) of each, in order of
+time. Everything is on the logarithmic scale: a difference of 0.02 is 2 % slower. The unit of replication is the block:
+its effect is one number however many windows its invocations have. effects, of shape (n,), are log ratios, one per
+block.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +31,7 @@ class Side(str, enum.Enum):
 
 
 class Order(str, enum.Enum):
-    """In which order the four passes of a block take their turns; A is the baseline. Linear drift cancels in both."""
+    """The order in which the invocations of a block take turns; A is the baseline. Linear drift cancels in both."""
 
     ABBA = "ABBA"
     BAAB = "BAAB"
@@ -39,21 +41,21 @@ class Order(str, enum.Enum):
 
     @property
     def sides(self) -> tuple[Side, ...]:
-        """In order of time."""
+        """The side of each invocation, in order of time."""
         return tuple(Side.BASELINE if letter == "A" else Side.CONTENDER for letter in self.value)
 
 
-#: Two sums of the same numbers in another order differ by rounding; so close to the observed one they count as equal to
-#: it, which can only raise a p-value.
-_RELATIVE_TIE = 1e-9
+#: Sums of the same numbers in another order differ by rounding. A sum this close to the observed one, relative to the
+#: sum of magnitudes, counts as equal to it, which can only raise a p-value.
+_RELATIVE_TIE: Final = 1e-9
 
 Floats = npt.NDArray[np.float64]
 
 
 def effect(order: Order, y: Sequence[float]) -> float:
-    """d = (yB1 + yB2 - yA1 - yA2) / 2, the contender's excess, from the four passes in order of time.
+    """Return d = (yB1 + yB2 - yA1 - yA2) / 2, the log ratio of contender over baseline, from y of shape (4,).
 
-    Linear drift cancels. Var(d) is the variance of one pass.
+    Linear drift cancels. Var(d) is the variance of one invocation.
     """
     first, second, third, last = y
     inner_minus_outer = (second + third - first - last) / 2
@@ -61,22 +63,24 @@ def effect(order: Order, y: Sequence[float]) -> float:
 
 
 def control(y: Sequence[float]) -> float:
-    """e = (inner first - inner second) + (outer last - outer first) / 3: zero on average, whatever the effect.
+    """Return e = (first inner - second inner) + (last outer - first outer) / 3: 0 on average, whatever the effect.
 
-    In ABBA the inner side is B, in BAAB it is A: each side is compared only with itself, and linear drift cancels (the
-    inner passes are one place apart, the outer three). Var(e) = 20/9 of the variance of one pass. What is left is what
-    the test assumes to be absent: a place in the block that is always slower, drift that is never linear.
+    y has shape (4,). In ABBA the inner side is B, in BAAB it is A: each side is compared only with itself, and linear
+    drift cancels (the inner invocations are one place apart, the outer three). Var(e) is 20/9 of the variance of one
+    invocation. What is left is what the test assumes to be absent: a place in the block that is always slower, or a
+    drift that is not linear.
     """
     first, second, third, last = y
     return (second - third) + (last - first) / 3
 
 
 def sign_flip_p_value(effects: Sequence[float], threshold: float) -> float:
-    """One-sided p-value of "the effect is at most `threshold`": exact, by the randomisation alone.
+    """Return the one-sided p-value of "the effect is at most `threshold`": exact, by the randomisation alone.
 
-    Had the sides no more than that between them, each effect minus the threshold could as well have come out with the
-    other sign, since a coin decided the order of its block. The p-value is the share of the 2^n sign patterns whose sum
-    is at least the observed one (Fisher, "The Design of Experiments", 1935, section 21); it is never below 2^-n.
+    `effects` are log ratios of shape (n,), one per block; the threshold is one, too. If the sides differed by no more
+    than that, each effect minus the threshold could as well have had the other sign, since a coin decided the order of
+    its block. The p-value is the share of the 2^n sign patterns whose sum is at least the observed one (Fisher, "The
+    Design of Experiments", 1935, section 21); it is never below 2^-n.
     `scipy.stats.permutation_test` computes the same by listing all patterns. Here the two halves' sums are listed and
     matched by bisection, n 2^(n/2) steps instead of n 2^n, because a calibration replays thousands of gates.
 
@@ -96,7 +100,7 @@ def sign_flip_p_value(effects: Sequence[float], threshold: float) -> float:
 
 
 def _signed_sums(values: Floats) -> Floats:
-    """All 2^n sums with either sign of each value."""
+    """Return the sums of values, shape (n,), with all patterns of signs: shape (2^n,)."""
     sums: Floats = np.zeros(1)
     for value in values:
         sums = np.concatenate([sums + value, sums - value])

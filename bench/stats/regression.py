@@ -20,12 +20,12 @@ class Line:
     slope: Estimate
 
 
-#: A line that misses its points by more than chance would, at this level, is not one.
+#: Significance level of the lack of fit at which the line counts as an approximation of a curve.
 _CURVED: Final = 0.05
 
 
 def line(points: Sequence[tuple[float, float]]) -> Line:
-    """The line through (x, y), one point per process, whose errors are proportional to y.
+    """Fit a line through points (x, y), one per process, whose errors are proportional to y.
 
     Weighted least squares, each residual divided by the mean of the y at its x (a constant coefficient of variation:
     McCullagh and Nelder, "Generalized linear models", 2nd edition, 1989, chapter 8), and t intervals with n - 2 degrees

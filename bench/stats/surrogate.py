@@ -1,9 +1,9 @@
-"""What a setting that nobody measured will probably do, from those that were: kriging over categorical knobs.
+"""Predict a setting that was not measured from those that were: kriging over categorical knobs.
 
-Two settings are the more alike the fewer knobs tell them apart, each knob with a weight of its own: the covariance is
+Two settings are the more alike the fewer knobs differ between them, each knob with its own weight: the covariance is
 exp(-sum of the weights of the knobs that differ), as in SMAC (Hutter, Hoos and Leyton-Brown, "Sequential model-based
 optimization for general algorithm configuration", LION 5, 2011). It makes no assumption about how knobs combine:
-interactions of any order are learnt where the measurements show them. Mean, variance and weights are the most likely
+interactions of any order are learnt if the measurements show them. Mean, variance and weights are the most likely
 ones, as in Jones, Schonlau and Welch, "Efficient global optimization of expensive black-box functions", Journal of
 Global Optimization 13, 1998. Pure functions of numbers.
 """
@@ -20,25 +20,25 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
-#: Where each knob of a setting stands; anything hashable.
+#: The position of each knob of a setting; anything hashable.
 Position = tuple[object, ...]
 
-#: Of a knob: exp(-weight) is the correlation of two settings that differ in it alone. From 0.999 to 0.03.
+#: Candidate weights of a knob: exp(-weight), 0.999 to 0.03, is the correlation of settings that differ in it alone.
 _WEIGHTS: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.5)
 _FIRST_WEIGHT: Final = 0.1
-#: Variance of a measurement's noise over that of the settings. Never believed to be smaller: a few dozen settings often
-#: seem to fit exactly, and the prediction would be far too sure of the next.
+#: Candidate ratios of the variance of a measurement's noise to that of the settings. It is never taken to be smaller: a
+#: few dozen settings often seem to fit exactly, and the prediction of the next would be far too sure.
 _NOISES: Final = (0.01, 0.03, 0.1, 0.3, 1.0)
 _FIRST_NOISE: Final = 0.03
-#: Of all knobs, one at a time; the likelihood hardly rises after two.
+#: Sweeps over all knobs, one at a time; the likelihood hardly rises after two.
 _SWEEPS: Final = 2
-#: The weights are fitted on so many measurements at most: it takes n^3 steps, and they tell seven numbers well enough.
+#: Measurements, at most, on which the weights are fitted: that takes n^3 steps, and so many tell seven numbers well.
 _MOST_FITTED: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Of settings, in the order in which they were asked for."""
+    """Predictions of settings, in the order in which they were asked for: shape (settings,)."""
 
     mean: Floats
     #: Standard deviation of a measurement of the setting around it.
@@ -47,7 +47,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What was measured, and how alike settings are by it."""
+    """A fitted model: what was measured, and how alike settings are."""
 
     measured: tuple[Position, ...]
     weights: Floats
@@ -55,18 +55,18 @@ class Model:
     #: The most likely overall mean, and variance of the settings.
     mean: float
     variance: float
-    #: Of the correlation of all measurements, noise included.
+    #: Cholesky factor of the correlation of all measurements, noise included: (n, n).
     cholesky: Floats
-    #: Measurements less the mean, and ones, both divided by it.
+    #: The measurements minus the mean, and ones, both solved by the factor: (n,).
     whitened: Floats
     ones: Floats
 
     def predict(self, wanted: Sequence[Position]) -> Prediction:
-        """Measurements of the wanted settings."""
+        """Predict a measurement of each wanted setting."""
         codes, wanted_codes = _coded(self.measured, wanted)
         across = _correlation(_differences(codes, wanted_codes), self.weights)
         solved = np.linalg.solve(self.cholesky, across)
-        # The last term is what not knowing the overall mean adds.
+        # The last term is the uncertainty of the overall mean.
         unknown = 1 - (solved**2).sum(axis=0) + (1 - solved.T @ self.ones) ** 2 / (self.ones @ self.ones)
         return Prediction(
             mean=self.mean + solved.T @ self.whitened,
@@ -74,7 +74,7 @@ class Model:
         )
 
     def leave_one_out(self) -> Prediction:
-        """The measurement of each measured setting, from all the others.
+        """Predict each measurement from all the others.
 
         In closed form from the inverse of the covariance (Rasmussen and Williams, "Gaussian processes for machine
         learning", 2006, section 5.4.2).
@@ -88,7 +88,7 @@ class Model:
 
 
 def fit(measured: Sequence[Position], values: Sequence[float]) -> Model:
-    """The most likely model of these measurements; a setting may be measured more than once.
+    """Fit the most likely model of these measurements; a setting may be measured more than once.
 
     Raises `ValueError` for nothing measured or a value that is not finite.
     """
@@ -112,7 +112,7 @@ def fit(measured: Sequence[Position], values: Sequence[float]) -> Model:
 
 
 def _coded(measured: Sequence[Position], wanted: Sequence[Position]) -> tuple[Floats, Floats]:
-    """Each knob's places as numbers: (settings, knobs)."""
+    """Return the position of each knob as a number: (measured, knobs) and (wanted, knobs)."""
     places: list[dict[object, int]] = [{} for _ in measured[0]]
     rows = [
         [knob.setdefault(place, len(knob)) for knob, place in zip(places, position, strict=True)]
@@ -123,7 +123,7 @@ def _coded(measured: Sequence[Position], wanted: Sequence[Position]) -> tuple[Fl
 
 
 def _differences(left: Floats, right: Floats) -> Floats:
-    """1 where two settings differ in a knob: (knobs, left, right)."""
+    """Return 1 where two settings differ in a knob, else 0: (knobs, left, right)."""
     differ: Floats = (left.T[:, :, None] != right.T[:, None, :]).astype(np.float64)
     return differ
 
@@ -135,7 +135,7 @@ def _correlation(differences: Floats, weights: Floats) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class _Likely:
-    """Weights and noise given: the rest of a model, and how likely it is; for several at once: (b, …)."""
+    """The rest of a model for given weights and noise, and how likely it is; for b models at once: (b, ...)."""
 
     cholesky: Floats
     mean: Floats
@@ -146,11 +146,11 @@ class _Likely:
 
 
 def _likely(correlations: Floats, y: Floats, noise: Floats) -> _Likely:
-    """With the most likely mean and variance put in (the "concentrated" likelihood of Jones et al.).
+    """Return the models with their most likely mean and variance (the "concentrated" likelihood of Jones et al.).
 
-    (b, n, n), (n,), (b,). Column by column for all b together, with ones and y as two more rows, whose factors are
-    these divided by that of the correlation. LAPACK would take b calls of a size at which its threads mostly wait for
-    each other, and on a busy machine for long.
+    correlations (b, n, n), y (n,), noise (b,). The Cholesky factors are computed column by column for all b together.
+    Ones and y are two more rows of the matrices, which are solved along the way. LAPACK would take b calls of a size at
+    which its threads mostly wait for each other, and on a busy machine for long.
     """
     b, n = len(correlations), y.size
     rows = np.concatenate([correlations, np.ones((b, 1, n)), np.broadcast_to(y, (b, 1, n))], axis=1)
@@ -168,7 +168,7 @@ def _likely(correlations: Floats, y: Floats, noise: Floats) -> _Likely:
 
 
 def _most_likely(differences: Floats, y: Floats) -> tuple[Floats, float]:
-    """Weights and noise, one after the other over a fixed grid: the same measurements always give the same."""
+    """Return weights and noise, found one after the other over a fixed grid: the same for the same measurements."""
     chosen = np.linspace(0, len(y) - 1, min(len(y), _MOST_FITTED)).round().astype(int)
     differences, y = differences[:, chosen[:, None], chosen], y[chosen]
     weights, noise = np.full(len(differences), _FIRST_WEIGHT), _FIRST_NOISE

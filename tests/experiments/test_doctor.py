@@ -41,7 +41,7 @@ def seen(**changes: Any) -> Observations:  # noqa: ANN401  # fields of two recor
         "swap_used_bytes": 0,
         "throttle_count": 0,
         "steal_fraction": 0.0,
-        "pair": AATest(n=12, seconds=20.0, difference=0.001, spread=0.01, detectable=0.03),
+        "aa_test": AATest(n=12, seconds=20.0, difference=0.001, spread=0.01, detectable=0.03),
     }
     rest = {key: value for key, value in changes.items() if not key.startswith("environment_")}
     return Observations(**{**facts, **rest})
@@ -80,8 +80,8 @@ TWO_RUNTIMES = tuple(
         ("swap", {"swap_used_bytes": GIB}),
         ("thread variables", {"environment_variables": {"GOMP_CPU_AFFINITY": "0"}}),
         ("thread variables", {"environment_variables": {"OMP_THREAD_LIMIT": "1"}}),
-        ("A/A pair", {"pair": None, "pair_error": "crashed: status 1"}),
-        ("A/A pair", {"pair": AATest(n=3, seconds=20.0, difference=0.1, spread=0.3, detectable=0.4)}),
+        ("A/A pair", {"aa_test": None, "aa_test_error": "crashed: status 1"}),
+        ("A/A pair", {"aa_test": AATest(n=3, seconds=20.0, difference=0.1, spread=0.3, detectable=0.4)}),
     ],
 )
 def test_what_spoils_a_measurement_is_a_warning_with_advice(check: str, changes: dict[str, Any]) -> None:
@@ -116,13 +116,13 @@ def test_what_a_number_means_here_is_a_note(check: str, changes: dict[str, Any])
 
 
 def test_a_machine_that_does_not_tell_is_not_blamed() -> None:
-    silent = dict.fromkeys(("load_average", "throttle_count", "steal_fraction", "pair"))
+    silent = dict.fromkeys(("load_average", "throttle_count", "steal_fraction", "aa_test"))
     findings = examine(seen(**silent, environment_scaling_governor=None, environment_turbo=None))
     assert Level.WARNING not in levels(findings).values()
     assert sum(level is Level.UNKNOWN for level in levels(findings).values()) == 6
 
 
-def test_a_pair_detects_what_its_spread_allows() -> None:
+def test_an_aa_test_detects_what_its_spread_allows() -> None:
     """More comparisons and less noise see smaller slowdowns; none below the margin."""
     random = np.random.default_rng(1)
     few, many, noisy = (aa_test_of(list(random.normal(0, sd, n)), 20.0) for n, sd in ((6, 0.01), (60, 0.01), (60, 0.1)))

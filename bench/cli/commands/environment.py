@@ -78,7 +78,7 @@ def environment_command(
             fail("interrupted", Exit.INTERRUPTED)
         print_tables([ceiling_table(measured, capture())], output_format)
         return
-    observations = _observe(SubprocessExecutor(interpreters), data, data_dir, with_pair=not quick)
+    observations = _observe(SubprocessExecutor(interpreters), data, data_dir, with_aa_test=not quick)
     findings = examine(observations)
     match output_format:
         case Format.TEXT:
@@ -93,8 +93,10 @@ def environment_command(
         fail(f"not fit to measure on: {', '.join(dict.fromkeys(warnings))}", Exit.INCONCLUSIVE)
 
 
-def _observe(worker: SubprocessExecutor, data: DatasetName, data_dir: Path | None, *, with_pair: bool) -> Observations:
-    """Look at the machine, and measure an A/A pair on it if asked; exit where a signal interrupts that."""
+def _observe(
+    worker: SubprocessExecutor, data: DatasetName, data_dir: Path | None, *, with_aa_test: bool
+) -> Observations:
+    """Look at the machine, and run an A/A test on it if asked; exit where a signal interrupts that."""
     error, software = None, None
     try:
         with spinner(f"asking {Framework.MXNET} what it is"):
@@ -105,13 +107,13 @@ def _observe(worker: SubprocessExecutor, data: DatasetName, data_dir: Path | Non
         environment = capture(software=software)
     gpus = [Device(DeviceKind.GPU, index) for index in range(environment.accelerators_per_node)]
     before, busy = read_counters(), load_average()
-    pair, pair_error = None, None
-    if with_pair and software is not None:
+    aa_test, aa_test_error = None, None
+    if with_aa_test and software is not None:
         with cancelled_by_signals() as stop:
             try:
-                pair = _measure_pair(data, data_dir, stop)
+                aa_test = _run_aa_test(data, data_dir, stop)
             except SessionError as ended:
-                pair_error = explain_failure(ended.failure)
+                aa_test_error = explain_failure(ended.failure)
         if stop.requested:
             fail("interrupted", Exit.INTERRUPTED)
     after = read_counters()
@@ -126,13 +128,13 @@ def _observe(worker: SubprocessExecutor, data: DatasetName, data_dir: Path | Non
         available_memory_bytes=available_memory_bytes(),
         swap_used_bytes=swap_used_bytes(),
         throttle_count=after.throttle_count,
-        steal_fraction=None if pair is None else after.steal_fraction_since(before),
-        pair=pair,
-        pair_error=pair_error,
+        steal_fraction=None if aa_test is None else after.steal_fraction_since(before),
+        aa_test=aa_test,
+        aa_test_error=aa_test_error,
     )
 
 
-def _measure_pair(data: DatasetName, data_dir: Path | None, stop: Cancellation) -> AATest | None:
+def _run_aa_test(data: DatasetName, data_dir: Path | None, stop: Cancellation) -> AATest | None:
     """Measure the same code against itself; None where a signal interrupts it."""
     prepared = prepare(data, data_dir)
     what = f"the same code against itself, {SECONDS:.0f} s"

@@ -1,1 +1,1 @@
-"""Whether this machine can be trusted: checks, and the same code against itself."""
+"""Can measurements on this machine be trusted? Checks, and an A/A test."""

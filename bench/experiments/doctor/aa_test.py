@@ -1,14 +1,15 @@
-"""The same code against itself for a few seconds: what this machine's numbers are worth right now.
+"""An A/A test: the same code against itself for a few seconds, to see what this machine can tell apart now.
 
-Two live processes of the tutorial's MLP take turns, ABBA and BAAB; each four windows are a comparison in which drift
+Two live processes of the tutorial's MLP take turns, ABBA and BAAB. Four windows are a comparison in which drift
 cancels, as in a block of the gate. A gate has fresh processes for every block, which differ a little more than these.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,15 +18,15 @@ from bench.experiments import pilot
 from bench.records.result import Dataset
 from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.stats.intervals import detectable_effect, t_summary
-from bench.stats.paired import Order, effect
+from bench.stats.paired import Order, Side, effect
 from bench.worker import session
 from bench.worker.process import Cancellation, Interpreter
 from bench.worker.session import Session
 from mnist_core.recipe import Network
 
-#: Of the windows, all together.
+#: Duration of all windows together.
 SECONDS: Final = 20.0
-#: Of the gate's: a 5 % test of one scenario that finds nine slowdowns of ten above its margin.
+#: As the gate's: a 5 % test of one scenario, of slowdowns above the margin (a log ratio).
 _ALPHA, _MARGIN = 0.05, math.log(1.02)
 _FEWEST: Final = 3
 _PILOT_WINDOWS: Final = 2
@@ -36,65 +37,61 @@ _SEED: Final = 42
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AATest:
-    """What identical code seemed to differ by."""
+    """How much identical code seemed to differ. Differences are relative (0.02 = 2 % slower)."""
 
-    #: Comparisons of four windows.
+    #: Number of comparisons, each of four windows.
     n: int
-    #: Of all windows.
+    #: Duration of all windows together.
     seconds: float
-    #: Mean of the comparisons, as a ratio - 1.
+    #: Mean of the comparisons.
     difference: float
-    #: Standard deviation of one comparison, as a ratio - 1.
+    #: Standard deviation of one comparison.
     spread: float
-    #: The slowdown that so many comparisons would show in nine of ten cases, as a ratio - 1.
+    #: Slowdown that so many comparisons would show in nine cases of ten.
     detectable: float
 
 
 def run_aa_test(
     data_directory: Path, dataset: Dataset, cores: int, stop: Cancellation, *, on_comparison: Callable[[float], None]
 ) -> AATest | None:
-    """None where someone asked to stop. Raises `SessionError` where the tutorial's loop does not work.
+    """Run the test; return None if asked to stop. Raises `SessionError` if the tutorial's loop does not work.
 
-    `on_comparison` is told the share of the time that is over.
+    `on_comparison` is told the elapsed share of the time after each comparison.
     """
     scenario = tutorial_setting(Network.MLP)
     request = session.session_request(
         data_directory, dataset, _SEED, scenario.threads_per_context(cores), scenario.engine
     )
-    with (
-        session.start(
-            Interpreter(), request, life_seconds=_LIFE_SECONDS, command_seconds=_COMMAND_SECONDS, stop=stop
-        ) as first,
-        session.start(
-            Interpreter(), request, life_seconds=_LIFE_SECONDS, command_seconds=_COMMAND_SECONDS, stop=stop
-        ) as second,
-    ):
-        return _take_turns((first, second), scenario, dataset.train_samples, stop, on_comparison)
+    start = functools.partial(
+        session.start, Interpreter(), request, life_seconds=_LIFE_SECONDS, command_seconds=_COMMAND_SECONDS, stop=stop
+    )
+    with start() as first, start() as second:
+        sessions = {Side.BASELINE: first, Side.CONTENDER: second}
+        return _take_turns(sessions, scenario, dataset.train_samples, stop, on_comparison)
 
 
 def _take_turns(
-    sides: tuple[Session, Session],
+    sessions: Mapping[Side, Session],
     scenario: Scenario,
     train_samples: int,
     stop: Cancellation,
     on_comparison: Callable[[float], None],
 ) -> AATest | None:
-    for side in sides:
-        side.wait_until_ready()
-    seconds = pilot.seconds_per_sample(sides[0], scenario, train_samples, windows=_PILOT_WINDOWS)
+    for each in sessions.values():
+        each.wait_until_ready()
+    seconds = pilot.seconds_per_sample(sessions[Side.BASELINE], scenario, train_samples, windows=_PILOT_WINDOWS)
     window = pilot.window_size(scenario.batch_size, seconds, train_samples)
-    for side in sides:
-        side.set_up(scenario, window.epoch_samples)
-        side.run_window(window.epochs)  # warm-up: not counted
+    for each in sessions.values():
+        each.set_up(scenario, window.epoch_samples)
+        each.run_window(window.epochs)  # warm-up: not counted
     effects: list[float] = []
     elapsed = 0.0
     for order in itertools.cycle((Order.ABBA, Order.BAAB)):
-        turns = (0, 1, 1, 0) if order is Order.ABBA else (1, 0, 0, 1)
-        windows = [sides[turn].run_window(window.epochs) for turn in turns]
+        windows = [sessions[side].run_window(window.epochs) for side in order.sides]
         if stop.requested:
             return None
-        elapsed += sum(each.seconds for each in windows)
-        effects.append(effect(order, [math.log(each.seconds / each.samples) for each in windows]))
+        elapsed += sum(done.seconds for done in windows)
+        effects.append(effect(order, [math.log(done.seconds / done.samples) for done in windows]))
         on_comparison(min(1.0, elapsed / SECONDS))
         if elapsed >= SECONDS and len(effects) >= _FEWEST:
             return aa_test_of(effects, elapsed)
@@ -102,7 +99,7 @@ def _take_turns(
 
 
 def aa_test_of(effects: list[float], seconds: float) -> AATest:
-    """From the logarithmic effects of at least two comparisons."""
+    """Evaluate the effects of two or more comparisons: log ratios, shape (n,)."""
     summary = t_summary(effects)
     assert summary.error is not None
     return AATest(

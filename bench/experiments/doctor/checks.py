@@ -1,4 +1,4 @@
-"""What a machine does to a benchmark, and what helps. Pure: `environment` and `pair` have looked."""
+"""Judge what this machine does to a benchmark, and say what helps. Pure functions of what was observed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from mnist_core.devices import Probe
 class Level(str, enum.Enum):
     """How much a finding matters."""
 
-    #: As a benchmark wants it.
+    #: As a benchmark needs it.
     GOOD = "good"
-    #: Worth knowing: numbers are right, and mean what it says.
+    #: Worth knowing when numbers are read, which are right.
     NOTE = "note"
-    #: Numbers will be worse than they need be, or of something else than intended.
+    #: Numbers will be worse than they need to be, or measure something else than intended.
     WARNING = "warning"
     #: This machine does not tell.
     UNKNOWN = "unknown"
@@ -31,49 +31,49 @@ class Level(str, enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing looked at."""
+    """The result of one check."""
 
-    #: What was looked at; the same words on every machine.
+    #: What was checked; the same words on every machine.
     check: str
     level: Level
-    #: What was seen.
+    #: What was found.
     seen: str
-    #: What to do about it; "" where nothing has to be done.
+    #: What to do about it; "" if there is nothing to do.
     advice: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observations:
-    """Everything that is looked at; None: this machine does not tell."""
+    """All that the checks look at; None: this machine does not tell."""
 
     environment: Environment
-    #: Why no framework could be asked; None: one answered.
+    #: Why no framework could be loaded; None: one was.
     framework_error: str | None
-    #: Each NVIDIA device as the framework finds it.
+    #: Each NVIDIA device, as the framework sees it.
     gpus: tuple[Probe, ...]
-    #: What else uses one of them, by device.
+    #: Other processes on them, one line per device.
     gpu_processes: tuple[str, ...] | None
-    #: Runnable tasks over the last minute, of the whole machine.
+    #: Runnable tasks of the whole machine, mean over the last minute.
     load_average: float | None
     available_memory_bytes: int | None
     swap_used_bytes: int | None
-    #: Times the processor slowed itself for heat since it was started.
+    #: How often the processor has slowed itself for heat since it was started.
     throttle_count: int | None
-    #: Of the last seconds.
+    #: Share of the CPUs' time that the hypervisor gave to others in the last seconds.
     steal_fraction: float | None
-    #: The same code against itself; None: not measured.
-    pair: AATest | None
-    #: Why it gave nothing.
-    pair_error: str | None = None
+    #: None: not measured.
+    aa_test: AATest | None
+    #: Why the A/A test gave nothing; None: it gave a result, or was not run.
+    aa_test_error: str | None = None
 
 
-#: A running task for every second CPU takes turns with the one that is measured.
+#: Runnable tasks per CPU, at most: with more, they take turns with the process that is measured.
 _MOST_LOAD: Final = 0.5
 _MOST_STEAL: Final = 0.01
-#: A suite's largest process, and room for the file cache.
+#: The largest process of a suite, and room for the file cache.
 _LEAST_MEMORY_BYTES: Final = 2 << 30
 _SWAP_BYTES: Final = 64 << 20
-#: What the gate tolerates: a machine on which it cannot be seen decides nothing.
+#: Relative slowdown, the gate's tolerance: a machine on which it is not detectable decides nothing.
 _DETECTABLE: Final = 0.10
 _PINNING: Final = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY")
 _LIMITING: Final = ("OMP_THREAD_LIMIT", "MXNET_OMP_MAX_THREADS", "OMP_MAX_ACTIVE_LEVELS", "OMP_NESTED")
@@ -81,12 +81,12 @@ _ONEDNN: Final = "MKLDNN"
 
 
 def examine(seen: Observations) -> list[Finding]:
-    """Every check, in the order of what costs most."""
+    """Run every check; the findings come in the order of what costs most."""
     return [finding for check in _CHECKS for finding in check(seen)]
 
 
 def _judged(check: str, seen: str, *, bad: bool, advice: str, level: Level = Level.WARNING) -> Finding:
-    """Good, or of the level with the advice."""
+    """Return a good finding or, if it is bad, one of this level with the advice."""
     return Finding(check=check, level=level, seen=seen, advice=advice) if bad else _good(check, seen)
 
 
@@ -161,7 +161,7 @@ def _gpus(seen: Observations) -> Iterator[Finding]:
         yield _unknown(check) if seen.gpu_processes is None else _good(check, "none but ours")
 
 
-def _others(seen: Observations) -> Iterator[Finding]:
+def _load(seen: Observations) -> Iterator[Finding]:
     cpus = seen.environment.host_processor_vcpu_count or seen.environment.usable_vcpu_count
     load = seen.load_average
     if load is None:
@@ -300,20 +300,20 @@ def _percent(ratio: float, sign: str = "") -> str:
     return f"{100 * ratio:{sign}.1f} %"
 
 
-def _pair(seen: Observations) -> Iterator[Finding]:
-    pair = seen.pair
-    if pair is None:
-        failed = seen.pair_error is not None
+def _aa_test(seen: Observations) -> Iterator[Finding]:
+    test = seen.aa_test
+    if test is None:
+        failed = seen.aa_test_error is not None
         level = Level.WARNING if failed else Level.UNKNOWN
         advice = "mnist-bench run --suite smoke --verbose shows what goes wrong" if failed else ""
-        yield Finding(check="A/A pair", level=level, seen=seen.pair_error or "not measured", advice=advice)
+        yield Finding(check="A/A pair", level=level, seen=seen.aa_test_error or "not measured", advice=advice)
         return
     yield _judged(
         "A/A pair",
-        f"two processes of the same code in turns for {pair.seconds:.0f} s: "
-        f"{_percent(pair.difference, '+')} apart, each comparison ±{_percent(pair.spread)} (n = {pair.n}); "
-        f"so many would show a slowdown from {_percent(pair.detectable)} on",
-        bad=pair.detectable > _DETECTABLE,
+        f"two processes of the same code in turns for {test.seconds:.0f} s: "
+        f"{_percent(test.difference, '+')} apart, each comparison ±{_percent(test.spread)} (n = {test.n}); "
+        f"so many would show a slowdown from {_percent(test.detectable)} on",
+        bad=test.detectable > _DETECTABLE,
         advice="too noisy for a gate's tolerance of 10 %: end what else runs, or use a quieter machine",
     )
 
@@ -321,10 +321,10 @@ def _pair(seen: Observations) -> Iterator[Finding]:
 _CHECKS: Final[tuple[Callable[[Observations], Iterator[Finding]], ...]] = (
     _framework,
     _gpus,
-    _others,
+    _load,
     _clock,
     _cores,
     _memory,
     _variables,
-    _pair,
+    _aa_test,
 )

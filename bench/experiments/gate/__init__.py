@@ -1,1 +1,1 @@
-"""The regression gate: two versions of the code in turns, block by block, and what they allow to conclude."""
+"""The regression gate: measure two versions of the code in turns, block by block, and decide."""

@@ -1,10 +1,10 @@
-"""Interleaved passes of baseline and contender, block by block, until `decide` wants no more or the budget ends.
+"""Measure interleaved blocks of baseline and contender until the decision wants no more or the budget ends.
 
 A block is four fresh processes, two of each side, alive together and taking turns: one window of the first, one of the
 second, and so on, for each scenario. Turns are a third of a second apart, so that the drift of a shared machine, which
 takes seconds to minutes, hits all four alike. While one works the others wait for their next command.
 
-The effects of a gate are here: processes, the clock, and one save after every block.
+A gate's side effects are here: processes, the clock, and one save after every block.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from bench.experiments.gate.decision import Conclusion, Wanted, conclusion_of
-from bench.experiments.pilot import StartSession
+from bench.experiments.pilot import Clock, StartSession
 from bench.machine.counters import load_average, read_counters
 from bench.records.base import utc_now
 from bench.records.gate import (
@@ -42,19 +42,17 @@ from bench.worker.protocol import SessionRequest, SetUpDone, WindowDone
 from bench.worker.session import Session, SessionError
 from mnist_core.recipe import Engine
 
-#: A block takes a few seconds for each scenario; one that takes this long for each of them hangs.
+#: Seconds after which a block hangs, for each of its scenarios; it takes a few seconds for each.
 _TIMEOUT_SECONDS: Final = 120.0
 
-#: 2 GFLOP: long enough that a thread's waking does not count.
+#: Rows and columns of the matrices whose product tells how fast the machine is. 2 GFLOP take so long that waking the
+#: threads does not count.
 _ANCHOR_SIZE: Final = 1024
-
 _ANCHOR_REPEATS: Final = 9
-
-Now = Callable[[], float]
 
 
 class GateObserver(Protocol):
-    """Told what happens, as it happens."""
+    """Is told what happens as it happens."""
 
     def block_started(self, index: int, wanted: Wanted, order: Order) -> None: ...
     def scenario_started(self, scenario: Scenario) -> None: ...
@@ -64,7 +62,7 @@ class GateObserver(Protocol):
 def session_starters(
     interpreters: Mapping[Side, Interpreter], stop: Cancellation, scenarios: int
 ) -> dict[Side, StartSession]:
-    """Return what starts the sessions of each side, which measure at most so many scenarios in a process."""
+    """Return, for each side, what starts its sessions; a session measures at most so many scenarios."""
     life_seconds = _TIMEOUT_SECONDS * (1 + scenarios)
     return {
         side: functools.partial(session.start, interpreter, life_seconds=life_seconds, stop=stop)
@@ -81,12 +79,12 @@ def run_blocks(
     save: Callable[[GateFile], None],
     observer: GateObserver,
     stop: Cancellation,
-    now: Now = time.monotonic,
+    now: Clock = time.monotonic,
 ) -> tuple[GateFile, Conclusion]:
     """Measure the blocks that the decision wants, and save after each; return the file and its conclusion.
 
-    Ends when nothing is wanted, when the next block would not end within the budget, or when asked to stop. A block
-    that is not finished then is dropped, since half a block is no evidence.
+    Ends when nothing more is wanted, when the next block would not end within the budget, or when asked to stop. A
+    block that is not finished then is dropped, since half a block is no evidence. Raises what `save` raises.
     """
     begin = now()
     save(gate_file)
@@ -105,12 +103,12 @@ def run_blocks(
 
 
 def _was_interrupted(block: Block, stop: Cancellation) -> bool:
-    """Whether a request to stop, which kills the workers, is what this block failed of."""
+    """Return whether the block failed because a request to stop killed its workers."""
     return stop.requested and block.failure is not None
 
 
 def _expected_seconds(gate_file: GateFile, wanted: Wanted) -> float:
-    """Of the next block, from the blocks before it; nothing is known of the first."""
+    """Predict the duration of the next block from the blocks before it; 0 for the first one."""
     of_one = [
         block.seconds / len(block.passes[0].scenarios)
         for block in gate_file.blocks
@@ -125,7 +123,7 @@ def _measure_block(
     sessions: Mapping[Side, StartSession],
     data_directory: Path,
     observer: GateObserver,
-    now: Now,
+    now: Clock,
 ) -> Block:
     index, planned = len(gate_file.blocks), gate_file.plan
     order, scenarios = draw(planned.seed, index, wanted.scenarios)
@@ -182,46 +180,49 @@ def _take_turns(
     measured: list[list[ScenarioInvocation]],
     observer: GateObserver,
 ) -> None:
-    """Four passes alive together; what each measured is added to its list. Raises `_SideFailedError`."""
+    """Let four sessions measure in turns, and append what each measured to its list. Raises `_SideFailedError`."""
     with contextlib.ExitStack() as stack:
         running: list[Session] = []
         for side in order.sides:
-            with _blaming(side):
+            with _attributed_to(side):
                 running.append(stack.enter_context(sessions[side](request)))
         turns = list(zip(order.sides, running, strict=True))
         for side, each in turns:
-            with _blaming(side):
+            with _attributed_to(side):
                 each.wait_until_ready()
         for gated in scenarios:
             observer.scenario_started(gated.scenario)
             set_ups: list[SetUpDone] = []
             done: list[list[WindowDone]] = [[] for _ in turns]
             for side, each in turns:
-                with _blaming(side):
+                with _attributed_to(side):
                     set_ups.append(each.set_up(gated.scenario, gated.epoch_samples))
             for _ in range(windows):
                 for own, (side, each) in zip(done, turns, strict=True):
-                    with _blaming(side):
+                    with _attributed_to(side):
                         window = each.run_window(gated.window_epochs)
                         own.append(session.check_sample_count(window, gated.window_samples))
             for position, (side, each) in enumerate(turns):
-                with _blaming(side):
+                with _attributed_to(side):
                     accuracy = each.evaluate().test_accuracy
-                measured[position].append(_scenario_pass(gated.scenario, set_ups[position], done[position], accuracy))
+                measured[position].append(
+                    _scenario_invocation(gated.scenario, set_ups[position], done[position], accuracy)
+                )
 
 
 @contextlib.contextmanager
-def _blaming(side: Side) -> Iterator[None]:
+def _attributed_to(side: Side) -> Iterator[None]:
+    """Turn a `SessionError` inside into a `_SideFailedError` of this side."""
     try:
         yield
     except SessionError as error:
-        ended = error.failure
+        failure = error.failure
         raise _SideFailedError(
-            InvocationFailure(side=side, reason=ended.reason, detail=ended.detail, log=ended.log)
+            InvocationFailure(side=side, reason=failure.reason, detail=failure.detail, log=failure.log)
         ) from error
 
 
-def _scenario_pass(
+def _scenario_invocation(
     scenario: Scenario, set_up: SetUpDone, windows: Sequence[WindowDone], test_accuracy: float
 ) -> ScenarioInvocation:
     return ScenarioInvocation(
@@ -236,15 +237,15 @@ def _scenario_pass(
 
 
 def by_variables(scenarios: Sequence[tuple[Scenario, int]]) -> list[tuple[tuple[int, Engine], list[Scenario]]]:
-    """Thread count and engine are taken once for a process, so that each pair of them needs a process of its own."""
+    """Group (scenario, OpenMP threads) by what a process reads only once: thread count and engine."""
     groups: dict[tuple[int, Engine], list[Scenario]] = {}
     for scenario, threads in scenarios:
         groups.setdefault((threads, scenario.engine), []).append(scenario)
     return list(groups.items())
 
 
-def _anchor_seconds(now: Now) -> float:
-    """A fixed matrix product here in the parent, the same whatever the sides are: how fast is the machine just now?"""
+def _anchor_seconds(now: Clock) -> float:
+    """Time a fixed matrix product in this process, the same whatever the sides are: the machine's speed."""
     matrix = np.linspace(0, 1, _ANCHOR_SIZE**2, dtype=np.float32).reshape(_ANCHOR_SIZE, _ANCHOR_SIZE)
     seconds = []
     for _ in range(_ANCHOR_REPEATS):

@@ -1,8 +1,8 @@
-"""What a gate is worth on a machine: the whole gate replayed over recorded blocks of identical code. Pure functions.
+"""How reliable a gate is on a machine: replay whole gates over recorded blocks of identical code.
 
-In a block of identical code the sides' names mean nothing, so that each block may be relabelled by a coin, as the
-gate's own design does: every replay takes a stretch of blocks, tosses its coins, and lets the gate decide, confirmation
-included. Side B scaled by 1.05 is a slowdown of 5 % with this machine's real noise.
+In a block of identical code the names of the sides mean nothing, so that a coin may swap them in each block, as the
+design of the gate does. Each replay takes a stretch of blocks, tosses its coins, and lets the gate decide, confirmation
+included. Side B scaled by 1.05 is a slowdown of 5 % with the real noise of this machine.
 
 The replays share blocks. Their exact bounds hold for the recorded blocks under new coins; that other days of this
 machine are like these is an assumption that no replay can test.
@@ -35,19 +35,21 @@ from bench.stats import multiple_testing
 from bench.stats.intervals import bounds, ratio_of, t_summary
 from bench.stats.paired import Order
 
-#: Whole gates that are replayed for each slowdown: with none of them a false alarm, the bound is 0.3 %.
+CALIBRATIONS_DIRECTORY: Final = Path("results/calibration")
+
+#: Gates that are replayed for each slowdown: if none of them is a false alarm, the upper bound is 0.3 %.
 REPLAYS: Final = 1000
 
-#: As a ratio - 1; 0 is identical code.
+#: Relative slowdowns that are replayed (0.05 = 5 % slower); 0 is identical code.
 SLOWDOWNS: Final = (0.0, 0.05, 0.10)
 
-#: A gate's time, for the number of blocks that a replay may take.
+#: Duration of a gate, which limits the blocks of a replay.
 BUDGET_SECONDS: Final = 600.0
 
-#: The noise floor is what this share of the gate's first looks stay below.
+#: Share of a gate's first looks that stay below the noise floor.
 _FLOOR_QUANTILE: Final = 0.95
 
-#: Of a normal distribution, over its median absolute deviation.
+#: Standard deviation of a normal distribution over its median absolute deviation.
 _MAD_TO_SD: Final = 1.4826
 
 
@@ -58,7 +60,7 @@ def calibrate(
     slowdowns: Sequence[float] = SLOWDOWNS,
     seed: int = 0,
 ) -> Calibration:
-    """Everything that recorded blocks of identical code say. Raises `ValueError` for too few of them."""
+    """Evaluate recorded blocks of identical code. Raises `ValueError` if there are too few of them."""
     evidence = [block for block in evidence_of(gate_file.plan, gate_file.blocks) if block.failure is None]
     valid = [block for block in evidence if block.void is None]
     first_look = gate_file.plan.looks[0]
@@ -94,26 +96,30 @@ def calibrate(
 
 
 def to_go_on(gate_file: GateFile, blocks: int) -> GateFile:
-    """The same recording, until it has so many valid blocks; one that a crash ended goes on before the crash."""
+    """Return the recording with so many valid blocks as its aim, and without blocks that a crash ended."""
     plan = msgspec.structs.replace(gate_file.plan, max_blocks=blocks)
     kept = tuple(block for block in gate_file.blocks if block.failure is None)
     return msgspec.structs.replace(gate_file, plan=plan, blocks=kept)
 
 
 def is_complete(gate_file: GateFile) -> bool:
-    """It has the valid blocks that it was to have."""
+    """Return whether the recording has all the valid blocks that it aims at."""
     evidence = evidence_of(gate_file.plan, gate_file.blocks)
     return sum(block.void is None and block.failure is None for block in evidence) >= gate_file.plan.max_blocks
 
 
 def gate_plan(plan: GatePlan, floors: dict[Scenario, float], *, max_blocks: int) -> GatePlan:
-    """The gate that would have been measured instead of the calibration, with its noise floors."""
+    """Return the plan of the gate that might have been measured instead, with these noise floors."""
     scenarios = tuple(msgspec.structs.replace(gated, noise_floor=floors[gated.scenario]) for gated in plan.scenarios)
     return msgspec.structs.replace(plan, purpose=Purpose.GATE, scenarios=scenarios, max_blocks=max_blocks)
 
 
 def noise_floor(effects: Sequence[float], look: int, windows: int, seed: int) -> float:
-    """What identical code seems to differ by: 95 % quantile of |mean effect| over relabelled stretches of a look."""
+    """Return the relative slowdown (0.02 = 2 %) that identical code seems to have.
+
+    It is the 95 % quantile of |mean effect| over random stretches of `look` blocks, relabelled at random. `effects` are
+    log ratios of shape (n,), one per block.
+    """
     generator = np.random.default_rng(seed)
     values = np.asarray(effects, dtype=np.float64)
     starts = generator.integers(0, values.size, windows)
@@ -123,7 +129,7 @@ def noise_floor(effects: Sequence[float], look: int, windows: int, seed: int) ->
 
 
 def relabelled(block: BlockEvidence) -> BlockEvidence:
-    """The same four passes, had the coin named the sides the other way round. The control knows no sides."""
+    """Return the same four invocations with the sides swapped; the control does not depend on the sides."""
     return dataclasses.replace(
         block,
         order=Order.BAAB if block.order is Order.ABBA else Order.ABBA,
@@ -137,7 +143,7 @@ def relabelled(block: BlockEvidence) -> BlockEvidence:
 
 
 def slowed(block: BlockEvidence, slowdown: float) -> BlockEvidence:
-    """The same block, had every pass of the contender taken longer by this ratio - 1."""
+    """Return the same block with a contender that is slower by this relative slowdown (0.05 = 5 %)."""
     return dataclasses.replace(
         block,
         rows={
@@ -148,7 +154,7 @@ def slowed(block: BlockEvidence, slowdown: float) -> BlockEvidence:
 
 
 def replay(plan: GatePlan, stream: Sequence[BlockEvidence]) -> Conclusion:
-    """Let a gate decide over a stream of blocks, each of which serves whatever phase is wanted when it comes."""
+    """Let a gate decide over a stream of blocks; each serves the phase that is wanted when it comes."""
     taken: list[BlockEvidence] = []
     conclusion = conclude(plan, taken)
     while conclusion.wanted is not None and len(taken) < len(stream):
@@ -160,7 +166,7 @@ def replay(plan: GatePlan, stream: Sequence[BlockEvidence]) -> Conclusion:
 
 
 def stretch(evidence: Sequence[BlockEvidence], length: int, generator: random.Random) -> list[BlockEvidence]:
-    """So many blocks from a random place, the first following the last, each relabelled or not by a coin."""
+    """Return so many blocks from a random place on, cyclically, each relabelled or not by a coin."""
     start = generator.randrange(len(evidence))
     blocks = [evidence[(start + step) % len(evidence)] for step in range(length)]
     return [relabelled(block) if generator.random() < 0.5 else block for block in blocks]  # noqa: PLR2004  # a coin
@@ -215,21 +221,21 @@ def _scenario(
     )
 
 
-CALIBRATIONS_DIRECTORY: Final = Path("results/calibration")
-
-
 def calibration_path(environment: Environment, directory: Path = CALIBRATIONS_DIRECTORY) -> Path:
-    """Where the calibration of this class of machines is."""
+    """Return where the calibration of this class of machines is stored."""
     return directory / f"{class_slug(environment)}.json"
 
 
 def blocks_path(environment: Environment, directory: Path = CALIBRATIONS_DIRECTORY) -> Path:
-    """Where the blocks are that it was made from."""
+    """Return where the recorded blocks behind that calibration are stored."""
     return directory / f"{class_slug(environment)}.blocks.json"
 
 
 def calibration_for(environment: Environment, directory: Path = CALIBRATIONS_DIRECTORY) -> Calibration | None:
-    """None where this class of machines has none. Raises `StoreError` for one that cannot be read."""
+    """Return the calibration of this class of machines; None if it has none.
+
+    Raises `StoreError` for one that cannot be read.
+    """
     path = calibration_path(environment, directory)
     if not path.exists():
         return None

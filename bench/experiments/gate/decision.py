@@ -1,14 +1,14 @@
-"""From a gate's blocks to its verdicts, and to what it must measure next: pure functions of the gate file.
+"""Decide from a gate's blocks: its verdicts, and what it must measure next. Pure functions of the gate file.
 
-The same file gives the same verdicts, to the bit: who measures asks `conclude` after each block, and who replays a file
-calls the same function once. The method's parts:
+The same file gives the same verdicts, to the bit: a running gate calls `conclude` after each block, and a replay calls
+it once. The parts of the method:
 
 - Evidence: each block gives each scenario an effect, a control and a difference in accuracy (`evidence_of`).
-- Looks: at 8, 12 and 20 valid blocks every scenario is judged on all main blocks so far. Holm over the planned
-  scenarios and Bonferroni over the looks keep the family-wise error of a whole run at alpha.
-- Confirmation: a regression counts when it shows again in fresh blocks of the suspects alone. An unconfirmed suspect
+- Looks: at 8, 12 and 20 valid blocks every scenario is judged on all main blocks so far (`judge`). Holm over the
+  planned scenarios and Bonferroni over the looks keep the family-wise error of a whole gate at alpha.
+- Confirmation: a regression counts if it shows again in fresh blocks of the suspects alone. An unconfirmed suspect
   goes on to the next look.
-- Whatever the test assumes is checked on the same blocks; a run that breaks it has no verdict but "invalid".
+- Assumptions of the tests are checked on the same blocks; the only verdict of a gate that breaks one is "invalid".
 """
 
 from __future__ import annotations
@@ -36,21 +36,22 @@ class Wanted:
 
     phase: GatePhase
     scenarios: tuple[GatedScenario, ...]
-    #: Valid blocks of this phase so far, and those at which it is looked at next.
+    #: Valid blocks of this phase so far, and the number of them at the next look.
     done: int
     until: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conclusion:
-    """Of all blocks so far."""
+    """What all blocks so far say."""
 
     verdict: Verdict
     rows: tuple[GateRow, ...]
-    #: None: nothing more to measure, the verdict is final.
+    #: None: nothing more is to be measured, the verdict is final.
     wanted: Wanted | None
+    #: Blocks so far, void ones included.
     blocks: int
-    #: (block, why).
+    #: (index of the block, why it is void).
     voids: tuple[tuple[int, str], ...]
 
 
@@ -60,7 +61,7 @@ def conclusion_of(gate_file: GateFile) -> Conclusion:
 
 
 def conclude(plan: GatePlan, evidence: Sequence[BlockEvidence]) -> Conclusion:
-    """The verdicts as they stand after these blocks, and the block that is wanted next."""
+    """Return the verdicts after these blocks, and which block is wanted next."""
     voids = tuple((index, block.void) for index, block in enumerate(evidence) if block.void is not None)
     valid = [block for block in evidence if block.void is None]
     main = [block for block in valid if block.phase is GatePhase.MAIN]
@@ -87,7 +88,7 @@ def conclude(plan: GatePlan, evidence: Sequence[BlockEvidence]) -> Conclusion:
 
 
 def _follow(plan: GatePlan, valid: Sequence[BlockEvidence]) -> tuple[list[GateRow], Wanted | None]:
-    """The rows, and what is wanted next, after these valid blocks: looks, each followed by a confirmation if needed."""
+    """Return the rows after these valid blocks, and what is wanted next: looks, each with a confirmation if needed."""
     remaining = list(valid)
     main: list[BlockEvidence] = []
     rows: list[GateRow] = []
@@ -113,7 +114,7 @@ def _follow(plan: GatePlan, valid: Sequence[BlockEvidence]) -> tuple[list[GateRo
 def _confirm(
     plan: GatePlan, rows: Sequence[GateRow], remaining: list[BlockEvidence]
 ) -> tuple[list[GateRow], Wanted | None]:
-    """The rows after the confirmation of those that look regressed; takes its blocks from `remaining`."""
+    """Return the rows after the confirmation of the suspects, and what it wants; take its blocks from `remaining`."""
     gated = {each.scenario: each for each in plan.scenarios}
     suspicions = {row.scenario: row.suspicion for row in rows if row.suspicion is not None}
     suspects = [gated[scenario] for scenario in suspicions]
@@ -132,7 +133,7 @@ def _confirm(
 
 
 def _shows_again(plan: GatePlan, gated: GatedScenario, suspicion: Suspicion, fresh: Sequence[BlockEvidence]) -> bool:
-    """Slower again, or less accurate again, in the fresh blocks alone; the confirmation's looks share its alpha."""
+    """Return whether the suspicion shows again in the fresh blocks; the looks of a confirmation share its alpha."""
     alpha = plan.confirmation_alpha / len(plan.confirmation_looks)
     found = rows_of(gated.scenario, fresh)
     if len(found) < FEWEST_BLOCKS:
@@ -143,7 +144,7 @@ def _shows_again(plan: GatePlan, gated: GatedScenario, suspicion: Suspicion, fre
 
 
 def _take(remaining: list[BlockEvidence], phase: GatePhase, count: int) -> list[BlockEvidence]:
-    """Removes and returns the next `count` blocks, as far as they are of this phase."""
+    """Remove and return the next `count` blocks, as far as they are of this phase."""
     taken: list[BlockEvidence] = []
     while remaining and len(taken) < count and remaining[0].phase is phase:
         taken.append(remaining.pop(0))
@@ -167,7 +168,7 @@ def _confirmed(row: GateRow, fresh: Sequence[BlockEvidence]) -> GateRow:
 
 
 def _unconfirmed(row: GateRow, fresh: Sequence[BlockEvidence] = ()) -> GateRow:
-    """A suspicion is not a regression; any other row stays as it is."""
+    """Return an inconclusive row for a suspicion, which is no regression yet; any other row as it is."""
     if row.suspicion is None:
         return row
     blocks = f"not confirmed in {len(fresh)} fresh blocks" if fresh else "not confirmed yet"

@@ -1,4 +1,4 @@
-"""What each block says: the evidence that a decision is drawn from."""
+"""From a stored block to its evidence: one effect, one control and one accuracy difference for each scenario."""
 
 from __future__ import annotations
 
@@ -15,32 +15,37 @@ from bench.stats.paired import Order, Side
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowEvidence:
-    """What one block says of one scenario, on the logarithmic scale."""
+    """What one block says of one scenario, on the logarithmic scale: a difference of 0.02 is 2 % slower."""
 
+    #: Log ratio, contender over baseline; see `paired.effect`.
     effect: float
+    #: See `paired.control`.
     control: float
-    #: Contender's test accuracy minus the baseline's, same seed, mean over the two passes of each.
+    #: Contender's test accuracy minus the baseline's: same seed, mean over the two invocations of each.
     accuracy_difference: float
-    #: log(last window / first window), mean over the two passes of the baseline and of the contender.
+    #: log(last window / first window), mean over the two invocations of the baseline, and of the contender.
     trends: tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockEvidence:
-    """What one block says."""
+    """What one block says of all its scenarios."""
 
     phase: GatePhase
     order: Order
-    #: Why it does not count, by rules that do not look at the sides; None: it counts.
+    #: Why the block does not count, by rules that do not look at the sides; None: it counts.
     void: str | None
-    #: Why there is no complete block; None: there is one.
+    #: Why the block is not complete; None: it is.
     failure: str | None
-    #: A scenario that any of the passes lacks is not in it.
+    #: Without the scenarios that one of the invocations lacks.
     rows: Mapping[Scenario, RowEvidence]
 
 
 def evidence_of(plan: GatePlan, blocks: Sequence[Block]) -> list[BlockEvidence]:
-    """Each block judged once, as it ended: against what was known of the machine then, never revised."""
+    """Return the evidence of each block, in order.
+
+    A block is void or not by what was known of the machine when it ended; later blocks never revise that.
+    """
     anchors: list[float] = []
     evidence: list[BlockEvidence] = []
     for block in blocks:
@@ -59,7 +64,7 @@ def evidence_of(plan: GatePlan, blocks: Sequence[Block]) -> list[BlockEvidence]:
 
 
 def _failure_reason(plan: GatePlan, block: Block, index: int) -> str | None:
-    """A pass that failed, or a block that is not as its plan says: no file passes by what it leaves out."""
+    """Name the invocation that failed, or what is not as the plan says: no file passes by what it leaves out."""
     if block.failure is not None:
         return f"the {block.failure.side}'s pass failed: {block.failure.reason}: {block.failure.detail}"
     windows = {gated.scenario: gated.window_samples for gated in plan.scenarios}
@@ -88,14 +93,14 @@ def _void_reason(plan: GatePlan, block: Block, median_anchor: float) -> str | No
 
 def _rows_of(block: Block) -> dict[Scenario, RowEvidence]:
     rows = {}
-    by_pass = [{measured.scenario: measured for measured in each.scenarios} for each in block.passes]
-    for scenario in by_pass[0]:
-        if all(scenario in measured for measured in by_pass):
-            rows[scenario] = _row_of(block.order, block.passes, [measured[scenario] for measured in by_pass])
+    by_invocation = [{measured.scenario: measured for measured in each.scenarios} for each in block.passes]
+    for scenario in by_invocation[0]:
+        if all(scenario in measured for measured in by_invocation):
+            rows[scenario] = _row_of(block.order, block.passes, [measured[scenario] for measured in by_invocation])
     return rows
 
 
-def _row_of(order: Order, passes: Sequence[Invocation], measured: Sequence[ScenarioInvocation]) -> RowEvidence:
+def _row_of(order: Order, invocations: Sequence[Invocation], measured: Sequence[ScenarioInvocation]) -> RowEvidence:
     logs = [
         [math.log(seconds / samples) for seconds, samples in zip(each.window_seconds, each.samples, strict=True)]
         for each in measured
@@ -103,7 +108,7 @@ def _row_of(order: Order, passes: Sequence[Invocation], measured: Sequence[Scena
     y = [statistics.fmean(windows) for windows in logs]
     accuracies: dict[Side, list[float]] = {side: [] for side in Side}
     trends: dict[Side, list[float]] = {side: [] for side in Side}
-    for each, found, windows in zip(passes, measured, logs, strict=True):
+    for each, found, windows in zip(invocations, measured, logs, strict=True):
         accuracies[each.side].append(found.test_accuracy)
         trends[each.side].append(windows[-1] - windows[0])
     return RowEvidence(

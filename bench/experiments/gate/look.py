@@ -1,4 +1,4 @@
-"""One look of a gate: every planned scenario judged on the blocks so far. Pure functions of the evidence."""
+"""One look of a gate: judge every planned scenario on the blocks so far. Pure functions of the evidence."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from bench.stats.intervals import (
 )
 from bench.stats.paired import Order, Side
 
-#: Fewer blocks have no spread.
+#: Blocks, at least, of a row with a spread.
 FEWEST_BLOCKS: Final = 2
 
 
 class Suspicion(enum.Enum):
-    """What a regression looks like; it must be confirmed as the same."""
+    """The kind of a suspected regression; only the same kind confirms it."""
 
     SLOWER = "slower"
     LESS_ACCURATE = "less accurate"
@@ -41,33 +41,39 @@ class Suspicion(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateRow:
-    """What is known of one scenario."""
+    """The verdict on one scenario, and the numbers behind it."""
 
     scenario: Scenario
     verdict: Verdict
-    #: One line; why this verdict.
+    #: Why this verdict, in one line.
     reason: str
     #: None unless the verdict is "regressed".
     suspicion: Suspicion | None
-    #: Valid main blocks behind it.
+    #: Valid main blocks behind the row.
     n: int
     #: Contender's seconds per sample over the baseline's: above 1 is slower. 95 % t interval over blocks.
     ratio: Estimate | None
-    #: Of "slower by at most the threshold", adjusted for all scenarios and looks; compare with alpha.
+    #: p-value of "slower by at most the threshold", adjusted for all scenarios and looks; compare with alpha.
     p_value: float | None
-    #: Slower by less than this is nobody's regression; a ratio - 1: the margin or, if greater, the noise floor.
+    #: Relative slowdown (0.02 = 2 % slower) up to which a row has not regressed: the margin or, if greater, the noise
+    #: floor.
     threshold: float
-    #: The slowdown, as a ratio - 1, that so many blocks with this spread would have shown; None: none at all.
+    #: Relative slowdown that so many blocks with this spread would have shown with `POWER`; None: no slowdown at all.
     detectable: float | None
-    #: The blocks' own A/A comparison, as a ratio; it must not be off 1.
+    #: Ratio of the blocks' own A/A comparison, which must not differ from 1.
     control: Estimate | None
+    #: Contender's test accuracy minus the baseline's, with its 95 % t interval over blocks.
     accuracy: Estimate | None
-    #: Of the confirmation blocks since the last look; None: not suspected.
+    #: Ratio in the confirmation blocks since the last look; None: not suspected.
     confirmation: Estimate | None
 
 
 def judge(plan: GatePlan, main: Sequence[BlockEvidence]) -> list[GateRow]:
-    """Every planned scenario on these blocks; "regressed" here is a suspicion that `conclude` wants confirmed."""
+    """Judge every planned scenario on these main blocks.
+
+    "Regressed" is a suspicion here, which `conclude` wants to see confirmed. p-values are adjusted by Holm over the
+    scenarios and by Bonferroni over the looks.
+    """
     evidence = {gated.scenario: rows_of(gated.scenario, main) for gated in plan.scenarios}
     slower, faster = [], []
     for gated in plan.scenarios:
@@ -85,6 +91,7 @@ def judge(plan: GatePlan, main: Sequence[BlockEvidence]) -> list[GateRow]:
 
 
 def rows_of(scenario: Scenario, blocks: Iterable[BlockEvidence]) -> list[RowEvidence]:
+    """Return the evidence on one scenario, from the blocks that have it."""
     return [block.rows[scenario] for block in blocks if scenario in block.rows]
 
 
@@ -95,11 +102,12 @@ def threshold_of(plan: GatePlan, gated: GatedScenario) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Summary:
-    """The blocks' evidence on one scenario, each kind summarized once; at least one block, all numbers finite."""
+    """The evidence of one or more blocks on one scenario, each kind summarized once; all numbers are finite."""
 
-    #: Log ratios, contender over baseline.
+    #: Of the log ratios, contender over baseline.
     effects: TSummary
     controls: TSummary
+    #: Of the differences in test accuracy, contender minus baseline.
     accuracy: TSummary
     #: Log ratio above which a slowdown is a regression.
     threshold: float
@@ -150,7 +158,10 @@ def _row(
 
 
 def _detectable(plan: GatePlan, effects: TSummary, threshold: float) -> float:
-    """Of a t test at the strictest alpha of a look; if only unanimous blocks are significant, of that if greater."""
+    """Return the detectable relative slowdown at the strictest alpha of a look; infinite: none at all.
+
+    It is that of a t test or, if only unanimous blocks are significant and that takes more, of unanimous blocks.
+    """
     alpha = plan.alpha / len(plan.looks) / len(plan.scenarios)
     by_t_test = detectable_effect(effects, threshold, alpha)
     if effects.error is None or alpha * 2.0**effects.n >= 2:  # noqa: PLR2004  # then a second sign pattern is significant
@@ -164,7 +175,7 @@ _Judgement = tuple[Verdict, str, Suspicion | None]
 def _verdict(
     plan: GatePlan, main: Sequence[BlockEvidence], evidence: Sequence[RowEvidence], summary: _Summary | None
 ) -> _Judgement:
-    """What speaks against the measurement comes first, then bad news, then good news that was shown."""
+    """Return verdict, reason and suspicion: faults of the measurement first, then bad news, then good news."""
     n = len(evidence)
     if n < len(main):
         return Verdict.MISSING, f"{len(main) - n} of {len(main)} blocks lack it", None
@@ -183,6 +194,7 @@ def _verdict(
 
 
 def _decided(plan: GatePlan, summary: _Summary) -> _Judgement:
+    """Judge two or more blocks that keep the assumptions of the tests."""
     look_alpha = plan.alpha / len(plan.looks)
     effects, accuracy, threshold = summary.effects, summary.accuracy, summary.threshold
     lower, upper = bounds(effects) or (-math.inf, math.inf)
@@ -195,7 +207,7 @@ def _decided(plan: GatePlan, summary: _Summary) -> _Judgement:
         verdict, reason = Verdict.INCONCLUSIVE, f"accuracy could have fallen by more than {plan.accuracy_margin:g}"
     elif summary.faster_p_value <= plan.alpha and upper < -threshold:
         verdict, reason = Verdict.IMPROVED, f"faster by more than {_percent(threshold)}"
-    elif effects.value > threshold:  # not yet shown to be slower, and no reason at all to call it unchanged
+    elif effects.value > threshold:  # not shown to be slower yet, but no reason to call it unchanged
         verdict, reason = Verdict.INCONCLUSIVE, f"on average slower by more than {_percent(threshold)}, not surely"
     elif bound >= math.log1p(plan.tolerance):
         verdict, reason = Verdict.INCONCLUSIVE, f"could be up to {_percent(bound)} slower"
@@ -214,7 +226,7 @@ def _is_finite(row: RowEvidence) -> bool:
 def _broken_assumption(
     plan: GatePlan, main: Sequence[BlockEvidence], evidence: Sequence[RowEvidence], summary: _Summary
 ) -> str | None:
-    """What the measurement contradicts of what the test assumes; each check's alpha is shared by the scenarios."""
+    """Return which assumption of the tests the blocks contradict; the scenarios share the alpha of each check."""
     alpha = plan.control_alpha / len(plan.scenarios)
     if summary.effects.error == 0:
         return "every block gave the same ratio, to the last bit: no clock does that"
@@ -234,5 +246,5 @@ def _broken_assumption(
 
 
 def _percent(log: float) -> str:
-    """A difference on the logarithmic scale, as the percentage it is."""
+    """Format a log ratio as a percentage."""
     return f"{100 * math.expm1(log):.1f} %"

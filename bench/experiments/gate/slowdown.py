@@ -1,4 +1,4 @@
-"""A real slowdown in the measured code, for showing that a gate can fail."""
+"""A real slowdown in the measured code, which shows that a gate can fail."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Final
 
 from bench.experiments.gate.source import PACKAGE
 
-#: Waiting for the step's end is on both sides, with a slowdown of 0 on one: what differs is the spinning alone.
+#: Code appended to `training.py`. Both sides wait for the end of each step, one of them with a slowdown of 0: they
+#: differ by the spinning alone.
 _SPIN: Final = """
 
 # Injected: every training step is waited for, then spun for {slowdown:g} of its own time.
@@ -28,6 +29,9 @@ def train_batch(*arguments):
 
 
 def inject(folder: Path, slowdown: float) -> None:
-    """Make every training step of the package in this folder take longer by this ratio - 1, spinning."""
+    """Make every training step of the package in this folder slower, by spinning.
+
+    `slowdown` is relative (0.1 = 10 % slower).
+    """
     training = folder / PACKAGE / "training.py"
     training.write_text(training.read_text(encoding="utf-8") + _SPIN.format(slowdown=slowdown), encoding="utf-8")

@@ -1,7 +1,7 @@
-"""The measured code of each side of a gate, as folders that hold `mnist_core` and go when the gate ends.
+"""The measured code of each side of a gate: scratch folders that hold `mnist_core` and are removed with the gate.
 
 Both sides are copies in one scratch folder, at paths of the same length: an edit during the gate reaches neither, and
-neither has an advantage of place (Mytkowicz et al., "Producing wrong data without doing anything obviously wrong!",
+neither path has an advantage (Mytkowicz et al., "Producing wrong data without doing anything obviously wrong!",
 ASPLOS 2009, on what a path's length alone can do).
 """
 
@@ -30,8 +30,8 @@ WORKING_TREE: Final = "working tree"
 _FOLDERS: Final = {Side.BASELINE: "a", Side.CONTENDER: "b"}
 _GIT_SECONDS: Final = 60.0
 
-#: Makes a folder, prints its name, and removes it when its stdin ends: however this process ends, also by SIGKILL, the
-#: pipe closes. A worker may still be writing bytecode into it then, so it tries again for a while.
+#: Program that makes a folder, prints its name, and removes it when its stdin ends. However this process ends, even by
+#: SIGKILL, the pipe closes. A worker may still be writing bytecode into the folder then, so it tries for a while.
 _CLEANER: Final = """
 import shutil, sys, tempfile, time, pathlib
 folder = tempfile.mkdtemp(prefix="mnist-bench-")
@@ -47,20 +47,20 @@ for _ in range(50):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SourceTree:
-    """One side's code, ready to be imported."""
+    """The code of one side, ready to be imported."""
 
-    #: As the user gave it.
+    #: Reference or folder, as the user gave it.
     name: str
     git_commit: str | None
-    #: Holds the package.
+    #: The folder that holds the package.
     folder: Path
     tree_digest: str
 
 
 def clone_of(folder: Path) -> Path:
-    """The clone that the folder lies in, else the one that this program runs from: whose working tree is meant.
+    """Return the clone whose working tree is meant: the one around the folder, else the one this program runs from.
 
-    Raises `ConfigurationError` where there is neither, as where the program is installed and started somewhere else.
+    Raises `ConfigurationError` if there is neither: the program is installed, and was started outside of a clone.
     """
     clone = clone_around(folder) or clone_around(SOURCE_ROOT)
     if clone is None:
@@ -69,7 +69,7 @@ def clone_of(folder: Path) -> Path:
 
 
 def clone_around(folder: Path) -> Path | None:
-    """The clone that the folder lies in."""
+    """Return the clone that the folder lies in; None if it lies in none."""
     for place in (folder, *folder.parents):
         if (place / PACKAGE / "__init__.py").is_file() and (place / "pyproject.toml").is_file():
             return place
@@ -78,7 +78,10 @@ def clone_around(folder: Path) -> Path | None:
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A folder that is gone after the block, also when this process was killed in it."""
+    """Yield a folder that is removed after the `with` block, even if this process is killed in it.
+
+    Raises `ConfigurationError` if no temporary folder can be made.
+    """
     cleaner = subprocess.Popen(
         [sys.executable, "-c", _CLEANER],
         stdin=subprocess.PIPE,
@@ -103,8 +106,8 @@ def scratch_folder() -> Iterator[Path]:
 def check_out(reference: str, side: Side, scratch: Path, *, source: Path = SOURCE_ROOT) -> SourceTree:
     """Copy the package of a folder, of a git reference of `source`, or of its working tree, into the scratch folder.
 
-    A name that is a folder is one; anything else is a git reference. Raises `ConfigurationError`, one line, where it is
-    neither or holds no package.
+    A name of a folder means that folder; anything else is a git reference. Raises `ConfigurationError` if it is neither
+    or holds no package.
     """
     if not reference.strip():  # an unset variable of a CI job; Path("") would be the folder we are in
         raise ConfigurationError("--base is empty: name a git reference or a folder")
@@ -121,13 +124,13 @@ def check_out(reference: str, side: Side, scratch: Path, *, source: Path = SOURC
     return SourceTree(reference, commit, target, tree_digest(target))
 
 
-def redescribe(side: SourceTree, name: str) -> SourceTree:
-    """After its folder was changed."""
-    return dataclasses.replace(side, name=name, tree_digest=tree_digest(side.folder))
+def redescribe(tree: SourceTree, name: str) -> SourceTree:
+    """Return the tree under another name, with the digest of its folder as it is now."""
+    return dataclasses.replace(tree, name=name, tree_digest=tree_digest(tree.folder))
 
 
 def tree_digest(folder: Path) -> str:
-    """SHA-256 over names and contents of the package's files, compiled ones left out."""
+    """Return the SHA-256 over names and contents of the package's files, without compiled ones."""
     digest = hashlib.sha256()
     files = [path for path in (folder / PACKAGE).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     for path in sorted(files, key=lambda path: path.relative_to(folder).as_posix()):
@@ -138,7 +141,7 @@ def tree_digest(folder: Path) -> str:
 
 
 def resolve(reference: str, source: Path = SOURCE_ROOT) -> str:
-    """The commit that a git reference names. Raises `ConfigurationError`."""
+    """Return the commit that a git reference names. Raises `ConfigurationError` if it names none."""
     if reference.startswith("-"):
         raise ConfigurationError(f"--base {reference}: neither a folder nor a git reference")
     try:
@@ -158,7 +161,7 @@ def _copy(folder: Path, target: Path, reference: str) -> None:
 
 
 def _extract(commit: str, reference: str, target: Path, source: Path) -> None:
-    """`git archive` rather than a registered work tree: nothing is left in the repository, whatever happens."""
+    """Extract the package by `git archive`, not as a registered work tree: nothing is left in the repository."""
     try:
         archive = _git(source, "archive", "--format=tar", commit, PACKAGE)
     except subprocess.CalledProcessError:

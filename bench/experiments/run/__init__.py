@@ -1,1 +1,1 @@
-"""A suite: which runs to make, in which order, and how long they take."""
+"""Run a suite: which runs to make, in which order, and how long they will take."""

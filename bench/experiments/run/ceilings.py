@@ -1,4 +1,4 @@
-"""Which ceilings to measure: matrix and vector sizes for the devices of a plan, or of the machine."""
+"""Plan which ceilings to measure: matrix and vector sizes for the devices of a plan, or of the machine."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from bench.scenarios.suite import PlannedRun
 from bench.worker.protocol import CeilingRequest
 from mnist_core.devices import Device, DeviceKind
 
-#: Small ones win where caches are fast and cores few, large ones on GPUs. The last needs 0.8 GB.
+#: Rows of the square matrices. Small ones are fastest with fast caches and few cores, large ones on GPUs. The last
+#: needs 0.8 GB.
 MATRIX_SIZES: Final = (256, 512, 1024, 2048, 4096, 8192)
 
-#: Of the three arrays of a vector sum together; the smallest fits into a core's own cache.
+#: Bytes of the three arrays of the smallest vector sum together; they fit into the cache of one core.
 _LEAST_BYTES: Final = 1 << 20
 
+#: Factor from one size to the next.
 _BYTES_STEP: Final = 8
 
-#: Where a machine does not tell its caches, and for GPUs, whose caches have tens of megabytes.
+#: Assumed for a machine that does not tell its caches, and for GPUs, whose caches have tens of megabytes.
 _UNKNOWN_CACHE_BYTES: Final = 1 << 28
 
 
 def requests_of_plan(plan: Iterable[PlannedRun], environment: Environment) -> tuple[CeilingRequest, ...]:
-    """Each place of the plan once, on its first device, through every framework of the plan that uses its kind."""
+    """Request each place of the plan once, on its first device, from each framework that the plan uses on its kind."""
     places: dict[Place, Device] = {}
     frameworks: dict[DeviceKind, set[Framework]] = {}
     for scenario in dict.fromkeys(planned.scenario for planned in plan):
@@ -44,7 +46,7 @@ def requests_of_plan(plan: Iterable[PlannedRun], environment: Environment) -> tu
 def requests_of_machine(
     gpus: Iterable[Device], frameworks: Iterable[Framework], environment: Environment
 ) -> tuple[CeilingRequest, ...]:
-    """The CPU with one, two, four … and all usable cores, then each GPU, through each framework."""
+    """Request the CPU with 1, 2, 4 ... and all usable cores, then each GPU, from each framework."""
     frameworks, cores = list(frameworks), environment.usable_core_count
     threads = sorted({*(1 << power for power in range(cores.bit_length())), cores})
     where = [(Device(DeviceKind.CPU, 0), count) for count in threads] + [(gpu, cores) for gpu in gpus]
@@ -54,7 +56,7 @@ def requests_of_machine(
 def requests_at(
     device: Device, threads: int, frameworks: Iterable[Framework], environment: Environment
 ) -> list[CeilingRequest]:
-    """NumPy, which knows the CPU alone, and each framework."""
+    """Request one place from each framework and, on the CPU, from NumPy."""
     wanted = {Library(framework.value) for framework in frameworks}
     if device.kind is DeviceKind.CPU:
         wanted.add(Library.NUMPY)
@@ -72,7 +74,7 @@ def requests_at(
 
 
 def vector_elements(environment: Environment, kind: DeviceKind) -> tuple[int, ...]:
-    """Of one array: three together have 1 MiB, 8 MiB … and at last far more than the largest cache."""
+    """Return the elements of one array: three together have 1 MiB, 8 MiB ... and far more than the largest cache."""
     cache = max(environment.host_processor_caches_bytes.values(), default=0) or _UNKNOWN_CACHE_BYTES
     memory = environment.host_memory_capacity_bytes
     if environment.cgroup_memory_limit_bytes is not None:

@@ -1,4 +1,4 @@
-"""How long a run will take, roughly: for `--dry-run` and for the time left. Never for a result."""
+"""Estimate roughly how long a run will take, for `--dry-run` and for the time left; never for a result."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import math
 from bench.scenarios.suite import PlannedRun
 from mnist_core.recipe import Hybridize, Network
 
-#: Interpreter, framework import and data; seconds. This and the costs below: a 2-core AVX2 machine, rounded.
+#: Starting the interpreter, importing the framework, reading the data. This and the costs below were measured on a
+#: 2-core AVX2 machine, and rounded.
 STARTUP_SECONDS = 3.0
-#: Measuring a ceiling: a dozen sizes on the same machine.
+#: A ceiling: a dozen sizes on the same machine.
 CEILING_SECONDS = 10.0
-#: Compiling a step for each of its shapes; nothing worth mentioning where it is not here.
+#: Compiling a step for each of its shapes; negligible in the other modes.
 _COMPILE_SECONDS = {Hybridize.COMPILE: 20.0, Hybridize.JIT: 4.0, Hybridize.SCAN: 6.0}
-#: (per update and context, per image trained, per image evaluated); seconds.
+#: Seconds (per update and context, per image trained, per image evaluated).
 _COSTS: dict[str, tuple[float, float, float]] = {
     Network.MLP: (1.5e-3, 2e-5, 1.5e-5),
     Network.LENET: (2.5e-3, 1e-3, 5e-4),
@@ -21,9 +22,10 @@ _COSTS: dict[str, tuple[float, float, float]] = {
 
 
 def pace(*, expected_seconds: float, real_seconds: float, trusted_seconds: float) -> float:
-    """Real seconds for an expected one, from what is done; 1 before that.
+    """Return how many real seconds an expected second takes, by what is done; 1 if nothing is.
 
-    Of the logarithm of what was seen so far half is believed once `trusted_seconds` of the expected ones are done.
+    The observed pace counts the more the more is done: half, on a logarithmic scale, once `trusted_seconds` of the
+    expected ones are done.
     """
     if expected_seconds <= 0 or real_seconds <= 0:
         return 1.0
@@ -32,14 +34,17 @@ def pace(*, expected_seconds: float, real_seconds: float, trusted_seconds: float
 
 
 def seconds_left(pieces: int, mean_seconds: float, waited_seconds: float) -> float:
-    """Of so many pieces alike, the first of which has gone on for a while; beyond the mean it will end soon."""
+    """Return the seconds left for so many equal pieces, the first of which began `waited_seconds` ago.
+
+    A piece that takes longer than the mean is taken to end at once.
+    """
     if pieces == 0:
         return 0.0
     return max(0.0, mean_seconds - waited_seconds) + mean_seconds * (pieces - 1)
 
 
 def expected_seconds(planned: PlannedRun, train_samples: int, test_samples: int) -> float:
-    """A user's own network is taken for a LeNet."""
+    """Estimate the seconds of one run; a custom network is taken for a LeNet."""
     per_update, per_image, per_evaluated = _COSTS.get(planned.scenario.network, _COSTS[Network.LENET])
     samples = min(planned.recipe.samples or train_samples, train_samples)
     updates = math.ceil(samples / planned.scenario.batch_size)

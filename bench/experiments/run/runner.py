@@ -1,6 +1,6 @@
-"""Which run next, in a fresh process, with a time-out, saved after each one.
+"""Make the runs of a plan: each in a fresh process, with a time-out, and saved as it ends.
 
-Scheduling is tested with a fake `Executor`.
+The tests of the schedule use a fake `Executor`.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from bench.worker.process import Cancellation, Interpreter, Interpreters, Worker
 from bench.worker.protocol import CeilingReply, CeilingRequest, EpochDone, Event, RunReply, RunRequest
 from mnist_core.devices import Device, DeviceKind, Probe, parse_devices
 
-#: Start-up, and a dozen sizes of a few seconds at most.
+#: Enough for the start-up and a dozen sizes of a few seconds at most.
 CEILING_TIMEOUT_SECONDS = 180.0
 
 OnEpoch: TypeAlias = Callable[[int, Epoch], None]
 
 
 class Executor(Protocol):
-    """Makes one run; everything that can go wrong with it comes back as a `Failure`."""
+    """Makes one run; what goes wrong in it is returned as a `Failure`."""
 
     def execute(self, request: RunRequest, timeout_seconds: float, on_epoch: OnEpoch) -> Run | Failure:
-        """Raises `UnusableError` where no other run can work either."""
+        """Raise `SetupError` if the cause affects every run, such as a missing framework."""
 
 
 class CeilingExecutor(Protocol):
-    """Measures one ceiling; everything that can go wrong with it comes back as an `Ended`."""
+    """Measures one ceiling; what goes wrong in it is returned as a `WorkerFailure`."""
 
     @property
     def stop(self) -> Cancellation: ...
 
     def measure_ceiling(self, request: CeilingRequest) -> Ceiling | WorkerFailure:
-        """Raises `UnusableError` where the library is not installed."""
+        """Measure a ceiling. Raises `SetupError` if the library is not installed."""
 
 
 class Observer(Protocol):
-    """Told what happens, as it happens; shows it or does not."""
+    """Is told what happens as it happens."""
 
     def started(self, planned: PlannedRun, position: int, total: int) -> None: ...
     def epoch(self, planned: PlannedRun, index: int, epoch: Epoch) -> None: ...
@@ -57,9 +57,9 @@ class Observer(Protocol):
 
 
 def schedule(plan: Sequence[PlannedRun], seed: int) -> tuple[PlannedRun, ...]:
-    """Repeats of different scenarios interleaved: round r holds every scenario's repeat r, in an order of its own.
+    """Interleave the repeats: round r holds repeat r of every scenario, in a random order of its own.
 
-    The machine drifts, so neighbours in time look alike; a scenario's repeats must not be neighbours.
+    The machine drifts, so that neighbours in time look alike; the repeats of a scenario must not be neighbours.
     """
     generator = random.Random(seed)  # noqa: S311  # an order, not a secret
     rounds: dict[int, list[PlannedRun]] = {}
@@ -73,7 +73,7 @@ def schedule(plan: Sequence[PlannedRun], seed: int) -> tuple[PlannedRun, ...]:
 
 
 def remaining(result_set: ResultSet) -> tuple[PlannedRun, ...]:
-    """What `--resume` still has to do: not tried yet, or interrupted. Other failures stand."""
+    """Return the runs that `--resume` makes: those not tried yet, or interrupted. Other failures stand."""
     settled: set[RunKey] = {key(run) for run in result_set.runs}
     settled |= {key(failure) for failure in result_set.failures if failure.reason is not FailureReason.INTERRUPTED}
     return tuple(planned for planned in result_set.plan if key(planned) not in settled)
@@ -91,10 +91,10 @@ def run_plan(
     stop: Cancellation,
     ceilings: Callable[[], Iterable[Ceiling]] = tuple,
 ) -> ResultSet:
-    """Make every remaining run and save after each one, because an hour of measuring must survive whatever comes next.
+    """Make every remaining run and save after each one, since an hour of measurements must survive what comes next.
 
-    `ceilings` is asked for some before the first run, between the rounds and after the last. Asked to stop, it saves
-    the run in progress, as interrupted if it had no result yet, and returns.
+    `ceilings` measures some before the first run, between the rounds and after the last. If asked to stop, it saves the
+    run in progress, as interrupted if it had no result yet, and returns. Raises what `executor` and `save` raise.
     """
     todo = schedule(remaining(result_set), result_set.seed)
     dropped = {key(planned) for planned in todo}
@@ -124,7 +124,7 @@ def run_plan(
         if stop.requested and isinstance(outcome, Failure):
             outcome = _failure(planned, FailureReason.INTERRUPTED, "stopped by the user")
         result_set = _with(result_set, outcome)
-        observer.finished(planned, outcome)  # first: where it cannot be saved it has at least been said
+        observer.finished(planned, outcome)  # first: what cannot be saved has at least been shown
         save(result_set)
         if stop.requested:
             break
@@ -155,7 +155,7 @@ def _failure(run: PlannedRun | RunRequest, reason: FailureReason, detail: str, l
 def _device_failure(
     planned: PlannedRun, probes: dict[tuple[Framework, Device], Probe], probe: Callable[[Framework, Device], Probe]
 ) -> Failure | None:
-    """A GPU is tried out once through each framework before a run of it may touch it; nothing falls back to the CPU."""
+    """Return the failure of a run whose GPU does not work with its framework, which is tried out once; else None."""
     framework = planned.scenario.framework
     for device in planned.scenario.devices:
         if device.kind is not DeviceKind.GPU:
@@ -169,7 +169,7 @@ def _device_failure(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SubprocessExecutor:
-    """The real executor: a fresh Python process for each run."""
+    """Executes each run in a fresh Python process."""
 
     interpreters: Interpreters = dataclasses.field(default_factory=Interpreters)
     stop: Cancellation = dataclasses.field(default_factory=Cancellation)
@@ -193,7 +193,7 @@ class SubprocessExecutor:
         return _failure(request, reply.reason, reply.detail, reply.log)
 
     def measure_ceiling(self, request: CeilingRequest) -> Ceiling | WorkerFailure:
-        """Raises `UnusableError` where the library is not installed."""
+        """Measure a ceiling. Raises `SetupError` if the library is not installed."""
         own = request.framework is Library.NUMPY
         reply = process.send_request(
             Interpreter() if own else self.interpreters.of(Framework(request.framework.value)),
@@ -206,18 +206,18 @@ class SubprocessExecutor:
         return reply.ceiling if isinstance(reply, CeilingReply) else reply
 
     def probe(self, framework: Framework, device: Device) -> Probe:
-        """Whether the framework can train on the device; it is tried out in a process of its own."""
+        """Try out in a process of its own whether the framework can train on the device."""
         return process.probe(self.interpreters.of(framework), self.stop, framework, device)
 
     def describe(self, framework: Framework = Framework.MXNET, scenarios: Iterable[Scenario] = ()) -> Software:
-        """What a worker loads when it imports the framework; raises `UnusableError` where it cannot."""
+        """Return what a worker loads when it imports the framework. Raises `SetupError` if it cannot."""
         return process.describe(self.interpreters.of(framework), self.stop, framework, scenarios)
 
 
 def usable(
     requests: Iterable[CeilingRequest], probe: Callable[[Framework, Device], Probe]
 ) -> tuple[CeilingRequest, ...]:
-    """Those on the CPU, and those on a GPU that works through their framework."""
+    """Return the requests for the CPU, and for GPUs that work with their framework."""
     return tuple(
         request
         for request in requests
@@ -229,7 +229,7 @@ def usable(
 
 
 class CeilingRounds:
-    """Every ceiling once, each time it is called; one that fails is reported and not tried again."""
+    """Measures every ceiling once each time it is called; one that fails is reported and not tried again."""
 
     def __init__(
         self, requests: Iterable[CeilingRequest], executor: CeilingExecutor, report: Callable[[str], None]
@@ -239,11 +239,11 @@ class CeilingRounds:
         self._report = report
 
     def __len__(self) -> int:
-        """Those of a whole round from now on."""
+        """Return the number of ceilings in a round."""
         return len(self._requests)
 
     def __call__(self) -> Iterator[Ceiling]:
-        """Ends early where the executor was asked to stop."""
+        """Yield the ceilings of a round; end early if the executor is asked to stop."""
         for request in tuple(self._requests):
             try:
                 outcome = self._executor.measure_ceiling(request)

@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 
 from bench.experiments import pilot
-from bench.experiments.pilot import PilotError, StartSession
+from bench.experiments.pilot import Clock, PilotError, StartSession
 from bench.experiments.tune import eliminations, estimates, racing
 from bench.experiments.tune.pool import (
     PATIENCE,
@@ -71,8 +71,6 @@ _BLOCK_WINDOWS: Final = 5
 
 _LEAST_COMMAND_SECONDS: Final = 30.0
 
-Now = Callable[[], float]
-
 
 def plan(
     candidates: Sequence[Candidate],
@@ -84,7 +82,7 @@ def plan(
     data_directory: Path,
     dataset: Dataset,
     seed: int,
-    now: Now = time.monotonic,
+    now: Clock = time.monotonic,
 ) -> TunePlan:
     """With window lengths from a pilot of the reference, which also fills the caches of files and bytecode.
 
@@ -126,7 +124,7 @@ def run_rounds(
     save: Callable[[TuneFile], None],
     observer: TuneObserver,
     stop: Cancellation,
-    now: Now = time.monotonic,
+    now: Clock = time.monotonic,
 ) -> TuneFile:
     """Measure what `race` wants, save after every round, and return the file as it then is.
 
