@@ -19,8 +19,8 @@ class _VerbsInOrder(TyperGroup):
     """Lists the verbs in an order that does not depend on imports."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401  # Typer's copy of click.Context, which is private
-        """Return their names; see `click.Group.list_commands`."""
-        return sorted(super().list_commands(ctx), key=_VERBS.index)
+        """Return their names, those that `_VERBS` lacks at the end; see `click.Group.list_commands`."""
+        return sorted(super().list_commands(ctx), key=lambda name: (*_VERBS, name).index(name))
 
 
 app = typer.Typer(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench import cli
 from bench.cli import options
 from bench.errors import ConfigurationError
+from tests.support.cli import Command
 
 
 @pytest.mark.parametrize(("text", "value"), [("0.02", 0.02), ("2%", 0.02), ("2 %", 0.02), ("0", 0.0), (" .5 ", 0.5)])
@@ -38,6 +41,26 @@ def test_what_is_no_time_names_its_option(text: str) -> None:
     """And gives an example."""
     with pytest.raises(ConfigurationError, match=r"--budget .*90s, 10m or 1h30m"):
         options.seconds(text, "--budget")
+
+
+def test_an_option_is_given_even_if_it_repeats_the_default(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever writes --seed 42 means it; and what is left out has no effect on what may be given."""
+    assert command("run", "--resume", "none.json", "--seed", 42) == cli.Exit.USAGE
+    allowed = "--ceilings, --data-dir, --python, --dry-run and --format"
+    assert f"--resume goes on as its file planned: leave out all but {allowed}" in capsys.readouterr().err
+    assert command("run", "--resume", "none.json", "--format", "csv") == cli.Exit.USAGE
+    assert "none.json: No such file" in capsys.readouterr().err
+
+
+def test_the_help_lists_the_verbs_in_the_order_of_their_use(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A verb without a place in that order would come last."""
+    assert command("--help") == cli.Exit.DONE
+    verbs = re.findall(r"^\W ([a-z]+) ", capsys.readouterr().out.partition("Commands")[2], re.MULTILINE)
+    assert (verbs[0], verbs[-1]) == ("run", "data")
 
 
 @given(text=st.text(max_size=12))

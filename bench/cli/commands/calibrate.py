@@ -69,9 +69,9 @@ def calibrate(
     for option in ("show", "file"):
         options.reject_others(context, option, "measures nothing", "directory", "output_format")
     if file is not None:
-        found = store.read(file, Calibration)
+        result = store.read(file, Calibration)
     elif show:
-        found = _calibration_here(directory)
+        result = _calibration_here(directory)
     else:
         request = GateRequest(
             suite=suite,
@@ -85,16 +85,17 @@ def calibrate(
             if anew and path.exists():
                 path.rename(path.with_suffix(f".before-{timestamp()}.json"))
             gate_file = _record(path, request, data, data_dir, seed_given=seed is not None)
-        found = _evaluate(gate_file, path)
-        store.write(calibration.calibration_path(gate_file.environment, directory), found)
-    print_tables(calibration_tables(found), output_format)
+        result = _evaluate(gate_file, path)
+        store.write(calibration.calibration_path(gate_file.environment, directory), result)
+    print_tables(calibration_tables(result), output_format)
 
 
 def _calibration_here(directory: Path) -> Calibration:
-    found = calibration.calibration_for(capture(), directory)
-    if found is None:
+    """Return the calibration of this class of machines. Raises `ConfigurationError` where there is none."""
+    result = calibration.calibration_for(capture(), directory)
+    if result is None:
         raise ConfigurationError(f"no calibration of this machine in {directory}: mnist-bench calibrate makes it")
-    return found
+    return result
 
 
 def _record(
@@ -130,7 +131,7 @@ def _begun(path: Path, request: GateRequest, sides: Sides, *, seed_given: bool) 
     """
     gate_file = store.read(path, GateFile)
     if gate_file.plan.purpose is not Purpose.CALIBRATION:
-        raise ConfigurationError(f"{path}: is not a calibration's blocks: {_ANEW}")
+        raise ConfigurationError(f"{path}: does not hold blocks of a calibration: {_ANEW}")
     scenarios = [scenario for scenario, _threads in scenarios_here(request)]
     if seed_given or scenarios != [gated.scenario for gated in gate_file.plan.scenarios]:
         raise ConfigurationError(f"{path}: was begun with other scenarios or another seed: {_ANEW}")
@@ -144,7 +145,7 @@ def _begun(path: Path, request: GateRequest, sides: Sides, *, seed_given: bool) 
 
 
 def _evaluate(gate_file: GateFile, path: Path) -> Calibration:
-    """Exit with INCONCLUSIVE where the blocks do not suffice."""
+    """Return what the blocks say; exit with INCONCLUSIVE where they do not suffice."""
     replaying = "replaying whole gates over these blocks"
     note(replaying)
     try:
@@ -220,8 +221,8 @@ def _report_half(gate_file: GateFile, conclusion: Conclusion, injected: float, o
     with tolerate_closed_pipe():
         print_tables([gate_table(gate_file, conclusion)], output_format)
     for row in conclusion.rows:
-        found = "nothing" if row.ratio is None else format_change(row.ratio)
-        note(f"injected {100 * injected:g} % per step, found {found}: {row.verdict}: {row.scenario.name}")
+        change = "nothing" if row.ratio is None else format_change(row.ratio)
+        note(f"injected {100 * injected:g} % per step, found {change}: {row.verdict}: {row.scenario.name}")
 
 
 def selftest_status(slowed: Verdict, identical: Verdict) -> Exit:

@@ -155,8 +155,8 @@ def _measure_ceilings(worker: SubprocessExecutor, repeats: int) -> list[Ceiling]
     gpus = [Device(DeviceKind.GPU, index) for index in range(environment.accelerators_per_node)]
     requests = requests_of_machine(gpus, _installed(worker), environment)
     with spinner("trying the devices out"):
-        wanted = usable(requests, functools.cache(worker.probe))
-    rounds = CeilingRounds(wanted, worker, functools.partial(note, style="yellow"))
+        usable_requests = usable(requests, functools.cache(worker.probe))
+    rounds = CeilingRounds(usable_requests, worker, functools.partial(note, style="yellow"))
     measured = []
     with CeilingProgress(err, repeats * len(rounds)) as progress:
         for rounds_left in range(repeats, 0, -1):

@@ -169,8 +169,8 @@ def _measure(
     ):
         executor = SubprocessExecutor(interpreters, stop)
         probe_once = functools.cache(executor.probe)
-        wanted = usable(requests_of_plan(result_set.plan, result_set.environment), probe_once) if ceilings else ()
-        rounds = CeilingRounds(wanted, executor, functools.partial(note, style="yellow"))
+        requests = requests_of_plan(result_set.plan, result_set.environment) if ceilings else ()
+        rounds = CeilingRounds(usable(requests, probe_once), executor, functools.partial(note, style="yellow"))
         result_set = run_plan(
             result_set,
             executor=executor,
