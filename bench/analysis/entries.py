@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import msgspec
 
 from bench.analysis.groups import Group, RowKey, Status, group_by_row, throughput
+from bench.analysis.summary import Summary
 from bench.machine.fingerprint import difference
 from bench.records.environment import Environment
 from bench.records.result import Dataset, ResultSet
@@ -55,19 +56,22 @@ class ComparedFile:
     entries: Mapping[RowKey, Entry]
 
 
-def index(name: str, result_set: ResultSet, shared: dict[RowKey, RowKey] | None = None) -> ComparedFile:
-    """What a comparison needs of a result file; the runs themselves are not kept.
+def index(name: str, result_set: ResultSet | Summary, shared: dict[RowKey, RowKey] | None = None) -> ComparedFile:
+    """Return what a comparison needs of a result file; the runs themselves are not kept.
+
+    A summary has its runs grouped already.
 
     `shared` lets many files have their scenarios and recipes in common: ten thousand results are of a few scenarios.
     """
     keep = {} if shared is None else shared
+    groups = result_set.groups if isinstance(result_set, Summary) else group_by_row(result_set)
     return ComparedFile(
         name=name,
         suite=result_set.suite,
         created_at=result_set.created_at,
         environment=result_set.environment,
         dataset=result_set.dataset,
-        entries={keep.setdefault(key, key): _entry(group) for key, group in group_by_row(result_set).items()},
+        entries={keep.setdefault(key, key): _entry(group) for key, group in groups.items()},
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from bench.analysis.groups import Status, group_by_row, throughput
+from bench.analysis.groups import Status, throughput
 from bench.analysis.series import measured
 from bench.analysis.summary import Measures, Row, Summary, summarize
 from bench.records.environment import Environment
@@ -28,16 +28,15 @@ class Source:
     """A result file, as its user calls it."""
 
     name: str
-    result_set: ResultSet
     summary: Summary
 
     @property
     def environment(self) -> Environment:
-        return self.result_set.environment
+        return self.summary.environment
 
 
 def source_of(name: str, result_set: ResultSet) -> Source:
-    return Source(name=name, result_set=result_set, summary=summarize(result_set))
+    return Source(name=name, summary=summarize(result_set))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +72,7 @@ class Headline:
 
     def over(self, other: Headline) -> Estimate | None:
         """Its fastest row's throughput over another file's; None where they trained on different images."""
-        ours, theirs = self.source.result_set, other.source.result_set
+        ours, theirs = self.source.summary, other.source.summary
         if self.fastest.recipe != other.fastest.recipe or ours.dataset.digest != theirs.dataset.digest:
             return None
         return intervals.ratio(_speeds(ours, self.fastest), _speeds(theirs, other.fastest))
@@ -86,8 +85,8 @@ def headlines(sources: Sequence[Source]) -> list[Headline]:
     return sorted(found, key=lambda answer: (order[answer.network], -answer.measures.throughput.value))
 
 
-def _speeds(result_set: ResultSet, row: Row) -> list[float]:
-    return [throughput(run) for run in group_by_row(result_set)[row.scenario, row.recipe].runs]
+def _speeds(summary: Summary, row: Row) -> list[float]:
+    return [throughput(run) for run in summary.groups[row.scenario, row.recipe].runs]
 
 
 def _of_source(source: Source) -> Iterable[Headline]:
@@ -111,7 +110,7 @@ def _of_source(source: Source) -> Iterable[Headline]:
             speedup=None if tutorial is None else measures.speedup,
             of_tutorial_batch=_of_tutorial_batch(fastest, peers),
             whole_training=_whole_training(fastest, own),
-            gpu_against_cpu=_gpu_against_cpu(source.result_set, peers),
+            gpu_against_cpu=_gpu_against_cpu(source.summary, peers),
             ranked=len(peers),
         )
 
@@ -137,7 +136,7 @@ def _by_recipe(rows: Ranked) -> list[list[tuple[Row, Measures]]]:
     return list(groups.values())
 
 
-def _gpu_against_cpu(result_set: ResultSet, peers: Ranked) -> GpuAgainstCpu | None:
+def _gpu_against_cpu(summary: Summary, peers: Ranked) -> GpuAgainstCpu | None:
     fastest: dict[DeviceKind, tuple[Row, Measures]] = {}
     for row, measures in peers:
         kinds = {device.kind for device in row.scenario.devices}
@@ -148,7 +147,7 @@ def _gpu_against_cpu(result_set: ResultSet, peers: Ranked) -> GpuAgainstCpu | No
     if len(fastest) < len(DeviceKind):
         return None
     gpu, cpu = fastest[DeviceKind.GPU][0], fastest[DeviceKind.CPU][0]
-    return GpuAgainstCpu(gpu=gpu, cpu=cpu, ratio=intervals.ratio(_speeds(result_set, gpu), _speeds(result_set, cpu)))
+    return GpuAgainstCpu(gpu=gpu, cpu=cpu, ratio=intervals.ratio(_speeds(summary, gpu), _speeds(summary, cpu)))
 
 
 #: Two numbers whose intervals say that they may be the same are within this of each other, or not worth a word.

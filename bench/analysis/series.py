@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from bench.analysis.groups import Group, Status, group_by_row
-from bench.analysis.summary import Measures, Row
-from bench.records.result import ResultSet
+from bench.analysis.groups import Group, Status
+from bench.analysis.summary import Measures, Row, Summary
 from bench.scenarios.scenario import Scenario
 from bench.stats.intervals import Estimate
 from mnist_core.recipe import Recipe
@@ -89,11 +88,11 @@ def _curves(families: Mapping[tuple[Scenario, Recipe], Sequence[tuple[int, Estim
     return sorted(curves, key=lambda curve: max(estimate.value for _x, estimate in curve.points), reverse=True)
 
 
-def learning_curves(result_set: ResultSet) -> list[LearningCurve]:
+def learning_curves(summary: Summary) -> list[LearningCurve]:
     """Of rows of more than one epoch, the quickest to the end first."""
     curves = [
         LearningCurve(scenario=scenario, recipe=recipe, reached=_reached(group), n=len(group.runs))
-        for (scenario, recipe), group in group_by_row(result_set).items()
+        for (scenario, recipe), group in summary.groups.items()
         if group.ranks and group.runs and recipe.epochs > 1
     ]
     return sorted(curves, key=lambda curve: curve.reached[-1].seconds)

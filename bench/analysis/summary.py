@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -121,6 +121,8 @@ class Summary:
     created_at: str
     environment: Environment
     dataset: Dataset
+    #: The runs and failures of each row, in the order of `rows`.
+    groups: Mapping[RowKey, Group]
     rows: tuple[Row, ...]
 
 
@@ -159,6 +161,7 @@ def summarize(result_set: ResultSet) -> Summary:
         created_at=result_set.created_at,
         environment=result_set.environment,
         dataset=result_set.dataset,
+        groups=groups,
         rows=tuple(rows),
     )
 

@@ -14,7 +14,7 @@ from bench.errors import ConfigurationError
 from bench.render.model.columns import VALUES, find
 from bench.render.model.pivot import axes_of_pivot
 from bench.render.model.table import numeric
-from bench.render.views.results import tables
+from bench.render.views.results import result_tables
 from bench.scenarios.axes import canonical_contexts
 from bench.scenarios.selection import matcher
 from bench.scenarios.suite import axis_settings, load_suite
@@ -71,6 +71,6 @@ def test_what_is_offered_is_accepted(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     for name in completion.offer_values():
         find(name, numeric(VALUES), "value")
     for name in completion.offer_sort_columns():
-        tables([], sort=name)
+        result_tables([], sort=name)
     with pytest.raises(ConfigurationError):
         axis_settings(["engine=steam"])

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from bench.analysis.summary import summarize
 from bench.records.result import FailureReason
 from bench.render.formats import html
 from bench.render.formats.html import render_html
 from bench.render.report.charts import MOST_CURVES
-from bench.render.views.results import tables
+from bench.render.views.results import result_tables
 from tests.support.records import a_failure, a_result_set, a_run, a_scenario, an_environment
 
 
@@ -54,7 +55,7 @@ class Page(HTMLParser):
 
 
 def page_of(*records: object, **changes: object) -> Page:
-    return Page(render_html(tables([a_result_set(*records, **changes)])))  # type: ignore[arg-type]
+    return Page(render_html(result_tables([summarize(a_result_set(*records, **changes))])))  # type: ignore[arg-type]
 
 
 def test_a_page_has_the_tables_cells() -> None:
@@ -88,7 +89,7 @@ def test_words_from_a_file_are_text_and_no_elements() -> None:
 
 def test_a_page_follows_light_and_dark() -> None:
     """Both are the reader's choice."""
-    assert "prefers-color-scheme: dark" in render_html(tables([a_result_set()]))
+    assert "prefers-color-scheme: dark" in render_html(result_tables([summarize(a_result_set())]))
 
 
 #: What an eye without red or green cones makes of linear RGB (Machado, Oliveira and Fernandes, "A physiologically-based
@@ -140,4 +141,4 @@ def test_the_colour_blind_tell_curves_apart(scheme: str, eye: str) -> None:
 def test_no_tables_are_a_page_too() -> None:
     """An empty file is no error."""
     empty = msgspec.structs.replace(a_result_set(), plan=(), runs=())
-    assert Page(render_html(tables([empty]))).rows == []
+    assert Page(render_html(result_tables([summarize(empty)]))).rows == []

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from bench.analysis import accuracy
-from bench.analysis.summary import Row
+from bench.analysis.summary import Row, summarize
 from bench.records.result import FailureReason, Library, ResultSet
 from bench.render import units
 from bench.render.formats.export import Format, render_csv, render_json, render_markdown
@@ -35,7 +35,7 @@ from bench.render.model.columns import AXES, VALUES, Column, find
 from bench.render.model.table import Table
 from bench.render.phrases import clean_text
 from bench.render.views.ceilings import ceiling_table
-from bench.render.views.results import tables
+from bench.render.views.results import result_tables
 from bench.scenarios.scenario import Scenario
 from mnist_core.recipe import Hybridize, Recipe
 from tests.support.records import (
@@ -59,6 +59,11 @@ def only_the_tutorials_bands(monkeypatch: pytest.MonkeyPatch) -> None:
     bands = accuracy.built_in_bands()
     whole = msgspec.structs.replace(bands, floor=tuple(floor for floor in bands.floor if floor.updates >= 6000))
     monkeypatch.setattr(accuracy, "built_in_bands", lambda: whole)
+
+
+def tables(*result_sets: ResultSet, **options: str) -> list[Table]:
+    """Return the tables of these files."""
+    return result_tables(map(summarize, result_sets), **options)
 
 
 def a_sweep() -> ResultSet:
@@ -114,15 +119,15 @@ def stripped(text: str) -> list[str]:
 
 
 GOLDEN_FILES: dict[str, Callable[[], str]] = {
-    "sweep_60.txt": lambda: as_text(tables([a_sweep()]), 60),
-    "sweep_80.txt": lambda: as_text(tables([a_sweep()]), 80),
-    "sweep_200.txt": lambda: as_text(tables([a_sweep()]), 200),
-    "sweep_80_ascii.txt": lambda: as_text(tables([a_sweep()]), 80, encoding="latin-1"),
-    "sweep.md": lambda: render_markdown(tables([a_sweep()])),
-    "troubled_80.txt": lambda: as_text(tables([a_troubled_set()]), 80),
-    "troubled.md": lambda: render_markdown(tables([a_troubled_set()])),
-    "pivot_80.txt": lambda: as_text(tables([a_sweep()], row="contexts", column="hybridize"), 80),
-    "troubled_pivot_80.txt": lambda: as_text(tables([a_troubled_set()], column="batch_size"), 80),
+    "sweep_60.txt": lambda: as_text(tables(a_sweep()), 60),
+    "sweep_80.txt": lambda: as_text(tables(a_sweep()), 80),
+    "sweep_200.txt": lambda: as_text(tables(a_sweep()), 200),
+    "sweep_80_ascii.txt": lambda: as_text(tables(a_sweep()), 80, encoding="latin-1"),
+    "sweep.md": lambda: render_markdown(tables(a_sweep())),
+    "troubled_80.txt": lambda: as_text(tables(a_troubled_set()), 80),
+    "troubled.md": lambda: render_markdown(tables(a_troubled_set())),
+    "pivot_80.txt": lambda: as_text(tables(a_sweep(), row="contexts", column="hybridize"), 80),
+    "troubled_pivot_80.txt": lambda: as_text(tables(a_troubled_set(), column="batch_size"), 80),
 }
 
 
@@ -138,7 +143,7 @@ def test_tables_look_as_they_should(name: str, request: pytest.FixtureRequest) -
 @pytest.mark.parametrize("result_set", [a_sweep(), a_troubled_set()], ids=["sweep", "troubled"])
 def test_no_line_is_wider_than_the_terminal(result_set: ResultSet, width: int) -> None:
     """Lesser columns make room before anything wraps or is cut."""
-    made = tables([result_set])
+    made = tables(result_set)
     text = as_text(made, width)
     assert max(len(line.rstrip()) for line in text.splitlines()) <= width
     assert "…" not in text.replace("gpu(0)…gpu(7)", "")
@@ -146,7 +151,7 @@ def test_no_line_is_wider_than_the_terminal(result_set: ResultSet, width: int) -
 
 def test_a_terminal_too_narrow_for_any_table_gets_a_line_for_each_cell() -> None:
     """None is torn into pieces, and none runs over."""
-    lines = as_text(tables([a_sweep()]), 34).splitlines()
+    lines = as_text(tables(a_sweep()), 34).splitlines()
     at = lines.index("contexts   ★ cpu(0)")
     assert lines[at : at + 4] == ["contexts   ★ cpu(0)", "batch      100", "hybridize  on", "images/s   16,930 ±3.8 %"]
     assert max(map(len, lines)) <= 34
@@ -154,14 +159,14 @@ def test_a_terminal_too_narrow_for_any_table_gets_a_line_for_each_cell() -> None
 
 def test_a_wide_terminal_shows_every_column_and_hides_none() -> None:
     """At 200 columns there is nothing left to hide."""
-    wide = as_text(tables([a_sweep(), a_troubled_set()]), 200)
+    wide = as_text(tables(a_sweep(), a_troubled_set()), 200)
     assert "Hidden" not in wide
     assert "OpenMP" in wide
 
 
 def test_hidden_columns_are_named() -> None:
     """With where to find them."""
-    narrow = " ".join(as_text(tables([a_sweep()]), 80).split())
+    narrow = " ".join(as_text(tables(a_sweep()), 80).split())
     assert "Hidden in some tables, where 80 columns are too few: " in narrow
     assert "scaling" in narrow.split("too few: ")[1]
     assert "--format csv shows them" in narrow
@@ -169,7 +174,7 @@ def test_hidden_columns_are_named() -> None:
 
 def test_colour_changes_nothing_but_colour() -> None:
     """Without its escape sequences the coloured text is the plain one; no meaning is in the colour alone."""
-    made = tables([a_troubled_set()])
+    made = tables(a_troubled_set())
     colored = as_text(made, 100, color=True)
     assert "\x1b[" in colored
     without = "".join(piece.partition("m")[2] if index else piece for index, piece in enumerate(colored.split("\x1b[")))
@@ -179,21 +184,21 @@ def test_colour_changes_nothing_but_colour() -> None:
 def test_a_console_without_unicode_gets_ascii() -> None:
     """Also for a user's own words, which a processor's name or an error may hold."""
     environment = an_environment(host_processor_model_name="Prozessor für Bücher")
-    text = as_text(tables([msgspec.structs.replace(a_troubled_set(), environment=environment)]), 80, encoding="ascii")
+    text = as_text(tables(msgspec.structs.replace(a_troubled_set(), environment=environment)), 80, encoding="ascii")
     assert text.isascii()
     assert "Prozessor f\\xfcr B\\xfccher" in text
 
 
 def test_words_from_a_file_are_no_markup_and_cannot_steer_the_terminal() -> None:
     """Square brackets stay, newlines and escape sequences do not."""
-    text = as_text(tables([a_troubled_set()]), 200)
+    text = as_text(tables(a_troubled_set()), 200)
     assert "[bold]signal[/bold] 11 | *stack* second [31m line" in text
     assert "\x1b" not in text
 
 
 def test_every_table_names_data_machine_versions_and_n() -> None:
     """A table that is cut out and pasted elsewhere still says what it is true of."""
-    for table in tables([a_sweep()]):
+    for table in tables(a_sweep()):
         text = as_text([table], 120)
         assert "mnist (0123456789ab), the cache" in text
         assert "Imaginary Xeon 8000 @ 2.50GHz, 2 usable cores (4 vCPUs), kvm" in text
@@ -203,7 +208,7 @@ def test_every_table_names_data_machine_versions_and_n() -> None:
 
 
 def caption_of(result_set: ResultSet) -> dict[str, str]:
-    return dict(tables([result_set])[0].caption)
+    return dict(tables(result_set)[0].caption)
 
 
 def test_one_cpu_context_needs_no_note() -> None:
@@ -225,7 +230,7 @@ def test_the_caption_says_what_is_not_known() -> None:
     caption = caption_of(a_result_set(a_failure(), environment=environment))
     assert caption["machine"] == ("an unnamed x86_64 processor, 1 usable core (1 vCPU), 2 x Imaginary G1, Imaginary G2")
     assert caption["software"] == "versions not recorded: no run finished, mnist-bench 0.1.0"
-    assert tables([a_result_set(a_failure())])[0].title.endswith("n = 0")
+    assert tables(a_result_set(a_failure()))[0].title.endswith("n = 0")
 
 
 @pytest.mark.parametrize(
@@ -246,13 +251,13 @@ def test_a_recipe_in_words(recipe: Recipe, words: str) -> None:
 def test_several_files_are_tables_of_their_own() -> None:
     """Other data or another machine never end in one table."""
     other = a_result_set(a_run(), dataset=a_dataset(name="synthetic"), environment=an_environment(virtualization=None))
-    first, second = tables([a_result_set(), other])
+    first, second = tables(a_result_set(), other)
     assert (first.facts["dataset"], second.facts["dataset"]) == ("mnist", "synthetic")
 
 
 def test_an_empty_file_gives_no_table_in_any_format() -> None:
     """And no error."""
-    made = tables([msgspec.structs.replace(a_result_set(), plan=(), runs=())])
+    made = tables(msgspec.structs.replace(a_result_set(), plan=(), runs=()))
     assert made == []
     assert as_text(made, 80) == ""
     assert render_markdown(made) == ""
@@ -264,7 +269,7 @@ def test_an_empty_file_gives_no_table_in_any_format() -> None:
 
 
 def sorted_column(name: str, sort: str, result_set: ResultSet) -> list[Any]:
-    return [row[name] for row in json.loads(render_json(tables([result_set], sort=sort)))[-1]["rows"]]
+    return [row[name] for row in json.loads(render_json(tables(result_set, sort=sort)))[-1]["rows"]]
 
 
 def test_rows_sort_by_raw_values_before_formatting() -> None:
@@ -283,10 +288,10 @@ def test_rows_sort_by_raw_values_before_formatting() -> None:
 @pytest.mark.parametrize("sort", ["throughput", "-throughput", "speedup", "-first_step_seconds"])
 def test_absent_values_sort_last_in_both_directions(sort: str) -> None:
     """A failed row has no claim to the top of a list, and does not drop out of it either."""
-    rows = json.loads(render_json(tables([a_troubled_set()], sort=sort)))[0]["rows"]
+    rows = json.loads(render_json(tables(a_troubled_set(), sort=sort)))[0]["rows"]
     present = [row[sort.removeprefix("-")] is not None for row in rows]
     assert present == sorted(present, reverse=True)
-    assert len(rows) == len(json.loads(render_json(tables([a_troubled_set()])))[0]["rows"])
+    assert len(rows) == len(json.loads(render_json(tables(a_troubled_set())))[0]["rows"])
 
 
 def test_digits_in_names_sort_as_numbers() -> None:
@@ -310,7 +315,7 @@ def test_a_column_is_found_by_any_of_its_names(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wishes", "message"),
+    ("options", "message"),
     [
         ({"sort": "thruput"}, "unknown column 'thruput'; did you mean 'throughput'"),
         ({"sort": "-colour"}, r"unknown column 'colour' \(known: framework, network, contexts"),
@@ -322,11 +327,11 @@ def test_a_column_is_found_by_any_of_its_names(name: str) -> None:
         ({"value": "final_accuracy"}, "--value final_accuracy needs an axis: name --row or --column"),
     ],
 )
-def test_a_wish_that_makes_no_sense_is_refused(wishes: dict[str, str], message: str) -> None:
+def test_an_option_that_makes_no_sense_is_refused(options: dict[str, str], message: str) -> None:
     """With what may have been meant, never by ignoring it; also where there is nothing to show."""
     for result_sets in ([a_sweep()], []):
         with pytest.raises(ValueError, match=message):
-            tables(result_sets, **wishes)
+            tables(*result_sets, **options)
 
 
 # --- pivots
@@ -334,7 +339,7 @@ def test_a_wish_that_makes_no_sense_is_refused(wishes: dict[str, str], message: 
 
 def test_a_pivot_turns_an_axis_into_columns() -> None:
     """One column per value in the order of the plan, the other varying axes lead, the row axis last of them."""
-    table = tables([a_sweep()], row="contexts", column="hybridize")[1]
+    table = tables(a_sweep(), row="contexts", column="hybridize")[1]
     shown = [heading.name for heading in table.headings if heading.priority is not None]
     assert shown == ["contexts", "throughput[hybridize=off]", "throughput[hybridize=on]"]
     assert [row.cells[0].raw for row in table.rows] == ["cpu(0)", "cpu(0),cpu(1)"]
@@ -348,20 +353,20 @@ def test_other_varying_axes_lead_a_pivots_rows() -> None:
         a_run(scenario=a_scenario(network, batch_size=batch), accuracy=0.985)
         for batch, network in itertools.product(batches, networks)
     ]
-    (table,) = tables([a_result_set(*runs)], column="hybridize")
+    (table,) = tables(a_result_set(*runs), column="hybridize")
     assert [tuple(cell.raw for cell in row.cells[:2]) for row in table.rows] == [*itertools.product(networks, batches)]
 
 
 def test_an_axis_can_be_the_rows_without_any_being_the_columns() -> None:
     """Then there is one column, of the value."""
-    table = tables([a_sweep()], row="contexts")[1]
+    table = tables(a_sweep(), row="contexts")[1]
     assert [h.name for h in table.headings] == ["hybridize", "contexts", "throughput", "status"]
 
 
 def test_a_sorted_pivot_has_its_rows_in_that_order_and_its_columns_in_the_plans() -> None:
     """Fastest first means rows; a shuffled header would help nobody."""
-    plain = tables([a_sweep()], row="contexts", column="hybridize", value="update_microseconds")[1]
-    table = tables([a_sweep()], row="contexts", column="hybridize", value="update_microseconds", sort="throughput")[1]
+    plain = tables(a_sweep(), row="contexts", column="hybridize", value="update_microseconds")[1]
+    table = tables(a_sweep(), row="contexts", column="hybridize", value="update_microseconds", sort="throughput")[1]
     assert table.headings == plain.headings
     assert [row.cells[0].raw for row in table.rows] == ["cpu(0),cpu(1)", "cpu(0)"]
 
@@ -369,13 +374,13 @@ def test_a_sorted_pivot_has_its_rows_in_that_order_and_its_columns_in_the_plans(
 def test_a_pivot_of_another_value_marks_no_fastest() -> None:
     """The fastest is fastest by throughput; in a table of accuracies the mark would read as the most accurate."""
     for value, marked in (("throughput", True), ("final_accuracy", False)):
-        table = tables([a_sweep()], column="hybridize", value=value)[1]
+        table = tables(a_sweep(), column="hybridize", value=value)[1]
         assert any(cell.mark for row in table.rows for cell in row.cells) is marked
 
 
 def test_a_pivot_tells_programs_which_values_are_invalid() -> None:
     """A status beside every value: a number alone would pass for a good one."""
-    (row, *_) = csv.DictReader(io.StringIO(render_csv(tables([a_troubled_set()], row="batch_size", column="contexts"))))
+    (row, *_) = csv.DictReader(io.StringIO(render_csv(tables(a_troubled_set(), row="batch_size", column="contexts"))))
     assert row["throughput_images_per_second[contexts=cpu(0)]"] == "12000.0"
     assert row["status[contexts=cpu(0)]"] == "invalid"
     assert row["status[contexts=gpu(0)]"] == "failed"
@@ -390,36 +395,36 @@ def csv_rows(made: Sequence[Table]) -> list[dict[str, str]]:
 
 def test_csv_holds_raw_values_with_their_intervals_and_where_they_are_from() -> None:
     """Nothing is rounded, absent is empty, every row stands for itself."""
-    first, *_rest = csv_rows(tables([a_sweep()]))
+    first, *_rest = csv_rows(tables(a_sweep()))
     assert math.isclose(float(first["throughput_images_per_second"]), 9_000.0, rel_tol=1e-12)
     assert first["throughput_images_per_second_lower"] == ""
     assert first["epoch_extrapolated"] == "false"
     assert (first["network"], first["contexts"], first["batch_size"]) == ("mlp", "cpu(0),cpu(1)", "100")
     assert (first["cpu_threads"], first["samples"], first["epochs"]) == ("", "", "10")
     assert first["dataset_digest"] == a_dataset().digest
-    last = csv_rows(tables([a_sweep()]))[-1]
+    last = csv_rows(tables(a_sweep()))[-1]
     lower, value, upper = (float(last[f"speedup{end}"]) for end in ("_lower", "", "_upper"))
     assert lower < value < upper
 
 
 def test_csv_columns_do_not_depend_on_the_data() -> None:
     """A file of failures has the same header as one of measurements: programs rely on it."""
-    header = render_csv(tables([a_sweep()])).splitlines()[0]
-    assert header == render_csv(tables([a_troubled_set()])).splitlines()[0]
-    assert header == render_csv(tables([a_result_set(a_failure())])).splitlines()[0]
+    header = render_csv(tables(a_sweep())).splitlines()[0]
+    assert header == render_csv(tables(a_troubled_set())).splitlines()[0]
+    assert header == render_csv(tables(a_result_set(a_failure()))).splitlines()[0]
 
 
 def test_csv_keeps_a_hostile_text_in_one_cell() -> None:
     """Quotes, commas and newlines come back as they were."""
     detail = 'say "no", twice\nor never'
-    (row,) = csv_rows(tables([a_result_set(a_failure(detail=detail))]))
+    (row,) = csv_rows(tables(a_result_set(a_failure(detail=detail))))
     assert row["failures"] == f"1 x no_device: {detail}"
     assert row["status"] == "failed"
 
 
 def test_json_holds_estimates_with_their_intervals_and_null_for_absent() -> None:
     """The last row is the sweep's, of three processes; the first file's row has one."""
-    whole, sweep = json.loads(render_json(tables([a_sweep()])))
+    whole, sweep = json.loads(render_json(tables(a_sweep())))
     assert whole["rows"][0]["throughput"] == {"value": pytest.approx(9_000.0), "lower": None, "upper": None, "n": 1}
     assert whole["rows"][0]["scaling_efficiency"] is None
     estimate = sweep["rows"][-1]["scaling_efficiency"]
@@ -432,9 +437,9 @@ def test_json_and_csv_have_every_column() -> None:
     """A new column of `columns` is in every format without more."""
     columns: list[Column[Row]] = [*AXES, *VALUES]
     expected = {column.heading.name for column in columns if column.heading.data}
-    assert set(json.loads(render_json(tables([a_sweep()])))[0]["rows"][0]) == expected
+    assert set(json.loads(render_json(tables(a_sweep())))[0]["rows"][0]) == expected
     keys = {column.heading.key for column in columns if column.heading.data}
-    assert keys <= set(csv_rows(tables([a_sweep()]))[0])
+    assert keys <= set(csv_rows(tables(a_sweep()))[0])
 
 
 def test_every_field_of_a_scenario_is_an_axis() -> None:
@@ -445,13 +450,13 @@ def test_every_field_of_a_scenario_is_an_axis() -> None:
 def test_markdown_escapes_what_would_break_the_table() -> None:
     """Pipes, stars, brackets, angle brackets, underscores."""
     environment = an_environment(host_processor_model_name="A|B <i>*C*</i> [d](e) _f_ `g`")
-    text = render_markdown(tables([a_result_set(a_run(), environment=environment)]))
+    text = render_markdown(tables(a_result_set(a_run(), environment=environment)))
     assert r"A\|B \<i\>\*C\*\</i\> \[d\](e) \_f\_ \`g\`" in text
 
 
 def test_absent_is_a_dash_and_never_a_word() -> None:
     """No None, NaN or nan in anything meant to be read."""
-    for text in (as_text(tables([a_troubled_set()]), 200), render_markdown(tables([a_troubled_set()]))):
+    for text in (as_text(tables(a_troubled_set()), 200), render_markdown(tables(a_troubled_set()))):
         assert "–" in text  # noqa: RUF001
         assert not {"None", "NaN", "nan", "null"} & set(text.replace("|", " ").split())
 
@@ -471,7 +476,7 @@ def test_the_formats_are_those_of_the_command_line() -> None:
 def test_software_of_the_worker_is_what_the_facts_name() -> None:
     """Not what the parent process has installed."""
     environment = an_environment(software=a_software(framework_version="2.0.0"), packages={"mxnet": "1.9.1"})
-    assert tables([a_result_set(environment=environment)])[0].facts["framework_version"] == "2.0.0"
+    assert tables(a_result_set(environment=environment))[0].facts["framework_version"] == "2.0.0"
 
 
 # --- numbers
@@ -572,12 +577,12 @@ CEILINGS = (
 
 def test_the_caption_names_the_ceiling() -> None:
     """Whose, on what, how often, and how far it moved; only that of the table's own threads."""
-    (table,) = tables([three_sizes(ceilings=(*CEILINGS, a_ceiling(omp_num_threads=7, gflop=999.0)))])
+    (table,) = tables(three_sizes(ceilings=(*CEILINGS, a_ceiling(omp_num_threads=7, gflop=999.0))))
     assert dict(table.caption)["ceiling"] == (
         "355 GFLOP/s float32 matrix product (torch, 2 threads, size 512), 20.1 GB/s from memory; "
         "best of mxnet, torch; n = 2 over the run, 350 to 360"
     )
-    (table,) = tables([three_sizes(ceilings=CEILINGS[1:2])])
+    (table,) = tables(three_sizes(ceilings=CEILINGS[1:2]))
     assert dict(table.caption)["ceiling"].endswith(
         "(mxnet, 2 threads, size 512), 10.0 GB/s from memory; best of mxnet; n = 1 over the run"
     )
@@ -585,7 +590,7 @@ def test_the_caption_names_the_ceiling() -> None:
 
 def test_beside_a_ceiling_every_format_shows_what_it_is_for() -> None:
     """Text, Markdown and HTML the columns, CSV and JSON the raw values with their intervals."""
-    made = tables([three_sizes(ceilings=CEILINGS)])
+    made = tables(three_sizes(ceilings=CEILINGS))
     wide, markdown, html = as_text(made, 250), render_markdown(made), render_html(made)
     for title in BESIDE_A_CEILING:
         assert all(word in wide for word in title.split())
@@ -604,13 +609,13 @@ def test_beside_a_ceiling_every_format_shows_what_it_is_for() -> None:
 
 def test_without_a_ceiling_tables_for_people_look_as_before() -> None:
     """The same values are in CSV and JSON, and can fill a pivot."""
-    made = tables([three_sizes()])
+    made = tables(three_sizes())
     for text in (as_text(made, 250), render_markdown(made), render_html(made)):
         assert not any(title in text for title in ("GFLOP/s", "GB/s", "overhead", "fixed", "µs/image", "ceiling"))
     (row, *_others) = csv_rows(made)
     assert (row["bound"], row["utilisation"], row["ceiling_gflop_per_second"]) == ("overhead", "", "")
     assert float(row["achieved_gflop_per_second"]) > 0
-    pivot = render_markdown(tables([three_sizes()], row="batch_size", value="fixed_update_microseconds"))
+    pivot = render_markdown(tables(three_sizes(), row="batch_size", value="fixed_update_microseconds"))
     assert re.search(r"\| 100 \| \d{3} \\\[\d{3}, \d{3}\\\] \|", pivot)
 
 

@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 
 from bench.analysis.headline import source_of
+from bench.analysis.summary import summarize
 from bench.render.formats.export import render_json
 from bench.render.formats.html import render_report
 from bench.render.report.assemble import make_report
-from bench.render.views.results import tables
+from bench.render.views.results import result_tables
 from tests.render.test_report import a_hostile_result, a_rich_result
 from tests.support.records import an_environment
 
@@ -93,7 +94,7 @@ def test_the_cells_are_the_jsons_numbers(opened: Any) -> None:  # noqa: ANN401
     """Every throughput of every table, as stored and as shown."""
     result_set = a_rich_result()
     page = opened(a_page())
-    documents = json.loads(render_json(tables([result_set])))
+    documents = json.loads(render_json(result_tables([summarize(result_set)])))
     for document in documents:
         table = page.locator("section.table", has=page.locator("h3", has_text=document["title"])).locator("table").first
         headings = table.locator("thead th").all_inner_texts()

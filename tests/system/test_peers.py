@@ -20,13 +20,14 @@ import pytest
 from numpy.typing import NDArray
 
 from bench import cli
+from bench.analysis.summary import summarize
 from bench.errors import ConfigurationError, SetupError
 from bench.experiments.run.runner import OnEpoch, SubprocessExecutor, run_plan
 from bench.machine.fingerprint import software_differences
 from bench.records import store
 from bench.records.result import Epoch, Failure, FailureReason, ResultSet, Run
 from bench.render.formats.export import render_csv, render_json
-from bench.render.views.results import tables
+from bench.render.views.results import result_tables
 from bench.scenarios.axes import Framework, LoopName, preset
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun, expand, load_suite
@@ -479,7 +480,7 @@ def a_mixed_result() -> ResultSet:
 
 def test_every_row_names_the_software_of_its_own_framework() -> None:
     """In CSV and JSON; the table's facts hold what is the same in all rows alone, its caption names all."""
-    (table,) = tables([a_mixed_result()])
+    (table,) = result_tables([summarize(a_mixed_result())])
     rows = list(csv.DictReader(render_csv([table]).splitlines()))
     versions = [(row["framework"], row["framework_version"], row["numpy"], row["python"]) for row in rows]
     assert versions == [("mxnet", "1.9.1", "1.26.4", "3.11.9"), ("torch", "2.13.0", "2.4.6", "3.12.1")]
@@ -494,7 +495,7 @@ def test_every_row_names_the_software_of_its_own_framework() -> None:
 @pytest.mark.parametrize("axes", [{"row": "framework", "column": "network"}, {"column": "framework"}], ids=str)
 def test_frameworks_are_rows_or_columns_of_a_pivot(axes: dict[str, str]) -> None:
     """Whose facts name each framework's software."""
-    (table,) = tables([a_mixed_result()], **axes)
+    (table,) = result_tables([summarize(a_mixed_result())], **axes)
     assert table.facts["framework_version"] is None
     named = {name: value for name, value in table.facts.items() if name.startswith("framework_version[")}
     assert named == {"framework_version[framework=mxnet]": "1.9.1", "framework_version[framework=torch]": "2.13.0"}
@@ -508,7 +509,7 @@ def test_rows_of_one_framework_have_its_versions_as_facts() -> None:
     """Also where the file's first framework is another."""
     result_set = a_mixed_result()
     alone = msgspec.structs.replace(result_set, plan=result_set.plan[1:], runs=result_set.runs[1:])
-    (table,) = tables([alone])
+    (table,) = result_tables([summarize(alone)])
     assert (table.facts["framework_version"], table.facts["numpy"]) == ("2.13.0", "2.4.6")
 
 

@@ -14,6 +14,7 @@ import typer
 
 from bench import SOURCE_ROOT
 from bench.analysis import accuracy
+from bench.analysis.summary import summarize
 from bench.cli import options
 from bench.cli.app import app, examples
 from bench.cli.completion import offer_suites
@@ -35,7 +36,7 @@ from bench.render import units
 from bench.render.formats.export import Format
 from bench.render.phrases import format_count
 from bench.render.progress.run import RunProgress
-from bench.render.views.results import tables
+from bench.render.views.results import result_tables
 from bench.scenarios.suite import BUILT_IN_SUITES, DEFAULT_SUITE, PlannedRun
 from bench.worker.process import Interpreters, interpreters_of
 from mnist_core import datasets
@@ -184,7 +185,7 @@ def _measure(
         )
     if stop.requested and remaining(result_set):
         fail(f"interrupted; {unfinished}", Exit.INTERRUPTED)
-    print_results(tables([result_set]), output_format)
+    print_results(result_tables([summarize(result_set)]), output_format)
     note_saved(prepared, path)
     if result_set.failures:
         failed = f"{len(result_set.failures):,} of {format_count(len(result_set.plan), 'run')} failed"

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from bench import errors
+from bench.analysis.summary import summarize
 from bench.cli import options
 from bench.cli.app import app, examples
 from bench.cli.completion import offer_sort_columns, offer_values
@@ -19,7 +20,7 @@ from bench.errors import ConfigurationError
 from bench.records import store
 from bench.records.result import schema
 from bench.render.formats.export import Format
-from bench.render.views.results import DEFAULT_VALUE, tables
+from bench.render.views.results import DEFAULT_VALUE, result_tables
 
 
 @app.command(
@@ -49,7 +50,7 @@ def show(
     reject_junit(output_format)
     result_sets = [result_set for _path, result_set in result_files(files)]
     try:
-        shown = tables(result_sets, sort=sort, row=row, column=column, value=value)
+        shown = result_tables(map(summarize, result_sets), sort=sort, row=row, column=column, value=value)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
     print_tables(shown, output_format)

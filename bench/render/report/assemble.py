@@ -35,7 +35,7 @@ from bench.render.report.result_charts import MeasuredRow, draw_network
 from bench.render.views.comparisons import comparison_tables
 from bench.render.views.gates import gate_table
 from bench.render.views.profiles import profile_tables
-from bench.render.views.results import tables
+from bench.render.views.results import result_tables
 from bench.scenarios.scenario import Scenario
 from bench.stats.intervals import Estimate
 from mnist_core.recipe import Recipe
@@ -146,7 +146,7 @@ def _networks(sources: Sequence[Source]) -> Iterable[Section]:
     networks = {network: place for place, network in enumerate(dict.fromkeys(network for network, _recipe in found))}
     most_first = sorted(found.items(), key=lambda item: (networks[item[0][0]], -len(item[1])))
     for place, ((network, recipe), rows) in enumerate(most_first):
-        words = describe_recipe(recipe, rows[0].source.result_set.dataset.train_samples)
+        words = describe_recipe(recipe, rows[0].source.summary.dataset.train_samples)
         yield Section(
             key=f"pictures{place}",
             title=clean_text(f"{network} in pictures: {words}"),
@@ -166,7 +166,7 @@ _HOW_TO_READ = (
 
 def _side_by_side(sources: Sequence[Source]) -> Section:
     """What is in several of the files; the first one is what the others are compared with."""
-    first, *others = [index(source.name, source.result_set) for source in sources]
+    first, *others = [index(source.name, source.summary) for source in sources]
     words, comparisons = [], []
     for other in others:
         comparison = compare(first, other)
@@ -208,7 +208,7 @@ def _matrix(sources: Sequence[Source]) -> list[Table]:
             for scenario, by_file in shared.items()
         ]
         if rows:
-            words = describe_recipe(recipe, sources[0].result_set.dataset.train_samples)
+            words = describe_recipe(recipe, sources[0].summary.dataset.train_samples)
             title = f"images/s by file: {words}"
             made.append(Table(title=title, caption=(), facts={}, headings=headings, rows=tuple(rows), notes=()))
     return made
@@ -234,7 +234,7 @@ def _in_each(by_file: dict[str, Measures], names: Iterable[str]) -> Iterable[Cel
 def _everything(sources: Sequence[Source]) -> Section:
     made = []
     for source in sources:
-        own = tables([source.result_set])
+        own = result_tables([source.summary])
         if len(sources) > 1:
             own = [dataclasses.replace(table, title=clean_text(f"{source.name}: {table.title}")) for table in own]
         made += own
@@ -253,7 +253,7 @@ def _failures(sources: Sequence[Source]) -> Section:
             if row.invalid is not None:
                 reasons.append(("invalid", row.invalid, 0 if row.measures is None else row.measures.n))
             for reason, detail, count in reasons:
-                recipe = describe_recipe(row.recipe, source.result_set.dataset.train_samples)
+                recipe = describe_recipe(row.recipe, source.summary.dataset.train_samples)
                 ranked = "by the others" if row.measures is not None and row.invalid is None else "no"
                 processes = f"{count} of {row.planned}"
                 texts = (source.name, row.scenario.name, recipe, reason, processes, ranked, detail)

@@ -106,9 +106,7 @@ def _training(row: Row, measures: Measures, source: Source) -> str:
     """The tutorial as it is meant, from the first epoch to the last."""
     seconds = measures.epoch_seconds.value * row.recipe.epochs
     goal, reached = target(row.scenario.network), measures.time_to_accuracy_seconds
-    text = (
-        f"The tutorial's whole training, {describe_recipe(row.recipe, source.result_set.dataset.train_samples)}, takes "
-    )
+    text = f"The tutorial's whole training, {describe_recipe(row.recipe, source.summary.dataset.train_samples)}, takes "
     text += f"{units.seconds(seconds)} without evaluation"
     if goal is not None and reached is not None:
         text += f", passes {goal:g} after {units.seconds(reached)}"
@@ -116,7 +114,7 @@ def _training(row: Row, measures: Measures, source: Source) -> str:
 
 
 def _recipe(answer: Headline) -> str:
-    dataset = answer.source.result_set.dataset
+    dataset = answer.source.summary.dataset
     words = describe_recipe(answer.fastest.recipe, dataset.train_samples)
     return words if dataset.name == DatasetName.MNIST else f"{words} of {dataset.name}, not of MNIST"
 

@@ -324,7 +324,7 @@ class _Network:
         found = [
             (source, curve)
             for source in self.sources
-            for curve in series.learning_curves(source.result_set)
+            for curve in series.learning_curves(source.summary)
             if (curve.scenario.network, curve.recipe) == (self.network, self.recipe)
         ]
         return sorted(found, key=lambda pair: pair[1].reached[-1].seconds)

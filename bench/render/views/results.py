@@ -8,8 +8,7 @@ from typing import Final
 
 from bench.analysis import accuracy
 from bench.analysis.groups import Status
-from bench.analysis.summary import Row, Summary, summarize
-from bench.records.result import ResultSet
+from bench.analysis.summary import Row, Summary
 from bench.render.model.captions import (
     describe_ceilings,
     describe_recipe,
@@ -35,8 +34,8 @@ from bench.scenarios.scenario import axis_value, tutorial_setting
 DEFAULT_VALUE: Final = "throughput"
 
 
-def tables(
-    result_sets: Iterable[ResultSet],
+def result_tables(
+    summaries: Iterable[Summary],
     *,
     sort: str | None = None,
     row: str | None = None,
@@ -56,7 +55,7 @@ def tables(
     pivot_value = find(value, numeric(VALUES), "value")
     axes = axes_of_pivot(row, column, None if value == DEFAULT_VALUE else value)
     tables = []
-    for summary in map(summarize, result_sets):
+    for summary in summaries:
         for rows in group_rows(summary.rows, by_network=axes is None):
             ordered = rows if order is None else sort_rows(rows, order[0], descending=order[1])
             if axes is None:
