@@ -1,1 +1,1 @@
-"""Lines that live while something lasts."""
+"""Progress: what is shown while something is measured."""

@@ -1,4 +1,4 @@
-"""What a gate shows while it lasts: block by block, where each scenario stands and how much of the budget is left."""
+"""Progress of a gate: block by block, the verdict on each scenario so far, and how much of the budget is left."""
 
 from __future__ import annotations
 
@@ -10,32 +10,31 @@ from rich.console import Console
 
 from bench.experiments.gate.decision import Conclusion, Wanted
 from bench.experiments.gate.look import GateRow
-from bench.experiments.run import eta
 from bench.records.gate import Block, GatePhase
 from bench.render import units
 from bench.render.formats.text import print_line
 from bench.render.phrases import format_change
-from bench.render.progress.live import LiveLine, LiveProgress
+from bench.render.progress.live import LiveLine, LiveProgress, format_left
 from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order
 
 
 class GateProgress(LiveProgress):
-    """A `GateObserver`: a line per block and scenario; on a terminal also what is measured just now.
+    """Observes a gate: a line per block and scenario, and on a terminal also what is measured now.
 
-    The time left is the budget's; a recording has none, and then it is that of the blocks it still wants, by the mean
-    of those that are there.
+    The time left is that of the budget. A calibration has none: then it is that of the blocks that it still wants, by
+    the mean duration of its blocks so far.
     """
 
     def __init__(self, console: Console, budget_seconds: float, blocks: Iterable[Block] = ()) -> None:
         self._console = console
         self._budget_ends_at = console.get_time() + budget_seconds
-        self._live = LiveLine(console, self._words)
+        self._live = LiveLine(console, self._text)
         self._block = "starting"
         self._scenario = ""
         self._block_began_at = console.get_time()
         self._block_seconds = [block.seconds for block in blocks]
-        #: Begun ones included; None: nobody knows.
+        #: Blocks left, with the one in progress; None: unknown.
         self._blocks_left: int | None = None
 
     def block_started(self, index: int, wanted: Wanted, order: Order) -> None:
@@ -60,7 +59,7 @@ class GateProgress(LiveProgress):
         else:
             wanted = conclusion.wanted
             self._blocks_left = 0 if wanted is None else wanted.until - wanted.done
-            of, left = f" of {block.index + 1 + self._blocks_left}", self._left_words(", ")
+            of, left = f" of {block.index + 1 + self._blocks_left}", self._format_left(", ")
         head = f"block {block.index + 1}{of}: {units.seconds(block.seconds)}, {block.phase}, {block.order}{left}"
         void = next((why for index, why in conclusion.voids if index == block.index), None)
         if block.failure is not None:
@@ -70,31 +69,30 @@ class GateProgress(LiveProgress):
         else:
             self._print(head)
             for row in conclusion.rows:
-                self._print(f"    {_standing(row)}")
+                self._print(f"    {_describe(row)}")
 
     @property
     def _has_budget(self) -> bool:
         return not math.isinf(self._budget_ends_at)
 
-    def _words(self) -> str:
+    def _text(self) -> str:
         # What a narrow terminal cuts off is the scenario, not the time.
-        return f"{self._block}{self._left_words(' · ')}{self._scenario}"
+        return f"{self._block}{self._format_left(' · ')}{self._scenario}"
 
-    def _left_words(self, separator: str) -> str:
-        now = self._console.get_time()
+    def _format_left(self, separator: str) -> str:
         if self._has_budget:
-            return f"{separator}{units.roughly(max(0.0, self._budget_ends_at - now))} of the budget left"
+            left = max(0.0, self._budget_ends_at - self._console.get_time())
+            return f"{separator}{units.roughly(left)} of the budget left"
         if not self._blocks_left or not self._block_seconds:
             return ""
         mean_seconds = statistics.fmean(self._block_seconds)
-        left = eta.seconds_left(self._blocks_left, mean_seconds, now - self._block_began_at)
-        return f"{separator}about {units.roughly(left)} left"
+        return separator + format_left(self._console, self._blocks_left, mean_seconds, self._block_began_at)
 
     def _print(self, line: str, style: str = "") -> None:
         print_line(self._console, line, style)
 
 
-def _standing(row: GateRow) -> str:
+def _describe(row: GateRow) -> str:
     ratio = "no result yet" if row.ratio is None else format_change(row.ratio)
     again = (
         "" if row.confirmation is None else f", in {row.confirmation.n} fresh blocks {format_change(row.confirmation)}"

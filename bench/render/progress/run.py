@@ -1,4 +1,4 @@
-"""What a run shows while it lasts: a live bar on a terminal, plain lines everywhere else."""
+"""Progress of a run: a live bar on a terminal, plain lines everywhere else."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from bench.render import units
 from bench.render.formats.text import print_line
 from bench.scenarios.suite import PlannedRun
 
-#: Of an average run's expected time, after which how long the runs really take counts as much as the estimate.
+#: Share of the expected time of an average run after which the observed pace counts as much as the estimate.
 _TRUSTED_SHARE = 0.5
 
 
 class RunProgress:
-    """An `Observer` that shows which scenario, which epoch, the throughput now and the time left.
+    """Observes a run: shows the scenario, the epoch, the throughput and the time left.
 
-    `expected_seconds` weighs the runs; the time left is theirs, at the pace of those that are done.
+    `expected_seconds` weighs the runs; the time left is that of the remaining ones, at the pace of those that are done.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class RunProgress:
         self._tutorial_lines = tutorial_lines
         self._verbose = verbose
         self._total_seconds = sum(expected_seconds.values())
-        #: What is over, measured or not; and of what was measured, what it was to take and what it took.
+        #: Expected seconds of the finished runs, and of the successful ones alone; and what these really took.
         self._settled_seconds = 0.0
         self._done_seconds = 0.0
         self._real_seconds = 0.0
@@ -53,7 +53,7 @@ class RunProgress:
             MofNCompleteColumn(),
             TextColumn("·"),
             TimeElapsedColumn(),
-            _AskingColumn(lambda: f"· {self._left_words()}"),
+            _LiveColumn(lambda: f"· {self._format_left()}"),
             console=console,
         )
         self._task = self._progress.add_task("measuring", total=len(expected_seconds))
@@ -76,7 +76,7 @@ class RunProgress:
         if self._console.is_terminal:
             self._show(planned, "starting")
         else:
-            self._print(f"[{position}/{total}] {_describe(planned)} · {self._left_words()}")
+            self._print(f"[{position}/{total}] {_describe(planned)} · {self._format_left()}")
 
     def epoch(self, planned: PlannedRun, index: int, epoch: Epoch) -> None:
         line = (
@@ -121,7 +121,7 @@ class RunProgress:
     def _show(self, planned: PlannedRun, line: str) -> None:
         self._current.plain = f"{_describe(planned)}: {line}"
 
-    def _left_words(self) -> str:
+    def _format_left(self) -> str:
         return f"about {units.roughly(self._seconds_left())} left"
 
     def _seconds_left(self) -> float:
@@ -132,21 +132,21 @@ class RunProgress:
             real_seconds=self._real_seconds + self._told_at - self._started_at,
             trusted_seconds=_TRUSTED_SHARE * self._total_seconds / max(1, len(self._expected)),
         )
-        # A run that takes longer than expected is over soon, for all that is known; the later ones are not.
+        # A run that takes longer than expected is taken to end at once; the later ones keep their time.
         waited = self._console.get_time() - self._told_at
         later = self._total_seconds - self._settled_seconds - running
         return max(0.0, now_pace * (running - reached) - waited) + now_pace * later
 
 
-class _AskingColumn(ProgressColumn):
-    """Words that are asked for anew at every refresh: what only events write freezes between them."""
+class _LiveColumn(ProgressColumn):
+    """A column whose text is made at every refresh: one that is written by events freezes between them."""
 
-    def __init__(self, words: Callable[[], str]) -> None:
+    def __init__(self, text: Callable[[], str]) -> None:
         super().__init__()
-        self._words = words
+        self._text = text
 
     def render(self, task: Task) -> Text:  # noqa: ARG002  # rich's protocol
-        return Text(self._words())
+        return Text(self._text())
 
 
 def _describe(planned: PlannedRun) -> str:

@@ -1,4 +1,4 @@
-"""What a search shows while it lasts: round by round, who is out, who leads, and how much of the budget is left."""
+"""Progress of a search: round by round, what was eliminated, what leads, and how much of the budget is left."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from bench.stats.intervals import ratio_of
 
 
 class TuneProgress(LiveProgress):
-    """A `TuneObserver`: lines per round; on a terminal also what is measured just now, and the time left ticks."""
+    """Observes a search: lines per round, and on a terminal also what is measured now and a time left that ticks."""
 
     def __init__(self, console: Console, tune_file: TuneFile) -> None:
         self._console = console
         # What a narrow terminal cuts off is the setting, not the time.
-        self._live = LiveLine(console, lambda: f"{self._round}{self._left_words(' · ')}{self._setting}")
+        self._live = LiveLine(console, lambda: f"{self._round}{self._format_left(' · ')}{self._setting}")
         self._round = "starting"
         self._setting = ""
         self._in_final = False
-        #: Settings of a round that are measured one after the other, and those of them that were begun.
+        #: Settings of the round that are measured one after the other, and how many of them were begun.
         self._one_by_one = self._begun = 0
         self._look_ahead(tune_file)
 
@@ -36,7 +36,7 @@ class TuneProgress(LiveProgress):
         self._begun = 0
         self._round, self._setting = f"round {index + 1}, {step.phase}, {settings}", ""
         if not self._console.is_terminal:
-            self._print(f"round {index + 1} begins: {step.phase}, {settings}{self._left_words(', ')}")
+            self._print(f"round {index + 1} begins: {step.phase}, {settings}{self._format_left(', ')}")
 
     def candidate_started(self, candidate: Candidate) -> None:
         self._begun += 1
@@ -57,7 +57,7 @@ class TuneProgress(LiveProgress):
         if ruled:
             words.append(f"out: {format_eliminations(ruled)}")
         words.append(f"{len(estimates.contenders(plan, rounds))} left")
-        self._print(", ".join(words) + self._left_words(", "))
+        self._print(", ".join(words) + self._format_left(", "))
         winner = estimates.winner(plan, rounds)
         found = None if winner is None else estimates.comparison(plan, rounds, winner, REFERENCE)
         if winner is not None and found is not None:
@@ -69,7 +69,7 @@ class TuneProgress(LiveProgress):
                 self._print(f"    {format_setting(scenario)}: {failure.reason}: {failure.detail}", style="red")
 
     def _look_ahead(self, tune_file: TuneFile) -> None:
-        """What is left as of now."""
+        """Estimate what is left now."""
         plan, rounds = tune_file.plan, tune_file.rounds
         self._told_at = self._console.get_time()
         self._budget_seconds = (
@@ -78,8 +78,8 @@ class TuneProgress(LiveProgress):
         self._final_seconds = eta.final_seconds(plan, rounds)
         self._exhaustive_seconds = eta.exhaustive_seconds(plan, rounds) if plan.exhaustive else None
 
-    def _left_words(self, separator: str) -> str:
-        """The budget, or the final where that takes longer: it is held whatever the budget."""
+    def _format_left(self, separator: str) -> str:
+        """Say how much of the budget is left or, if that is longer, how long the final takes, which is always held."""
         since = self._console.get_time() - self._told_at
         if self._exhaustive_seconds is not None:
             return f"{separator}about {units.roughly(max(0.0, self._exhaustive_seconds - since))} left"
