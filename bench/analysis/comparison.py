@@ -3,8 +3,8 @@
 Files are joined on the scenario and on how it was trained, never on a name. Two files of one machine give verdicts; two
 machines, or two scenarios of one file, give ratios and which is faster: there nothing can regress.
 
-Two stored results are not paired: whatever else the machine did while one of them was measured counts as the code's
-doing. The unit of replication is the process, the interval Welch's, over processes.
+Two stored results are not paired: other work of the machine during one of the measurements counts as an effect of the
+code. The unit of replication is the process, and the interval is Welch's over processes.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ class ComparedRow:
     outcome: Outcome
     #: Why the outcome is not what the speeds say, or why there is none; one line.
     reason: str | None
-    #: Of "slower by the margin at most" and of "faster by it at most", adjusted for all rows of the comparison (Holm).
+    #: p-values of "slower by the margin at most" and "faster by it at most", adjusted for all rows (Holm).
     p_slower: float | None
     p_faster: float | None
-    #: The slowdown that would be called regressed with probability `POWER`, given this spread; a ratio - 1.
+    #: Relative slowdown that would be called regressed with probability `POWER`, given this spread.
     detectable: float | None
 
 
@@ -110,7 +110,7 @@ class Comparison:
 
     @property
     def has_pairs(self) -> bool:
-        """Any scenario is there on both sides, whatever came of it."""
+        """Whether any scenario is there on both sides, with or without a result."""
         return any(row.baseline is not None and row.contender is not None for row in self.rows)
 
     @property
@@ -295,7 +295,7 @@ def _verdict(
     detectable: float | None,
     settings: Settings,
 ) -> tuple[Verdict, str | None]:
-    """Of one scenario at two times on one machine."""
+    """Judge one scenario at two times on one machine."""
     if slowdown is None or detectable is None:
         verdict, reason = _without_ratio(pair)
         learned = pair.baseline is not None and pair.baseline.ranks
@@ -309,7 +309,7 @@ def _verdict(
 
 
 def _standing(pair: _Pair, slowdown: TSummary | None) -> tuple[Outcome, str | None]:
-    """Of two machines, or of two scenarios."""
+    """Relate two machines, or two scenarios."""
     if slowdown is None:
         return _without_ratio(pair)
     ends = intervals.bounds(slowdown)
@@ -349,7 +349,7 @@ def gate_refusal(comparison: Comparison) -> str | None:
 
 
 def gate_verdict(comparisons: Iterable[Comparison]) -> Verdict:
-    """Of all rows of all comparisons together; one that must not decide is `INCOMPARABLE`, whatever its rows say."""
+    """Return the verdict of all comparisons together; one that `gate_refusal` refuses is `INCOMPARABLE`."""
     verdicts: list[Verdict] = []
     for comparison in comparisons:
         if gate_refusal(comparison) is not None:
@@ -360,7 +360,7 @@ def gate_verdict(comparisons: Iterable[Comparison]) -> Verdict:
 
 
 def is_incomparable(comparison: Comparison) -> bool:
-    """Anything in it that cannot be compared at all, on whatever machine."""
+    """Return whether anything in it cannot be compared on any machine."""
     return (
         comparison.refusal is not None
         or not comparison.has_pairs

@@ -45,13 +45,13 @@ class GpuAgainstCpu:
 
     gpu: Row
     cpu: Row
-    #: Of their throughputs.
+    #: The ratio of their throughputs.
     ratio: Estimate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Headline:
-    """Of one network in one file, under the recipe with most rows: a fast one of another is no competitor."""
+    """The answer for one network of one file, under the recipe with most rows; rows of other recipes do not compete."""
 
     network: str
     source: Source

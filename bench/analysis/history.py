@@ -1,6 +1,6 @@
 """Result files over time: how fast each scenario was on one machine, and where that changed. Pure.
 
-A file is one point of a scenario's series, whatever else its machine did that day. Only files of the same machine
+A file is one point of a scenario's series, with what its machine did besides that day. Only files of the same machine
 (or, where asked for, class of machines) and the same images are in one series.
 """
 
@@ -43,7 +43,7 @@ class HistoryPoint:
     #: As the user calls the file.
     name: str
     created_at: str
-    #: Of mnist-bench's own source; None: not known.
+    #: The commit of mnist-bench's own source; None: not known.
     git_commit: str | None
     git_dirty: bool | None
     speed: Moments
@@ -53,7 +53,7 @@ class HistoryPoint:
 class Change:
     """A new level of throughput."""
 
-    #: Of its first file, in the trend.
+    #: Index of its first file in the trend.
     index: int
     #: The new level over the one before, in images per second; Welch interval over files.
     ratio: Estimate

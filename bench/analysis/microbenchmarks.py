@@ -67,7 +67,7 @@ class MicrobenchmarkFile:
 
     name: str
     created_at: tuple[str, ...]
-    #: Of the first file.
+    #: Seconds in the first file.
     environment: Environment
     #: In the order of the files: the median of a process's rounds.
     seconds: dict[Microbenchmark, tuple[float, ...]]

@@ -58,13 +58,13 @@ def _pooling(channels: int, side: int) -> Layer:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Of one network. Biases, activations, pooling, loss and update are not counted as operations, only as moves."""
+    """What training one network costs. Biases, activations, pooling, loss and update count as moves alone."""
 
     layers: tuple[Layer, ...]
 
     @property
     def flop_per_image(self) -> int:
-        """Of a training step: forward, the weights' gradients, and the inputs' but for the first layer's.
+        """Operations of a training step: forward, gradients of the weights, and of all inputs but the first layer's.
 
         A multiplication and its addition are two.
         """
@@ -187,7 +187,7 @@ class RoofLevel:
 
     @property
     def size(self) -> int:
-        """Of the matrices that won, most often."""
+        """Size of the matrices that were fastest most often."""
         return statistics.mode(ceiling.fastest_product.size for ceiling in self.ceilings)
 
     def _spread(self, value: Callable[[Ceiling], float]) -> Spread:
@@ -209,11 +209,11 @@ class Roof:
 
     @property
     def gflop_per_second(self) -> float:
-        """Of one device: the median over time of the best library."""
+        """Rate of one device: the median over time of the best library."""
         return self.best.gflop_per_second.median
 
     def gflop_per_second_of(self, contexts: int) -> float:
-        """So many GPUs have so many times the ceiling of one; CPU contexts share the same cores."""
+        """Return the rate of n contexts: n times that of one GPU, but the same for CPU contexts, which share cores."""
         return self.gflop_per_second * (contexts if self.place.kind is DeviceKind.GPU else 1)
 
     @property
@@ -224,7 +224,7 @@ class Roof:
     def bandwidth_at(self, working_set_bytes: float, contexts: int = 1) -> float:
         """Bytes per second of the smallest measured arrays that together are as large; the memory's beyond them.
 
-        Of so many contexts, as `gflop_per_second_of`.
+        Several contexts count as in `gflop_per_second_of`.
         """
         rates: dict[int, list[float]] = {}
         for level in self.levels:
@@ -239,7 +239,7 @@ class Roof:
         return rate * (contexts if self.place.kind is DeviceKind.GPU else 1)
 
     def bound(self, costs: Costs, images: float, contexts: int) -> Bound:
-        """Of a step on so many images; several GPUs have several times both rates, so that their number cancels."""
+        """Return what bounds a step of this size. Several GPUs multiply both rates, so that their number cancels."""
         intensity = costs.flop_per_image * images / costs.update_bytes(images, contexts)
         bandwidth = self.bandwidth_at(costs.working_set_bytes(images, contexts))
         return Bound.COMPUTE if intensity * bandwidth >= 1e9 * self.gflop_per_second else Bound.MEMORY

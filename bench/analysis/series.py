@@ -89,7 +89,7 @@ def _curves(families: Mapping[tuple[Scenario, Recipe], Sequence[tuple[int, Estim
 
 
 def learning_curves(summary: Summary) -> list[LearningCurve]:
-    """Of rows of more than one epoch, the quickest to the end first."""
+    """Return the learning curves of rows with more than one epoch, the quickest first."""
     curves = [
         LearningCurve(scenario=scenario, recipe=recipe, reached=_reached(group), n=len(group.runs))
         for (scenario, recipe), group in summary.groups.items()

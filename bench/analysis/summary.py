@@ -38,11 +38,11 @@ class Measures:
     #: it took; geometric mean over processes. The first epoch is in it: what only happens once (building the graph,
     #: choosing kernels, touching memory) is over with the first step and the warm-up, which are measured apart.
     throughput: Estimate
-    #: Of one pass over the data set's whole training set, at the measured throughput.
+    #: Seconds of one pass over the whole training set of the data set, at the measured throughput.
     epoch_seconds: Estimate
     #: The epochs that were run were only a part of the training set.
     epoch_extrapolated: bool
-    #: Of one update: epoch windows over updates, whole or partial batches alike.
+    #: Duration of one update: epoch windows over updates, whole and partial batches alike.
     update_microseconds: Estimate
     #: Mean, least and greatest over processes.
     final_accuracy: float
@@ -70,7 +70,7 @@ class Measures:
     scaling_efficiency: Estimate | None
     #: Throughput times the floating-point operations an image needs; None for a user's own network, here and below.
     achieved_gflop_per_second: Estimate | None
-    #: Of the ceilings measured beside the runs, on as many threads; None without any.
+    #: The ceilings measured beside the runs on as many threads; None without any.
     roof: Roof | None
     #: The fastest float32 matrix product on the scenario's devices together.
     ceiling_gflop_per_second: float | None
@@ -78,12 +78,12 @@ class Measures:
     utilisation: Estimate | None
     #: The fewest bytes an update must move, over the time that it took.
     bytes_per_second: Estimate | None
-    #: Of sums of arrays that are as large as what an update touches, on the scenario's devices together: the slope of
+    #: Rate of sums of arrays as large as what an update touches, on the scenario's devices together: the slope of
     #: the roof that `bound` goes by.
     ceiling_bytes_per_second: float | None
     #: Overhead needs a second batch size to be known; compute and memory need a ceiling.
     bound: Bound | None
-    #: Of the line through the times of the same scenario's updates over their images, for all its batch sizes: what an
+    #: From the line through the times of the scenario's updates over their images, for all its batch sizes: what an
     #: update takes however few images it is on, and what each adds. None for a single batch size.
     fixed_update_microseconds: Estimate | None
     image_microseconds: Estimate | None

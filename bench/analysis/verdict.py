@@ -1,4 +1,4 @@
-"""What a comparison can conclude, and what that means for whoever waits for the exit status."""
+"""What a comparison can conclude, and which conclusions pass a gate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.stats.intervals import TSummary, detectable_effect
 
 
 class Verdict(str, enum.Enum):
-    """Of one scenario, or of a whole comparison."""
+    """The conclusion about one scenario, or about a whole comparison."""
 
     #: Surely faster by more than the margin.
     IMPROVED = "improved"
@@ -41,7 +41,7 @@ class Verdict(str, enum.Enum):
         return self in {Verdict.IMPROVED, Verdict.UNCHANGED}
 
 
-#: A regression is said whatever else is wrong; only then does what kept the rest from being judged count.
+#: A regression is reported first, even if other rows could not be judged.
 _WORST_FIRST = (
     Verdict.REGRESSED,
     Verdict.MISSING,
@@ -55,16 +55,16 @@ _WORST_FIRST = (
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """Of all rows together; `MISSING` for none at all, since nothing was shown."""
+    """Return the verdict of all rows together; `MISSING` if there are none, since nothing was shown."""
     return min(verdicts, key=_WORST_FIRST.index, default=Verdict.MISSING)
 
 
-#: Where not even half the speed would be seen, nothing that was seen can pass: a ratio - 1.
+#: Above this detectable slowdown (1.0 = twice as slow) a comparison is underpowered: no verdict of it can pass.
 _HOPELESS: Final = 1.0
 
 
 class Relation(str, enum.Enum):
-    """Of two machines, or of two scenarios: neither is the other's earlier self, so neither can have regressed."""
+    """How two machines or two scenarios compare. Neither is an earlier version of the other, so none can regress."""
 
     FASTER = "faster"
     SLOWER = "slower"
@@ -81,9 +81,9 @@ Outcome = Verdict | Relation
 class Settings:
     """What a verdict depends on besides the measurements. Raises `ValueError` for limits that contradict each other."""
 
-    #: Slower by less than this is nobody's regression; a ratio - 1.
+    #: Relative slowdown up to which nothing counts as a regression (0.02 = 2 % slower).
     margin: float = 0.02
-    #: Slower by less than this, surely, is "unchanged"; a ratio - 1.
+    #: Relative slowdown below which the whole interval must lie for "unchanged" (0.10 = 10 % slower).
     tolerance: float = 0.10
     #: One-sided and family-wise: over all scenarios of both files.
     alpha: float = 0.05
@@ -105,7 +105,7 @@ DEFAULT_SETTINGS: Final = Settings()
 
 
 def detectable_slowdown(slowdown: TSummary, settings: Settings, *, scenarios: int) -> float:
-    """The slowdown that this many processes with this spread would show with probability `POWER`; a ratio - 1.
+    """Return the relative slowdown that these samples would show with probability `POWER` (0.05 = 5 % slower).
 
     At alpha over the number of scenarios, which is what the smallest p-value is held against. Infinite without a spread
     to go by.

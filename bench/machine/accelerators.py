@@ -37,7 +37,7 @@ def _ask_driver(nvml: Any) -> Accelerators:  # noqa: ANN401  # untyped, and opti
 
 
 def gpu_processes() -> tuple[str, ...] | None:
-    """What computes on NVIDIA's devices right now, e.g. "gpu(0): 3.1 GiB by 2"; None where nobody can tell."""
+    """Return what computes on NVIDIA's devices right now, e.g. "gpu(0): 3.1 GiB by 2"; None if it cannot be told."""
     return ask_or_none(lambda: _ask_for_processes(importlib.import_module("pynvml")))
 
 

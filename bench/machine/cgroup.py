@@ -40,7 +40,7 @@ def cpu_quota(root: Path) -> float | None:
 
 
 def parse_quota(text: str) -> float | None:
-    """CPUs, from "quota period"; None for "max", -1 and whatever else is no limit."""
+    """Return the CPUs that "quota period" grants; None for "max", -1 and anything else that is no limit."""
     quota, _, period = text.partition(" ")
     microseconds, per = parse_count(quota), parse_count(period)
     return microseconds / per if microseconds and per else None

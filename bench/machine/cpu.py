@@ -67,7 +67,7 @@ def socket_count(root: Path, cpus: Iterable[int]) -> int | None:
 
 
 def max_frequency_hz(root: Path, cpus: Iterable[int]) -> int | None:
-    """Of the fastest of these CPUs, as the frequency driver tells."""
+    """Return the maximum frequency of the fastest of these CPUs, as the frequency driver tells it."""
     kilohertz = max(parse_count(told) or 0 for told in read_of_each(root, cpus, "cpufreq/cpuinfo_max_freq"))
     return kilohertz * 1000 or ask_or_none(lambda: round(psutil.cpu_freq().max * 1e6)) or None
 

@@ -22,13 +22,13 @@ from bench.records.environment import Environment, Software
 Fact = str | int | float | tuple[str, ...] | None
 
 _GIB: Final = 1024**3
-#: Of a SHA-256, in a file name or a table: 2^32 machine classes before two are likely to be taken for one.
+#: Hexadecimal digits of a SHA-256 in a file name or a table. Two of 2^16 machine classes hardly ever share them.
 _SHORT: Final = 8
-#: Of a processor's name in a file name; no real one is longer without its decoration.
+#: Characters of a processor's name in a file name; no real one is longer without its decoration.
 _SLUG_LENGTH: Final = 48
 #: What vendors add to a processor's name that names nothing: (R), (TM), CPU, the nominal clock.
 _DECORATION: Final = re.compile(r"\((?:r|tm|c)\)|\bcpu\b|@.*$")
-#: Of the digest itself: raised with any change of `MACHINE_FACTS`, so that no old digest means anything new.
+#: Version of the digest: raised with any change of `MACHINE_FACTS`, so that no old digest gets a new meaning.
 _FINGERPRINT_VERSION: Final = 1
 
 #: What makes a machine's class, by the names people know. Memory is in whole GiB: the kernel keeps some for itself, and
@@ -168,7 +168,7 @@ def _differences(
 
 
 def _peer_differences(baseline: Environment, contender: Environment) -> list[Difference]:
-    """Of the frameworks beside the first that both sides have: what only one has is not compared."""
+    """Compare the frameworks beside MXNet that both sides have; one that only one side has is not compared."""
     before, after = (
         {s.framework: f"{s.framework_version} with numpy {s.numpy}, Python {s.python}" for s in environment.peers}
         for environment in (baseline, contender)
@@ -190,7 +190,7 @@ def _mapping_differences(
 
 
 def difference(name: str, baseline: Fact, contender: Fact) -> Difference:
-    """Of two lists only what one has and the other lacks."""
+    """Return the difference of two facts; of two lists only what one has and the other lacks."""
     if isinstance(baseline, tuple) and isinstance(contender, tuple) and {*baseline} != {*contender}:
         return Difference(
             name=name,

@@ -20,7 +20,7 @@ _SALT: Final = "mnist-bench/1:"
 
 
 def host_hash(root: Path) -> str | None:
-    """Of the installation's own identity, else of the network card's address and the host's name."""
+    """Return a salted hash of the installation's identity, else of the network card's address and the host's name."""
     identity = read_text(root / "etc/machine-id")
     if not re.fullmatch("[0-9a-f]{32}", identity):
         identity = ask_or_none(_network_identity) or ""

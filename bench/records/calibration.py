@@ -22,9 +22,9 @@ class ScenarioCalibration(Record, frozen=True, kw_only=True):
     """What identical code looked like for one scenario."""
 
     scenario: Scenario
-    #: 95 % of first looks at identical code stayed within this of 1, either way; a ratio - 1.
+    #: 95 % of first looks at identical code saw a slowdown or speed-up of less than this (0.02 = 2 %).
     noise_floor: Ratio
-    #: Of a block's effect (log ratio), median absolute deviation scaled to a standard deviation.
+    #: Spread of the blocks' effects (log ratios): median absolute deviation, scaled to a standard deviation.
     effect_robust_sd: Annotated[float, Meta(ge=0)]
     #: Mean effect over all blocks, as a ratio, and its 95 % interval: 1 for identical code.
     ratio: float
@@ -41,7 +41,7 @@ class Replays(Record, frozen=True, kw_only=True):
     gates: PositiveCount
     #: Gates by verdict.
     verdicts: dict[str, int]
-    #: Of a verdict "regressed": false alarms at slowdown 0, power elsewhere.
+    #: Share of gates with the verdict "regressed": false alarms at slowdown 0, power elsewhere.
     regressed: Fraction
     #: Exact one-sided 95 % upper bound of that share.
     regressed_upper: Fraction

@@ -71,16 +71,16 @@ class Environment(Record, frozen=True):
     scaling_governor: str | None
     turbo: bool | None
     mnist_bench_version: str
-    #: Of mnist-bench's own source, where it runs from a git checkout.
+    #: Commit of mnist-bench's own source; None: it does not run from a git checkout.
     git_commit: str | None
     git_dirty: bool | None
-    #: Of the workers of the first framework of the plan; None until one reported.
+    #: What the workers of the plan's first framework loaded; None until one reported.
     software: Software | None
     #: Installed versions of the packages that measure.
     packages: dict[str, str]
     #: MXNET_*, OMP_*, KMP_*, … as the parent process sees them; an allow-list.
     variables: dict[str, str]
-    #: Of the workers of the plan's other frameworks, each in an environment of its own.
+    #: What the workers of the plan's other frameworks loaded, each in an environment of its own.
     peers: tuple[Software, ...] = ()
 
     def software_of(self, framework: Framework) -> Software | None:

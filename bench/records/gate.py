@@ -1,7 +1,7 @@
 """What a gate file holds: the plan of an interleaved comparison and every block of passes that was measured for it.
 
-Raw values and every number that a verdict depends on, so that the same file gives the same verdict whichever version of
-the program reads it. `decide` draws the conclusions; `gate_store` reads and writes the files.
+Raw values and every number that a verdict depends on, so that the same file gives the same verdict in every version of
+the program. `decide` draws the conclusions; `gate_store` reads and writes the files.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class GatedScenario(Record, frozen=True, kw_only=True):
     #: Training images of an epoch, and epochs of a timed window, fixed by a pilot so that a window is long enough.
     epoch_samples: PositiveCount
     window_epochs: PositiveCount
-    #: What identical code seemed to differ by here, as a ratio - 1; None: no calibration for this machine.
+    #: Relative slowdown that identical code seemed to have here (0.02 = 2 %); None: this machine has no calibration.
     noise_floor: Ratio | None
 
     @property
@@ -88,11 +88,11 @@ class GatePlan(Record, frozen=True, kw_only=True):
     windows: PositiveCount
     #: Orders the passes and the scenarios, and seeds the trainings: block b trains with seed + b on both sides.
     seed: Count
-    #: Slower by less than this is nobody's regression; a ratio - 1.
+    #: Relative slowdown up to which nothing counts as a regression (0.02 = 2 % slower).
     margin: Ratio
-    #: Slower by less than this, surely, is "unchanged"; a ratio - 1.
+    #: Relative slowdown below which the whole interval must lie for "unchanged" (0.10 = 10 % slower).
     tolerance: Ratio
-    #: Loss of accuracy that is nobody's regression; a difference.
+    #: Loss of accuracy up to which nothing counts as a regression; a difference of fractions.
     accuracy_margin: Fraction
     #: Family-wise, one-sided, shared by all looks and scenarios.
     alpha: Probability
@@ -101,11 +101,11 @@ class GatePlan(Record, frozen=True, kw_only=True):
     #: Shared by the confirmation's looks.
     confirmation_alpha: Probability
     confirmation_looks: Annotated[tuple[PositiveCount, ...], Meta(min_length=1)]
-    #: Of the checks of the measurement itself, each shared by all scenarios.
+    #: Significance level of each check of the measurement itself, shared by all scenarios.
     control_alpha: Probability
-    #: Where a slowdown of this size would not have been suspected, nothing is called unchanged; a ratio - 1.
+    #: A row in which a relative slowdown of this size would not have been suspected is never called unchanged.
     detectable_limit: Ratio = 0.1
-    #: Windows of a pass may get faster or slower by this before it counts as not steady; a ratio - 1.
+    #: Relative change of speed over the windows of an invocation from which it counts as unsteady.
     steadiness_margin: Ratio = 0.1
     #: A block in which other tenants took more than this share of the machine is void.
     void_steal_fraction: Fraction
@@ -113,7 +113,7 @@ class GatePlan(Record, frozen=True, kw_only=True):
     void_anchor_ratio: Ratio
     #: More void blocks than this share make the machine unhealthy.
     unhealthy_fraction: Fraction
-    #: A gate ends after so many blocks, void ones included; a calibration after so many valid ones.
+    #: The most blocks: a gate counts void ones, too, a calibration valid ones alone.
     max_blocks: PositiveCount
 
 
@@ -141,7 +141,7 @@ class Health(Record, frozen=True, kw_only=True):
     load_average: Seconds | None
     #: Times the processor slowed itself for heat.
     throttle_count: Count | None
-    #: Of a fixed matrix product in the parent process: before and after the block.
+    #: Seconds of a fixed matrix product in the parent process, before and after the block.
     anchor_seconds: tuple[PositiveSeconds, PositiveSeconds]
 
 

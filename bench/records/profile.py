@@ -66,7 +66,7 @@ class PhaseRounds(Record, frozen=True, kw_only=True):
     steps: PositiveCount
     #: Images of a measured epoch: the first ones of the data set.
     samples: PositiveCount
-    #: Of the loop as it is, with nothing in its way; one for each round.
+    #: Seconds of an epoch of the loop as it is, one for each round.
     epoch_seconds: Rounds
     #: In the order of `Phase`.
     phases: tuple[PhaseTimes, ...]
@@ -87,7 +87,7 @@ class ProfiledEpoch(Record, frozen=True, kw_only=True):
 
     #: Without the profiler.
     unprofiled_seconds: Rounds
-    #: Of the one epoch that the profiler recorded.
+    #: Seconds of the one epoch that the profiler recorded.
     profiled_seconds: PositiveSeconds
     #: Threads of the engine that executed anything.
     engine_threads: Count
@@ -103,7 +103,7 @@ class ProfileFile(Record, frozen=True, kw_only=True):
     environment: Environment
     dataset: Dataset
     scenario: Scenario
-    #: Of weights, shuffling, and the order in which the windows of a round were measured.
+    #: Seeds the weights, the shuffling, and the order in which the windows of a round were measured.
     seed: Count
     omp_num_threads: PositiveCount
     phases: PhaseRounds

@@ -132,19 +132,19 @@ class Library(str, enum.Enum):
 
 
 class MatrixProduct(Record, frozen=True):
-    """Of two square float32 matrices."""
+    """The product of two square float32 matrices."""
 
     size: PositiveCount
-    #: Of the fastest repetition: 2 size³ operations over its seconds.
+    #: Rate of the fastest repetition: 2 size³ operations over its seconds.
     gflop_per_second: Annotated[float, Meta(gt=0)]
 
 
 class VectorSum(Record, frozen=True):
     """a = b + c on float32 arrays."""
 
-    #: Of each of the three.
+    #: Numbers in each of the three arrays.
     elements: PositiveCount
-    #: Of the fastest repetition: 12 bytes per element, two numbers read and one written, over its seconds.
+    #: Rate of the fastest repetition: 12 bytes per element, two numbers read and one written, over its seconds.
     bytes_per_second: Annotated[float, Meta(gt=0)]
 
 
@@ -170,7 +170,7 @@ class Ceiling(Record, frozen=True, kw_only=True):
 
     @property
     def gflop_per_second(self) -> float:
-        """Of the fastest product."""
+        """The rate of the fastest product."""
         return self.fastest_product.gflop_per_second
 
     @property

@@ -1,7 +1,7 @@
 """What a tune file holds: the candidates, every round that was measured, and what each round ruled out.
 
 Raw values, and what was decided on them at the time: `mnist-bench tune --replay FILE` tells the same story from the
-file whichever version of the program reads it. `race` decides.
+file from every version of the program. `experiments.tune.racing` decides.
 """
 
 from __future__ import annotations
@@ -77,9 +77,9 @@ class TunePlan(Record, frozen=True, kw_only=True):
     candidates: Annotated[tuple[Candidate, ...], Meta(min_length=1)]
     #: False: it is only compared with, since the wishes leave it out.
     reference_may_win: bool
-    #: Every candidate gets the same effort, whatever it costs.
+    #: Every candidate is measured with the same effort, however long that takes.
     exhaustive: bool
-    #: Of the whole search; None: it has no end but its own.
+    #: Budget of the whole search; None: unlimited.
     budget_seconds: PositiveSeconds | None
     #: Orders the measurements and seeds the trainings.
     seed: Count
@@ -90,7 +90,7 @@ class TunePlan(Record, frozen=True, kw_only=True):
     test_samples: PositiveCount
     #: Whoever takes longer for one command, such as training a window, hangs.
     command_seconds: PositiveSeconds
-    #: Of finding out how fast the reference is, before the first round.
+    #: Duration of the pilot, which finds out before the first round how fast the reference is.
     pilot_seconds: Seconds
 
 

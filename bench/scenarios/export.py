@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from bench.scenarios.axes import AXES, LOOP_AXES, format_axis_value
 from bench.scenarios.scenario import Scenario
 
-#: Of `mnist-bench run`: one matrix, trained and measured as the tutorial is.
+#: The suite for `mnist-bench run`: one matrix, trained and measured as the tutorial is.
 _SUITE = "tutorial"
 
 
 def suite_text(scenario: Scenario, *, title: str, repeats: int) -> str:
-    """A TOML file that `mnist-bench run --suite FILE` measures; every axis is written down, whatever the defaults."""
+    """Return a TOML file that `mnist-bench run --suite FILE` measures. Every axis is written down, even a default."""
     lines = [f"title = {_quoted(title)}", "", "[[matrix]]", f"network = [{_quoted(scenario.network)}]"]
     lines += [f"{axis} = [{_toml(value)}]" for axis, value in _axes(scenario)]
     lines.append(f"sampling = {{ repeats = {repeats} }}")

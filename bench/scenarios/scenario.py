@@ -100,7 +100,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def _parts(self) -> tuple[Any, ...]:
-        """Of the loop, in the order of `LOOP_AXES`."""
+        """The parts of the loop, in the order of `LOOP_AXES`."""
         return (
             self.input_pipeline,
             self.metric_sync,
@@ -139,7 +139,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return " ".join(parts)
 
     def threads_per_context(self, physical_cores: int) -> int:
-        """OpenMP threads for each CPU context, on a machine with so many usable physical cores."""
+        """Return the OpenMP threads of each CPU context on a machine with this many usable physical cores."""
         if self.cpu_threads is not None:
             return self.cpu_threads
         cpu_contexts = sum(device.kind is DeviceKind.CPU for device in self.devices)

@@ -30,7 +30,7 @@ class _Matcher(msgspec.Struct, frozen=True):
 
 
 def matcher(expression: str) -> Callable[[Scenario], bool]:
-    """As pytest's `-k` without grouping: words joined by `and`, `or` and `not`, whatever the case.
+    """Parse an expression like pytest's `-k`, without grouping: words joined by `and`, `or` and `not`, in any case.
 
     A word is a part of the scenario's name; axis=value is the whole value of that axis, so that batch=10 is not
     batch=100 and contexts=cpu(0) is that device alone. Raises `ConfigurationError` for what is no expression.

@@ -44,7 +44,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     #: Fresh processes per scenario.
     repeats: PositiveInt = 1
     epochs: PositiveInt = 10
-    #: The first so many training images make an epoch; None: all of them.
+    #: Training images of an epoch, the first ones of the data set; None: all of them.
     samples: PositiveInt | None = None
     timeout_seconds: PositiveFloat = 3600.0
 
@@ -107,7 +107,7 @@ class Overrides(msgspec.Struct, frozen=True, kw_only=True):
     batch_size: tuple[int, ...] = ()
     hybridize: tuple[Hybridize, ...] = ()
     cpu_threads: tuple[int, ...] = ()
-    #: Of `LOOP_AXES`, by name; see `axis_settings`.
+    #: Values of axes in `LOOP_AXES`, by name; see `axis_settings`.
     settings: tuple[tuple[str, tuple[Any, ...]], ...] = ()
     repeats: int | None = None
     epochs: int | None = None
