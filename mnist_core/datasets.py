@@ -317,7 +317,7 @@ def _from_machine(
 def _own_candidates(
     name: DatasetName, cache: Path, environ: Mapping[str, str], published: Mapping[DatasetName, Published]
 ) -> Iterator[DatasetOption]:
-    """Where `obtain` looks when the user named no folder."""
+    """Return where `obtain` looks if the user named no folder."""
     if name is DatasetName.CUSTOM:
         yield DatasetOption("--data-dir", None, State.MISSING, f"no folder is named; {OWN_FILES}")
         return

@@ -87,7 +87,7 @@ def format_devices(devices: Iterable[Device]) -> str:
 
 
 class Unusable(str, Enum):
-    """Why a device cannot be trained on."""
+    """The reason why a device cannot be used for training."""
 
     NO_FRAMEWORK = "no_framework"
     """MXNet cannot be imported."""
@@ -101,7 +101,7 @@ class Unusable(str, Enum):
     """The installed MXNet has no machine code for this card."""
     OUT_OF_MEMORY = "out_of_memory"
     WRONG_RESULT = "wrong_result"
-    """It computes, but not what was asked."""
+    """The device computes, but the result is wrong."""
     HUNG = "hung"
     CRASHED = "crashed"
 
@@ -191,7 +191,7 @@ def available(*, python: str = sys.executable, timeout_seconds: float = PROBE_TI
 
 
 def _run(command: Sequence[str], timeout_seconds: float) -> subprocess.CompletedProcess[str]:
-    """As `subprocess.run`, but the time-out ends the child's children too, and never waits for what cannot be ended."""
+    """Run a command; at the time-out kill its children, too, and never wait for one that cannot be killed."""
     lifeline, ours = os.pipe()  # its end tells the child that we are gone, however we went
     try:
         return _run_with(lifeline, command, timeout_seconds)

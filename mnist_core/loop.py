@@ -437,7 +437,7 @@ class _TrainerUpdate:
 
 @dataclass(frozen=True, slots=True)
 class _FlatArrays:
-    """All trained weights of one context in one array, and their gradients in another of the same shape."""
+    """The trained weights of one context in one array, and their gradients in another of the same shape."""
 
     weights: Array
     gradients: Array

@@ -184,7 +184,7 @@ def build_own(reference: str) -> Block:
 
 
 def fault_of(reference: str, *, compiled: bool) -> str | None:
-    """Why a user's own network cannot be trained on digits, in one line; None where it can: two images went through.
+    """Return why a custom network cannot be trained on digits, in one line; None if two images went through it.
 
     A network with too few scores would train, and look like one that does not learn. `compiled`: it will be hybridized.
     """

@@ -41,7 +41,7 @@ class Hybridize(str, enum.Enum):
 
 
 class InputPipeline(str, enum.Enum):
-    """Where a batch comes from.
+    """The source of a batch.
 
     ``NDARRAYITER`` is the tutorial's iterator, which copies the whole training set in a new order for every epoch.
     ``RESIDENT`` keeps one copy on each device and gathers every batch by a shuffled index. The orders are the same.
@@ -95,7 +95,7 @@ class Update(str, enum.Enum):
 
 
 class Kvstore(str, enum.Enum):
-    """Where ``gluon.Trainer`` sums the gradients of several contexts; with one context there is no store.
+    """The place where ``gluon.Trainer`` sums the gradients of several contexts; with one context there is no store.
 
     A closed list, since ``mx.kv.create`` silently makes a local store of any misspelt name.
     """

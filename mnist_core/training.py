@@ -68,7 +68,7 @@ def training_batches(images: NDArray[np.float32], labels: NDArray[np.uint8], bat
 
 
 def evaluation_batches(images: NDArray[np.float32], labels: NDArray[np.uint8], batch_size: int) -> DataIter:
-    """In order."""
+    """Return batches of the images in their order, the last one padded."""
     return mx.io.NDArrayIter(images, labels.astype(np.float32), batch_size)
 
 

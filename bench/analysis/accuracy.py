@@ -90,7 +90,7 @@ def _band(network: str, dataset: str, samples: int, run_updates: int, bands: Ban
 
 
 def judge(run: Run, dataset: Dataset, bands: Bands | None = None) -> str | None:
-    """None for a valid run, else one line that says why it carries no rank.
+    """Return None for a valid run, else one line that says why it carries no rank.
 
     A run that no floor applies to (too little training, a user's own network or data) is not judged from below: None
     then says no more than that nothing is known against it. `band` tells the two apart.

@@ -239,7 +239,7 @@ def compare_scenarios(
 
 
 def _rest(key: RowKey, axis: str) -> tuple[object, ...]:
-    """All that makes a row but this axis."""
+    """Return everything that identifies a row but this axis."""
     scenario, recipe = key
     axes = (field.name for field in msgspec.structs.fields(Scenario))
     return (recipe, *(getattr(scenario, name) for name in axes if name != axis))
@@ -320,7 +320,7 @@ def _standing(pair: _Pair, slowdown: TSummary | None) -> tuple[Outcome, str | No
 
 
 def _without_ratio(pair: _Pair) -> tuple[Verdict, str]:
-    """Why, and what that is called."""
+    """Return the verdict on a pair without a ratio, and its reason."""
     if pair.incomparable is not None:
         return Verdict.INCOMPARABLE, pair.incomparable
     sides = (("baseline", pair.baseline), ("contender", pair.contender))
@@ -337,7 +337,7 @@ def _without_ratio(pair: _Pair) -> tuple[Verdict, str]:
 
 
 def gate_refusal(comparison: Comparison) -> str | None:
-    """Why a comparison must not decide about code; None where it may."""
+    """Return why a comparison must not decide about code; None if it may."""
     if comparison.refusal is not None:
         return comparison.refusal
     if not comparison.has_pairs:

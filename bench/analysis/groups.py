@@ -88,7 +88,7 @@ def time_to_accuracy_seconds(run: Run) -> float | None:
 
 
 def group_by_row(result_set: ResultSet) -> dict[RowKey, Group]:
-    """In the order of the plan; the runs themselves are shuffled."""
+    """Group the records of a file by row, in the order of its plan; the runs themselves are shuffled."""
     planned = _by_key(result_set.plan)
     runs = _by_key(result_set.runs)
     failures = _by_key(result_set.failures)

@@ -1,4 +1,4 @@
-"""Result files over time: how fast each scenario was on one machine, and where that changed. Pure.
+"""Result files over time: how fast each scenario was on one machine, and at which commit that changed.
 
 A file is one point of a scenario's series, with what its machine did besides that day. Only files of the same machine
 (or, where asked for, class of machines) and the same images are in one series.
@@ -90,7 +90,7 @@ class Trend:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """All trends of one machine on one data set."""
+    """The trends of one machine on one data set."""
 
     environment: Environment
     dataset: Dataset
@@ -157,6 +157,6 @@ def _trend(key: RowKey, measured: Sequence[HistoryPoint], alpha: float) -> Trend
 
 
 def select(history: History, wanted: Callable[[Scenario], bool]) -> History:
-    """With the trends of the scenarios that are wanted."""
+    """Return the history with the trends of the selected scenarios alone."""
     trends = tuple(trend for trend in history.trends if wanted(trend.key[0]))
     return History(environment=history.environment, dataset=history.dataset, files=history.files, trends=trends)

@@ -94,7 +94,7 @@ def is_micro(path: Path) -> bool:
 
 
 def read(path: Path) -> MicrobenchmarkFile:
-    """Raises `StoreError` for what is no file of our micro-benchmarks, or a folder with one that is none."""
+    """Read a file of our micro-benchmarks, or a folder of them. Raise `StoreError` for anything else."""
     documents = [(each, _document(each)) for each in _files(path)]
     if not documents:
         raise StoreError(f"{path}: no JSON file in it")

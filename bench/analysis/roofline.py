@@ -114,7 +114,7 @@ _COSTS: Final = {
 
 
 def costs_of(network: str) -> Costs | None:
-    """None for a user's own network: its layers are not known here."""
+    """Return what a network costs; None for a custom one, whose layers are not known here."""
     return _COSTS.get(network)
 
 
@@ -152,7 +152,10 @@ class Place:
 
 
 def place_of(scenario: Scenario, omp_num_threads: int) -> Place | None:
-    """None for a mixture of kinds, which has no ceiling of its own. `omp_num_threads`: of each CPU context."""
+    """Return where a scenario trains; None for a mixture of kinds, which has no ceiling of its own.
+
+    `omp_num_threads` are those of each CPU context.
+    """
     kinds = [device.kind for device in scenario.devices]
     if len({*kinds}) > 1:
         return None
@@ -204,7 +207,7 @@ class Roof:
 
     @property
     def best(self) -> RoofLevel:
-        """With the fastest matrix product."""
+        """The library with the fastest matrix product."""
         return max(self.levels, key=lambda level: level.gflop_per_second.median)
 
     @property
@@ -246,7 +249,7 @@ class Roof:
 
 
 def levels(ceilings: Iterable[Ceiling]) -> tuple[RoofLevel, ...]:
-    """By device and threads, as first measured; libraries in the order of `Library`."""
+    """Group ceilings by device and threads, in the order first measured; libraries in the order of `Library`."""
     grouped: dict[tuple[str, int], dict[Library, list[Ceiling]]] = {}
     for ceiling in ceilings:
         libraries = grouped.setdefault((ceiling.device, ceiling.omp_num_threads), {})

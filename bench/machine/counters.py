@@ -45,7 +45,7 @@ class Counters:
 
 
 def read_counters(root: Path = ROOT) -> Counters:
-    """Never raises."""
+    """Read the kernel's counters. Never raises."""
     ticks = _numbers(_line(root / "proc/stat", "cpu "))
     has_steal = len(ticks) > _STEAL
     pressure = _line(root / "proc/pressure/cpu", "some ").rpartition("total=")[2]

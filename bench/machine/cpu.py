@@ -115,6 +115,6 @@ def parse_cpuinfo(text: str) -> Processor:
 
 
 def instruction_sets(flags: Iterable[str]) -> tuple[str, ...]:
-    """Those of the flags that matter here, by Linux's names but for "neon", which it calls asimd on 64 bits."""
+    """Return the flags that matter here, by Linux's names but for "neon", which Linux calls asimd on 64 bits."""
     bare = {"neon" if flag == "asimd" else flag.replace("_", "") for flag in flags}
     return tuple(name for name in _INSTRUCTION_SETS if name.replace("_", "") in bare)

@@ -202,7 +202,7 @@ def difference(name: str, baseline: Fact, contender: Fact) -> Difference:
 
 
 def format_fact(fact: Fact) -> str:
-    """As people read it; "none" for nothing."""
+    """Return a fact as people read it; "none" for an absent one."""
     if isinstance(fact, tuple):
         return ", ".join(fact) or "none"
     return "none" if fact is None else f"{fact:g}" if isinstance(fact, float) else str(fact)

@@ -95,7 +95,7 @@ def installed_versions(names: Iterable[str]) -> dict[str, str]:
 
 
 def relevant_variables(variables: Mapping[str, str]) -> dict[str, str]:
-    """Those of the allow-list, without anyone's name in their values."""
+    """Return the variables of the allow-list, with names of users and folders taken out of their values."""
     home, names = ask_or_none(Path.home), private_names()
     values = {name: variables[name] for name in sorted(variables) if _VARIABLES.fullmatch(name)}
     if "LD_PRELOAD" in values:

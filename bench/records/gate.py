@@ -40,7 +40,7 @@ GATE_SCHEMA_VERSION: Final = 2
 
 
 class Purpose(str, enum.Enum):
-    """Why a gate file was measured, which decides when it stops."""
+    """The purpose of a gate file, which decides when its measurement stops."""
 
     #: Until every scenario has its verdict, or the budget ends.
     GATE = "gate"
@@ -169,7 +169,7 @@ class Invocation(Record, frozen=True, kw_only=True):
 
 
 class InvocationFailure(Record, frozen=True, kw_only=True):
-    """Why a block gave nothing; it ends the gate, since a crash is never a pass."""
+    """The reason why a block gave no result. It ends the gate, since a crash is never a pass."""
 
     side: Side
     reason: FailureReason

@@ -37,7 +37,7 @@ SCHEMA_VERSION: Final = 2
 
 
 class FailureReason(str, enum.Enum):
-    """Why a run gave nothing."""
+    """The reason why a run gave no result."""
 
     TIMEOUT = "timeout"
     OUT_OF_MEMORY = "out_of_memory"

@@ -44,7 +44,7 @@ class TunePhase(str, enum.Enum):
 
 
 class Reason(str, enum.Enum):
-    """Why a candidate is not measured any further."""
+    """The reason why a candidate is not measured any further."""
 
     #: It was measured, and is surely slower than the fastest.
     SLOWER = "slower"

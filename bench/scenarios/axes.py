@@ -76,7 +76,7 @@ def is_custom(network: str) -> bool:
 
 
 def format_axis_value(value: object) -> str:
-    """As it is written in a suite file."""
+    """Return a value as it is written in a suite file."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

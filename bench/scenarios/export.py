@@ -22,7 +22,7 @@ def suite_text(scenario: Scenario, *, title: str, repeats: int) -> str:
 
 
 def run_command(scenario: Scenario, *, repeats: int) -> str:
-    """For a POSIX shell; measures what the suite does."""
+    """Return a command for a POSIX shell that measures what the suite does."""
     words = ["mnist-bench", "run", "--suite", _SUITE, "--network", scenario.network]
     for axis, value in _axes(scenario):
         word = format_axis_value(value)

@@ -122,13 +122,13 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def per_context_batch_sizes(self) -> tuple[int, ...]:
-        """As MXNet's `split_data(even_split=False)` divides a full batch: the first contexts take what is left over."""
+        """Images of each context, as `split_data(even_split=False)` divides a full batch: the first ones get one more."""
         share, left_over = divmod(self.batch_size, len(self.contexts))
         return tuple(share + (index < left_over) for index in range(len(self.contexts)))
 
     @property
     def name(self) -> str:
-        """For people and for `-k`; never parsed back."""
+        """The scenario in words, for people and for `-k`; it is never parsed back."""
         parts = [str(self.network), ",".join(self.contexts), f"batch={self.batch_size}", f"hybridize={self.hybridize}"]
         if self.framework is not Framework.MXNET:
             parts.insert(0, str(self.framework))
@@ -196,7 +196,7 @@ def tuned(network: str) -> Scenario:
 
 
 def axis_value(scenario: Scenario, name: str) -> str | int | None:
-    """As it is written in a suite file: ("cpu(0)", "cpu(1)") is "cpu(0),cpu(1)"; "loop" is its parts in a few words."""
+    """Return an axis's value as a suite file has it, contexts joined by commas; "loop" is the loop's parts in words."""
     if name == "loop":
         return scenario.loop_summary
     value = getattr(scenario, name)

@@ -137,7 +137,7 @@ def load_suite(name_or_path: str) -> Suite:
 
 
 def parse_suite(text: str, *, where: str) -> Suite:
-    """Raises `ConfigurationError`, naming `where`, for anything that is not a suite with at least one run."""
+    """Parse a suite. Raise `ConfigurationError`, naming `where`, for anything but a suite with at least one run."""
     try:
         suite = msgspec.toml.decode(text, type=Suite)
         for matrix in suite.matrix:

@@ -127,7 +127,7 @@ class _Profiling(Protocol):
 
 
 def _profiling() -> _Profiling:
-    """Not imported above: it needs MXNet, and a peer's Python has none."""
+    """Import the profiler only now: it needs MXNet, which a peer's Python does not have."""
     module: _Profiling = importlib.import_module("bench.worker.measure.phases")
     return module
 

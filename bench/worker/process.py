@@ -62,7 +62,7 @@ ReplyT = TypeVar("ReplyT", bound=Message)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WorkerFailure:
-    """Why a worker gave nothing."""
+    """The reason why a worker gave no result."""
 
     reason: FailureReason
     #: One line.

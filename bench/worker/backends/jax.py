@@ -293,7 +293,7 @@ class JaxWorkload:
 
     @property
     def weights(self) -> list[Array]:
-        """In `own_form`."""
+        """The weights in JAX's own form, see `own_form`."""
         return self._state.weights
 
     def build(self) -> None:
@@ -348,7 +348,7 @@ class JaxWorkload:
         return int(correct) / len(test.images)
 
     def device_memory_bytes(self) -> int | None:
-        """In use by JAX, which keeps three quarters of a card for itself whatever it uses."""
+        """Bytes that JAX really uses; it reserves three quarters of a card from the start."""
         if any(device.kind is DeviceKind.CPU for device in self._scenario.devices):
             return None
         return sum(int(place.memory_stats()["bytes_in_use"]) for place in self._places.devices)
@@ -396,7 +396,7 @@ def _columns(size: int, devices: int) -> tuple[NDArray[np.intp], NDArray[np.bool
 
 @dataclass(frozen=True, slots=True)
 class _Places:
-    """Where arrays lie."""
+    """The devices and shardings on which arrays are placed."""
 
     devices: Sequence[JaxDevice]
     #: A copy on each device.

@@ -16,7 +16,7 @@ def describe() -> Software:
 
 
 def matrix_product(_device: Device, size: int) -> Callable[[], None]:
-    """As `base.Backend` has it; NumPy knows the CPU alone."""
+    """Return a function that multiplies two matrices, as `base.Backend` says; NumPy knows the CPU alone."""
     left, right = _random(size, size), _random(size, size)
     product = np.zeros((size, size), np.float32)
 
@@ -27,7 +27,7 @@ def matrix_product(_device: Device, size: int) -> Callable[[], None]:
 
 
 def vector_sum(_device: Device, elements: int) -> Callable[[], None]:
-    """As `base.Backend` has it."""
+    """Return a function that adds two vectors, as `base.Backend` says."""
     b, c = _random(elements), _random(elements)
     a = np.zeros(elements, np.float32)
 
@@ -38,5 +38,5 @@ def vector_sum(_device: Device, elements: int) -> Callable[[], None]:
 
 
 def _random(*shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """Not zeros: those are quick where a processor saves power, and one page where a kernel saves memory."""
+    """Return random numbers: processors multiply zeros faster, and kernels map pages of zeros only once."""
     return np.random.default_rng().random(shape, np.float32)

@@ -220,7 +220,7 @@ def _joined(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 
 
 def _device_of(device: Device) -> TorchDevice:
-    """All virtual CPU devices are the same to PyTorch."""
+    """Return PyTorch's device; it knows one CPU device alone."""
     return torch.device("cpu") if device.kind is DeviceKind.CPU else torch.device("cuda", device.index)
 
 

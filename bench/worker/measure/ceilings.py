@@ -37,7 +37,7 @@ class Arithmetic(Protocol):
 
 
 def arithmetic_of(library: Library) -> Arithmetic:
-    """Raises `ImportError` where it is not installed."""
+    """Return the arithmetic of a library. Raise `ImportError` if it is not installed."""
     if library is Library.NUMPY:
         return numpy
     return base.backend_for(Framework(library.value))

@@ -1,4 +1,4 @@
-"""The clock of a profile: what each phase adds to an epoch, and MXNet's own profiler. One request per process.
+"""Measure a profile: what each phase adds to an epoch, and MXNet's own profiler. One request per process.
 
 A phase is measured twice. What it **adds** is the difference between two epochs of the loop as it is, one that goes up
 to the phase and one that ends before it: there is no barrier and no clock in either, so that whatever works at the same
@@ -48,7 +48,10 @@ _UNPROFILED_EPOCHS: Final = 5
 def handle_request(
     request: PhasesRequest | OperatorsRequest, on_round: Callable[[int], None]
 ) -> PhasesReply | OperatorsReply:
-    """`on_round` is told how many rounds of phases are over. Raises as `measure.measure` does."""
+    """Reply to a request for a profile; `on_round` is told how many rounds of phases are over.
+
+    Raises as `measure_run` does.
+    """
     if isinstance(request, OperatorsRequest):
         return _operators(request)
     return _phases(request, on_round)
@@ -107,14 +110,14 @@ def _first(split: Split, count: int) -> Split:
 
 
 def _fitting_steps(target: ProfileTarget, train: Split) -> int:
-    """As many as an epoch of `_EPOCH_SECONDS` has, if there are so many images."""
+    """Return the steps of an epoch of `_EPOCH_SECONDS`, as far as there are images for them."""
     pilot = _Subject(target, _first(train, _LEAST_STEPS * target.scenario.batch_size))
     seconds = min(pilot.epoch_seconds() for _ in range(3)) / pilot.steps
     return max(_LEAST_STEPS, math.ceil(_EPOCH_SECONDS / seconds))
 
 
 class _Subject:
-    """The network in training, warm."""
+    """A workload that is warm: the training whose phases are measured."""
 
     def __init__(self, target: ProfileTarget, train: Split) -> None:
         batch_size = target.scenario.batch_size
@@ -134,7 +137,7 @@ class _Subject:
         self._workload.wait()
 
     def epoch_seconds(self) -> float:
-        """Of the loop as it is. Raises `DivergedError`."""
+        """Return the seconds of an epoch of the loop as it is. Raise `DivergedError` if its loss is not finite."""
         self.wait()
         begin = time.perf_counter()
         trained = self.train()
@@ -146,7 +149,7 @@ class _Subject:
         return seconds
 
     def measure_round(self, recorder: _Recorder, index: int, generator: random.Random) -> None:
-        """Every window once, in an order of its own: what drifts meets them all alike."""
+        """Measure every window once, in random order, so that drift affects all of them alike."""
         windows: list[EpochPhase | None] = [*EpochPhase, None]
         generator.shuffle(windows)
         for phase in windows:
@@ -183,7 +186,7 @@ class _Subject:
 
 
 class _Recorder:
-    """What was measured, round by round."""
+    """Collects what was measured, round by round."""
 
     def __init__(self) -> None:
         self.epochs: list[float] = []
@@ -211,12 +214,12 @@ class _Recorder:
 
 
 class _Barriers:
-    """A watcher that lets nothing of one phase go on in the next: each is charged from barrier to barrier."""
+    """Observer with a barrier at each change of phase: a phase is charged the seconds between its two barriers."""
 
     def __init__(self, waited_for: Workload) -> None:
         self._workload = waited_for
         self._phase = EpochPhase.SHUFFLE
-        #: The last of those that are watched: a network and its loss are one forward pass.
+        #: The phase entered last: a network and its loss are one forward pass.
         self._last: EpochPhase | None = None
         self._begin = 0.0
         self.seconds = dict.fromkeys(EpochPhase, 0.0)
@@ -249,7 +252,7 @@ class _Barriers:
 
 
 class _Spans:
-    """A watcher that writes the Python thread's phases into MXNet's trace; waits for nothing."""
+    """Observer that writes the phases of the Python thread into MXNet's trace, without any barrier."""
 
     def __init__(self) -> None:
         domain = mx.profiler.Domain(protocol.PHASES_DOMAIN)

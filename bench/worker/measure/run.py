@@ -1,4 +1,4 @@
-"""The clock: first step, warm-up, then epochs, each window between two barriers -> Run.
+"""Measure runs and sessions: first step, warm-up, then epochs, each window between two barriers.
 
 Frameworks only enqueue work; a workload's `wait` is the barrier that makes a clock reading mean something.
 """
@@ -32,7 +32,7 @@ from mnist_core.recipe import Recipe
 
 @dataclass(frozen=True, slots=True)
 class _Usage:
-    """What this process has used so far, all threads."""
+    """Resources that this process has used so far, all threads."""
 
     cpu_seconds: float
     involuntary_context_switches: int
@@ -44,7 +44,7 @@ class _Usage:
 
 
 def describe(framework: Framework) -> Software:
-    """What this process has loaded. Raises `ImportError` where the framework is not installed."""
+    """Return what this process has loaded. Raise `ImportError` if the framework is not installed."""
     return base.backend_for(framework).describe()
 
 
@@ -54,7 +54,7 @@ def probe(framework: Framework, device: Device) -> Probe:
 
 
 def measure_run(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> Run:
-    """One fresh process's measurement of one scenario; call it once per process.
+    """Measure one scenario in this fresh process; call it once per process.
 
     Raises `DataError`, `NetworkError`, `DivergedError`, `ImportError`, or what the framework raises.
     """
@@ -118,10 +118,10 @@ def measure_run(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> 
 
 
 class SessionServer:
-    """One fresh process's part of a gate: scenario after scenario, window by window, as the parent says.
+    """A session inside the worker: sets up scenario after scenario and trains windows, as the parent commands.
 
-    A window is a few whole `train_epoch` on the first images of the data set, so that whatever is slow in that is in
-    the window. Every method raises as `measure` does.
+    A window is a few whole epochs on the first images of the data set, so that all costs of an epoch are in it. Every
+    method raises as `measure_run` does.
     """
 
     def __init__(self, request: SessionRequest) -> None:
@@ -138,7 +138,10 @@ class SessionServer:
         return SetUpDone(warm.first_step_seconds, warm.warm_up_seconds + self._warm_up_memory(recipe))
 
     def _warm_up_memory(self, recipe: Recipe) -> float:
-        """Seconds of one epoch without learning: the first one's memory is new, which costs an MLP a quarter of it."""
+        """Run one epoch at learning rate 0; return its seconds.
+
+        First-touch page faults slow the MLP's first epoch by a quarter.
+        """
         begin = time.perf_counter()
         self._workload.set_learning_rate(0.0)
         self._workload.train_epoch()
@@ -194,7 +197,7 @@ def _finite(loss: float, when: str) -> float:
 
 
 def _peak_rss_bytes() -> int:
-    """Linux: VmHWM, since ru_maxrss there survives exec and may be the parent's. Elsewhere ru_maxrss."""
+    """Return the peak resident memory: VmHWM on Linux, where ru_maxrss survives exec and may be the parent's."""
     status = Path("/proc/self/status")
     if status.exists():
         for line in status.read_text(encoding="ascii", errors="replace").splitlines():
