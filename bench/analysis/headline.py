@@ -116,7 +116,7 @@ def _of_source(source: Source) -> Iterable[Headline]:
 
 
 def _of_tutorial_batch(fastest: Row, peers: Ranked) -> tuple[Row, Measures] | None:
-    """Keep rows of the tutorial's batch size: a larger batch is faster, but updates the weights less often."""
+    """Return the fastest row of the tutorial's batch size, if another is faster: larger batches update less often."""
     size = tutorial_setting(fastest.scenario.network).batch_size
     same = [pair for pair in peers if pair[0].scenario.batch_size == size]
     best = max(same, key=lambda pair: pair[1].throughput.value, default=None)

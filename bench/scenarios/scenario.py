@@ -122,7 +122,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def per_context_batch_sizes(self) -> tuple[int, ...]:
-        """Images of each context, as `split_data(even_split=False)` divides a full batch: the first ones get one more."""
+        """Images of each context, as `split_data(even_split=False)` divides a batch: the first ones get one more."""
         share, left_over = divmod(self.batch_size, len(self.contexts))
         return tuple(share + (index < left_over) for index in range(len(self.contexts)))
 

@@ -152,7 +152,7 @@ def test_history_reads_a_folder(command: Command, tmp_path: Path, capsys: pytest
         (["others"], "no result file in others"),
         (["failed"], "no scenario has a valid result"),
         (["runs", "-k", "caffe"], "matches no scenario"),
-        (["runs", "--alpha", "0"], "nothing would ever be found"),
+        (["runs", "--alpha", "0"], "no change would ever be found"),
         (["runs", "--alpha", "x"], "--alpha x"),
         (["runs", "--format", "junit"], "verdicts"),
     ],
