@@ -42,11 +42,11 @@ def measure_blocks(
     path: Path,
     *,
     budget_seconds: float,
-    unfinished: str,
+    hint: str,
 ) -> tuple[GateFile, Conclusion, bool]:
     """Measure until it is decided, the budget ends or a signal comes, and save each block; True: a signal came."""
     note(f"blocks of four passes each, into {path}")
-    with measuring(unfinished) as stop, GateProgress(err, budget_seconds, gate_file.blocks) as observer:
+    with measuring(hint) as stop, GateProgress(err, budget_seconds, gate_file.blocks) as observer:
         gate_file, conclusion = run_blocks(
             gate_file,
             sessions=session_starters(sides.interpreters, stop, len(gate_file.plan.scenarios)),

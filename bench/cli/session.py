@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -79,13 +79,13 @@ def prepare_rest(
     path: Path,
     begun: ResultSet | GateFile | TuneFile,
     here: Environment,
-    facts: Sequence[str],
     data_dir: Path | None,
+    facts: Iterable[str] = _CHANGES,
 ) -> datasets.Prepared:
     """Return the data set of a file that is resumed.
 
-    Raises `IncomparableError` where the machine, one of the facts of its environment, or the data are not those that
-    the file was begun with.
+    Raises `IncomparableError` where the machine, one of these facts about it, or the data are not those that the file
+    was begun with.
     """
     require_same_machine(path, begun.environment, here, facts)
     dataset = begun.dataset
@@ -101,7 +101,7 @@ def prepare_rest(
     return prepared
 
 
-def require_same_machine(path: Path, before: Environment, here: Environment, facts: Sequence[str]) -> None:
+def require_same_machine(path: Path, before: Environment, here: Environment, facts: Iterable[str]) -> None:
     """Raise `IncomparableError` where a file's one environment would not be true of what is measured from now on."""
     if here.host_hash is None or here.host_hash != before.host_hash:
         raise IncomparableError(f"{path}: was begun on another machine; its rest must be measured there")
@@ -144,19 +144,19 @@ def cancelled_by_signals() -> Iterator[Cancellation]:
 
 
 @contextlib.contextmanager
-def measuring(unfinished: str) -> Iterator[Cancellation]:
+def measuring(hint: str) -> Iterator[Cancellation]:
     """Yield what SIGINT and SIGTERM cancel; where nothing more can be measured or saved, exit with the reason.
 
-    `unfinished` says what is saved by then and how to go on; see `finished`.
+    `hint` says what is saved by then and how to go on; see `resume_hint`.
     """
     try:
         with cancelled_by_signals() as stop:
             yield stop
     except (SetupError, errors.StoreError) as error:
-        fail(f"{error}; {unfinished}", Exit.USAGE)
+        fail(f"{error}; {hint}", Exit.USAGE)
 
 
-def finished(parts: str, path: Path, command: str) -> str:
+def resume_hint(parts: str, path: Path, command: str) -> str:
     """Say what of an unfinished measurement is saved where, and which command goes on with it."""
     return f"finished {parts} are in {path}; go on with {command}"
 

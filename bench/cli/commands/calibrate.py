@@ -16,7 +16,7 @@ from bench.cli.console import fail, note, print_tables, reject_junit, spinner, t
 from bench.cli.datasets import prepare
 from bench.cli.exit_status import Exit
 from bench.cli.gating import measure_blocks, plan_gate, scenarios_here
-from bench.cli.session import finished, prepare_rest, timestamp
+from bench.cli.session import prepare_rest, resume_hint, timestamp
 from bench.errors import ConfigurationError, IncomparableError
 from bench.experiments.gate import calibration, source
 from bench.experiments.gate.decision import Conclusion
@@ -106,19 +106,19 @@ def _record(
         sides = Sides({side: source.check_out(WORKING_TREE, side, scratch) for side in Side})
         if path.exists():
             gate_file = _begun(path, request, sides, seed_given=seed_given)
-            prepared = prepare_rest(path, gate_file, capture(), ("mnist_bench_version", "usable_core_count"), data_dir)
+            prepared = prepare_rest(path, gate_file, capture(), data_dir, ("mnist_bench_version", "usable_core_count"))
         else:
             prepared = prepare(data, data_dir)
             gate_file = plan_gate(request, sides, prepared)
-        unfinished = finished("blocks", path, "the same command")
+        hint = resume_hint("blocks", path, "the same command")
         gate_file, conclusion, interrupted = measure_blocks(
-            gate_file, sides, prepared, path, budget_seconds=math.inf, unfinished=unfinished
+            gate_file, sides, prepared, path, budget_seconds=math.inf, hint=hint
         )
     if any(block.failure is not None for block in gate_file.blocks):
-        fail(f"{conclusion.rows[0].reason}; {unfinished}", Exit.FAILED)
+        fail(f"{conclusion.rows[0].reason}; {hint}", Exit.FAILED)
     if not calibration.is_complete(gate_file):
         if interrupted:
-            fail(f"interrupted; {unfinished}", Exit.INTERRUPTED)
+            fail(f"interrupted; {hint}", Exit.INTERRUPTED)
         voids = f"{len(conclusion.voids)} of {len(gate_file.blocks)} blocks are void"
         fail(f"unhealthy machine: {voids}; they are in {path}", Exit.INCONCLUSIVE)
     return gate_file
@@ -203,17 +203,17 @@ def _gate_with_slowdown(
             inject(tree.folder, share)
             trees[side] = source.redescribe(tree, f"working tree, {100 * share:g} % spun into each step")
         sides = Sides(trees)
-        unfinished = f"finished blocks are in {path}"
+        hint = f"finished blocks are in {path}"
         gate_file, conclusion, interrupted = measure_blocks(
             plan_gate(request, sides, prepared),
             sides,
             prepared,
             path,
             budget_seconds=budget_seconds,
-            unfinished=unfinished,
+            hint=hint,
         )
     if interrupted:
-        fail(f"interrupted; {unfinished}", Exit.INTERRUPTED)
+        fail(f"interrupted; {hint}", Exit.INTERRUPTED)
     return gate_file, conclusion
 
 

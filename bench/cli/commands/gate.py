@@ -14,7 +14,7 @@ from bench.cli.console import add_to_job_summary, fail, note, print_tables, tole
 from bench.cli.datasets import prepare
 from bench.cli.exit_status import EXIT_OF_VERDICT, Exit
 from bench.cli.gating import measure_blocks, plan_gate
-from bench.cli.session import default_output, finished, new_file, note_saved, prepare_rest, resumed_file, trying
+from bench.cli.session import default_output, new_file, note_saved, prepare_rest, resume_hint, resumed_file, trying
 from bench.errors import ConfigurationError
 from bench.experiments.gate import source
 from bench.experiments.gate.decision import Conclusion, conclusion_of
@@ -30,7 +30,8 @@ from bench.stats.paired import Side
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 
-#: What the rest of a file must share with its beginning; the measured code is checked by its digest.
+#: What the rest of a file must share with its beginning. The measured code is checked by its digest, and the commit of
+#: the harness may be another.
 _LASTING_FACTS: Final = ("software", "mnist_bench_version", "usable_core_count")
 
 
@@ -79,11 +80,11 @@ def gate(
         report(gate_file, conclusion_of(gate_file), output_format)
     budget_seconds = options.seconds(budget, "--budget")
     if resume is not None:
-        _read(resume)
+        _read(resume)  # a calibration's file is resumed by `calibrate`
         with resumed_file(resume, GateFile) as gate_file, source.scratch_folder() as scratch:
             sides = _sides_of(resume, gate_file, scratch, base, base_python)
             here = capture(software=gate_file.contender.software)
-            prepared = prepare_rest(resume, gate_file, here, _LASTING_FACTS, data_dir)
+            prepared = prepare_rest(resume, gate_file, here, data_dir, _LASTING_FACTS)
             _measure(gate_file, sides, prepared, resume, budget_seconds, output_format)
     if base is None:
         raise ConfigurationError("gate: name the baseline with --base, e.g. --base origin/main")
@@ -146,12 +147,12 @@ def _measure(
     budget_seconds: float,
     output_format: Format,
 ) -> NoReturn:
-    unfinished = finished("blocks", path, f"mnist-bench gate --resume {path}")
+    hint = resume_hint("blocks", path, f"mnist-bench gate --resume {path}")
     gate_file, conclusion, interrupted = measure_blocks(
-        gate_file, sides, prepared, path, budget_seconds=budget_seconds, unfinished=unfinished
+        gate_file, sides, prepared, path, budget_seconds=budget_seconds, hint=hint
     )
     if interrupted and conclusion.wanted is not None:
-        fail(f"interrupted; {unfinished}", Exit.INTERRUPTED)
+        fail(f"interrupted; {hint}", Exit.INTERRUPTED)
     note_saved(prepared, path)
     report(gate_file, conclusion, output_format)
 

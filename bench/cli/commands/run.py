@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, NoReturn
 
 import msgspec
 import typer
@@ -21,7 +21,7 @@ from bench.cli.completion import offer_suites
 from bench.cli.console import err, fail, note, out, print_results, reject_junit, spinner, verbosity
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
-from bench.cli.session import default_output, finished, measuring, new_file, note_saved, prepare_rest, resumed_file
+from bench.cli.session import default_output, measuring, new_file, note_saved, prepare_rest, resume_hint, resumed_file
 from bench.experiments.gate import source
 from bench.experiments.run.ceilings import requests_of_plan
 from bench.experiments.run.eta import CEILING_SECONDS, expected_seconds
@@ -41,9 +41,6 @@ from bench.scenarios.suite import BUILT_IN_SUITES, DEFAULT_SUITE, PlannedRun
 from bench.worker.process import Interpreters, interpreters_of
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
-
-#: What the rest of a file must share with its beginning.
-_LASTING_FACTS: Final = ("software", "peers", "mnist_bench_version", "git_commit", "usable_core_count")
 
 
 @app.command(
@@ -126,7 +123,7 @@ def run(
     if resume is not None:
         with resumed_file(resume, ResultSet) as result_set:
             here = _capture(executor, result_set.plan)
-            prepared = prepare_rest(resume, result_set, here, _LASTING_FACTS, data_dir)
+            prepared = prepare_rest(resume, result_set, here, data_dir)
             ceilings = ceilings or bool(result_set.ceilings)
             _measure(result_set, prepared, resume, output_format, interpreters, ceilings=ceilings)
     environment = _capture(executor, plan)  # first: it fails at once where a framework is missing
@@ -162,10 +159,10 @@ def _measure(
     """Make the remaining runs of the plan, save after each, show the tables and exit."""
     expected = _expected_seconds(result_set)
     _note_plan(result_set, path, sum(expected.values()), ceilings=ceilings)
-    unfinished = finished("runs", path, f"mnist-bench run --resume {path}")
+    hint = resume_hint("runs", path, f"mnist-bench run --resume {path}")
     is_tutorial = result_set.suite == "tutorial"
     with (
-        measuring(unfinished) as stop,
+        measuring(hint) as stop,
         RunProgress(err, expected, tutorial_lines=is_tutorial, verbose=verbosity.verbose) as observer,
     ):
         executor = SubprocessExecutor(interpreters, stop)
@@ -184,7 +181,7 @@ def _measure(
             ceilings=functools.partial(_announced, rounds),
         )
     if stop.requested and remaining(result_set):
-        fail(f"interrupted; {unfinished}", Exit.INTERRUPTED)
+        fail(f"interrupted; {hint}", Exit.INTERRUPTED)
     print_results(result_tables([summarize(result_set)]), output_format)
     note_saved(prepared, path)
     if result_set.failures:

@@ -28,12 +28,12 @@ from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
 from bench.cli.session import (
     default_output,
-    finished,
     measuring,
     new_file,
     note_saved,
     prepare_rest,
     require_gpus,
+    resume_hint,
     resumed_file,
     trying,
 )
@@ -59,9 +59,6 @@ from bench.worker import process
 from bench.worker.process import Cancellation, Interpreter
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
-
-#: What the rest of a file must share with its beginning.
-_LASTING_FACTS: Final = ("software", "mnist_bench_version", "git_commit", "usable_core_count")
 
 
 @app.command(
@@ -108,7 +105,7 @@ def tune(
     if resume is not None:
         with resumed_file(resume, TuneFile) as tune_file:
             software = _software([candidate.scenario for candidate in tune_file.plan.candidates])
-            prepared = prepare_rest(resume, tune_file, capture(software=software), _LASTING_FACTS, data_dir)
+            prepared = prepare_rest(resume, tune_file, capture(software=software), data_dir)
             _measure(tune_file, prepared, resume, output_format)
     restrictions = options.axis_overrides(
         contexts=contexts, cpu_threads=cpu_threads, hybridize=hybridize, settings=settings
@@ -150,8 +147,8 @@ def _measure(tune_file: TuneFile, prepared: datasets.Prepared, path: Path, outpu
     """Measure round after round, save each, show the result and exit."""
     note(f"{format_count(len(tune_file.plan.candidates), 'setting')} to choose from, into {path}")
     _warn_of_a_small_budget(tune_file)
-    unfinished = finished("rounds", path, f"mnist-bench tune --resume {path}")
-    with measuring(unfinished) as stop, TuneProgress(err, tune_file) as observer:
+    hint = resume_hint("rounds", path, f"mnist-bench tune --resume {path}")
+    with measuring(hint) as stop, TuneProgress(err, tune_file) as observer:
         tune_file = run_rounds(
             tune_file,
             start_session=session_starter(stop),
@@ -165,7 +162,7 @@ def _measure(tune_file: TuneFile, prepared: datasets.Prepared, path: Path, outpu
     if stop.requested and not result.complete:
         with tolerate_closed_pipe():
             _print(tune_file, result, output_format)
-        fail(f"interrupted; {unfinished}", Exit.INTERRUPTED)
+        fail(f"interrupted; {hint}", Exit.INTERRUPTED)
     report(tune_file, output_format)
 
 
