@@ -36,7 +36,7 @@ from tests import ROOT
 from tests.support.cli import Command
 from tests.support.gate import (
     LENET,
-    FakePasses,
+    FakeSessions,
     a_gate_file,
     a_plan,
     blocks,
@@ -55,9 +55,9 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def passes(monkeypatch: pytest.MonkeyPatch) -> FakePasses:
+def passes(monkeypatch: pytest.MonkeyPatch) -> FakeSessions:
     """Stands for all processes of a gate; the test says how fast they are."""
-    fake = FakePasses()
+    fake = FakeSessions()
 
     def session_starters(
         interpreters: Mapping[Side, Interpreter], stop: Cancellation, scenarios: int
@@ -105,7 +105,7 @@ def the_file() -> Path:
 )
 def test_a_gate_says_what_it_found_and_its_file_says_it_again(
     command: Command,
-    passes: FakePasses,
+    passes: FakeSessions,
     other_code: Path,
     data_dir: Path,
     capsys: pytest.CaptureFixture[str],
@@ -123,7 +123,7 @@ def test_a_gate_says_what_it_found_and_its_file_says_it_again(
     assert capsys.readouterr().out == printed.out
 
 
-def test_an_undecided_gate_is_no_pass(command: Command, passes: FakePasses, other_code: Path, data_dir: Path) -> None:
+def test_an_undecided_gate_is_no_pass(command: Command, passes: FakeSessions, other_code: Path, data_dir: Path) -> None:
     """Exit 3: too noisy to say."""
     passes.sd = 0.3
     assert command("gate", "--base", other_code, "--data-dir", data_dir) == cli.Exit.INCONCLUSIVE
@@ -132,7 +132,7 @@ def test_an_undecided_gate_is_no_pass(command: Command, passes: FakePasses, othe
 @pytest.mark.parametrize("side", Side)
 def test_a_crash_on_either_side_is_a_failure(
     command: Command,
-    passes: FakePasses,
+    passes: FakeSessions,
     other_code: Path,
     data_dir: Path,
     capsys: pytest.CaptureFixture[str],
@@ -163,7 +163,7 @@ def test_a_crash_on_either_side_is_a_failure(
 
 
 def test_identical_code_is_said_and_not_measured(
-    command: Command, passes: FakePasses, data_dir: Path, capsys: pytest.CaptureFixture[str]
+    command: Command, passes: FakeSessions, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Unless it is asked for."""
     assert command("gate", "--base", ROOT, "--data-dir", data_dir) == cli.Exit.DONE
@@ -174,7 +174,7 @@ def test_identical_code_is_said_and_not_measured(
 
 
 def test_strict_accepts_nothing_above_the_margin(
-    command: Command, passes: FakePasses, other_code: Path, data_dir: Path
+    command: Command, passes: FakeSessions, other_code: Path, data_dir: Path
 ) -> None:
     """1.9 % slower is surely below 10 %, but not surely below 2 %."""
     passes.slowdown = 0.019
@@ -185,7 +185,7 @@ def test_strict_accepts_nothing_above_the_margin(
 
 def test_an_interrupted_gate_goes_on(
     command: Command,
-    passes: FakePasses,
+    passes: FakeSessions,
     other_code: Path,
     data_dir: Path,
     capsys: pytest.CaptureFixture[str],
@@ -313,7 +313,7 @@ def test_wrong_usage_is_one_line(
 
 def test_a_calibration_is_recorded_resumed_shown_and_used(
     command: Command,
-    passes: FakePasses,
+    passes: FakeSessions,
     other_code: Path,
     data_dir: Path,
     capsys: pytest.CaptureFixture[str],
@@ -338,7 +338,7 @@ def test_a_calibration_is_recorded_resumed_shown_and_used(
 
 
 def test_an_interrupted_or_failed_calibration_goes_on_and_is_not_used(
-    command: Command, passes: FakePasses, data_dir: Path, capsys: pytest.CaptureFixture[str]
+    command: Command, passes: FakeSessions, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A crash in the third block: exit 5, no calibration, and the same command does the rest."""
     windows = 0
@@ -362,7 +362,7 @@ def test_an_interrupted_or_failed_calibration_goes_on_and_is_not_used(
 
 
 def test_a_calibration_of_other_code_is_not_mixed(
-    command: Command, passes: FakePasses, data_dir: Path, capsys: pytest.CaptureFixture[str]
+    command: Command, passes: FakeSessions, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It says how to begin anew, and --anew keeps the old blocks beside the new ones."""
     assert command("calibrate", "--blocks", 8, "--data-dir", data_dir) == cli.Exit.DONE
@@ -381,7 +381,7 @@ def test_a_calibration_of_other_code_is_not_mixed(
 )
 def test_the_selftest_demands_both_answers(
     command: Command,
-    passes: FakePasses,
+    passes: FakeSessions,
     data_dir: Path,
     capsys: pytest.CaptureFixture[str],
     found: float,

@@ -101,7 +101,7 @@ def test_a_faster_contender_is_improved() -> None:
     assert conclusion.verdict is Verdict.IMPROVED
 
 
-def test_slower_by_less_than_the_margin_is_nobodys_regression() -> None:
+def test_slower_by_less_than_the_margin_is_no_regression() -> None:
     """1 % at a margin of 2 %."""
     assert measured(a_plan(), slowed(noisy(5, sd=0.005), 0.01)).verdict is Verdict.UNCHANGED
 
@@ -258,7 +258,7 @@ def test_a_crash_on_either_side_is_never_a_pass() -> None:
 
 
 def test_blocks_against_the_plan_are_invalid() -> None:
-    """A confirmation that nobody asked for: the file was edited."""
+    """A confirmation that no look asked for: the file was edited."""
     found = [*blocks(4, noisy(17)), a_block(4, noisy(17), phase=GatePhase.CONFIRMATION)]
     assert concluded(a_plan(), found).verdict is Verdict.INVALID
 
@@ -394,7 +394,7 @@ def test_a_file_gives_the_same_conclusion_after_it_was_written_and_read() -> Non
 
 
 def test_the_worst_verdict_speaks_for_all() -> None:
-    """A regression is said whatever else is wrong; nothing at all is no pass."""
+    """A regression is reported even beside an invalid row; no row at all is not a pass."""
     assert worst([Verdict.IMPROVED, Verdict.REGRESSED, Verdict.INVALID]) is Verdict.REGRESSED
     assert worst([Verdict.IMPROVED, Verdict.UNCHANGED]) is Verdict.UNCHANGED
     assert worst([Verdict.UNCHANGED, Verdict.UNDERPOWERED]) is Verdict.UNDERPOWERED

@@ -1,4 +1,4 @@
-"""How a gate measures: turns, seeds, budget, interruption, failures; with fake passes and a fake clock."""
+"""How a gate measures: turns, seeds, budget, interruption, failures; with fake sessions and a fake clock."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order, Side
 from bench.worker.process import Cancellation, WorkerFailure
 from bench.worker.session import SessionError
-from tests.support.gate import FOUR, LENET, MLP, FakePasses, a_gate_file, a_plan, make_machine_quiet
+from tests.support.gate import FOUR, LENET, MLP, FakeSessions, a_gate_file, a_plan, make_machine_quiet
 from tests.support.records import a_dataset
 
 
@@ -34,7 +34,7 @@ def _quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Silent:
-    """An observer that remembers what it was told last."""
+    """An observer that remembers the last conclusion."""
 
     conclusion: Conclusion | None = None
 
@@ -60,7 +60,7 @@ class Clock:
 
 
 def run(
-    passes: FakePasses,
+    passes: FakeSessions,
     gate_file: GateFile | None = None,
     *,
     budget_seconds: float = math.inf,
@@ -90,16 +90,16 @@ def verdict(gate_file: GateFile) -> Verdict:
 
 def test_identical_code_passes_and_slower_code_does_not() -> None:
     """Until there is nothing more to measure: eight blocks, or thirteen with their confirmation."""
-    same = run(FakePasses())
+    same = run(FakeSessions())
     assert (verdict(same), len(same.blocks)) == (Verdict.UNCHANGED, 8)
-    slower = run(FakePasses(slowdown=0.10))
+    slower = run(FakeSessions(slowdown=0.10))
     assert (verdict(slower), len(slower.blocks)) == (Verdict.REGRESSED, 13)
     assert [block.phase for block in slower.blocks] == [GatePhase.MAIN] * 8 + [GatePhase.CONFIRMATION] * 5
 
 
-def test_four_passes_live_together_and_take_turns() -> None:
+def test_four_sessions_live_together_and_take_turns() -> None:
     """One window each, in the block's order, and none begins before all four are ready."""
-    passes = FakePasses()
+    passes = FakeSessions()
     plan = a_plan([MLP], max_blocks=1)
     (block,) = run(passes, a_gate_file(plan=plan)).blocks
     sides = list(block.order.sides)
@@ -112,7 +112,7 @@ def test_four_passes_live_together_and_take_turns() -> None:
 
 def test_both_sides_of_a_block_train_from_the_same_seed_and_blocks_from_different_ones() -> None:
     """Their accuracies are paired, and no seed decides alone."""
-    passes = FakePasses()
+    passes = FakeSessions()
     gate_file = run(passes)
     seeds = [request.seed for _side, request in passes.requests]
     assert seeds == [42 + index for index in range(8) for _turn in range(4)]
@@ -124,7 +124,7 @@ def test_orders_are_drawn_from_the_seed() -> None:
 
     def orders(seed: int) -> list[Order]:
         plan = a_plan([MLP], seed=seed, max_blocks=16, alpha=1e-9)
-        return [block.order for block in run(FakePasses(), a_gate_file(plan=plan)).blocks]
+        return [block.order for block in run(FakeSessions(), a_gate_file(plan=plan)).blocks]
 
     assert orders(1) == orders(1)
     assert orders(1) != orders(2)
@@ -138,7 +138,7 @@ def test_each_thread_count_has_processes_of_its_own() -> None:
         msgspec.structs.replace(gated, omp_num_threads=2 if "cpu(1)" in gated.scenario.contexts else 1)
         for gated in plan.scenarios
     )
-    passes = FakePasses()
+    passes = FakeSessions()
     (block,) = run(passes, a_gate_file(plan=msgspec.structs.replace(plan, scenarios=scenarios))).blocks
     threads = [request.omp_num_threads for _side, request in passes.requests]
     assert sorted(threads) == [1] * 4 + [2] * 4
@@ -148,7 +148,7 @@ def test_each_thread_count_has_processes_of_its_own() -> None:
 def test_every_block_is_saved_as_it_ends() -> None:
     """The first save comes before any block."""
     saved: list[GateFile] = []
-    final = run(FakePasses(), save=saved.append)
+    final = run(FakeSessions(), save=saved.append)
     assert [len(each.blocks) for each in saved] == list(range(9))
     assert saved[-1] == final
 
@@ -156,7 +156,7 @@ def test_every_block_is_saved_as_it_ends() -> None:
 def test_the_budget_ends_a_gate_before_the_block_that_would_exceed_it() -> None:
     """Blocks of 48 s in a budget of 200 s: four. What is measured then is too little, and not a pass."""
     clock = Clock()
-    final = run(FakePasses(on_window=clock.tick), budget_seconds=200.0, clock=clock)
+    final = run(FakeSessions(on_window=clock.tick), budget_seconds=200.0, clock=clock)
     assert len(final.blocks) == 4
     assert clock.time <= 200.0
     assert verdict(final) is Verdict.UNDERPOWERED
@@ -164,15 +164,15 @@ def test_the_budget_ends_a_gate_before_the_block_that_would_exceed_it() -> None:
 
 def test_a_resumed_gate_goes_on_as_if_it_had_not_been_interrupted() -> None:
     """The same orders and seeds for the blocks that were left."""
-    whole = run(FakePasses(slowdown=0.10))
+    whole = run(FakeSessions(slowdown=0.10))
     begun = msgspec.structs.replace(whole, blocks=whole.blocks[:5])
-    rest = run(FakePasses(slowdown=0.10), begun)
+    rest = run(FakeSessions(slowdown=0.10), begun)
     assert [(block.order, block.seed) for block in rest.blocks] == [(block.order, block.seed) for block in whole.blocks]
     assert rest.blocks[:5] == whole.blocks[:5]
 
 
 def test_a_request_to_stop_keeps_finished_blocks_and_drops_the_one_in_progress() -> None:
-    """Half a block is no evidence; the killed worker is nobody's crash."""
+    """Half a block is no evidence; a worker that was killed has not crashed."""
     stop = Cancellation()
     windows = 0
 
@@ -183,7 +183,7 @@ def test_a_request_to_stop_keeps_finished_blocks_and_drops_the_one_in_progress()
             stop()
             raise SessionError(WorkerFailure(FailureReason.CRASHED, "the worker was killed by SIGKILL"))
 
-    final = run(FakePasses(on_window=interrupt), stop=stop)
+    final = run(FakeSessions(on_window=interrupt), stop=stop)
     assert len(final.blocks) == 2
     assert all(block.failure is None for block in final.blocks)
 
@@ -199,7 +199,7 @@ def test_a_crash_ends_the_gate_and_is_recorded(side: Side) -> None:
         if windows > 60 and turn is side:
             raise SessionError(WorkerFailure(FailureReason.OUT_OF_MEMORY, "no memory left", "the log"))
 
-    passes = FakePasses(on_window=crash)
+    passes = FakeSessions(on_window=crash)
     final = run(passes)
     failure = final.blocks[-1].failure
     assert failure is not None
@@ -211,7 +211,7 @@ def test_a_crash_ends_the_gate_and_is_recorded(side: Side) -> None:
 
 def test_images_that_were_not_trained_do_not_count() -> None:
     """A contender that says to have trained a tenth more than it was told is not faster but broken."""
-    final = run(FakePasses(counts=1.1))
+    final = run(FakeSessions(counts=1.1))
     failure = final.blocks[-1].failure
     assert failure is not None
     assert failure.side is Side.CONTENDER
@@ -226,7 +226,7 @@ def test_the_pilot_makes_windows_long_enough_and_epochs_small_enough() -> None:
     """0.1 ms an image: 0.36 s are 3,600 images in one epoch."""
     windows = window_sizes(
         [(MLP, 1), (LENET, 1)],
-        sessions=FakePasses().sessions,
+        sessions=FakeSessions().sessions,
         data_directory=Path("/data"),
         dataset=a_dataset(),
         seed=1,
@@ -265,7 +265,7 @@ def test_a_side_that_does_not_work_is_found_out_before_the_first_block(error: Ex
     with pytest.raises(PilotError) as caught:
         window_sizes(
             [(MLP, 1)],
-            sessions=FakePasses(on_window=fail).sessions,
+            sessions=FakeSessions(on_window=fail).sessions,
             data_directory=Path("/data"),
             dataset=a_dataset(),
             seed=1,

@@ -1,4 +1,4 @@
-"""What is shown while something is measured: in a pipe line by line, on a terminal anew at every refresh."""
+"""What is shown while something is measured: in a pipe line by line, on a terminal again at every refresh."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bench.render.progress.rounds import RoundsProgress
 from bench.render.progress.run import RunProgress
 from bench.render.progress.tune import TuneProgress
 from bench.worker.process import Cancellation
-from tests.support.gate import MLP, FakePasses, a_gate_file, a_plan, make_machine_quiet
+from tests.support.gate import MLP, FakeSessions, a_gate_file, a_plan, make_machine_quiet
 from tests.support.records import a_failure, a_run, a_scenario, planned
 from tests.support.tune import FakeWorkers, Machine, a_tune_file, a_tune_plan, bumpy, candidates, search
 
@@ -136,7 +136,7 @@ def test_a_failed_run_is_counted_but_says_nothing_of_the_pace(clock: Clock) -> N
 
 
 def test_an_interrupted_run_is_no_failure_and_not_counted(clock: Clock) -> None:
-    """Whoever stops it knows why, and --resume measures it."""
+    """The user stopped it, and --resume measures it."""
     console = a_console(clock, terminal=True)
     interrupted = a_failure(
         scenario=RUNS[0].scenario, recipe=RUNS[0].recipe, repeat=0, reason=FailureReason.INTERRUPTED
@@ -204,7 +204,7 @@ def blocks(
 
         run_blocks(
             gate_file,
-            sessions=FakePasses(on_window=tick).sessions,
+            sessions=FakeSessions(on_window=tick).sessions,
             data_directory=Path("/data"),
             budget_seconds=budget_seconds,
             save=lambda _file: None,
@@ -251,7 +251,7 @@ def test_the_budget_of_a_gate_ticks(clock: Clock, monkeypatch: pytest.MonkeyPatc
 
 
 def rounds(tune_file: TuneFile, *, terminal: bool) -> tuple[Console, list[str]]:
-    """A search with fake processes; what a terminal shows before each window."""
+    """A search with fake sessions; what a terminal shows before each window."""
     workers = FakeWorkers()
     console = Console(file=io.StringIO(), get_time=workers.clock, force_terminal=terminal, width=200)
     seen: list[str] = []
@@ -299,7 +299,7 @@ def test_on_a_terminal_the_setting_is_counted_and_the_budget_ticks() -> None:
 
 
 def test_when_the_budget_ends_the_final_is_what_remains() -> None:
-    """It has two blocks whatever the budget; at the end nothing is left to be told."""
+    """It has two blocks with any budget; at the end no time is left to be shown."""
     console, seen = rounds(a_search(1.0), terminal=False)
     told = [line for line in lines(console) if line.startswith("round")]
     assert "of the budget left" not in printed(console)

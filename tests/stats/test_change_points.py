@@ -71,7 +71,7 @@ def test_several_steps_are_found_in_their_order() -> None:
 
 
 def test_one_odd_value_is_no_change() -> None:
-    """However odd: whoever measures knows that a neighbour's backup is no regression."""
+    """However odd it is: a neighbour's backup is no regression."""
     found = 0
     for seed in SEEDS:
         values = series(seed, 40)

@@ -1,4 +1,4 @@
-"""The prediction of settings that nobody measured."""
+"""The prediction of settings that were not measured."""
 
 from __future__ import annotations
 

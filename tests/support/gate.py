@@ -1,6 +1,6 @@
-"""Gate files made up for tests: four passes of every block, with the noise that a test is about."""
+"""Gate files that are made up for tests: four invocations in each block, with the noise that the test is about."""
 
-# ruff: noqa: ANN401 (a factory takes whatever fields its record has)
+# ruff: noqa: ANN401 (a factory takes any field of its record)
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ MLP_STATIC, LENET_STATIC = (a_scenario(network, "cpu(0)", hybridize="static") fo
 SEED = 42
 FOUR = (MLP, LENET, MLP_STATIC, LENET_STATIC)
 
-#: log seconds per sample added to a pass: (block, turn, side, scenario) -> number.
+#: log seconds per sample, added to an invocation: (block, turn, side, scenario) -> number.
 Noise = Callable[[int, int, Side, Scenario], float]
 
 
@@ -86,13 +86,13 @@ def a_health(**changes: Any) -> Health:
 
 
 def noisy(seed: int, sd: float = 0.01) -> Noise:
-    """Independent normal noise for each pass."""
+    """Independent normal noise for each invocation."""
     generator = np.random.default_rng(seed)
     return lambda _block, _turn, _side, _scenario: float(generator.normal(0, sd))
 
 
 def slowed(noise: Noise, slowdown: float, scenarios: Sequence[Scenario] = FOUR) -> Noise:
-    """The contender slower by a ratio - 1, in these scenarios."""
+    """The noise of a contender that is slower by this relative slowdown (0.1 = 10 % slower) in these scenarios."""
     extra = math.log1p(slowdown)
     return lambda block, turn, side, scenario: (
         noise(block, turn, side, scenario) + (extra if side is Side.CONTENDER and scenario in scenarios else 0.0)
@@ -109,7 +109,7 @@ def a_block(
     trend: float = 0.0,
     **changes: Any,
 ) -> Block:
-    """Windows of a pass differ by `trend` from first to last; the order is the one drawn for the plan's seed."""
+    """Make a block in the order that is drawn for the plan's seed; its windows drift by `trend` from first to last."""
     order = order or draw(SEED, index, ())[0]
     passes = []
     for turn, side in enumerate(order.sides):
@@ -147,7 +147,7 @@ def blocks(count: int, noise: Noise, **changes: Any) -> list[Block]:
 
 
 def whole_gate(plan: GatePlan, noise: Noise, begun: Sequence[Block] = (), **changes: Any) -> list[Block]:
-    """Whatever block is wanted next is made, until none is."""
+    """Make the block that is wanted next, until none is."""
     found = [*begun]
     while (wanted := conclude(plan, evidence_of(plan, found)).wanted) is not None:
         scenarios = [gated.scenario for gated in wanted.scenarios]
@@ -179,7 +179,7 @@ def a_gate_file(found: Sequence[Block] = (), **changes: Any) -> GateFile:
 
 
 @dataclass
-class FakePasses:
+class FakeSessions:
     """Its `sessions` stand for `session_starters`: windows take the time that a test says, and nothing is started.
 
     `on_window` is called before each window, and may raise.
@@ -207,14 +207,14 @@ class FakePasses:
         self.calls.append((side, "start"))
         self.requests.append((side, request))
         try:
-            yield _FakePass(self, side)
+            yield _FakeSession(self, side)
         finally:
             self.calls.append((side, "end"))
 
 
 @dataclass
-class _FakePass:
-    passes: FakePasses
+class _FakeSession:
+    passes: FakeSessions
     side: Side
     scenario: Scenario = MLP
     samples: int = 0
@@ -244,6 +244,6 @@ class _FakePass:
 
 
 def make_machine_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever else uses the machine that runs the tests: no block is void for it."""
+    """Let no block be void because of what else runs on the machine of the tests."""
     monkeypatch.setattr("bench.experiments.gate.blocks._anchor_seconds", lambda _now: 0.006)
     monkeypatch.setattr("bench.experiments.gate.blocks.read_counters", lambda: Counters(None, None, None, None))

@@ -94,7 +94,7 @@ def _good(check: str, seen: str) -> Finding:
     return Finding(check=check, level=Level.GOOD, seen=seen)
 
 
-def _unknown(check: str, seen: str = "not told") -> Finding:
+def _unknown(check: str, seen: str = "not reported") -> Finding:
     return Finding(check=check, level=Level.UNKNOWN, seen=seen)
 
 
@@ -154,11 +154,11 @@ def _gpus(seen: Observations) -> Iterator[Finding]:
             check="GPU processes",
             level=Level.WARNING,
             seen="; ".join(seen.gpu_processes),
-            advice="others compute on the card: end them, or choose another with CUDA_VISIBLE_DEVICES",
+            advice="other processes compute on the card: end them, or choose another card with CUDA_VISIBLE_DEVICES",
         )
     elif count:
         check = "GPU processes"
-        yield _unknown(check) if seen.gpu_processes is None else _good(check, "none but ours")
+        yield _unknown(check) if seen.gpu_processes is None else _good(check, "only ours")
 
 
 def _load(seen: Observations) -> Iterator[Finding]:
@@ -175,7 +175,7 @@ def _load(seen: Observations) -> Iterator[Finding]:
         )
     steal = seen.steal_fraction
     if steal is None:
-        yield _unknown("steal", "not told, or not waited for")
+        yield _unknown("steal", "not reported, or not measured")
     else:
         yield _judged(
             "steal",
@@ -188,7 +188,7 @@ def _load(seen: Observations) -> Iterator[Finding]:
 def _clock(seen: Observations) -> Iterator[Finding]:
     governor, turbo, count = seen.environment.scaling_governor, seen.environment.turbo, seen.throttle_count
     if governor is None:
-        yield _unknown("governor", "not told, as in most virtual machines")
+        yield _unknown("governor", "not reported, as in most virtual machines")
     else:
         yield _judged(
             "governor",
@@ -237,7 +237,7 @@ def _cores(seen: Observations) -> Iterator[Finding]:
             seen=f"the control group grants {quota:g} CPUs",
             advice="more threads than that are stopped in the middle of a step"
             if whole
-            else "whoever uses it up is stopped for the rest of 100 ms, in the middle of a step: give whole CPUs",
+            else "a process that uses it up is stopped for the rest of 100 ms, amid a step: grant whole CPUs",
         )
 
 
