@@ -1,4 +1,4 @@
-"""How a change is said in words; shared by whatever shows one."""
+"""Short phrases that views, pictures and progress lines share: changes, estimates, counts, clean text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench.stats.intervals import Estimate
 
 
 def change(ratio: Estimate) -> tuple[str, str]:
-    """("4.1 % slower", "[1.9, 6.4]") from seconds over seconds; the interval is "" where there is none.
+    """Word a ratio of times as ("4.1 % slower", "[1.9, 6.4]"); the interval is "" where there is none.
 
     The ends count in the direction of the word: a negative one lies on the other side of "equal".
     """
@@ -24,17 +24,17 @@ def change(ratio: Estimate) -> tuple[str, str]:
 
 
 def _log(ratio: float) -> float:
-    """An absurd spread has an end that no float can hold."""
+    """Return the logarithm; minus infinity for 0, to which the end of a very wide interval underflows."""
     return math.log(ratio) if ratio > 0 else -math.inf
 
 
 def format_change(ratio: Estimate) -> str:
-    """4.1 % slower [1.9, 6.4]."""
+    """Word a ratio of times: 4.1 % slower [1.9, 6.4]."""
     return " ".join(change(ratio)).rstrip()
 
 
 def format_estimate(estimate: Estimate, unit: str = "") -> str:
-    """12,345 images/s, 95 % interval 12,000 to 12,700, n = 5."""
+    """Write an estimate in full: 12,345 images/s, 95 % interval 12,000 to 12,700, n = 5."""
     text = f"{units.significant(estimate.value)} {unit}".strip()
     if estimate.lower is None or estimate.upper is None:
         return f"{text}, n = {estimate.n}, no interval"
@@ -42,19 +42,19 @@ def format_estimate(estimate: Estimate, unit: str = "") -> str:
 
 
 def format_ratio(ratio: Estimate) -> str:
-    """4.68 times [4.35, 5.04], with the sign."""
+    """Write a ratio and its interval: 4.68 times [4.35, 5.04]."""
     return f"{units.factor(ratio.value)} {ends(ratio)}".rstrip()
 
 
 def ends(estimate: Estimate, unit: Callable[[float], str] = units.bound) -> str:
-    """[1.40, 12.3], the interval's; "" where there is none."""
+    """Write the ends of an interval: [1.40, 12.3]; "" where there is none."""
     if estimate.lower is None or estimate.upper is None:
         return ""
     return f"[{unit(estimate.lower)}, {unit(estimate.upper)}]"
 
 
 def clean_text(text: str) -> str:
-    """On as many lines as headers need, without anything that could steer a terminal."""
+    """Remove control characters, which could steer a terminal, and needless blanks; keep line breaks."""
     return "\n".join(
         " ".join("".join(character if character.isprintable() else " " for character in line).split())
         for line in text.split("\n")
@@ -62,10 +62,12 @@ def clean_text(text: str) -> str:
 
 
 def one_line(title: str) -> str:
+    """Join the lines of a title."""
     return title.replace("\n", " ")
 
 
 def format_count(number: int, noun: str, plural: str | None = None) -> str:
+    """Count something: 1 scenario, 2,000 scenarios."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 

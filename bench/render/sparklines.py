@@ -1,4 +1,4 @@
-"""Pictures of a line of text: a series, a bar, an interval. Pure; `text` has their ASCII twins."""
+"""Pictures within a line of text: a series, a bar, an interval. `formats.text` maps them to ASCII."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-#: From low to high.
+#: The levels of a series, from low to high.
 LEVELS: Final = "▁▂▃▄▅▆▇█"
-#: Eighths of a character, from one to seven; a whole one is █.
+#: The end of a bar: one to seven eighths of a character.
 _EIGHTHS: Final = "▏▎▍▌▋▊▉"
-#: An interval's line, its value, and the place it is compared with.
+#: The parts of an interval: its line, its value, and zero.
 RULE, VALUE, ORIGIN = "─", "●", "│"
-#: Where none of these is; no blank, which a table would take for the cell's margin.
+#: Fills the rest of an interval's width; a blank would be taken for the cell's margin.
 _TRACK: Final = "·"
-#: A series that moves by less is drawn flat: its noise is not worth a mountain.
+#: The least relative range that a series is drawn over, so that noise does not fill the height.
 _FLAT: Final = 0.02
 
 
 def sparkline(values: Sequence[float], width: int = 24) -> str:
-    """One character for each number, or for the mean of several neighbours; "" of nothing.
+    """Draw a series: one character for each number, or for the mean of several neighbours; "" for no numbers.
 
-    From the least to the greatest, but over at least 2 % of it: a steady series looks steady.
+    The height spans from the least to the greatest, but at least 2 % of it: a steady series looks steady.
     """
     if not values:
         return ""
@@ -40,7 +40,7 @@ def sparkline(values: Sequence[float], width: int = 24) -> str:
 
 
 def bar(value: float, most: float, width: int = 16) -> str:
-    """From zero; as long as the value's share of the greatest, to an eighth of a character."""
+    """Draw a bar from zero, as long as the value's share of the greatest, to an eighth of a character."""
     if not 0 < value < math.inf or most <= 0:
         return ""
     eighths = max(1, round(8 * width * min(1.0, value / most)))
@@ -49,7 +49,7 @@ def bar(value: float, most: float, width: int = 16) -> str:
 
 
 def interval(value: float, lower: float | None, upper: float | None, most: float, width: int = 21) -> str:
-    """A value and its interval on a scale from -most to most with zero in the middle; an end beyond it is cut off."""
+    """Draw a value and its interval from -most to most, with zero in the middle; ends beyond are cut off."""
     middle = width // 2
 
     def place(number: float) -> int:

@@ -1,4 +1,4 @@
-"""One formatter per unit: the only place where a number is rounded.
+"""One formatter per unit; numbers are rounded nowhere else.
 
 Three significant digits tell results apart on any machine quiet enough to tell them apart at all.
 """
@@ -9,29 +9,29 @@ import math
 
 ABSENT = "\N{EN DASH}"
 TIMES = "\N{MULTIPLICATION SIGN}"
-#: Both ways the same factor, as the ends of an interval on the logarithmic scale are.
+#: The sign of an interval whose ends are the value times and over the same factor.
 TIMES_OVER = f"{TIMES}÷"
 _MILLISECOND = 1e-3
 _MINUTE = 60.0
 _HOUR = 60 * _MINUTE
-#: What is only roughly known is said in seconds, and then in minutes, up to here.
+#: The limits of `roughly` to seconds and then to minutes; hours are used beyond.
 _LONGEST_ROUGH_SECONDS = 120
 _LONGEST_ROUGH_MINUTES = 120
-#: Up to here seconds are easier to compare as seconds.
+#: Longer times are written in minutes.
 _LONGEST_SECONDS = 100.0
 _KIB = 1024.0
 _GIGA = 1e9
 _TWO_DIGITS = 10.0
 _FOUR_DIGITS = 1000.0
-#: Its exponential is far beyond what is written out, and no overflow.
+#: A limit for logarithms: its exponential is far beyond what is written out, and does not overflow.
 _HUGE_LOGARITHM = 100.0
-#: An interval wider than this says only that there are too few processes.
+#: Wider intervals are written as beyond this: they only say that there are too few processes.
 _WIDEST_PERCENT = 999.0
 _WIDEST_FACTOR = 10.0
 
 
 def significant(number: float, digits: int = 3) -> str:
-    """Rounded to so many digits, but never before the decimal point; thousands separated: 12,345, 930, 93.1, 0.0931."""
+    """Round to significant digits, but never before the decimal point: 12,345, 930, 93.1, 0.0931."""
     if number == 0:
         return "0"
     # Rounded first: 99.96 has three digits before the point once it has become 100.
@@ -41,7 +41,7 @@ def significant(number: float, digits: int = 3) -> str:
 
 
 def seconds(number: float) -> str:
-    """4.86 s, 345 ms, 45.2 µs, 2 min 05 s, 1 h 02 min."""
+    """Write a time: 4.86 s, 345 ms, 45.2 µs, 2 min 05 s, 1 h 02 min."""
     rounded = float(f"{number:.2e}")
     if number == 0:
         return "0 s"
@@ -59,7 +59,7 @@ def seconds(number: float) -> str:
 
 
 def roughly(seconds: float) -> str:
-    """How long something takes, or has taken, where nobody compares it: 45 s, 48 min, 2.5 h."""
+    """Write a time that is only known or needed roughly: 45 s, 48 min, 2.5 h."""
     if round(seconds) < _LONGEST_ROUGH_SECONDS:
         return f"{seconds:.0f} s"
     if round(seconds / _MINUTE) <= _LONGEST_ROUGH_MINUTES:
@@ -68,7 +68,7 @@ def roughly(seconds: float) -> str:
 
 
 def memory(number: float) -> str:
-    """812 MiB, 1.23 GiB."""
+    """Write bytes: 812 MiB, 1.23 GiB."""
     mebibytes = number / _KIB**2
     if float(f"{mebibytes:.2e}") < _FOUR_DIGITS:
         return f"{significant(mebibytes)} MiB"
@@ -76,37 +76,37 @@ def memory(number: float) -> str:
 
 
 def accuracy(number: float) -> str:
-    """0.9761: a test set of 10,000 images has no more digits."""
+    """Write an accuracy with the digits that 10,000 test images give it: 0.9761."""
     return f"{number:.4f}"
 
 
 def factor(number: float) -> str:
-    """As 1.52 times, 12.3 times, with the sign."""
+    """Write a ratio with the multiplication sign: 1.52 times, 12.3 times."""
     return f"{significant(number)}{TIMES}"
 
 
 def percent(number: float) -> str:
-    """0.87 is 87 %."""
+    """Write a share in whole percent: 0.87 is 87 %."""
     return f"{100 * number:,.0f} %"
 
 
 def share(number: float) -> str:
-    """A part of something, which may be a small one: 0.42 is 42 %, 0.0041 is 0.41 %."""
+    """Write a share, which may be small, with two digits: 0.42 is 42 %, 0.0041 is 0.41 %."""
     return f"{significant(100 * number, 2)} %"
 
 
 def giga(number: float) -> str:
-    """Billions: bytes per second as 20.1 for GB/s."""
+    """Write a number in billions: bytes per second as 20.1 for GB/s."""
     return significant(number / _GIGA)
 
 
 def percentage(ratio: float) -> str:
-    """A ratio - 1 as 4.1 %, 12 %, 2 %; beyond tenfold only that it is."""
+    """Write a relative difference (a ratio less 1): 4.1 %, 12 %, 2 %; >999 % beyond."""
     return f"{_points(100 * ratio).removesuffix('.0')} %"
 
 
 def points(logarithm: float) -> str:
-    """A difference of logarithms in percent, for "4.1 % slower" and its ends: 4.1, 12, -3.0."""
+    """Write a difference of logarithms in percent, without the sign: 4.1, 12, -3.0."""
     return _points(100 * math.expm1(min(logarithm, _HUGE_LOGARITHM)))
 
 
@@ -118,26 +118,26 @@ def _points(percent: float) -> str:
 
 
 def signed(ratio: float) -> str:
-    """A ratio - 1 in percent, with its sign: 0.95 is -5.0, 1.019 is +1.9."""
+    """Write how far a ratio is from 1, in percent: 0.95 is -5.0, 1.019 is +1.9."""
     return f"{100 * (ratio - 1):+.1f}"
 
 
 def bound(ratio: float) -> str:
-    """An end of a ratio's interval: 1.40, 12.3; 0 and the infinite are possible."""
+    """Write an end of a ratio's interval, which may be infinite: 1.40, 12.3, ∞."""
     return "∞" if math.isinf(ratio) else significant(ratio)
 
 
 def accuracy_change(number: float) -> str:
-    """+0.0012, -0.0034, 0.0000: as many digits as an accuracy has."""
+    """Write a difference of accuracies: +0.0012, -0.0034, 0.0000."""
     text = f"{number:+.4f}"
     return text[1:] if float(text) == 0 else text
 
 
 def plus_minus(value: float, upper: float) -> str:
-    """How far the upper end of an interval is from its value, in percent of the value: ±2.1 %.
+    """Write how far the upper end of an interval is from its value, in percent of the value: ±2.1 %.
 
     On the logarithmic scale both ends are the same factor away: here the value times, and over, 1.021. From twice the
-    value on it is said as that factor, 3.4, since nothing is 240 % less than it is.
+    value on that factor is written, as 3.4 times or over, since nothing can be 240 % less than it is.
     """
     factor = upper / value
     if factor < 2:  # noqa: PLR2004  # see above

@@ -1,4 +1,4 @@
-"""Findings about a machine, printed for people: wrapped to any width."""
+"""Findings about a machine, printed for people and wrapped to any width."""
 
 from __future__ import annotations
 
@@ -19,22 +19,24 @@ _STYLES: Final = {Level.GOOD: "green", Level.NOTE: "", Level.WARNING: "bold red"
 
 
 def render_doctor(environment: Environment, findings: Sequence[Finding], console: Console) -> None:
-    """On a terminal, whatever its width: texts are wrapped, signs say what colours repeat."""
+    """Print the facts, the findings with advice, and how many there are of each level."""
     write = writer(console.encoding)
     console.print(_grid([(Text(name, style="dim"), [Text(write(value))]) for name, value in facts_of(environment)]))
     console.print()
     rows = []
-    for each in findings:
-        label = Text(write(f"{MARK_OF_LEVEL[each.level]} {clean_text(each.check)}"), style=_STYLES[each.level])
-        lines = [Text(write(clean_text(each.seen)))]
-        if each.advice:
+    for finding in findings:
+        label = Text(write(f"{MARK_OF_LEVEL[finding.level]} {clean_text(finding.check)}"), style=_STYLES[finding.level])
+        lines = [Text(write(clean_text(finding.seen)))]
+        if finding.advice:
             lines.append(
-                Text(write(f"→ {clean_text(each.advice)}"), style="bold" if each.level is Level.WARNING else "dim")
+                Text(
+                    write(f"→ {clean_text(finding.advice)}"), style="bold" if finding.level is Level.WARNING else "dim"
+                )
             )
         rows.append((label, lines))
     console.print(_grid(rows))
     console.print()
-    counts = [(level, sum(each.level is level for each in findings)) for level in Level]
+    counts = [(level, sum(finding.level is level for finding in findings)) for level in Level]
     console.print(
         Text(write("; ".join(f"{MARK_OF_LEVEL[level]} {level}: {count}" for level, count in counts)), style="dim")
     )

@@ -17,21 +17,21 @@ from bench.render.model.document import Report
 from bench.render.model.table import Cell, Fact, Table, legend_of, readable
 from bench.stats.intervals import Estimate
 
-#: What a page is wide enough for; the columns beyond are for wide terminals and for programs.
+#: Columns of greater priority are left out: a page is not wide enough for them.
 _MARKDOWN_PRIORITY: Final = 8
 _MARKDOWN_SPECIAL: Final = re.compile(r"([\\`*_\[\]<>|~#&])")
 _ENDS: Final = ("lower", "upper")
 
 
 class Format(str, enum.Enum):
-    """What `--format` takes."""
+    """The values of `--format`."""
 
     TEXT = "text"
     MARKDOWN = "markdown"
     CSV = "csv"
     JSON = "json"
     HTML = "html"
-    #: Of verdicts, not of tables: `compare` and `gate` have it.
+    #: Test cases instead of tables, from `compare` and `gate` only.
     JUNIT = "junit"
 
     def __str__(self) -> str:
@@ -39,7 +39,7 @@ class Format(str, enum.Enum):
 
 
 def render_markdown(tables: Sequence[Table]) -> str:
-    """GitHub's Markdown: a heading, the caption, the table and its notes each; one legend at the end."""
+    """Write GitHub's Markdown: for each table a heading, its caption, rows and notes; one legend at the end."""
     blocks = []
     fitting = []
     for table in tables:
@@ -60,14 +60,13 @@ def render_markdown(tables: Sequence[Table]) -> str:
 
 
 def render_report_markdown(report: Report) -> str:
-    """The same story for a pull request, without its pictures: what they show is in the tables."""
+    """Write a report for a pull request, without its pictures: what they show is in the tables."""
     blocks = [
         f"## {_escaped(report.title)}",
         *(f"- **{_escaped(about)}**: {_escaped(text)}" for about, text in report.short),
     ]
     text = "\n".join([blocks[0], "", *blocks[1:]]) + "\n\n"
-    made = [table for section in report.sections for table in section.tables]
-    return text + render_markdown(made)
+    return text + render_markdown([table for section in report.sections for table in section.tables])
 
 
 def _line(cells: Any) -> str:  # noqa: ANN401
@@ -93,9 +92,9 @@ def _escaped(text: str) -> str:
 
 
 def render_csv(tables: Sequence[Table]) -> str:
-    """One header for all tables; raw values, an interval's ends in columns of their own, absent ones empty.
+    """Write raw values under one header for all tables; absent ones are empty.
 
-    What holds for a whole table is repeated in each of its rows.
+    The ends of an interval have columns of their own. The facts of a table are repeated in each of its rows.
     """
     records = [
         {**table.facts, **dict(pair for heading, cell in _data(table, row.cells) for pair in _flat(heading, cell.raw))}
@@ -118,19 +117,19 @@ def _flat(heading: Heading, raw: Raw) -> list[tuple[str, Fact]]:
     estimate = raw if isinstance(raw, Estimate) else None
     if not heading.interval and not isinstance(raw, Estimate):
         return [(heading.key, raw)]
-    # A pivot's key ends in [axis=value]; which end it is belongs to the value's name.
+    # A pivot's key ends in [axis=value]; the end of the interval is named before that.
     name, bracket, rest = heading.key.partition("[")
     ends = [(f"{name}_{end}{bracket}{rest}", getattr(estimate, end, None)) for end in _ENDS]
     return [(heading.key, getattr(estimate, "value", None)), *ends]
 
 
 def _csv_value(value: Fact) -> Fact:
-    """As JSON would write it: true, not True."""
+    """Write Booleans as JSON does: true, not True."""
     return str(value).lower() if isinstance(value, bool) else value
 
 
 def render_json(tables: Sequence[Table]) -> str:
-    """An array of tables; raw values, an estimate as {value, lower, upper, n}, absent ones null."""
+    """Write an array of tables with raw values: an estimate as {value, lower, upper, n}, absent ones as null."""
     document = [
         {
             "title": table.title,

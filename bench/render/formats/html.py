@@ -1,7 +1,7 @@
-"""Tables and reports as one page that needs nothing else: no font, no other file. Light or dark, as the reader is.
+"""Tables and reports as one page that needs no other file; light or dark, as the reader's system is.
 
-`page/` has the template, the style, and a script that sorts and filters tables; without it the page says the same. What
-comes out of files is escaped by the template, and a content security policy lets no script run but that one.
+`page/` has the template, the style, and a script that sorts and filters tables; the page is complete without it. The
+template escapes all texts, and a content security policy lets no other script run.
 """
 
 from __future__ import annotations
@@ -18,16 +18,11 @@ import jinja2
 
 from bench.render import units
 from bench.render.model.document import Picture, Report, Section
-from bench.render.model.marks import FAILED, FASTER, FASTEST, INVALID, MISSING, NOT_RUN, SLOWER, Tone
+from bench.render.model.marks import TONE_OF_MARK, Tone
 from bench.render.model.table import Cell, Table, TableRow, legend_of, readable
 from bench.render.phrases import format_estimate
 from bench.stats.intervals import Estimate
 
-_TONES: Final = {
-    **dict.fromkeys((FASTEST, FASTER), Tone.GOOD),
-    **dict.fromkeys((INVALID, FAILED, SLOWER, MISSING), Tone.BAD),
-    NOT_RUN: Tone.DIM,
-}
 #: Longer texts are broken into lines.
 _WIDE: Final = 48
 
@@ -75,7 +70,7 @@ class _Section:
 
 
 def render_html(tables: Sequence[Table]) -> str:
-    """Every table with its caption and notes, then one legend."""
+    """Write a page of tables with captions and notes, and one legend."""
     title = tables[0].title if tables else "mnist-bench"
     return render_report(
         Report(title=title, short=(), sections=(Section(key="tables", title="", tables=tuple(tables)),))
@@ -83,7 +78,7 @@ def render_html(tables: Sequence[Table]) -> str:
 
 
 def render_report(report: Report) -> str:
-    """The answer, the sections, one legend for all tables."""
+    """Write a page of the answer and the sections, and one legend for all tables."""
     shown = [(table, readable(table)) for section in report.sections for table in section.tables]
     script = _asset("page.js")
     digest = base64.b64encode(hashlib.sha256(f"\n{script}".encode()).digest()).decode()
@@ -136,7 +131,7 @@ def _table(table: Table, shown: Sequence[int]) -> _Table:
 
 
 def _row(table: Table, row: TableRow, shown: Sequence[int]) -> _Row:
-    tone = _TONES.get(row.mark, row.tone)
+    tone = TONE_OF_MARK.get(row.mark, row.tone)
     return _Row(
         row.mark, tone.value, tuple(_cell(row.cells[index], number=table.headings[index].number) for index in shown)
     )
@@ -148,7 +143,7 @@ def _cell(cell: Cell, *, number: bool) -> _Cell:
     classes = (
         "number" if number else "",
         "wide" if len(cell.text) > _WIDE else "",
-        _TONES.get(cell.mark, Tone.PLAIN).value,
+        TONE_OF_MARK.get(cell.mark, Tone.PLAIN).value,
     )
     return _Cell(
         text=cell.text or units.ABSENT,

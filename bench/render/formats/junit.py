@@ -1,4 +1,4 @@
-"""Verdicts as a JUnit report, which every CI system can show: one test case per scenario."""
+"""Test cases as a JUnit report, which every CI system can show."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from xml.etree import ElementTree as ET  # only written, never read
 
 from bench.render.model.cases import CaseOutcome, JUnitCase
 
-#: What XML 1.0 cannot hold, not even escaped (its section 2.2), such as the escape sequences of a terminal.
+#: Characters that XML 1.0 cannot hold, not even escaped (its section 2.2), such as a terminal's escape character.
 _ILLEGAL: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def render_junit(suite_name: str, cases: Sequence[JUnitCase]) -> str:
-    """A report of one suite. Characters that XML cannot hold are left out."""
+    """Write a report of one suite, without characters that XML cannot hold."""
     counts = {
         "tests": str(len(cases)),
         "failures": str(sum(case.outcome is CaseOutcome.FAILURE for case in cases)),

@@ -1,4 +1,4 @@
-"""Tables on a terminal, whatever its width, colours and encoding."""
+"""Tables on a terminal of any width, with any colours and encoding."""
 
 from __future__ import annotations
 
@@ -11,7 +11,17 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from bench.render import sparklines, units
-from bench.render.model.marks import FAILED, FASTER, FASTEST, INVALID, MISSING, NOT_RUN, OTHER, SLOWER, Tone
+from bench.render.model.marks import (
+    FAILED,
+    FASTER,
+    FASTEST,
+    MISSING,
+    NOT_RUN,
+    OTHER,
+    SLOWER,
+    TONE_OF_MARK,
+    Tone,
+)
 from bench.render.model.table import Table, legend_of, readable
 
 _UNICODE_RULE = Box("    \n    \n ── \n    \n    \n    \n    \n    \n")
@@ -41,18 +51,9 @@ _ASCII = str.maketrans(
         sparklines.ORIGIN: "|",
     }
 )
-_STYLES = {
-    FASTEST: "bold green",
-    INVALID: "red",
-    FAILED: "red",
-    NOT_RUN: "dim",
-    FASTER: "green",
-    SLOWER: "red",
-    MISSING: "red",
-    OTHER: "red",
-}
 _TONES = {Tone.GOOD: "green", Tone.BAD: "red", Tone.DIM: "dim"}
-#: Narrower text is not read but spelled.
+_STYLES = {mark: _TONES[tone] for mark, tone in TONE_OF_MARK.items()} | {FASTEST: "bold green", OTHER: "red"}
+#: Text is wrapped no narrower than this, to stay readable.
 _NARROWEST_TEXT = 20
 
 #: Spaces between two columns.
@@ -61,7 +62,7 @@ Writer = Callable[[str], str]
 
 
 def render_text(tables: Sequence[Table], console: Console) -> None:
-    """Every table with its own caption and notes, then one legend of what was shown in any of them."""
+    """Print each table with its caption and notes, then one legend of what any of them shows."""
     write = writer(console.encoding)
     fitting: list[tuple[Table, list[int]]] = []
     hidden: dict[str, None] = {}
@@ -89,20 +90,20 @@ def render_text(tables: Sequence[Table], console: Console) -> None:
 
 
 def print_line(console: Console, line: str, style: str = "") -> None:
-    """Words, and no markup, whatever they are; in ASCII where the console has no more."""
+    """Print a line without reading markup in it, in ASCII where the console has no more."""
     text = writer(console.encoding)(line)
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def writer(encoding: str) -> Writer:
-    """Everything as it is where the console can show it, else in ASCII."""
+    """Return what makes a text fit the encoding: nothing to do for Unicode, else a translation to ASCII."""
     if encoding.lower().replace("-", "").startswith("utf"):
         return lambda text: text
     return lambda text: text.translate(_ASCII).encode("ascii", "backslashreplace").decode("ascii")
 
 
 def _fitting(table: Table, limit: int, write: Writer) -> tuple[list[int], list[int], int]:
-    """The columns that fit, those that had to make room, and the width of the table.
+    """Return the columns that fit, those that do not, and the width of the table.
 
     The least important make room first, of equals the rightmost.
     """
@@ -146,7 +147,7 @@ def _body(table: Table, shown: Sequence[int], write: Writer) -> RichTable:
 
 
 def _aligned(table: Table, index: int, write: Writer, *, marked: bool) -> tuple[str, list[str]]:
-    """The column's header and texts: numbers flush right, the details behind them in line with each other."""
+    """Return a column's header and texts: numbers flush right, the details behind them aligned."""
     heading, cells = table.headings[index], [row.cells[index] for row in table.rows]
     details = [write(cell.detail) for cell in cells]
     detail_width = max(map(cell_len, details), default=0)
@@ -169,7 +170,7 @@ def _aligned(table: Table, index: int, write: Writer, *, marked: bool) -> tuple[
 
 
 def _print_records(table: Table, shown: Sequence[int], console: Console, write: Writer) -> None:
-    """Where even the fewest columns are too wide: each row as lines of its own, no cell torn."""
+    """Print each row as lines of its own, where even the fewest columns are too wide for a table."""
     headings = [" ".join(table.headings[index].title.partition("[")[0].split()) for index in shown]
     for row in table.rows:
         cells = [row.cells[index] for index in shown]
@@ -179,7 +180,7 @@ def _print_records(table: Table, shown: Sequence[int], console: Console, write: 
 
 
 def _print_pairs(pairs: Sequence[tuple[str, str]], console: Console, write: Writer) -> None:
-    """Terms and what is to be said of each; further lines stand under the first."""
+    """Print terms with their texts; further lines of a text stand under its first."""
     terms = [write(term) for term, _text in pairs]
     indent = max(map(cell_len, terms), default=0) + 2
     for (mark, text), term in zip(pairs, terms, strict=True):

@@ -1,4 +1,4 @@
-"""A verdict as a test case."""
+"""Verdicts as test cases."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 
 class CaseOutcome(str, enum.Enum):
-    """What JUnit knows."""
+    """The outcomes that JUnit knows."""
 
     PASSED = "passed"
-    #: What was asked has the answer no.
+    #: The test was made, and its answer is no.
     FAILURE = "failure"
-    #: It could not be asked.
+    #: The test could not be made.
     ERROR = "error"
-    #: It has no answer.
+    #: The test was made and is undecided.
     SKIPPED = "skipped"
 
     def __str__(self) -> str:
@@ -23,7 +23,7 @@ class CaseOutcome(str, enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JUnitCase:
-    """A test case."""
+    """One test case of a report."""
 
     name: str
     #: None: nothing ran.
@@ -31,5 +31,5 @@ class JUnitCase:
     outcome: CaseOutcome
     #: One line.
     message: str
-    #: What else there is to say.
+    #: More lines.
     detail: str

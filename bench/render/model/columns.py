@@ -23,33 +23,33 @@ from bench.scenarios.scenario import Scenario, axis_value
 from bench.stats.intervals import Estimate
 from mnist_core.recipe import Recipe
 
-#: What a cell holds before it is written; None: absent.
+#: The value of a cell before it is formatted; None: absent.
 Raw = str | int | float | bool | Estimate | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heading:
-    """What a column is called and how it behaves, whatever is in it."""
+    """The name of a column and how formats treat it."""
 
-    #: For `--sort`, `--row`, `--column` and the key in JSON.
+    #: The name for `--sort`, `--row` and `--column`, and the key in JSON.
     name: str
     #: The header in CSV: the name, with the unit where that has none.
     key: str
     #: The header in a table meant to be read, on one or two lines.
     title: str
-    #: Numbers stand on the right and can be a pivot's value.
+    #: Whether it holds numbers, which are flush right and can be a pivot's value.
     number: bool = True
-    #: The greater, the sooner the column makes room on a narrow terminal; 0 always stays; None: for programs only.
+    #: Columns of greater priority make room first on a narrow terminal; 0 always stays; None: for programs only.
     priority: int | None = None
-    #: False: another form of other columns, for people only.
+    #: False: it repeats other columns in a form for people only.
     data: bool = True
-    #: Characters that draw: for terminals alone.
+    #: Whether it holds drawings, which are for terminals only.
     picture: bool = False
-    #: Its values are estimates, with an interval where there are processes enough.
+    #: Whether its values are estimates, with an interval where there are processes enough.
     interval: bool = False
-    #: What the legend calls it; "": by its title.
+    #: The name in the legend; "": the title.
     term: str = ""
-    #: For the legend.
+    #: What the legend says of it.
     explanation: str = ""
 
 
@@ -81,7 +81,7 @@ class Column(Generic[RowT_contra]):
     value: Callable[[RowT_contra], Raw]
     #: The value as it is read; None: absent.
     text: Callable[[RowT_contra], str | None]
-    #: Written behind the text and aligned by itself.
+    #: Written behind the text and aligned separately.
     detail: Callable[[RowT_contra], str]
 
 
@@ -101,7 +101,7 @@ def make_column(
     text: Callable[[RowT], str | None] | None = None,
     detail: Callable[[RowT], str] = lambda _row: "",
 ) -> Column[RowT]:
-    """`text`, where a row is written as more than its value in that unit."""
+    """Make a column; `text` is needed only where the value alone, formatted by `unit`, is not what is read."""
     heading = Heading(
         name=name,
         key=key or name,
@@ -162,7 +162,7 @@ def _loaded(fact: Callable[[Software], str]) -> Callable[[Row], Raw]:
 
 
 def plus_minus_of(value: Callable[[RowT], Raw]) -> Callable[[RowT], str]:
-    """The interval of the estimate; "" where there is none."""
+    """Make a column's detail of the half-width of an estimate; "" where it has no interval."""
 
     def text(row: RowT) -> str:
         estimate = value(row)
@@ -174,7 +174,7 @@ def plus_minus_of(value: Callable[[RowT], Raw]) -> Callable[[RowT], str]:
 
 
 def _processes(row: Row) -> str:
-    """As "3", or "2/3" while some gave nothing."""
+    """Write the number of processes: "3", or "2/3" while some gave nothing."""
     n = 0 if row.measures is None else row.measures.n
     return str(n) if n >= row.planned else f"{n}/{row.planned}"
 
@@ -192,7 +192,7 @@ def _accuracy_range(row: Row) -> str | None:
     return f"{units.accuracy(least)}{units.ABSENT}{units.accuracy(greatest)}"
 
 
-#: Fewer epochs are no curve.
+#: Fewer epochs are not drawn as a curve.
 _LEAST_EPOCHS: Final = 3
 
 
@@ -209,7 +209,7 @@ def _speedup(row: Row) -> str | None:
 
 
 def _interval_of(value: Callable[[RowT], Raw]) -> Callable[[RowT], str]:
-    """The ends of the interval: of what can be zero or less, where a factor would mean nothing."""
+    """Make a column's detail of the interval's ends, for values that can be zero or less and so have no ±."""
 
     def text(row: RowT) -> str:
         estimate = value(row)
@@ -232,7 +232,7 @@ _FIXED = _measured(lambda m: m.fixed_update_microseconds)
 
 _PER_IMAGE = _measured(lambda m: m.image_microseconds)
 
-#: In the order of a wide table.
+#: What was measured, in the order of a wide table.
 VALUES: Final[Sequence[Column[Row]]] = (
     make_column(
         "throughput",
@@ -449,7 +449,7 @@ VALUES: Final[Sequence[Column[Row]]] = (
     make_column("python", _loaded(lambda software: software.python), number=False),
 )
 
-#: Worth a reader's room beside a ceiling; without one they are for programs and pivots.
+#: Columns that a reader sees only where there is a ceiling to compare them with.
 BESIDE_CEILINGS: Final = frozenset(
     {
         "achieved_gflop_per_second",
@@ -460,7 +460,7 @@ BESIDE_CEILINGS: Final = frozenset(
     }
 )
 
-#: Axes that are always worth their room; the others are shown where a row is off the default.
+#: Axes that are always shown; the others are where a row is off the default.
 MAIN_AXES: Final = ("contexts", "batch_size", "hybridize")
 
 _AXIS_TITLES: Final = {"batch_size": "batch", "cpu_threads": "threads"}
@@ -474,12 +474,12 @@ _AXIS_EXPLANATIONS: Final = {
 
 _NUMBERED: Final = re.compile(r"(.*)\((\d+)\)")
 
-#: From so many on, consecutive devices are written as the first and the last.
+#: At least this many consecutive devices are written as the first and the last.
 _MANY_CONTEXTS: Final = 3
 
 
 def _abridged(contexts: Sequence[str]) -> str:
-    """As cpu(0),cpu(1) or gpu(0)…gpu(7): many devices would push out everything that was measured on them."""
+    """Write contexts as cpu(0),cpu(1) or gpu(0)…gpu(7): a long list would push out what was measured."""
     first = _NUMBERED.fullmatch(contexts[0])
     if first is not None and len(contexts) >= _MANY_CONTEXTS:
         consecutive = [f"{first[1]}({int(first[2]) + step})" for step in range(len(contexts))]
@@ -506,10 +506,10 @@ def _axis(name: str) -> Column[HasScenario]:
     )
 
 
-#: Every field of a Scenario is an axis; one that is added there is a column here.
+#: One for each field of a Scenario.
 AXES: Final[Sequence[Column[HasScenario]]] = tuple(_axis(field.name) for field in msgspec.structs.fields(Scenario))
 
-#: For people: the parts of the loop in a few words, since most of them are the same in most rows.
+#: The parts of the loop in a few words for people, since most parts are the same in most rows.
 LOOP: Final[Column[HasScenario]] = make_column(
     "loop",
     lambda row: axis_value(row.scenario, "loop"),
@@ -526,7 +526,7 @@ SHOWN_AXES: Final[Sequence[Column[HasScenario]]] = (
 
 
 def bars(rows: Iterable[Row]) -> Column[Row]:
-    """Throughputs as bars, the longest for the greatest of these rows."""
+    """Make a column of throughputs as bars, the longest for the greatest of these rows."""
     values = {id(row): row.measures.throughput.value for row in rows if row.measures is not None}
     most = max(values.values(), default=0.0)
 
@@ -537,9 +537,9 @@ def bars(rows: Iterable[Row]) -> Column[Row]:
 
 
 def find(name: str, columns: Iterable[Column[RowT]], what: str) -> Column[RowT]:
-    """A column by its name, its CSV header or its header in a table.
+    """Find a column by its name, its CSV header or its header in a table.
 
-    Raises `ValueError` for an unknown one, with what may have been meant.
+    Raise `ValueError` for an unknown one, with a suggestion.
     """
     known: dict[str, Column[RowT]] = {}
     for column in columns:

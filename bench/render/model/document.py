@@ -1,4 +1,4 @@
-"""What a page is made of, whoever made it: pictures, tables and words in sections, the answer first."""
+"""Documents: an answer, then sections of words, pictures and tables. Every format writes the same ones."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from bench.render.model.table import Table
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """One drawing, and the words that go with it."""
+    """A drawing, and the words that go with it."""
 
-    #: Unique on its page.
+    #: An identifier, unique on its page.
     key: str
     title: str
     #: What to look at.
     caption: str
-    #: For who does not see it: what is shown. The numbers are told by themselves.
+    #: What is shown, for readers who do not see it; `numbers` has the numbers.
     alternative: str
     #: Every mark with its value, interval and n in words.
     numbers: tuple[str, ...]
@@ -36,9 +36,9 @@ class Section:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a page or a comment says."""
+    """A page, or a comment on a pull request."""
 
     title: str
-    #: The answer, for each network and gate: (what it is about, a sentence or two).
+    #: The answer for each network and gate, as (what it is about, a sentence or two).
     short: tuple[tuple[str, str], ...]
     sections: tuple[Section, ...]

@@ -1,4 +1,4 @@
-"""What a file and a scenario are called where only a part of their names tells them apart."""
+"""Labels of files and scenarios in a picture: only the parts of their names that tell them apart."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SEPARATORS = "-_./ "
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Without the words that all of them begin or end with: run-amd-epyc and run-xeon are amd-epyc and xeon."""
+    """Drop the words that all names begin or end with: run-amd-epyc and run-xeon become amd-epyc and xeon."""
     split = [re.findall(r"[^-_./ ]*[-_./ ]*", name)[:-1] for name in dict.fromkeys(names)]
     shortest = min(map(len, split), default=0)
     begin = _common(split, shortest - 1)
@@ -27,7 +27,7 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
 
 
 def _common(split: Sequence[Sequence[str]], most: int) -> int:
-    """How many words all begin with."""
+    """Count the words that all begin with."""
     count = 0
     while count < most and len({words[count].strip(_SEPARATORS) for words in split}) == 1:
         count += 1
@@ -35,7 +35,7 @@ def _common(split: Sequence[Sequence[str]], most: int) -> int:
 
 
 def full_setting(scenario: Scenario, without: str = "") -> str:
-    """All that is worth saying of one scenario of a network, but for one axis."""
+    """Describe a scenario by its main axes and those off the tutorial's setting, `without` one of them."""
     tutorial = tutorial_setting(scenario.network)
     shown = [
         axis
@@ -52,17 +52,17 @@ def full_setting(scenario: Scenario, without: str = "") -> str:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What tells the scenarios of a picture apart, and nothing else."""
+    """What tells the scenarios of a picture apart."""
 
-    #: Of each file; empty where there is one alone.
+    #: The short name of each file; empty where there is one alone.
     files: dict[str, str]
     #: The axes on which they differ.
     axes: frozenset[str]
-    #: They run on devices of more than one kind.
+    #: Whether they run on devices of more than one kind.
     kinds: bool
 
     def of(self, file: str, scenario: Scenario, without: str = "") -> str:
-        """`without`: an axis along which the picture itself is drawn."""
+        """Label a scenario of a file; `without` is the axis along which the picture itself is drawn."""
         axes = [axis for axis in SHOWN_AXES if axis.heading.name in self.axes - {without}]
         words = [self.files.get(file, "")]
         if without == "contexts" and self.kinds:
@@ -74,17 +74,17 @@ class Labels:
 
 
 def labels_of(scenarios: Iterable[tuple[str, Scenario]]) -> Labels:
-    """Of (file, scenario)."""
-    found = list(scenarios)
-    files = list(dict.fromkeys(file for file, _scenario in found))
+    """Find what tells the scenarios apart; each comes as (file, scenario)."""
+    pairs = list(scenarios)
+    files = list(dict.fromkeys(file for file, _scenario in pairs))
     differing = {
         axis.heading.name
         for axis in SHOWN_AXES
         if axis.heading.name != "network"
-        and len({axis_value(scenario, axis.heading.name) for _file, scenario in found}) > 1
+        and len({axis_value(scenario, axis.heading.name) for _file, scenario in pairs}) > 1
     }
     return Labels(
         files=short_names(files) if len(files) > 1 else {},
         axes=frozenset(differing),
-        kinds=len({device.kind for _file, scenario in found for device in scenario.devices}) > 1,
+        kinds=len({device.kind for _file, scenario in pairs for device in scenario.devices}) > 1,
     )

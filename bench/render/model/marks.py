@@ -43,6 +43,13 @@ class Tone(enum.Enum):
     DIM = "dim"
 
 
+#: The tone of a row or cell with this sign.
+TONE_OF_MARK: Final = {
+    **dict.fromkeys((FASTEST, FASTER), Tone.GOOD),
+    **dict.fromkeys((INVALID, FAILED, SLOWER, MISSING), Tone.BAD),
+    NOT_RUN: Tone.DIM,
+}
+
 MARK_OF_VERDICT: Final[Mapping[Verdict, str]] = {
     Verdict.IMPROVED: FASTER,
     Verdict.UNCHANGED: LEVEL,
