@@ -35,7 +35,7 @@ from bench.render.model.columns import AXES, find
 from bench.render.model.table import Table
 from bench.render.views.comparison_columns import DEFAULT_VALUE
 from bench.render.views.comparisons import comparison_tables, junit_cases
-from bench.render.views.microbenchmarks import micro_table
+from bench.render.views.microbenchmarks import microbenchmark_table
 from bench.scenarios.axes import canonical_contexts
 
 #: Formats for people; programs get every scenario of every contender.
@@ -120,7 +120,9 @@ def _compare_micros(baseline: Path, contenders: Sequence[Path], output_format: F
         raise ConfigurationError("compare: name a contender too: a file of micro-benchmarks, or a folder of them")
     base = microbenchmarks.read(baseline)
     sides = [microbenchmarks.read(path) for path in contenders]
-    print_results([micro_table(base, side, microbenchmarks.compare(base, side)) for side in sides], output_format)
+    print_results(
+        [microbenchmark_table(base, side, microbenchmarks.compare(base, side)) for side in sides], output_format
+    )
 
 
 def _settings(margin: str, tolerance: str, alpha: str) -> Settings:

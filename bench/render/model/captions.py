@@ -103,10 +103,12 @@ def common_setting(scenario: Scenario, axes: Iterable[Axis]) -> list[tuple[str, 
 
 
 def describe_dataset(dataset: Dataset) -> str:
+    """Name a data set, its digest and where it came from."""
     return f"{dataset.name} ({dataset.digest[:12]}), {dataset.source}"
 
 
 def describe_machine(environment: Environment) -> str:
+    """Name the processor, its cores, the virtualization and the accelerators."""
     words = [
         environment.host_processor_model_name or f"an unnamed {environment.architecture} processor",
         format_count(environment.usable_core_count, "usable core")
@@ -122,6 +124,7 @@ def describe_machine(environment: Environment) -> str:
 
 
 def describe_versions(environment: Environment) -> str:
+    """Name the versions of every framework that ran, and of mnist-bench."""
     loaded = [*([environment.software] if environment.software else []), *environment.peers]
     versions = "; ".join(f"{s.framework} {s.framework_version}, numpy {s.numpy}, Python {s.python}" for s in loaded)
     return f"{versions or 'versions not recorded: no run finished'}, mnist-bench {environment.mnist_bench_version}"
@@ -161,11 +164,13 @@ def _count_of(number: int, model: str) -> str:
     return model if number == 1 else f"{number} x {model}"
 
 
-def format_processes(rows: Sequence[Row]) -> list[int]:
+def process_counts(rows: Sequence[Row]) -> list[int]:
+    """Return how many processes each measured row has."""
     return [row.measures.n for row in rows if row.measures is not None]
 
 
 def format_n(processes: Iterable[int]) -> str:
+    """Write numbers of processes: n = 3, or n = 1 to 5."""
     ns = sorted({*processes})
     if not ns:
         return "n = 0"

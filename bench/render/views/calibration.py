@@ -11,7 +11,7 @@ from bench.render import units
 from bench.render.model.captions import file_caption
 from bench.render.model.columns import Column, make_change_column, make_column
 from bench.render.model.table import Fact, Table, make_table
-from bench.render.views.gates import constant_axes, varying_axes
+from bench.render.views.gates import constant_setting, varying_axes
 from bench.stats.intervals import Estimate
 
 
@@ -34,7 +34,7 @@ def calibration_tables(calibration: Calibration) -> list[Table]:
             "calibration: identical code on both sides",
             scenario_columns,
             calibration.scenarios,
-            caption=[machine, data, software, ("recorded", recorded), *constant_axes(scenarios)],
+            caption=[machine, data, software, ("recorded", recorded), *constant_setting(scenarios)],
             facts=facts,
         ),
         make_table(

@@ -74,7 +74,7 @@ def varying_axes(scenarios: Sequence[Scenario]) -> list[Axis]:
     ]
 
 
-def constant_axes(scenarios: Sequence[Scenario]) -> list[tuple[str, str]]:
+def constant_setting(scenarios: Sequence[Scenario]) -> list[tuple[str, str]]:
     """Return the caption's line on the axes that `varying_axes` hides."""
     same = [axis for axis in SHOWN_AXES if axis.heading.name != "network" and not varies(axis, scenarios)]
     return common_setting(scenarios[0], same)
@@ -214,7 +214,7 @@ def _caption(gate_file: GateFile, conclusion: Conclusion) -> list[tuple[str, str
             ),
         ),
         *([("note", _NO_CALIBRATION)] if any(planned.noise_floor is None for planned in plan.scenarios) else []),
-        *constant_axes(scenarios),
+        *constant_setting(scenarios),
         *virtual_contexts(scenarios),
     ]
 

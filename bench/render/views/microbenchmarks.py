@@ -15,7 +15,7 @@ from bench.render.model.table import Table, hidden_column, make_table
 from bench.render.phrases import ends, format_count
 
 
-def micro_table(
+def microbenchmark_table(
     baseline: MicrobenchmarkFile, contender: MicrobenchmarkFile, rows: Sequence[MicrobenchmarkRow]
 ) -> Table:
     """Return a row for each micro-benchmark of either side."""

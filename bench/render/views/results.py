@@ -16,9 +16,9 @@ from bench.render.model.captions import (
     file_caption,
     file_facts,
     format_n,
-    format_processes,
     machine_facts,
     not_judged_notes,
+    process_counts,
     recipe_facts,
     software_facts,
     virtual_contexts,
@@ -128,7 +128,7 @@ def _pivot(
 def _frame(summary: Summary, rows: Sequence[Row]) -> Frame:
     recipe = describe_recipe(rows[0].recipe, summary.dataset.train_samples)
     return Frame(
-        title=f"{recipe}, {format_n(format_processes(rows))}",
+        title=f"{recipe}, {format_n(process_counts(rows))}",
         caption=[
             *file_caption(summary),
             ("result", f"suite {summary.suite}, {summary.created_at}"),
@@ -200,7 +200,7 @@ def _notes(rows: Sequence[Row]) -> list[tuple[str, str]]:
     if not_run:
         planned = format_count(sum(row.planned for row in rows), "planned process", "planned processes")
         notes.append((NOT_RUN, f"{not_run} of {planned} not run yet"))
-    if any(row.is_fastest for row in rows) and 1 in format_processes(rows):
+    if any(row.is_fastest for row in rows) and 1 in process_counts(rows):
         notes.append((FASTEST, "among single processes the fastest may be luck: --repeats 5 tells"))
     measured = [row for row in rows if row.measures is not None]
     not_judged = sum(row.status is Status.NOT_JUDGED for row in measured)
