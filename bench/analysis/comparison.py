@@ -280,7 +280,7 @@ def _rows(pairs: Sequence[_Pair], settings: Settings, *, judged: bool) -> tuple[
 
 def _slowdown(pair: _Pair) -> TSummary | None:
     one, other = pair.baseline, pair.contender
-    if pair.incomparable or one is None or other is None or not (one.ranks and other.ranks):
+    if pair.incomparable or one is None or other is None or not (one.is_ranked and other.is_ranked):
         return None
     assert one.speed is not None
     assert other.speed is not None
@@ -298,7 +298,7 @@ def _verdict(
     """Judge one scenario at two times on one machine."""
     if slowdown is None or detectable is None:
         verdict, reason = _without_ratio(pair)
-        learned = pair.baseline is not None and pair.baseline.ranks
+        learned = pair.baseline is not None and pair.baseline.is_ranked
         if verdict is Verdict.INVALID and learned:
             return Verdict.REGRESSED, reason  # however fast: it no longer learns what it must
         return verdict, reason
@@ -331,7 +331,7 @@ def _without_ratio(pair: _Pair) -> tuple[Verdict, str]:
         if entry is not None and entry.n == 0:
             return Verdict.MISSING, f"{name}: {entry.trouble}"
     for name, entry in sides:
-        if entry is not None and not entry.ranks:
+        if entry is not None and not entry.is_ranked:
             return Verdict.INVALID, f"{name}: {entry.trouble}"
     raise AssertionError("both sides rank, so there is a ratio")
 

@@ -38,8 +38,8 @@ class Entry:
     omp_num_threads: tuple[int, ...]
 
     @property
-    def ranks(self) -> bool:
-        return self.speed is not None and self.status in {Status.VALID, Status.NOT_JUDGED}
+    def is_ranked(self) -> bool:
+        return self.speed is not None and self.status.is_ranked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,11 @@ class Status(str, enum.Enum):
     def __str__(self) -> str:
         return self.value
 
+    @property
+    def is_ranked(self) -> bool:
+        """Whether the row was measured and has nothing against it, so that it may be the fastest."""
+        return self in {Status.VALID, Status.NOT_JUDGED}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureGroup:
@@ -56,8 +61,8 @@ class Group:
     invalid: str | None
 
     @property
-    def ranks(self) -> bool:
-        return self.status in {Status.VALID, Status.NOT_JUDGED}
+    def is_ranked(self) -> bool:
+        return self.status.is_ranked
 
 
 def row_key(record: PlannedRun | Run | Failure) -> RowKey:

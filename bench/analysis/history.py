@@ -133,7 +133,7 @@ def _history(sides: Sequence[ComparedFile], alpha: float) -> History:
 
 
 def _measured(side: ComparedFile, entry: Entry) -> HistoryPoint | None:
-    if not entry.ranks or entry.speed is None:
+    if not entry.is_ranked or entry.speed is None:
         return None
     return HistoryPoint(
         name=side.name,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from bench.analysis.groups import Group, Status
+from bench.analysis.groups import Group
 from bench.analysis.summary import Measures, Row, Summary
 from bench.scenarios.scenario import Scenario
 from bench.stats.intervals import Estimate
@@ -50,11 +50,7 @@ class LearningCurve:
 
 def measured(rows: Iterable[Row]) -> list[tuple[Row, Measures]]:
     """Rows that carry a rank, with their measures."""
-    return [
-        (row, row.measures)
-        for row in rows
-        if row.measures is not None and row.status in {Status.VALID, Status.NOT_JUDGED}
-    ]
+    return [(row, row.measures) for row in rows if row.measures is not None and row.status.is_ranked]
 
 
 def over_batch_sizes(rows: Iterable[Row]) -> list[Curve]:
@@ -93,7 +89,7 @@ def learning_curves(summary: Summary) -> list[LearningCurve]:
     curves = [
         LearningCurve(scenario=scenario, recipe=recipe, reached=_reached(group), n=len(group.runs))
         for (scenario, recipe), group in summary.groups.items()
-        if group.ranks and group.runs and recipe.epochs > 1
+        if group.is_ranked and group.runs and recipe.epochs > 1
     ]
     return sorted(curves, key=lambda curve: curve.reached[-1].seconds)
 

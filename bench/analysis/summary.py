@@ -170,7 +170,7 @@ def _fastest(groups: dict[RowKey, Group]) -> set[RowKey]:
     """The fastest of each network and recipe with something to be faster than."""
     contests: dict[tuple[str, Recipe], dict[RowKey, float]] = {}
     for key, group in groups.items():
-        if group.ranks:
+        if group.is_ranked:
             scenario, recipe = key
             speed = intervals.geometric_mean([throughput(run) for run in group.runs]).value
             contests.setdefault((scenario.network, recipe), {})[key] = speed
@@ -190,7 +190,7 @@ def _lines(groups: dict[RowKey, Group]) -> dict[RowKey, Line]:
     """
     families: dict[RowKey, list[RowKey]] = {}
     for key, group in groups.items():
-        if group.ranks:
+        if group.is_ranked:
             families.setdefault(_family(key), []).append(key)
     lines: dict[RowKey, Line] = {}
     for keys in families.values():
@@ -285,7 +285,7 @@ def _measures(
 def _speedup(key: RowKey, groups: dict[RowKey, Group]) -> Estimate | None:
     scenario, recipe = key
     baseline = (tutorial_setting(scenario.network), recipe)
-    if key == baseline and groups[key].ranks:
+    if key == baseline and groups[key].is_ranked:
         return Estimate(value=1.0, lower=None, upper=None, n=len(groups[key].runs))
     return _relative(key, baseline, groups)
 
@@ -302,7 +302,7 @@ def _scaling_efficiency(key: RowKey, groups: dict[RowKey, Group]) -> Estimate | 
 
 def _relative(key: RowKey, other: RowKey, groups: dict[RowKey, Group]) -> Estimate | None:
     """The ratio of two rows' throughputs; None unless both are there and neither is invalid."""
-    if other not in groups or not (groups[key].ranks and groups[other].ranks):
+    if other not in groups or not (groups[key].is_ranked and groups[other].is_ranked):
         return None
     return intervals.ratio(
         [throughput(run) for run in groups[key].runs], [throughput(run) for run in groups[other].runs]
