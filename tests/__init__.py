@@ -36,6 +36,7 @@ _CALLERS: Final = re.compile(
 for _name in filter(_CALLERS.fullmatch, [*os.environ]):
     del os.environ[_name]
 os.environ.update(LC_ALL="C.UTF-8", TERM="xterm", TZ="UTC")
+os.environ["OMP_NUM_THREADS"] = "1"  # MXNet's in this process; as many tests run at once as there are cores
 time.tzset()
 with contextlib.suppress(locale.Error):  # as a child that is started now would have it
     locale.setlocale(locale.LC_ALL, "")

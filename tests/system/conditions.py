@@ -1,8 +1,8 @@
 """Start the tests as callers of all kinds do: `nox -s conditions -- [--all] [--together] [NAME ...]`.
 
 A test means the same whoever starts it, and the program, too. Each condition below is what a shell does before it
-starts pytest with the tests that need no real worker; with `--all`, with the whole suite. `--together` puts all of them
-but the last ones, which exclude each other, into a single run.
+starts pytest with the tests that need no real worker; with `--all`, with the whole suite. `--together` puts those that
+exclude no other into one run, of which there are four.
 """
 
 # ruff: noqa: T201 (a script prints its result)
@@ -21,7 +21,7 @@ from pathlib import Path
 from tests import ROOT
 
 #: What a POSIX shell does before `exec "$@"`; $SCRATCH is an empty folder that anybody may write to.
-TOGETHER = {
+COMMON = {
     "background": 'trap "" INT QUIT; exec < /dev/null',
     "nohup": 'trap "" HUP',
     "pipes": 'trap "" PIPE',
@@ -37,30 +37,36 @@ TOGETHER = {
     "mxnet-settings": "export MXNET_ENGINE_TYPE=NaiveEngine MXNET_HOME=/none OMP_NUM_THREADS=3 KMP_AFFINITY=compact",
     "warnings": "export PYTHONWARNINGS=ignore",
 }
-ALONE = {
-    "plain": "",
+#: Two ways to be told the same, of which a shell has one.
+PLAIN = {
     "dumb": "export TERM=dumb",
     "no-colour": "export NO_COLOR=1",
-    "colour": "export FORCE_COLOR=1 CLICOLOR_FORCE=1 PY_COLORS=1 TTY_COMPATIBLE=1",
     "c-locale": "unset LC_ALL LC_CTYPE; export LANG=C",
-    "ascii": "export LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0",
-    "no-variables": 'set -- env -i PATH="$PATH" PYTHONPATH="$PYTHONPATH" HOME="$HOME" "$@"',
 }
+RICH = {
+    "colour": "export FORCE_COLOR=1 CLICOLOR_FORCE=1 PY_COLORS=1 TTY_COMPATIBLE=1",
+    "ascii": "export LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0",
+}
+NO_VARIABLES = {"no-variables": 'set -- env -i PATH="$PATH" PYTHONPATH="$PYTHONPATH" HOME="$HOME" "$@"'}
+GROUPS = {"together": {**COMMON, **PLAIN}, "coloured": RICH, "bare": NO_VARIABLES}
 #: Where root starts this: a copy of the checkout, which belongs to a user without any right.
 NOBODY = "another-user"
-_AS_NOBODY = (
-    'export HOME="$SCRATCH/home"; mkdir "$HOME"; set -- setpriv --reuid 65534 --regid 65534 --clear-groups "$@"'
-)
+_AS_NOBODY = 'export HOME="$PWD"; set -- setpriv --reuid 65534 --regid 65534 --clear-groups "$@"'
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join([*TOGETHER, *ALONE, NOBODY]))
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="of a condition, or with --together of a group; none: all"
+    )
     parser.add_argument("--all", action="store_true", help="the whole suite, real workers included")
-    parser.add_argument("--together", action="store_true", help="those that exclude no other in one run")
+    parser.add_argument("--together", action="store_true", help=f"in groups: {', '.join([*GROUPS, NOBODY])}")
     options = parser.parse_args()
-    conditions = {"together": "\n".join(TOGETHER.values())} if options.together else TOGETHER
-    conditions = {**conditions, **ALONE, **({NOBODY: _AS_NOBODY} if os.geteuid() == 0 else {})}
+    conditions = {**COMMON, **PLAIN, **RICH, **NO_VARIABLES}
+    if options.together:
+        conditions = {name: "\n".join(group.values()) for name, group in GROUPS.items()}
+    if os.geteuid() == 0:
+        conditions[NOBODY] = _AS_NOBODY
     if unknown := {*options.names} - {*conditions}:
         parser.error(f"no condition: {', '.join(sorted(unknown))}")
     failed = [name for name in options.names or conditions if not passes(name, conditions[name], whole=options.all)]

@@ -23,6 +23,8 @@ from tests import ROOT
 from tests.support.idx_files import small_idx_folder
 from tests.support.records import a_dataset
 
+pytestmark = pytest.mark.system
+
 #: Loaded by name: MXNet's backend. Not `measure.phases`, which profiles this checkout's own code alone.
 _LOADED_BY_NAME = "bench.worker.backends.mxnet"
 
