@@ -13,9 +13,9 @@ import contextlib
 import functools
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 
@@ -49,6 +49,10 @@ _TIMEOUT_SECONDS: Final = 120.0
 #: threads does not count.
 _ANCHOR_SIZE: Final = 1024
 _ANCHOR_REPEATS: Final = 9
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class GateObserver(Protocol):
@@ -131,12 +135,12 @@ def _measure_block(
     observer.block_started(index, wanted, order)
     begin, started_at = now(), utc_now()
     anchor, load, counters = _anchor_seconds(now), load_average(), read_counters()
-    measured: list[list[ScenarioInvocation]] = [[] for _ in order.sides]
+    rows: list[list[ScenarioInvocation]] = []
     failure = None
     for (threads, engine), group in by_variables([(each.scenario, each.omp_num_threads) for each in scenarios]):
         request = session.session_request(data_directory, gate_file.dataset, planned.seed + index, threads, engine)
         try:
-            _take_turns(order, sessions, request, [gated[each] for each in group], planned.windows, measured, observer)
+            rows += _take_turns(order, sessions, request, [gated[each] for each in group], planned.windows, observer)
         except _SideFailedError as error:
             failure = error.failure
             break
@@ -159,7 +163,7 @@ def _measure_block(
         passes=()
         if failure is not None
         else tuple(
-            Invocation(side=side, scenarios=tuple(own)) for side, own in zip(order.sides, measured, strict=True)
+            Invocation(side=side, scenarios=own) for side, own in zip(order.sides, zip(*rows, strict=True), strict=True)
         ),
         failure=failure,
     )
@@ -177,44 +181,35 @@ def _take_turns(
     request: SessionRequest,
     scenarios: Sequence[GatedScenario],
     windows: int,
-    measured: list[list[ScenarioInvocation]],
     observer: GateObserver,
-) -> None:
-    """Let four sessions measure in turns, and append what each measured to its list. Raises `_SideFailedError`."""
+) -> list[list[ScenarioInvocation]]:
+    """Let four sessions measure in turns; return, for each scenario, what the four measured, in order of time.
+
+    Raises `_SideFailedError`.
+    """
+    rows = []
     with contextlib.ExitStack() as stack:
-        running: list[Session] = []
-        for side in order.sides:
-            with _attributed_to(side):
-                running.append(stack.enter_context(sessions[side](request)))
-        turns = list(zip(order.sides, running, strict=True))
-        for side, each in turns:
-            with _attributed_to(side):
-                each.wait_until_ready()
+        four = [(side, _attempt(side, stack.enter_context, sessions[side](request))) for side in order.sides]
+        for side, each in four:
+            _attempt(side, each.wait_until_ready)
         for gated in scenarios:
             observer.scenario_started(gated.scenario)
-            set_ups: list[SetUpDone] = []
-            done: list[list[WindowDone]] = [[] for _ in turns]
-            for side, each in turns:
-                with _attributed_to(side):
-                    set_ups.append(each.set_up(gated.scenario, gated.epoch_samples))
-            for _ in range(windows):
-                for own, (side, each) in zip(done, turns, strict=True):
-                    with _attributed_to(side):
-                        window = each.run_window(gated.window_epochs)
-                        own.append(session.check_sample_count(window, gated.window_samples))
-            for position, (side, each) in enumerate(turns):
-                with _attributed_to(side):
-                    accuracy = each.evaluate().test_accuracy
-                measured[position].append(
-                    _scenario_invocation(gated.scenario, set_ups[position], done[position], accuracy)
-                )
+            set_ups = [_attempt(side, each.set_up, gated.scenario, gated.epoch_samples) for side, each in four]
+            turns = [[_attempt(side, _run_window, each, gated) for side, each in four] for _ in range(windows)]
+            accuracies = [_attempt(side, each.evaluate).test_accuracy for side, each in four]
+            parts = zip(set_ups, zip(*turns, strict=True), accuracies, strict=True)
+            rows.append([_scenario_invocation(gated.scenario, *of_one) for of_one in parts])
+    return rows
 
 
-@contextlib.contextmanager
-def _attributed_to(side: Side) -> Iterator[None]:
-    """Turn a `SessionError` inside into a `_SideFailedError` of this side."""
+def _run_window(session_: Session, gated: GatedScenario) -> WindowDone:
+    return session.check_sample_count(session_.run_window(gated.window_epochs), gated.window_samples)
+
+
+def _attempt(side: Side, action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Return what the action returns; turn its `SessionError` into a `_SideFailedError` of this side."""
     try:
-        yield
+        return action(*args, **kwargs)
     except SessionError as error:
         failure = error.failure
         raise _SideFailedError(
