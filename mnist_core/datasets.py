@@ -113,7 +113,7 @@ class DatasetOption:
     detail: str
     #: `obtain` would use this one, without asking a mirror.
     used: bool = False
-    #: It is not there, but `obtain` can fetch or draw it.
+    #: Not there yet, but `obtain` can fetch or draw it.
     can_be_made: bool = False
 
 

@@ -140,7 +140,7 @@ class Probe:
 
     @classmethod
     def from_json(cls, line: str) -> Probe:
-        """Raises ValueError, TypeError or KeyError for anything that `to_json` did not write."""
+        """Parse what `to_json` wrote. Raise ValueError, TypeError or KeyError for anything else."""
         facts = json.loads(line)
         kind, index = DeviceKind(facts["device"]["kind"]), facts["device"]["index"]
         reason = None if facts["reason"] is None else Unusable(facts["reason"])
@@ -177,7 +177,7 @@ def probe_gpus(*, python: str = sys.executable, timeout_seconds: float = PROBE_T
 
 
 def probe_row(try_out: Callable[[Device], Probe]) -> tuple[Probe, ...]:
-    """Of gpu(0), gpu(1), …, up to the first answer that ends the row; that one is the last of the result."""
+    """Probe gpu(0), gpu(1), …, up to the first result that ends the row; that one is the last of the tuple."""
     probes: list[Probe] = []
     while not probes or probes[-1].usable or probes[-1].reason in _REASONS_OF_ONE_CARD:
         probes.append(try_out(Device(DeviceKind.GPU, len(probes))))

@@ -267,7 +267,7 @@ class _GluonStep:
 class _BoundStep:
     """Network, loss and, where wanted, the count of right answers, bound to fixed arrays for each size of a share.
 
-    The weights and gradients are those of the Gluon network, so that whatever updates or evaluates it still works.
+    The weights and gradients are those of the Gluon network, so that updating and evaluating it still works.
     """
 
     def __init__(self, net: Block, contexts: Sequence[Context], *, counts: bool) -> None:

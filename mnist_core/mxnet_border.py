@@ -73,7 +73,7 @@ def _explain_missing(library: str) -> str:
 def _without_scipy() -> Iterator[None]:
     """Hide scipy from the import, unless the process has it already.
 
-    MXNet takes it where it finds it, for sparse arrays and quantization, which nobody here uses. It costs a third of
+    MXNet takes it where it finds it, for sparse arrays and quantization, which are not used here. It costs a third of
     the import's time and puts a second OpenBLAS into the measured process. Whoever imports it afterwards gets it.
     """
     if "scipy" in sys.modules:

@@ -37,7 +37,7 @@ def batches(samples: int, batch_size: int) -> Iterator[tuple[int, int]]:
 def shares(size: int, parts: int) -> list[tuple[int, int]]:
     """(begin, end) of each part of a batch, as MXNet's `split_data(even_split=False)` divides it.
 
-    The first parts take what is left over; a batch smaller than `parts` has only so many parts as images.
+    The first parts take what is left over; a batch with fewer images than `parts` has one part for each image.
     """
     parts = min(parts, size)
     each, left_over = divmod(size, parts)

@@ -10,7 +10,7 @@ from mnist_core.recipe import (
 
 
 def worker_variables(threads: int, engine: Engine = Engine.THREADED) -> Mapping[str, str]:
-    """The environment of a worker whose every context may use so many threads.
+    """Return the variables of a worker each of whose contexts may use this many threads.
 
     All of them, since a library that reads another name than OMP_NUM_THREADS would oversubscribe silently. The threaded
     engine is MXNet's own choice, which the user's variables may refine.

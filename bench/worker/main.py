@@ -162,7 +162,7 @@ def _guarded(measured_code: Callable[[], T]) -> T | FailureReply | UnusableReply
 
 
 def _lines() -> Iterator[bytes]:
-    """What the parent sends, as it comes. When it closes the pipe this process ends at once, whatever it is doing.
+    """Yield the lines that the parent sends. When it closes the pipe, end this process at once.
 
     Not sys.stdin: a thread inside its lock would make the interpreter abort when the process ends by itself.
     """

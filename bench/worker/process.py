@@ -305,7 +305,7 @@ def _code(measured: Path) -> str:
     It is not `-m bench.worker.main`, with which a folder `bench` in the current directory would be taken for ours.
 
     `mnist_core` is registered before anything imports it, so that it alone comes from `measured`. Both sides of a gate
-    are started in this same way, whichever folder is theirs.
+    are started in this same way.
     """
     package = str(measured / "mnist_core")
     return (
@@ -347,7 +347,7 @@ def _out_of_memory_kills() -> str:
 class Interpreters:
     """A Python for each framework: they want different versions of NumPy, so that one environment cannot hold all."""
 
-    #: Of the frameworks that do not run on this program's own Python.
+    #: The Pythons of frameworks that do not run on this program's own.
     python: Mapping[Framework, str] = dataclasses.field(default_factory=dict)
 
     def of(self, framework: Framework) -> Interpreter:

@@ -57,7 +57,7 @@ class Cache:
 
     @contextmanager
     def _scratch(self, name: str) -> Iterator[Path]:
-        """Give a folder for work in progress, to one process at a time; whatever happens, it is gone afterwards.
+        """Give a folder for work in progress, to one process at a time; it is always removed afterwards.
 
         The lock only saves a second process the work: `_publish` is sound without it, so its file may be removed.
         """

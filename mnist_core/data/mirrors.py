@@ -87,15 +87,15 @@ FASHION_MNIST: Final = Published(
 class Patience:
     """How long to wait for the network and for another process."""
 
-    #: For any mirror to answer before ``auto`` does without; below 5 s together with all else it does until then.
+    #: Seconds for any mirror to answer before ``auto`` does without; below 5 s together with all that precedes.
     probe_seconds: float = 4.0
-    #: For a connection.
+    #: Seconds for a connection.
     connect_seconds: float = 10.0
-    #: For the next byte.
+    #: Seconds for the next byte.
     silence_seconds: float = 20.0
-    #: For a whole file: the largest needs 90 kB/s.
+    #: Seconds for a whole file: the largest needs 90 kB/s.
     file_seconds: float = 300.0
-    #: For another process that is making the same data set.
+    #: Seconds to wait for another process that is making the same data set.
     lock_seconds: float = 1800.0
 
 

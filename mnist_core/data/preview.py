@@ -14,7 +14,7 @@ _SCALE = 2
 
 
 def endings() -> list[str]:
-    """Of the files that a picture can be written into."""
+    """Return the endings of the files that a picture can be written into."""
     return sorted(ending for ending, kind in Image.registered_extensions().items() if kind in Image.SAVE)
 
 

@@ -167,7 +167,7 @@ def _squared_distances(dots: _Floats) -> NDArray[np.int16]:
 class _Alphabet(NamedTuple):
     """`_GLYPHS` as tables, one column a glyph. A dot is the weighted mean of three control points."""
 
-    #: Of each digit: its first glyph, and its number of glyphs.
+    #: For each digit, the index of its first glyph and its number of glyphs.
     first: NDArray[np.intp]
     ways: NDArray[np.intp]
     #: (2, most control points, glyphs): x and y from the centre; what a glyph does not need is never read.
@@ -239,6 +239,6 @@ def _position(dot: _Dot, points: list[_Point]) -> _Point:
 
 
 def _distance(one: _Point, other: _Point) -> float:
-    """As `math.dist`, whose last bits differ between versions of Python."""
+    """Return the distance like `math.dist`, whose last bits differ between versions of Python."""
     x, y = other[0] - one[0], other[1] - one[1]
     return math.sqrt(x * x + y * y)

@@ -40,7 +40,7 @@ from bench.scenarios.scenario import Scenario
 from bench.stats.intervals import Estimate
 from mnist_core.recipe import Recipe
 
-#: From so many files on, ratios to the first one are not enough to see them side by side.
+#: Number of files from which ratios to the first one no longer show them side by side.
 _SEVERAL = 3
 
 
@@ -63,7 +63,7 @@ class Profile:
 
 
 def make_report(sources: Sequence[Source], gates: Sequence[Gate] = (), profiles: Sequence[Profile] = ()) -> Report:
-    """Of at least one file of any kind."""
+    """Assemble the report of one or more files of any kind."""
     names = [*(s.name for s in sources), *(g.name for g in gates), *(p.name for p in profiles)]
     sections = [
         *(section for place, gate in enumerate(gates) for section in _gate(place, gate)),

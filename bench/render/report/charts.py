@@ -22,13 +22,13 @@ from typing import Any, Final, TypeAlias
 _Axes: TypeAlias = Any
 _Artist: TypeAlias = Any
 
-#: Of a picture, in units of a 72nd of an inch; on a page it is as wide as its column, down to a telephone's.
+#: Width of a picture in points (1/72 inch); on a page it is scaled to its column, down to a telephone's.
 _WIDTH: Final = 330
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42, 16, 26, 36
 _LINE: Final = 16
 #: How many letters there is room for, in a legend and above a row.
 _NAME_LETTERS, _LABEL_LETTERS = 55, 62
-#: Of a picture with a row per scenario: how high a row is, and where in it its label and what is drawn stand.
+#: Height of a row in a picture with a row per scenario, and the places of its label and its drawing in it, in points.
 _ROW: Final = 32
 _ROW_TOP: Final = 6
 _LABEL_AT, _DRAWN_AT = 0.3, 0.67
@@ -100,7 +100,7 @@ class PlottedLine:
 
     label: str
     points: Sequence[Point]
-    #: Not where there is no measurement between the points.
+    #: Whether a line joins the points; not where nothing was measured between them.
     joined: bool = True
     #: Hollow marks are of what does not count.
     filled: bool = True
@@ -154,7 +154,7 @@ def _drawing(key: str, height: float) -> Iterator[_Sheet]:
 
 
 def _inline(svg: str, key: str, tips: Sequence[str], alternative: str) -> str:
-    """Without what only a file needs, in the page's colours and font, with ids that no other picture has."""
+    """Return an SVG for use inside a page: without a file's header, in the page's colours and font, with unique ids."""
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     view = re.search(r'viewBox="([^"]*)"', svg)
     assert view is not None
@@ -173,7 +173,7 @@ def _text(axes: _Axes, x: float, y: float, text: str, **style: object) -> _Artis
 
 
 def _shortened(text: str, limit: int) -> str:
-    """In the middle: names begin with the machine, and often end with what they differ in."""
+    """Shorten a name in its middle: names begin with the machine, and often end with what they differ in."""
     if len(text) <= limit:
         return text
     end = limit // 3
@@ -227,7 +227,7 @@ class Axis:
     logarithmic: bool = False
     #: Begins at zero, where it is not logarithmic.
     from_zero: bool = False
-    #: Of whole numbers: nothing lies between two of them.
+    #: Whether the axis has whole numbers, so that no tick lies between two of them.
     whole: bool = False
 
 
@@ -306,7 +306,7 @@ def _draw_line(sheet: _Sheet, axes: _Axes, line: PlottedLine, style: dict[str, A
     axes.autoscale_view()
 
 
-#: On a logarithmic axis whose ends are less than so many times apart: the first digits of the numbers along it. Over
+#: First digits of the numbers along a logarithmic axis, by the ratio of its ends up to which they are used. Over
 #: more decades, these are enough.
 _DIGITS: Final = ((12, (1, 1.5, 2, 3, 5, 7)), (100, (1, 2, 5)), (1000, (1, 3)))
 

@@ -14,7 +14,7 @@ from bench.render.model.labels import full_setting
 from bench.render.phrases import format_count, format_estimate, format_ratio
 from mnist_core.datasets import DatasetName
 
-#: The best of so many looks better than it is, if only by luck.
+#: Number of rows from which the best one is said to be partly luck.
 _MANY = 3
 
 

@@ -93,7 +93,7 @@ class _Network:
         )
 
     def throughput(self) -> Picture | None:
-        """Of one file the speed-ups are the same picture in another unit."""
+        """Draw speed-ups only for several files: for one file they are the throughputs in another unit."""
         one_file = len(self.sources) == 1
         if len(self.rows) < _FEWEST or (one_file and any(each.row.is_baseline for each in self.rows)):
             return None
@@ -384,7 +384,7 @@ class _Network:
 
 
 class _Place(NamedTuple):
-    """Where in a roofline something stands."""
+    """A place in a roofline."""
 
     #: Operations per byte.
     intensity: float
@@ -417,7 +417,7 @@ def _fairly(
     source: Callable[[_FoundT], Source],
     first: Callable[[_FoundT], bool] = lambda _each: False,
 ) -> list[_FoundT]:
-    """Of each file as many, so that a slow machine is not left out; in the order given. `first` of all are kept."""
+    """Return as many of each file, in the order given, so that no slow machine is left out; the `first` are kept."""
     taken: Counter[str] = Counter()
     ranks = []
     for index, each in enumerate(found):
@@ -433,7 +433,7 @@ def _label_of(shown: Sequence[MeasuredRow]) -> Callable[[MeasuredRow], str]:
 
 
 def _point(estimate: Estimate, label: str, unit: str) -> Point:
-    """Of a row: its value lies along x."""
+    """Return the point of a row, whose value lies along x."""
     return Point(estimate.value, 0, f"{label}: {format_estimate(estimate, unit)}", estimate.lower, estimate.upper)
 
 

@@ -39,35 +39,35 @@ class Workload(Protocol):
     """
 
     def build(self) -> None:
-        """The network with its initial weights, and its optimizer. Raises `NetworkError`."""
+        """Build the network with its initial weights, and its optimizer. Raise `NetworkError` if that fails."""
 
     def train_throwaway_batch(self, size: int) -> None:
-        """One whole step on the first `size` images, waited for, at the learning rate that is set."""
+        """Train one whole step on the first `size` images at the learning rate that is set, and wait for it."""
 
     def set_learning_rate(self, value: float) -> None:
-        """Zero makes every update real work that leaves the weights as they were."""
+        """Set the learning rate. At zero, an update is real work that leaves the weights as they were."""
 
     def prepare(self) -> None:
         """Put the training set where the epochs take it from."""
 
     def train_epoch(self) -> TrainedEpoch:
-        """One pass over the training set. May return before the last update is done."""
+        """Train one pass over the training set. May return before the last update is done."""
 
     def wait(self) -> None:
-        """The barrier: everything that was asked for is done."""
+        """Wait until everything that was enqueued is done: the barrier."""
 
     def evaluate(self, test: Split) -> float:
-        """Accuracy over every image of `test`, each counted once."""
+        """Return the accuracy over every image of `test`, each counted once."""
 
     def device_memory_bytes(self) -> int | None:
-        """Memory in use on the scenario's GPUs, by whoever uses it; None without a GPU."""
+        """Return the memory in use on the scenario's GPUs, by all processes; None without a GPU."""
 
 
 class Backend(Protocol):
     """What every module named below has."""
 
     def describe(self) -> Software:
-        """What this process has loaded."""
+        """Return what this process has loaded."""
 
     def create_workload(self, scenario: Scenario, recipe: Recipe, train: Split) -> Workload:
         """Create the scenario's workload, with its training images in memory."""
@@ -76,10 +76,10 @@ class Backend(Protocol):
         """Try the device out in this process, which may hang or crash it."""
 
     def matrix_product(self, device: Device, size: int) -> Callable[[], None]:
-        """Multiplies two (size, size) float32 matrices that lie on the device, waited for, at each call."""
+        """Return a function that multiplies two (size, size) float32 matrices on the device, and waits for it."""
 
     def vector_sum(self, device: Device, elements: int) -> Callable[[], None]:
-        """a = b + c (STREAM's "add") on float32 arrays of so many elements on the device, waited for, at each call."""
+        """Return a function that adds two float32 arrays on the device (STREAM's "add"), and waits for the sum."""
 
 
 _MODULES = {

@@ -1,6 +1,6 @@
 """JAX as a `Workload`: `hybridize=jit` is one compiled step per batch, `scan` one compiled epoch.
 
-Written for speed: whatever a step needs lies on the device and its weights are donated, so that a step is one call; a
+Written for speed: all that a step needs lies on the device and its weights are donated, so that a step is one call; a
 pooling is the maximum of four slices, whose gradient is cheaper than a window's; on the CPU a convolution is a matrix
 product of patches, since XLA's own is slow there, and inside a loop far slower still.
 """

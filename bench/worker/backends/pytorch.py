@@ -127,7 +127,7 @@ class PyTorchWorkload:
 
     @property
     def weights(self) -> list[Tensor]:
-        """Of the first device: weight, bias, weight, bias, …"""
+        """Weights of the first device: weight, bias, weight, bias, …"""
         return self._steps.weights
 
     def build(self) -> None:
@@ -225,7 +225,7 @@ def _device_of(device: Device) -> TorchDevice:
 
 
 def _wait(place: TorchDevice) -> None:
-    """The CPU has done whatever was asked of it when the call returns."""
+    """Wait for a device; on the CPU, every call returns when its work is done."""
     if place.type == "cuda":
         torch.cuda.synchronize(place)
 

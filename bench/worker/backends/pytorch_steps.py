@@ -34,13 +34,13 @@ class Share:
     images: Tensor
     index: Tensor
     labels: Tensor
-    #: Of the batch: 1 on a single device.
+    #: Fraction of the batch: 1 on a single device.
     part: float
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of one share."""
+    """What a step computed on one share."""
 
     #: (): its part of the batch's mean loss.
     loss: Tensor
@@ -53,7 +53,7 @@ class Steps(Protocol):
 
     @property
     def weights(self) -> list[Tensor]:
-        """Of the first device: weight, bias, weight, bias, …"""
+        """Weights of the first device: weight, bias, weight, bias, …"""
 
     def set_learning_rate(self, value: float) -> None: ...
 
@@ -219,7 +219,7 @@ def _function(task: Task) -> _Apply:
 def _gradients(
     apply: _Apply, weights: Sequence[Tensor], images: Tensor, index: Tensor, labels: Tensor, scale: Tensor
 ) -> tuple[Sequence[Tensor], Tensor, Tensor]:
-    """Of the mean loss of the images at `index`, times `scale`; that loss; the predicted digits."""
+    """Return the gradients of the mean loss of the images at `index`, times `scale`; the loss; the predicted digits."""
     scores = apply(weights, images.index_select(0, index))
     loss = functional.cross_entropy(scores, labels)
     return torch.autograd.grad(loss, weights, scale), loss.detach(), scores.detach().argmax(1)

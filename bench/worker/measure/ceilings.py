@@ -1,6 +1,6 @@
 """The clock of the ceilings: how fast a library multiplies and adds in this process. Nothing is trained.
 
-The fastest repetition counts, since whatever disturbs one only makes it slower.
+The fastest repetition counts, since any disturbance only makes one slower.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _REPEAT_SECONDS: Final = 0.15
 _LEAST_REPETITIONS: Final = 3
 #: A size whose repetitions would take longer is left out: it could hardly win by more than smaller ones did.
 _LONGEST_SECONDS: Final = 2.5
-#: After so many sizes in a row that did not win, larger ones will not either.
+#: Number of sizes in a row without a new best rate after which larger ones are not tried.
 _LOSSES: Final = 2
 #: Two numbers read, one written.
 _BYTES_PER_ELEMENT: Final = 12
@@ -83,7 +83,7 @@ def _sums(arithmetic: Arithmetic, device: Device, elements: Iterable[int]) -> It
 
 
 def _fastest_seconds(call: Callable[[], None]) -> float:
-    """Of several calls after one that touches memory and chooses kernels."""
+    """Return the fastest of several calls, after one that touches memory and chooses kernels."""
     call()
     fastest = float("inf")
     repetitions = 0

@@ -16,7 +16,7 @@ from mnist_core import loop
 
 
 class EpochCutError(Exception):
-    """The epoch has reached the point where it was to end; whoever truncated it expects this."""
+    """The epoch has reached the point where it was to end; the code that truncated it catches this."""
 
 
 class PhaseObserver(Protocol):

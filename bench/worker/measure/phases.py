@@ -1,7 +1,7 @@
 """Measure a profile: what each phase adds to an epoch, and MXNet's own profiler. One request per process.
 
 A phase is measured twice. What it **adds** is the difference between two epochs of the loop as it is, one that goes up
-to the phase and one that ends before it: there is no barrier and no clock in either, so that whatever works at the same
+to the phase and one that ends before it: there is no barrier and no clock in either, so that what works at the same
 time still does. Every phase has a pair of epochs of its own, so that nothing makes the differences sum to the epoch but
 a true measurement. How long it takes when it is **waited for** is read in an epoch with a barrier around every phase,
 in which nothing works at the same time any more.
