@@ -93,7 +93,7 @@ class _Network:
         )
 
     def throughput(self) -> Picture | None:
-        """Draw speed-ups only for several files: for one file they are the throughputs in another unit."""
+        """Draw throughputs, but for a single file with speed-ups, which are the same picture in another unit."""
         one_file = len(self.sources) == 1
         if len(self.rows) < _FEWEST or (one_file and any(each.row.is_baseline for each in self.rows)):
             return None
