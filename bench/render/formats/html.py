@@ -17,7 +17,8 @@ from typing import Final
 import jinja2
 
 from bench.render import units
-from bench.render.model.document import Picture, Report, Section
+from bench.render.model.columns import Heading
+from bench.render.model.document import Report, Section
 from bench.render.model.marks import TONE_OF_MARK, Tone
 from bench.render.model.table import Cell, Table, TableRow, legend_of, readable
 from bench.render.phrases import format_estimate
@@ -25,13 +26,6 @@ from bench.stats.intervals import Estimate
 
 #: Longer texts are broken into lines.
 _WIDE: Final = 48
-
-
-@dataclass(frozen=True, slots=True)
-class _Heading:
-    lines: tuple[str, ...]
-    number: bool
-    explanation: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +50,8 @@ class _Table:
     title: str
     caption: tuple[tuple[str, str], ...]
     notes: tuple[tuple[str, str], ...]
-    headings: tuple[_Heading, ...]
+    headings: tuple[Heading, ...]
     rows: tuple[_Row, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Section:
-    key: str
-    title: str
-    words: tuple[str, ...]
-    pictures: tuple[Picture, ...]
-    tables: tuple[_Table, ...]
 
 
 def render_html(tables: Sequence[Table]) -> str:
@@ -85,16 +70,8 @@ def render_report(report: Report) -> str:
     return _template().render(
         title=report.title,
         short=report.short,
-        sections=[
-            _Section(
-                section.key,
-                section.title,
-                section.words,
-                section.pictures,
-                tuple(_table(table, readable(table)) for table in section.tables),
-            )
-            for section in report.sections
-        ],
+        sections=report.sections,
+        page_table=_page_table,
         legend=legend_of(shown),
         style=_asset("page.css"),
         script=script,
@@ -113,19 +90,13 @@ def _template() -> jinja2.Template:
     return environment.from_string(_asset("page.html.jinja"))
 
 
-def _table(table: Table, shown: Sequence[int]) -> _Table:
+def _page_table(table: Table) -> _Table:
+    shown = readable(table)
     return _Table(
         title=table.title,
         caption=table.caption,
         notes=table.notes,
-        headings=tuple(
-            _Heading(
-                tuple(table.headings[index].title.strip().split("\n")),
-                table.headings[index].number,
-                table.headings[index].explanation,
-            )
-            for index in shown
-        ),
+        headings=tuple(table.headings[index] for index in shown),
         rows=tuple(_row(table, row, shown) for row in table.rows),
     )
 

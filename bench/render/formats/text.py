@@ -11,17 +11,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from bench.render import sparklines, units
-from bench.render.model.marks import (
-    FAILED,
-    FASTER,
-    FASTEST,
-    MISSING,
-    NOT_RUN,
-    OTHER,
-    SLOWER,
-    TONE_OF_MARK,
-    Tone,
-)
+from bench.render.model.marks import FAILED, FASTER, FASTEST, MISSING, NOT_RUN, OTHER, SLOWER, TONE_OF_MARK, Tone
 from bench.render.model.table import Table, legend_of, readable
 
 _UNICODE_RULE = Box("    \n    \n ── \n    \n    \n    \n    \n    \n")

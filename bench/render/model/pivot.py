@@ -8,18 +8,7 @@ from dataclasses import dataclass
 from typing import Generic
 
 from bench.render.model.captions import common_setting
-from bench.render.model.columns import (
-    AXES,
-    LOOP,
-    SHOWN_AXES,
-    Axis,
-    Column,
-    Heading,
-    Raw,
-    ScenarioRowT,
-    find,
-    varies,
-)
+from bench.render.model.columns import AXES, LOOP, SHOWN_AXES, Axis, Column, Heading, Raw, ScenarioRowT, find, varies
 from bench.render.model.table import Cell, Fact, Table, TableRow, cell_of, clean_pairs
 from bench.render.phrases import clean_text, one_line
 from bench.scenarios.axes import LOOP_AXES
