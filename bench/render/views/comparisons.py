@@ -141,7 +141,7 @@ def _describe_entry(entry: Entry | None) -> str:
 
 
 def _listing(rows: Sequence[ComparedRow], columns: Sequence[Column[ComparedRow]], frame: Frame) -> Table:
-    """Axes that do not vary make room for what was measured: they stand above the table."""
+    """Make a listing; axes that do not vary stand above it, which leaves room for what was measured."""
     scenarios = [row.scenario for row in rows]
     shown = [axis for axis in SHOWN_AXES if varies(axis, scenarios)]
     shown = shown or [axis for axis in SHOWN_AXES if axis.heading.name == "contexts"]
