@@ -35,7 +35,7 @@ def test_a_quiet_machine_gives_no_false_alarm_and_finds_a_slowdown() -> None:
 
 
 def test_the_noise_floor_is_what_first_looks_stay_below() -> None:
-    """Near 2 standard errors of a mean of eight blocks, whose effects have the spread of one pass."""
+    """Near 2 standard errors of a mean of eight blocks, whose effects have the spread of one invocation."""
     made = calibration.calibrate(recorded(400), gates=400, slowdowns=())
     for each in made.scenarios:
         assert each.noise_floor == pytest.approx(1.96 * 0.01 / math.sqrt(8), rel=0.35)
@@ -47,14 +47,14 @@ def test_the_noise_floor_is_what_first_looks_stay_below() -> None:
 
 
 def test_the_same_blocks_give_the_same_calibration() -> None:
-    """To the bit; another seed another one."""
+    """To the bit; another seed gives another one."""
     gate_file = recorded()
     assert calibration.calibrate(gate_file, gates=20) == calibration.calibrate(gate_file, gates=20)
     assert calibration.calibrate(gate_file, gates=20) != calibration.calibrate(gate_file, gates=20, seed=5)
 
 
 def test_relabelling_turns_the_effect_and_leaves_the_control() -> None:
-    """The same four passes; twice is none."""
+    """The four invocations stay the same, and relabelling twice changes nothing."""
     (block,) = evidence_of(a_plan(), [a_block(0, slowed(noisy(32), 0.1))])
     turned = calibration.relabelled(block)
     for scenario, row in block.rows.items():
@@ -65,7 +65,7 @@ def test_relabelling_turns_the_effect_and_leaves_the_control() -> None:
 
 
 def test_a_scaled_side_is_a_slowdown() -> None:
-    """Side B times 1.05 is 5 % slower, in the effect alone."""
+    """Side B times 1.05 is 5 % slower, which changes the effect alone."""
     (block,) = evidence_of(a_plan(), [a_block(0, noisy(33))])
     for scenario, row in calibration.slowed(block, 0.05).rows.items():
         assert row.effect == pytest.approx(block.rows[scenario].effect + math.log(1.05))
@@ -73,7 +73,7 @@ def test_a_scaled_side_is_a_slowdown() -> None:
 
 
 def test_a_replay_takes_blocks_as_the_gate_would() -> None:
-    """Eight for an unchanged contender, thirteen for a regressed one, all there are for one that stays open."""
+    """Eight blocks for an unchanged contender, thirteen for a regressed one, all there are for an undecided one."""
     plan = a_plan()
     evidence = evidence_of(plan, blocks(40, noisy(34)))
     same = calibration.replay(plan, evidence)

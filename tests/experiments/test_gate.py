@@ -8,16 +8,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bench.analysis.verdict import Verdict
 from bench.errors import SetupError
-from bench.experiments import pilot
 from bench.experiments.gate.blocks import run_blocks
 from bench.experiments.gate.decision import Conclusion, Wanted, conclusion_of
 from bench.experiments.gate.setup import window_sizes
-from bench.experiments.pilot import PilotError, window_size
+from bench.experiments.pilot import PilotError
 from bench.records.gate import Block, GateFile, GatePhase
 from bench.records.result import FailureReason
 from bench.scenarios.scenario import Scenario
@@ -234,16 +231,6 @@ def test_the_pilot_makes_windows_long_enough_and_epochs_small_enough() -> None:
     assert {*windows} == {MLP, LENET}
     for size in windows.values():
         assert 3300 < size.epoch_samples * size.epochs < 3900
-
-
-@given(batch_size=st.integers(1, 1000), seconds=st.floats(1e-7, 1e-2), train_samples=st.integers(1, 60_000))
-def test_a_window_is_whole_epochs_of_what_is_there(batch_size: int, seconds: float, train_samples: int) -> None:
-    """Never more images than the data set has, never so many that memory is mapped anew, long enough where possible."""
-    size = window_size(batch_size, seconds, train_samples)
-    assert 1 <= size.epoch_samples <= train_samples
-    assert size.epoch_samples <= max(5000, batch_size)
-    if train_samples >= batch_size:
-        assert size.epochs * size.epoch_samples * seconds >= pilot.WINDOW_SECONDS
 
 
 @pytest.mark.parametrize(

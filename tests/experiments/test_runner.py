@@ -246,7 +246,7 @@ def test_resumed_runs_keep_their_ceilings_and_get_more() -> None:
 
 
 def test_a_ceiling_that_fails_is_reported_once_and_the_runs_go_on() -> None:
-    """Out of memory, or not installed: it will not be otherwise in the next round."""
+    """Out of memory, or not installed: the next round would be no different."""
     fake, told = FakeCeilings(Library.MXNET, Library.JAX), list[str]()
     rounds = ceiling_rounds(fake, Library.NUMPY, Library.MXNET, Library.JAX, report=told.append)
     final, _ = run_with(FakeExecutor(), untried(a_plan(2)), ceilings=rounds)
@@ -363,7 +363,7 @@ def test_a_worker_that_fails_becomes_a_failure(
     detail: str,
     log: str,
 ) -> None:
-    """Reason, one line, and the end of its error output, whatever it did."""
+    """Reason, one line, and the end of its error output, for all that can go wrong."""
     monkeypatch.setattr(process, "EXIT_SECONDS", 0.5)
     outcome = execute(worker(code))
     assert isinstance(outcome, Failure)

@@ -1,4 +1,4 @@
-"""The two sides' code: where it comes from, and that nothing of it stays."""
+"""The code of the two sides: where it comes from, and that it is removed."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_a_folder_or_commit_without_the_package_is_one_line(repository: Path, sc
 
 
 def test_a_scratch_folder_is_gone_after_its_block() -> None:
-    """Whatever was put there."""
+    """With all that was put there."""
     with source.scratch_folder() as folder:
         (folder / "a").mkdir()
         (folder / "a" / "file").write_text("x")
