@@ -209,8 +209,9 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(python=PEER_PYTHON, default=False)
 def site(session: nox.Session) -> None:
-    """Build the documentation site into build/site; a link that leads nowhere fails."""
-    session.install("-e", ".", *nox.project.dependency_groups(PYPROJECT, "docs"))
+    """Build the documentation site into build/site; a link that leads nowhere or a page that is not linked fails."""
+    session.install("-e", ".", *nox.project.dependency_groups(PYPROJECT, "docs", "test"))
+    session.run("pytest", "tests/docs/test_site.py")
     session.run("python", "-m", "tests.docs.site", "build")
     session.run("zensical", "build", "--strict", "--clean", "--config-file", "build/mkdocs.yml")
 
