@@ -75,7 +75,7 @@ class TunePlan(Record, frozen=True, kw_only=True):
 
     #: The first is the reference.
     candidates: Annotated[tuple[Candidate, ...], Meta(min_length=1)]
-    #: False: it is only compared with, since the wishes leave it out.
+    #: False: it is only compared with, since the restrictions exclude it.
     reference_may_win: bool
     #: Every candidate is measured with the same effort, however long that takes.
     exhaustive: bool

@@ -150,7 +150,7 @@ def parse_suite(text: str, *, where: str) -> Suite:
 
 
 def override(suite: Suite, overrides: Overrides) -> Suite:
-    """The suite with the command line's wishes in it.
+    """Return the suite with the command line's values in it.
 
     An axis is *narrowed* when the suite has all the given values somewhere (matrices without any of them drop out), and
     *replaced* in every matrix otherwise. Sampling is always replaced.

@@ -73,11 +73,11 @@ def side(*records: Any, name: str = "file.json", **changes: Any) -> ComparedFile
 def compared(
     before: Sequence[float],
     after: Sequence[float],
-    wishes: Settings | None = None,
+    settings: Settings | None = None,
     **changes: Any,  # noqa: ANN401
 ) -> ComparedRow:
     """The one row of two files of one scenario."""
-    (row,) = compare(side(*repeats(before)), side(*repeats(after), **changes), wishes or Settings()).rows
+    (row,) = compare(side(*repeats(before)), side(*repeats(after), **changes), settings or Settings()).rows
     return row
 
 
@@ -296,12 +296,12 @@ def test_the_p_value_is_welchs_against_the_margin() -> None:
 
 
 @pytest.mark.parametrize(
-    "wishes", [{"margin": -0.1}, {"margin": 0.2}, {"tolerance": math.inf}, {"alpha": 0.0}, {"alpha": 0.5}]
+    "settings", [{"margin": -0.1}, {"margin": 0.2}, {"tolerance": math.inf}, {"alpha": 0.0}, {"alpha": 0.5}]
 )
-def test_limits_that_contradict_each_other_are_refused(wishes: dict[str, float]) -> None:
+def test_limits_that_contradict_each_other_are_refused(settings: dict[str, float]) -> None:
     """A tolerance below the margin would call one row both."""
     with pytest.raises(ValueError, match=r"margin|tolerance|alpha"):
-        Settings(**wishes)
+        Settings(**settings)
 
 
 speeds = st.lists(st.floats(min_value=100, max_value=100_000), min_size=2, max_size=6)
@@ -338,13 +338,13 @@ def test_a_verdict_never_contradicts_its_interval(
     value: float, error: float, freedom: float, margin: float, scenarios: int
 ) -> None:
     """Regressed lies above the margin, improved below it, unchanged below the tolerance, and nothing slower passes."""
-    wishes = Settings(margin=margin, tolerance=0.3)
+    settings = Settings(margin=margin, tolerance=0.3)
     slowdown = TSummary(value, error, freedom, 3)
     p_slower, p_faster = (
         min(1.0, scenarios * intervals.p_above(each, math.log1p(margin))) for each in (slowdown, -slowdown)
     )
-    detectable = detectable_slowdown(slowdown, wishes, scenarios=scenarios)
-    verdict = decide(slowdown, p_slower, p_faster, detectable, wishes)
+    detectable = detectable_slowdown(slowdown, settings, scenarios=scenarios)
+    verdict = decide(slowdown, p_slower, p_faster, detectable, settings)
     ends = intervals.bounds(slowdown)
     assert ends is not None
     lower, upper = ends
@@ -358,7 +358,7 @@ def test_identical_code_is_called_regressed_in_at_most_5_of_100_comparisons() ->
     """The whole comparison over 6 scenarios, 1,000 times, on noise of 4 %, at a margin of nothing."""
     generator = np.random.default_rng(20260131)
     scenarios = [a_scenario(batch_size=size) for size in range(100, 700, 100)]
-    wishes = Settings(margin=0.0)
+    settings = Settings(margin=0.0)
     alarms = 0
     for _ in range(1_000):
         samples = [
@@ -367,7 +367,8 @@ def test_identical_code_is_called_regressed_in_at_most_5_of_100_comparisons() ->
         slowdowns = [intervals.welch_difference(one, other) for one, other in zip(*samples, strict=True)]
         p_values = multiple_testing.holm_adjusted([intervals.p_above(each, 0.0) for each in slowdowns])
         alarms += any(
-            decide(each, p, 1.0, 0.1, wishes) is Verdict.REGRESSED for each, p in zip(slowdowns, p_values, strict=True)
+            decide(each, p, 1.0, 0.1, settings) is Verdict.REGRESSED
+            for each, p in zip(slowdowns, p_values, strict=True)
         )
     assert alarms <= scipy.stats.binom.ppf(0.999, 1_000, 0.05)
 
@@ -375,15 +376,15 @@ def test_identical_code_is_called_regressed_in_at_most_5_of_100_comparisons() ->
 def test_the_detectable_slowdown_is_detected_in_9_of_10_comparisons() -> None:
     """What the row promises: with the true spread known, a slowdown of that size is called regressed as often."""
     generator = np.random.default_rng(20260131)
-    spread, n, wishes = 0.02, 8, Settings()
+    spread, n, settings = 0.02, 8, Settings()
     error = spread * math.sqrt(2 / n)
-    promised = math.log1p(detectable_slowdown(TSummary(0.0, error, 2 * n - 2, n), wishes, scenarios=1))
+    promised = math.log1p(detectable_slowdown(TSummary(0.0, error, 2 * n - 2, n), settings, scenarios=1))
     found = 0
     for _ in range(1_000):
         before, after = (intervals.log_moments(np.exp(generator.normal(9, spread, size=n)).tolist()) for _ in "ab")
         slower = TSummary(*dataclasses.astuple(intervals.welch_difference(before, after)))
         shifted = dataclasses.replace(slower, value=slower.value + promised)
-        found += intervals.p_above(shifted, math.log1p(wishes.margin)) <= wishes.alpha
+        found += intervals.p_above(shifted, math.log1p(settings.margin)) <= settings.alpha
     assert 0.85 <= found / 1_000 <= 0.95
 
 

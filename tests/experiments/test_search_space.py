@@ -16,7 +16,7 @@ from mnist_core.recipe import Engine, Hybridize, Update
 
 
 def space(network: str = "mlp", **wishes: object) -> tuple[Scenario, ...]:
-    return search_space(network, 100, cores=2, gpus=(), wishes=Overrides(**wishes)).scenarios  # type: ignore[arg-type]
+    return search_space(network, 100, cores=2, gpus=(), overrides=Overrides(**wishes)).scenarios  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

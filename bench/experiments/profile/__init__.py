@@ -1,1 +1,1 @@
-"""Where an epoch goes: the breakdown of a profile, and MXNet's trace."""
+"""The profile of an epoch: its measurement, its breakdown, and MXNet's trace."""

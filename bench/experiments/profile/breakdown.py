@@ -22,15 +22,15 @@ CLOSURE: Final = (0.95, 1.05)
 class Part:
     """One phase of an epoch, or all of them."""
 
-    #: None: all phases together.
+    #: None for all phases together.
     phase: EpochPhase | None
     #: What the epoch takes longer for it. May be below 0: waiting early can be cheaper than waiting late.
     seconds: float
     #: Half the distance between the quartiles of its rounds; None of a sum.
     spread_seconds: float | None
-    #: Where nothing else works meanwhile.
+    #: Seconds with a barrier before and after, so that nothing else works meanwhile.
     waited_seconds: float
-    #: In an epoch; None of a sum.
+    #: Calls in an epoch; None for a sum.
     calls: int | None
 
 
@@ -41,27 +41,27 @@ class Operator:
     name: str
     calls_per_step: float
     mean_seconds: float
-    #: Of the time of all operators.
+    #: Share of the time of all operators.
     share: float
-    #: Of this one and those before it.
+    #: Share of this operator and all before it.
     cumulated_share: float
-    #: Of the operations that no implementation can do without; None where they are not known.
+    #: Rate of the operations that no implementation can do without; None where they are not known.
     gflop_per_second: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breakdown:
-    """Where an epoch went."""
+    """The breakdown of an epoch into phases and operators."""
 
     epoch_seconds: float
     epoch_spread_seconds: float
-    #: In the order of the epoch.
+    #: The phases, in the order of the epoch.
     parts: tuple[Part, ...]
-    #: Of them.
+    #: The sum of the phases.
     together: Part
     #: The greatest first.
     operators: tuple[Operator, ...]
-    #: Of one epoch, over all threads that execute operators.
+    #: Seconds of operators in one epoch, over all threads that execute them.
     operator_seconds: float
     #: Times as long as the epoch takes where operators are not bulked, and with the profiler besides.
     unbulked_factor: float
@@ -69,7 +69,7 @@ class Breakdown:
 
     @property
     def closure(self) -> float:
-        """All phases together over the epoch."""
+        """All phases together as a share of the epoch."""
         return self.together.seconds / self.epoch_seconds
 
     @property
@@ -79,7 +79,7 @@ class Breakdown:
 
     @property
     def rest_seconds(self) -> float:
-        """Of the epoch, what no phase accounts for; below 0 where they account for more than there is."""
+        """Seconds of the epoch that no phase accounts for; below 0 if the phases account for more than the epoch."""
         return self.epoch_seconds - self.together.seconds
 
     @property
@@ -124,14 +124,14 @@ def _part(times: PhaseTimes) -> Part:
 
 
 def added_seconds(times: PhaseTimes) -> tuple[float, ...]:
-    """By how much each round's epoch was longer with the phase."""
+    """Return by how many seconds each round's epoch was longer with the phase."""
     if times.without_seconds is None:
         return times.with_seconds
     return tuple(with_it - without for with_it, without in zip(times.with_seconds, times.without_seconds, strict=True))
 
 
 def middle_mean(numbers: Sequence[float]) -> float:
-    """Of the middle half. Sums of it are nearly those of means, which sums of medians are not; outliers do nothing."""
+    """Return the mean of the middle half: outliers do not count, and sums of it are nearly sums of means."""
     quarter = len(numbers) // 4
     return statistics.fmean(sorted(numbers)[quarter : len(numbers) - quarter])
 

@@ -58,7 +58,7 @@ class Profiler:
         return self._answer(request, PhasesReply, on_event=tell).rounds
 
     def operators(self, steps: int) -> tuple[ProfiledEpoch, trace.Trace]:
-        """Train an epoch of so many steps under MXNet's profiler. Raises `ProfileError`."""
+        """Train an epoch of this many steps under MXNet's profiler. Raise `ProfileError` if that gives no result."""
         with tempfile.TemporaryDirectory(prefix="mnist-bench-") as directory:
             request = OperatorsRequest(self.target, steps, directory, self.threads)
             epoch = self._answer(request, OperatorsReply, _UNBULKED)

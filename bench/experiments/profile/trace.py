@@ -24,7 +24,7 @@ _OPERATOR: Final = "operator"
 
 _API: Final = "MXNET_C_API"
 
-#: Of the trace that is written: the loop, and the engine's threads.
+#: Process numbers in the trace that is written: the loop, and the engine's threads.
 _PYTHON, _ENGINE = 1, 2
 
 
@@ -50,7 +50,7 @@ class Trace:
     operators: tuple[Span, ...]
     #: The Python thread's: phases, and calls of MXNet within them.
     calls: tuple[Span, ...]
-    #: Which devices each of the engine's threads worked for.
+    #: The devices that each of the engine's threads worked for.
     devices: dict[int, tuple[str, ...]]
 
     @property
@@ -98,7 +98,7 @@ def _spans(
 
 
 def _once(spans: Sequence[Span]) -> Iterator[Span]:
-    """Without the second record of an operator, which follows the first on its thread and encloses it."""
+    """Drop the second record of an operator, which follows the first one on its thread and encloses it."""
     inner: dict[int, Span | None] = {}
     for span in spans:
         last = inner.get(span.thread)
@@ -110,7 +110,7 @@ def _once(spans: Sequence[Span]) -> Iterator[Span]:
 
 
 def times(trace: Trace) -> tuple[OperatorTimes, ...]:
-    """Of each operator; the greatest total first."""
+    """Return the times of each operator, the greatest total first."""
     grouped: dict[str, list[float]] = {}
     for span in trace.operators:
         grouped.setdefault(span.name, []).append((span.end - span.begin) * _MICROSECOND)

@@ -1,4 +1,4 @@
-"""Which candidates have lost, and by what reason."""
+"""Eliminate candidates: which have lost, and for what reason."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ from bench.experiments.tune.estimates import (
 from bench.experiments.tune.limits import (
     ACCURACY_DIFFERENCE,
     ACCURACY_ERRORS,
+    CHOICE_FREE,
+    CHOICE_FREE_ALPHA,
     FEWEST_BLOCKS,
     FINAL_ALPHA,
     FINALISTS,
@@ -43,15 +45,13 @@ from bench.experiments.tune.limits import (
     MOST_HEATS,
     SCREENING_SHARE,
     SEARCH_SHARE,
-    WHICHEVER,
-    WHICHEVER_ALPHA,
 )
 from bench.records.tune import REFERENCE, Elimination, Reason, Round, TunePhase, TunePlan
 from bench.stats.intervals import t_quantile, t_summary, upper_bound
 
 
 def eliminations(plan: TunePlan, rounds: Sequence[Round]) -> tuple[Elimination, ...]:
-    """Who is out after the last of these rounds, and why."""
+    """Return the candidates that the last of these rounds eliminates, with the reasons."""
     last = rounds[-1]
     found = [*_failed(last), *_not_learnt(plan, last)]
     gone = {ruled.candidate for ruled in found}
@@ -64,12 +64,12 @@ def eliminations(plan: TunePlan, rounds: Sequence[Round]) -> tuple[Elimination, 
         case TunePhase.FINAL:
             found += _after_block(plan, rounds, left)
         case TunePhase.EXHAUSTIVE:
-            pass  # nobody is ruled out for being slow
+            pass  # an exhaustive search eliminates none for being slow
     return tuple(found)
 
 
 def _failed(last: Round) -> list[Elimination]:
-    """Whoever failed where nothing else can be to blame."""
+    """Eliminate candidates that failed in a fresh process, where nothing else can be the cause."""
     measured = {measurement.candidate for measurement in last.measurements}
     failures = {each.candidate: each for each in last.failures if each.fresh and each.candidate not in measured}
     return [
@@ -79,7 +79,7 @@ def _failed(last: Round) -> list[Elimination]:
 
 
 def _not_learnt(plan: TunePlan, last: Round) -> list[Elimination]:
-    """Judged where the reference trained the same epoch."""
+    """Eliminate candidates that learn worse than the reference did in the same epoch."""
     reference = next((m.first_accuracy for m in last.measurements if m.candidate == REFERENCE), None)
     if reference is None:
         return []
@@ -105,7 +105,7 @@ def _slower(candidate: int, leader: int, by: float, measured: str) -> Eliminatio
 
 
 def _percent(difference: float) -> str:
-    """Of the faster one's speed: log 2 is 50 % slower."""
+    """Format a log ratio as a share of the faster one's speed: log 2 is 50 %."""
     return f"{-100 * math.expm1(-difference):.0f} %"
 
 
@@ -166,7 +166,7 @@ def _after_heat(plan: TunePlan, rounds: Sequence[Round], left: Sequence[int]) ->
 
 
 def _outranked(known: Mapping[int, Sample], left: Sequence[int]) -> list[Elimination]:
-    """Those for whom the final has no room."""
+    """Eliminate those that the final has no room for."""
     ranked = sorted(left, key=lambda candidate: known[candidate].mean, reverse=True)
     detail = f"{FINALISTS} others were faster, though not surely"
     return [Elimination(candidate=each, ruling=Reason.OUTRANKED, detail=detail) for each in ranked[FINALISTS:]]
@@ -191,7 +191,7 @@ def final_is_over(plan: TunePlan, rounds: Sequence[Round], left: Sequence[int]) 
         return False
     if done >= MOST_BLOCKS:
         return True
-    if done >= LEAST_BLOCKS and _whichever(plan, rounds, left):
+    if done >= LEAST_BLOCKS and _is_choice_free(plan, rounds, left):
         return True
     if plan.budget_seconds is None:
         return False
@@ -199,9 +199,9 @@ def final_is_over(plan: TunePlan, rounds: Sequence[Round], left: Sequence[int]) 
     return elapsed_seconds(plan, rounds) + expected > plan.budget_seconds
 
 
-def _whichever(plan: TunePlan, rounds: Sequence[Round], left: Sequence[int]) -> bool:
-    """Nobody else is left, or only those that are surely as fast."""
+def _is_choice_free(plan: TunePlan, rounds: Sequence[Round], left: Sequence[int]) -> bool:
+    """Return whether the leader alone is left, or all that are left are surely as fast."""
     leader = fastest_candidate(plan, measured_in_blocks(rounds, TunePhase.FINAL), left)
     assert leader is not None
     ahead = [differences(rounds, leader, candidate) for candidate in left if candidate != leader]
-    return all(upper_bound(t_summary(each), WHICHEVER_ALPHA) < WHICHEVER for each in ahead)
+    return all(upper_bound(t_summary(each), CHOICE_FREE_ALPHA) < CHOICE_FREE for each in ahead)

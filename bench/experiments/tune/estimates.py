@@ -18,7 +18,7 @@ from bench.stats.surrogate import Model, Position, fit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """Of one candidate: a value from each process that measured it in one kind of round, in the order of time."""
+    """The values of one candidate: one from each process that measured it in a kind of round, in the order of time."""
 
     phase: TunePhase
     values: tuple[float, ...]
@@ -42,7 +42,7 @@ class Sample:
 
 
 def log_rate(measurement: Measurement, *, fastest: bool) -> float:
-    """Logarithm of images per second, of the fastest or the median window."""
+    """Return the logarithm of the images per second of the fastest, or of the median, window."""
     rates = [
         math.log(samples / seconds)
         for samples, seconds in zip(measurement.samples, measurement.window_seconds, strict=True)
@@ -51,9 +51,10 @@ def log_rate(measurement: Measurement, *, fastest: bool) -> float:
 
 
 def screening_samples(rounds: Iterable[Round]) -> dict[int, Sample]:
-    """From screening and heats, where the reference was measured before and after a few candidates.
+    """Return the samples of screening and heats, where the reference was measured before and after a few candidates.
 
-    Whoever was screened again, since nobody believed how slow it was, has the faster of both as one value.
+    A value is a log ratio to the reference. A candidate that was screened twice, because its first value was doubtful,
+    has the faster of both as one value.
     """
     screened: dict[int, float] = {}
     heats: dict[int, list[float]] = {}
@@ -67,7 +68,7 @@ def screening_samples(rounds: Iterable[Round]) -> dict[int, Sample]:
                 continue
             before = [anchor for anchor in anchors if anchor < index][-1:]
             after = [anchor for anchor in anchors if anchor > index][:1]
-            # The faster of both: an interruption of one would make whoever was measured beside it look fast.
+            # The faster of both: if one was interrupted, candidates measured beside it would look fast.
             level = max(rates[anchor] for anchor in (*before, *after))
             candidate, value = measurement.candidate, rates[index] - level
             if each.phase is TunePhase.SCREENING:
@@ -81,7 +82,7 @@ def screening_samples(rounds: Iterable[Round]) -> dict[int, Sample]:
 
 
 def blocks(rounds: Iterable[Round], phase: TunePhase) -> list[dict[int, float]]:
-    """Of each block in which the reference was measured, the value of each candidate; the reference's own is 0."""
+    """Return, for each block with the reference, the log ratio of each candidate to it; the reference's own is 0."""
     found = []
     for each in rounds:
         if each.phase is phase:
@@ -104,20 +105,20 @@ def eliminated(rounds: Iterable[Round]) -> dict[int, Elimination]:
 
 
 def contenders(plan: TunePlan, rounds: Sequence[Round]) -> list[int]:
-    """Who is left, the reference aside."""
+    """Return the candidates that are not eliminated, without the reference."""
     gone = eliminated(rounds)
     return [index for index in range(len(plan.candidates)) if index != REFERENCE and index not in gone]
 
 
 def differences(rounds: Iterable[Round], leader: int, other: int) -> list[float]:
-    """By how much the leader was faster, block by block of the final."""
+    """Return by how much the leader was faster (log ratios), block by block of the final."""
     return [
         block[leader] - block[other] for block in blocks(rounds, TunePhase.FINAL) if {leader, other} <= block.keys()
     ]
 
 
 def comparison(plan: TunePlan, rounds: Sequence[Round], above: int, below: int) -> tuple[TunePhase, TSummary] | None:
-    """By how much one is faster than another, by the best measurements there are of both; None: there are none.
+    """Return by how much one candidate is faster than another, by the best measurements of both; None without any.
 
     In the final block by block; elsewhere from means, with the spread of a process that all candidates share: what was
     measured once has no interval before anything was measured twice.
@@ -139,7 +140,10 @@ def comparison(plan: TunePlan, rounds: Sequence[Round], above: int, below: int) 
 
 
 def pooled_deviation(known: Iterable[Sample]) -> tuple[float, int] | None:
-    """Of one process's value around its candidate's mean, and its degrees of freedom; None: nothing was repeated."""
+    """Return the standard deviation of a value around its candidate's mean, and its degrees of freedom.
+
+    None if nothing was repeated.
+    """
     squares, freedom = 0.0, 0
     for each in known:
         squares += math.fsum((value - each.mean) ** 2 for value in each.values)
@@ -148,7 +152,7 @@ def pooled_deviation(known: Iterable[Sample]) -> tuple[float, int] | None:
 
 
 def winner(plan: TunePlan, rounds: Sequence[Round]) -> int | None:
-    """The fastest of those that are left, by the best measurements there are; None: nobody was measured."""
+    """Return the fastest remaining candidate, by the best measurements there are; None if none was measured."""
     phase = TunePhase.EXHAUSTIVE if plan.exhaustive else TunePhase.FINAL
     known = measured_in_blocks(rounds, phase) or {
         REFERENCE: Sample(phase=TunePhase.HEAT, values=(0.0,)),
@@ -158,7 +162,7 @@ def winner(plan: TunePlan, rounds: Sequence[Round]) -> int | None:
 
 
 def fastest_candidate(plan: TunePlan, known: Mapping[int, Sample], left: Sequence[int]) -> int | None:
-    """Of those that are left, and the reference where it may win."""
+    """Return the fastest of the remaining candidates, and of the reference if it may win; None if none is known."""
     among = [*([REFERENCE] if plan.reference_may_win else []), *left]
     return max((each for each in among if each in known), key=lambda each: known[each].center, default=None)
 
@@ -190,7 +194,7 @@ def optimistic_rates(plan: TunePlan, model: Model, unmeasured: Sequence[int]) ->
 def doubtful_candidates(
     rounds: Sequence[Round], known: Mapping[int, Sample], model: Model, left: Sequence[int]
 ) -> list[int]:
-    """Who was screened once and was far slower than those like it, which are not slow at all: an interruption?"""
+    """Return candidates screened once and far below their leave-one-out prediction: probably an interruption."""
     screened = Counter(m.candidate for each in rounds if each.phase is TunePhase.SCREENING for m in each.measurements)
     expected = model.leave_one_out()
     return [
@@ -213,7 +217,7 @@ def leading_candidate(known: Mapping[int, Sample], left: Iterable[int]) -> int |
 
 
 def neighbours_of_the_fastest(plan: TunePlan, known: Mapping[int, Sample], unmeasured: Sequence[int]) -> set[int]:
-    """Who differs from the fastest by one knob."""
+    """Return the candidates that differ from the fastest in one knob."""
     leader = leading_candidate(known, known)
     assert leader is not None
     ((own),) = positions(plan, [leader])
@@ -225,5 +229,5 @@ def neighbours_of_the_fastest(plan: TunePlan, known: Mapping[int, Sample], unmea
 
 
 def asked(each: Round) -> set[int]:
-    """Who was to be measured in a round, with or without a result."""
+    """Return the candidates that a round was to measure, with or without a result."""
     return {m.candidate for m in each.measurements} | {failure.candidate for failure in each.failures}

@@ -1,4 +1,4 @@
-"""How long a search will still take, roughly: for whoever waits for it. Never for a result."""
+"""Estimate roughly how long a search will still take, for display alone."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _PILOTS_PER_ENTRANT: Final = 1.0
 
 
 def least_seconds(plan: TunePlan) -> float:
-    """Of a whole search with the smallest budget: the pilot, one round of screening and the final's fewest blocks."""
+    """Return the seconds of the shortest search: pilot, one round of screening, and the fewest blocks of a final."""
     first = racing.next_step(plan, ())
     screened = len(first.candidates) if first is not None and first.phase is TunePhase.SCREENING else 0
     return plan.pilot_seconds * (1 + _PILOTS_PER_SCREENED * screened) + final_seconds(plan, ())
 
 
 def final_seconds(plan: TunePlan, rounds: Sequence[Round]) -> float:
-    """What is left of the blocks that the final has whatever the budget."""
+    """Return the seconds of the final's fewest blocks, which it has even beyond the budget, that are left."""
     missing = max(0, FEWEST_BLOCKS - len(estimates.blocks(rounds, TunePhase.FINAL)))
     entrants = 1 + min(FINALISTS, len(estimates.contenders(plan, rounds)))
     block = next((each for each in reversed(rounds) if each.phase is TunePhase.FINAL), None)

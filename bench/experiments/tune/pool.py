@@ -27,13 +27,13 @@ from mnist_core.recipe import Engine
 #: Processes that are kept alive between candidates, at most: each holds the data and a framework, 0.4 GB.
 _MOST_ALIVE: Final = 6
 
-#: A command hangs that takes so many times what the whole pilot took, and at least so long.
+#: A command counts as hanging after this many times the duration of the whole pilot, and at least this many seconds.
 PATIENCE: Final = 15.0
 
-#: Of the pilot's commands: importing the framework on a loaded machine, training ten batches on a slow one.
+#: Seconds for a command of the pilot: importing the framework on a loaded machine, training ten batches on a slow one.
 PILOT_SECONDS: Final = 300.0
 
-#: Of a process: longer than any search.
+#: Seconds that a process lives at most: longer than any search.
 _LIFE_SECONDS: Final = 7 * 24 * 3600.0
 
 
@@ -76,7 +76,7 @@ class WorkerPool:
 
     def __init__(self, session: SearchSession) -> None:
         self._session = session
-        #: By thread count and engine; the least recently used first.
+        #: Live workers by thread count and engine, the least recently used first.
         self._live: dict[tuple[int, Engine], _Live] = {}
         self._reference: _Live | None = None
 
@@ -87,10 +87,10 @@ class WorkerPool:
         self.end_reference()
 
     def start(self, candidates: Iterable[Candidate]) -> None:
-        """All that will be needed, as far as they fit: they get ready at the same time."""
+        """Start the workers that these candidates need, as far as they fit, so that they get ready together."""
         for key in dict.fromkeys(map(pool_key, candidates)):
             if key not in self._live and len(self._live) < _MOST_ALIVE:
-                with contextlib.suppress(SessionError):  # whoever needs it will meet that again
+                with contextlib.suppress(SessionError):  # `get` will meet it again
                     self._live[key] = self._start(*key)
 
     def is_fresh(self, candidate: Candidate) -> bool:
@@ -99,7 +99,7 @@ class WorkerPool:
         return live is None or not live.is_ready
 
     def get(self, candidate: Candidate) -> Session:
-        """Raises `SessionError` where none can be started."""
+        """Return the worker of a candidate. Raise `SessionError` if none can be started."""
         key = pool_key(candidate)
         if key in self._live:
             self._live[key] = self._live.pop(key)
@@ -110,12 +110,12 @@ class WorkerPool:
         return self._live[key].wait_until_ready()
 
     def end(self, candidate: Candidate) -> None:
-        """It need not be there."""
+        """End the worker of a candidate, if there is one."""
         if (live := self._live.pop(pool_key(candidate), None)) is not None:
             live.stack.close()
 
     def reference(self) -> Session:
-        """Raises `SessionError` where it does not work."""
+        """Return the worker of the reference, set up. Raise `SessionError` if it does not work."""
         plan = self._session.plan
         if self._reference is None:
             reference = plan.candidates[REFERENCE]

@@ -1,4 +1,4 @@
-"""Which candidates are measured next, and which have lost: pure functions of what was measured so far.
+"""Choose what a search measures next: pure functions of what was measured so far.
 
 A search begins wide and ends narrow. While it screens, candidates are measured once, the most promising first: that is
 predicted from those that were measured (`surrogate`), until what is left is surely no faster or its share of the budget
@@ -67,7 +67,7 @@ class Step:
 
 
 def next_step(plan: TunePlan, rounds: Sequence[Round]) -> Step | None:
-    """None: the search is over."""
+    """Return what to measure next; None when the search is over."""
     left = contenders(plan, rounds)
     if REFERENCE in eliminated(rounds) or not left:
         return None
@@ -101,7 +101,7 @@ def _block(plan: TunePlan, rounds: Sequence[Round], left: Sequence[int]) -> Step
 
 
 def _exhaustive_step(plan: TunePlan, rounds: Sequence[Round], left: Sequence[int]) -> Step | None:
-    """In each pass all candidates in a new random order; what is ruled out meanwhile is left out."""
+    """Return the next block of an exhaustive search: each pass has the remaining candidates in a new random order."""
     times = Counter(m for each in rounds for m in asked(each))
     for number in range(EXHAUSTIVE_PASSES):
         order = list(range(1, len(plan.candidates)))

@@ -29,7 +29,7 @@ class RankedCandidate:
     throughput: Estimate
     #: Over the tutorial's loop in the same blocks; None for that loop itself.
     speedup: Estimate | None
-    #: Of the winner over this one; None for the winner itself.
+    #: Ratio of the winner's speed to this one's; None for the winner itself.
     behind: Estimate | None
     #: On the first test images, after its last windows; the mean over processes.
     accuracy: float | None
@@ -45,7 +45,7 @@ class KnobEffect:
     scenario: Scenario
     #: The winner's throughput over this one's; None where this one was not measured.
     ratio: Estimate | None
-    #: Where both were measured; None: nowhere.
+    #: The kind of round in which both were measured; None: in none.
     phase: TunePhase | None
 
 
@@ -69,7 +69,7 @@ class Stage:
 class TuneResult:
     """What is known when a search has ended, wherever it ended."""
 
-    #: None: nothing works.
+    #: None if no candidate works.
     winner: Scenario | None
     #: Over the tutorial's loop; without an interval where the search ended before its final.
     speedup: Estimate | None
@@ -77,7 +77,7 @@ class TuneResult:
     standings: tuple[RankedCandidate, ...]
     worths: tuple[KnobEffect, ...]
     stages: tuple[Stage, ...]
-    #: Who is out because it does not work, as (scenario, why).
+    #: Candidates that do not work, as (scenario, reason).
     unfit: tuple[tuple[Scenario, Elimination], ...]
     candidates: int
     #: Candidates that were measured at all.

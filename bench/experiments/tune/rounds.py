@@ -57,7 +57,7 @@ _SCREENING_EPOCH_SECONDS: Final = 0.05
 
 _LEAST_BATCHES: Final = 2
 
-#: The reference is measured again after so many candidates: about once a second.
+#: Number of candidates after which the reference is measured again: about once a second.
 _CANDIDATES_BETWEEN: Final = 4
 
 _REFERENCE_WINDOWS: Final = 2
@@ -84,7 +84,7 @@ def plan(
     seed: int,
     now: Clock = time.monotonic,
 ) -> TunePlan:
-    """With window lengths from a pilot of the reference, which also fills the caches of files and bytecode.
+    """Plan a search, with window lengths from a pilot of the reference, which also fills the file caches.
 
     Raises `PilotError` where the reference does not work, `UnusableError` where nothing can.
     """
@@ -182,7 +182,7 @@ class _Measured:
     def kept(self, stop: Cancellation) -> _Measured | None:
         """What of it counts; None: nothing.
 
-        A request to stop kills the process of whoever is being measured: nobody fails by that.
+        A cancellation kills the process of the candidate being measured, which is no failure of the candidate.
         """
         if not stop.requested:
             return self
@@ -228,7 +228,7 @@ def _measure_reference(session: SearchSession, pool: WorkerPool, step: Step, mea
 def _measure_candidate(
     session: SearchSession, pool: WorkerPool, step: Step, candidate: int, level: float, measured: _Measured
 ) -> None:
-    """Where it fails in a process that others were measured in, it gets a second attempt in a fresh one."""
+    """Measure a candidate; if it fails in a process that others were measured in, try again in a fresh one."""
     planned, samples = session.plan.candidates[candidate], session.plan.screening_samples
     fresh = False
     while not (fresh or session.stop.requested):
@@ -331,7 +331,7 @@ def _measure_in_turns(session: SearchSession, step: Step, index: int) -> _Measur
             entrants = _after(stage, entrants, session, measured)
             if session.stop.requested or all(entrant.candidate != REFERENCE for entrant in entrants):
                 return measured
-            entrants.reverse()  # whoever was first is last in the next turn, so that drift cancels
+            entrants.reverse()  # the first one is last in the next turn, so that drift cancels
         measured.measurements += [entrant.measurement() for entrant in entrants]
     return measured
 
@@ -339,7 +339,7 @@ def _measure_in_turns(session: SearchSession, step: Step, index: int) -> _Measur
 def _after(
     stage: Callable[[_Entrant], None], entrants: Sequence[_Entrant], session: SearchSession, measured: _Measured
 ) -> list[_Entrant]:
-    """Who got through it."""
+    """Let each entrant do a stage of the block; return those that did not fail."""
     through = []
     for entrant in entrants:
         session.observer.candidate_started(entrant.planned)

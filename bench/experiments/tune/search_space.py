@@ -17,14 +17,14 @@ from bench.scenarios.suite import Matrix, Overrides, Suite, expand, override
 from mnist_core.devices import DeviceKind
 from mnist_core.recipe import Engine, Hybridize, InputPipeline, Layers, MetricSync, Network, Update
 
-_NO_WISHES: Final = Overrides()
+_NO_OVERRIDES: Final = Overrides()
 _EXECUTIONS: Final = (Hybridize.OFF, Hybridize.ON, Hybridize.STATIC, Hybridize.BOUND)
 _LENET_LAYERS: Final = (Layers.TUTORIAL, Layers.ACTIVATION, Layers.POOL_FIRST, Layers.PADDED)
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where the work is done."""
+    """The devices that do the work, and their threads."""
 
     contexts: tuple[str, ...]
     #: OpenMP threads of each CPU context; None on GPUs, which take none.
@@ -61,20 +61,20 @@ def _powers_of_two(limit: int) -> list[int]:
 
 
 def search_space(
-    network: str, batch_size: int, *, cores: int, gpus: Sequence[str], wishes: Overrides = _NO_WISHES
+    network: str, batch_size: int, *, cores: int, gpus: Sequence[str], overrides: Overrides = _NO_OVERRIDES
 ) -> Space:
     """On a machine with so many usable cores and these usable GPUs.
 
-    `wishes` restrict an axis, or set it to what is not in the space. Raises `ConfigurationError` for a scenario that
+    `overrides` restrict an axis, or set it to what is not in the space. Raises `ConfigurationError` for a scenario that
     cannot be, or where nothing is left.
     """
     suite = Suite(
         title="every setting of the loop",
         matrix=tuple(_matrix(network, batch_size, placement) for placement in placements(cores, gpus, batch_size)),
     )
-    scenarios = dict.fromkeys(canonical(run.scenario, cores) for run in expand(override(suite, wishes)))
+    scenarios = dict.fromkeys(canonical(run.scenario, cores) for run in expand(override(suite, overrides)))
     if not scenarios:
-        raise ConfigurationError("no setting is left to choose from: leave out a restriction")
+        raise ConfigurationError("the restrictions exclude every setting: leave one of them out")
     reference = msgspec.structs.replace(tutorial_setting(network), batch_size=batch_size)
     return Space(scenarios=tuple(scenarios), reference=canonical(reference, cores))
 
@@ -123,5 +123,5 @@ KNOBS: Final[dict[str, tuple[str, ...]]] = {
 
 
 def position(scenario: Scenario) -> tuple[tuple[object, ...], ...]:
-    """Where each knob stands, in the order of `KNOBS`."""
+    """Return the index of each knob's value, in the order of `KNOBS`."""
     return tuple(tuple(getattr(scenario, axis) for axis in axes) for axes in KNOBS.values())

@@ -31,7 +31,7 @@ def space_here(network: str, batch_size: int, restrictions: Overrides) -> Space:
         gpus = [str(device) for device in available() if device.kind is DeviceKind.GPU]
     contexts = tuple(",".join(canonical_contexts(text, gpu_contexts=gpus)) for text in restrictions.contexts)
     restrictions = msgspec.structs.replace(restrictions, contexts=contexts)
-    space = search_space(network, batch_size, cores=usable_core_count(), gpus=gpus, wishes=restrictions)
+    space = search_space(network, batch_size, cores=usable_core_count(), gpus=gpus, overrides=restrictions)
     if {*space.scenarios} <= {space.reference}:
         raise ConfigurationError("tune: only the tutorial's loop is left to choose: leave out a restriction")
     return space

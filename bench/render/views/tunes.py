@@ -25,7 +25,7 @@ MOST_ROWS: Final = 12
 
 
 def format_knob(scenario: Scenario, knob: str) -> str:
-    """Where one knob stands: cpu(0) x 2, bound, trainer (update_on_kvstore=false)."""
+    """Format the value of one knob: cpu(0) x 2, bound, trainer (update_on_kvstore=false)."""
     if knob == "contexts":
         contexts = ",".join(scenario.contexts)
         return contexts if scenario.cpu_threads is None else f"{contexts} x {scenario.cpu_threads}"
@@ -41,7 +41,7 @@ def format_knob(scenario: Scenario, knob: str) -> str:
 
 
 def format_setting(scenario: Scenario) -> str:
-    """All knobs, in their order: cpu(0) x 2, bound, resident, epoch, padded, flat, naive."""
+    """Format the values of all knobs, in their order: cpu(0) x 2, bound, resident, epoch, padded, flat, naive."""
     return ", ".join(format_knob(scenario, knob) for knob in _knobs(scenario))
 
 
@@ -55,7 +55,7 @@ def _knobs(scenario: Scenario) -> list[str]:
 
 
 def tune_tables(tune_file: TuneFile, found: TuneResult, *, most_rows: int | None = MOST_ROWS) -> list[Table]:
-    """Who won, what each knob is worth to the winner, and how it came about; `most_rows` None: all candidates."""
+    """Return tables of the ranking, of each knob's effect, and of the search; `most_rows` None: all candidates."""
     made = [_standings_table(tune_file, found, most_rows)]
     if _any_worth(found):
         made.append(_worths_table(found))
@@ -103,7 +103,7 @@ def _standings_table(tune_file: TuneFile, found: TuneResult, most_rows: int | No
 
 
 def _is_level(row: RankedCandidate) -> bool:
-    """It cannot be told from the winner."""
+    """Return whether a candidate cannot be told from the winner."""
     return row.ruled is None and (row.behind is None or row.behind.lower is None or row.behind.lower <= 1)
 
 
