@@ -45,7 +45,6 @@ class FailureGroup:
 
 
 _AnyRecord = TypeVar("_AnyRecord", PlannedRun, Run, Failure)
-
 #: What makes processes repeats of each other.
 RowKey = tuple[Scenario, Recipe]
 

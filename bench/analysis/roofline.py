@@ -19,12 +19,9 @@ from mnist_core.devices import Device, DeviceKind, parse_devices
 from mnist_core.recipe import Network
 
 _FLOAT_BYTES: Final = 4
-
 _IMAGE_FLOATS: Final = 28 * 28
-
 #: Read from the data set, written into the batch, read by the first layer forward and by its weights' gradient.
 _MOVES_OF_AN_IMAGE: Final = 4
-
 #: Written, read by what comes next, read again backward; its gradient written, and read. Elementwise functions (ReLU,
 #: tanh) cost nothing more: they can be applied on the way.
 _MOVES_OF_AN_OUTPUT: Final = 5
@@ -119,11 +116,9 @@ def costs_of(network: str) -> Costs | None:
 
 
 BYTES_PER_ELEMENT: Final = 12
-
 #: Three arrays so many times as large as the largest cache together: whatever it keeps of one pass is of no use to the
 #: next, which begins at the other end.
 BEYOND_CACHE: Final = 4
-
 #: What hypervisors tell of caches may be the whole host's: no more than this part of the memory is taken for it.
 MEMORY_PART: Final = 8
 

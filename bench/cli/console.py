@@ -51,9 +51,7 @@ class ProgressConsole(Console):
 
 
 out = ResultConsole()
-
 err = ProgressConsole()
-
 #: For the reason why the program ends, which --quiet does not silence.
 _last_words = ProgressConsole()
 

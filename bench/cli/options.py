@@ -27,13 +27,10 @@ from mnist_core import recipe
 from mnist_core.datasets import DatasetName
 
 RESULTS_DIRECTORY: Final = Path("results/runs")
-
 #: Block b trains with seed + b, and NumPy takes seeds below 2^32.
 MOST_SEED: Final = 2**31 - 1
-
 #: The seed of the tutorial's recipe.
 DEFAULT_SEED: Final = recipe.Recipe().seed
-
 #: The limits of a comparison, as they are written on the command line.
 MARGIN, TOLERANCE, ALPHA = "2%", "10%", "5%"
 
@@ -60,9 +57,7 @@ Contexts = Annotated[
 ]
 
 BatchSize = Annotated[list[int] | None, typer.Option(min=1, help="Images per update.")]
-
 Hybridize = Annotated[list[recipe.Hybridize] | None, typer.Option(help="How the network is executed.")]
-
 CpuThreads = Annotated[list[int] | None, typer.Option(min=1, help="OpenMP threads per CPU context.")]
 
 Settings = Annotated[
@@ -98,7 +93,6 @@ Suite = Annotated[
 ]
 
 Data = Annotated[DatasetName, typer.Option(help="Which images; auto: MNIST if it can be had.")]
-
 DataDir = Annotated[Path | None, typer.Option(help="The folder with the four IDX files, gzip or raw.")]
 
 Python = Annotated[
@@ -122,9 +116,7 @@ Budget = Annotated[str, typer.Option(help="Time for the measurements, e.g. 90s, 
 # --- verdicts ---------------------------------------------------------------------------------------------------------
 
 Margin = Annotated[str, typer.Option(help="Slower by less is no regression.")]
-
 Tolerance = Annotated[str, typer.Option(help="Surely slower by less is unchanged.")]
-
 Alpha = Annotated[str, typer.Option(help="Probability of any false regression, over all scenarios together.")]
 
 # --- files and what is printed ----------------------------------------------------------------------------------------
@@ -139,9 +131,7 @@ Output = Annotated[
 Resume = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Go on with an interrupted measurement, as its file planned it.")
 ]
-
 Replay = Annotated[Path | None, typer.Option(metavar="FILE", help="Evaluate a stored file again; measure nothing.")]
-
 Format = Annotated[export.Format, typer.Option("--format", help="How the results are printed.")]
 
 Row = Annotated[

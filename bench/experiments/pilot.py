@@ -14,13 +14,10 @@ from bench.worker.session import Session
 
 #: Training steps of each window of a pilot.
 _STEPS: Final = 10
-
 #: Seconds that a timed window lasts at least on the machine of the pilot: shorter ones measure the barriers.
 WINDOW_SECONDS: Final = 0.3
-
 #: A pilot is short, so that its speed is only roughly right: windows are planned longer by this factor.
 _WINDOW_SLACK: Final = 1.2
-
 #: Images of an epoch, at most. `NDArrayIter.reset` copies all images. Up to 32 MB glibc reuses the same memory
 #: (mallopt(3), M_MMAP_THRESHOLD). Above it each copy is mapped again, and on a virtual machine the page faults of every
 #: second window cost half its time: 12 or 19 microseconds an image at 107 MB. 5,000 images are 16 MB.

@@ -20,7 +20,6 @@ import msgspec
 from bench.records.environment import Environment, Software
 
 Fact = str | int | float | tuple[str, ...] | None
-
 _GIB: Final = 1024**3
 #: Hexadecimal digits of a SHA-256 in a file name or a table. Two of 2^16 machine classes hardly ever share them.
 _SHORT: Final = 8

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 T = TypeVar("T")
-
 ROOT: Final = Path("/")
-
 #: A fact stands at the start of its file: the first CPU's block of /proc/cpuinfo, all flags included, is below 8 KiB.
 _READ_BYTES: Final = 1 << 16
 

@@ -18,7 +18,6 @@ _HYPERVISORS: Final = (
 
 #: Firmware that surely names a virtual machine, for processors that have no flag for it.
 _VIRTUAL_FIRMWARE: Final = re.compile("virtual|kvm|qemu|compute engine|amazon ec2(?!.*metal)")
-
 #: Looked for, in this order, in the names of the control groups: Kubernetes' contain the others'.
 _CONTAINERS: Final = {"kubepods": "kubernetes", "docker": "docker", "libpod": "podman", "lxc": "lxc"}
 

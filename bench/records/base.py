@@ -9,21 +9,14 @@ import msgspec
 from msgspec import Meta
 
 Count = Annotated[int, Meta(ge=0)]
-
 PositiveCount = Annotated[int, Meta(ge=1)]
-
 Seconds = Annotated[float, Meta(ge=0)]
-
 PositiveSeconds = Annotated[float, Meta(gt=0)]
-
 Fraction = Annotated[float, Meta(ge=0, le=1)]
-
 #: UTC, ISO 8601 with seconds, e.g. 2026-01-31T12:00:00Z.
 Timestamp = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
-
 #: As `mnist_core.devices` writes one.
 DeviceName = Annotated[str, Meta(pattern=r"^(cpu|gpu)\([0-9]{1,4}\)$")]
-
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -37,5 +30,4 @@ def utc_now() -> str:
 
 
 Ratio = Annotated[float, Meta(ge=0)]
-
 Probability = Annotated[float, Meta(gt=0, lt=1)]

@@ -20,7 +20,6 @@ from bench.scenarios.scenario import Scenario
 #: History:
 #: 1. The first.
 PROFILE_SCHEMA_VERSION: Final = 1
-
 #: One number for each round.
 Rounds = Annotated[tuple[PositiveSeconds, ...], Meta(min_length=1)]
 

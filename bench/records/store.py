@@ -31,11 +31,8 @@ from bench.records.tune import TUNE_SCHEMA_VERSION, TuneFile
 MIGRATIONS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     1: lambda document: document | {"schema_version": 2},  # what is new has defaults
 }
-
 RecordT = TypeVar("RecordT", bound=Record)
-
 _DECODER: Final = msgspec.json.Decoder(ResultSet)
-
 _BEGIN: Final = re.compile(rb'\s*\{\s*"schema_version"\s*:\s*(\d{1,9})\s*,')
 
 

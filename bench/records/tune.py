@@ -22,7 +22,6 @@ from bench.scenarios.scenario import Scenario
 #: History:
 #: 1. The first: environment, dataset, plan, rounds.
 TUNE_SCHEMA_VERSION: Final = 1
-
 #: The tutorial's loop, which every other is compared with.
 REFERENCE: Final = 0
 

@@ -26,9 +26,7 @@ from mnist_core.recipe import (
 )
 
 PositiveInt = Annotated[int, Meta(ge=1)]
-
 PositiveFloat = Annotated[float, Meta(gt=0)]
-
 _OWN_NETWORK = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")
 
 

@@ -52,7 +52,6 @@ def matcher(expression: str) -> Callable[[Scenario], bool]:
 
 #: In a name some axes are shorter than in a suite file.
 _SHORT_AXES = {"batch": "batch_size", "threads": "cpu_threads"}
-
 _NAMED_AXES = ("framework", "network", *AXES, *_SHORT_AXES)
 
 

@@ -30,11 +30,8 @@ from mnist_core.recipe import (
 )
 
 BUILT_IN_SUITES = ("smoke", "standard", "tutorial", "full", "gate", "ablation", "peers")
-
 DEFAULT_SUITE = "standard"
-
 T = TypeVar("T")
-
 NonEmpty = Annotated[tuple[T, ...], Meta(min_length=1)]
 
 

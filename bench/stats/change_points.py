@@ -30,7 +30,6 @@ _COUNTED: Final = 100
 _ORDERS: Final = 9_999
 #: Probability of finding a change in one series that has none.
 ALPHA: Final = 0.01
-
 Floats = npt.NDArray[np.float64]
 
 

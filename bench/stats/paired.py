@@ -48,7 +48,6 @@ class Order(str, enum.Enum):
 #: Sums of the same numbers in another order differ by rounding. A sum this close to the observed one, relative to the
 #: sum of magnitudes, counts as equal to it, which can only raise a p-value.
 _RELATIVE_TIE: Final = 1e-9
-
 Floats = npt.NDArray[np.float64]
 
 

@@ -22,7 +22,6 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 #: The position of each knob of a setting; anything hashable.
 Position = tuple[object, ...]
-
 #: Candidate weights of a knob: exp(-weight), 0.999 to 0.03, is the correlation of settings that differ in it alone.
 _WEIGHTS: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.5)
 _FIRST_WEIGHT: Final = 0.1

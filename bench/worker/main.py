@@ -58,7 +58,6 @@ from mnist_core.devices import parse_devices
 from mnist_core.idx import DataError
 
 T = TypeVar("T")
-
 #: What CUDA, cuDNN, MXNet's allocator and the C++ runtime say when memory ends.
 _OUT_OF_MEMORY_WORDS = ("out of memory", "bad_alloc", "cudamalloc", "alloc_failed", "cannot allocate memory")
 

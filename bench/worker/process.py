@@ -48,15 +48,11 @@ from mnist_core.recipe import Hybridize
 
 #: Lines of a failed worker's error output that are kept.
 LOG_LINES = 40
-
 #: Long enough for `import mxnet` on a loaded machine, short enough not to look like a hang.
 DESCRIBE_TIMEOUT_SECONDS = 120.0
-
 #: After its reply a worker has nothing left to do but unload libraries.
 EXIT_SECONDS = 10.0
-
 OnEvent: TypeAlias = Callable[[Event], None]
-
 ReplyT = TypeVar("ReplyT", bound=Message)
 
 

@@ -212,7 +212,6 @@ class UnusableReply(Message, frozen=True, tag="unusable"):
 Request: TypeAlias = (
     RunRequest | SessionRequest | DescribeRequest | ProbeRequest | CeilingRequest | PhasesRequest | OperatorsRequest
 )
-
 Command: TypeAlias = SetUp | RunWindow | Evaluate
 
 Reply: TypeAlias = (
@@ -231,9 +230,7 @@ Reply: TypeAlias = (
 )
 
 Event: TypeAlias = EpochDone | RoundDone
-
 FromWorker: TypeAlias = Event | Reply
-
 #: The trace that a profiled process writes into the directory of its request.
 RAW_TRACE_FILE: Final = "mxnet.json"
 #: The category of the phases in that trace.

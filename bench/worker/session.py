@@ -32,7 +32,6 @@ from mnist_core.recipe import Engine
 
 #: Test images of the accuracy after the windows; few are enough, since the differences between sessions are paired.
 TEST_SAMPLES: Final = 1000
-
 ReplyT = TypeVar("ReplyT", bound=Message)
 
 

@@ -44,7 +44,6 @@ from mnist_core.recipe import Engine
 
 #: Seconds after which a block hangs, for each of its scenarios; it takes a few seconds for each.
 _TIMEOUT_SECONDS: Final = 120.0
-
 #: Rows and columns of the matrices whose product tells how fast the machine is. 2 GFLOP take so long that waking the
 #: threads does not count.
 _ANCHOR_SIZE: Final = 1024

@@ -36,19 +36,14 @@ from bench.stats.intervals import bounds, ratio_of, t_summary
 from bench.stats.paired import Order
 
 CALIBRATIONS_DIRECTORY: Final = Path("results/calibration")
-
 #: Gates that are replayed for each slowdown: if none of them is a false alarm, the upper bound is 0.3 %.
 REPLAYS: Final = 1000
-
 #: Relative slowdowns that are replayed (0.05 = 5 % slower); 0 is identical code.
 SLOWDOWNS: Final = (0.0, 0.05, 0.10)
-
 #: Duration of a gate, which limits the blocks of a replay.
 BUDGET_SECONDS: Final = 600.0
-
 #: Share of a gate's first looks that stay below the noise floor.
 _FLOOR_QUANTILE: Final = 0.95
-
 #: Standard deviation of a normal distribution over its median absolute deviation.
 _MAD_TO_SD: Final = 1.4826
 

@@ -26,7 +26,6 @@ from bench.stats.paired import Side
 #: The package that is measured; the harness around it is this program's own on both sides.
 PACKAGE: Final = "mnist_core"
 WORKING_TREE: Final = "working tree"
-
 _FOLDERS: Final = {Side.BASELINE: "a", Side.CONTENDER: "b"}
 _GIT_SECONDS: Final = 60.0
 

@@ -26,7 +26,6 @@ from bench.worker.protocol import (
 
 #: What makes MXNet run, and so record, every operator by itself. The graphs of inference are not profiled.
 _UNBULKED: Final = {"MXNET_EXEC_BULK_EXEC_TRAIN": "0"}
-
 ReplyT = TypeVar("ReplyT", bound=Message)
 
 

@@ -19,11 +19,8 @@ from bench.records.profile import OperatorTimes
 from bench.worker.protocol import PHASES_DOMAIN, RAW_TRACE_FILE
 
 _MICROSECOND: Final = 1e-6
-
 _OPERATOR: Final = "operator"
-
 _API: Final = "MXNET_C_API"
-
 #: Process numbers in the trace that is written: the loop, and the engine's threads.
 _PYTHON, _ENGINE = 1, 2
 

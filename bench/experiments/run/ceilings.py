@@ -16,13 +16,10 @@ from mnist_core.devices import Device, DeviceKind
 #: Rows of the square matrices. Small ones are fastest with fast caches and few cores, large ones on GPUs. The last
 #: needs 0.8 GB.
 MATRIX_SIZES: Final = (256, 512, 1024, 2048, 4096, 8192)
-
 #: Bytes of the three arrays of the smallest vector sum together; they fit into the cache of one core.
 _LEAST_BYTES: Final = 1 << 20
-
 #: Factor from one size to the next.
 _BYTES_STEP: Final = 8
-
 #: Assumed for a machine that does not tell its caches, and for GPUs, whose caches have tens of megabytes.
 _UNKNOWN_CACHE_BYTES: Final = 1 << 28
 

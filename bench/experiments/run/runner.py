@@ -27,7 +27,6 @@ from mnist_core.devices import Device, DeviceKind, Probe, parse_devices
 
 #: Enough for the start-up and a dozen sizes of a few seconds at most.
 CEILING_TIMEOUT_SECONDS = 180.0
-
 OnEpoch: TypeAlias = Callable[[int, Epoch], None]
 
 

@@ -26,13 +26,10 @@ from mnist_core.recipe import Engine
 
 #: Processes that are kept alive between candidates, at most: each holds the data and a framework, 0.4 GB.
 _MOST_ALIVE: Final = 6
-
 #: A command counts as hanging after this many times the duration of the whole pilot, and at least this many seconds.
 PATIENCE: Final = 15.0
-
 #: Seconds for a command of the pilot: importing the framework on a loaded machine, training ten batches on a slow one.
 PILOT_SECONDS: Final = 300.0
-
 #: Seconds that a process lives at most: longer than any search.
 _LIFE_SECONDS: Final = 7 * 24 * 3600.0
 

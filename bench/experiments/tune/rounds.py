@@ -50,25 +50,17 @@ from bench.worker.session import Session, SessionError
 
 #: Windows of the reference in the pilot.
 _PILOT_WINDOWS: Final = 3
-
 #: The reference trains an epoch of a screening in about this time, all other candidates in less or not much more. Long
 #: enough that what is done once an epoch does not count, short enough for hundreds of them.
 _SCREENING_EPOCH_SECONDS: Final = 0.05
-
 _LEAST_BATCHES: Final = 2
-
 #: Number of candidates after which the reference is measured again: about once a second.
 _CANDIDATES_BETWEEN: Final = 4
-
 _REFERENCE_WINDOWS: Final = 2
-
 #: Windows of a candidate: short ones that say how fast it is, and then long ones.
 _SHORT_WINDOWS: Final = 3
-
 _LONG_WINDOWS: Final = 2
-
 _BLOCK_WINDOWS: Final = 5
-
 _LEAST_COMMAND_SECONDS: Final = 30.0
 
 

@@ -45,7 +45,6 @@ _TONES = {Tone.GOOD: "green", Tone.BAD: "red", Tone.DIM: "dim"}
 _STYLES = {mark: _TONES[tone] for mark, tone in TONE_OF_MARK.items()} | {FASTEST: "bold green", OTHER: "red"}
 #: Text is wrapped no narrower than this, to stay readable.
 _NARROWEST_TEXT = 20
-
 #: Spaces between two columns.
 _BETWEEN = 2
 Writer = Callable[[str], str]

@@ -69,7 +69,6 @@ class HasRecipe(HasScenario, Protocol):
 
 #: The rows that a column can read. A column of any scenario's axis is one of every kind of row, hence contravariant.
 RowT_contra = TypeVar("RowT_contra", contravariant=True)
-
 RowT = TypeVar("RowT")
 
 
@@ -223,13 +222,9 @@ def _failures(row: Row) -> str | None:
 
 
 _THROUGHPUT = _measured(lambda m: m.throughput)
-
 _SPEEDUP = _measured(lambda m: m.speedup)
-
 _SCALING = _measured(lambda m: m.scaling_efficiency)
-
 _FIXED = _measured(lambda m: m.fixed_update_microseconds)
-
 _PER_IMAGE = _measured(lambda m: m.image_microseconds)
 
 #: What was measured, in the order of a wide table.
@@ -462,9 +457,7 @@ BESIDE_CEILINGS: Final = frozenset(
 
 #: Axes that are always shown; the others are where a row is off the default.
 MAIN_AXES: Final = ("contexts", "batch_size", "hybridize")
-
 _AXIS_TITLES: Final = {"batch_size": "batch", "cpu_threads": "threads"}
-
 _NUMBER_AXES: Final = frozenset({"batch_size", "cpu_threads"})
 
 _AXIS_EXPLANATIONS: Final = {
@@ -473,7 +466,6 @@ _AXIS_EXPLANATIONS: Final = {
 }
 
 _NUMBERED: Final = re.compile(r"(.*)\((\d+)\)")
-
 #: At least this many consecutive devices are written as the first and the last.
 _MANY_CONTEXTS: Final = 3
 
@@ -556,9 +548,7 @@ def find(name: str, columns: Iterable[Column[RowT]], what: str) -> Column[RowT]:
 
 
 Axis = Column[HasScenario]
-
 ScenarioRowT = TypeVar("ScenarioRowT", bound=HasScenario)
-
 _RecipeRowT = TypeVar("_RecipeRowT", bound=HasRecipe)
 
 

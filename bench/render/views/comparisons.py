@@ -34,14 +34,17 @@ from bench.render.model.table import Fact, Table, hidden_column, make_table, num
 from bench.render.phrases import clean_text, format_count
 from bench.render.views.comparison_columns import (
     DEFAULT_VALUE,
+    MANY,
     comparison_columns,
     describe_difference,
+    describe_file,
     epoch_seconds,
+    format_counts,
     format_detectable,
+    overview,
     throughput_of,
     throughput_ratio,
 )
-from bench.render.views.overview import MANY, describe_file, format_counts, overview
 from bench.stats.intervals import bounds
 from mnist_core.recipe import Recipe
 

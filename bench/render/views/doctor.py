@@ -14,7 +14,6 @@ from bench.render.model.table import Fact, Table, make_table
 from bench.render.phrases import clean_text
 
 MARK_OF_LEVEL: Final = {Level.GOOD: LEVEL, Level.NOTE: NOT_RUN, Level.WARNING: INVALID, Level.UNKNOWN: OPEN}
-
 _TONES: Final = {Level.GOOD: Tone.PLAIN, Level.NOTE: Tone.PLAIN, Level.WARNING: Tone.BAD, Level.UNKNOWN: Tone.DIM}
 
 _COLUMNS: Final[Sequence[Column[Finding]]] = (
