@@ -15,6 +15,7 @@ from bench.records.result import ResultSet
 from tests import ROOT
 from tests.docs.documents import DOCUMENTS, STATUSES, output_of, with_tables
 from tests.support.cli import Command
+from tests.support.records import a_result_set, a_run
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -100,6 +101,17 @@ def test_every_path_in_a_document_is_there() -> None:
     ):
         for path in re.findall(r"`((?:bench|mnist_core|tests|docs)/[\w./-]*)`", document.read_text(encoding="utf-8")):
             assert (ROOT / path).exists(), f"{document.name}: {path}"
+
+
+def test_the_example_of_the_python_page_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The names that scripts may import are there, and take what the page gives them."""
+    page = (ROOT / "docs" / "site" / "reference" / "python.md").read_text(encoding="utf-8")
+    store.write(tmp_path / "results" / "runs" / "here.json", a_result_set(a_run(throughput=9_000.0)))
+    monkeypatch.chdir(tmp_path)
+    exec(page.split("```python\n")[1].split("```")[0], {})
+    assert capsys.readouterr().out == "mlp cpu(0),cpu(1) batch=100 hybridize=off 9000.0\n"
 
 
 def test_the_newest_release_in_the_changelog_is_the_version() -> None:
