@@ -111,7 +111,7 @@ def test_the_example_of_the_python_page_runs(
     store.write(tmp_path / "results" / "runs" / "here.json", a_result_set(a_run(throughput=9_000.0)))
     monkeypatch.chdir(tmp_path)
     exec(page.split("```python\n")[1].split("```")[0], {})
-    assert capsys.readouterr().out == "mlp cpu(0),cpu(1) batch=100 hybridize=off 9000.0\n"
+    assert capsys.readouterr().out == "mlp cpu(0),cpu(1) batch=100 hybridize=off 9000\n"
 
 
 def test_the_newest_release_in_the_changelog_is_the_version() -> None:
