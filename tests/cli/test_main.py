@@ -67,7 +67,7 @@ def test_interrupted_where_nothing_is_measured(
 ) -> None:
     """Not silent, which Typer is."""
 
-    def interrupted(_path: Path) -> None:
+    def interrupted(*_arguments: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(store, "read", interrupted)
