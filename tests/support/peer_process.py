@@ -1,6 +1,6 @@
 """Run by a peer's own Python: trains the cases it is given from the weights it is given, for test_peers.py to judge.
 
-python peer_process.py CASES.npz TRAINED.npz
+python -m tests.support.peer_process CASES.npz TRAINED.npz
 """
 
 from __future__ import annotations

@@ -157,8 +157,9 @@ def trained(
     encoded = msgspec.json.encode(scenarios).decode()
     np.savez(folder / "cases.npz", images=train.images, labels=train.labels, scenarios=encoded, **given)
     subprocess.run(
-        [python, ROOT / "tests" / "support" / "peer_process.py", folder / "cases.npz", folder / "trained.npz"],
+        [python, "-m", "tests.support.peer_process", folder / "cases.npz", folder / "trained.npz"],
         check=True,
+        cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )
     with np.load(folder / "trained.npz") as answer:
@@ -213,7 +214,7 @@ def test_a_peer_says_what_it_is_and_that_a_gpu_is_not_here(framework: Framework)
 def test_a_peer_multiplies_and_adds_for_the_ceilings(framework: Framework) -> None:
     """As the ceilings' clock calls it."""
     code = (
-        "from bench.scenarios.scenario import Framework\n"
+        "from bench.scenarios.axes import Framework\n"
         "from bench.worker.backends.base import module_for\n"
         "from mnist_core.devices import Device, DeviceKind\n"
         f"module = module_for(Framework({framework.value!r}))\n"
