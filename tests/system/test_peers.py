@@ -215,9 +215,9 @@ def test_a_peer_multiplies_and_adds_for_the_ceilings(framework: Framework) -> No
     """As the ceilings' clock calls it."""
     code = (
         "from bench.scenarios.axes import Framework\n"
-        "from bench.worker.backends.base import module_for\n"
+        "from bench.worker.backends.base import backend_for\n"
         "from mnist_core.devices import Device, DeviceKind\n"
-        f"module = module_for(Framework({framework.value!r}))\n"
+        f"module = backend_for(Framework({framework.value!r}))\n"
         "device = Device(DeviceKind.CPU, 0)\n"
         "for made in (module.matrix_product(device, 64), module.vector_sum(device, 1000)):\n"
         "    made(), made()\n"
