@@ -243,8 +243,10 @@ def _kind_of(path: Path, document: Mapping[str, Any], wanted: Sequence[type[Reco
     other = next((kind for kind in FileKind if kind not in kinds and kind.top_key in document), None)
     if other is not None:
         raise OtherKindError(path, other)
-    words, keys = (" or ".join(each) for each in zip(*((kind.word, kind.top_key) for kind in kinds), strict=True))
-    raise NoResultError(f"{path}: not a {words} file: it has no {keys}")
+    if len(kinds) == 1:
+        raise NoResultError(f"{path}: not a {kinds[0].word} file: it has no {kinds[0].top_key}")
+    *others, last = (kind.word for kind in kinds)
+    raise NoResultError(f"{path}: not a {', '.join(others)} or {last} file")
 
 
 def _migrated(path: Path, document: dict[str, Any], kind: FileKind, newest: int) -> dict[str, Any]:

@@ -328,7 +328,7 @@ def test_a_report_of_every_kind_of_file(command: Command, tmp_path: Path, capsys
     ("arguments", "words"),
     [
         (["nowhere.json"], "nowhere.json"),
-        (["other.json"], "not a result or gate or profile file"),
+        (["other.json"], "not a result, gate or profile file"),
         (["empty"], "no result, gate or profile file in empty"),
         (["run.json", "-o", "other.json/x.html"], "cannot be written"),
     ],
