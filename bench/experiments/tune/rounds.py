@@ -78,7 +78,7 @@ def plan(
 ) -> TunePlan:
     """Plan a search, with window lengths from a pilot of the reference, which also fills the file caches.
 
-    Raises `PilotError` where the reference does not work, `UnusableError` where nothing can.
+    Raises `PilotError` if the reference does not work, and `SetupError` if nothing can.
     """
     reference = candidates[REFERENCE]
     scenario, begin = reference.scenario, now()
@@ -120,7 +120,7 @@ def run_rounds(
 ) -> TuneFile:
     """Measure what `race` wants, save after every round, and return the file as it then is.
 
-    Of a round that someone asked to stop in, what was finished is kept. Raises `UnusableError`.
+    Of a round that was cancelled, what was finished is kept. Raises `SetupError`.
     """
     save(tune_file)
     session = SearchSession(tune_file.plan, tune_file.dataset, start_session, data_directory, observer, stop)
