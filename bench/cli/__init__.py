@@ -16,28 +16,12 @@ import mnist_core
 from bench import errors
 from bench.cli import usage
 from bench.cli.app import app, global_flags_first
-from bench.cli.commands import calibrate, compare, data, environment, gate, history, profile, report, run, show, tune
 from bench.cli.console import fail, note, verbosity
 from bench.cli.exit_status import Exit
 from bench.errors import ConfigurationError, IncomparableError, SetupError
 from mnist_core.idx import DataError
 
-#: The modules of verbs are imported because that adds the verbs to the application.
-__all__ = [
-    "Exit",
-    "calibrate",
-    "compare",
-    "data",
-    "environment",
-    "gate",
-    "history",
-    "main",
-    "profile",
-    "report",
-    "run",
-    "show",
-    "tune",
-]
+__all__ = ["Exit", "main"]
 
 
 def main() -> NoReturn:

@@ -18,6 +18,7 @@ import pytest
 
 from bench import cli
 from bench.analysis import accuracy
+from bench.cli.commands import environment, run
 from bench.errors import SetupError
 from bench.experiments.run.runner import OnEpoch
 from bench.records import store
@@ -71,7 +72,7 @@ def a_measured_run(request: RunRequest) -> Run:
 
 @pytest.fixture
 def fake_worker(monkeypatch: pytest.MonkeyPatch) -> type[FakeWorker]:
-    for user in (cli.run, cli.environment):
+    for user in (run, environment):
         monkeypatch.setattr(user, "SubprocessExecutor", FakeWorker)
     FakeWorker.outcome = staticmethod(a_measured_run)
     return FakeWorker
@@ -241,11 +242,11 @@ def test_a_fault_of_the_program_is_never_taken_for_a_regression(
     def fail(error: Exception) -> None:
         raise error
 
-    monkeypatch.setattr(cli.environment, "load_suite", lambda _name: fail(ZeroDivisionError("a fault")))
+    monkeypatch.setattr(environment, "load_suite", lambda _name: fail(ZeroDivisionError("a fault")))
     assert command("suites") == cli.Exit.INTERNAL
     assert "ZeroDivisionError: a fault" in capsys.readouterr().err
     monkeypatch.setattr(
-        cli.environment, "load_suite", lambda _name: fail(PermissionError(13, "Permission denied", "a place"))
+        environment, "load_suite", lambda _name: fail(PermissionError(13, "Permission denied", "a place"))
     )
     assert command("suites") == cli.Exit.USAGE
     assert "Traceback" not in capsys.readouterr().err

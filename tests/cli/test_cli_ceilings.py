@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from bench import cli
+from bench.cli.commands import environment, run
 from bench.errors import SetupError
 from bench.experiments.run.runner import OnEpoch
 from bench.records import store
@@ -62,9 +63,9 @@ class FakeWorker:
 
 @pytest.fixture
 def worker(monkeypatch: pytest.MonkeyPatch) -> type[FakeWorker]:
-    for user in (cli.run, cli.environment):
+    for user in (run, environment):
         monkeypatch.setattr(user, "SubprocessExecutor", FakeWorker)
-    monkeypatch.setattr(cli.run, "usable_core_count", lambda: 2)
+    monkeypatch.setattr(run, "usable_core_count", lambda: 2)
     FakeWorker.asked, FakeWorker.broken = [], False
     return FakeWorker
 
@@ -120,7 +121,7 @@ def test_a_gpu_that_cannot_be_used_has_no_ceiling(
     command: Command, worker: type[FakeWorker], data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The machine's others are measured; a run on it fails as it does without ceilings."""
-    monkeypatch.setattr(cli.environment, "capture", lambda **_facts: an_environment(accelerators_per_node=1))
+    monkeypatch.setattr(environment, "capture", lambda **_facts: an_environment(accelerators_per_node=1))
     assert command("environment", "--ceilings", "--repeats", 1) == cli.Exit.DONE
     assert {request.device for request in worker.asked} == {"cpu(0)"}
     worker.asked.clear()

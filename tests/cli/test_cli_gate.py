@@ -21,6 +21,7 @@ import pytest
 
 from bench import cli
 from bench.analysis.verdict import Verdict
+from bench.cli.commands import calibrate
 from bench.experiments.gate import calibration
 from bench.experiments.pilot import StartSession
 from bench.records import store
@@ -417,7 +418,7 @@ def test_the_selftest_demands_both_answers(
 )
 def test_a_selftest_that_showed_less_did_not_succeed(slowed_side: Verdict, identical: Verdict, status: int) -> None:
     """Both halves must give their answer."""
-    assert cli.calibrate.selftest_status(slowed_side, identical) == status
+    assert calibrate.selftest_status(slowed_side, identical) == status
 
 
 # --- real processes ---------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from bench import cli
+from bench.cli.commands import environment
 from bench.experiments.doctor import aa_test
 from bench.experiments.doctor.aa_test import AATest, aa_test_of
 from bench.experiments.doctor.checks import Finding, Level, Observations, examine
@@ -167,7 +168,7 @@ def test_strict_refuses_a_machine_that_is_not_fit(
     command: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The status says so; without --strict it is only told. Nothing is measured with --quick."""
-    monkeypatch.setattr(cli.environment, "load_average", lambda: 1e3)
+    monkeypatch.setattr(environment, "load_average", lambda: 1e3)
     assert command("environment", "--quick", "--strict") == cli.Exit.INCONCLUSIVE
     captured = capsys.readouterr()
     assert "not fit to measure on: load" in " ".join(captured.err.split())

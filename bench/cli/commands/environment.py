@@ -1,11 +1,10 @@
-"""`environment`, `suites` and `--version`: what this machine and this program are."""
+"""`environment` and `suites`: what this machine is, and what can be measured."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import os
-from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +14,7 @@ from rich.progress import Progress
 
 from bench.cli import options
 from bench.cli.app import app, examples
-from bench.cli.console import err, fail, note, out, print_tables, reject_junit, set_verbosity, spinner, write
+from bench.cli.console import err, fail, note, out, print_tables, reject_junit, spinner, write
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
 from bench.cli.session import cancelled_by_signals
@@ -187,19 +186,3 @@ def suites() -> None:
         out.print(f"{name}{default}: {suite.title}", markup=False, highlight=False)
         runs = format_count(len(plan), "run")
         out.print(f"    {runs}, about {units.roughly(seconds)} on a 2-core machine", highlight=False)
-
-
-@app.callback(invoke_without_command=True)
-def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", help="Print results and errors alone: no progress, no notes.")
-    ] = False,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", help="Print a failed run's whole output, and where an error came from.")
-    ] = False,
-) -> None:
-    set_verbosity(quiet=quiet, verbose=verbose)
-    if version:
-        out.print(installed_version("mnist-bench"), highlight=False)
-        raise typer.Exit
