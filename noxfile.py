@@ -24,6 +24,10 @@ nox.options.sessions = ["lint", "typecheck", "tests"]
 nox.options.error_on_missing_interpreters = True
 
 
+# Containers often have it. Each of the many processes that tests start would compile the whole package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
 def fitting_python() -> str:
     """This interpreter's version where MXNet runs on it, else one that uv finds or downloads; else exits."""
     own = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -159,7 +163,9 @@ def peer_tests(session: nox.Session) -> None:
     """The tests of PyTorch and JAX, each in its own environment, which `tests` skips."""
     install(session, "test")
     pythons = {f"MNIST_BENCH_PYTHON_{name.upper()}": path for name, path in PEERS.items()}
-    session.run("pytest", "tests/system/test_peers.py", *session.posargs, env=pythons)
+    session.run(
+        "pytest", "-n", "auto", "--dist", "worksteal", "tests/system/test_peers.py", *session.posargs, env=pythons
+    )
 
 
 @nox.session(python=PYTHON, default=False, requires=[f"peer({name})" for name in PEERS])

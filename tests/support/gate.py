@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.experiments.gate.decision import conclude
-from bench.experiments.gate.evidence import evidence_of
+from bench.experiments.gate.evidence import evidence_of, evidence_of_last
 from bench.experiments.pilot import StartSession
 from bench.machine.counters import Counters
 from bench.records.gate import (
@@ -149,9 +149,11 @@ def blocks(count: int, noise: Noise, **changes: Any) -> list[Block]:
 def whole_gate(plan: GatePlan, noise: Noise, begun: Sequence[Block] = (), **changes: Any) -> list[Block]:
     """Make the block that is wanted next, until none is."""
     found = [*begun]
-    while (wanted := conclude(plan, evidence_of(plan, found)).wanted) is not None:
+    evidence = evidence_of(plan, found)
+    while (wanted := conclude(plan, evidence).wanted) is not None:
         scenarios = [gated.scenario for gated in wanted.scenarios]
         found.append(a_block(len(found), noise, scenarios=scenarios, phase=wanted.phase, **changes))
+        evidence.append(evidence_of_last(plan, found))
     return found
 
 

@@ -42,25 +42,25 @@ class BlockEvidence:
 
 
 def evidence_of(plan: GatePlan, blocks: Sequence[Block]) -> list[BlockEvidence]:
-    """Return the evidence of each block, in order.
+    """Return the evidence of each block, in order."""
+    return [evidence_of_last(plan, blocks[: index + 1]) for index in range(len(blocks))]
 
-    A block is void or not by what was known of the machine when it ended; later blocks never revise that.
+
+def evidence_of_last(plan: GatePlan, blocks: Sequence[Block]) -> BlockEvidence:
+    """Return the evidence of the last block.
+
+    It is void or not by what was known of the machine when it ended; later blocks never revise that.
     """
-    anchors: list[float] = []
-    evidence: list[BlockEvidence] = []
-    for block in blocks:
-        anchors += block.health.anchor_seconds
-        failure = _failure_reason(plan, block, len(evidence))
-        evidence.append(
-            BlockEvidence(
-                phase=block.phase,
-                order=block.order,
-                void=_void_reason(plan, block, statistics.median(anchors)) if failure is None else None,
-                failure=failure,
-                rows=_rows_of(block) if failure is None else {},
-            )
-        )
-    return evidence
+    block = blocks[-1]
+    anchors = [seconds for each in blocks for seconds in each.health.anchor_seconds]
+    failure = _failure_reason(plan, block, len(blocks) - 1)
+    return BlockEvidence(
+        phase=block.phase,
+        order=block.order,
+        void=_void_reason(plan, block, statistics.median(anchors)) if failure is None else None,
+        failure=failure,
+        rows=_rows_of(block) if failure is None else {},
+    )
 
 
 def _failure_reason(plan: GatePlan, block: Block, index: int) -> str | None:
