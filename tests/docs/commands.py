@@ -22,8 +22,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cli.app import app
 from tests import ROOT
+from tests.support.cli import every_verb
 from tests.support.idx_files import small_idx_folder
 
 DOCUMENTS = (
@@ -80,7 +80,7 @@ def text_of(document: Path) -> str:
 
 def commands() -> Iterator[Command]:
     """Without comments; a line that ends in a backslash goes on. Of the verbs' help, too."""
-    for verb in app.registered_commands:
+    for verb in every_verb().values():
         for line in (verb.epilog or "").split("\n\n")[1:]:
             yield Command("--help", line)
     for document in DOCUMENTS:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
-import typer
 
-from bench.cli.app import app
 from tests import ROOT
+from tests.support.cli import every_verb
 
 site = pytest.importorskip(
     "tests.docs.site", reason="the site's own environment has griffe: nox -s site", exc_type=ImportError
@@ -18,9 +16,8 @@ site = pytest.importorskip(
 
 def test_every_verb_and_option_is_in_the_reference() -> None:
     """With its examples as code to copy."""
-    group: Any = typer.main.get_command(app)
     text = site.command_line()
-    for name, verb in group.commands.items():
+    for name, verb in every_verb().items():
         section = text.split(f"## `mnist-bench {name}`\n")[1].split("\n## ")[0]
         for parameter in verb.params:
             if not parameter.hidden and parameter.param_type_name == "option":
