@@ -378,6 +378,14 @@ def test_a_pivot_of_another_value_marks_no_fastest() -> None:
         assert any(cell.mark for row in table.rows for cell in row.cells) is marked
 
 
+def test_a_pivot_shows_a_value_that_a_listing_has_for_programs_only() -> None:
+    """Who asks for a value by its name sees its numbers, whether across the top or alone."""
+    for axes in ({"column": "hybridize"}, {"row": "contexts"}):
+        pivot = as_text(tables(a_sweep(), **axes, value="final_accuracy_min")[1:], 80)
+        assert "final accuracy min" in pivot
+        assert re.search(r"cpu\(0\) +0\.9100", pivot)
+
+
 def test_a_pivot_tells_programs_which_values_are_invalid() -> None:
     """A status beside every value: a number alone would pass for a good one."""
     (row, *_) = csv.DictReader(io.StringIO(render_csv(tables(a_troubled_set(), row="batch_size", column="contexts"))))

@@ -90,6 +90,8 @@ def pivot_table(
                 cells.items(), key=lambda item: [place.index(raw) for place, raw in zip(places, item[0], strict=True)]
             )
         )
+    # Who asks for a value sees it, also one that a listing has for programs only.
+    shown = dataclasses.replace(value.heading, priority=1)
     title = one_line(value.heading.title) + ("" if column_axis is None else f" by {column_axis.heading.title}")
     constant = [axis for axis in known if axis not in varying and axis is not row_axis and axis is not column_axis]
     return Table(
@@ -98,7 +100,7 @@ def pivot_table(
         facts=frame.facts,
         headings=(
             *(axis.heading for axis in leading),
-            *(_pivot_heading(value.heading, column_axis, raw) for raw in across),
+            *(_pivot_heading(shown, column_axis, raw) for raw in across),
             *(_pivot_heading(pivot.status.heading, column_axis, raw) for raw in across),
         ),
         rows=tuple(
@@ -119,9 +121,8 @@ def pivot_table(
 
 
 def _pivot_heading(heading: Heading, axis: Axis | None, raw: Raw) -> Heading:
-    priority = None if heading.priority is None else 1
     if axis is None:
-        return dataclasses.replace(heading, priority=priority)
+        return heading
     where = f"[{axis.heading.name}={'default' if raw is None else raw}]"
     return dataclasses.replace(
         heading,
@@ -129,7 +130,6 @@ def _pivot_heading(heading: Heading, axis: Axis | None, raw: Raw) -> Heading:
         key=f"{heading.key}{where}",
         title=clean_text(f"{axis.heading.title}\n{'default' if raw is None else raw}"),
         term=one_line(heading.title),
-        priority=priority,
     )
 
 
