@@ -9,12 +9,14 @@ from typing import Final
 from bench.experiments.profile.breakdown import CLOSURE, Breakdown, Operator
 from bench.records.profile import ProfileFile
 from bench.render import units
-from bench.render.model.captions import describe_dataset, describe_machine, describe_versions, virtual_contexts
+from bench.render.model.captions import file_caption, file_facts, virtual_contexts
 from bench.render.model.columns import Column, make_column
 from bench.render.model.marks import OPEN, Tone
-from bench.render.model.table import Fact, Table, TableRow, cell_of
-from bench.render.phrases import clean_text, format_count
+from bench.render.model.table import Fact, Table, make_table
+from bench.render.phrases import format_count
 from mnist_core.recipe import Engine
+
+_ALL_PHASES: Final = "all phases"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +47,7 @@ def profile_tables(profile: ProfileFile, breakdown: Breakdown) -> list[Table]:
     """The phases, with the check that they are the epoch; the operators."""
     facts: dict[str, Fact] = {
         "scenario": profile.scenario.name,
-        "created_at": profile.created_at,
-        "dataset": profile.dataset.name,
-        "dataset_digest": profile.dataset.digest,
+        **file_facts(profile),
         "host_processor_model_name": profile.environment.host_processor_model_name,
         "steps": profile.phases.steps,
         "samples": profile.phases.samples,
@@ -93,42 +93,25 @@ def _phases(profile: ProfileFile, breakdown: Breakdown, facts: dict[str, Fact]) 
     together = breakdown.together
     rows = [
         *(row(str(p.phase), p.seconds, p.waited_seconds, p.spread_seconds, p.calls) for p in breakdown.parts),
-        row("all phases", together.seconds, together.waited_seconds),
+        row(_ALL_PHASES, together.seconds, together.waited_seconds),
         row("rest", breakdown.rest_seconds, None),
         row("overlap", None, breakdown.overlap_seconds),
         row("epoch", breakdown.epoch_seconds, breakdown.epoch_seconds, breakdown.epoch_spread_seconds, 1),
     ]
-    tone = Tone.PLAIN if breakdown.closes else Tone.BAD
-    return Table(
-        title=clean_text(f"where an epoch goes: {profile.scenario.name}"),
-        caption=tuple(
-            (label, clean_text(text))
-            for label, text in (
-                ("data", describe_dataset(profile.dataset)),
-                ("machine", describe_machine(profile.environment)),
-                ("software", describe_versions(profile.environment)),
-                (
-                    "epoch",
-                    (
-                        f"{format_count(measured.steps, 'step')} on the first {measured.samples:,} images; "
-                        f"{format_count(rounds, 'round')} in one process, n = 1, so that there are no intervals; "
-                        f"{profile.created_at}"
-                    ),
-                ),
-                *virtual_contexts([profile.scenario]),
-            )
-        ),
+    mark = "" if breakdown.closes else OPEN
+    epoch = (
+        f"{format_count(measured.steps, 'step')} on the first {measured.samples:,} images; "
+        f"{format_count(rounds, 'round')} in one process, n = 1, so that there are no intervals; {profile.created_at}"
+    )
+    return make_table(
+        f"where an epoch goes: {profile.scenario.name}",
+        _PHASE_COLUMNS,
+        rows,
+        caption=[*file_caption(profile), ("epoch", epoch), *virtual_contexts([profile.scenario])],
         facts=facts,
-        headings=tuple(column.heading for column in _PHASE_COLUMNS),
-        rows=tuple(
-            TableRow(
-                cells=tuple(cell_of(column, each) for column in _PHASE_COLUMNS),
-                mark="" if breakdown.closes or each.name != "all phases" else OPEN,
-                tone=tone if each.name == "all phases" else Tone.PLAIN,
-            )
-            for each in rows
-        ),
-        notes=(("" if breakdown.closes else OPEN, clean_text(describe_closure(breakdown))),),
+        notes=[(mark, describe_closure(breakdown))],
+        mark=lambda row: mark if row.name == _ALL_PHASES else "",
+        tone=lambda row: Tone.BAD if mark and row.name == _ALL_PHASES else Tone.PLAIN,
     )
 
 
@@ -139,35 +122,21 @@ def _operators(profile: ProfileFile, breakdown: Breakdown, facts: dict[str, Fact
         where = "the loop's own thread (naive engine)"
     else:
         where = format_count(profile.profiled.engine_threads, "thread") + " of the engine"
-    return Table(
-        title=clean_text(f"MXNet's operators: {profile.scenario.name}"),
-        caption=tuple(
-            (label, clean_text(text))
-            for label, text in (
-                (
-                    "measured",
-                    (
-                        f"one epoch of {format_count(steps, 'step')} in another process, with "
-                        "MXNET_EXEC_BULK_EXEC_TRAIN=0, since bulked operators are one row, and MXNet's profiler: "
-                        f"{units.factor(breakdown.profiled_factor)} the epoch above "
-                        f"({units.factor(breakdown.unbulked_factor)} before the profiler began)"
-                    ),
-                ),
-                (
-                    "operators together",
-                    (
-                        f"{units.seconds(per_step)} per step on {where}; a step of the epoch above takes "
-                        f"{units.seconds(breakdown.epoch_seconds / steps)}"
-                    ),
-                ),
-            )
-        ),
+    method = (
+        f"one epoch of {format_count(steps, 'step')} in another process, with MXNET_EXEC_BULK_EXEC_TRAIN=0, since "
+        f"bulked operators are one row, and MXNet's profiler: {units.factor(breakdown.profiled_factor)} the epoch "
+        f"above ({units.factor(breakdown.unbulked_factor)} before the profiler began)"
+    )
+    together = (
+        f"{units.seconds(per_step)} per step on {where}; a step of the epoch above takes "
+        f"{units.seconds(breakdown.epoch_seconds / steps)}"
+    )
+    return make_table(
+        f"MXNet's operators: {profile.scenario.name}",
+        _OPERATOR_COLUMNS,
+        breakdown.operators,
+        caption=[("measured", method), ("operators together", together)],
         facts=facts,
-        headings=tuple(column.heading for column in _OPERATOR_COLUMNS),
-        rows=tuple(
-            TableRow(cells=tuple(cell_of(column, each) for column in _OPERATOR_COLUMNS)) for each in breakdown.operators
-        ),
-        notes=(),
     )
 
 

@@ -9,11 +9,11 @@ from bench.experiments.tune.results import KnobEffect, RankedCandidate, Stage, T
 from bench.experiments.tune.search_space import KNOBS
 from bench.records.tune import Reason, TuneFile, TunePhase
 from bench.render import units
-from bench.render.model.captions import describe_dataset, describe_machine, describe_versions, virtual_contexts
-from bench.render.model.columns import AXES, Column, make_column, plus_minus_of
+from bench.render.model.captions import file_caption, file_facts, virtual_contexts
+from bench.render.model.columns import AXES, Column, make_change_column, make_column, plus_minus_of
 from bench.render.model.marks import FAILED, FASTEST, INVALID, LEVEL, SLOWER, Tone
-from bench.render.model.table import Fact, Table, TableRow, cell_of, hidden_column
-from bench.render.phrases import change, clean_text, ends, format_count, format_ratio
+from bench.render.model.table import Fact, Table, hidden_column, make_table
+from bench.render.phrases import clean_text, ends, format_count, format_ratio
 from bench.scenarios.export import run_command, suite_text
 from bench.scenarios.scenario import Scenario, tutorial_setting
 from mnist_core.recipe import Network, Update
@@ -56,12 +56,12 @@ def _knobs(scenario: Scenario) -> list[str]:
 
 def tune_tables(tune_file: TuneFile, found: TuneResult, *, most_rows: int | None = MOST_ROWS) -> list[Table]:
     """Return tables of the ranking, of each knob's effect, and of the search; `most_rows` None: all candidates."""
-    made = [_standings_table(tune_file, found, most_rows)]
+    tables = [_standings_table(tune_file, found, most_rows)]
     if _any_worth(found):
-        made.append(_worths_table(found))
+        tables.append(_worths_table(found))
     if found.stages:
-        made.append(_stages_table(found))
-    return made
+        tables.append(make_table("tune: round by round", _STAGE_COLUMNS, found.stages))
+    return tables
 
 
 def _any_worth(found: TuneResult) -> bool:
@@ -89,16 +89,14 @@ def _standings_table(tune_file: TuneFile, found: TuneResult, most_rows: int | No
         rows = [row for place, row in enumerate(rows) if place < most_rows or row.speedup is None]
     columns: list[Column[RankedCandidate]] = [_SETTING, *(hidden_column(axis) for axis in AXES), *_STANDING_COLUMNS]
     kind = "an exhaustive search" if tune_file.plan.exhaustive else "a search"
-    return Table(
-        title=clean_text(f"tune: {kind} of {reference.network} at batch {reference.batch_size}"),
-        caption=tuple((label, clean_text(text)) for label, text in _caption(tune_file, found)),
+    return make_table(
+        f"tune: {kind} of {reference.network} at batch {reference.batch_size}",
+        columns,
+        rows,
+        caption=_caption(tune_file, found),
         facts=_facts(tune_file, found),
-        headings=tuple(column.heading for column in columns),
-        rows=tuple(
-            TableRow(cells=tuple(cell_of(column, row) for column in columns), mark=_mark(row), tone=_tone(row))
-            for row in rows
-        ),
-        notes=tuple((mark, clean_text(text)) for mark, text in _notes(found, len(found.standings) - len(rows))),
+        notes=_notes(found, len(found.standings) - len(rows)),
+        mark=_mark,
     )
 
 
@@ -113,10 +111,6 @@ def _mark(row: RankedCandidate) -> str:
     if row.ruled is not None and row.ruled.ruling in {Reason.FAILED, Reason.NOT_LEARNT}:
         return FAILED if row.ruled.ruling is Reason.FAILED else INVALID
     return LEVEL if _is_level(row) else SLOWER
-
-
-def _tone(row: RankedCandidate) -> Tone:
-    return Tone.GOOD if row.is_winner else Tone.PLAIN if _is_level(row) else Tone.DIM
 
 
 _SETTING: Final[Column[RankedCandidate]] = make_column(
@@ -160,15 +154,12 @@ _STANDING_COLUMNS: Final[Sequence[Column[RankedCandidate]]] = (
         explanation="over the tutorial's loop at the same batch size, block by block, and its 95 % t interval (log "
         "scale); the winner was chosen for being the fastest, so that its own looks a little better than it is",
     ),
-    make_column(
+    make_change_column(
         "behind",
         lambda row: row.behind,
         key="winner_over_it",
         title="against\nthe winner",
-        interval=True,
         priority=1,
-        text=lambda row: None if row.behind is None else change(row.behind)[0],
-        detail=lambda row: "" if row.behind is None else change(row.behind)[1],
         explanation="time per image against the winner's, block by block, and its 95 % t interval (log scale)",
     ),
     make_column(
@@ -205,20 +196,16 @@ def _caption(tune_file: TuneFile, found: TuneResult) -> list[tuple[str, str]]:
     reference = plan.candidates[0].scenario
     budget = "" if plan.budget_seconds is None else f" of {units.seconds(plan.budget_seconds)}"
     ended = "" if found.complete else ", not finished"
+    search = (
+        f"{format_count(found.candidates, 'setting')}, {found.measured:,} measured, "
+        f"{units.seconds(found.seconds)}{budget}{ended}; seed {plan.seed}, {tune_file.created_at}"
+    )
     scenarios = [row.scenario for row in found.standings] or [reference]
     return [
         ("recommended", _headline(found, reference)),
         ("tutorial's loop", format_setting(reference)),
-        (
-            "search",
-            (
-                f"{format_count(found.candidates, 'setting')}, {found.measured:,} measured, "
-                f"{units.seconds(found.seconds)}{budget}{ended}; seed {plan.seed}, {tune_file.created_at}"
-            ),
-        ),
-        ("data", describe_dataset(tune_file.dataset)),
-        ("machine", describe_machine(tune_file.environment)),
-        ("software", describe_versions(tune_file.environment)),
+        ("search", search),
+        *file_caption(tune_file),
         *virtual_contexts(scenarios),
     ]
 
@@ -229,9 +216,7 @@ def _facts(tune_file: TuneFile, found: TuneResult) -> dict[str, Fact]:
     return {
         "network": plan.candidates[0].scenario.network,
         "batch_size": plan.candidates[0].scenario.batch_size,
-        "created_at": tune_file.created_at,
-        "dataset": tune_file.dataset.name,
-        "dataset_digest": tune_file.dataset.digest,
+        **file_facts(tune_file),
         "exhaustive": plan.exhaustive,
         "seed": plan.seed,
         "budget_seconds": plan.budget_seconds,
@@ -292,33 +277,23 @@ def _worths_table(found: TuneResult) -> Table:
         make_column(
             "other", lambda worth: format_knob(worth.scenario, worth.knob), number=False, priority=0, title="instead"
         ),
-        make_column(
+        make_change_column(
             "loss",
             lambda worth: worth.ratio,
             key="winner_over_it",
             title="it would be",
-            interval=True,
             priority=0,
-            text=lambda worth: None if worth.ratio is None else change(worth.ratio)[0],
-            detail=lambda worth: "" if worth.ratio is None else change(worth.ratio)[1],
             explanation="time per image with that one knob turned, and its 95 % interval where something was measured "
             "twice",
         ),
         make_column("measured_in", _describe_measured, number=False, priority=0, title="measured in"),
     )
-    return Table(
-        title="tune: what each knob is worth to the winner",
-        caption=(("winner", clean_text(format_setting(winner))),),
-        facts={},
-        headings=tuple(column.heading for column in columns),
-        rows=tuple(
-            TableRow(
-                cells=tuple(cell_of(column, worth) for column in columns),
-                tone=Tone.DIM if worth.ratio is None else Tone.PLAIN,
-            )
-            for worth in found.worths
-        ),
-        notes=(),
+    return make_table(
+        "tune: what each knob is worth to the winner",
+        columns,
+        found.worths,
+        caption=[("winner", format_setting(winner))],
+        tone=lambda worth: Tone.DIM if worth.ratio is None else Tone.PLAIN,
     )
 
 
@@ -351,16 +326,3 @@ _STAGE_COLUMNS: Final[Sequence[Column[Stage]]] = (
     ),
     make_column("left", lambda stage: stage.left, priority=0),
 )
-
-
-def _stages_table(found: TuneResult) -> Table:
-    return Table(
-        title="tune: round by round",
-        caption=(),
-        facts={},
-        headings=tuple(column.heading for column in _STAGE_COLUMNS),
-        rows=tuple(
-            TableRow(cells=tuple(cell_of(column, stage) for column in _STAGE_COLUMNS)) for stage in found.stages
-        ),
-        notes=(),
-    )
