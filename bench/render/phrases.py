@@ -46,6 +46,11 @@ def format_ratio(ratio: Estimate) -> str:
     return f"{units.factor(ratio.value)} {ends(ratio)}".rstrip()
 
 
+def plus_minus(estimate: Estimate | None) -> str:
+    """Write how far the ends of an interval are from its value: ±2.1 %; "" where there is none."""
+    return "" if estimate is None or estimate.upper is None else units.plus_minus(estimate.value, estimate.upper)
+
+
 def ends(estimate: Estimate, unit: Callable[[float], str] = units.bound) -> str:
     """Write the ends of an interval: [1.40, 12.3]; "" where there is none."""
     if estimate.lower is None or estimate.upper is None:

@@ -10,7 +10,7 @@ from bench.analysis.summary import Row
 from bench.records.environment import Environment, Software
 from bench.records.result import Dataset
 from bench.render import units
-from bench.render.model.columns import LOOP, Axis
+from bench.render.model.columns import LOOP, VERSIONS, Axis
 from bench.render.model.table import Fact
 from bench.render.phrases import format_count
 from bench.scenarios.axes import LoopName
@@ -61,7 +61,7 @@ def machine_facts(environment: Environment, *, without: Collection[str] = ()) ->
 
 def software_facts(software: Software | None) -> dict[str, Fact]:
     """Return the versions; all absent where they were not recorded."""
-    return {name: getattr(software, name, None) for name in ("framework_version", "numpy", "python")}
+    return {name: getattr(software, name, None) for name in VERSIONS}
 
 
 def recipe_facts(recipe: Recipe) -> dict[str, Fact]:

@@ -13,10 +13,9 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 import msgspec
 
 from bench import suggest
-from bench.analysis.summary import Measures, Row
-from bench.records.environment import Software
+from bench.analysis.summary import Row
 from bench.render import units
-from bench.render.phrases import change, ends
+from bench.render.phrases import change, ends, plus_minus
 from bench.render.sparklines import bar, sparkline
 from bench.scenarios.axes import LOOP_AXES
 from bench.scenarios.scenario import Scenario, axis_value
@@ -98,9 +97,23 @@ def make_column(
     interval: bool = False,
     explanation: str = "",
     text: Callable[[RowT], str | None] | None = None,
-    detail: Callable[[RowT], str] = lambda _row: "",
+    detail: Callable[[Any], str] = lambda _value: "",
+    words: Callable[[RowT], tuple[str, str] | None] | None = None,
 ) -> Column[RowT]:
-    """Make a column; `text` is needed only where the value alone, formatted by `unit`, is not what is read."""
+    """Make a column, in whose cells stand the value, formatted by `unit`, and the `detail` of it.
+
+    Where that is not what is read, `text` makes a row's text, and `words` makes both its text and its detail.
+    """
+
+    def formatted(row: RowT) -> str | None:
+        raw = value(row)
+        number = raw.value if isinstance(raw, Estimate) else raw
+        return None if number is None else unit(number)
+
+    def detailed(row: RowT) -> str:
+        raw = value(row)
+        return "" if raw is None else detail(raw)
+
     heading = Heading(
         name=name,
         key=key or name,
@@ -112,7 +125,14 @@ def make_column(
         interval=interval,
         explanation=explanation,
     )
-    return Column(heading=heading, value=value, text=text or _in_unit(value, unit), detail=detail)
+    if words is None:
+        return Column(heading=heading, value=value, text=text or formatted, detail=detailed)
+    return Column(
+        heading=heading,
+        value=value,
+        text=lambda row: None if (found := words(row)) is None else found[0],
+        detail=lambda row: "" if (found := words(row)) is None else found[1],
+    )
 
 
 def make_change_column(
@@ -125,11 +145,6 @@ def make_change_column(
     explanation: str,
 ) -> Column[RowT]:
     """Make a column of ratios of times, which reads as 4.1 % slower [1.9, 6.4]."""
-
-    def part(row: RowT, index: int) -> str | None:
-        ratio = time_ratio(row)
-        return None if ratio is None else change(ratio)[index]
-
     return make_column(
         name,
         time_ratio,
@@ -137,39 +152,14 @@ def make_change_column(
         title=title,
         interval=True,
         priority=priority,
-        text=lambda row: part(row, 0),
-        detail=lambda row: part(row, 1) or "",
+        words=lambda row: None if (ratio := time_ratio(row)) is None else change(ratio),
         explanation=explanation,
     )
 
 
-def _in_unit(value: Callable[[RowT], Raw], unit: Callable[[Any], str]) -> Callable[[RowT], str | None]:
-    def text(row: RowT) -> str | None:
-        raw = value(row)
-        number = raw.value if isinstance(raw, Estimate) else raw
-        return None if number is None else unit(number)
-
-    return text
-
-
-def _measured(value: Callable[[Measures], Raw]) -> Callable[[Row], Raw]:
-    return lambda row: None if row.measures is None else value(row.measures)
-
-
-def _loaded(fact: Callable[[Software], str]) -> Callable[[Row], Raw]:
-    return lambda row: None if row.software is None else fact(row.software)
-
-
-def plus_minus_of(value: Callable[[RowT], Raw]) -> Callable[[RowT], str]:
-    """Make a column's detail of the half-width of an estimate; "" where it has no interval."""
-
-    def text(row: RowT) -> str:
-        estimate = value(row)
-        if not isinstance(estimate, Estimate) or estimate.upper is None:
-            return ""
-        return units.plus_minus(estimate.value, estimate.upper)
-
-    return text
+def _measure(name: str, unit: Callable[[Any], str] = str, **options: Any) -> Column[Row]:  # noqa: ANN401  # make_column's
+    """Make a column of what `Measures` has under the same name."""
+    return make_column(name, lambda row: None if row.measures is None else getattr(row.measures, name), unit, **options)
 
 
 def _processes(row: Row) -> str:
@@ -207,51 +197,45 @@ def _speedup(row: Row) -> str | None:
     return "baseline" if row.is_baseline else units.factor(row.measures.speedup.value)
 
 
-def _interval_of(value: Callable[[RowT], Raw]) -> Callable[[RowT], str]:
-    """Make a column's detail of the interval's ends, for values that can be zero or less and so have no ±."""
-
-    def text(row: RowT) -> str:
-        estimate = value(row)
-        return ends(estimate, units.significant) if isinstance(estimate, Estimate) else ""
-
-    return text
-
-
 def _failures(row: Row) -> str | None:
     return "; ".join(f"{failure.count} x {failure.reason}: {failure.detail}" for failure in row.failures) or None
 
 
-_THROUGHPUT = _measured(lambda m: m.throughput)
-_SPEEDUP = _measured(lambda m: m.speedup)
-_SCALING = _measured(lambda m: m.scaling_efficiency)
-_FIXED = _measured(lambda m: m.fixed_update_microseconds)
-_PER_IMAGE = _measured(lambda m: m.image_microseconds)
+def _significant_ends(estimate: Estimate) -> str:
+    """Write the ends of an interval, for values that can be zero or less and so have no ±."""
+    return ends(estimate, units.significant)
+
+
+#: The versions of a row's software, by their names in `Software`.
+VERSIONS: Final = ("framework_version", "numpy", "python")
+
+
+def _version(name: str) -> Column[Row]:
+    return make_column(name, lambda row: None if row.software is None else getattr(row.software, name), number=False)
+
 
 #: What was measured, in the order of a wide table.
 VALUES: Final[Sequence[Column[Row]]] = (
-    make_column(
+    _measure(
         "throughput",
-        _THROUGHPUT,
         units.significant,
         key="throughput_images_per_second",
         title="images/s",
         interval=True,
         priority=0,
-        detail=plus_minus_of(_THROUGHPUT),
+        detail=plus_minus,
         explanation="images trained per second of the epoch windows, geometric mean over n processes; ± is its 95 % t "
         f"interval over processes (log scale; {units.TIMES_OVER} where it is wider than 100 %): n = 1 has none",
     ),
-    make_column(
+    _measure(
         "n",
-        _measured(lambda m: m.n),
         key="n_processes",
         priority=6,
         text=_processes,
         explanation="fresh processes; 2/3: of 3 planned",
     ),
-    make_column(
+    _measure(
         "epoch_seconds",
-        _measured(lambda m: m.epoch_seconds),
         units.seconds,
         title="epoch",
         interval=True,
@@ -259,19 +243,17 @@ VALUES: Final[Sequence[Column[Row]]] = (
         text=_epoch,
         explanation="one pass over all {train_samples} training images; ≈ is extrapolated from the part that was run",
     ),
-    make_column("epoch_extrapolated", _measured(lambda m: m.epoch_extrapolated), number=False),
-    make_column(
+    _measure("epoch_extrapolated", number=False),
+    _measure(
         "update_microseconds",
-        _measured(lambda m: m.update_microseconds),
         units.significant,
         title="µs/step",
         interval=True,
         priority=5,
         explanation="one step: a batch asked for, split, trained on, weights updated, metric updated",
     ),
-    make_column(
+    _measure(
         "final_accuracy",
-        _measured(lambda m: m.final_accuracy),
         units.accuracy,
         title="final\naccuracy",
         priority=1,
@@ -285,8 +267,8 @@ VALUES: Final[Sequence[Column[Row]]] = (
         picture=True,
         explanation="test accuracy after each epoch, from the least to the greatest; mean over processes",
     ),
-    make_column("final_accuracy_min", _measured(lambda m: m.final_accuracy_min), units.accuracy),
-    make_column("final_accuracy_max", _measured(lambda m: m.final_accuracy_max), units.accuracy),
+    _measure("final_accuracy_min", units.accuracy),
+    _measure("final_accuracy_max", units.accuracy),
     make_column(
         "final_accuracy_range",
         _accuracy_range,
@@ -294,9 +276,8 @@ VALUES: Final[Sequence[Column[Row]]] = (
         priority=12,
         data=False,
     ),
-    make_column(
+    _measure(
         "speedup",
-        _SPEEDUP,
         units.factor,
         title="speed-up",
         interval=True,
@@ -304,10 +285,15 @@ VALUES: Final[Sequence[Column[Row]]] = (
         text=_speedup,
         explanation="images/s over those of the tutorial's own setting: {tutorial}",
     ),
-    make_column("speedup_interval", plus_minus_of(_SPEEDUP), title="speed-up\ninterval", priority=9, data=False),
     make_column(
+        "speedup_interval",
+        lambda row: plus_minus(None if row.measures is None else row.measures.speedup),
+        title="speed-up\ninterval",
+        priority=9,
+        data=False,
+    ),
+    _measure(
         "scaling_efficiency",
-        _SCALING,
         units.percent,
         title="scaling",
         interval=True,
@@ -315,91 +301,80 @@ VALUES: Final[Sequence[Column[Row]]] = (
         explanation="images/s over (number of contexts x images/s on the first of them alone); virtual CPU contexts "
         "share the same cores, so do not expect 100 % of them",
     ),
-    make_column(
+    _measure(
         "time_to_accuracy_seconds",
-        _measured(lambda m: m.time_to_accuracy_seconds),
         units.seconds,
         title="to target\naccuracy",
         priority=10,
         explanation="epoch windows up to the first epoch that reached {targets}; evaluation excluded; median",
     ),
-    make_column(
+    _measure(
         "first_step_seconds",
-        _measured(lambda m: m.first_step_seconds),
         units.seconds,
         title="first\nstep",
         priority=7,
         explanation="from building the network to the first update done, median",
     ),
-    make_column(
+    _measure(
         "warm_up_seconds",
-        _measured(lambda m: m.warm_up_seconds),
         units.seconds,
         title="warm-up",
         priority=14,
         explanation="every batch shape touched once before the first epoch window, median",
     ),
-    make_column(
+    _measure(
         "startup_seconds",
-        _measured(lambda m: m.startup_seconds),
         units.seconds,
         title="start-up",
         priority=16,
         explanation="from the process's start to the framework imported and the data in memory, median",
     ),
-    make_column(
+    _measure(
         "peak_rss_bytes",
-        _measured(lambda m: m.peak_rss_bytes),
         units.memory,
         title="peak\nmemory",
         priority=8,
         explanation="most resident memory of any of the processes, data set included",
     ),
-    make_column(
+    _measure(
         "device_memory_bytes",
-        _measured(lambda m: m.device_memory_bytes),
         units.memory,
         title="device\nmemory",
         priority=11,
         explanation="in use on the scenario's GPUs after the last epoch",
     ),
-    make_column(
+    _measure(
         "busy_cpus",
-        _measured(lambda m: m.busy_cpus),
         units.significant,
         title="busy\nCPUs",
         priority=13,
         explanation="CPU time over wall time inside the epoch windows, median",
     ),
-    make_column(
+    _measure(
         "omp_num_threads",
-        _measured(lambda m: m.omp_num_threads),
         title="OpenMP\nthreads",
         priority=15,
         explanation="of each CPU context",
     ),
-    make_column(
+    _measure(
         "utilisation",
-        _measured(lambda m: m.utilisation),
         units.share,
         interval=True,
         priority=4,
         explanation="GFLOP/s over the ceiling: the fastest float32 matrix product that was measured between the runs, "
         "on as many threads",
     ),
-    make_column(
+    _measure(
         "achieved_gflop_per_second",
-        _measured(lambda m: m.achieved_gflop_per_second),
         units.significant,
         title="GFLOP/s",
         interval=True,
         priority=7,
         explanation="images/s times the multiplications and additions that training on an image needs",
     ),
-    make_column("ceiling_gflop_per_second", _measured(lambda m: m.ceiling_gflop_per_second), units.significant),
-    make_column(
+    _measure("ceiling_gflop_per_second", units.significant),
+    _measure(
         "bytes_per_second",
-        _measured(lambda m: m.bytes_per_second),
         units.giga,
         title="GB/s",
         interval=True,
@@ -408,40 +383,36 @@ VALUES: Final[Sequence[Column[Row]]] = (
     ),
     make_column(
         "bound",
-        _measured(lambda m: None if m.bound is None else str(m.bound)),
+        lambda row: None if row.measures is None or row.measures.bound is None else str(row.measures.bound),
         number=False,
         priority=4,
         explanation="what applies to a step: overhead where over half of it is fixed (known from two batch sizes on); "
         "else compute or memory, whichever ceiling is lower, however far below it the step is",
     ),
-    make_column(
+    _measure(
         "fixed_update_microseconds",
-        _FIXED,
         units.significant,
         title="fixed\nµs/step",
         interval=True,
         priority=6,
-        detail=_interval_of(_FIXED),
+        detail=_significant_ends,
         explanation="what a step takes however small the batch: from the line through all batch sizes, with its 95 % t "
         "interval",
     ),
-    make_column(
+    _measure(
         "image_microseconds",
-        _PER_IMAGE,
         units.significant,
         title="µs/image",
         interval=True,
         priority=7,
-        detail=_interval_of(_PER_IMAGE),
+        detail=_significant_ends,
         explanation="what each image of a batch adds to that",
     ),
     make_column("status", lambda row: str(row.status), number=False),
     make_column("invalid_reason", lambda row: row.invalid, number=False),
     make_column("failures", _failures, number=False),
     make_column("planned_processes", lambda row: row.planned),
-    make_column("framework_version", _loaded(lambda software: software.framework_version), number=False),
-    make_column("numpy", _loaded(lambda software: software.numpy), number=False),
-    make_column("python", _loaded(lambda software: software.python), number=False),
+    *(_version(name) for name in VERSIONS),
 )
 
 #: Columns that a reader sees only where there is a ceiling to compare them with.

@@ -22,12 +22,12 @@ from bench.records.gate import GateFile
 from bench.records.profile import ProfileFile
 from bench.render import units
 from bench.render.model.captions import describe_recipe
-from bench.render.model.columns import Heading, plus_minus_of
+from bench.render.model.columns import Heading
 from bench.render.model.document import Picture, Report, Section
 from bench.render.model.labels import short_names
 from bench.render.model.marks import FAILED, FASTEST, INVALID, OTHER, Tone
 from bench.render.model.table import Cell, Table, TableRow
-from bench.render.phrases import clean_text, format_count
+from bench.render.phrases import clean_text, format_count, plus_minus
 from bench.render.report import charts
 from bench.render.report.gate_charts import draw_gate, gate_sentences
 from bench.render.report.headline import short
@@ -37,7 +37,6 @@ from bench.render.views.gates import gate_table
 from bench.render.views.profiles import profile_tables
 from bench.render.views.results import result_tables
 from bench.scenarios.scenario import Scenario
-from bench.stats.intervals import Estimate
 from mnist_core.recipe import Recipe
 
 #: Number of files from which ratios to the first one no longer show them side by side.
@@ -122,16 +121,7 @@ def _machines(sources: Sequence[Source]) -> Section:
 
 
 def _heading(name: str, title: str) -> Heading:
-    return Heading(
-        name=name,
-        key=name,
-        title=clean_text(title),
-        number=False,
-        priority=0,
-        data=True,
-        interval=False,
-        explanation="",
-    )
+    return Heading(name=name, key=name, title=clean_text(title), number=False, priority=0)
 
 
 # --- pictures
@@ -214,13 +204,8 @@ def _matrix(sources: Sequence[Source]) -> list[Table]:
     return made
 
 
-def _throughput(measures: Measures) -> Estimate:
-    return measures.throughput
-
-
 def _in_each(by_file: dict[str, Measures], names: Iterable[str]) -> Iterable[Cell]:
     best = max(by_file, key=lambda name: by_file[name].throughput.value)
-    plus_minus = plus_minus_of(_throughput)
     for name in names:
         measures = by_file.get(name)
         if measures is None:
@@ -228,7 +213,7 @@ def _in_each(by_file: dict[str, Measures], names: Iterable[str]) -> Iterable[Cel
             continue
         text = units.significant(measures.throughput.value)
         mark = FASTEST if name == best else ""
-        yield Cell(raw=measures.throughput, text=text, detail=plus_minus(measures), mark=mark)
+        yield Cell(raw=measures.throughput, text=text, detail=plus_minus(measures.throughput), mark=mark)
 
 
 def _everything(sources: Sequence[Source]) -> Section:

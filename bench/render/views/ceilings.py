@@ -17,24 +17,23 @@ from bench.render.model.table import Table, make_table
 _BLAS: Final = "blas"
 
 
-def _range(value: Callable[[RoofLevel], Spread], unit: Callable[[float], str]) -> Callable[[RoofLevel], str]:
-    """Make a column's detail of the least and the greatest value; "" for a single ceiling."""
+def _spread_columns(
+    name: str, spread: Callable[[RoofLevel], Spread], unit: Callable[[float], str], *, title: str, explanation: str
+) -> tuple[Column[RoofLevel], ...]:
+    """Make a column of medians, with the ends of the spread behind them where there are several ceilings."""
 
-    def text(level: RoofLevel) -> str:
-        spread = value(level)
-        if len(level.ceilings) == 1:
-            return ""
-        return f"({unit(spread.least)} to {unit(spread.greatest)})"
+    def words(level: RoofLevel) -> tuple[str, str]:
+        found = spread(level)
+        ends = "" if len(level.ceilings) == 1 else f"({unit(found.least)} to {unit(found.greatest)})"
+        return unit(found.median), ends
 
-    return text
-
-
-def _gflop(level: RoofLevel) -> Spread:
-    return level.gflop_per_second
-
-
-def _bandwidth(level: RoofLevel) -> Spread:
-    return level.bandwidth_bytes_per_second
+    return (
+        make_column(
+            name, lambda level: spread(level).median, title=title, priority=0, words=words, explanation=explanation
+        ),
+        make_column(f"{name}_least", lambda level: spread(level).least),
+        make_column(f"{name}_greatest", lambda level: spread(level).greatest),
+    )
 
 
 def _blas(level: RoofLevel) -> str | None:
@@ -56,30 +55,22 @@ COLUMNS: Final[Sequence[Column[RoofLevel]]] = (
         priority=3,
     ),
     make_column("n", lambda level: len(level.ceilings), key="n_processes", priority=2, explanation="fresh processes"),
-    make_column(
+    *_spread_columns(
         "gflop_per_second",
-        lambda level: _gflop(level).median,
+        lambda level: level.gflop_per_second,
         units.significant,
         title="GFLOP/s",
-        priority=0,
-        detail=_range(_gflop, units.significant),
         explanation="of the float32 matrix product, the fastest size and repetition of each process: median over "
         "processes, least and greatest",
     ),
-    make_column("gflop_per_second_least", lambda level: _gflop(level).least),
-    make_column("gflop_per_second_greatest", lambda level: _gflop(level).greatest),
     make_column("size", lambda level: level.size, priority=1, explanation="rows of the matrices that were fastest"),
-    make_column(
+    *_spread_columns(
         "bandwidth_bytes_per_second",
-        lambda level: _bandwidth(level).median,
+        lambda level: level.bandwidth_bytes_per_second,
         units.giga,
         title="GB/s",
-        priority=0,
-        detail=_range(_bandwidth, units.giga),
         explanation="of a = b + c on arrays far larger than the caches, the same way; NumPy adds on one thread",
     ),
-    make_column("bandwidth_bytes_per_second_least", lambda level: _bandwidth(level).least),
-    make_column("bandwidth_bytes_per_second_greatest", lambda level: _bandwidth(level).greatest),
     make_column(
         "blas",
         _blas,

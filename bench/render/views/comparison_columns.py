@@ -12,10 +12,10 @@ from bench.analysis.entries import ComparedFile, Entry
 from bench.analysis.verdict import Outcome, Relation, Verdict, worst
 from bench.render import units
 from bench.render.model.captions import describe_dataset, describe_machine
-from bench.render.model.columns import Column, make_column, plus_minus_of
+from bench.render.model.columns import Column, make_column
 from bench.render.model.marks import tone_of_outcome
 from bench.render.model.table import Table, make_table
-from bench.render.phrases import change, ends, format_count
+from bench.render.phrases import change, ends, format_count, plus_minus
 from bench.stats.intervals import POWER, Estimate, TSummary, bounds, mean_of, ratio_of
 
 #: The column that a pivot shows unless told otherwise.
@@ -111,7 +111,7 @@ def comparison_columns(
             explanation="images trained per second of the epoch windows, geometric mean over n processes; ± is its "
             f"95 % t interval over processes (log scale; {units.TIMES_OVER} where wider than 100 %): n = 1 has none",
         ),
-        make_column("baseline_interval", plus_minus_of(before), title="\n±", priority=7, data=False),
+        make_column("baseline_interval", lambda row: plus_minus(before(row)), title="\n±", priority=7, data=False),
         make_column(
             "contender_throughput",
             after,
@@ -121,7 +121,7 @@ def comparison_columns(
             interval=True,
             priority=1,
         ),
-        make_column("contender_interval", plus_minus_of(after), title="\n±", priority=7, data=False),
+        make_column("contender_interval", lambda row: plus_minus(after(row)), title="\n±", priority=7, data=False),
         make_column(
             "n",
             _processes,
@@ -139,8 +139,7 @@ def comparison_columns(
             title="time per image\n[95 % interval]" if verdicts else "ratio\n[95 % interval]",
             interval=True,
             priority=0,
-            text=lambda row: None if row.slowdown is None else change_or_ratio(comparison, row.slowdown)[0],
-            detail=lambda row: "" if row.slowdown is None else change_or_ratio(comparison, row.slowdown)[1],
+            words=lambda row: None if row.slowdown is None else change_or_ratio(comparison, row.slowdown),
             explanation=_CHANGE if verdicts else _RATIO,
         ),
         make_column("epochs", epochs, title="epoch", priority=8, data=False, explanation=_EPOCH.format(train_samples)),
@@ -259,8 +258,7 @@ _COLUMNS: Final[Sequence[Column[Comparison]]] = (
         lambda c: throughput_ratio(c.slowdown),
         title="geometric mean\n[95 % interval]",
         priority=0,
-        text=lambda c: None if (slowdown := c.slowdown) is None else change_or_ratio(c, slowdown)[0],
-        detail=lambda c: "" if (slowdown := c.slowdown) is None else change_or_ratio(c, slowdown)[1],
+        words=lambda c: None if (slowdown := c.slowdown) is None else change_or_ratio(c, slowdown),
         explanation="over the common scenarios only, each counting the same; the interval is that of their processes",
     ),
     make_column(

@@ -31,7 +31,7 @@ from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Column, find, grou
 from bench.render.model.marks import mark_of_outcome, tone_of_outcome
 from bench.render.model.pivot import Axes, Frame, Pivot, axes_of_pivot, pivot_table
 from bench.render.model.table import Fact, Table, hidden_column, make_table, numeric
-from bench.render.phrases import clean_text, format_count
+from bench.render.phrases import clean_text, format_count, plus_minus
 from bench.render.views.comparison_columns import (
     DEFAULT_VALUE,
     MANY,
@@ -133,8 +133,7 @@ def _describe_entry(entry: Entry | None) -> str:
     words = []
     throughput = throughput_of(entry)
     if throughput is not None:
-        plus_minus = "" if throughput.upper is None else units.plus_minus(throughput.value, throughput.upper)
-        words.append(f"{units.significant(throughput.value)} images/s {plus_minus}".rstrip())
+        words.append(f"{units.significant(throughput.value)} images/s {plus_minus(throughput)}".rstrip())
     if entry.accuracy is not None:
         words.append(f"accuracy {units.accuracy(entry.accuracy)}")
     words.append(f"n = {entry.n}")

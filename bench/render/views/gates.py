@@ -150,7 +150,7 @@ def _columns(gate_file: GateFile, scale: float) -> list[Column[GateRow]]:
             interval=True,
             priority=7,
             text=lambda row: None if row.control is None else f"{units.signed(row.control.value)} %",
-            detail=lambda row: "" if row.control is None else ends(row.control, units.signed),
+            detail=lambda control: ends(control, units.signed),
             explanation="the blocks' comparison of each side with itself; off zero the row is invalid",
         ),
         make_column(

@@ -9,10 +9,10 @@ from typing import Final
 from bench.analysis.history import Change, History, HistoryPoint, Trend
 from bench.render import units
 from bench.render.model.captions import describe_dataset, describe_machine, describe_recipe, virtual_contexts
-from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Axis, Column, make_column, plus_minus_of, varies
+from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Axis, Column, make_column, varies
 from bench.render.model.marks import FASTER, LEVEL, OPEN, SLOWER, Tone
 from bench.render.model.table import Table, hidden_column, make_table
-from bench.render.phrases import ends, format_count, shorten_hash
+from bench.render.phrases import ends, format_count, plus_minus, shorten_hash
 from bench.render.sparklines import sparkline
 from bench.scenarios.scenario import Scenario
 from bench.stats.intervals import Estimate
@@ -132,7 +132,7 @@ def _trend_columns(history: History) -> Sequence[Column[_TrendRow]]:
             title="images/s\nnow",
             interval=True,
             priority=0,
-            detail=plus_minus_of(lambda row: row.now),
+            detail=plus_minus,
             explanation="geometric mean over the files since the last change; ± is its 95 % t interval over files",
         ),
         make_column("changes", lambda row: len(row.trend.changes), priority=2),
@@ -196,7 +196,7 @@ _CHANGE_COLUMNS: Final[Sequence[Column[_ChangeRow]]] = (
         interval=True,
         priority=0,
         text=lambda row: f"{units.signed(row.change.ratio.value)} %",
-        detail=lambda row: ends(row.change.ratio, units.signed),
+        detail=lambda ratio: ends(ratio, units.signed),
         explanation="images/s after over before, up to the next changes; Welch interval over files",
     ),
     make_column(

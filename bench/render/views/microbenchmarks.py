@@ -9,10 +9,10 @@ from bench.analysis.microbenchmarks import MicrobenchmarkFile, MicrobenchmarkRow
 from bench.machine.fingerprint import machine_differences
 from bench.render import units
 from bench.render.model.captions import describe_machine, describe_versions
-from bench.render.model.columns import AXES, Column, make_column, plus_minus_of
+from bench.render.model.columns import AXES, Column, make_column
 from bench.render.model.marks import FASTER, MISSING, OPEN, SLOWER
 from bench.render.model.table import Table, hidden_column, make_table
-from bench.render.phrases import ends, format_count
+from bench.render.phrases import ends, format_count, plus_minus
 
 
 def microbenchmark_table(
@@ -70,7 +70,7 @@ _COLUMNS: Final[Sequence[Column[MicrobenchmarkRow]]] = (
         title="baseline",
         interval=True,
         priority=1,
-        detail=plus_minus_of(lambda row: row.baseline_seconds),
+        detail=plus_minus,
         explanation="seconds of a call between two barriers, geometric mean over processes",
     ),
     make_column(
@@ -80,7 +80,7 @@ _COLUMNS: Final[Sequence[Column[MicrobenchmarkRow]]] = (
         title="contender",
         interval=True,
         priority=1,
-        detail=plus_minus_of(lambda row: row.contender_seconds),
+        detail=plus_minus,
     ),
     make_column(
         "ratio",
@@ -90,7 +90,7 @@ _COLUMNS: Final[Sequence[Column[MicrobenchmarkRow]]] = (
         title="time ratio\n[95 % interval]",
         interval=True,
         priority=0,
-        detail=lambda row: "" if row.ratio is None else ends(row.ratio),
+        detail=ends,
         explanation="contender's time over the baseline's, and its Welch interval over processes (log scale)",
     ),
 )

@@ -10,10 +10,10 @@ from bench.experiments.tune.search_space import KNOBS
 from bench.records.tune import Reason, TuneFile, TunePhase
 from bench.render import units
 from bench.render.model.captions import file_caption, file_facts, virtual_contexts
-from bench.render.model.columns import AXES, Column, make_change_column, make_column, plus_minus_of
+from bench.render.model.columns import AXES, Column, make_change_column, make_column
 from bench.render.model.marks import FAILED, FASTEST, INVALID, LEVEL, SLOWER, Tone
 from bench.render.model.table import Fact, Table, hidden_column, make_table
-from bench.render.phrases import clean_text, ends, format_count, format_ratio
+from bench.render.phrases import clean_text, ends, format_count, format_ratio, plus_minus
 from bench.scenarios.export import run_command, suite_text
 from bench.scenarios.scenario import Scenario, tutorial_setting
 from mnist_core.recipe import Network, Update
@@ -131,7 +131,7 @@ _STANDING_COLUMNS: Final[Sequence[Column[RankedCandidate]]] = (
         title="images/s",
         interval=True,
         priority=3,
-        detail=plus_minus_of(lambda row: row.throughput),
+        detail=plus_minus,
         explanation="geometric mean over n processes of the median window; ± is its 95 % t interval (log scale), the "
         "machine's drift included",
     ),
@@ -150,7 +150,7 @@ _STANDING_COLUMNS: Final[Sequence[Column[RankedCandidate]]] = (
         interval=True,
         priority=0,
         text=lambda row: "tutorial" if row.speedup is None else units.factor(row.speedup.value),
-        detail=lambda row: "" if row.speedup is None else ends(row.speedup),
+        detail=ends,
         explanation="over the tutorial's loop at the same batch size, block by block, and its 95 % t interval (log "
         "scale); the winner was chosen for being the fastest, so that its own looks a little better than it is",
     ),
