@@ -23,7 +23,7 @@ from bench.records.profile import ProfileFile
 from bench.render import units
 from bench.render.model.captions import describe_recipe
 from bench.render.model.columns import Heading
-from bench.render.model.document import Picture, Report, Section
+from bench.render.model.document import Report, Section
 from bench.render.model.labels import short_names
 from bench.render.model.marks import FAILED, FASTEST, INVALID, OTHER, Tone
 from bench.render.model.table import Cell, Table, TableRow
@@ -301,15 +301,12 @@ def _profiles(profiles: Sequence[Profile]) -> Section:
                 ],
             )
         )
-    alternative = f"Where an epoch goes: of {'; '.join(label for label, _parts in wholes)}, each phase's share."
-    picture = Picture(
-        key="phases",
+    picture = charts.draw_parts(
+        "phases",
+        wholes,
         title="Where an epoch goes",
         caption="Each bar is an epoch; a part is what the epoch takes longer for that phase. The parts are measured "
         "each for itself, so that they need not end at 100 %.",
-        alternative=alternative,
-        numbers=tuple(f"{label}: {tip}" for label, parts in wholes for _part, _share, tip in parts),
-        svg=charts.draw_parts("phases", wholes, alternative=alternative),
     )
     return Section(
         key="profiles",

@@ -18,6 +18,9 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any, Final, TypeAlias
 
+from bench.render.model.document import Picture
+from bench.render.phrases import format_count
+
 #: Matplotlib's annotations change from version to version; what is drawn on, and what was drawn.
 _Axes: TypeAlias = Any
 _Artist: TypeAlias = Any
@@ -95,8 +98,8 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class PlottedLine:
-    """One curve."""
+class Plotted:
+    """Points under one label: a curve, or a row of a picture with a row per scenario."""
 
     label: str
     points: Sequence[Point]
@@ -104,14 +107,6 @@ class PlottedLine:
     joined: bool = True
     #: Hollow marks are of what does not count.
     filled: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One row of a picture with a row per scenario."""
-
-    label: str
-    points: Sequence[Point]
 
 
 @dataclass(slots=True)
@@ -122,6 +117,8 @@ class _Sheet:
     height: float
     figure: _Artist = field(init=False)
     tips: list[str] = field(default_factory=list)
+    #: The tips with what each belongs to, where a tip does not say that itself.
+    numbers: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.figure = _load("matplotlib.figure").Figure(figsize=(_WIDTH / 72, self.height / 72))
@@ -133,18 +130,26 @@ class _Sheet:
             (left / _WIDTH, 1 - (top + height) / self.height, (_WIDTH - left - _RIGHT) / _WIDTH, height / self.height)
         )
 
-    def tip(self, artists: Iterable[_Artist], text: str) -> None:
+    def tip(self, artists: Iterable[_Artist], text: str, *, of: str = "") -> None:
         for artist in artists:
             artist.set_gid(f"tip{len(self.tips)}-")
             self.tips.append(text)
+            self.numbers.append(f"{of}: {text}" if of else text)
 
-    def svg(self, alternative: str) -> str:
+    def picture(self, *, title: str, caption: str, alternative: str) -> Picture:
         file = io.StringIO()
         with warnings.catch_warnings():
             # A letter that Matplotlib's own font lacks is measured wrongly by a little: the page has another font.
             warnings.filterwarnings("ignore", message="Glyph .* missing from")
             self.figure.savefig(file, format="svg", metadata={"Date": None})
-        return _inline(file.getvalue(), self.key, self.tips, alternative)
+        return Picture(
+            key=self.key,
+            title=title,
+            caption=caption,
+            alternative=alternative,
+            numbers=tuple(dict.fromkeys(self.numbers)),
+            svg=_inline(file.getvalue(), self.key, self.tips, alternative),
+        )
 
 
 @contextlib.contextmanager
@@ -233,15 +238,17 @@ class Axis:
 
 def draw_lines(
     key: str,
-    lines: Sequence[PlottedLine],
+    lines: Sequence[Plotted],
     *,
+    title: str,
+    caption: str,
+    alternative: str,
     x: Axis,
     y: Axis,
-    alternative: str,
-    references: Sequence[PlottedLine] = (),
+    references: Sequence[Plotted] = (),
     marks: Sequence[float] | None = None,
     legend: bool = True,
-) -> str:
+) -> Picture:
     """Curves with a legend below; `references` are thin and grey, `marks` the places with a number along x."""
     plot = 200
     below = _TOP + plot + _BOTTOM
@@ -262,10 +269,10 @@ def draw_lines(
             _draw_signs(signs, lines)
             for row, (_reference, look) in enumerate(zip(references, _reference_looks(), strict=False), len(lines)):
                 signs.plot([0, _SIGN], [row + 0.5] * 2, **look)
-        return sheet.svg(alternative)
+        return sheet.picture(title=title, caption=caption, alternative=alternative)
 
 
-def _draw_signs(axes: _Axes, lines: Sequence[PlottedLine]) -> None:
+def _draw_signs(axes: _Axes, lines: Sequence[Plotted]) -> None:
     """Each curve's marker, on its dash where the curve has one."""
     for row, (line, style) in enumerate(zip(lines, _styles(), strict=False)):
         dash = style["linestyle"] if line.joined else "none"
@@ -274,7 +281,7 @@ def _draw_signs(axes: _Axes, lines: Sequence[PlottedLine]) -> None:
         axes.plot([0, _SIGN / 2, _SIGN], [row + 0.5] * 3, **look, markevery=[1], markersize=5)
 
 
-def _coordinates(line: PlottedLine) -> tuple[list[float], list[float]]:
+def _coordinates(line: Plotted) -> tuple[list[float], list[float]]:
     return [point.x for point in line.points], [point.y for point in line.points]
 
 
@@ -288,7 +295,7 @@ def _reference_looks() -> Iterator[dict[str, Any]]:
         yield {"color": _DIM, "linewidth": 1, "linestyle": dash}
 
 
-def _draw_line(sheet: _Sheet, axes: _Axes, line: PlottedLine, style: dict[str, Any], aside: float) -> None:
+def _draw_line(sheet: _Sheet, axes: _Axes, line: Plotted, style: dict[str, Any], aside: float) -> None:
     shift = _load("matplotlib.transforms").ScaledTranslation(aside / 72, 0, sheet.figure.dpi_scale_trans)
     place = {"color": style["color"], "transform": axes.transData + shift}
     if line.joined:
@@ -337,17 +344,20 @@ def _set_axis(axis: Any, set_scale: Any, wanted: Axis, marks: Sequence[float] | 
 
 def draw_rows(
     key: str,
-    rows: Sequence[Bar],
+    rows: Sequence[Plotted],
     *,
+    title: str,
+    subject: str,
+    caption: str,
     x: Axis,
-    alternative: str,
     reference: float | None = None,
     bars: bool = False,
     legend: Sequence[str] = (),
-) -> str:
+) -> Picture:
     """Each row its label above its points, with intervals; `reference` is a line through all of them.
 
-    With `bars` each row's one point is the end of a bar. `legend` names the points of a row, by their order.
+    `subject` is what all rows are of. With `bars` each row's one point is the end of a bar. `legend` names the points
+    of a row, by their order.
     """
     below = _ROW_TOP + _ROW * len(rows) + _BOTTOM
     with _drawing(key, below + _legend_height(len(legend))) as sheet:
@@ -359,8 +369,9 @@ def draw_rows(
                 _draw_row_point(sheet, axes, point, place + _DRAWN_AT, style, bar=bars, raised=number % 2 == 1)
         _set_axis(axes.xaxis, axes.set_xscale, x)
         if legend:
-            _draw_signs(_legend(sheet, below, legend), [PlottedLine(name, (), joined=False) for name in legend])
-        return sheet.svg(alternative)
+            _draw_signs(_legend(sheet, below, legend), [Plotted(name, (), joined=False) for name in legend])
+        alternative = f"{title}, {subject}: {format_count(len(rows), 'row')} from {rows[0].label} to {rows[-1].label}."
+        return sheet.picture(title=title, caption=caption, alternative=alternative)
 
 
 def _draw_row_point(
@@ -382,7 +393,9 @@ def _draw_row_point(
 # --- parts of a whole
 
 
-def draw_parts(key: str, wholes: Sequence[tuple[str, Sequence[tuple[str, float, str]]]], *, alternative: str) -> str:
+def draw_parts(
+    key: str, wholes: Sequence[tuple[str, Sequence[tuple[str, float, str]]]], *, title: str, caption: str
+) -> Picture:
     """Each whole a bar of (part, share of the whole, tip); the parts' names are in a legend."""
     names = list(dict.fromkeys(part for _label, parts in wholes for part, _share, _tip in parts))
     looks = {name: _look(index) for index, name in enumerate(names)}
@@ -390,17 +403,19 @@ def draw_parts(key: str, wholes: Sequence[tuple[str, Sequence[tuple[str, float, 
     below = _ROW_TOP + step * len(wholes) + _BOTTOM
     with _drawing(key, below + _legend_height(len(names))) as sheet:
         axes = _row_axes(sheet, [label for label, _parts in wholes], step)
-        for place, (_label, parts) in enumerate(wholes):
+        for place, (label, parts) in enumerate(wholes):
             begin = 0.0
             for part, share, tip in parts:
                 width = 100 * max(share, 0)
-                sheet.tip(axes.barh([place + _DRAWN_AT], [width], left=begin, height=0.4, **looks[part]), tip)
+                drawn = axes.barh([place + _DRAWN_AT], [width], left=begin, height=0.4, **looks[part])
+                sheet.tip(drawn, tip, of=label)
                 begin += width
         _set_axis(axes.xaxis, axes.set_xscale, Axis(title="% of the epoch", from_zero=True))
         signs = _legend(sheet, below, names)
         for row, name in enumerate(names):
             signs.barh([row + 0.5], [_SIGN], height=0.7, **looks[name])
-        return sheet.svg(alternative)
+        alternative = f"{title}: of {'; '.join(label for label, _parts in wholes)}, each phase's share."
+        return sheet.picture(title=title, caption=caption, alternative=alternative)
 
 
 def _look(index: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from bench.render import units
 from bench.render.model.document import Picture
 from bench.render.phrases import clean_text, format_change, format_count
 from bench.render.report import charts
-from bench.render.report.charts import Axis, PlottedLine, Point
+from bench.render.report.charts import Axis, Plotted, Point
 
 _SAID_BY_NUMBERS = frozenset({Verdict.REGRESSED, Verdict.IMPROVED})
 
@@ -64,33 +64,26 @@ def _draw_blocks(key: str, row: GateRow, evidence: Sequence[BlockEvidence]) -> P
         if block.void is None:
             points[_CONTROL].append(_percent_point(number, found.control, f"{where}: the same side against itself"))
     lines = [
-        PlottedLine(name, made, joined=False, filled=name not in {_VOID, _CONTROL})
-        for name, made in points.items()
-        if made
+        Plotted(name, made, joined=False, filled=name not in {_VOID, _CONTROL}) for name, made in points.items() if made
     ]
     span = (1, max(len(evidence), 2))
     levels = {"no difference": 0.0, f"slower by {units.percentage(row.threshold)}: more is harm": 100 * row.threshold}
-    references = [PlottedLine(name, [Point(x, level, "") for x in span]) for name, level in levels.items()]
+    references = [Plotted(name, [Point(x, level, "") for x in span]) for name, level in levels.items()]
     name = clean_text(row.scenario.name)
     title = f"{name}: {row.verdict}"
     alternative = (
         f"{title}. Blocks 1 to {span[1]}, the contender's time per image against the baseline's. {_over(row)}."
     )
-    return Picture(
-        key=key,
+    return charts.draw_lines(
+        key,
+        lines,
         title=title,
         caption="Each block compares four processes that took turns. Harm is what keeps above the upper line; the "
         f"control must scatter around zero. {_over(row)[0].upper()}{_over(row)[1:]} (95 % t interval over blocks).",
         alternative=alternative,
-        numbers=tuple(point.tip for line in lines for point in line.points),
-        svg=charts.draw_lines(
-            key,
-            lines,
-            x=Axis(title="block", whole=True),
-            y=Axis(title="% more time per image"),
-            references=references,
-            alternative=alternative,
-        ),
+        x=Axis(title="block", whole=True),
+        y=Axis(title="% more time per image"),
+        references=references,
     )
 
 

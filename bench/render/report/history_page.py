@@ -11,7 +11,7 @@ from bench.render.model.captions import describe_machine, describe_recipe
 from bench.render.model.document import Picture, Report, Section
 from bench.render.phrases import clean_text, format_count
 from bench.render.report import charts
-from bench.render.report.charts import Axis, PlottedLine, Point
+from bench.render.report.charts import Axis, Plotted, Point
 from bench.render.views.histories import format_commit, history_tables
 
 #: Fewer marks are no course of anything.
@@ -71,7 +71,7 @@ def _picture(key: str, trend: Trend, history: History) -> Picture:
         for number, (each, speed) in enumerate(zip(trend.measured, trend.throughputs, strict=True), start=1)
     ]
     levels = [
-        PlottedLine("level", [Point(begin + 1, level.value, ""), Point(end, level.value, "")])
+        Plotted("level", [Point(begin + 1, level.value, ""), Point(end, level.value, "")])
         for begin, end, level in trend.levels
     ]
     told = [
@@ -85,19 +85,14 @@ def _picture(key: str, trend: Trend, history: History) -> Picture:
     )
     said = "; ".join(told) or nothing
     alternative = f"{title}: images per second over {format_count(len(files), 'file')}; {said}."
-    return Picture(
-        key=key,
+    return charts.draw_lines(
+        key,
+        [Plotted("a file", files, joined=False)],
         title=title,
         caption=f"{describe_recipe(recipe, history.dataset.train_samples)}; {said}.",
         alternative=alternative,
-        numbers=tuple(point.tip for point in files),
-        svg=charts.draw_lines(
-            key,
-            [PlottedLine("a file", files, joined=False)],
-            x=Axis(title="files, in the order of time", whole=True),
-            y=Axis(title="images/s"),
-            references=levels,
-            alternative=alternative,
-            legend=False,
-        ),
+        x=Axis(title="files, in the order of time", whole=True),
+        y=Axis(title="images/s"),
+        references=levels,
+        legend=False,
     )

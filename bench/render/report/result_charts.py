@@ -17,7 +17,7 @@ from bench.render.model.document import Picture
 from bench.render.model.labels import full_setting, labels_of
 from bench.render.phrases import format_count, format_estimate
 from bench.render.report import charts
-from bench.render.report.charts import MOST_CURVES, Axis, Bar, PlottedLine, Point
+from bench.render.report.charts import MOST_CURVES, Axis, Plotted, Point
 from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.stats.intervals import Estimate
 from mnist_core.devices import DeviceKind
@@ -81,10 +81,11 @@ class _Network:
         label = _label_of([each for each, _ratio in shown])
         sizes = {each.row.scenario.batch_size for each, _ratio in shown}
         fewer = " A larger batch makes fewer updates, and learns less in an epoch." if len(sizes) > 1 else ""
-        return self._rows_picture(
-            "speedup",
-            "Speed-up over the tutorial's own setting",
-            [Bar(label(each), [_point(ratio, label(each), "times as fast")]) for each, ratio in shown],
+        return charts.draw_rows(
+            f"{self.key}-speedup",
+            [Plotted(label(each), [_point(ratio, label(each), "times as fast")]) for each, ratio in shown],
+            title="Speed-up over the tutorial's own setting",
+            subject=self.network,
             x=Axis(title="times as fast", logarithmic=True),
             reference=1.0,
             caption=f"Right of the line is faster than {full_setting(tutorial_setting(self.network))} in the same "
@@ -99,10 +100,11 @@ class _Network:
             return None
         shown = _fairly(self.rows, _MOST_ROWS, lambda each: each.source)
         label = _label_of(shown)
-        return self._rows_picture(
-            "throughput",
-            "Images per second",
-            [Bar(label(each), [_point(each.measures.throughput, label(each), "images/s")]) for each in shown],
+        return charts.draw_rows(
+            f"{self.key}-throughput",
+            [Plotted(label(each), [_point(each.measures.throughput, label(each), "images/s")]) for each in shown],
+            title="Images per second",
+            subject=self.network,
             x=_value_axis("images/s", [each.measures.throughput.value for each in shown]),
             caption="The fastest stands at the top. Where an interval reaches another's mark, their order may be luck."
             f"{_more(len(self.rows), len(shown), 'setting')}{_processes(each.measures.n for each in shown)}",
@@ -134,10 +136,10 @@ class _Network:
         shares_cores = [_shares_cores(curve.scenario) for _source, curve in found[: len(lines)]]
         references, words = [], []
         if not all(shares_cores):
-            references.append(PlottedLine("perfect: as many times as contexts", [Point(x, x, "") for x in counts]))
+            references.append(Plotted("perfect: as many times as contexts", [Point(x, x, "") for x in counts]))
             words.append("Each context brings a device or threads of its own: twice as many could be twice as fast.")
         if any(shares_cores):
-            references.append(PlottedLine("the same cores for all contexts", [Point(x, 1, "") for x in counts]))
+            references.append(Plotted("the same cores for all contexts", [Point(x, 1, "") for x in counts]))
             words.append(
                 "CPU contexts with the default threads divide the cores among them: more than 1 means that one context "
                 "left cores idle, less that sharing costs."
@@ -160,7 +162,7 @@ class _Network:
         shown = _fairly(found, MOST_CURVES, lambda pair: pair[0])
         label = labels_of((source.name, curve.scenario) for source, curve in shown)
         lines = [
-            PlottedLine(
+            Plotted(
                 (name := label.of(source.name, curve.scenario)),
                 [
                     Point(
@@ -187,7 +189,7 @@ class _Network:
         target = accuracy.target(self.network)
         references = []
         if target is not None:
-            references = [PlottedLine(f"target {target:g}", [Point(min(xs), target, ""), Point(max(xs), target, "")])]
+            references = [Plotted(f"target {target:g}", [Point(min(xs), target, ""), Point(max(xs), target, "")])]
             words.append(f"The grey line is the accuracy that the tutorial promises, {target:g}.")
         return self._lines_picture(
             "seconds" if over_seconds else "epochs",
@@ -209,16 +211,17 @@ class _Network:
             return None
         shown = _fairly(sorted(reached, key=lambda pair: pair[1]), _MOST_ROWS, lambda pair: pair[0].source)
         label = _label_of([each for each, _seconds in shown])
-        return self._rows_picture(
-            "target",
-            f"Time to an accuracy of {accuracy.target(self.network):g}",
+        return charts.draw_rows(
+            f"{self.key}-target",
             [
-                Bar(
+                Plotted(
                     label(each),
                     [Point(seconds, 0, f"{label(each)}: {units.seconds(seconds)}, median of n = {each.measures.n}")],
                 )
                 for each, seconds in shown
             ],
+            title=f"Time to an accuracy of {accuracy.target(self.network):g}",
+            subject=self.network,
             x=Axis(title="seconds", from_zero=True),
             bars=True,
             caption="Up to the end of the first epoch that reached it, evaluation excluded; the shortest bar is the "
@@ -234,7 +237,7 @@ class _Network:
         shown = _fairly(found, MOST_CURVES, lambda pair: pair[0].source, first=lambda pair: pair[0].row.is_baseline)
         label = _label_of([each for each, _place in shown])
         lines = [
-            PlottedLine(
+            Plotted(
                 label(each),
                 [
                     Point(
@@ -255,7 +258,7 @@ class _Network:
         high = max(place.intensity for _each, place in shown) * 3
         roofs = dict.fromkeys((place.where, place.ceiling, place.bandwidth / 1e9) for _each, place in shown)
         references = [
-            PlottedLine(
+            Plotted(
                 f"{where}: {units.significant(ceiling)} GFLOP/s, {units.significant(bandwidth)} GB/s",
                 [
                     Point(x, min(ceiling, bandwidth * x), "")
@@ -285,11 +288,12 @@ class _Network:
             step, first = each.measures.update_microseconds.value / 1e6, each.measures.first_step_seconds
             told = f"{units.seconds(step)} a step, {units.seconds(first)} to the first update, n = {each.measures.n}"
             tip = f"{label(each)}: {told}"
-            bars.append(Bar(label(each), [Point(step, 0, tip), Point(first, 0, tip)]))
-        return self._rows_picture(
-            "first",
-            "First step against steady state",
+            bars.append(Plotted(label(each), [Point(step, 0, tip), Point(first, 0, tip)]))
+        return charts.draw_rows(
+            f"{self.key}-first",
             bars,
+            title="First step against steady state",
+            subject=self.network,
             x=Axis(title="seconds", logarithmic=True),
             legend=("every step", "once: from building the network to the first update"),
             caption="The square is paid once, the circle at every step: what is built or compiled for faster steps "
@@ -307,7 +311,7 @@ class _Network:
 
     def _lines(
         self, found: Sequence[tuple[Source, Curve]], along: str, place: Callable[[int], str], unit: str
-    ) -> list[PlottedLine]:
+    ) -> list[Plotted]:
         shown = _fairly(found, MOST_CURVES, lambda pair: pair[0])
         labels = labels_of((each.source.name, each.row.scenario) for each in self.rows)
         made = []
@@ -317,7 +321,7 @@ class _Network:
                 Point(x, speed.value, f"{name}, {place(x)}: {format_estimate(speed, unit)}", speed.lower, speed.upper)
                 for x, speed in curve.points
             ]
-            made.append(PlottedLine(name, points))
+            made.append(Plotted(name, points))
         return made
 
     def _learning(self) -> list[tuple[Source, LearningCurve]]:
@@ -329,57 +333,30 @@ class _Network:
         ]
         return sorted(found, key=lambda pair: pair[1].reached[-1].seconds)
 
-    def _rows_picture(
-        self,
-        key: str,
-        title: str,
-        rows: Sequence[Bar],
-        *,
-        x: Axis,
-        caption: str,
-        reference: float | None = None,
-        bars: bool = False,
-        legend: Sequence[str] = (),
-    ) -> Picture:
-        alternative = (
-            f"{title}, {self.network}: {format_count(len(rows), 'row')} from {rows[0].label} to {rows[-1].label}."
-        )
-        svg = charts.draw_rows(
-            f"{self.key}-{key}", rows, x=x, alternative=alternative, reference=reference, bars=bars, legend=legend
-        )
-        return Picture(
-            key=f"{self.key}-{key}",
-            title=title,
-            caption=caption,
-            alternative=alternative,
-            numbers=tuple(dict.fromkeys(point.tip for row in rows for point in row.points)),
-            svg=svg,
-        )
-
     def _lines_picture(
         self,
         key: str,
         title: str,
-        lines: Sequence[PlottedLine],
+        lines: Sequence[Plotted],
         *,
         x: Axis,
         y: Axis,
         caption: str,
-        references: Sequence[PlottedLine] = (),
+        references: Sequence[Plotted] = (),
         marks: Sequence[float] | None = None,
     ) -> Picture:
         names = "; ".join(line.label for line in lines)
         alternative = f"{title}, {self.network}: {y.title} over {x.title}, of {names}."
-        svg = charts.draw_lines(
-            f"{self.key}-{key}", lines, x=x, y=y, alternative=alternative, references=references, marks=marks
-        )
-        return Picture(
-            key=f"{self.key}-{key}",
+        return charts.draw_lines(
+            f"{self.key}-{key}",
+            lines,
             title=title,
             caption=caption,
             alternative=alternative,
-            numbers=tuple(point.tip for line in lines for point in line.points),
-            svg=svg,
+            x=x,
+            y=y,
+            references=references,
+            marks=marks,
         )
 
 
@@ -437,7 +414,7 @@ def _point(estimate: Estimate, label: str, unit: str) -> Point:
     return Point(estimate.value, 0, f"{label}: {format_estimate(estimate, unit)}", estimate.lower, estimate.upper)
 
 
-def _places(lines: Sequence[PlottedLine]) -> list[float]:
+def _places(lines: Sequence[Plotted]) -> list[float]:
     return sorted({point.x for line in lines for point in line.points})
 
 
