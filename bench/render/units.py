@@ -95,6 +95,12 @@ def share(number: float) -> str:
     return f"{significant(100 * number, 2)} %"
 
 
+def tenths(number: float) -> str:
+    """Write a share in tenths of a percent: 0.8742 is 87.4 %, 0 is 0.0 %."""
+    text = f"{100 * number:.1f}"
+    return f"{text.removeprefix('-') if float(text) == 0 else text} %"
+
+
 def giga(number: float) -> str:
     """Write a number in billions: bytes per second as 20.1 for GB/s."""
     return significant(number / _GIGA)

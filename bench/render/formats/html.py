@@ -10,7 +10,6 @@ import base64
 import functools
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import resources
 from typing import Final
 
@@ -20,38 +19,12 @@ from bench.render import units
 from bench.render.model.columns import Heading
 from bench.render.model.document import Report, Section
 from bench.render.model.marks import TONE_OF_MARK, Tone
-from bench.render.model.table import Cell, Table, TableRow, legend_of, readable
+from bench.render.model.table import Cell, Table, legend_of, readable
 from bench.render.phrases import format_estimate
 from bench.stats.intervals import Estimate
 
 #: Longer texts are broken into lines.
 _WIDE: Final = 48
-
-
-@dataclass(frozen=True, slots=True)
-class _Cell:
-    text: str
-    detail: str
-    mark: str
-    raw: str | int | float | None
-    tip: str
-    classes: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    mark: str
-    tone: str
-    cells: tuple[_Cell, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    title: str
-    caption: tuple[tuple[str, str], ...]
-    notes: tuple[tuple[str, str], ...]
-    headings: tuple[Heading, ...]
-    rows: tuple[_Row, ...]
 
 
 def render_html(tables: Sequence[Table]) -> str:
@@ -71,7 +44,12 @@ def render_report(report: Report) -> str:
         title=report.title,
         short=report.short,
         sections=report.sections,
-        page_table=_page_table,
+        absent=units.ABSENT,
+        readable=readable,
+        tones=TONE_OF_MARK,
+        classes=_classes,
+        data_value=_data_value,
+        tip=_tip,
         legend=legend_of(shown),
         style=_asset("page.css"),
         script=script,
@@ -90,37 +68,20 @@ def _template() -> jinja2.Template:
     return environment.from_string(_asset("page.html.jinja"))
 
 
-def _page_table(table: Table) -> _Table:
-    shown = readable(table)
-    return _Table(
-        title=table.title,
-        caption=table.caption,
-        notes=table.notes,
-        headings=tuple(table.headings[index] for index in shown),
-        rows=tuple(_row(table, row, shown) for row in table.rows),
-    )
-
-
-def _row(table: Table, row: TableRow, shown: Sequence[int]) -> _Row:
-    tone = TONE_OF_MARK.get(row.mark, row.tone)
-    return _Row(
-        row.mark, tone.value, tuple(_cell(row.cells[index], number=table.headings[index].number) for index in shown)
-    )
-
-
-def _cell(cell: Cell, *, number: bool) -> _Cell:
-    estimate = cell.raw if isinstance(cell.raw, Estimate) else None
-    raw = cell.raw.value if isinstance(cell.raw, Estimate) else cell.raw
+def _classes(cell: Cell, heading: Heading) -> str:
     classes = (
-        "number" if number else "",
+        "number" if heading.number else "",
         "wide" if len(cell.text) > _WIDE else "",
         TONE_OF_MARK.get(cell.mark, Tone.PLAIN).value,
     )
-    return _Cell(
-        text=cell.text or units.ABSENT,
-        detail=cell.detail,
-        mark=cell.mark,
-        raw=None if raw == "" else str(raw).lower() if isinstance(raw, bool) else raw,
-        tip="" if estimate is None else format_estimate(estimate),
-        classes=" ".join(filter(None, classes)),
-    )
+    return " ".join(filter(None, classes))
+
+
+def _data_value(cell: Cell) -> str | int | float | None:
+    """Return what the page's script sorts by; None: absent."""
+    raw = cell.raw.value if isinstance(cell.raw, Estimate) else cell.raw
+    return None if raw == "" else str(raw).lower() if isinstance(raw, bool) else raw
+
+
+def _tip(cell: Cell) -> str:
+    return format_estimate(cell.raw) if isinstance(cell.raw, Estimate) else ""

@@ -64,9 +64,14 @@ def software_facts(software: Software | None) -> dict[str, Fact]:
     return {name: getattr(software, name, None) for name in VERSIONS}
 
 
+def facts_of(record: object, *names: str) -> dict[str, Fact]:
+    """Return facts that a record has under the same names."""
+    return {name: getattr(record, name) for name in names}
+
+
 def recipe_facts(recipe: Recipe) -> dict[str, Fact]:
     """Return what a recipe fixes, but for its seed."""
-    return {name: getattr(recipe, name) for name in ("epochs", "samples", "learning_rate", "xavier_magnitude")}
+    return facts_of(recipe, "epochs", "samples", "learning_rate", "xavier_magnitude")
 
 
 def describe_recipe(recipe: Recipe, train_samples: int) -> str:

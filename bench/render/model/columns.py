@@ -138,23 +138,15 @@ def make_column(
 def make_change_column(
     name: str,
     time_ratio: Callable[[RowT], Estimate | None],
-    *,
-    key: str,
-    title: str,
-    priority: int,
-    explanation: str,
+    **options: Any,  # noqa: ANN401  # make_column's
 ) -> Column[RowT]:
     """Make a column of ratios of times, which reads as 4.1 % slower [1.9, 6.4]."""
-    return make_column(
-        name,
-        time_ratio,
-        key=key,
-        title=title,
-        interval=True,
-        priority=priority,
-        words=lambda row: None if (ratio := time_ratio(row)) is None else change(ratio),
-        explanation=explanation,
-    )
+
+    def words(row: RowT) -> tuple[str, str] | None:
+        ratio = time_ratio(row)
+        return None if ratio is None else change(ratio)
+
+    return make_column(name, time_ratio, interval=True, words=words, **options)
 
 
 def _measure(name: str, unit: Callable[[Any], str] = str, **options: Any) -> Column[Row]:  # noqa: ANN401  # make_column's

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.render.model.captions import describe_setting
-from bench.render.model.columns import MAIN_AXES, SHOWN_AXES
+from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, varies
 from bench.render.phrases import clean_text
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario, axis_value, tutorial_setting
@@ -77,14 +77,9 @@ def labels_of(scenarios: Iterable[tuple[str, Scenario]]) -> Labels:
     """Find what tells the scenarios apart; each comes as (file, scenario)."""
     pairs = list(scenarios)
     files = list(dict.fromkeys(file for file, _scenario in pairs))
-    differing = {
-        axis.heading.name
-        for axis in SHOWN_AXES
-        if axis.heading.name != "network"
-        and len({axis_value(scenario, axis.heading.name) for _file, scenario in pairs}) > 1
-    }
+    differing = (axis.heading.name for axis in SHOWN_AXES if varies(axis, [scenario for _file, scenario in pairs]))
     return Labels(
         files=short_names(files) if len(files) > 1 else {},
-        axes=frozenset(differing),
+        axes=frozenset(differing) - {"network"},
         kinds=len({device.kind for _file, scenario in pairs for device in scenario.devices}) > 1,
     )

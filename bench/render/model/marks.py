@@ -61,14 +61,10 @@ MARK_OF_VERDICT: Final[Mapping[Verdict, str]] = {
     Verdict.INCOMPARABLE: OTHER,
 }
 
-TONE_OF_VERDICT: Final[Mapping[Verdict, Tone]] = {
-    Verdict.IMPROVED: Tone.GOOD,
-    Verdict.UNCHANGED: Tone.PLAIN,
-    Verdict.REGRESSED: Tone.BAD,
+#: A row of a verdict has the tone of the verdict's sign, or one of these.
+_TONE_OF_VERDICT: Final = {
     Verdict.INCONCLUSIVE: Tone.DIM,
     Verdict.UNDERPOWERED: Tone.DIM,
-    Verdict.INVALID: Tone.BAD,
-    Verdict.MISSING: Tone.BAD,
     Verdict.INCOMPARABLE: Tone.BAD,
 }
 
@@ -82,4 +78,6 @@ def mark_of_outcome(outcome: Outcome) -> str:
 
 def tone_of_outcome(outcome: Outcome) -> Tone:
     """Return the tone of a compared row: a mere relation of two machines is neither good nor bad."""
-    return TONE_OF_VERDICT[outcome] if isinstance(outcome, Verdict) else Tone.PLAIN
+    if not isinstance(outcome, Verdict):
+        return Tone.PLAIN
+    return _TONE_OF_VERDICT.get(outcome) or TONE_OF_MARK.get(MARK_OF_VERDICT[outcome], Tone.PLAIN)

@@ -54,10 +54,6 @@ _SHARED_BLOCKS: Final = (
 )
 
 
-def _share(value: float) -> str:
-    return f"{100 * value:.1f} %"
-
-
 _SCENARIO_COLUMNS: Final[Sequence[Column[ScenarioCalibration]]] = (
     make_column(
         "noise_floor",
@@ -88,7 +84,7 @@ _SCENARIO_COLUMNS: Final[Sequence[Column[ScenarioCalibration]]] = (
     make_column(
         "coverage",
         lambda calibrated: calibrated.coverage,
-        _share,
+        units.tenths,
         title="coverage",
         priority=3,
         explanation="of 95 % intervals at the first look: the share that held the truth",
@@ -111,7 +107,7 @@ _REPLAY_COLUMNS: Final[Sequence[Column[Replays]]] = (
     make_column(
         "regressed",
         lambda replays: replays.regressed,
-        _share,
+        units.tenths,
         priority=0,
         explanation="gates that said so: false alarms on identical code, power elsewhere",
     ),
@@ -121,16 +117,16 @@ _REPLAY_COLUMNS: Final[Sequence[Column[Replays]]] = (
         title="exact\nbounds",
         priority=0,
         data=False,
-        text=lambda replays: f"{_share(replays.regressed_lower)} to {_share(replays.regressed_upper)}",
+        text=lambda replays: f"{units.tenths(replays.regressed_lower)} to {units.tenths(replays.regressed_upper)}",
         explanation="one-sided 95 % bounds of that share (Clopper-Pearson)",
     ),
     make_column("regressed_lower", lambda replays: replays.regressed_lower),
     make_column("regressed_upper", lambda replays: replays.regressed_upper),
-    make_column("passed", _passed, _share, priority=0, explanation="unchanged or improved"),
+    make_column("passed", _passed, units.tenths, priority=0, explanation="unchanged or improved"),
     make_column(
         "undecided",
         lambda replays: max(0.0, 1 - replays.regressed - _passed(replays)),
-        _share,
+        units.tenths,
         priority=2,
         explanation="inconclusive, underpowered or invalid: never a pass",
     ),

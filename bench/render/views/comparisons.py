@@ -19,6 +19,7 @@ from bench.render.model.captions import (
     describe_machine,
     describe_recipe,
     describe_versions,
+    facts_of,
     format_n,
     machine_facts,
     not_judged_notes,
@@ -286,16 +287,13 @@ def _facts(comparison: Comparison, recipe: Recipe) -> dict[str, Fact]:
             "created_at": side.created_at,
             **machine_facts(side.environment, without=["usable_vcpu_count", "virtualization"]),
             **software_facts(side.environment.software),
-            "mnist_bench_version": side.environment.mnist_bench_version,
-            "git_commit": side.environment.git_commit,
+            **facts_of(side.environment, "mnist_bench_version", "git_commit"),
         }
         facts |= {f"{label}_{name}": fact for name, fact in of_side.items()}
     return {
         **facts,
         **recipe_facts(recipe),
-        "margin": settings.margin,
-        "tolerance": settings.tolerance,
-        "alpha": settings.alpha,
+        **facts_of(settings, "margin", "tolerance", "alpha"),
         "common_scenarios": len(comparison.common),
         "geometric_mean_ratio": None if ratio is None else ratio.value,
         "geometric_mean_ratio_lower": None if ratio is None else ratio.lower,

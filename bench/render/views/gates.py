@@ -11,10 +11,10 @@ from bench.experiments.gate.decision import Conclusion
 from bench.experiments.gate.look import GateRow
 from bench.records.gate import GateFile, Purpose, SideDescription
 from bench.render import units
-from bench.render.model.captions import common_setting, file_caption, virtual_contexts
+from bench.render.model.captions import common_setting, facts_of, file_caption, virtual_contexts
 from bench.render.model.cases import CaseOutcome, JUnitCase
 from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Axis, Column, make_change_column, make_column, varies
-from bench.render.model.marks import MARK_OF_VERDICT, TONE_OF_VERDICT
+from bench.render.model.marks import MARK_OF_VERDICT, tone_of_outcome
 from bench.render.model.table import Fact, Table, hidden_column, make_table
 from bench.render.phrases import clean_text, ends, format_change, format_count, shorten_hash
 from bench.render.sparklines import interval
@@ -45,7 +45,7 @@ def gate_table(gate_file: GateFile, conclusion: Conclusion) -> Table:
         facts=_facts(gate_file, conclusion),
         notes=_notes(conclusion),
         mark=lambda row: MARK_OF_VERDICT[row.verdict],
-        tone=lambda row: TONE_OF_VERDICT[row.verdict],
+        tone=lambda row: tone_of_outcome(row.verdict),
     )
 
 
@@ -260,11 +260,7 @@ def _facts(gate_file: GateFile, conclusion: Conclusion) -> dict[str, Fact]:
         "contender_tree_digest": gate_file.contender.tree_digest,
         "dataset": gate_file.dataset.name,
         "dataset_digest": gate_file.dataset.digest,
-        "suite": plan.suite,
-        "seed": plan.seed,
-        "margin": plan.margin,
-        "tolerance": plan.tolerance,
-        "alpha": plan.alpha,
+        **facts_of(plan, "suite", "seed", "margin", "tolerance", "alpha"),
         "blocks": conclusion.blocks,
         "void_blocks": len(conclusion.voids),
         "is_calibration": plan.purpose is Purpose.CALIBRATION,

@@ -84,7 +84,7 @@ def _trends(history: History, rows: Sequence[_TrendRow]) -> Table:
         ],
         facts={"files": history.files, "dataset": history.dataset.name, "dataset_digest": history.dataset.digest},
         mark=lambda row: _mark(row.last) if row.trend.testable else OPEN,
-        tone=lambda row: _tone(row.last) if row.trend.testable else Tone.DIM,
+        tone=lambda row: Tone.PLAIN if row.trend.testable else Tone.DIM,
     )
 
 
@@ -98,12 +98,6 @@ def _mark(change: Change | None) -> str:
     if change is None:
         return LEVEL
     return FASTER if change.ratio.value > 1 else SLOWER
-
-
-def _tone(change: Change | None) -> Tone:
-    if change is None:
-        return Tone.PLAIN
-    return Tone.GOOD if change.ratio.value > 1 else Tone.BAD
 
 
 def _trend_columns(history: History) -> Sequence[Column[_TrendRow]]:
@@ -177,7 +171,6 @@ def _changes(history: History) -> Table:
         rows,
         notes=[("", _METHOD)],
         mark=lambda row: _mark(row.change),
-        tone=lambda row: _tone(row.change),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Final
 from bench.experiments.profile.breakdown import CLOSURE, Breakdown, Operator
 from bench.records.profile import ProfileFile
 from bench.render import units
-from bench.render.model.captions import file_caption, file_facts, virtual_contexts
+from bench.render.model.captions import facts_of, file_caption, file_facts, virtual_contexts
 from bench.render.model.columns import Column, make_column
 from bench.render.model.marks import OPEN, Tone
 from bench.render.model.table import Fact, Table, make_table
@@ -49,14 +49,11 @@ def profile_tables(profile: ProfileFile, breakdown: Breakdown) -> list[Table]:
         "scenario": profile.scenario.name,
         **file_facts(profile),
         "host_processor_model_name": profile.environment.host_processor_model_name,
-        "steps": profile.phases.steps,
-        "samples": profile.phases.samples,
+        **facts_of(profile.phases, "steps", "samples"),
         "rounds": len(profile.phases.epoch_seconds),
         "epoch_seconds": breakdown.epoch_seconds,
         "phases_over_epoch": breakdown.closure,
-        "closes": breakdown.closes,
-        "unbulked_factor": breakdown.unbulked_factor,
-        "profiled_factor": breakdown.profiled_factor,
+        **facts_of(breakdown, "closes", "unbulked_factor", "profiled_factor"),
     }
     return [_phases(profile, breakdown, facts), _operators(profile, breakdown, facts)]
 
@@ -64,7 +61,7 @@ def profile_tables(profile: ProfileFile, breakdown: Breakdown) -> list[Table]:
 def describe_closure(breakdown: Breakdown) -> str:
     low, high = CLOSURE
     return (
-        f"measured one by one, the phases sum to {_share(breakdown.closure)} of the epoch "
+        f"measured one by one, the phases sum to {units.tenths(breakdown.closure)} of the epoch "
         f"({100 * low:.0f} to {100 * high:.0f} % are expected)"
     )
 
@@ -140,17 +137,12 @@ def _operators(profile: ProfileFile, breakdown: Breakdown, facts: dict[str, Fact
     )
 
 
-def _share(value: float) -> str:
-    text = f"{100 * value:.1f}"
-    return f"{text.removeprefix('-') if float(text) == 0 else text} %"
-
-
 _PHASE_COLUMNS: Final[Sequence[Column[_Row]]] = (
     make_column("phase", lambda row: row.name, number=False, priority=0),
     make_column(
         "share",
         lambda row: row.share,
-        _share,
+        units.tenths,
         title="share of\nthe epoch",
         priority=0,
         explanation="what the epoch takes longer for the phase: of two epochs without barriers, one ends with it and "
@@ -214,12 +206,12 @@ _OPERATOR_COLUMNS: Final[Sequence[Column[Operator]]] = (
     make_column(
         "share_of_operators",
         lambda each: each.share,
-        _share,
+        units.tenths,
         title="share",
         priority=0,
         explanation="of the time of all operators, over all threads",
     ),
-    make_column("cumulated_share", lambda each: each.cumulated_share, _share, title="cumulated", priority=2),
+    make_column("cumulated_share", lambda each: each.cumulated_share, units.tenths, title="cumulated", priority=2),
     make_column(
         "gflop_per_second",
         lambda each: each.gflop_per_second,

@@ -9,7 +9,7 @@ from bench.experiments.tune.results import KnobEffect, RankedCandidate, Stage, T
 from bench.experiments.tune.search_space import KNOBS
 from bench.records.tune import Reason, TuneFile, TunePhase
 from bench.render import units
-from bench.render.model.captions import file_caption, file_facts, virtual_contexts
+from bench.render.model.captions import facts_of, file_caption, file_facts, virtual_contexts
 from bench.render.model.columns import AXES, Column, make_change_column, make_column
 from bench.render.model.marks import FAILED, FASTEST, INVALID, LEVEL, SLOWER, Tone
 from bench.render.model.table import Fact, Table, hidden_column, make_table
@@ -217,13 +217,8 @@ def _facts(tune_file: TuneFile, found: TuneResult) -> dict[str, Fact]:
         "network": plan.candidates[0].scenario.network,
         "batch_size": plan.candidates[0].scenario.batch_size,
         **file_facts(tune_file),
-        "exhaustive": plan.exhaustive,
-        "seed": plan.seed,
-        "budget_seconds": plan.budget_seconds,
-        "seconds": found.seconds,
-        "candidates": found.candidates,
-        "measured": found.measured,
-        "complete": found.complete,
+        **facts_of(plan, "exhaustive", "seed", "budget_seconds"),
+        **facts_of(found, "seconds", "candidates", "measured", "complete"),
         "recommended_suite": suite,
         "recommended_command": command,
     }
