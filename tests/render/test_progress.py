@@ -174,7 +174,7 @@ def test_a_round_ticks_on_a_terminal(clock: Clock) -> None:
         clock.seconds = seconds
         if done is not None:
             progress.round_done(done)
-        seen.append(shown(console, progress._live._status.renderable))
+        seen.append(shown(console, progress._status.renderable))
     assert [line.split(" ", 1)[1].rstrip() for line in seen] == [
         "warming up · 3 s",
         "round 1/3 · 4 s",
@@ -197,7 +197,7 @@ def blocks(
     with GateProgress(console, budget_seconds, gate_file.blocks) as progress:
 
         def tick(_side: object, _scenario: object) -> None:
-            seen.append(" ".join(shown(console, progress._live._status.renderable).split()[1:]))
+            seen.append(" ".join(shown(console, progress._status.renderable).split()[1:]))
             clock.seconds += 1.0
             if len(seen) == 12 * interrupted_in:
                 stop()
@@ -258,7 +258,7 @@ def rounds(tune_file: TuneFile, *, terminal: bool) -> tuple[Console, list[str]]:
     progress = TuneProgress(console, tune_file)  # not entered: this terminal is looked at only where a test does
 
     def look(_scenario: object) -> None:
-        seen.append(" ".join(shown(console, progress._live._status.renderable).split()[1:]))
+        seen.append(" ".join(shown(console, progress._status.renderable).split()[1:]))
 
     workers.on_window = look
     run_rounds(

@@ -12,14 +12,13 @@ from bench.experiments.gate.decision import Conclusion, Wanted
 from bench.experiments.gate.look import GateRow
 from bench.records.gate import Block, GatePhase
 from bench.render import units
-from bench.render.formats.text import print_line
 from bench.render.phrases import format_change
-from bench.render.progress.live import LiveLine, LiveProgress, format_left
+from bench.render.progress.live import LiveLine
 from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order
 
 
-class GateProgress(LiveProgress):
+class GateProgress(LiveLine):
     """Observes a gate: a line per block and scenario, and on a terminal also what is measured now.
 
     The time left is that of the budget. A calibration has none: then it is that of the blocks that it still wants, by
@@ -27,9 +26,8 @@ class GateProgress(LiveProgress):
     """
 
     def __init__(self, console: Console, budget_seconds: float, blocks: Iterable[Block] = ()) -> None:
-        self._console = console
+        super().__init__(console, self._text)
         self._budget_ends_at = console.get_time() + budget_seconds
-        self._live = LiveLine(console, self._text)
         self._block = "starting"
         self._scenario = ""
         self._block_began_at = console.get_time()
@@ -86,10 +84,7 @@ class GateProgress(LiveProgress):
         if not self._blocks_left or not self._block_seconds:
             return ""
         mean_seconds = statistics.fmean(self._block_seconds)
-        return separator + format_left(self._console, self._blocks_left, mean_seconds, self._block_began_at)
-
-    def _print(self, line: str, style: str = "") -> None:
-        print_line(self._console, line, style)
+        return separator + self._format_pieces_left(self._blocks_left, mean_seconds, self._block_began_at)
 
 
 def _describe(row: GateRow) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from rich.console import Console
 from rich.status import Status
@@ -13,14 +12,20 @@ from typing_extensions import Self
 
 from bench.experiments.run.eta import seconds_left
 from bench.render import units
+from bench.render.formats.text import print_line
 
 
 class LiveLine:
-    """A line whose text is made again several times a second, so that a time in it ticks."""
+    """Shown during its `with` block; its text is made again several times a second, so that a time in it ticks."""
 
     def __init__(self, console: Console, text: Callable[[], str]) -> None:
         self._console = console
-        self._status = Status(_TextNow(text), console=console)
+        self._text_now = text
+        self._began_at = console.get_time()
+        self._status = Status(self, console=console)
+
+    def __rich__(self) -> Text:
+        return Text(self._text_now(), no_wrap=True, overflow="ellipsis")
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -30,39 +35,22 @@ class LiveLine:
     def __exit__(self, *_error: object) -> None:
         self._status.stop()
 
+    def format_elapsed(self) -> str:
+        """Say how long it has been since the line was made."""
+        return units.roughly(self._console.get_time() - self._began_at)
 
-class LiveProgress:
-    """Shows a live line during its `with` block."""
+    def _format_pieces_left(self, pieces: int, mean_seconds: float, began_at: float) -> str:
+        """Say how long so many equal pieces will still take, the first of which began at this time of the console."""
+        left = seconds_left(pieces, mean_seconds, self._console.get_time() - began_at)
+        return f"about {units.roughly(left)} left"
 
-    _live: LiveLine
-
-    def __enter__(self) -> Self:
-        self._live.__enter__()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._live.__exit__()
-
-
-@dataclass(frozen=True, slots=True)
-class _TextNow:
-    """A text that is made at every refresh."""
-
-    text: Callable[[], str]
-
-    def __rich__(self) -> Text:
-        return Text(self.text(), no_wrap=True, overflow="ellipsis")
-
-
-def format_left(console: Console, pieces: int, mean_seconds: float, began_at: float) -> str:
-    """Say how long so many equal pieces will still take, the first of which began at this time of the console."""
-    left = seconds_left(pieces, mean_seconds, console.get_time() - began_at)
-    return f"about {units.roughly(left)} left"
+    def _print(self, line: str, style: str = "") -> None:
+        print_line(self._console, line, style)
 
 
 @contextlib.contextmanager
 def elapsing(console: Console, what: str) -> Iterator[None]:
     """Show what is going on, and for how long it has, while the block lasts."""
-    begin = console.get_time()
-    with LiveLine(console, lambda: f"{what} · {units.roughly(console.get_time() - begin)}"):
+    line = LiveLine(console, lambda: f"{what} · {line.format_elapsed()}")
+    with line:
         yield

@@ -8,20 +8,18 @@ from bench.experiments.tune import estimates, eta
 from bench.experiments.tune.racing import Step
 from bench.records.tune import REFERENCE, Candidate, Reason, TuneFile, TunePhase
 from bench.render import units
-from bench.render.formats.text import print_line
 from bench.render.phrases import format_count, format_ratio
-from bench.render.progress.live import LiveLine, LiveProgress
+from bench.render.progress.live import LiveLine
 from bench.render.views.tunes import format_eliminations, format_setting
 from bench.stats.intervals import ratio_of
 
 
-class TuneProgress(LiveProgress):
+class TuneProgress(LiveLine):
     """Observes a search: lines per round, and on a terminal also what is measured now and a time left that ticks."""
 
     def __init__(self, console: Console, tune_file: TuneFile) -> None:
-        self._console = console
         # What a narrow terminal cuts off is the setting, not the time.
-        self._live = LiveLine(console, lambda: f"{self._round}{self._format_left(' · ')}{self._setting}")
+        super().__init__(console, lambda: f"{self._round}{self._format_left(' · ')}{self._setting}")
         self._round = "starting"
         self._setting = ""
         self._in_final = False
@@ -92,6 +90,3 @@ class TuneProgress(LiveProgress):
         if not self._final_seconds:
             return ""
         return f"{separator}the final takes about {units.roughly(final)} more"
-
-    def _print(self, line: str, style: str = "") -> None:
-        print_line(self._console, line, style)
