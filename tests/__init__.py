@@ -18,8 +18,8 @@ from typing import Final
 #: The checkout.
 ROOT: Final = Path(__file__).resolve().parents[1]
 
-#: Pythons of the peers, for tests/system/test_peers.py alone: no other test may use them.
-PEER_PYTHONS: Final = {name: os.environ.get(f"MNIST_BENCH_PYTHON_{name.upper()}") for name in ("torch", "jax")}
+#: The variables that name the Pythons of peers, for tests/system/test_peers.py alone: no other test may use them.
+PEER_PYTHONS: Final = {name: path for name, path in os.environ.items() if name.startswith("MNIST_BENCH_PYTHON_")}
 
 _CALLERS: Final = re.compile(
     # where the terminal ends, and what it can do

@@ -43,7 +43,7 @@ def pytest_make_collect_report(
 def _no_python_of_a_peer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the interpreters which the caller has named for tests/system/test_peers.py."""
     for name in PEER_PYTHONS:
-        monkeypatch.delenv(f"MNIST_BENCH_PYTHON_{name.upper()}", raising=False)
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from bench.records.profile import PROFILE_SCHEMA_VERSION, ProfileFile
 from bench.records.result import SCHEMA_VERSION, Failure, ResultSet, Run, key, schema
 from bench.records.tune import TUNE_SCHEMA_VERSION, TuneFile
 
-#: From schema version n to n + 1, on the decoded JSON. See the history beside `record.SCHEMA_VERSION`.
+#: From schema version n to n + 1, on the decoded JSON. See the history beside `result.SCHEMA_VERSION`.
 MIGRATIONS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     1: lambda document: document | {"schema_version": 2},  # what is new has defaults
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 
 import msgspec
 import pytest
@@ -13,6 +14,7 @@ from bench.records.gate import GATE_SCHEMA_VERSION, GateFile
 from bench.records.profile import PROFILE_SCHEMA_VERSION, ProfileFile
 from bench.records.result import SCHEMA_VERSION, ResultSet
 from bench.records.tune import TUNE_SCHEMA_VERSION, TuneFile
+from tests import ROOT
 
 #: The version of each kind of file, and a digest of the keys and values that it may hold. Replace a line only together
 #: with the version, or where every older version reads the changed file as before.
@@ -54,3 +56,15 @@ def test_a_changed_schema_has_another_version(record: type[msgspec.Struct], vers
     assert KNOWN[record.__name__] == (version, digest), (
         f"raise the version (.github/CONTRIBUTING.md), then here: {line}"
     )
+
+
+def test_the_description_of_the_files_names_their_versions() -> None:
+    """A version that is raised is raised in results/README.md, too."""
+    text = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+    for kind, version in {
+        "A result file is JSON, schema version": SCHEMA_VERSION,
+        "A gate file is JSON, gate schema version": GATE_SCHEMA_VERSION,
+        "A tune file is JSON, tune schema version": TUNE_SCHEMA_VERSION,
+        "writes one, profile schema version": PROFILE_SCHEMA_VERSION,
+    }.items():
+        assert re.findall(rf"{kind} (\d+)", text) == [str(version)], kind

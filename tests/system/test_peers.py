@@ -59,10 +59,11 @@ TOLERANCE = 2e-6
 
 
 def python_of(framework: Framework) -> str:
-    """An interpreter that has the framework; skips the test where there is none."""
-    named = PEER_PYTHONS[framework.value]
+    """Return an interpreter that has the framework; skip the test where there is none."""
+    variable = f"MNIST_BENCH_PYTHON_{framework.value.upper()}"
+    named = PEER_PYTHONS.get(variable)
     if named is None and importlib.util.find_spec(framework.value) is None:
-        pytest.skip(f"no {framework}: MNIST_BENCH_PYTHON_{framework.value.upper()} may name a Python that has it")
+        pytest.skip(f"no {framework}: {variable} may name a Python that has it")
     return named or sys.executable
 
 
