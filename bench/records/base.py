@@ -26,7 +26,12 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def utc_now() -> str:
     """The date and time, as `record.Timestamp` wants it."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return format_timestamp(datetime.now(timezone.utc))
+
+
+def format_timestamp(moment: datetime) -> str:
+    """Return a moment of UTC as a `Timestamp`."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 Ratio = Annotated[float, Meta(ge=0)]

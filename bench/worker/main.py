@@ -23,7 +23,7 @@ from typing_extensions import assert_never
 from bench.errors import ConfigurationError
 from bench.records.result import FailureReason
 from bench.worker.measure.ceilings import measure_ceiling
-from bench.worker.measure.run import SessionServer, describe, measure_run, probe
+from bench.worker.measure.run import SessionServer, describe, measure_run, probe, started
 from bench.worker.protocol import (
     CeilingReply,
     CeilingRequest,
@@ -49,7 +49,6 @@ from bench.worker.protocol import (
     RunReply,
     RunRequest,
     RunWindow,
-    SessionReady,
     SessionRequest,
     SetUp,
     UnusableReply,
@@ -72,7 +71,7 @@ def main() -> None:
         if isinstance(measured, Message):
             _send(channel, measured)
             return
-        _send(channel, SessionReady())
+        _send(channel, started())
         for line in lines:
             _send(channel, handle_command(measured, line))
 

@@ -10,7 +10,7 @@ from typing import Annotated, Final, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from bench.records.base import DeviceName
+from bench.records.base import DeviceName, Fraction, Timestamp
 from bench.records.environment import Software
 from bench.records.profile import PhaseRounds, Rounds
 from bench.records.result import Ceiling, Dataset, Epoch, FailureReason, Library, Run
@@ -157,6 +157,10 @@ class RunReply(Message, frozen=True, tag="measured"):
 class SessionReady(Message, frozen=True, tag="pass_ready"):
     """The data is in memory and commands may follow."""
 
+    started_at: Timestamp
+    #: From the process's start until now.
+    startup_seconds: Annotated[float, Meta(ge=0)]
+
 
 class SetUpDone(Message, frozen=True, tag="set_up_done"):
     first_step_seconds: Annotated[float, Meta(ge=0)]
@@ -168,11 +172,21 @@ class WindowDone(Message, frozen=True, tag="window_done"):
     samples: Annotated[int, Meta(ge=1)]
     #: From the barrier before the first epoch to the barrier after the last.
     seconds: Annotated[float, Meta(gt=0)]
+    #: User and system time of the process inside the window, all threads.
+    cpu_seconds: Annotated[float, Meta(ge=0)]
     involuntary_context_switches: Annotated[int, Meta(ge=0)]
+    #: Of the last epoch of the window.
+    train_accuracy: Fraction
+    last_batch_loss: float
 
 
 class Evaluated(Message, frozen=True, tag="evaluated"):
-    test_accuracy: Annotated[float, Meta(ge=0, le=1)]
+    test_accuracy: Fraction
+    seconds: Annotated[float, Meta(gt=0)]
+    #: High-water mark of the process's resident memory until now.
+    peak_rss_bytes: Annotated[int, Meta(ge=1)]
+    #: Memory in use on the GPUs of the scenario; None without a GPU.
+    device_memory_bytes: Annotated[int, Meta(ge=0)] | None
 
 
 class DescribeReply(Message, frozen=True, tag="described"):

@@ -38,7 +38,7 @@ ReplyT = TypeVar("ReplyT", bound=Message)
 class Session(Protocol):
     """A live worker. Each method waits for the worker's reply and raises `SessionError` if it fails."""
 
-    def wait_until_ready(self) -> None: ...
+    def wait_until_ready(self) -> SessionReady: ...
     def set_up(self, scenario: Scenario, samples: int) -> SetUpDone: ...
     def run_window(self, epochs: int) -> WindowDone: ...
     def evaluate(self) -> Evaluated: ...
@@ -82,8 +82,8 @@ class _WorkerSession:
     #: The longest that a reply may take; None: until the session's own end.
     command_seconds: float | None
 
-    def wait_until_ready(self) -> None:
-        self._receive(SessionReady)
+    def wait_until_ready(self) -> SessionReady:
+        return self._receive(SessionReady)
 
     def set_up(self, scenario: Scenario, samples: int) -> SetUpDone:
         self.worker.send(SetUp(scenario, samples))

@@ -32,9 +32,10 @@ from bench.records.gate import (
 )
 from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order, Side
-from bench.worker.protocol import Evaluated, SessionRequest, SetUpDone, WindowDone
+from bench.worker.protocol import Evaluated, SessionReady, SessionRequest, SetUpDone, WindowDone
 from bench.worker.session import Session
 from tests.support.records import CREATED_AT, a_dataset, a_scenario, a_software, an_environment
+from tests.support.sessions import READY, a_window, an_evaluation
 
 if TYPE_CHECKING:
     import pytest
@@ -221,8 +222,9 @@ class _FakeSession:
     scenario: Scenario = MLP
     samples: int = 0
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self) -> SessionReady:
         self.passes.calls.append((self.side, "ready"))
+        return READY
 
     def set_up(self, scenario: Scenario, samples: int) -> SetUpDone:
         self.scenario, self.samples = scenario, samples
@@ -238,11 +240,11 @@ class _FakeSession:
         samples = self.samples * epochs
         if self.side is Side.CONTENDER:
             samples = round(samples * self.passes.counts)
-        return WindowDone(samples, 1e-4 * samples * math.exp(log), 0)
+        return a_window(samples, 1e-4 * samples * math.exp(log))
 
     def evaluate(self) -> Evaluated:
         self.passes.calls.append((self.side, "evaluate"))
-        return Evaluated(self.passes.accuracy(self.side))
+        return an_evaluation(self.passes.accuracy(self.side))
 
 
 def make_machine_quiet(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,9 +28,10 @@ from bench.records.tune import (
     with_round,
 )
 from bench.scenarios.scenario import Scenario
-from bench.worker.protocol import Evaluated, SessionRequest, SetUpDone, WindowDone
+from bench.worker.protocol import Evaluated, SessionReady, SessionRequest, SetUpDone, WindowDone
 from bench.worker.session import Session
 from tests.support.records import CREATED_AT, a_dataset, an_environment
+from tests.support.sessions import READY, a_window, an_evaluation
 
 SEED = 42
 #: Of the made-up reference.
@@ -261,9 +262,10 @@ class _FakeProcess:
         assert self.number in self.workers.alive
         self.workers.calls.append((self.number, what))
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self) -> SessionReady:
         self._called("ready")
         self.workers.clock.time += 1.0
+        return READY
 
     def set_up(self, scenario: Scenario, samples: int) -> SetUpDone:
         self._called("set up")
@@ -278,9 +280,9 @@ class _FakeProcess:
         seconds = self.workers.cost(self.scenario) * self.samples * epochs
         seconds *= math.exp(self.workers.generator.normal(0, 0.005))
         self.workers.clock.time += seconds
-        return WindowDone(round(self.samples * epochs * self.workers.counts), seconds, 0)
+        return a_window(round(self.samples * epochs * self.workers.counts), seconds)
 
     def evaluate(self) -> Evaluated:
         self._called("evaluate")
         assert self.scenario is not None
-        return Evaluated(self.workers.accuracy(self.scenario))
+        return an_evaluation(self.workers.accuracy(self.scenario))

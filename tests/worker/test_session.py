@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bench.records.result import FailureReason
 from bench.worker import session
 from bench.worker.process import Cancellation, Interpreter, WorkerFailure
-from bench.worker.protocol import SessionRequest, WindowDone
+from bench.worker.protocol import SessionRequest
 from bench.worker.session import SessionError
 from mnist_core.recipe import Engine
 from tests.support.records import a_dataset, a_scenario
+from tests.support.sessions import READY, a_window
 
 
 def a_pass_request() -> SessionRequest:
@@ -30,7 +32,7 @@ def a_python(folder: Path, script: str) -> Interpreter:
 
 def test_a_command_that_takes_too_long_ends_the_process(tmp_path: Path) -> None:
     """With its own reason, long before the process's life is over."""
-    interpreter = a_python(tmp_path, 'read request; echo \'{"type":"pass_ready"}\'; echo words >&2; exec sleep 600')
+    interpreter = a_python(tmp_path, f"read request; echo '{msgspec.json.encode(READY).decode()}'; echo words >&2; exec sleep 600")
     begin = time.monotonic()
     with session.start(
         interpreter, a_pass_request(), life_seconds=600, command_seconds=0.5, stop=Cancellation()
@@ -64,7 +66,7 @@ def test_a_process_that_cannot_be_started_is_said_so(tmp_path: Path) -> None:
 
 
 def test_a_window_is_believed_only_with_all_its_images() -> None:
-    done = WindowDone(200, 1.0, 0)
+    done = a_window(200, 1.0)
     assert session.check_sample_count(done, 200) is done
     with pytest.raises(SessionError, match="200 images, not 100"):
         session.check_sample_count(done, 100)

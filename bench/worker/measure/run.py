@@ -16,13 +16,22 @@ from pathlib import Path
 
 import psutil
 
+from bench.records.base import format_timestamp
 from bench.records.environment import Software
 from bench.records.result import Epoch, Run
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from bench.worker.backends import base
 from bench.worker.backends.base import Workload
-from bench.worker.protocol import DivergedError, Evaluated, RunRequest, SessionRequest, SetUpDone, WindowDone
+from bench.worker.protocol import (
+    DivergedError,
+    Evaluated,
+    RunRequest,
+    SessionReady,
+    SessionRequest,
+    SetUpDone,
+    WindowDone,
+)
 from mnist_core import datasets
 from mnist_core.devices import Device, Probe
 from mnist_core.idx import Split
@@ -42,6 +51,12 @@ class _Usage:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         return cls(usage.ru_utime + usage.ru_stime, usage.ru_nivcsw)
 
+    def since(self, before: _Usage) -> _Usage:
+        return _Usage(
+            self.cpu_seconds - before.cpu_seconds,
+            self.involuntary_context_switches - before.involuntary_context_switches,
+        )
+
 
 def describe(framework: Framework) -> Software:
     """Return what this process has loaded. Raise `ImportError` if the framework is not installed."""
@@ -59,12 +74,10 @@ def measure_run(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> 
     Raises `DataError`, `NetworkError`, `DivergedError`, `ImportError`, or what the framework raises.
     """
     scenario, recipe = request.scenario, request.recipe
-    started_at = datetime.fromtimestamp(psutil.Process().create_time(), tz=timezone.utc)
     train, test = datasets.load(Path(request.data_directory), digest=request.dataset.digest)
     train = Split(train.images[: recipe.samples], train.labels[: recipe.samples])
     trained_network = base.create_workload(scenario, recipe, train)
-    # The two clocks may disagree by a step of the system's; a start-up below zero would cost the whole run.
-    startup_seconds = max(0.0, time.time() - psutil.Process().create_time())
+    ready = started()
 
     warm = _warm_up(trained_network, batch_sizes(len(train.images), scenario.batch_size), recipe)
     trained_network.prepare()
@@ -78,9 +91,9 @@ def measure_run(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> 
         trained = trained_network.train_epoch()
         trained_network.wait()
         epoch_seconds = time.perf_counter() - begin
-        after = _Usage.now()
-        cpu_seconds += after.cpu_seconds - before.cpu_seconds
-        switches += after.involuntary_context_switches - before.involuntary_context_switches
+        used = _Usage.now().since(before)
+        cpu_seconds += used.cpu_seconds
+        switches += used.involuntary_context_switches
 
         loss = _finite(trained.last_batch_loss(), f"epoch {index}")
 
@@ -102,10 +115,10 @@ def measure_run(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> 
         scenario=scenario,
         recipe=recipe,
         repeat=request.repeat,
-        started_at=started_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        started_at=ready.started_at,
         omp_num_threads=request.omp_num_threads,
         per_context_batch_sizes=scenario.per_context_batch_sizes,
-        startup_seconds=startup_seconds,
+        startup_seconds=ready.startup_seconds,
         first_step_seconds=warm.first_step_seconds,
         warm_up_seconds=warm.warm_up_seconds,
         epochs=tuple(epochs),
@@ -114,6 +127,16 @@ def measure_run(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> 
         involuntary_context_switches=switches,
         peak_rss_bytes=_peak_rss_bytes(),
         device_memory_bytes=trained_network.device_memory_bytes(),
+    )
+
+
+def started() -> SessionReady:
+    """Return when this process was started, and how long ago."""
+    created = psutil.Process().create_time()
+    return SessionReady(
+        started_at=format_timestamp(datetime.fromtimestamp(created, tz=timezone.utc)),
+        # The two clocks may disagree by a step of the system's; a start-up below zero would cost the whole run.
+        startup_seconds=max(0.0, time.time() - created),
     )
 
 
@@ -156,12 +179,27 @@ class SessionServer:
         trained = [self._workload.train_epoch() for _ in range(epochs)]
         self._workload.wait()
         seconds = time.perf_counter() - begin
-        switches = _Usage.now().involuntary_context_switches - before.involuntary_context_switches
-        _finite(trained[-1].last_batch_loss(), "a window")
-        return WindowDone(sum(epoch.samples for epoch in trained), seconds, switches)
+        used = _Usage.now().since(before)
+        loss = _finite(trained[-1].last_batch_loss(), "a window")
+        return WindowDone(
+            samples=sum(epoch.samples for epoch in trained),
+            seconds=seconds,
+            cpu_seconds=used.cpu_seconds,
+            involuntary_context_switches=used.involuntary_context_switches,
+            train_accuracy=trained[-1].train_accuracy,
+            last_batch_loss=loss,
+        )
 
     def evaluate(self) -> Evaluated:
-        return Evaluated(self._workload.evaluate(self._test))
+        begin = time.perf_counter()
+        test_accuracy = self._workload.evaluate(self._test)
+        self._workload.wait()
+        return Evaluated(
+            test_accuracy=test_accuracy,
+            seconds=time.perf_counter() - begin,
+            peak_rss_bytes=_peak_rss_bytes(),
+            device_memory_bytes=self._workload.device_memory_bytes(),
+        )
 
 
 @dataclass(frozen=True, slots=True)
