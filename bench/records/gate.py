@@ -27,6 +27,7 @@ from bench.records.base import (
     Timestamp,
 )
 from bench.records.environment import Environment, Software
+from bench.records.health import Health
 from bench.records.result import Dataset, FailureReason
 from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order, Side
@@ -128,21 +129,6 @@ class SideDescription(Record, frozen=True, kw_only=True):
     software: Software
     #: The Python it runs on, as the user gave it; None: the harness's own.
     python: str | None = None
-
-
-class Health(Record, frozen=True, kw_only=True):
-    """What the machine did to a block; None: it does not tell."""
-
-    #: Time that the hypervisor gave to others, of all time of all CPUs.
-    steal_fraction: Fraction | None
-    #: Time in which a task waited for a CPU, of the block's time (Linux's pressure stall information).
-    cpu_pressure_fraction: Fraction | None
-    #: Runnable tasks, averaged over the last minute, when the block began.
-    load_average: Seconds | None
-    #: Times the processor slowed itself for heat.
-    throttle_count: Count | None
-    #: Seconds of a fixed matrix product in the parent process, before and after the block.
-    anchor_seconds: tuple[PositiveSeconds, PositiveSeconds]
 
 
 class ScenarioInvocation(Record, frozen=True, kw_only=True):

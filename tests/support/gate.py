@@ -23,13 +23,13 @@ from bench.records.gate import (
     GateFile,
     GatePhase,
     GatePlan,
-    Health,
     Invocation,
     Purpose,
     ScenarioInvocation,
     SideDescription,
     draw,
 )
+from bench.records.health import Health
 from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order, Side
 from bench.worker.protocol import Evaluated, SessionReady, SessionRequest, SetUpDone, WindowDone
@@ -249,5 +249,5 @@ class _FakeSession:
 
 def make_machine_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no block be void because of what else runs on the machine of the tests."""
-    monkeypatch.setattr("bench.experiments.gate.blocks._anchor_seconds", lambda _now: 0.006)
+    monkeypatch.setattr("bench.experiments.blocks._anchor_seconds", lambda _now: 0.006)
     monkeypatch.setattr("bench.experiments.gate.blocks.read_counters", lambda: Counters(None, None, None, None))

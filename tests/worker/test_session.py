@@ -32,7 +32,9 @@ def a_python(folder: Path, script: str) -> Interpreter:
 
 def test_a_command_that_takes_too_long_ends_the_process(tmp_path: Path) -> None:
     """With its own reason, long before the process's life is over."""
-    interpreter = a_python(tmp_path, f"read request; echo '{msgspec.json.encode(READY).decode()}'; echo words >&2; exec sleep 600")
+    interpreter = a_python(
+        tmp_path, f"read request; echo '{msgspec.json.encode(READY).decode()}'; echo words >&2; exec sleep 600"
+    )
     begin = time.monotonic()
     with session.start(
         interpreter, a_pass_request(), life_seconds=600, command_seconds=0.5, stop=Cancellation()

@@ -17,17 +17,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, ParamSpec, Protocol, TypeVar
 
-import numpy as np
-
+from bench.experiments.blocks import HealthWatch
 from bench.experiments.gate.decision import Conclusion, Wanted, conclusion_of
 from bench.experiments.pilot import Clock, StartSession
-from bench.machine.counters import load_average, read_counters
 from bench.records.base import utc_now
 from bench.records.gate import (
     Block,
     GatedScenario,
     GateFile,
-    Health,
     Invocation,
     InvocationFailure,
     ScenarioInvocation,
@@ -44,10 +41,6 @@ from mnist_core.recipe import Engine
 
 #: Seconds after which a block hangs, for each of its scenarios; it takes a few seconds for each.
 _TIMEOUT_SECONDS: Final = 120.0
-#: Rows and columns of the matrices whose product tells how fast the machine is. 2 GFLOP take so long that waking the
-#: threads does not count.
-_ANCHOR_SIZE: Final = 1024
-_ANCHOR_REPEATS: Final = 9
 
 
 P = ParamSpec("P")
@@ -132,8 +125,7 @@ def _measure_block(
     order, scenarios = draw(planned.seed, index, wanted.scenarios)
     gated = {each.scenario: each for each in scenarios}
     observer.block_started(index, wanted, order)
-    begin, started_at = now(), utc_now()
-    anchor, load, counters = _anchor_seconds(now), load_average(), read_counters()
+    started_at, watch = utc_now(), HealthWatch(now)
     rows: list[list[ScenarioInvocation]] = []
     failure = None
     for (threads, engine), group in by_variables([(each.scenario, each.omp_num_threads) for each in scenarios]):
@@ -143,8 +135,7 @@ def _measure_block(
         except _SideFailedError as error:
             failure = error.failure
             break
-    after = read_counters()
-    seconds = now() - begin
+    seconds, health = watch.health()
     return Block(
         index=index,
         phase=wanted.phase,
@@ -152,13 +143,7 @@ def _measure_block(
         started_at=started_at,
         seconds=seconds,
         seed=planned.seed + index,
-        health=Health(
-            steal_fraction=after.steal_fraction_since(counters),
-            cpu_pressure_fraction=after.cpu_pressure_fraction_since(counters, seconds),
-            load_average=load,
-            throttle_count=after.throttled_since(counters),
-            anchor_seconds=(anchor, _anchor_seconds(now)),
-        ),
+        health=health,
         passes=()
         if failure is not None
         else tuple(
@@ -236,14 +221,3 @@ def by_variables(scenarios: Sequence[tuple[Scenario, int]]) -> list[tuple[tuple[
     for scenario, threads in scenarios:
         groups.setdefault((threads, scenario.engine), []).append(scenario)
     return list(groups.items())
-
-
-def _anchor_seconds(now: Clock) -> float:
-    """Time a fixed matrix product in this process, the same whatever the sides are: the machine's speed."""
-    matrix = np.linspace(0, 1, _ANCHOR_SIZE**2, dtype=np.float32).reshape(_ANCHOR_SIZE, _ANCHOR_SIZE)
-    seconds = []
-    for _ in range(_ANCHOR_REPEATS):
-        begin = now()
-        matrix @ matrix
-        seconds.append(now() - begin)
-    return statistics.median(seconds)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +19,8 @@ from typing import Final
 
 import msgspec
 
-from bench.experiments import pilot
+from bench.experiments import blocks, pilot
+from bench.experiments.blocks import Arm
 from bench.experiments.pilot import Clock, PilotError, StartSession
 from bench.experiments.tune import eliminations, estimates, racing
 from bench.experiments.tune.pool import (
@@ -269,78 +271,27 @@ def _measurement(
     )
 
 
-@dataclasses.dataclass(slots=True)
-class _Entrant:
-    """One candidate in a block, and what it gave so far."""
-
-    candidate: int
-    planned: Candidate
-    process: Session
-    samples: int
-    set_up: SetUpDone | None = None
-    first: WindowDone | None = None
-    first_accuracy: float | None = None
-    windows: list[WindowDone] = dataclasses.field(default_factory=list)
-    last_accuracy: float | None = None
-
-    def get_ready(self) -> None:
-        self.process.wait_until_ready()
-
-    def begin(self) -> None:
-        """The first epoch is as much training for every entrant, so that their accuracies must agree."""
-        self.set_up = self.process.set_up(self.planned.scenario, self.samples)
-        self.first = _window(self.process, self.samples, 1)
-        self.first_accuracy = self.process.evaluate().test_accuracy
-
-    def run_window(self, seconds: float) -> None:
-        assert self.first is not None
-        self.windows.append(_window(self.process, self.samples, _epochs_for(seconds, self.first)))
-
-    def finish(self) -> None:
-        self.last_accuracy = self.process.evaluate().test_accuracy
-
-    def measurement(self) -> Measurement:
-        return _measurement(self.candidate, self.set_up, self.windows, (self.first_accuracy, self.last_accuracy))
-
-
 def _measure_in_turns(session: SearchSession, step: Step, index: int) -> _Measured:
     """What a block gave; nothing but failures where the reference or someone asked to stop."""
     measured, plan = _Measured(), session.plan
-    with contextlib.ExitStack() as stack:
-        entrants: list[_Entrant] = []
-        for candidate in step.candidates:
-            planned = plan.candidates[candidate]
-            try:
-                process = stack.enter_context(session.start(*pool_key(planned), plan.seed + index))
-            except SessionError as error:
-                measured.fail(candidate, error.failure, fresh=True)
-            else:
-                entrants.append(_Entrant(candidate, planned, process, plan.final_samples))
-        stages: list[Callable[[_Entrant], None]] = [_Entrant.get_ready, _Entrant.begin]
-        stages += [lambda entrant: entrant.run_window(step.window_seconds)] * _BLOCK_WINDOWS
-        stages += [_Entrant.finish]
-        for stage in stages:
-            entrants = _after(stage, entrants, session, measured)
-            if session.stop.requested or all(entrant.candidate != REFERENCE for entrant in entrants):
-                return measured
-            entrants.reverse()  # the first one is last in the next turn, so that drift cancels
-        measured.measurements += [entrant.measurement() for entrant in entrants]
+
+    def arm(candidate: int) -> Arm[int]:
+        planned = plan.candidates[candidate]
+        start = functools.partial(session.start, *pool_key(planned), plan.seed + index)
+        return Arm(label=candidate, scenario=planned.scenario, epoch_samples=plan.final_samples, start=start)
+
+    outcome = blocks.measure_block(
+        [arm(candidate) for candidate in step.candidates],
+        turns=_BLOCK_WINDOWS,
+        turn_seconds=step.window_seconds,
+        stop=session.stop,
+        judge_first=True,
+        needed=REFERENCE,
+        on_turn=lambda candidate: session.observer.candidate_started(plan.candidates[candidate]),
+    )
+    for candidate, failure in outcome.failures.items():
+        measured.fail(candidate, failure, fresh=True)
+    for candidate, found in outcome.measurements.items():
+        accuracies = (found.first_accuracy, found.evaluated.test_accuracy)
+        measured.measurements.append(_measurement(candidate, found.set_up, found.windows, accuracies))
     return measured
-
-
-def _after(
-    stage: Callable[[_Entrant], None], entrants: Sequence[_Entrant], session: SearchSession, measured: _Measured
-) -> list[_Entrant]:
-    """Let each entrant do a stage of the block; return those that did not fail."""
-    through = []
-    for entrant in entrants:
-        session.observer.candidate_started(entrant.planned)
-        try:
-            stage(entrant)
-        except SessionError as error:
-            measured.fail(entrant.candidate, error.failure, fresh=True)
-        else:
-            through.append(entrant)
-        if session.stop.requested:
-            break
-    return through
