@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -13,6 +14,8 @@ from bench.analysis import accuracy
 from bench.records.result import Dataset, Failure, FailureReason, ResultSet, Run
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun
+from bench.stats import intervals
+from bench.stats.intervals import Estimate
 from mnist_core.recipe import Recipe
 
 
@@ -84,11 +87,37 @@ def time_to_accuracy_seconds(run: Run) -> float | None:
     if target is None:
         return None
     elapsed = 0.0
-    for epoch in run.epochs:
+    for epoch, test_accuracy in zip(run.epochs, learning_curve(run), strict=False):
         elapsed += epoch.epoch_seconds
-        if epoch.test_accuracy >= target:
+        if test_accuracy >= target:
             return elapsed
     return None
+
+
+def learning_curve(run: Run) -> tuple[float, ...]:
+    """Return the test accuracy after each epoch; nothing of a run that was not evaluated after each."""
+    accuracies = [epoch.test_accuracy for epoch in run.epochs if epoch.test_accuracy is not None]
+    return tuple(accuracies) if len(accuracies) == len(run.epochs) else ()
+
+
+def ratio_of_runs(runs: Sequence[Run], others: Sequence[Run]) -> Estimate:
+    """Return the ratio of two rows' throughputs.
+
+    Rows that took turns in the same blocks are compared block by block, and the interval is over the blocks: what the
+    machine did to one of a block's processes it did to the others. All others are two independent samples.
+    """
+    speeds, other_speeds = _speeds_by_block(runs), _speeds_by_block(others)
+    shared = [block for block in speeds if block in other_speeds and block is not None]
+    if shared:
+        return intervals.ratio_of(intervals.t_summary([math.log(speeds[b][0] / other_speeds[b][0]) for b in shared]))
+    return intervals.ratio([throughput(run) for run in runs], [throughput(run) for run in others])
+
+
+def _speeds_by_block(runs: Iterable[Run]) -> dict[int | None, list[float]]:
+    speeds: dict[int | None, list[float]] = {}
+    for run in runs:
+        speeds.setdefault(run.block, []).append(throughput(run))
+    return speeds
 
 
 def group_by_row(result_set: ResultSet) -> dict[RowKey, Group]:

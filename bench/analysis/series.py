@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from bench.analysis.groups import Group
+from bench.analysis.groups import Group, learning_curve
 from bench.analysis.summary import Measures, Row, Summary
 from bench.scenarios.scenario import Scenario
 from bench.stats.intervals import Estimate
@@ -89,7 +89,7 @@ def learning_curves(summary: Summary) -> list[LearningCurve]:
     curves = [
         LearningCurve(scenario=scenario, recipe=recipe, reached=_reached(group), n=len(group.runs))
         for (scenario, recipe), group in summary.groups.items()
-        if group.is_ranked and group.runs and recipe.epochs > 1
+        if group.is_ranked and recipe.epochs > 1 and group.runs and all(map(learning_curve, group.runs))
     ]
     return sorted(curves, key=lambda curve: curve.reached[-1].seconds)
 
@@ -98,10 +98,9 @@ def _reached(group: Group) -> tuple[AccuracyPoint, ...]:
     """Processes have as many epochs as their recipe."""
     reached = []
     elapsed = [0.0 for _ in group.runs]
-    for index in range(min(len(run.epochs) for run in group.runs)):
+    for index, accuracies in enumerate(zip(*map(learning_curve, group.runs), strict=False)):
         epochs = [run.epochs[index] for run in group.runs]
         elapsed = [before + epoch.epoch_seconds for before, epoch in zip(elapsed, epochs, strict=True)]
-        accuracies = [epoch.test_accuracy for epoch in epochs]
         reached.append(
             AccuracyPoint(
                 seconds=statistics.fmean(elapsed),

@@ -16,6 +16,8 @@ from bench.analysis.groups import (
     Status,
     epochs_seconds,
     group_by_row,
+    learning_curve,
+    ratio_of_runs,
     throughput,
     time_to_accuracy_seconds,
 )
@@ -48,7 +50,7 @@ class Measures:
     final_accuracy: float
     final_accuracy_min: float
     final_accuracy_max: float
-    #: On the whole test set after each epoch, mean over processes.
+    #: After each epoch, mean over processes; empty where they were evaluated at their end alone.
     epoch_accuracies: tuple[float, ...]
     #: Median over processes of the epoch windows up to and including the first epoch that reached the network's target,
     #: evaluation excluded; None where any process never did, or the network has no target.
@@ -257,8 +259,7 @@ def _measures(
         final_accuracy_min=min(accuracies),
         final_accuracy_max=max(accuracies),
         epoch_accuracies=tuple(
-            statistics.fmean(epoch.test_accuracy for epoch in epochs)
-            for epochs in zip(*(run.epochs for run in runs), strict=False)
+            statistics.fmean(accuracies) for accuracies in zip(*map(learning_curve, runs), strict=False)
         ),
         time_to_accuracy_seconds=statistics.median(reached) if len(reached) == len(runs) else None,
         startup_seconds=_median(runs, lambda run: run.startup_seconds),
@@ -304,9 +305,7 @@ def _relative(key: RowKey, other: RowKey, groups: dict[RowKey, Group]) -> Estima
     """The ratio of two rows' throughputs; None unless both are there and neither is invalid."""
     if other not in groups or not (groups[key].is_ranked and groups[other].is_ranked):
         return None
-    return intervals.ratio(
-        [throughput(run) for run in groups[key].runs], [throughput(run) for run in groups[other].runs]
-    )
+    return ratio_of_runs(groups[key].runs, groups[other].runs)
 
 
 def group_failures(failures: Iterable[Failure]) -> tuple[FailureGroup, ...]:

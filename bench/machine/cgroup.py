@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import psutil
 
-from bench.machine.system_files import ask_or_none, parse_count, read_text
+from bench.machine.system_files import ROOT, ask_or_none, parse_count, read_text
 
 
 def parse_cgroups(text: str) -> dict[str, PurePosixPath]:
@@ -66,6 +66,12 @@ def memory_bytes() -> int:
 def available_memory_bytes() -> int | None:
     """What programs could get without swapping."""
     return ask_or_none(lambda: int(psutil.virtual_memory().available))
+
+
+def usable_memory_bytes(root: Path = ROOT) -> int | None:
+    """What programs of this control group could get without swapping, its limit being as good as unused."""
+    available, limit = available_memory_bytes(), memory_limit_bytes(root)
+    return available if available is None or limit is None else min(available, limit)
 
 
 def swap_used_bytes() -> int | None:

@@ -23,6 +23,7 @@ from bench.records.base import (
     Timestamp,
 )
 from bench.records.environment import Environment, ThreadPool
+from bench.records.health import Health
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun
 from mnist_core.recipe import Recipe
@@ -33,7 +34,9 @@ from mnist_core.recipe import Recipe
 #: 1. The first: environment, dataset, plan, runs, failures.
 #: 2. More axes of a scenario (the parts of the loop; other frameworks), `environment.peers`, `ceilings`. Every file of
 #:    version 1 is one of version 2 with the tutorial's values and nothing measured beside the runs.
-SCHEMA_VERSION: Final = 2
+#: 3. Runs that take turns, in `blocks`: `in_turns` of a planned run, `block`, `place` and `test_samples` of a run,
+#:    `passes` of an epoch, whose evaluation may be absent. Every file of version 2 is one of version 3 without any.
+SCHEMA_VERSION: Final = 3
 
 
 class FailureReason(str, enum.Enum):
@@ -63,6 +66,8 @@ class Dataset(Record, frozen=True):
 
 
 class Epoch(Record, frozen=True):
+    """A timed window: an epoch, or in a process that takes turns as many of them as a turn needs."""
+
     #: Images really trained inside the window; padding never counts.
     samples: PositiveCount
     #: From the barrier before the first batch is asked for to the barrier after the last update.
@@ -71,10 +76,12 @@ class Epoch(Record, frozen=True):
     train_accuracy: Fraction
     #: Mean loss of the epoch's last batch.
     last_batch_loss: float
-    #: On the whole test set after this epoch.
-    test_accuracy: Fraction
+    #: After this epoch, on the whole test set or the run's `test_samples`; None where it was not evaluated.
+    test_accuracy: Fraction | None
     #: Evaluation's own window; not part of `epoch_seconds`.
-    evaluation_seconds: PositiveSeconds
+    evaluation_seconds: PositiveSeconds | None
+    #: Epochs inside the window, each over the images of the recipe.
+    passes: PositiveCount = 1
 
 
 class Run(Record, frozen=True):
@@ -104,6 +111,12 @@ class Run(Record, frozen=True):
     peak_rss_bytes: PositiveCount
     #: Memory in use on the GPUs of the scenario after the last epoch; None without a GPU.
     device_memory_bytes: Count | None
+    #: The block in which it took turns, an index of `blocks`; None: it was alone.
+    block: Count | None = None
+    #: Its place in the first turn of the block; every turn reverses the order.
+    place: Count | None = None
+    #: Test images of the accuracies, the first ones of the data set; None: all of them.
+    test_samples: PositiveCount | None = None
 
 
 class Failure(Record, frozen=True):
@@ -179,6 +192,15 @@ class Ceiling(Record, frozen=True, kw_only=True):
         return self.vector_sums[-1].bytes_per_second
 
 
+class RunBlock(Record, frozen=True, kw_only=True):
+    """Runs whose processes were alive together and took turns: only the machine's drift inside of it is theirs."""
+
+    started_at: Timestamp
+    #: Start to end, processes included.
+    seconds: PositiveSeconds
+    health: Health
+
+
 class ResultSet(Record, frozen=True, kw_only=True):
     """A result file."""
 
@@ -195,6 +217,8 @@ class ResultSet(Record, frozen=True, kw_only=True):
     failures: tuple[Failure, ...] = ()
     #: Measured before, between and after the rounds of runs, in the order of time.
     ceilings: tuple[Ceiling, ...] = ()
+    #: In the order of time; `Run.block` points into it.
+    blocks: tuple[RunBlock, ...] = ()
 
 
 RunKey = tuple[Scenario, Recipe, int]

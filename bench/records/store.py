@@ -30,6 +30,7 @@ from bench.records.tune import TUNE_SCHEMA_VERSION, TuneFile
 #: From schema version n to n + 1, on the decoded JSON. See the history beside `result.SCHEMA_VERSION`.
 MIGRATIONS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     1: lambda document: document | {"schema_version": 2},  # what is new has defaults
+    2: lambda document: document | {"schema_version": 3},  # as above
 }
 RecordT = TypeVar("RecordT", bound=Record)
 _DECODER: Final = msgspec.json.Decoder(ResultSet)
@@ -174,15 +175,19 @@ def inconsistencies(result_set: ResultSet) -> list[str]:
             where = f"$.{kind}[{index}]"
             if key(record) not in planned:
                 found.append(f"{where}: not in the plan: {record.scenario.name}, repeat {record.repeat}")
-            if key(record) in seen:
+            once = (key(record), record.block if isinstance(record, Run) else None)
+            if once in seen:
                 found.append(f"{where}: recorded twice: {record.scenario.name}, repeat {record.repeat}")
-            seen.add(key(record))
+            seen.add(once)
     for index, run in enumerate(result_set.runs):
-        found += _run_inconsistencies(run, f"$.runs[{index}]", result_set.dataset.train_samples)
+        found += _run_inconsistencies(run, f"$.runs[{index}]", result_set)
     return found
 
 
-def _run_inconsistencies(run: Run, where: str, train_samples: int) -> Iterator[str]:
+def _run_inconsistencies(run: Run, where: str, result_set: ResultSet) -> Iterator[str]:
+    if run.block is not None and run.block >= len(result_set.blocks):
+        yield f"{where}.block: {run.block} of {len(result_set.blocks)}"
+    train_samples = result_set.dataset.train_samples
     if len(run.epochs) != run.recipe.epochs:
         yield f"{where}.epochs: {len(run.epochs)} of {run.recipe.epochs}"
     if run.final_accuracy != run.epochs[-1].test_accuracy:
@@ -191,8 +196,8 @@ def _run_inconsistencies(run: Run, where: str, train_samples: int) -> Iterator[s
         yield f"{where}.per_context_batch_sizes: not those of the scenario"
     expected = min(run.recipe.samples or train_samples, train_samples)
     for number, epoch in enumerate(run.epochs):
-        if epoch.samples != expected:
-            yield f"{where}.epochs[{number}].samples: {epoch.samples}, not {expected}"
+        if epoch.samples != epoch.passes * expected:
+            yield f"{where}.epochs[{number}].samples: {epoch.samples}, not {epoch.passes * expected}"
         if not math.isfinite(epoch.last_batch_loss):
             yield f"{where}.epochs[{number}].last_batch_loss: not finite"
 

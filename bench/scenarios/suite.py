@@ -44,6 +44,9 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     #: Training images of an epoch, the first ones of the data set; None: all of them.
     samples: PositiveInt | None = None
     timeout_seconds: PositiveFloat = 3600.0
+    #: The processes of a repeat are alive together and take turns, a turn for each of the `epochs`. Their speeds are
+    #: compared within the repeat, and the accuracy is measured once, at the end. False: each is alone.
+    in_turns: bool = False
 
 
 class Matrix(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -92,6 +95,8 @@ class PlannedRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     #: 0 for the first process of a scenario.
     repeat: Annotated[int, Meta(ge=0)]
     timeout_seconds: PositiveFloat
+    #: It takes turns with the other runs of its network, recipe and repeat, see `Sampling.in_turns`.
+    in_turns: bool = False
 
 
 class Overrides(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,11 +200,18 @@ def expand(suite: Suite, *, seed: int = Recipe().seed, gpu_contexts: Sequence[st
         for scenario in _scenarios(matrix, tuple(gpu_contexts)):
             for repeat, recipe in enumerate(recipes):
                 run = PlannedRun(
-                    scenario=scenario, recipe=recipe, repeat=repeat, timeout_seconds=sampling.timeout_seconds
+                    scenario=scenario,
+                    recipe=recipe,
+                    repeat=repeat,
+                    timeout_seconds=sampling.timeout_seconds,
+                    in_turns=sampling.in_turns,
                 )
                 before = planned.setdefault((scenario, recipe, repeat), run)
-                if run.timeout_seconds > before.timeout_seconds:
-                    planned[scenario, recipe, repeat] = run
+                planned[scenario, recipe, repeat] = msgspec.structs.replace(
+                    before,
+                    timeout_seconds=max(before.timeout_seconds, run.timeout_seconds),
+                    in_turns=before.in_turns or run.in_turns,
+                )
     return tuple(planned.values())
 
 

@@ -147,12 +147,20 @@ def explain_failure(failure: WorkerFailure) -> str:
     return f"{failure.reason}: {failure.detail}{output}"
 
 
-def session_request(data_directory: Path, dataset: Dataset, seed: int, threads: int, engine: Engine) -> SessionRequest:
-    """Return the request of a session on a data set, with `TEST_SAMPLES` test images at most."""
+def session_request(
+    data_directory: Path,
+    dataset: Dataset,
+    seed: int,
+    threads: int,
+    engine: Engine,
+    *,
+    test_samples: int = TEST_SAMPLES,
+) -> SessionRequest:
+    """Return the request of a session on a data set, with so many test images at most."""
     return SessionRequest(
         data_directory=str(data_directory),
         dataset=dataset,
-        test_samples=min(dataset.test_samples, TEST_SAMPLES),
+        test_samples=min(dataset.test_samples, test_samples),
         seed=seed,
         omp_num_threads=threads,
         engine=engine,

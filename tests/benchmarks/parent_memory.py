@@ -11,6 +11,7 @@ import argparse
 import functools
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -24,10 +25,11 @@ from bench.worker.process import Cancellation
 from bench.worker.protocol import RunRequest
 from mnist_core.devices import Device, Probe
 from mnist_core.recipe import Recipe
+from tests.support.executor import FakeBlocks
 from tests.support.records import a_result_set, a_run, planned
 
 
-class Instant:
+class Instant(FakeBlocks):
     """Answers with a run of ten epochs."""
 
     def execute(self, request: RunRequest, timeout_seconds: float, on_epoch: OnEpoch) -> Run | Failure:
@@ -41,7 +43,8 @@ class Reporter:
         self.rss_bytes: list[int] = []
         self._begin = time.perf_counter()
 
-    def started(self, planned: PlannedRun, position: int, total: int) -> None:
+    def turn(self, planned: PlannedRun) -> None: ...
+    def started(self, unit: Sequence[PlannedRun], position: int, total: int) -> None:
         if position % 100 == 0:
             self.rss_bytes.append(psutil.Process().memory_info().rss)
             seconds = time.perf_counter() - self._begin

@@ -30,6 +30,7 @@ from bench.worker.process import Cancellation, Interpreters
 from bench.worker.protocol import RunRequest
 from mnist_core.devices import Device, Probe, Unusable
 from tests.support.cli import Command
+from tests.support.executor import FakeBlocks
 from tests.support.idx_files import small_idx_folder
 from tests.support.records import a_result_set, a_run, a_scenario, a_software
 
@@ -39,7 +40,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small_idx_folder(tmp_path_factory.mktemp("data"), train=200, test=50)
 
 
-class FakeWorker:
+class FakeWorker(FakeBlocks):
     """Stands for `WorkerProcess`: measures at once, and fails as told."""
 
     outcome: Callable[[RunRequest], Run | Failure]

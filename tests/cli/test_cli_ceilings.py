@@ -22,11 +22,12 @@ from bench.worker.process import Cancellation, Interpreters, WorkerFailure
 from bench.worker.protocol import CeilingRequest, RunRequest
 from mnist_core.devices import Device, Probe, Unusable
 from tests.support.cli import Command
+from tests.support.executor import FakeBlocks
 from tests.support.idx_files import small_idx_folder
 from tests.support.records import a_ceiling, a_run, a_software, an_environment
 
 
-class FakeWorker:
+class FakeWorker(FakeBlocks):
     """MXNet alone is installed; runs and ceilings take no time."""
 
     asked: list[CeilingRequest]

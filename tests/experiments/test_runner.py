@@ -8,7 +8,7 @@ import signal
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -27,6 +27,7 @@ from bench.worker import process
 from bench.worker.process import Cancellation, Interpreters, WorkerFailure
 from bench.worker.protocol import CeilingRequest, RunRequest
 from mnist_core.devices import Device, Probe, Unusable
+from tests.support.executor import FakeBlocks
 from tests.support.records import a_ceiling, a_dataset, a_result_set, a_run
 
 
@@ -38,7 +39,7 @@ def untried(plan: tuple[PlannedRun, ...]) -> ResultSet:
     return a_result_set(plan=plan, runs=(), failures=())
 
 
-class FakeExecutor:
+class FakeExecutor(FakeBlocks):
     """Answers at once; `answers` decides by position."""
 
     def __init__(self, answers: Callable[[int, RunRequest], Run | Failure] | None = None) -> None:
@@ -53,7 +54,8 @@ class FakeExecutor:
 class Silent:
     """An observer that watches nothing."""
 
-    def started(self, planned: PlannedRun, position: int, total: int) -> None: ...
+    def started(self, unit: Sequence[PlannedRun], position: int, total: int) -> None: ...
+    def turn(self, planned: PlannedRun) -> None: ...
     def epoch(self, planned: PlannedRun, index: int, epoch: Epoch) -> None: ...
     def finished(self, planned: PlannedRun, outcome: Run | Failure) -> None: ...
 

@@ -85,7 +85,7 @@ EXPECTED: Mapping[RunKey, float] = {key(run): 20.0 for run in RUNS}
 
 
 def measured(progress: RunProgress, clock: Clock, run: Run | Failure, position: int, seconds: float) -> None:
-    progress.started(planned(run), position, len(RUNS))
+    progress.started([planned(run)], position, len(RUNS))
     clock.seconds += seconds
     progress.finished(planned(run), run)
 
@@ -104,7 +104,7 @@ def test_on_a_terminal_the_time_left_ticks(clock: Clock) -> None:
     """Without any event; what a run takes beyond its estimate is not taken from the later ones."""
     console = a_console(clock, terminal=True)
     progress = RunProgress(console, EXPECTED)
-    progress.started(planned(RUNS[0]), 1, 4)
+    progress.started([planned(RUNS[0])], 1, 4)
 
     for now, left in ((0.0, "about 80 s left"), (19.0, "about 61 s left"), (100.0, "about 60 s left")):
         clock.seconds = now
@@ -116,7 +116,7 @@ def test_an_epoch_tells_the_pace_of_a_single_long_run(clock: Clock) -> None:
     run = RUNS[0]
     console = a_console(clock, terminal=False)
     progress = RunProgress(console, {key(run): 60.0})
-    progress.started(planned(run), 1, 1)
+    progress.started([planned(run)], 1, 1)
     clock.seconds = 60.0
     halfway = run.recipe.epochs // 2
     assert 2 * halfway == run.recipe.epochs

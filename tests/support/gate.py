@@ -250,4 +250,4 @@ class _FakeSession:
 def make_machine_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no block be void because of what else runs on the machine of the tests."""
     monkeypatch.setattr("bench.experiments.blocks._anchor_seconds", lambda _now: 0.006)
-    monkeypatch.setattr("bench.experiments.gate.blocks.read_counters", lambda: Counters(None, None, None, None))
+    monkeypatch.setattr("bench.experiments.blocks.read_counters", lambda: Counters(None, None, None, None))

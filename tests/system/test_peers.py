@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ from mnist_core.mxnet_border import mx, nd
 from mnist_core.recipe import Hybridize, InputPipeline, Kvstore, Layers, MetricSync, Network, Recipe, Update
 from tests import PEER_PYTHONS, ROOT
 from tests.support.cli import Command
+from tests.support.executor import FakeBlocks
 from tests.support.idx_files import small_idx_folder
 from tests.support.records import a_result_set, a_run, a_scenario, a_software, an_environment
 
@@ -421,12 +422,13 @@ def test_a_card_that_mxnet_cannot_use_gives_its_peers_their_rows() -> None:
             return Probe(device, Unusable.UNSUPPORTED_CAPABILITY, "capability 9.0: use a peer framework")
         return Probe(device, gpu_name="a new card")
 
-    class Executor:
+    class Executor(FakeBlocks):
         def execute(self, request: RunRequest, timeout_seconds: float, on_epoch: OnEpoch) -> Run | Failure:
             return a_run(scenario=request.scenario, recipe=request.recipe, repeat=request.repeat)
 
     class Silent:
-        def started(self, planned: PlannedRun, position: int, total: int) -> None: ...
+        def started(self, unit: Sequence[PlannedRun], position: int, total: int) -> None: ...
+        def turn(self, planned: PlannedRun) -> None: ...
         def epoch(self, planned: PlannedRun, index: int, epoch: Epoch) -> None: ...
         def finished(self, planned: PlannedRun, outcome: Run | Failure) -> None: ...
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from bench.experiments.pilot import WINDOW_SECONDS
+from bench.experiments.run.turns import TEST_SAMPLES
 from bench.scenarios.suite import PlannedRun
 from mnist_core.recipe import Hybridize, Network
 
@@ -48,6 +50,9 @@ def expected_seconds(planned: PlannedRun, train_samples: int, test_samples: int)
     per_update, per_image, per_evaluated = _COSTS.get(planned.scenario.network, _COSTS[Network.LENET])
     samples = min(planned.recipe.samples or train_samples, train_samples)
     updates = math.ceil(samples / planned.scenario.batch_size)
-    epoch = updates * per_update * len(planned.scenario.contexts) + samples * per_image + test_samples * per_evaluated
-    compiling = _COMPILE_SECONDS.get(planned.scenario.hybridize, 0.0)
-    return STARTUP_SECONDS + compiling + planned.recipe.epochs * epoch
+    training = updates * per_update * len(planned.scenario.contexts) + samples * per_image
+    once = STARTUP_SECONDS + _COMPILE_SECONDS.get(planned.scenario.hybridize, 0.0)
+    if planned.in_turns:
+        turns = planned.recipe.epochs * max(training, WINDOW_SECONDS)
+        return once + 2 * training + turns + min(test_samples, TEST_SAMPLES) * per_evaluated
+    return once + planned.recipe.epochs * (training + test_samples * per_evaluated)

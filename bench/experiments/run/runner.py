@@ -6,7 +6,9 @@ The tests of the schedule use a fake `Executor`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import random
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -14,6 +16,9 @@ from typing import Protocol, TypeAlias
 import msgspec
 
 from bench.errors import SetupError
+from bench.experiments.run import turns
+from bench.experiments.run.turns import BlockRequest, MeasuredRuns, OnTurn
+from bench.machine.cgroup import usable_memory_bytes
 from bench.records.environment import Software
 from bench.records.result import Ceiling, Epoch, Failure, FailureReason, Library, ResultSet, Run, RunKey, key
 from bench.scenarios.axes import Framework
@@ -36,6 +41,9 @@ class Executor(Protocol):
     def execute(self, request: RunRequest, timeout_seconds: float, on_epoch: OnEpoch) -> Run | Failure:
         """Raise `SetupError` if the cause affects every run, such as a missing framework."""
 
+    def execute_block(self, request: BlockRequest, on_turn: OnTurn) -> MeasuredRuns | None:
+        """Measure runs in turns; None if asked to stop. Raises as `execute`."""
+
 
 class CeilingExecutor(Protocol):
     """Measures one ceiling; what goes wrong in it is returned as a `WorkerFailure`."""
@@ -50,7 +58,8 @@ class CeilingExecutor(Protocol):
 class Observer(Protocol):
     """Is told what happens as it happens."""
 
-    def started(self, planned: PlannedRun, position: int, total: int) -> None: ...
+    def started(self, unit: Sequence[PlannedRun], position: int, total: int) -> None: ...
+    def turn(self, planned: PlannedRun) -> None: ...
     def epoch(self, planned: PlannedRun, index: int, epoch: Epoch) -> None: ...
     def finished(self, planned: PlannedRun, outcome: Run | Failure) -> None: ...
 
@@ -101,35 +110,90 @@ def run_plan(
         result_set, failures=tuple(failure for failure in result_set.failures if key(failure) not in dropped)
     )
     save(result_set)
-    probes: dict[tuple[Framework, Device], Probe] = {}
-    for position, planned in enumerate(todo, start=1):
-        if position == 1 or planned.repeat != todo[position - 2].repeat:
+    measuring = _Measuring(executor, data_directory, usable_cores, observer, functools.cache(probe), stop)
+    repeat, position = None, 0
+    for unit in turns.units(todo, lambda: _most_alive(result_set)):  # noqa: B023  # by the newest results
+        if unit[0].repeat != repeat:
+            repeat = unit[0].repeat
             result_set = _with_ceilings(result_set, ceilings, save)
             if stop.requested:
                 break
-        observer.started(planned, position, len(todo))
-        outcome = _device_failure(planned, probes, probe) or executor.execute(
-            RunRequest(
-                scenario=planned.scenario,
-                recipe=planned.recipe,
-                repeat=planned.repeat,
-                data_directory=str(data_directory),
-                dataset=result_set.dataset,
-                omp_num_threads=planned.scenario.threads_per_context(usable_cores),
-            ),
-            planned.timeout_seconds,
-            lambda index, epoch, planned=planned: observer.epoch(planned, index, epoch),  # type: ignore[misc]
-        )
-        if stop.requested and isinstance(outcome, Failure):
-            outcome = _failure(planned, FailureReason.INTERRUPTED, "stopped by the user")
-        result_set = _with(result_set, outcome)
-        observer.finished(planned, outcome)  # first: what cannot be saved has at least been shown
+        observer.started(unit, position + 1, len(todo))
+        result_set, outcomes = measuring.measure(result_set, unit)
+        position += len(unit)
+        for planned, outcome in zip(unit, outcomes, strict=True):
+            observer.finished(planned, outcome)  # first: what cannot be saved has at least been shown
         save(result_set)
         if stop.requested:
             break
     if todo and not stop.requested:
         result_set = _with_ceilings(result_set, ceilings, save)
     return result_set
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Measuring:
+    """What every run of a plan needs."""
+
+    executor: Executor
+    data_directory: Path
+    usable_cores: int
+    observer: Observer
+    probe: Callable[[Framework, Device], Probe]
+    stop: Cancellation
+
+    def measure(self, result_set: ResultSet, unit: Sequence[PlannedRun]) -> tuple[ResultSet, list[Run | Failure]]:
+        """Measure a run, or the runs of a block; return the results with them, and what each of them gave."""
+        given: dict[RunKey, Run | Failure] = {}
+        for planned in unit:
+            if (failure := _device_failure(planned, self.probe)) is not None:
+                given[key(planned)] = failure
+        working = [planned for planned in unit if key(planned) not in given]
+        if working and working[0].in_turns:
+            measured = self._measure_in_turns(working, result_set)
+            if measured is not None:
+                blocks = (*result_set.blocks, measured.block)
+                result_set = msgspec.structs.replace(result_set, blocks=blocks)
+                given |= {key(outcome): outcome for outcome in measured.outcomes}
+        else:
+            given |= {key(planned): self._measure_alone(planned, result_set) for planned in working}
+        outcomes = [given.get(key(planned), _interrupted(planned)) for planned in unit]
+        if self.stop.requested:
+            outcomes = [_interrupted(each) if isinstance(each, Failure) else each for each in outcomes]
+        runs = (outcome for outcome in outcomes if isinstance(outcome, Run))
+        failures = (outcome for outcome in outcomes if isinstance(outcome, Failure))
+        result_set = msgspec.structs.replace(
+            result_set, runs=(*result_set.runs, *runs), failures=(*result_set.failures, *failures)
+        )
+        return result_set, outcomes
+
+    def _measure_alone(self, planned: PlannedRun, result_set: ResultSet) -> Run | Failure:
+        request = RunRequest(
+            scenario=planned.scenario,
+            recipe=planned.recipe,
+            repeat=planned.repeat,
+            data_directory=str(self.data_directory),
+            dataset=result_set.dataset,
+            omp_num_threads=planned.scenario.threads_per_context(self.usable_cores),
+        )
+        return self.executor.execute(
+            request, planned.timeout_seconds, lambda index, epoch: self.observer.epoch(planned, index, epoch)
+        )
+
+    def _measure_in_turns(self, runs: Sequence[PlannedRun], result_set: ResultSet) -> MeasuredRuns | None:
+        request = BlockRequest(
+            runs=tuple(runs),
+            index=len(result_set.blocks),
+            data_directory=self.data_directory,
+            dataset=result_set.dataset,
+            usable_cores=self.usable_cores,
+        )
+        return self.executor.execute_block(request, self.observer.turn)
+
+
+def _most_alive(result_set: ResultSet) -> int:
+    """Return how many processes may be alive together, by what is free now and what those so far took."""
+    return turns.most_alive(usable_memory_bytes(), [run.peak_rss_bytes for run in result_set.runs])
 
 
 def _with_ceilings(
@@ -141,27 +205,25 @@ def _with_ceilings(
     return result_set
 
 
-def _with(result_set: ResultSet, outcome: Run | Failure) -> ResultSet:
-    if isinstance(outcome, Run):
-        return msgspec.structs.replace(result_set, runs=(*result_set.runs, outcome))
-    return msgspec.structs.replace(result_set, failures=(*result_set.failures, outcome))
-
-
 def _failure(run: PlannedRun | RunRequest, reason: FailureReason, detail: str, log: str = "") -> Failure:
     return Failure(scenario=run.scenario, recipe=run.recipe, repeat=run.repeat, reason=reason, detail=detail, log=log)
 
 
-def _device_failure(
-    planned: PlannedRun, probes: dict[tuple[Framework, Device], Probe], probe: Callable[[Framework, Device], Probe]
-) -> Failure | None:
-    """Return the failure of a run whose GPU does not work with its framework, which is tried out once; else None."""
-    framework = planned.scenario.framework
+def _interrupted(run: PlannedRun | Failure) -> Failure:
+    return Failure(
+        scenario=run.scenario,
+        recipe=run.recipe,
+        repeat=run.repeat,
+        reason=FailureReason.INTERRUPTED,
+        detail="stopped by the user",
+        log="",
+    )
+
+
+def _device_failure(planned: PlannedRun, probe: Callable[[Framework, Device], Probe]) -> Failure | None:
+    """Return the failure of a run whose GPU does not work with its framework; else None."""
     for device in planned.scenario.devices:
-        if device.kind is not DeviceKind.GPU:
-            continue
-        if (framework, device) not in probes:
-            probes[framework, device] = probe(framework, device)
-        if not (tried := probes[framework, device]).usable:
+        if device.kind is DeviceKind.GPU and not (tried := probe(planned.scenario.framework, device)).usable:
             return _failure(planned, FailureReason.NO_DEVICE, f"{device}: {tried.detail}")
     return None
 
@@ -190,6 +252,10 @@ class SubprocessExecutor:
         if isinstance(reply, RunReply):
             return reply.run
         return _failure(request, reply.reason, reply.detail, reply.log)
+
+    def execute_block(self, request: BlockRequest, on_turn: OnTurn) -> MeasuredRuns | None:
+        """Measure runs in turns, each in a fresh process; None if asked to stop. Raises `SetupError` as `execute`."""
+        return turns.measure_runs(request, self.interpreters, self.stop, on_turn, time.monotonic)
 
     def measure_ceiling(self, request: CeilingRequest) -> Ceiling | WorkerFailure:
         """Measure a ceiling. Raises `SetupError` if the library is not installed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -19,6 +19,8 @@ from bench.scenarios.suite import PlannedRun
 
 #: Share of the expected time of an average run after which the observed pace counts as much as the estimate.
 _TRUSTED_SHARE = 0.5
+#: Start, set-up with the untimed turn, evaluation.
+_STAGES_BESIDE_TURNS = 3
 
 
 class RunProgress:
@@ -44,7 +46,9 @@ class RunProgress:
         self._settled_seconds = 0.0
         self._done_seconds = 0.0
         self._real_seconds = 0.0
-        self._running: PlannedRun | None = None
+        #: The run that is measured, or the runs that take turns, which have had so many of them.
+        self._running: tuple[PlannedRun, ...] = ()
+        self._turns = 0
         self._share = 0.0
         self._started_at = self._told_at = console.get_time()
         self._progress = Progress(
@@ -70,19 +74,31 @@ class RunProgress:
     ) -> None:
         self._live.stop()
 
-    def started(self, planned: PlannedRun, position: int, total: int) -> None:
-        self._running, self._share = planned, 0.0
+    def started(self, unit: Sequence[PlannedRun], position: int, total: int) -> None:
+        self._running, self._share, self._turns = tuple(unit), 0.0, 0
         self._started_at = self._told_at = self._console.get_time()
         if self._console.is_terminal:
-            self._show(planned, "starting")
+            self._show(unit[0], "starting")
+        elif len(unit) == 1:
+            self._print(f"[{position}/{total}] {_describe(unit[0])} · {self._format_left()}")
         else:
-            self._print(f"[{position}/{total}] {_describe(planned)} · {self._format_left()}")
+            what = f"{len(unit)} scenarios of {unit[0].scenario.network} take turns #{unit[0].repeat + 1}"
+            self._print(f"[{position}-{position + len(unit) - 1}/{total}] {what} · {self._format_left()}")
+
+    def turn(self, planned: PlannedRun) -> None:
+        self._turns += 1
+        stages = len(self._running) * (planned.recipe.epochs + _STAGES_BESIDE_TURNS)
+        self._share, self._told_at = min(1.0, self._turns / stages), self._console.get_time()
+        if self._console.is_terminal:
+            self._show(planned, f"turn of {len(self._running)} scenarios, {self._share:.0%} of the block")
 
     def epoch(self, planned: PlannedRun, index: int, epoch: Epoch) -> None:
         line = (
             f"epoch {index + 1}/{planned.recipe.epochs}: {epoch.samples / epoch.epoch_seconds:,.0f} images/s, "
-            f"{epoch.epoch_seconds:.2f} s, test accuracy {epoch.test_accuracy:.4f}"
+            f"{epoch.epoch_seconds:.2f} s"
         )
+        if epoch.test_accuracy is not None:
+            line += f", test accuracy {epoch.test_accuracy:.4f}"
         self._share, self._told_at = (index + 1) / planned.recipe.epochs, self._console.get_time()
         if self._tutorial_lines:
             self._print(f"training acc at epoch {index}: accuracy={epoch.train_accuracy:f}")
@@ -93,7 +109,7 @@ class RunProgress:
 
     def finished(self, planned: PlannedRun, outcome: Run | Failure) -> None:
         seconds = self._console.get_time() - self._started_at
-        self._running, self._share = None, 0.0
+        self._running, self._share = (), 0.0
         self._current.plain = ""
         self._started_at = self._told_at = self._console.get_time()
         if isinstance(outcome, Failure) and outcome.reason is FailureReason.INTERRUPTED:
@@ -113,7 +129,8 @@ class RunProgress:
         if self._tutorial_lines or not self._console.is_terminal:
             trained = sum(epoch.epoch_seconds for epoch in outcome.epochs)
             samples = sum(epoch.samples for epoch in outcome.epochs)
-            self._print(f"    {samples / trained:,.0f} images/s, final accuracy {outcome.final_accuracy:.4f}")
+            which = f"{planned.scenario.name}: " if planned.in_turns else ""
+            self._print(f"    {which}{samples / trained:,.0f} images/s, final accuracy {outcome.final_accuracy:.4f}")
 
     def _print(self, line: str, style: str = "") -> None:
         print_line(self._console, line, style)
@@ -125,7 +142,7 @@ class RunProgress:
         return f"about {units.roughly(self._seconds_left())} left"
 
     def _seconds_left(self) -> float:
-        running = 0.0 if self._running is None else self._expected[key(self._running)]
+        running = sum(self._expected[key(planned)] for planned in self._running)
         reached = self._share * running
         now_pace = pace(
             expected_seconds=self._done_seconds + reached,

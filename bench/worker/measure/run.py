@@ -122,7 +122,7 @@ def measure_run(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> 
         first_step_seconds=warm.first_step_seconds,
         warm_up_seconds=warm.warm_up_seconds,
         epochs=tuple(epochs),
-        final_accuracy=epochs[-1].test_accuracy,
+        final_accuracy=test_accuracy,
         epochs_cpu_seconds=cpu_seconds,
         involuntary_context_switches=switches,
         peak_rss_bytes=_peak_rss_bytes(),

@@ -1,0 +1,192 @@
+"""Runs that take turns: which of them are alive together, and what a block gives."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import random
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import msgspec
+
+from bench.experiments import blocks
+from bench.experiments.blocks import Arm, ArmMeasurement, HealthWatch
+from bench.experiments.pilot import WINDOW_SECONDS, Clock
+from bench.records.base import utc_now
+from bench.records.result import Dataset, Epoch, Failure, Run, RunBlock
+from bench.scenarios.scenario import Scenario, tutorial_setting
+from bench.scenarios.suite import PlannedRun
+from bench.worker import session
+from bench.worker.process import Cancellation, Interpreters, WorkerFailure
+from mnist_core.recipe import Recipe
+
+#: Memory of a process of which nothing is known yet: a framework, the data and a LeNet take less.
+_UNKNOWN_RSS_BYTES: Final = 768 << 20
+#: Share of the available memory that the processes of a block may take together.
+_MEMORY_SHARE: Final = 0.8
+#: A block of fewer compares nothing.
+_LEAST_ALIVE: Final = 2
+#: Test images of the accuracy at the end: enough to see that a scenario learns what the others do.
+TEST_SAMPLES: Final = 2000
+#: Called with the run whose turn it is.
+OnTurn: TypeAlias = Callable[[PlannedRun], None]
+
+
+def units(ordered: Sequence[PlannedRun], most_alive: Callable[[], int]) -> Iterator[tuple[PlannedRun, ...]]:
+    """Divide runs into what is measured at once, in the order given: a run alone, or the runs of a block.
+
+    A block holds the runs of one network, recipe and repeat that take turns. Where more of them would have to be alive
+    than `most_alive`, which is asked when their turn has come, the block is split, and the tutorial's setting, or else
+    the first run, is in each part: so every ratio to it is between processes of the same block.
+    """
+    together: dict[tuple[str, Recipe, int], list[PlannedRun]] = {}
+    found: list[list[PlannedRun]] = []
+    for planned in ordered:
+        key = (planned.scenario.network, planned.recipe, planned.repeat)
+        if planned.in_turns and key in together:
+            together[key].append(planned)
+            continue
+        found.append([planned])
+        if planned.in_turns:
+            together[key] = found[-1]
+    for unit in found:
+        yield from _parts(unit, most_alive()) if len(unit) > 1 else [tuple(unit)]
+
+
+def _parts(unit: Sequence[PlannedRun], most_alive: int) -> list[tuple[PlannedRun, ...]]:
+    most = max(_LEAST_ALIVE, most_alive)
+    if len(unit) <= most:
+        return [tuple(unit)]
+    tutorial = tutorial_setting(unit[0].scenario.network)
+    reference = next((planned for planned in unit if planned.scenario == tutorial), unit[0])
+    others = [planned for planned in unit if planned is not reference]
+    return [(reference, *others[begin : begin + most - 1]) for begin in range(0, len(others), most - 1)]
+
+
+def most_alive(available_bytes: int | None, rss_bytes: Sequence[int]) -> int:
+    """Return how many processes fit into the memory together, each as large as the largest of those known."""
+    if available_bytes is None:
+        return _LEAST_ALIVE
+    return int(_MEMORY_SHARE * available_bytes / max(rss_bytes, default=_UNKNOWN_RSS_BYTES))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MeasuredRuns:
+    """A block, and what each of its runs gave, in the order of their places."""
+
+    block: RunBlock
+    outcomes: tuple[Run | Failure, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BlockRequest:
+    """Measure these runs in turns."""
+
+    runs: tuple[PlannedRun, ...]
+    #: The block's, in the file.
+    index: int
+    data_directory: Path
+    dataset: Dataset
+    usable_cores: int
+
+
+def measure_runs(
+    request: BlockRequest, interpreters: Interpreters, stop: Cancellation, on_turn: OnTurn, now: Clock
+) -> MeasuredRuns | None:
+    """Measure the runs of a block in a drawn order; None if it was asked to stop, since half a block is no evidence."""
+    order = list(request.runs)
+    random.Random(f"{order[0].recipe.seed}/{request.index}").shuffle(order)  # noqa: S311  # an order, not a secret
+    started_at, watch = utc_now(), HealthWatch(now)
+    dataset, cores = request.dataset, request.usable_cores
+    test_samples = min(TEST_SAMPLES, dataset.test_samples)
+    by_scenario = {planned.scenario: planned for planned in order}
+    life_seconds = sum(planned.timeout_seconds for planned in order)
+
+    def arm(planned: PlannedRun) -> Arm[Scenario]:
+        scenario = planned.scenario
+        threads = scenario.threads_per_context(cores)
+        session_request = session.session_request(
+            request.data_directory, dataset, planned.recipe.seed, threads, scenario.engine, test_samples=test_samples
+        )
+        start = functools.partial(
+            session.start,
+            interpreters.of(scenario.framework),
+            session_request,
+            life_seconds=life_seconds,
+            command_seconds=planned.timeout_seconds,
+            stop=stop,
+        )
+        samples = min(planned.recipe.samples or dataset.train_samples, dataset.train_samples)
+        return Arm(label=scenario, scenario=scenario, epoch_samples=samples, start=start)
+
+    outcome = blocks.measure_block(
+        [arm(planned) for planned in order],
+        turns=order[0].recipe.epochs,
+        turn_seconds=WINDOW_SECONDS,
+        stop=stop,
+        on_turn=lambda scenario: on_turn(by_scenario[scenario]),
+    )
+    if stop.requested:
+        return None
+    seconds, health = watch.health()
+    return MeasuredRuns(
+        RunBlock(started_at=started_at, seconds=seconds, health=health),
+        tuple(
+            _run(planned, outcome.measurements[planned.scenario], request, place, test_samples)
+            if planned.scenario in outcome.measurements
+            else _failure(planned, outcome.failures[planned.scenario])
+            for place, planned in enumerate(order)
+        ),
+    )
+
+
+def _failure(planned: PlannedRun, failure: WorkerFailure) -> Failure:
+    return Failure(
+        scenario=planned.scenario,
+        recipe=planned.recipe,
+        repeat=planned.repeat,
+        reason=failure.reason,
+        detail=failure.detail,
+        log=failure.log,
+    )
+
+
+def _run(planned: PlannedRun, measured: ArmMeasurement, request: BlockRequest, place: int, test_samples: int) -> Run:
+    *earlier, last = [
+        Epoch(
+            samples=window.samples,
+            epoch_seconds=window.seconds,
+            train_accuracy=window.train_accuracy,
+            last_batch_loss=window.last_batch_loss,
+            test_accuracy=None,
+            evaluation_seconds=None,
+            passes=measured.epochs_per_window,
+        )
+        for window in measured.windows
+    ]
+    evaluated = measured.evaluated
+    return Run(
+        scenario=planned.scenario,
+        recipe=planned.recipe,
+        repeat=planned.repeat,
+        started_at=measured.ready.started_at,
+        omp_num_threads=planned.scenario.threads_per_context(request.usable_cores),
+        per_context_batch_sizes=planned.scenario.per_context_batch_sizes,
+        startup_seconds=measured.ready.startup_seconds,
+        first_step_seconds=measured.set_up.first_step_seconds,
+        warm_up_seconds=measured.set_up.warm_up_seconds,
+        epochs=(
+            *earlier,
+            msgspec.structs.replace(last, test_accuracy=evaluated.test_accuracy, evaluation_seconds=evaluated.seconds),
+        ),
+        final_accuracy=evaluated.test_accuracy,
+        epochs_cpu_seconds=sum(window.cpu_seconds for window in measured.windows),
+        involuntary_context_switches=sum(window.involuntary_context_switches for window in measured.windows),
+        peak_rss_bytes=evaluated.peak_rss_bytes,
+        device_memory_bytes=evaluated.device_memory_bytes,
+        block=request.index,
+        place=place,
+        test_samples=test_samples,
+    )
