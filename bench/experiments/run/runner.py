@@ -8,14 +8,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import random
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
 from bench.errors import SetupError
+from bench.experiments.pilot import StartSession
 from bench.experiments.run import turns
 from bench.experiments.run.turns import BlockRequest, MeasuredRuns, OnTurn
 from bench.machine.cgroup import usable_memory_bytes
@@ -24,7 +24,7 @@ from bench.records.result import Ceiling, Epoch, Failure, FailureReason, Library
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun
-from bench.worker import process
+from bench.worker import process, session
 from bench.worker.environment import worker_variables
 from bench.worker.process import Cancellation, Interpreter, Interpreters, WorkerFailure
 from bench.worker.protocol import CeilingReply, CeilingRequest, EpochDone, Event, RunReply, RunRequest
@@ -32,6 +32,8 @@ from mnist_core.devices import Device, DeviceKind, Probe, parse_devices
 
 #: Enough for the start-up and a dozen sizes of a few seconds at most.
 CEILING_TIMEOUT_SECONDS = 180.0
+#: Seconds that a process of a block lives at most: most of them it waits, and each of its commands has a time-out.
+_LIFE_SECONDS: Final = 7 * 24 * 3600.0
 OnEpoch: TypeAlias = Callable[[int, Epoch], None]
 
 
@@ -255,7 +257,13 @@ class SubprocessExecutor:
 
     def execute_block(self, request: BlockRequest, on_turn: OnTurn) -> MeasuredRuns | None:
         """Measure runs in turns, each in a fresh process; None if asked to stop. Raises `SetupError` as `execute`."""
-        return turns.measure_runs(request, self.interpreters, self.stop, on_turn, time.monotonic)
+
+        def starter(framework: Framework) -> StartSession:
+            return functools.partial(
+                session.start, self.interpreters.of(framework), life_seconds=_LIFE_SECONDS, stop=self.stop
+            )
+
+        return turns.measure_runs(request, starter, self.stop, on_turn)
 
     def measure_ceiling(self, request: CeilingRequest) -> Ceiling | WorkerFailure:
         """Measure a ceiling. Raises `SetupError` if the library is not installed."""

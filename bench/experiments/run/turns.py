@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -13,13 +14,14 @@ import msgspec
 
 from bench.experiments import blocks
 from bench.experiments.blocks import Arm, ArmMeasurement, HealthWatch
-from bench.experiments.pilot import WINDOW_SECONDS, Clock
+from bench.experiments.pilot import WINDOW_SECONDS, Clock, StartSession
 from bench.records.base import utc_now
 from bench.records.result import Dataset, Epoch, Failure, Run, RunBlock
+from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.scenarios.suite import PlannedRun
 from bench.worker import session
-from bench.worker.process import Cancellation, Interpreters, WorkerFailure
+from bench.worker.process import Cancellation, WorkerFailure
 from mnist_core.recipe import Recipe
 
 #: Memory of a process of which nothing is known yet: a framework, the data and a LeNet take less.
@@ -93,7 +95,11 @@ class BlockRequest:
 
 
 def measure_runs(
-    request: BlockRequest, interpreters: Interpreters, stop: Cancellation, on_turn: OnTurn, now: Clock
+    request: BlockRequest,
+    session_starter: Callable[[Framework], StartSession],
+    stop: Cancellation,
+    on_turn: OnTurn,
+    now: Clock = time.monotonic,
 ) -> MeasuredRuns | None:
     """Measure the runs of a block in a drawn order; None if it was asked to stop, since half a block is no evidence."""
     order = list(request.runs)
@@ -102,7 +108,6 @@ def measure_runs(
     dataset, cores = request.dataset, request.usable_cores
     test_samples = min(TEST_SAMPLES, dataset.test_samples)
     by_scenario = {planned.scenario: planned for planned in order}
-    life_seconds = sum(planned.timeout_seconds for planned in order)
 
     def arm(planned: PlannedRun) -> Arm[Scenario]:
         scenario = planned.scenario
@@ -111,12 +116,7 @@ def measure_runs(
             request.data_directory, dataset, planned.recipe.seed, threads, scenario.engine, test_samples=test_samples
         )
         start = functools.partial(
-            session.start,
-            interpreters.of(scenario.framework),
-            session_request,
-            life_seconds=life_seconds,
-            command_seconds=planned.timeout_seconds,
-            stop=stop,
+            session_starter(scenario.framework), session_request, command_seconds=planned.timeout_seconds
         )
         samples = min(planned.recipe.samples or dataset.train_samples, dataset.train_samples)
         return Arm(label=scenario, scenario=scenario, epoch_samples=samples, start=start)
