@@ -15,7 +15,7 @@ from bench.records.result import Dataset, Failure, FailureReason, ResultSet, Run
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun
 from bench.stats import intervals
-from bench.stats.intervals import Estimate
+from bench.stats.intervals import Estimate, TSummary
 from mnist_core.recipe import Recipe
 
 
@@ -66,6 +66,11 @@ class Group:
     def is_ranked(self) -> bool:
         return self.status.is_ranked
 
+    @property
+    def in_turns(self) -> bool:
+        """Whether its processes took turns with those of other rows."""
+        return bool(self.runs) and all(run.block is not None for run in self.runs)
+
 
 def row_key(record: PlannedRun | Run | Failure) -> RowKey:
     return (record.scenario, _any_seed(record.recipe))
@@ -106,18 +111,21 @@ def ratio_of_runs(runs: Sequence[Run], others: Sequence[Run]) -> Estimate:
     Rows that took turns in the same blocks are compared block by block, and the interval is over the blocks: what the
     machine did to one of a block's processes it did to the others. All others are two independent samples.
     """
-    speeds, other_speeds = _speeds_by_block(runs), _speeds_by_block(others)
-    shared = [block for block in speeds if block in other_speeds and block is not None]
-    if shared:
-        return intervals.ratio_of(intervals.t_summary([math.log(speeds[b][0] / other_speeds[b][0]) for b in shared]))
-    return intervals.ratio([throughput(run) for run in runs], [throughput(run) for run in others])
+    return intervals.ratio_of(log_ratio_of_runs(runs, others))
 
 
-def _speeds_by_block(runs: Iterable[Run]) -> dict[int | None, list[float]]:
-    speeds: dict[int | None, list[float]] = {}
-    for run in runs:
-        speeds.setdefault(run.block, []).append(throughput(run))
-    return speeds
+def log_ratio_of_runs(runs: Sequence[Run], others: Sequence[Run]) -> TSummary:
+    """Summarize the logarithm of the ratio that `ratio_of_runs` returns."""
+    speeds, other_speeds = _speed_in_block(runs), _speed_in_block(others)
+    if shared := [math.log(speed / other_speeds[block]) for block, speed in speeds.items() if block in other_speeds]:
+        return intervals.t_summary(shared)
+    alone, others_alone = (intervals.log_moments([throughput(run) for run in each]) for each in (runs, others))
+    return intervals.welch_difference(alone, others_alone)
+
+
+def _speed_in_block(runs: Iterable[Run]) -> dict[int, float]:
+    """A row has one process in a block."""
+    return {run.block: throughput(run) for run in runs if run.block is not None}
 
 
 def group_by_row(result_set: ResultSet) -> dict[RowKey, Group]:

@@ -17,6 +17,7 @@ from bench.analysis.groups import (
     epochs_seconds,
     group_by_row,
     learning_curve,
+    log_ratio_of_runs,
     ratio_of_runs,
     throughput,
     time_to_accuracy_seconds,
@@ -27,6 +28,7 @@ from bench.records.result import Dataset, Failure, FailureReason, ResultSet, Run
 from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.stats import intervals, regression
 from bench.stats.intervals import Estimate
+from bench.stats.multiple_testing import holm_adjusted
 from bench.stats.regression import Line
 from mnist_core.recipe import Recipe
 
@@ -113,6 +115,10 @@ class Row:
     is_baseline: bool
     #: The highest throughput among the valid rows of its network and recipe, where there are several.
     is_fastest: bool
+    #: Took turns with the fastest, and cannot be told from it.
+    may_be_fastest: bool
+    #: Its processes took turns with those of other rows.
+    in_turns: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +142,7 @@ def summarize(result_set: ResultSet) -> Summary:
     """
     groups = group_by_row(result_set)
     fastest = _fastest(groups)
+    tied = _tied(groups, fastest)
     lines = _lines(groups)
     measured_roofs = roofs(result_set.ceilings)
     rows = []
@@ -156,6 +163,8 @@ def summarize(result_set: ResultSet) -> Summary:
                 not_run=max(0, group.planned - len(group.runs) - len(group.failures)),
                 is_baseline=scenario == tutorial_setting(scenario.network),
                 is_fastest=key in fastest,
+                may_be_fastest=key in tied,
+                in_turns=group.in_turns,
             )
         )
     return Summary(
@@ -177,6 +186,28 @@ def _fastest(groups: dict[RowKey, Group]) -> set[RowKey]:
             speed = intervals.geometric_mean([throughput(run) for run in group.runs]).value
             contests.setdefault((scenario.network, recipe), {})[key] = speed
     return {max(contest, key=contest.__getitem__) for contest in contests.values() if len(contest) > 1}
+
+
+def _tied(groups: dict[RowKey, Group], fastest: Iterable[RowKey]) -> set[RowKey]:
+    """Return the rows that took turns with the fastest of their network and recipe and may be as fast.
+
+    Each is tested against it, one-sided, by its ratios within blocks; the tests of a table hold together at 5 % by
+    Holm's method. The fastest was chosen by the same numbers, which makes a difference seem larger than it is.
+    """
+    tied: set[RowKey] = set()
+    for best in fastest:
+        if not groups[best].in_turns:
+            continue
+        (network, recipe), runs = (best[0].network, best[1]), groups[best].runs
+        rivals = [
+            key
+            for key, group in groups.items()
+            if key != best and (key[0].network, key[1]) == (network, recipe) and group.is_ranked and group.in_turns
+        ]
+        p_values = [intervals.p_above(log_ratio_of_runs(runs, groups[key].runs), 0.0) for key in rivals]
+        adjusted = holm_adjusted(p_values)
+        tied |= {key for key, p_value in zip(rivals, adjusted, strict=True) if p_value > 1 - intervals.CONFIDENCE}
+    return tied
 
 
 def _family(key: RowKey) -> RowKey:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import msgspec
@@ -10,12 +11,14 @@ import pytest
 
 from bench.analysis.groups import Status, time_to_accuracy_seconds
 from bench.analysis.roofline import Bound, costs_of
+from bench.analysis.series import learning_curves
 from bench.analysis.summary import Measures, Row, summarize
 from bench.records.result import FailureReason, ResultSet, Run
 from bench.scenarios.scenario import Scenario
 from bench.stats import intervals
 from bench.stats.intervals import Estimate
 from mnist_core.recipe import Hybridize, Recipe
+from tests.support.executor import A_BLOCK, in_turns
 from tests.support.records import a_ceiling, a_dataset, a_failure, a_result_set, a_run, a_scenario, an_epoch, planned
 
 PART = Recipe(epochs=1, samples=20_000)
@@ -399,3 +402,92 @@ def test_a_step_is_bound_by_overhead_where_over_half_of_it_is_fixed() -> None:
     assert [measures.bound for measures in all_measures(*runs)] == [Bound.OVERHEAD, Bound.OVERHEAD, None, None]
     slow_memory = a_ceiling(gflop=1_000.0, bandwidth=1e9)
     assert all_measures(*runs, ceilings=(slow_memory,))[-1].bound is Bound.MEMORY
+
+
+# --- rows that took turns ---------------------------------------------------------------------------------------------
+
+
+def rows_in_turns(*scenarios: tuple[Scenario, tuple[float, ...]], **changes: object) -> tuple[Row, ...]:
+    """Rows of one process in each of as many blocks as they have throughputs."""
+    runs = [
+        in_turns(run, block)
+        for scenario, throughputs in scenarios
+        for block, run in enumerate(repeats(*throughputs, scenario=scenario))
+    ]
+    blocks = (A_BLOCK,) * max(len(throughputs) for _scenario, throughputs in scenarios)
+    return rows_of(*runs, blocks=blocks, **changes)
+
+
+#: The speed of the machine in each of four blocks.
+DRIFT = (1.0, 1.9, 0.6, 1.4)
+
+
+def drifting(speed: float, *noise: float) -> tuple[float, ...]:
+    return tuple(speed * drift * (1 + each) for drift, each in zip(DRIFT, noise, strict=True))
+
+
+def test_rows_that_took_turns_are_compared_within_their_blocks() -> None:
+    """The machine's drift is in both throughputs, and cancels from their ratio."""
+    tutorial, other = a_scenario(), a_scenario(batch_size=500)
+    speeds, others = drifting(10_000.0, 0, 0, 0, 0), drifting(20_000.0, 0.01, -0.01, 0.005, -0.005)
+    _base, row = rows_in_turns((tutorial, speeds), (other, others))
+    assert row.in_turns
+    assert row.measures is not None
+    assert row.measures.speedup == intervals.ratio_of(
+        intervals.t_summary([math.log(b / a) for a, b in zip(speeds, others, strict=True)])
+    )
+    assert row.measures.speedup.lower is not None
+    assert 1.96 < row.measures.speedup.lower < 2.0
+    assert row.measures.throughput == intervals.geometric_mean(others)  # over blocks, with the drift in it
+
+
+def test_a_block_that_one_of_two_rows_lacks_does_not_count_for_their_ratio() -> None:
+    tutorial, other = a_scenario(), a_scenario(batch_size=500)
+    _base, row = rows_in_turns((tutorial, drifting(10_000.0, 0, 0, 0, 0)), (other, (20_000.0, 38_000.0)))
+    assert row.measures is not None
+    assert row.measures.speedup is not None
+    assert row.measures.speedup.n == 2
+    assert row.measures.speedup.value == pytest.approx(2.0)
+
+
+def test_rows_of_other_blocks_are_independent_samples() -> None:
+    """As are those of a run alone: nothing cancels."""
+    tutorial, other = repeats(10_000.0, 11_000.0), repeats(20_000.0, 21_000.0, scenario=a_scenario(batch_size=500))
+    runs = [in_turns(run, block) for block, run in enumerate([*tutorial, *other])]
+    _base, row = rows_of(*runs, blocks=(A_BLOCK,) * 4)
+    assert row.measures is not None
+    assert row.measures.speedup == intervals.ratio([20_000.0, 21_000.0], [10_000.0, 11_000.0])
+
+
+def test_what_cannot_be_told_from_the_fastest_is_marked() -> None:
+    """Half a percent below it, at a noise of one; ten percent below is slower."""
+    one, near, far = (a_scenario(batch_size=size) for size in (100, 200, 300))
+    rows = rows_in_turns(
+        (one, drifting(10_000.0, 0.01, -0.01, 0.01, -0.01)),
+        (near, drifting(9_950.0, -0.01, 0.01, 0.0, 0.0)),
+        (far, drifting(9_000.0, 0.0, 0.0, 0.01, -0.01)),
+    )
+    assert [row.is_fastest for row in rows] == [True, False, False]
+    assert [row.may_be_fastest for row in rows] == [False, True, False]
+
+
+def test_a_single_block_tells_nothing_from_the_fastest() -> None:
+    rows = rows_in_turns((a_scenario(), (10_000.0,)), (a_scenario(batch_size=500), (20_000.0,)))
+    assert [row.may_be_fastest for row in rows] == [True, False]
+
+
+def test_rows_alone_have_no_such_mark() -> None:
+    rows = rows_of(*repeats(10_000.0, 11_000.0), *repeats(10_500.0, 10_600.0, scenario=a_scenario(batch_size=500)))
+    assert not any(row.may_be_fastest or row.in_turns for row in rows)
+
+
+def test_a_row_that_took_turns_has_no_learning_curve() -> None:
+    """It was evaluated at its end alone, which is no time to an accuracy either."""
+    recipe = Recipe(epochs=3)
+    (run,) = repeats(10_000.0, recipe=recipe, accuracy=0.97)
+    (row,) = rows_of(in_turns(run, 0), blocks=(A_BLOCK,))
+    assert row.measures is not None
+    assert row.measures.epoch_accuracies == ()
+    assert row.measures.time_to_accuracy_seconds is None
+    assert row.measures.final_accuracy == 0.97
+    assert not learning_curves(summarize(a_result_set(in_turns(run, 0), blocks=(A_BLOCK,))))

@@ -17,7 +17,8 @@ from bench import errors
 from bench.records import store
 from bench.records.result import SCHEMA_VERSION, ResultSet, schema
 from tests import ROOT
-from tests.support.records import a_ceiling, a_result_set, a_run
+from tests.support.executor import A_BLOCK, in_turns
+from tests.support.records import a_ceiling, a_result_set, a_run, planned
 
 #: Damages a decoded result file in place.
 Change = Callable[[dict[str, Any]], object]
@@ -218,3 +219,47 @@ def test_a_file_of_schema_version_1_has_no_ceilings(file: Path) -> None:
         del document["ceilings"]
 
     assert store.read(damaged(file, older), ResultSet) == a_result_set()
+
+
+def test_a_file_of_schema_version_2_has_no_blocks(file: Path) -> None:
+    """It is read as it always was."""
+
+    def older(document: dict[str, Any]) -> None:
+        document["schema_version"] = 2
+        del document["blocks"]
+        for run in document["runs"]:
+            for field in ("block", "place", "test_samples"):
+                del run[field]
+            for epoch in run["epochs"]:
+                del epoch["passes"]
+        for entry in document["plan"]:
+            del entry["in_turns"]
+
+    assert store.read(damaged(file, older), ResultSet) == a_result_set()
+
+
+def test_a_run_of_a_block_is_read_back_and_checked(tmp_path: Path) -> None:
+    """Its block exists, its epochs are as many passes as they say, and it is once in each block."""
+    run = in_turns(a_run(), 0)
+    path = tmp_path / "turns.json"
+    store.write(path, a_result_set(run, blocks=(A_BLOCK,)))
+    assert store.violations(path) == []
+    assert store.read(path, ResultSet).runs == (run,)
+
+    def spoil(document: dict[str, Any]) -> None:
+        document["runs"][0]["block"] = 1
+        document["runs"][0]["epochs"][0]["passes"] = 2
+
+    found = store.violations(damaged(path, spoil))
+    assert found == ["$.runs[0].block: 1 of 1", "$.runs[0].epochs[0].samples: 60000, not 120000"]
+
+
+def test_the_reference_of_a_block_in_two_parts_is_measured_in_both(tmp_path: Path) -> None:
+    """Once in each block; twice in one is a contradiction."""
+    path = tmp_path / "parts.json"
+    plan = (planned(a_run()),)
+    parts = (in_turns(a_run(), 0), in_turns(a_run(), 1))
+    store.write(path, a_result_set(*parts, blocks=(A_BLOCK,) * 2, plan=plan))
+    assert store.violations(path) == []
+    store.write(path, a_result_set(*parts[:1] * 2, blocks=(A_BLOCK,) * 2, plan=plan))
+    assert "recorded twice" in store.violations(path)[0]

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -22,6 +23,7 @@ from bench.render.progress.rounds import RoundsProgress
 from bench.render.progress.run import RunProgress
 from bench.render.progress.tune import TuneProgress
 from bench.worker.process import Cancellation
+from tests.support.executor import in_turns
 from tests.support.gate import MLP, FakeSessions, a_gate_file, a_plan, make_machine_quiet
 from tests.support.records import a_failure, a_run, a_scenario, planned
 from tests.support.tune import FakeWorkers, Machine, a_tune_file, a_tune_plan, bumpy, candidates, search
@@ -145,6 +147,33 @@ def test_an_interrupted_run_is_no_failure_and_not_counted(clock: Clock) -> None:
     measured(progress, clock, interrupted, 1, 1.0)
     assert progress._progress.tasks[0].completed == 0
     assert lines(console) == [f"interrupted: {RUNS[0].scenario.name} #1"]
+
+
+def test_runs_that_take_turns_are_told_together(clock: Clock) -> None:
+    """In a pipe what they are, how long all will take, and each one's speed; on a terminal how far they are."""
+    runs = [in_turns(run, 0) for run in RUNS]
+    together = [msgspec.structs.replace(planned(run), in_turns=True) for run in runs]
+    console = a_console(clock, terminal=False)
+    with RunProgress(console, EXPECTED) as progress:
+        progress.started(together, 1, 4)
+        clock.seconds = 40.0
+        for one in together:
+            progress.turn(one)
+        assert progress._share == pytest.approx(1 / (RUNS[0].recipe.epochs + 3))
+        for one, run in zip(together, runs, strict=True):
+            progress.finished(one, run)
+        assert progress._seconds_left() == 0.0
+    first, *others = lines(console)
+    assert first == "[1-4/4] 4 scenarios of mlp take turns #1 · about 80 s left"
+    assert others == [f"    {run.scenario.name}: 10,000 images/s, final accuracy 0.9750" for run in runs]
+
+    console = a_console(clock, terminal=True)
+    progress = RunProgress(console, EXPECTED)
+    progress.started(together, 1, 4)
+    progress.turn(together[2])
+    assert f"{RUNS[2].scenario.name} #1: turn of 4 scenarios, 2% of the block" in shown(
+        console, progress._live.get_renderable()
+    )
 
 
 # --- rounds of a profile ----------------------------------------------------------------------------------------------

@@ -100,7 +100,7 @@ def test_built_in_suites_are_valid(name: str) -> None:
 
 
 def test_standard_holds_what_it_promises() -> None:
-    """The tutorial's two scenarios in full, and the whole sweep from three processes each."""
+    """The tutorial's two scenarios in full, and the whole sweep in turns, from four processes each."""
     plan = expand(load_suite("standard"))
     full = [planned for planned in plan if planned.recipe.samples is None]
     assert {(p.scenario, p.recipe.epochs) for p in full} == {
@@ -111,7 +111,17 @@ def test_standard_holds_what_it_promises() -> None:
     points = {(p.scenario.network, p.scenario.contexts, p.scenario.batch_size, p.scenario.hybridize) for p in sweep}
     contexts = [("cpu(0)",), ("cpu(0)", "cpu(1)")]
     assert points == set(itertools.product(["mlp", "lenet"], contexts, [100, 500], [Hybridize.OFF, Hybridize.ON]))
-    assert len(sweep) == 3 * len(points)
+    assert len(sweep) == 4 * len(points)
+    assert all(planned.in_turns for planned in sweep)
+    assert not any(planned.in_turns for planned in full)
+
+
+def test_what_is_asked_for_alone_and_in_turns_takes_turns() -> None:
+    """As when --epochs and --samples make the tutorial's setting one of the sweep's."""
+    narrowed = override(load_suite("standard"), Overrides(network=("mlp",), epochs=3, samples=1000, repeats=1))
+    plan = expand(narrowed)
+    assert len(plan) == 8
+    assert all(planned.in_turns for planned in plan)
 
 
 def test_repeats_differ_in_seed_alone() -> None:

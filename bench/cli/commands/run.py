@@ -229,9 +229,9 @@ def _status(result_set: ResultSet) -> Exit:
 
 
 @functools.lru_cache(maxsize=64)  # a plan of a hundred thousand runs has few of them
-def _describe_training(epochs: int, samples: int | None) -> str:
+def _describe_training(epochs: int, samples: int | None, *, in_turns: bool) -> str:
     part = f"{samples:,} images" if samples else "all images"
-    return f"{'1 epoch' if epochs == 1 else f'{epochs} epochs'} of {part}"
+    return f"{format_count(epochs, 'turn' if in_turns else 'epoch')} of {part}"
 
 
 def _show_plan(plan: Sequence[PlannedRun]) -> None:
@@ -240,7 +240,9 @@ def _show_plan(plan: Sequence[PlannedRun]) -> None:
     processes: dict[str, int] = {}
     seconds: dict[str, float] = {}
     for planned in plan:
-        line = f"{planned.scenario.name}  ·  {_describe_training(planned.recipe.epochs, planned.recipe.samples)}"
+        recipe = planned.recipe
+        training = _describe_training(recipe.epochs, recipe.samples, in_turns=planned.in_turns)
+        line = f"{planned.scenario.name}  ·  {training}"
         processes[line] = processes.get(line, 0) + 1
         seconds[line] = expected_seconds(planned, 60_000, 10_000)
         total += seconds[line]

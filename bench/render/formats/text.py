@@ -11,7 +11,18 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from bench.render import sparklines, units
-from bench.render.model.marks import FAILED, FASTER, FASTEST, MISSING, NOT_RUN, OTHER, SLOWER, TONE_OF_MARK, Tone
+from bench.render.model.marks import (
+    AS_FAST,
+    FAILED,
+    FASTER,
+    FASTEST,
+    MISSING,
+    NOT_RUN,
+    OTHER,
+    SLOWER,
+    TONE_OF_MARK,
+    Tone,
+)
 from bench.render.model.table import Table, legend_of, readable
 
 _UNICODE_RULE = Box("    \n    \n ── \n    \n    \n    \n    \n    \n")
@@ -28,6 +39,7 @@ _ASCII = str.maketrans(
         "→": "->",
         "\N{INFINITY}": "inf",
         FASTEST: "*",
+        AS_FAST: "+",
         FAILED: "x",
         NOT_RUN: ".",
         FASTER: "^",

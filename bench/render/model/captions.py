@@ -74,11 +74,11 @@ def recipe_facts(recipe: Recipe) -> dict[str, Fact]:
     return facts_of(recipe, "epochs", "samples", "learning_rate", "xavier_magnitude")
 
 
-def describe_recipe(recipe: Recipe, train_samples: int) -> str:
-    """Say how a row is trained: 10 epochs of 60,000 images; 1 epoch of the first 2,000 images."""
+def describe_recipe(recipe: Recipe, train_samples: int, *, in_turns: bool = False) -> str:
+    """Say how a row is trained: 10 epochs of 60,000 images; 6 turns of the first 2,000 images."""
     part = recipe.samples is not None and recipe.samples < train_samples
     images = f"the first {recipe.samples:,}" if part else f"{train_samples:,}"
-    words = f"{format_count(recipe.epochs, 'epoch')} of {images} images"
+    words = f"{format_count(recipe.epochs, 'turn' if in_turns else 'epoch')} of {images} images"
     tutorial = Recipe()
     if recipe.learning_rate != tutorial.learning_rate:
         words += f", learning rate {recipe.learning_rate}"

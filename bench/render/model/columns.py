@@ -249,7 +249,7 @@ VALUES: Final[Sequence[Column[Row]]] = (
         units.accuracy,
         title="final\naccuracy",
         priority=1,
-        explanation="on all {test_samples} test images after the last epoch, mean over processes",
+        explanation="on {test_images} test images after the last epoch, mean over processes",
     ),
     make_column(
         "learning",
@@ -275,7 +275,7 @@ VALUES: Final[Sequence[Column[Row]]] = (
         interval=True,
         priority=3,
         text=_speedup,
-        explanation="images/s over those of the tutorial's own setting: {tutorial}",
+        explanation="images/s over those of the tutorial's own setting: {tutorial}{compared}",
     ),
     make_column(
         "speedup_interval",

@@ -9,6 +9,7 @@ from typing import Final
 from bench.analysis.verdict import Outcome, Relation, Verdict
 
 FASTEST: Final = "★"
+AS_FAST: Final = "☆"
 FASTER: Final = "▲"
 SLOWER: Final = "▼"
 LEVEL: Final = "="
@@ -22,6 +23,7 @@ NOT_RUN: Final = "·"
 #: The legend of every sign. A sign, never colour alone, carries a row's meaning.
 MARKS: Final = {
     FASTEST: "fastest valid row of its network, by images/s",
+    AS_FAST: "not told from the fastest: what separates them may be chance (5 % for all rows of the table together)",
     INVALID: "invalid, carries no rank: the reason stands under the table",
     FAILED: "failed: the reason stands under the table",
     NOT_RUN: "not run yet",
@@ -45,7 +47,7 @@ class Tone(enum.Enum):
 
 #: The tone of a row or cell with this sign.
 TONE_OF_MARK: Final = {
-    **dict.fromkeys((FASTEST, FASTER), Tone.GOOD),
+    **dict.fromkeys((FASTEST, AS_FAST, FASTER), Tone.GOOD),
     **dict.fromkeys((INVALID, FAILED, SLOWER, MISSING), Tone.BAD),
     NOT_RUN: Tone.DIM,
 }

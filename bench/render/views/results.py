@@ -24,7 +24,7 @@ from bench.render.model.captions import (
     virtual_contexts,
 )
 from bench.render.model.columns import AXES, BESIDE_CEILINGS, LOOP, MAIN_AXES, VALUES, Column, bars, find, group_rows
-from bench.render.model.marks import FAILED, FASTEST, INVALID, NOT_RUN
+from bench.render.model.marks import AS_FAST, FAILED, FASTEST, INVALID, NOT_RUN
 from bench.render.model.pivot import Axes, Frame, Pivot, axes_of_pivot, pivot_table
 from bench.render.model.table import Fact, Table, hidden_column, make_table, numeric, sort_rows
 from bench.render.phrases import format_count, one_line
@@ -75,6 +75,8 @@ def _listing(summary: Summary, rows: Sequence[Row]) -> Table:
         column if has_ceiling or column.heading.name not in BESIDE_CEILINGS else hidden_column(column)
         for column in VALUES
     )
+    if rows[0].in_turns:  # what they took turns for comes first where there is little room
+        others = [_at_priority(column, _IN_TURNS.get(column.heading.name)) for column in others]
     frame = _frame(summary, rows)
     return make_table(
         f"{rows[0].scenario.network}: {frame.title}",
@@ -85,6 +87,16 @@ def _listing(summary: Summary, rows: Sequence[Row]) -> Table:
         notes=frame.notes,
         mark=_mark,
     )
+
+
+#: Priorities of columns in a table of rows that took turns.
+_IN_TURNS: Final = {"speedup": 1, "speedup_interval": 1, "epoch_seconds": 4}
+
+
+def _at_priority(column: Column[Row], priority: int | None) -> Column[Row]:
+    if priority is None:
+        return column
+    return dataclasses.replace(column, heading=dataclasses.replace(column.heading, priority=priority))
 
 
 def _is_shown(axis: str, rows: Sequence[Row]) -> bool:
@@ -100,6 +112,8 @@ def _is_shown(axis: str, rows: Sequence[Row]) -> bool:
 def _mark(row: Row) -> str:
     if row.is_fastest:
         return FASTEST
+    if row.may_be_fastest:
+        return AS_FAST
     return {Status.INVALID: INVALID, Status.FAILED: FAILED, Status.NOT_RUN: NOT_RUN}.get(row.status, "")
 
 
@@ -112,7 +126,8 @@ def _pivot(
 ) -> Table:
     def mark(row: Row) -> str:
         # The fastest is that by throughput, which says nothing about another value.
-        return _mark(row) if value.heading.name == DEFAULT_VALUE or not row.is_fastest else ""
+        ranked = row.is_fastest or row.may_be_fastest
+        return _mark(row) if value.heading.name == DEFAULT_VALUE or not ranked else ""
 
     (explained,) = _explained([value], summary, planned)
     frame = _frame(summary, planned)
@@ -126,7 +141,7 @@ def _pivot(
 
 
 def _frame(summary: Summary, rows: Sequence[Row]) -> Frame:
-    recipe = describe_recipe(rows[0].recipe, summary.dataset.train_samples)
+    recipe = describe_recipe(rows[0].recipe, summary.dataset.train_samples, in_turns=rows[0].in_turns)
     return Frame(
         title=f"{recipe}, {format_n(process_counts(rows))}",
         caption=[
@@ -145,7 +160,8 @@ def _explained(columns: Iterable[Column[Row]], summary: Summary, rows: Sequence[
     targets = [f"{target:g} ({network})" for network in networks if (target := accuracy.target(network)) is not None]
     words = {
         "train_samples": f"{summary.dataset.train_samples:,}",
-        "test_samples": f"{summary.dataset.test_samples:,}",
+        "test_images": _test_images(summary, rows),
+        "compared": ", ± within blocks of processes that take turns" if rows[0].in_turns else "",
         "tutorial": describe_setting(
             tutorial_setting(rows[0].scenario.network), [axis for axis in AXES if axis.heading.name in MAIN_AXES]
         ),
@@ -158,6 +174,14 @@ def _explained(columns: Iterable[Column[Row]], summary: Summary, rows: Sequence[
         )
         for column in columns
     ]
+
+
+def _test_images(summary: Summary, rows: Sequence[Row]) -> str:
+    """Return which test images the accuracies of a table are on."""
+    counts = {run.test_samples for row in rows for run in summary.groups[row.scenario, row.recipe].runs}
+    if counts <= {None}:
+        return f"all {summary.dataset.test_samples:,}"
+    return f"the first {min(count for count in counts if count is not None):,}"
 
 
 def _facts(summary: Summary, rows: Sequence[Row]) -> dict[str, Fact]:
