@@ -18,6 +18,7 @@ import pytest
 
 from bench import cli
 from bench.analysis import accuracy
+from bench.analysis.summary import summarize
 from bench.cli.commands import environment, run
 from bench.errors import SetupError
 from bench.experiments.run.runner import OnEpoch
@@ -524,6 +525,31 @@ def test_two_real_runs(data_dir: Path, tmp_path: Path) -> None:
     assert [run.epochs[0].samples for run in result_set.runs] == [200, 200]
     assert store.violations(tmp_path / "file.json") == []
     assert result_set.environment.software is not None
+
+
+@pytest.mark.system
+def test_real_runs_that_take_turns(data_dir: Path, tmp_path: Path) -> None:
+    """With real MXNet: two blocks of two scenarios, compared within them, in a valid file."""
+    (tmp_path / "turns.toml").write_text(
+        'title = "turns"\n[[matrix]]\nnetwork = ["mlp"]\nhybridize = ["off", "on"]\n'
+        "sampling = { in_turns = true, repeats = 2, epochs = 2, samples = 100 }\n"
+    )
+    process = start(data_dir, tmp_path, "--suite", "turns.toml")
+    printed = process.communicate(timeout=120)[0]
+    assert process.returncode == cli.Exit.DONE, printed
+    assert "[3-4/4] 2 scenarios of mlp take turns #2" in printed
+    assert "mlp: 2 turns of the first 100 images, n = 2" in printed
+    assert store.violations(tmp_path / "file.json") == []
+    result_set = store.read(tmp_path / "file.json", ResultSet)
+    assert sorted((done.block or 0, done.place or 0) for done in result_set.runs) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    for done in result_set.runs:
+        assert all(epoch.samples == 100 * epoch.passes > 100 for epoch in done.epochs)
+        assert done.startup_seconds > 0
+        assert done.epochs_cpu_seconds > 0
+    summary = summarize(result_set)
+    (speedup,) = (row.measures.speedup for row in summary.rows if row.measures and not row.is_baseline)
+    assert speedup is not None
+    assert (speedup.n, speedup.lower is None) == (2, False)
 
 
 @pytest.mark.system

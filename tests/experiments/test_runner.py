@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 from bench.errors import SetupError
 from bench.experiments.run import runner
 from bench.experiments.run.runner import CeilingRounds, SubprocessExecutor, remaining, run_plan, schedule, usable
+from bench.experiments.run.turns import BlockRequest, MeasuredRuns, OnTurn
+from bench.records import store
 from bench.records.result import Ceiling, Epoch, Failure, FailureReason, Library, ResultSet, Run, key
 from bench.scenarios.axes import Framework
 from bench.scenarios.suite import Overrides, PlannedRun, expand, load_suite, override
@@ -190,6 +192,59 @@ def test_the_request_carries_the_batch_size_and_the_threads() -> None:
     executor = FakeExecutor()
     run_with(executor, untried(plan))
     assert {(r.scenario.batch_size, r.omp_num_threads) for r in executor.requests} == {(64, 2)}
+
+
+# --- runs that take turns ---------------------------------------------------------------------------------------------
+
+
+def a_plan_in_turns() -> tuple[PlannedRun, ...]:
+    return tuple(planned for planned in expand(load_suite("standard")) if planned.in_turns)
+
+
+def test_a_block_is_saved_when_it_ends() -> None:
+    """With all of its runs, which point to it; the next one is another."""
+    plan = a_plan_in_turns()
+    final, saved = run_with(FakeExecutor(), untried(plan))
+    assert [len(result_set.runs) for result_set in saved] == list(range(0, len(plan) + 1, 8))
+    assert [len(result_set.blocks) for result_set in saved] == list(range(len(plan) // 8 + 1))
+    for block in range(len(final.blocks)):
+        runs = [run for run in final.runs if run.block == block]
+        assert len({(run.scenario.network, run.repeat) for run in runs}) == 1
+        assert len({run.scenario for run in runs}) == 8
+    assert remaining(final) == ()
+
+
+def test_an_interrupted_block_is_measured_again_as_a_whole() -> None:
+    """None of it counts, and the file says that it was interrupted."""
+    plan, stop = a_plan_in_turns(), Cancellation()
+
+    class StopsInTheThird(FakeExecutor):
+        def execute_block(self, request: BlockRequest, on_turn: OnTurn) -> MeasuredRuns | None:
+            if request.index == 2:
+                stop()
+                return None
+            return super().execute_block(request, on_turn)
+
+    interrupted, _ = run_with(StopsInTheThird(), untried(plan), stop=stop)
+    assert (len(interrupted.runs), len(interrupted.blocks)) == (16, 2)
+    assert [failure.reason for failure in interrupted.failures] == [FailureReason.INTERRUPTED] * 8
+    final, _ = run_with(FakeExecutor(), interrupted)
+    assert (len(final.runs), final.failures) == (len(plan), ())
+    assert store.inconsistencies(final) == []
+
+
+def test_a_gpu_that_cannot_be_used_is_left_out_of_its_block() -> None:
+    plan = tuple(
+        planned
+        for planned in expand(override(load_suite("standard"), Overrides(contexts=("gpu(0)", "cpu(0)"), repeats=1)))
+        if planned.in_turns and planned.scenario.network == "mlp"
+    )
+    final, _ = run_with(
+        FakeExecutor(), untried(plan), lambda _framework, device: Probe(device, Unusable.NO_CUDA_BUILD, "no CUDA")
+    )
+    assert {run.scenario.contexts for run in final.runs} == {("cpu(0)",)}
+    assert {failure.reason for failure in final.failures} == {FailureReason.NO_DEVICE}
+    assert len(final.runs) == len(final.failures) == 4
 
 
 # --- ceilings between the rounds --------------------------------------------------------------------------------------
