@@ -21,7 +21,8 @@ Axes = tuple[Axis | None, Axis | None]
 class Frame:
     """What stands around a table's rows, as `Table` has it; its texts may still hold control characters."""
 
-    #: A pivot's title says its value and its axis before this.
+    #: Begins the title. A pivot's title says its value and its axis between this and the rest.
+    kind: str = ""
     title: str
     caption: Sequence[tuple[str, str]]
     facts: dict[str, Fact]
@@ -92,10 +93,12 @@ def pivot_table(
         )
     # Who asks for a value sees it, also one that a listing has for programs only.
     shown = dataclasses.replace(value.heading, priority=1)
-    title = one_line(value.heading.title) + ("" if column_axis is None else f" by {column_axis.heading.title}")
+    title = one_line(value.heading.title).partition(" [")[0]
+    if column_axis is not None:
+        title += f" by {column_axis.heading.title}"
     constant = [axis for axis in known if axis not in varying and axis is not row_axis and axis is not column_axis]
     return Table(
-        title=clean_text(f"{title}: {frame.title}"),
+        title=clean_text(f"{frame.kind}{title}: {frame.title}"),
         caption=clean_pairs((*frame.caption, *common_setting(planned[0].scenario, constant))),
         facts=frame.facts,
         headings=(

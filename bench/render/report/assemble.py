@@ -27,7 +27,7 @@ from bench.render.model.document import Report, Section
 from bench.render.model.labels import short_names
 from bench.render.model.marks import FAILED, FASTEST, INVALID, OTHER, Tone
 from bench.render.model.table import Cell, Table, TableRow
-from bench.render.phrases import clean_text, format_count, plus_minus
+from bench.render.phrases import clean_text, format_count, one_line, plus_minus
 from bench.render.report import charts
 from bench.render.report.gate_charts import draw_gate, gate_sentences
 from bench.render.report.headline import short
@@ -92,36 +92,24 @@ def _machines(sources: Sequence[Source]) -> Section:
             continue
         differs = len({*values}) > 1
         words = [name, *(clean_text(format_fact(value)) for value in values)]
-        rows.append(
-            TableRow(
-                cells=tuple(Cell(raw=text, text=text) for text in words),
-                mark=OTHER if differs else "",
-                tone=Tone.PLAIN if differs or len(sources) == 1 else Tone.DIM,
-            )
-        )
+        tone = Tone.PLAIN if differs or len(sources) == 1 else Tone.DIM
+        rows.append(TableRow(cells=_cells(words), mark=OTHER if differs else "", tone=tone))
     rows.sort(key=lambda row: not row.mark)
-    headings = [_heading("fact", "fact")] + [
-        _heading(f"file{place}", source.name) for place, source in enumerate(sources)
-    ]
+    files = (_heading(f"file{place}", source.name) for place, source in enumerate(sources))
     return Section(
         key="machines",
         title="Machines" if len(sources) > 1 else "The machine",
         words=((f"What differs stands first, marked {OTHER}; the rest is the same.",) if len(sources) > 1 else ()),
-        tables=(
-            Table(
-                title="machine and software",
-                caption=(),
-                facts={},
-                headings=tuple(headings),
-                rows=tuple(rows),
-                notes=(),
-            ),
-        ),
+        tables=(Table(title="machine and software", headings=(_heading("fact", "fact"), *files), rows=tuple(rows)),),
     )
 
 
 def _heading(name: str, title: str) -> Heading:
     return Heading(name=name, key=name, title=clean_text(title), number=False, priority=0)
+
+
+def _cells(texts: Iterable[str]) -> tuple[Cell, ...]:
+    return tuple(Cell(raw=text, text=clean_text(one_line(text))) for text in texts)
 
 
 # --- pictures
@@ -194,13 +182,13 @@ def _matrix(sources: Sequence[Source]) -> list[Table]:
     for recipe, scenarios in found.items():
         shared = {scenario: by_file for scenario, by_file in scenarios.items() if len(by_file) > 1}
         rows = [
-            TableRow(cells=(Cell(raw=scenario.name, text=clean_text(scenario.name)), *_in_each(by_file, names)))
+            TableRow(cells=(*_cells([scenario.name]), *_in_each(by_file, names)))
             for scenario, by_file in shared.items()
         ]
         if rows:
             words = describe_recipe(recipe, sources[0].summary.dataset.train_samples)
             title = f"images/s by file: {words}"
-            made.append(Table(title=title, caption=(), facts={}, headings=headings, rows=tuple(rows), notes=()))
+            made.append(Table(title=title, headings=headings, rows=tuple(rows)))
     return made
 
 
@@ -242,30 +230,16 @@ def _failures(sources: Sequence[Source]) -> Section:
                 ranked = "by the others" if row.measures is not None and row.invalid is None else "no"
                 processes = f"{count} of {row.planned}"
                 texts = (source.name, row.scenario.name, recipe, reason, processes, ranked, detail)
-                rows.append(
-                    TableRow(
-                        cells=tuple(Cell(raw=text, text=clean_text(text.replace("\n", " "))) for text in texts),
-                        mark=INVALID if reason == "invalid" else FAILED,
-                        tone=Tone.BAD,
-                    )
-                )
+                rows.append(TableRow(cells=_cells(texts), mark=INVALID if reason == "invalid" else FAILED))
     titles = ("file", "scenario", "training", "reason", "processes", "ranked", "what happened")
+    headings = tuple(_heading(title, title) for title in titles)
     return Section(
         key="failures",
         title="Failures",
         words=(
             "A scenario that is not believed, or of which every process failed, carries no rank, however fast it was.",
         ),
-        tables=(
-            Table(
-                title="failed, or not believed",
-                caption=(),
-                facts={},
-                headings=tuple(_heading(title, title) for title in titles),
-                rows=tuple(rows),
-                notes=(),
-            ),
-        ),
+        tables=(Table(title="failed, or not believed", headings=headings, rows=tuple(rows)),),
     )
 
 

@@ -51,9 +51,15 @@ _VARIABLES: Final = {
 _MARKERS: Final = ("o", "s", "^", "D", "v", "P")
 _DASHES: Final = ("-", "--", "-.", ":", (0, (6, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 _HATCHES: Final = ("", "///", "...", "\\\\\\", "xxx", "|||", "---", "ooo")
+_LOOKS: Final = tuple(
+    {"color": colour, "marker": marker, "linestyle": dash}
+    for colour, marker, dash in zip(_SERIES, _MARKERS, _DASHES, strict=True)
+)
 #: References, which stand behind everything, are grey.
-_REFERENCE_DASHES: Final = ((0, (1, 1.5)), (0, (5, 2)), "-", (0, (5, 2, 1, 2)))
-MOST_REFERENCES: Final = len(_REFERENCE_DASHES)
+_REFERENCE_LOOKS: Final = tuple(
+    {"color": _DIM, "linewidth": 1, "linestyle": dash} for dash in ((0, (1, 1.5)), (0, (5, 2)), "-", (0, (5, 2, 1, 2)))
+)
+MOST_REFERENCES: Final = len(_REFERENCE_LOOKS)
 #: A picture of more curves is a tangle.
 MOST_CURVES: Final = len(_SERIES)
 
@@ -254,11 +260,11 @@ def draw_lines(
     below = _TOP + plot + _BOTTOM
     with _drawing(key, below + (_legend_height(len(lines) + len(references)) if legend else 0)) as sheet:
         axes = sheet.axes(_TOP, plot)
-        for reference, look in zip(references, _reference_looks(), strict=False):
+        for reference, look in zip(references, _REFERENCE_LOOKS, strict=False):
             axes.plot(*_coordinates(reference), **look)
         # Intervals side by side, else one hides another.
         step = 2.5 if any(point.lower is not None for line in lines for point in line.points) else 0
-        for number, (line, style) in enumerate(zip(lines, _styles(), strict=False)):
+        for number, (line, style) in enumerate(zip(lines, _LOOKS, strict=False)):
             _draw_line(sheet, axes, line, style, aside=step * (number - (len(lines) - 1) / 2))
         _set_axis(axes.xaxis, axes.set_xscale, x, marks)
         _set_axis(axes.yaxis, axes.set_yscale, y)
@@ -267,14 +273,14 @@ def draw_lines(
         if legend:
             signs = _legend(sheet, below, [line.label for line in (*lines, *references)])
             _draw_signs(signs, lines)
-            for row, (_reference, look) in enumerate(zip(references, _reference_looks(), strict=False), len(lines)):
+            for row, (_reference, look) in enumerate(zip(references, _REFERENCE_LOOKS, strict=False), len(lines)):
                 signs.plot([0, _SIGN], [row + 0.5] * 2, **look)
         return sheet.picture(title=title, caption=caption, alternative=alternative)
 
 
 def _draw_signs(axes: _Axes, lines: Sequence[Plotted]) -> None:
     """Each curve's marker, on its dash where the curve has one."""
-    for row, (line, style) in enumerate(zip(lines, _styles(), strict=False)):
+    for row, (line, style) in enumerate(zip(lines, _LOOKS, strict=False)):
         dash = style["linestyle"] if line.joined else "none"
         face = {} if line.filled else {"markerfacecolor": "none"}
         look = {**style, **face, "linestyle": dash, "linewidth": 1.3}
@@ -283,16 +289,6 @@ def _draw_signs(axes: _Axes, lines: Sequence[Plotted]) -> None:
 
 def _coordinates(line: Plotted) -> tuple[list[float], list[float]]:
     return [point.x for point in line.points], [point.y for point in line.points]
-
-
-def _styles() -> Iterator[dict[str, Any]]:
-    for colour, marker, dash in zip(_SERIES, _MARKERS, _DASHES, strict=True):
-        yield {"color": colour, "marker": marker, "linestyle": dash}
-
-
-def _reference_looks() -> Iterator[dict[str, Any]]:
-    for dash in _REFERENCE_DASHES:
-        yield {"color": _DIM, "linewidth": 1, "linestyle": dash}
 
 
 def _draw_line(sheet: _Sheet, axes: _Axes, line: Plotted, style: dict[str, Any], aside: float) -> None:
@@ -363,9 +359,9 @@ def draw_rows(
     with _drawing(key, below + _legend_height(len(legend))) as sheet:
         axes = _row_axes(sheet, [row.label for row in rows], _ROW)
         if reference is not None:
-            axes.axvline(reference, **next(_reference_looks()))
+            axes.axvline(reference, **_REFERENCE_LOOKS[0])
         for place, row in enumerate(rows):
-            for number, (point, style) in enumerate(zip(row.points, _styles(), strict=False)):
+            for number, (point, style) in enumerate(zip(row.points, _LOOKS, strict=False)):
                 _draw_row_point(sheet, axes, point, place + _DRAWN_AT, style, bar=bars, raised=number % 2 == 1)
         _set_axis(axes.xaxis, axes.set_xscale, x)
         if legend:

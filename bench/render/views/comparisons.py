@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -151,7 +150,7 @@ def _listing(rows: Sequence[ComparedRow], columns: Sequence[Column[ComparedRow]]
     axes = sorted(SHOWN_AXES, key=lambda axis: axis.heading.name not in MAIN_AXES)
     constant = [axis for axis in SHOWN_AXES if axis not in shown and axis.heading.name != "network"]
     return make_table(
-        frame.title,
+        f"{frame.kind}{frame.title}",
         [*(axis if axis in shown else hidden_column(axis) for axis in axes), *columns],
         rows,
         caption=(*frame.caption, *common_setting(scenarios[0], constant)),
@@ -170,19 +169,15 @@ def _pivot(
 ) -> Table:
     (status,) = (hidden_column(column) for column in columns if column.heading.key == "verdict")
     pivot = Pivot(axes=axes, value=value, status=status, mark=lambda row: mark_of_outcome(row.outcome))
-    kind, _colon, rest = frame.title.partition(": ")
-    across = "" if axes[1] is None else f" by {axes[1].heading.title}"
-    cells = " ".join(value.heading.title.split()).partition(" [")[0]
-    return dataclasses.replace(
-        pivot_table(rows, rows, pivot, frame), title=clean_text(f"{kind}: {cells}{across}: {rest}")
-    )
+    return pivot_table(rows, rows, pivot, frame)
 
 
 def _frame(comparison: Comparison, rows: Sequence[ComparedRow], *, first: bool, last: bool, gate: bool) -> Frame:
     networks = dict.fromkeys(row.scenario.network for row in rows)
     ns = [entry.n for row in rows for entry in (row.baseline, row.contender) if entry is not None and entry.n]
     return Frame(
-        title=f"{_kind(comparison)}: {', '.join(networks)}, {_recipe(comparison, rows[0].recipe)}, {format_n(ns)}",
+        kind=f"{_kind(comparison)}: ",
+        title=f"{', '.join(networks)}, {_recipe(comparison, rows[0].recipe)}, {format_n(ns)}",
         caption=_caption(comparison, gate=gate) if first else [("", "files, machine and software as above")],
         facts=_facts(comparison, rows[0].recipe),
         notes=_notes(comparison, rows, last=last),
@@ -312,7 +307,10 @@ def _notes(comparison: Comparison, rows: Sequence[ComparedRow], *, last: bool) -
         for (outcome, reason), names in reasons.items()
     ]
     paired = [row for row in rows if row.slowdown is not None]
-    not_judged = sum(Status.NOT_JUDGED in _statuses(row) for row in paired)
+    not_judged = sum(
+        any(entry is not None and entry.status is Status.NOT_JUDGED for entry in (row.baseline, row.contender))
+        for row in paired
+    )
     notes += not_judged_notes(not_judged, len(rows))
     if last:
         slowdown = comparison.slowdown
@@ -322,7 +320,3 @@ def _notes(comparison: Comparison, rows: Sequence[ComparedRow], *, last: bool) -
             notes.append(("", f"geometric mean over {over}: {describe_difference(comparison, slowdown)}{unsure}"))
         notes.append(("", f"in all: {format_counts(row.outcome for row in comparison.rows)}"))
     return notes
-
-
-def _statuses(row: ComparedRow) -> list[Status]:
-    return [entry.status for entry in (row.baseline, row.contender) if entry is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -19,17 +20,17 @@ from mnist_core.recipe import Engine
 _ALL_PHASES: Final = "all phases"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Row:
     """A line of the table of phases; seconds are of one epoch."""
 
-    name: str
     steps: int
     epoch_seconds: float
+    name: str
     seconds: float | None
+    waited_seconds: float | None
     spread_seconds: float | None = None
     calls: int | None = None
-    waited_seconds: float | None = None
 
     def per_step(self, seconds: float | None) -> float | None:
         return None if seconds is None else seconds / self.steps * 1e6
@@ -69,24 +70,7 @@ def describe_closure(breakdown: Breakdown) -> str:
 def _phases(profile: ProfileFile, breakdown: Breakdown, facts: dict[str, Fact]) -> Table:
     measured = profile.phases
     rounds = len(measured.epoch_seconds)
-
-    def row(
-        name: str,
-        seconds: float | None,
-        waited_seconds: float | None,
-        spread_seconds: float | None = None,
-        calls: int | None = None,
-    ) -> _Row:
-        return _Row(
-            name=name,
-            steps=measured.steps,
-            epoch_seconds=breakdown.epoch_seconds,
-            seconds=seconds,
-            spread_seconds=spread_seconds,
-            calls=calls,
-            waited_seconds=waited_seconds,
-        )
-
+    row = functools.partial(_Row, measured.steps, breakdown.epoch_seconds)
     together = breakdown.together
     rows = [
         *(row(str(p.phase), p.seconds, p.waited_seconds, p.spread_seconds, p.calls) for p in breakdown.parts),
