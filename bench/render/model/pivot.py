@@ -59,16 +59,14 @@ def axes_of_pivot(row: str | None, column: str | None, value: str | None = None)
 
 def pivot_table(
     planned: Sequence[ScenarioRowT],
-    ordered: Sequence[ScenarioRowT],
     pivot: Pivot[ScenarioRowT],
     frame: Frame,
     *,
-    sorts: bool = False,
+    ordered: Sequence[ScenarioRowT] | None = None,
 ) -> Table:
-    """Arrange rows by axes.
+    """Arrange rows by axes, in the order of the plan.
 
-    `planned` and `ordered` are the same rows: columns keep the order of the plan, and rows where `sorts` that of the
-    sort.
+    `ordered` are the same rows where they were sorted: columns keep the order of the plan then, and rows do not.
     """
     (row_axis, column_axis), value = pivot.axes, pivot.value
     # The column of the whole loop would repeat what an axis for one part of it says.
@@ -80,10 +78,10 @@ def pivot_table(
         leading.append(row_axis)
     across = [None] if column_axis is None else list(dict.fromkeys(column_axis.value(row) for row in planned))
     cells: dict[tuple[Raw, ...], dict[Raw, ScenarioRowT]] = {}
-    for row in ordered:
+    for row in planned if ordered is None else ordered:
         lead = tuple(axis.value(row) for axis in leading)
         cells.setdefault(lead, {})[None if column_axis is None else column_axis.value(row)] = row
-    if not sorts:
+    if ordered is None:
         # Rows with equal leading values stand together, each axis in the order of the plan.
         places = [list(dict.fromkeys(axis.value(row) for row in planned)) for axis in leading]
         cells = dict(

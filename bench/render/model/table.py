@@ -90,8 +90,8 @@ def clean_pairs(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]
 
 def cell_of(column: Column[RowT], row: RowT) -> Cell:
     """Return what the row has in the column."""
-    text = column.text(row)
-    return Cell(raw=column.value(row), text="" if text is None else clean_text(text), detail=column.detail(row))
+    text, detail = column.words(row) or ("", "")
+    return Cell(raw=column.value(row), text=clean_text(text or ""), detail=detail)
 
 
 def hidden_column(column: Column[RowT]) -> Column[RowT]:

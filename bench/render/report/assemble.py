@@ -26,7 +26,7 @@ from bench.render.model.columns import Heading
 from bench.render.model.document import Report, Section
 from bench.render.model.labels import short_names
 from bench.render.model.marks import FAILED, FASTEST, INVALID, OTHER, Tone
-from bench.render.model.table import Cell, Table, TableRow
+from bench.render.model.table import Cell, Table, TableRow, clean_pairs
 from bench.render.phrases import clean_text, format_count, one_line, plus_minus
 from bench.render.report import charts
 from bench.render.report.gate_charts import draw_gate, gate_sentences
@@ -76,7 +76,7 @@ def make_report(sources: Sequence[Source], gates: Sequence[Gate] = (), profiles:
     of_gates = [(gate.name, text) for gate in gates for text in gate_sentences(gate.file, gate.conclusion)]
     return Report(
         title=clean_text(f"mnist-bench: {', '.join(names[:3])}{' and more' if len(names) > 3 else ''}"),  # noqa: PLR2004
-        short=tuple((clean_text(about), clean_text(text)) for about, text in (*of_gates, *short(sources))),
+        short=clean_pairs((*of_gates, *short(sources))),
         sections=tuple(section for section in sections if section.words or section.pictures or section.tables),
     )
 

@@ -247,15 +247,21 @@ def draw_lines(
     lines: Sequence[Plotted],
     *,
     title: str,
+    subject: str = "",
     caption: str,
-    alternative: str,
+    alternative: str = "",
     x: Axis,
     y: Axis,
     references: Sequence[Plotted] = (),
     marks: Sequence[float] | None = None,
     legend: bool = True,
 ) -> Picture:
-    """Curves with a legend below; `references` are thin and grey, `marks` the places with a number along x."""
+    """Curves with a legend below; `references` are thin and grey, `marks` the places with a number along x.
+
+    `alternative` is by default made of the titles, the labels and the `subject`, which is what all curves are of.
+    """
+    names = "; ".join(line.label for line in lines)
+    alternative = alternative or f"{title}, {subject}: {y.title} over {x.title}, of {names}."
     plot = 200
     below = _TOP + plot + _BOTTOM
     with _drawing(key, below + (_legend_height(len(lines) + len(references)) if legend else 0)) as sheet:

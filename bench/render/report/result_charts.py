@@ -115,10 +115,11 @@ class _Network:
             return None
         lines = self._lines(found, "batch_size", lambda x: f"batch {x}", "images/s")
         values = [point.y for line in lines for point in line.points]
-        return self._lines_picture(
-            "batch",
-            "Throughput over batch size",
+        return charts.draw_lines(
+            f"{self.key}-batch",
             lines,
+            title="Throughput over batch size",
+            subject=self.network,
             x=Axis(title="images per update", logarithmic=True),
             y=_value_axis("images/s", values),
             marks=_places(lines),
@@ -143,10 +144,11 @@ class _Network:
                 "CPU contexts with the default threads divide the cores among them: more than 1 means that one context "
                 "left cores idle, less that sharing costs."
             )
-        return self._lines_picture(
-            "scaling",
-            "Scaling over contexts",
+        return charts.draw_lines(
+            f"{self.key}-scaling",
             lines,
+            title="Scaling over contexts",
+            subject=self.network,
             x=Axis(title="contexts"),
             y=Axis(title="throughput over that of one context", from_zero=True),
             marks=counts,
@@ -190,10 +192,11 @@ class _Network:
         if target is not None:
             references = [Plotted(f"target {target:g}", [Point(min(xs), target, ""), Point(max(xs), target, "")])]
             words.append(f"The grey line is the accuracy that the tutorial promises, {target:g}.")
-        return self._lines_picture(
-            "seconds" if over_seconds else "epochs",
-            "Accuracy over time" if over_seconds else "Accuracy over epochs",
+        return charts.draw_lines(
+            f"{self.key}-{'seconds' if over_seconds else 'epochs'}",
             lines,
+            title="Accuracy over time" if over_seconds else "Accuracy over epochs",
+            subject=self.network,
             x=Axis(title="seconds of training", logarithmic=charts.decades(xs))
             if over_seconds
             else Axis(title="epochs", whole=True),
@@ -265,10 +268,11 @@ class _Network:
             )
             for where, ceiling, bandwidth in roofs
         ]
-        return self._lines_picture(
-            "roofline",
-            "Roofline",
+        return charts.draw_lines(
+            f"{self.key}-roofline",
             lines,
+            title="Roofline",
+            subject=self.network,
             x=Axis(title="operations per byte that a step must move", logarithmic=True),
             y=Axis(title="GFLOP/s", logarithmic=True),
             references=references[: charts.MOST_REFERENCES],
@@ -328,32 +332,6 @@ class _Network:
             if (curve.scenario.network, curve.recipe) == (self.network, self.recipe)
         ]
         return sorted(found, key=lambda pair: pair[1].reached[-1].seconds)
-
-    def _lines_picture(
-        self,
-        key: str,
-        title: str,
-        lines: Sequence[Plotted],
-        *,
-        x: Axis,
-        y: Axis,
-        caption: str,
-        references: Sequence[Plotted] = (),
-        marks: Sequence[float] | None = None,
-    ) -> Picture:
-        names = "; ".join(line.label for line in lines)
-        alternative = f"{title}, {self.network}: {y.title} over {x.title}, of {names}."
-        return charts.draw_lines(
-            f"{self.key}-{key}",
-            lines,
-            title=title,
-            caption=caption,
-            alternative=alternative,
-            x=x,
-            y=y,
-            references=references,
-            marks=marks,
-        )
 
 
 class _Place(NamedTuple):

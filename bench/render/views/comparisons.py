@@ -169,7 +169,7 @@ def _pivot(
 ) -> Table:
     (status,) = (hidden_column(column) for column in columns if column.heading.key == "verdict")
     pivot = Pivot(axes=axes, value=value, status=status, mark=lambda row: mark_of_outcome(row.outcome))
-    return pivot_table(rows, rows, pivot, frame)
+    return pivot_table(rows, pivot, frame)
 
 
 def _frame(comparison: Comparison, rows: Sequence[ComparedRow], *, first: bool, last: bool, gate: bool) -> Frame:

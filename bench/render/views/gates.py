@@ -147,7 +147,6 @@ def _columns(gate_file: GateFile, scale: float) -> list[Column[GateRow]]:
             lambda row: row.control,
             key="control_ratio",
             title="control\n(A/A)",
-            interval=True,
             priority=7,
             text=lambda row: None if row.control is None else f"{units.signed(row.control.value)} %",
             detail=lambda control: ends(control, units.signed),

@@ -129,7 +129,6 @@ _STANDING_COLUMNS: Final[Sequence[Column[RankedCandidate]]] = (
         units.significant,
         key="throughput_images_per_second",
         title="images/s",
-        interval=True,
         priority=3,
         detail=plus_minus,
         explanation="geometric mean over n processes of the median window; ± is its 95 % t interval (log scale), the "
@@ -147,7 +146,6 @@ _STANDING_COLUMNS: Final[Sequence[Column[RankedCandidate]]] = (
         lambda row: row.speedup,
         units.factor,
         title="speed-up",
-        interval=True,
         priority=0,
         text=lambda row: "tutorial" if row.speedup is None else units.factor(row.speedup.value),
         detail=ends,
