@@ -45,9 +45,13 @@ def render_markdown(tables: Sequence[Table]) -> str:
     for table in tables:
         shown = [index for index in readable(table) if (table.headings[index].priority or 0) <= _MARKDOWN_PRIORITY]
         headings = [table.headings[index] for index in shown]
-        lines = [_line(_escaped(heading.title) for heading in headings), _line(map(_rule, headings))]
+        lines = [
+            _line(_escaped(heading.title) for heading in headings),
+            _line("---:" if heading.number else ":---" for heading in headings),
+        ]
         for row in table.rows:
-            texts = [_markdown_text(row.cells[index]) for index in shown]
+            cells = [row.cells[index] for index in shown]
+            texts = [_escaped(f"{cell.text or units.ABSENT} {cell.detail} {cell.mark}".strip()) for cell in cells]
             texts[0] = f"{_escaped(row.mark)} {texts[0]}".strip()
             lines.append(_line(texts))
         blocks += [f"### {_escaped(table.title)}", _items(table.caption), "\n".join(lines)]
@@ -71,14 +75,6 @@ def render_report_markdown(report: Report) -> str:
 
 def _line(cells: Any) -> str:  # noqa: ANN401
     return f"| {' | '.join(cells)} |"
-
-
-def _rule(heading: Heading) -> str:
-    return "---:" if heading.number else ":---"
-
-
-def _markdown_text(cell: Cell) -> str:
-    return _escaped(f"{cell.text or units.ABSENT} {cell.detail} {cell.mark}".strip())
 
 
 def _items(pairs: Sequence[tuple[str, str]]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import itertools
 import math
 import re
 import warnings
@@ -400,7 +401,10 @@ def draw_parts(
 ) -> Picture:
     """Each whole a bar of (part, share of the whole, tip); the parts' names are in a legend."""
     names = list(dict.fromkeys(part for _label, parts in wholes for part, _share, _tip in parts))
-    looks = {name: _look(index) for index, name in enumerate(names)}
+    looks = {
+        name: {"color": colour, "hatch": hatch, "edgecolor": _PAGE, "linewidth": 0.5}
+        for name, colour, hatch in zip(names, itertools.cycle(_SERIES), itertools.cycle(_HATCHES), strict=False)
+    }
     step = 1.5 * _ROW
     below = _ROW_TOP + step * len(wholes) + _BOTTOM
     with _drawing(key, below + _legend_height(len(names))) as sheet:
@@ -418,11 +422,6 @@ def draw_parts(
             signs.barh([row + 0.5], [_SIGN], height=0.7, **looks[name])
         alternative = f"{title}: of {'; '.join(label for label, _parts in wholes)}, each phase's share."
         return sheet.picture(title=title, caption=caption, alternative=alternative)
-
-
-def _look(index: int) -> dict[str, Any]:
-    colour, hatch = _SERIES[index % len(_SERIES)], _HATCHES[index % len(_HATCHES)]
-    return {"color": colour, "hatch": hatch, "edgecolor": _PAGE, "linewidth": 0.5}
 
 
 def decades(values: Iterable[float]) -> bool:

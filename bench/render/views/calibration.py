@@ -76,7 +76,6 @@ _SCENARIO_COLUMNS: Final[Sequence[Column[ScenarioCalibration]]] = (
         lambda calibrated: Estimate(
             value=calibrated.ratio, lower=calibrated.ratio_lower, upper=calibrated.ratio_upper, n=0
         ),
-        key="ratio",
         title="time per image\n[95 % interval]",
         priority=2,
         explanation="over all blocks; identical code is equal",
@@ -85,7 +84,6 @@ _SCENARIO_COLUMNS: Final[Sequence[Column[ScenarioCalibration]]] = (
         "coverage",
         lambda calibrated: calibrated.coverage,
         units.tenths,
-        title="coverage",
         priority=3,
         explanation="of 95 % intervals at the first look: the share that held the truth",
     ),

@@ -51,9 +51,9 @@ def epoch_seconds(side: ComparedFile, entry: Entry | None) -> Estimate | None:
     return None if speed is None else speed.inverse(side.dataset.train_samples)
 
 
-def format_detectable(row: ComparedRow) -> str | None:
-    """Write the least slowdown that would show; None where none would."""
-    return None if row.detectable is None or math.isinf(row.detectable) else units.percentage(row.detectable)
+def detectable(row: ComparedRow) -> float | None:
+    """Return the least slowdown that would show; None where none would."""
+    return None if row.detectable is None or math.isinf(row.detectable) else row.detectable
 
 
 def _processes(row: ComparedRow) -> str:
@@ -157,10 +157,10 @@ def comparison_columns(
         ),
         make_column(
             "detectable_slowdown",
-            lambda row: None if row.detectable is None or math.isinf(row.detectable) else row.detectable,
+            detectable,
+            units.percentage,
             title="detects\nfrom",
             priority=3 if gate else 6,
-            text=format_detectable,
             explanation=f"the slowdown that would be called regressed in {10 * POWER:.0f} of 10 comparisons, "
             "at this spread and n",
         ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -29,7 +28,7 @@ from bench.render.model.captions import (
 from bench.render.model.cases import CaseOutcome, JUnitCase
 from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Column, find, group_rows, varies
 from bench.render.model.marks import mark_of_outcome, tone_of_outcome
-from bench.render.model.pivot import Axes, Frame, Pivot, axes_of_pivot, pivot_table
+from bench.render.model.pivot import Frame, axes_of_pivot, pivot_table
 from bench.render.model.table import Fact, Table, hidden_column, make_table, numeric
 from bench.render.phrases import clean_text, format_count, plus_minus
 from bench.render.views.comparison_columns import (
@@ -38,9 +37,9 @@ from bench.render.views.comparison_columns import (
     comparison_columns,
     describe_difference,
     describe_file,
+    detectable,
     epoch_seconds,
     format_counts,
-    format_detectable,
     overview,
     throughput_of,
     throughput_ratio,
@@ -83,9 +82,11 @@ def comparison_tables(
             columns = comparison_columns(comparison, rows, gate=gate)
             pivot_value = find(value, numeric(columns), "value")
             frame = _frame(comparison, rows, first=place == 0, last=place == len(groups) - 1, gate=gate)
-            tables.append(
-                _listing(rows, columns, frame) if axes is None else _pivot(rows, axes, pivot_value, columns, frame)
-            )
+            if axes is None:
+                tables.append(_listing(rows, columns, frame))
+            else:
+                status = find("verdict", columns, "column")
+                tables.append(pivot_table(rows, axes, pivot_value, frame, status=status, mark=_mark))
     if readable and len(comparisons) > 1:
         tables.append(overview(comparisons))
     return tables
@@ -122,8 +123,9 @@ def _describe_sides(comparison: Comparison, row: ComparedRow) -> list[str]:
     sides = ((comparison.baseline, row.baseline), (comparison.contender, row.contender))
     lines = [f"{side.name}: {_describe_entry(entry)}" for side, entry in sides]
     if row.detectable is not None:
-        detectable = format_detectable(row)
-        lines.append("no slowdown would show here" if detectable is None else f"slowdowns show here from {detectable}")
+        least = detectable(row)
+        seen = "no slowdown would show here" if least is None else f"slowdowns show here from {units.percentage(least)}"
+        lines.append(seen)
     return lines
 
 
@@ -160,16 +162,8 @@ def _listing(rows: Sequence[ComparedRow], columns: Sequence[Column[ComparedRow]]
     )
 
 
-def _pivot(
-    rows: Sequence[ComparedRow],
-    axes: Axes,
-    value: Column[ComparedRow],
-    columns: Sequence[Column[ComparedRow]],
-    frame: Frame,
-) -> Table:
-    (status,) = (hidden_column(column) for column in columns if column.heading.key == "verdict")
-    pivot = Pivot(axes=axes, value=value, status=status, mark=lambda row: mark_of_outcome(row.outcome))
-    return pivot_table(rows, pivot, frame)
+def _mark(row: ComparedRow) -> str:
+    return mark_of_outcome(row.outcome)
 
 
 def _frame(comparison: Comparison, rows: Sequence[ComparedRow], *, first: bool, last: bool, gate: bool) -> Frame:
@@ -252,8 +246,8 @@ def _method(comparison: Comparison) -> str:
     In results/calibration, single processes of the same code differed with a robust standard deviation of 3.9 to 4.9 %,
     blocks of four that took turns with one of 1.1 to 1.4 %.
     """
-    tested = [row.detectable for row in comparison.rows if row.detectable is not None]
-    shown = sorted(slowdown for slowdown in tested if math.isfinite(slowdown))
+    tested = [row for row in comparison.rows if row.detectable is not None]
+    shown = sorted(slowdown for row in tested if (slowdown := detectable(row)) is not None)
     words = (
         "two stored results: a machine that was slower that day looks like a regression, and no interval shows it. "
         "`mnist-bench gate` measures both sides in turns: drift cancels, and where both were recorded the spread was a "

@@ -43,7 +43,10 @@ def gate_table(gate_file: GateFile, conclusion: Conclusion) -> Table:
         conclusion.rows,
         caption=_caption(gate_file, conclusion),
         facts=_facts(gate_file, conclusion),
-        notes=_notes(conclusion),
+        notes=[
+            *((MARK_OF_VERDICT[row.verdict], f"{row.scenario.name}: {row.reason}") for row in conclusion.rows),
+            *(("", f"block {index + 1} is void: {why}") for index, why in conclusion.voids),
+        ],
         mark=lambda row: MARK_OF_VERDICT[row.verdict],
         tone=lambda row: tone_of_outcome(row.verdict),
     )
@@ -176,7 +179,6 @@ def _columns(gate_file: GateFile, scale: float) -> list[Column[GateRow]]:
             "confirmation",
             lambda row: row.confirmation,
             key="confirmation_ratio",
-            title="confirmation",
             priority=3,
             explanation="the change in fresh blocks of the suspects alone",
         ),
@@ -239,12 +241,6 @@ def _software_difference(gate_file: GateFile) -> list[tuple[str, str]]:
         if getattr(before, fact) != getattr(after, fact)
     ]
     return [("differs", ", ".join(changed))] if changed else []
-
-
-def _notes(conclusion: Conclusion) -> list[tuple[str, str]]:
-    notes = [(MARK_OF_VERDICT[row.verdict], f"{row.scenario.name}: {row.reason}") for row in conclusion.rows]
-    notes += [("", f"block {index + 1} is void: {why}") for index, why in conclusion.voids]
-    return notes
 
 
 def _facts(gate_file: GateFile, conclusion: Conclusion) -> dict[str, Fact]:

@@ -133,7 +133,6 @@ def _trend_columns(history: History) -> Sequence[Column[_TrendRow]]:
             "last_change",
             lambda row: None if row.last is None else row.last.ratio,
             key="last_change_ratio",
-            title="last change",
             interval=True,
             priority=0,
             text=_last_change,

@@ -37,7 +37,7 @@ from bench.render.model.columns import (
     tells_of,
 )
 from bench.render.model.marks import FAILED, FASTEST, INVALID, NOT_RUN
-from bench.render.model.pivot import Axes, Frame, Pivot, axes_of_pivot, pivot_table
+from bench.render.model.pivot import Axes, Frame, axes_of_pivot, pivot_table
 from bench.render.model.table import Fact, Table, hidden_column, make_table, numeric, sort_rows
 from bench.render.phrases import format_count, one_line
 from bench.scenarios.scenario import tutorial_setting
@@ -105,10 +105,6 @@ def _mark(row: Row) -> str:
     return {Status.INVALID: INVALID, Status.FAILED: FAILED, Status.NOT_RUN: NOT_RUN}.get(row.status, "")
 
 
-#: Stands beside each value of a pivot, so that a program does not take an invalid one for a good one.
-_STATUS: Final = find("status", VALUES, "column")
-
-
 def _pivot(
     summary: Summary, planned: Sequence[Row], axes: Axes, value: Column[Row], ordered: Sequence[Row] | None
 ) -> Table:
@@ -120,8 +116,11 @@ def _pivot(
     frame = _frame(summary, planned)
     return pivot_table(
         planned,
-        Pivot(axes=axes, value=explained, status=_STATUS, mark=mark),
+        axes,
+        explained,
         dataclasses.replace(frame, facts=frame.facts | _facts_of_each_framework(planned)),
+        status=find("status", VALUES, "column"),
+        mark=mark,
         ordered=ordered,
     )
 

@@ -279,7 +279,7 @@ def _worths_table(found: TuneResult) -> Table:
             explanation="time per image with that one knob turned, and its 95 % interval where something was measured "
             "twice",
         ),
-        make_column("measured_in", _describe_measured, number=False, priority=0, title="measured in"),
+        make_column("measured_in", _describe_measured, number=False, priority=0),
     )
     return make_table(
         "tune: what each knob is worth to the winner",
