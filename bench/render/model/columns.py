@@ -85,7 +85,7 @@ class Column(Generic[RowT_contra]):
 
 def make_column(
     name: str,
-    value: Callable[[RowT], Raw],
+    value: Callable[[RowT], Raw] | None = None,
     unit: Callable[[Any], str] = str,
     *,
     key: str | None = None,
@@ -102,11 +102,13 @@ def make_column(
 ) -> Column[RowT]:
     """Make a column, in whose cells stand the value, formatted by `unit`, and the `detail` of an estimate's interval.
 
+    The value is by default what a row has under the column's name.
     Where that is not what is read, `text` makes a row's text, and `words` makes both its text and its detail.
     """
+    read: Callable[[RowT], Raw] = value or operator.attrgetter(name)
 
     def formatted(row: RowT) -> tuple[str | None, str]:
-        raw = value(row)
+        raw = read(row)
         number = raw.value if isinstance(raw, Estimate) else raw
         written = None if number is None else unit(number)
         return written if text is None else text(row), "" if raw is None or detail is None else detail(raw)
@@ -122,21 +124,22 @@ def make_column(
         interval=interval or detail is not None,
         explanation=explanation,
     )
-    return Column(heading=heading, value=value, words=words or formatted)
+    return Column(heading=heading, value=read, words=words or formatted)
 
 
 def make_change_column(
     name: str,
-    time_ratio: Callable[[RowT], Estimate | None],
+    time_ratio: Callable[[RowT], Estimate | None] | None = None,
     **options: Any,  # noqa: ANN401  # make_column's
 ) -> Column[RowT]:
     """Make a column of ratios of times, which reads as 4.1 % slower [1.9, 6.4]."""
+    read: Callable[[RowT], Estimate | None] = time_ratio or operator.attrgetter(name)
 
     def words(row: RowT) -> tuple[str, str] | None:
-        ratio = time_ratio(row)
+        ratio = read(row)
         return None if ratio is None else change(ratio)
 
-    return make_column(name, time_ratio, interval=True, words=words, **options)
+    return make_column(name, read, interval=True, words=words, **options)
 
 
 def _measured(value: Callable[[Measures], _FoundT | None]) -> Callable[[Row], _FoundT | None]:

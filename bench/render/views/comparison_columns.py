@@ -164,8 +164,8 @@ def comparison_columns(
             explanation=f"the slowdown that would be called regressed in {10 * POWER:.0f} of 10 comparisons, "
             "at this spread and n",
         ),
-        make_column("p_slower", lambda row: row.p_slower),
-        make_column("p_faster", lambda row: row.p_faster),
+        make_column("p_slower"),
+        make_column("p_faster"),
         make_column(
             "verdict" if verdicts else "standing",
             lambda row: str(row.outcome),
@@ -175,7 +175,7 @@ def comparison_columns(
             priority=0,
             explanation=_describe_verdict(comparison) if verdicts else _STANDING,
         ),
-        make_column("reason", lambda row: row.reason, number=False),
+        make_column("reason", number=False),
     )
 
 

@@ -106,10 +106,9 @@ def _columns(gate_file: GateFile, scale: float) -> list[Column[GateRow]]:
     plan = gate_file.plan
 
     return [
-        make_column("n", lambda row: row.n, key="n_blocks", priority=6, explanation="valid blocks of four passes"),
+        make_column("n", key="n_blocks", priority=6, explanation="valid blocks of four passes"),
         make_change_column(
             "ratio",
-            lambda row: row.ratio,
             key="time_ratio",
             title="time per image\n[95 % interval]",
             priority=0,
@@ -130,16 +129,14 @@ def _columns(gate_file: GateFile, scale: float) -> list[Column[GateRow]]:
         ),
         make_column(
             "threshold",
-            lambda row: row.threshold,
-            units.percentage,
+            unit=units.percentage,
             title="no harm\nbelow",
             priority=5,
             explanation="slower by less is nobody's regression: the margin or, if greater, the noise floor here",
         ),
         make_column(
             "detectable",
-            lambda row: row.detectable,
-            units.percentage,
+            unit=units.percentage,
             key="detectable_slowdown",
             title="detects\nfrom",
             priority=2,
@@ -147,7 +144,6 @@ def _columns(gate_file: GateFile, scale: float) -> list[Column[GateRow]]:
         ),
         make_column(
             "control",
-            lambda row: row.control,
             key="control_ratio",
             title="control\n(A/A)",
             priority=7,
@@ -167,8 +163,7 @@ def _columns(gate_file: GateFile, scale: float) -> list[Column[GateRow]]:
         make_column("accuracy_upper", lambda row: None if row.accuracy is None else row.accuracy.upper),
         make_column(
             "p_value",
-            lambda row: row.p_value,
-            lambda value: f"{value:.2g}",
+            unit=lambda value: f"{value:.2g}",
             title="p",
             priority=8,
             explanation=f"of being no slower than that: exact sign-flip test, adjusted for "
@@ -177,12 +172,11 @@ def _columns(gate_file: GateFile, scale: float) -> list[Column[GateRow]]:
         ),
         make_change_column(
             "confirmation",
-            lambda row: row.confirmation,
             key="confirmation_ratio",
             priority=3,
             explanation="the change in fresh blocks of the suspects alone",
         ),
-        make_column("reason", lambda row: row.reason, number=False),
+        make_column("reason", number=False),
     ]
 
 

@@ -65,8 +65,7 @@ _COLUMNS: Final[Sequence[Column[MicrobenchmarkRow]]] = (
     make_column("name", lambda row: row.scenario.name, title="scenario", number=False, priority=0, data=False),
     make_column(
         "baseline_seconds",
-        lambda row: row.baseline_seconds,
-        units.seconds,
+        unit=units.seconds,
         title="baseline",
         priority=1,
         detail=plus_minus,
@@ -74,16 +73,14 @@ _COLUMNS: Final[Sequence[Column[MicrobenchmarkRow]]] = (
     ),
     make_column(
         "contender_seconds",
-        lambda row: row.contender_seconds,
-        units.seconds,
+        unit=units.seconds,
         title="contender",
         priority=1,
         detail=plus_minus,
     ),
     make_column(
         "ratio",
-        lambda row: row.ratio,
-        units.factor,
+        unit=units.factor,
         key="time_ratio",
         title="time ratio\n[95 % interval]",
         priority=0,

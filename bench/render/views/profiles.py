@@ -125,8 +125,7 @@ _PHASE_COLUMNS: Final[Sequence[Column[_Row]]] = (
     make_column("phase", lambda row: row.name, number=False, priority=0),
     make_column(
         "share",
-        lambda row: row.share,
-        units.tenths,
+        unit=units.tenths,
         title="share of\nthe epoch",
         priority=0,
         explanation="what the epoch takes longer for the phase: of two epochs without barriers, one ends with it and "
@@ -153,8 +152,7 @@ _PHASE_COLUMNS: Final[Sequence[Column[_Row]]] = (
     ),
     make_column(
         "mean_microseconds",
-        lambda row: row.mean_microseconds,
-        units.significant,
+        unit=units.significant,
         title="µs/call",
         priority=2,
     ),
@@ -173,8 +171,7 @@ _OPERATOR_COLUMNS: Final[Sequence[Column[Operator]]] = (
     make_column("operator", lambda each: each.name, number=False, priority=0),
     make_column(
         "calls_per_step",
-        lambda each: each.calls_per_step,
-        units.significant,
+        unit=units.significant,
         title="calls/step",
         priority=1,
         explanation="all contexts together",
@@ -195,11 +192,10 @@ _OPERATOR_COLUMNS: Final[Sequence[Column[Operator]]] = (
         priority=0,
         explanation="of the time of all operators, over all threads",
     ),
-    make_column("cumulated_share", lambda each: each.cumulated_share, units.tenths, title="cumulated", priority=2),
+    make_column("cumulated_share", unit=units.tenths, title="cumulated", priority=2),
     make_column(
         "gflop_per_second",
-        lambda each: each.gflop_per_second,
-        units.significant,
+        unit=units.significant,
         title="GFLOP/s",
         priority=1,
         explanation="of convolutions and dense layers: operations that no implementation can do without over the "
