@@ -65,11 +65,8 @@ def render_markdown(tables: Sequence[Table]) -> str:
 
 def render_report_markdown(report: Report) -> str:
     """Write a report for a pull request, without its pictures: what they show is in the tables."""
-    blocks = [
-        f"## {_escaped(report.title)}",
-        *(f"- **{_escaped(about)}**: {_escaped(text)}" for about, text in report.short),
-    ]
-    text = "\n".join([blocks[0], "", *blocks[1:]]) + "\n\n"
+    answers = (f"- **{_escaped(about)}**: {_escaped(text)}" for about, text in report.short)
+    text = "\n".join([f"## {_escaped(report.title)}", "", *answers]) + "\n\n"
     return text + render_markdown([table for section in report.sections for table in section.tables])
 
 

@@ -211,13 +211,7 @@ VALUES: Final[Sequence[Column[Row]]] = (
         explanation="images trained per second of the epoch windows, geometric mean over n processes; ± is its 95 % t "
         f"interval over processes (log scale; {units.TIMES_OVER} where it is wider than 100 %): n = 1 has none",
     ),
-    _measure(
-        "n",
-        key="n_processes",
-        priority=6,
-        text=_processes,
-        explanation="fresh processes; 2/3: of 3 planned",
-    ),
+    _measure("n", key="n_processes", priority=6, text=_processes, explanation="fresh processes; 2/3: of 3 planned"),
     _measure(
         "epoch_seconds",
         units.seconds,
@@ -334,12 +328,7 @@ VALUES: Final[Sequence[Column[Row]]] = (
         priority=13,
         explanation="CPU time over wall time inside the epoch windows, median",
     ),
-    _measure(
-        "omp_num_threads",
-        title="OpenMP\nthreads",
-        priority=15,
-        explanation="of each CPU context",
-    ),
+    _measure("omp_num_threads", title="OpenMP\nthreads", priority=15, explanation="of each CPU context"),
     _measure(
         "utilisation",
         units.share,

@@ -13,10 +13,10 @@ from bench.analysis.comparison import compare
 from bench.analysis.entries import index
 from bench.analysis.headline import Source
 from bench.analysis.series import measured
-from bench.analysis.summary import Measures, Row
+from bench.analysis.summary import Measures
 from bench.experiments.gate.decision import Conclusion
 from bench.experiments.gate.evidence import evidence_of
-from bench.experiments.profile.breakdown import Breakdown, Part
+from bench.experiments.profile.breakdown import Breakdown
 from bench.machine.fingerprint import MACHINE_FACTS, SOFTWARE_FACTS, format_fact
 from bench.records.gate import GateFile
 from bench.records.profile import ProfileFile
@@ -70,7 +70,7 @@ def make_report(sources: Sequence[Source], gates: Sequence[Gate] = (), profiles:
         *_networks(sources),
         *([_everything(sources)] if sources else []),
         *([_machines(sources)] if len(sources) == 1 else []),
-        *([_failures(sources)] if any(_troubles(source) for source in sources) else []),
+        *_failures(sources),
         *([_profiles(profiles)] if profiles else []),
     ]
     of_gates = [(gate.name, text) for gate in gates for text in gate_sentences(gate.file, gate.conclusion)]
@@ -214,14 +214,10 @@ def _everything(sources: Sequence[Source]) -> Section:
     return Section(key="tables", title="All numbers", tables=tuple(made))
 
 
-def _troubles(source: Source) -> list[Row]:
-    return [row for row in source.summary.rows if row.failures or row.invalid is not None]
-
-
-def _failures(sources: Sequence[Source]) -> Section:
+def _failures(sources: Sequence[Source]) -> list[Section]:
     rows = []
     for source in sources:
-        for row in _troubles(source):
+        for row in source.summary.rows:
             reasons = [(str(each.reason), each.detail, each.count) for each in row.failures]
             if row.invalid is not None:
                 reasons.append(("invalid", row.invalid, 0 if row.measures is None else row.measures.n))
@@ -231,16 +227,13 @@ def _failures(sources: Sequence[Source]) -> Section:
                 processes = f"{count} of {row.planned}"
                 texts = (source.name, row.scenario.name, recipe, reason, processes, ranked, detail)
                 rows.append(TableRow(cells=_cells(texts), mark=INVALID if reason == "invalid" else FAILED))
+    if not rows:
+        return []
     titles = ("file", "scenario", "training", "reason", "processes", "ranked", "what happened")
     headings = tuple(_heading(title, title) for title in titles)
-    return Section(
-        key="failures",
-        title="Failures",
-        words=(
-            "A scenario that is not believed, or of which every process failed, carries no rank, however fast it was.",
-        ),
-        tables=(Table(title="failed, or not believed", headings=headings, rows=tuple(rows)),),
-    )
+    words = "A scenario that is not believed, or of which every process failed, carries no rank, however fast it was."
+    table = Table(title="failed, or not believed", headings=headings, rows=tuple(rows))
+    return [Section(key="failures", title="Failures", words=(words,), tables=(table,))]
 
 
 # --- gates and profiles
@@ -257,24 +250,16 @@ def _gate(place: int, gate: Gate) -> Iterable[Section]:
     )
 
 
-def _describe_part(part: Part, steps: int, epoch_seconds: float) -> str:
-    share, microseconds = max(part.seconds, 0.0) / epoch_seconds, part.seconds / steps * 1e6
-    return f"{part.phase}: {units.share(share)} of the epoch, {units.significant(microseconds)} µs per step"
-
-
 def _profiles(profiles: Sequence[Profile]) -> Section:
     wholes = []
     for profile in profiles:
-        steps, epoch = profile.file.phases.steps, profile.breakdown.epoch_seconds
-        wholes.append(
-            (
-                clean_text(f"{profile.file.scenario.name} ({profile.name})"),
-                [
-                    (str(part.phase), part.seconds / epoch, _describe_part(part, steps, epoch))
-                    for part in profile.breakdown.parts
-                ],
-            )
-        )
+        parts = []
+        for part in profile.breakdown.parts:
+            share = part.seconds / profile.breakdown.epoch_seconds
+            step = units.significant(part.seconds / profile.file.phases.steps * 1e6)
+            tip = f"{part.phase}: {units.share(max(share, 0.0))} of the epoch, {step} µs per step"
+            parts.append((str(part.phase), share, tip))
+        wholes.append((clean_text(f"{profile.file.scenario.name} ({profile.name})"), parts))
     picture = charts.draw_parts(
         "phases",
         wholes,

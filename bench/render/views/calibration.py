@@ -125,11 +125,5 @@ _REPLAY_COLUMNS: Final[Sequence[Column[Replays]]] = (
         explanation="inconclusive, underpowered or invalid: never a pass",
     ),
     make_column("median_blocks", unit=units.significant, title="blocks", priority=3),
-    make_column(
-        "median_seconds",
-        unit=units.seconds,
-        title="time",
-        priority=2,
-        explanation="median over the gates",
-    ),
+    make_column("median_seconds", unit=units.seconds, title="time", priority=2, explanation="median over the gates"),
 )

@@ -195,19 +195,16 @@ def _caption(gate_file: GateFile, conclusion: Conclusion) -> list[tuple[str, str
     scenarios = [planned.scenario for planned in plan.scenarios]
     orders = [block.order for block in gate_file.blocks]
     seconds = sum(block.seconds for block in gate_file.blocks)
+    blocks = (
+        f"{len(orders)} in {units.seconds(seconds)} ({orders.count(Order.ABBA)} ABBA, {orders.count(Order.BAAB)} BAAB)"
+        f", {len(conclusion.voids)} void; suite {plan.suite}, seed {plan.seed}, {gate_file.created_at}"
+    )
     return [
         ("baseline", describe_side(gate_file.baseline)),
         ("contender", describe_side(gate_file.contender)),
         *_software_difference(gate_file),
         *file_caption(gate_file),
-        (
-            "blocks",
-            (
-                f"{len(orders)} in {units.seconds(seconds)} ({orders.count(Order.ABBA)} ABBA, "
-                f"{orders.count(Order.BAAB)} BAAB), {len(conclusion.voids)} void; suite {plan.suite}, "
-                f"seed {plan.seed}, {gate_file.created_at}"
-            ),
-        ),
+        ("blocks", blocks),
         *([("note", _NO_CALIBRATION)] if any(planned.noise_floor is None for planned in plan.scenarios) else []),
         *constant_setting(scenarios),
         *virtual_contexts(scenarios),

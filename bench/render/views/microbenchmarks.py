@@ -71,13 +71,7 @@ _COLUMNS: Final[Sequence[Column[MicrobenchmarkRow]]] = (
         detail=plus_minus,
         explanation="seconds of a call between two barriers, geometric mean over processes",
     ),
-    make_column(
-        "contender_seconds",
-        unit=units.seconds,
-        title="contender",
-        priority=1,
-        detail=plus_minus,
-    ),
+    make_column("contender_seconds", unit=units.seconds, title="contender", priority=1, detail=plus_minus),
     make_column(
         "ratio",
         unit=units.factor,

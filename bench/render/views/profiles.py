@@ -150,12 +150,7 @@ _PHASE_COLUMNS: Final[Sequence[Column[_Row]]] = (
     make_column(
         "calls", lambda row: row.calls, priority=2, explanation="in an epoch; forward and backward: per context"
     ),
-    make_column(
-        "mean_microseconds",
-        unit=units.significant,
-        title="µs/call",
-        priority=2,
-    ),
+    make_column("mean_microseconds", unit=units.significant, title="µs/call", priority=2),
     make_column(
         "waited_step_microseconds",
         lambda row: row.per_step(row.waited_seconds),
