@@ -191,7 +191,7 @@ def test_a_round_ticks_on_a_terminal(clock: Clock) -> None:
 def blocks(
     console: Console, clock: Clock, gate_file: GateFile, budget_seconds: float, *, interrupted_in: int = 0
 ) -> list[str]:
-    """Measure blocks of twelve windows of a second each; yield what a terminal shows before each window."""
+    """Measure blocks of twelve windows of a second each; return what a terminal shows before each window."""
     seen: list[str] = []
     stop = Cancellation()
     with GateProgress(console, budget_seconds, gate_file.blocks) as progress:
@@ -251,7 +251,7 @@ def test_the_budget_of_a_gate_ticks(clock: Clock, monkeypatch: pytest.MonkeyPatc
 
 
 def rounds(tune_file: TuneFile, *, terminal: bool) -> tuple[Console, list[str]]:
-    """Search with fake sessions; yield what a terminal shows before each window."""
+    """Search with fake sessions; return the console, and what it shows before each window."""
     workers = FakeWorkers()
     console = Console(file=io.StringIO(), get_time=workers.clock, force_terminal=terminal, width=200)
     seen: list[str] = []

@@ -133,7 +133,7 @@ GOLDEN_FILES: dict[str, Callable[[], str]] = {
 
 @pytest.mark.parametrize("name", GOLDEN_FILES)
 def test_tables_look_as_they_should(name: str, request: pytest.FixtureRequest) -> None:
-    """The whole output, line by line; `--write-golden` writes it again, for its difference to be read."""
+    """The whole output is compared line by line; `--write-golden` writes it again, so that you can read the diff."""
     if request.config.getoption("--write-golden"):
         (GOLDEN / name).write_text(GOLDEN_FILES[name](), encoding="utf-8")
     assert stripped((GOLDEN / name).read_text(encoding="utf-8")) == stripped(GOLDEN_FILES[name]())
