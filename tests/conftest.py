@@ -1,4 +1,4 @@
-"""What many tests ask for."""
+"""These fixtures and hooks serve many tests."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _no_python_of_a_peer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
-    """Runs `mnist-bench ARGS` in this process, in an empty folder; returns its exit status."""
+    """Run `mnist-bench ARGS` in this process, in an empty folder; return its exit status."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MNIST_BENCH_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "200")

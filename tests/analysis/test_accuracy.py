@@ -50,7 +50,7 @@ def test_the_ends_belong_to_the_band(accuracy: float, valid: bool) -> None:  # n
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_is_invalid_whatever_the_accuracy(loss: float) -> None:
-    """Also in an epoch that is not the last."""
+    """The run is invalid even when the loss was infinite in an earlier epoch alone."""
     run = a_run(epochs=(an_epoch(), an_epoch(last_batch_loss=loss), an_epoch()))
     assert judge(run, a_dataset()) == "the loss was not finite at the end of epoch 1"
 
@@ -73,7 +73,7 @@ def test_the_highest_floor_that_applies_counts() -> None:
     ],
 )
 def test_a_floor_asks_for_both_images_and_updates(run: Run, lower: float | None) -> None:
-    """Too few distinct images or too few updates, and a floor does not apply."""
+    """With too few distinct images or too few updates a floor does not apply."""
     assert lower == band(run, a_dataset(), BANDS).lower
 
 
@@ -94,14 +94,14 @@ def test_a_partial_batch_is_an_update() -> None:
     ("network", "dataset"), [("zoo.nets:tiny", "mnist"), ("mlp", "custom"), ("mlp", "fashion-mnist")]
 )
 def test_what_has_no_band_is_not_judged(network: str, dataset: str) -> None:
-    """A user's own network, custom data, and data sets nobody measured: nothing is held against them."""
+    """A user's own network, custom data, and data sets that were never measured have no band."""
     run = a_run(scenario=a_scenario(network), accuracy=0.1)
     assert judge(run, a_dataset(name=dataset)) is None
     assert Band(lower=None, upper=None) == band(run, a_dataset(name=dataset))
 
 
 def test_the_built_in_bands_hold_the_tutorials_accuracies() -> None:
-    """Above 0.96 and 0.98 after ten epochs at batch 100, on MNIST and on the data set that stands in for it."""
+    """They ask for 0.96 and 0.98 after ten epochs at batch 100, on MNIST and on the data set that stands in for it."""
     assert {network: accuracy.target(network) for network in Network} == {Network.MLP: 0.96, Network.LENET: 0.98}
     assert accuracy.target("zoo.nets:tiny") is None
     for network in Network:

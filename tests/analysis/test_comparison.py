@@ -1,4 +1,4 @@
-"""Result files -> rows, verdicts, standings."""
+"""Result files become rows, verdicts and relations of machines."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ ELSEWHERE = an_environment(host_hash="c" * 64, host_processor_model_name="Imagin
 
 
 def repeats(speeds: Sequence[float], scenario: Scenario | None = None, recipe: Recipe = PART) -> list[Run]:
-    """One process per speed, each with its own seed."""
+    """Return one process per speed, each with its own seed."""
     return [
         a_run(
             scenario=scenario,
@@ -76,7 +76,7 @@ def compared(
     settings: Settings | None = None,
     **changes: Any,  # noqa: ANN401
 ) -> ComparedRow:
-    """The one row of two files of one scenario."""
+    """Return the one row of two files of one scenario."""
     (row,) = compare(side(*repeats(before)), side(*repeats(after), **changes), settings or Settings()).rows
     return row
 
@@ -102,7 +102,7 @@ def test_files_are_joined_on_scenario_and_recipe_not_on_order_or_seed() -> None:
 
 
 def test_what_one_side_lacks_is_a_row_with_the_side_that_lacks_it() -> None:
-    """Neither drops out: not the baseline's failure, not the contender's addition."""
+    """Neither a failure of the baseline nor an addition of the contender drops out."""
     lenet, gpu = a_scenario("lenet", batch_size=7), a_scenario(contexts="gpu(0)")
     before = side(*repeats(QUIET), *repeats(QUIET, lenet), a_failure(scenario=gpu, recipe=PART))
     after = side(*repeats(QUIET), *repeats(QUIET, gpu), *repeats(QUIET, a_scenario(batch_size=500, cpu_threads=3)))
@@ -116,7 +116,7 @@ def test_what_one_side_lacks_is_a_row_with_the_side_that_lacks_it() -> None:
 
 
 def test_the_mean_is_over_the_common_scenarios_only() -> None:
-    """A scenario of one side, however fast, does not touch it; each common one counts the same."""
+    """A scenario of one side does not change it, however fast; each common one counts the same."""
     on, static = a_scenario(hybridize=Hybridize.ON), a_scenario(hybridize=Hybridize.STATIC, batch_size=7)
     before = side(*repeats(QUIET), *repeats(QUIET, on), *repeats(scaled(100), static))
     after = side(*repeats(scaled(4)), *repeats(scaled(9), on))
@@ -128,7 +128,7 @@ def test_the_mean_is_over_the_common_scenarios_only() -> None:
 
 
 def test_other_data_are_never_compared() -> None:
-    """However equal the rest: no ratio, and the reason in words."""
+    """There is no ratio, and the reason is given in words, however equal the rest is."""
     other = a_dataset(name="synthetic", digest="f" * 64)
     comparison = compare(side(*repeats(QUIET)), side(*repeats(QUIET), dataset=other))
     assert (
@@ -142,7 +142,7 @@ def test_other_data_are_never_compared() -> None:
 
 
 def test_the_same_scenario_trained_otherwise_is_an_edit_and_not_missing() -> None:
-    """Both files' rows say what was changed; where the other file has nothing left over for it, it is only missing."""
+    """Both rows say what changed. Where the other file has no row left for it, it is only missing."""
     slower_learning = dataclasses.replace(PART, learning_rate=0.05)
     comparison = compare(side(*repeats(QUIET)), side(*repeats(QUIET, recipe=slower_learning)))
     assert outcomes(comparison) == [Verdict.INCOMPARABLE] * 2
@@ -155,7 +155,7 @@ def test_the_same_scenario_trained_otherwise_is_an_edit_and_not_missing() -> Non
 
 
 def test_a_scenario_edited_in_one_axis_is_an_edit_and_not_missing() -> None:
-    """One row of each side left over, one axis between them: that is what somebody edited."""
+    """Each side has one row left, and they differ in one axis, so that is what was edited."""
     common = repeats(QUIET, a_scenario("lenet"))
     comparison = compare(side(*common, *repeats(QUIET)), side(*common, *repeats(QUIET, a_scenario(batch_size=128))))
     assert outcomes(comparison) == [Verdict.UNCHANGED, Verdict.INCOMPARABLE, Verdict.INCOMPARABLE]
@@ -164,7 +164,7 @@ def test_a_scenario_edited_in_one_axis_is_an_edit_and_not_missing() -> None:
 
 
 def test_two_possible_edits_are_none() -> None:
-    """Whether 100 became 128 or 256 nobody can tell: they are missing, and new."""
+    """Whether 100 became 128 or 256 cannot be told, so the rows are missing and new."""
     common = repeats(QUIET, a_scenario("lenet"))
     more = [*repeats(QUIET, a_scenario(batch_size=128)), *repeats(QUIET, a_scenario(batch_size=256))]
     comparison = compare(side(*common, *repeats(QUIET)), side(*common, *more))
@@ -190,12 +190,12 @@ def test_another_machines_devices_are_no_edit() -> None:
     [(1 / 1.15, Verdict.REGRESSED), (1.15, Verdict.IMPROVED), (1.0, Verdict.UNCHANGED), (1 / 1.015, Verdict.UNCHANGED)],
 )
 def test_a_quiet_machine_gives_clear_verdicts(factor: float, verdict: Verdict) -> None:
-    """Half a percent of spread: 15 % shows either way, within the margin nothing has changed."""
+    """With a spread of half a percent, 15 % shows either way, and within the margin nothing has changed."""
     assert compared(QUIET, scaled(factor)).outcome is verdict
 
 
 def test_a_noisy_machine_gives_none() -> None:
-    """20 % of spread and 5 % slower: neither shown nor excluded."""
+    """With a spread of 20 %, being 5 % slower is neither shown nor excluded."""
     noisy = (8_000.0, 10_000.0, 12_000.0, 9_000.0, 11_000.0, 10_500.0, 9_500.0, 10_200.0)
     assert compared(noisy, scaled(0.95, noisy)).outcome is Verdict.INCONCLUSIVE
 
@@ -210,14 +210,14 @@ def test_a_slowdown_that_is_shown_but_within_the_margin_is_no_regression() -> No
 
 @pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 1), (1, 1)])
 def test_a_single_process_is_underpowered_whatever_it_says(before: int, after: int) -> None:
-    """No spread, no interval, never a pass, even where the other side has several."""
+    """It has no spread and no interval, and never passes, even where the other side has several."""
     row = compared(QUIET[:before], scaled(0.5, QUIET[:after]))
     assert (row.outcome, row.reason) == (Verdict.UNDERPOWERED, "n = 1 has no interval")
     assert row.detectable == math.inf
 
 
 def test_where_not_even_half_the_speed_would_show_nothing_passes() -> None:
-    """Two processes a side, ten scenarios: each alone would be unchanged, together that is a guess."""
+    """With two processes a side each of ten scenarios alone would be unchanged; together that is a guess."""
     pairs = (9_860.0, 10_140.0), (10_000.0, 10_000.0)
     assert compared(*pairs).outcome is Verdict.UNCHANGED
     scenarios = [a_scenario(batch_size=size) for size in range(100, 1100, 100)]
@@ -232,12 +232,12 @@ def test_where_not_even_half_the_speed_would_show_nothing_passes() -> None:
     [(1.0, Verdict.UNCHANGED), (0.9, Verdict.REGRESSED), (1.1, Verdict.IMPROVED)],
 )
 def test_no_spread_at_all_is_decided_by_the_margin_alone(factor: float, verdict: Verdict) -> None:
-    """Identical processes: the interval is a point, no division by zero."""
+    """The interval of identical processes is a point, and nothing is divided by zero."""
     assert compared([10_000.0] * 3, [factor * 10_000.0] * 3).outcome is verdict
 
 
 def test_a_failed_process_of_the_contender_is_never_a_pass() -> None:
-    """Two good processes of three are still a crash; but a regression they show is the worse news."""
+    """Two good processes of three are still a crash, but a regression that they show is the worse news."""
     crash = a_failure(
         scenario=a_scenario(), recipe=PART, repeat=3, reason=FailureReason.CRASHED, detail="killed by SIGSEGV"
     )
@@ -257,7 +257,7 @@ def test_a_planned_process_that_never_ran_is_missing() -> None:
 
 
 def test_faster_but_outside_its_accuracy_band_has_regressed() -> None:
-    """Speed is no excuse; where already the baseline did not learn, nothing can be said."""
+    """Speed is no excuse. Where the baseline did not learn either, nothing can be said."""
     good, bad = a_run(throughput=9_000.0), a_run(throughput=90_000.0, accuracy=0.5)
     (row,) = compare(side(good), side(bad)).rows
     assert row.outcome is Verdict.REGRESSED
@@ -270,7 +270,7 @@ def test_faster_but_outside_its_accuracy_band_has_regressed() -> None:
 
 @pytest.mark.parametrize("seconds", [math.inf, math.nan])
 def test_times_of_no_number_are_invalid_and_never_a_pass(seconds: float) -> None:
-    """A file edited by hand may hold what no clock gives."""
+    """A file that was edited by hand may hold times that no clock gives."""
     good = a_run()
     epochs = tuple(msgspec.structs.replace(epoch, epoch_seconds=seconds) for epoch in good.epochs)
     comparison = compare(side(good), side(msgspec.structs.replace(good, epochs=epochs)))
@@ -288,7 +288,7 @@ def test_holm_counts_every_planned_scenario_of_both_files() -> None:
 
 
 def test_the_p_value_is_welchs_against_the_margin() -> None:
-    """As `scipy.stats.ttest_ind` has it, of logarithms, shifted by the margin."""
+    """It is that of `scipy.stats.ttest_ind` on logarithms, shifted by the margin."""
     before, after = (9_950.0, 10_000.0, 10_080.0), (9_300.0, 9_520.0, 9_410.0, 9_600.0)
     shifted = np.log(before) - math.log1p(0.02)
     expected = scipy.stats.ttest_ind(shifted, np.log(after), equal_var=False, alternative="greater").pvalue
@@ -355,7 +355,7 @@ def test_a_verdict_never_contradicts_its_interval(
 
 
 def test_identical_code_is_called_regressed_in_at_most_5_of_100_comparisons() -> None:
-    """The whole comparison over 6 scenarios, 1,000 times, on noise of 4 %, at a margin of nothing."""
+    """The whole comparison is played 1,000 times: 6 scenarios, noise of 4 %, no margin."""
     generator = np.random.default_rng(20260131)
     scenarios = [a_scenario(batch_size=size) for size in range(100, 700, 100)]
     settings = Settings(margin=0.0)
@@ -374,7 +374,7 @@ def test_identical_code_is_called_regressed_in_at_most_5_of_100_comparisons() ->
 
 
 def test_the_detectable_slowdown_is_detected_in_9_of_10_comparisons() -> None:
-    """What the row promises: with the true spread known, a slowdown of that size is called regressed as often."""
+    """With the true spread known, a slowdown of the size that the row promises is called regressed as often."""
     generator = np.random.default_rng(20260131)
     spread, n, settings = 0.02, 8, Settings()
     error = spread * math.sqrt(2 / n)
@@ -395,7 +395,7 @@ def test_the_detectable_slowdown_is_detected_in_9_of_10_comparisons() -> None:
     ("factor", "standing"), [(0.5, Relation.SLOWER), (1.5, Relation.FASTER), (1.001, Relation.NOT_TOLD_APART)]
 )
 def test_two_machines_have_standings_and_nothing_regresses(factor: float, standing: Relation) -> None:
-    """However slow the other machine is."""
+    """That holds however slow the other machine is."""
     comparison = compare(side(*repeats(QUIET)), side(*repeats(scaled(factor)), environment=ELSEWHERE))
     assert comparison.kind is Kind.HARDWARE
     assert outcomes(comparison) == [standing]
@@ -410,7 +410,7 @@ def test_one_process_a_side_tells_no_machines_apart() -> None:
 
 
 def test_other_software_on_one_machine_is_what_a_comparison_is_about() -> None:
-    """Named, and still judged."""
+    """The difference is named, and the rows are still judged."""
     newer = an_environment(software=a_software(numpy="1.23.5"), git_commit="c" * 40)
     comparison = compare(side(*repeats(QUIET)), side(*repeats(scaled(0.5)), environment=newer))
     assert [str(each) for each in comparison.software_differences] == [
@@ -421,7 +421,7 @@ def test_other_software_on_one_machine_is_what_a_comparison_is_about() -> None:
 
 
 def test_openmp_threads_that_differ_are_named() -> None:
-    """Twice the threads explain much."""
+    """Twice as many threads explain much of a difference."""
     before, after = a_run(omp_num_threads=1), a_run(omp_num_threads=2)
     assert [str(each) for each in compare(side(before), side(after)).software_differences] == ["OpenMP threads 1 -> 2"]
 
@@ -431,7 +431,7 @@ ON_CPU = AxisBaseline(axis="contexts", value=CPU)
 
 
 def test_contexts_are_compared_within_one_file() -> None:
-    """gpu(0) against cpu(0) of the same batch size; nothing is compared with itself, or with another batch."""
+    """gpu(0) is compared with cpu(0) at the same batch size, and nothing with itself or another batch."""
     records = [
         run
         for contexts, factor in ((CPU, 1.0), (GPU, 9.0))
@@ -451,7 +451,7 @@ def test_contexts_are_compared_within_one_file() -> None:
 
 
 def test_scenarios_without_a_partner_within_the_file_are_named() -> None:
-    """The GPU's batch 500 has no CPU's, the CPU's batch 64 no GPU's."""
+    """The GPU's batch 500 has no partner on the CPU, and the CPU's batch 64 none on the GPU."""
     one = side(
         *repeats(QUIET, a_scenario(contexts=CPU)),
         *repeats(QUIET, a_scenario(contexts=GPU)),
@@ -467,7 +467,7 @@ def test_scenarios_without_a_partner_within_the_file_are_named() -> None:
 
 
 def test_another_machines_gpu_is_compared_with_this_ones_cpu() -> None:
-    """The two files have no scenario in common, and yet one question."""
+    """The two files have no scenario in common, and can still be asked this."""
     here = side(*repeats(QUIET, a_scenario(contexts=CPU)))
     there = side(*repeats(scaled(9), a_scenario(contexts=GPU)), environment=ELSEWHERE)
     assert not compare(here, there).has_pairs
@@ -477,7 +477,7 @@ def test_another_machines_gpu_is_compared_with_this_ones_cpu() -> None:
 
 
 def test_any_axis_can_be_the_baselines() -> None:
-    """hybridize=off against on and static; a value that nobody has is named with those that are there."""
+    """hybridize=off is compared with on and static; an error for a value that is not there names those that are."""
     modes = (Hybridize.OFF, Hybridize.ON, Hybridize.STATIC)
     one = side(*(run for mode in modes for run in repeats(QUIET, a_scenario(hybridize=mode))))
     comparison = compare_scenarios(one, one, AxisBaseline(axis="hybridize", value="off"))
@@ -509,7 +509,7 @@ def change_recipe(result_set: ResultSet) -> ResultSet:
     ],
 )
 def test_a_gate_refuses_what_it_cannot_compare(change: Callable[[ResultSet], ResultSet], reason: str) -> None:
-    """Another machine, data set, scenario or recipe gives no verdict but that."""
+    """Another machine, data set, scenario or recipe gives no other verdict."""
     result_set = a_result_set(*repeats(QUIET))
     comparison = compare(index("a", result_set), index("b", change(result_set)))
     assert (gate_refusal(comparison) or "").startswith(reason)
@@ -517,7 +517,7 @@ def test_a_gate_refuses_what_it_cannot_compare(change: Callable[[ResultSet], Res
 
 
 def test_a_gate_says_the_worst() -> None:
-    """One regression among many passes; of several contenders too; of none at all it cannot say anything."""
+    """One regression counts among many passes, and among several contenders. Without rows there is no verdict."""
     assert gate_of(a_result_set(*repeats(QUIET))) is Verdict.UNCHANGED
     assert gate_of(a_result_set(*repeats(scaled(0.5)))) is Verdict.REGRESSED
     assert gate_of(a_result_set(*repeats(scaled(2)))) is Verdict.IMPROVED
@@ -528,7 +528,7 @@ def test_a_gate_says_the_worst() -> None:
 
 
 def test_a_copy_is_recognised() -> None:
-    """A file against its own copy proves nothing, which is said; the same speeds on another day are no copy."""
+    """Comparing a file with its copy proves nothing, which is said. Equal speeds on another day are no copy."""
     before = side(*repeats(QUIET), name="a.json")
     assert compare(before, side(*repeats(QUIET), name="b.json")).is_copy
     assert not compare(before, side(*repeats(QUIET), created_at="2026-02-01T12:00:00Z")).is_copy
@@ -536,7 +536,7 @@ def test_a_copy_is_recognised() -> None:
 
 
 def test_many_files_share_their_scenarios() -> None:
-    """Ten thousand results are of a few scenarios: the same objects, not equal ones."""
+    """Ten thousand results of a few scenarios hold the same objects, not equal ones."""
     shared: dict[Any, Any] = {}
     first, second = (index(name, a_result_set(*repeats(QUIET)), shared) for name in "ab")
     assert all(one is other for one, other in zip(first.entries, second.entries, strict=True))

@@ -1,4 +1,4 @@
-"""What an image and an update cost, against the known numbers; tests/system has the real networks."""
+"""What an image and an update cost is checked against the known numbers; tests/system has the real networks."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ both_networks = pytest.mark.parametrize("network", list(Network))
 
 @both_networks
 def test_the_known_numbers(network: Network) -> None:
-    """Operations of training on an image, and trained numbers."""
+    """These are the operations of training on an image, and the numbers that are trained."""
     costs = costs_of(network)
     assert costs is not None
     assert KNOWN[network] == (costs.flop_per_image, costs.parameters)
 
 
 def test_a_users_own_network_has_no_known_cost() -> None:
-    """None, which the table leaves empty."""
+    """It is None, for which a table has an empty cell."""
     assert costs_of("my.nets:build") is None
 
 
@@ -41,7 +41,7 @@ def test_the_bytes_of_an_update_by_hand() -> None:
 
 @both_networks
 def test_every_further_context_moves_the_same(network: Network) -> None:
-    """Each has a copy of weights and gradients; the images are only split."""
+    """Each context has a copy of weights and gradients; the images are only split."""
     costs = costs_of(network)
     assert costs is not None
     one, two, three = (costs.update_bytes(100, contexts) for contexts in (1, 2, 3))
@@ -51,7 +51,7 @@ def test_every_further_context_moves_the_same(network: Network) -> None:
 
 
 def test_the_documented_costs_are_these() -> None:
-    """results/README.md defines them with their figures."""
+    """results/README.md gives the same figures."""
     text = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
     columns = []
     for network in Network:

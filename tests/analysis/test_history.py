@@ -1,4 +1,4 @@
-"""From files to trends: who is in one series, what changed, and how it is told."""
+"""Files become trends: what is in one series, what changed, and how it is said."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COMMITS = [f"{number:040x}" for number in range(1000)]
 
 
 def result_sets(count: int, *, step_at: int | None = None, seed: int = 1, host: str = "a" * 64) -> list[ResultSet]:
-    """A file a day: the MLP becomes 5 % slower at a commit, the LeNet stays as it is."""
+    """Return a file for each day: the MLP becomes 5 % slower at a commit, the LeNet stays as it is."""
     noise = np.random.default_rng(seed)
     made = []
     for day in range(count):
@@ -52,7 +52,7 @@ def sides(made: list[ResultSet]) -> list[ComparedFile]:
 
 
 def test_a_change_is_told_with_its_commit() -> None:
-    """And only where it is; files may come in any order."""
+    """It is told only where it is, and files may come in any order."""
     made = sides(result_sets(40, step_at=25))
     (history,) = histories(reversed(made))
     by_network = {trend.key[0].network: trend for trend in history.trends}
@@ -66,7 +66,7 @@ def test_a_change_is_told_with_its_commit() -> None:
 
 
 def test_another_machine_or_data_set_is_another_history() -> None:
-    """The one with most files first."""
+    """The history with the most files stands first."""
     here, there = result_sets(12), result_sets(8, host="b" * 64)
     other = [msgspec.structs.replace(each, dataset=a_dataset(digest="f" * 64)) for each in result_sets(4)]
     made = histories(sides([*there, *here, *other]))
@@ -80,7 +80,7 @@ def test_runners_that_come_and_go_are_one_history_of_their_class() -> None:
 
 
 def test_too_few_files_are_said_to_be_too_few() -> None:
-    """Rather than that nothing changed."""
+    """They are not said to show that nothing changed."""
     few, enough = (histories(sides(result_sets(count))) for count in (6, 40))
     assert not any(trend.testable for trend in few[0].trends)
     assert all(trend.testable for trend in enough[0].trends)
@@ -101,7 +101,7 @@ def test_what_failed_or_did_not_learn_is_no_point_of_a_trend() -> None:
 
 
 def test_tables_say_the_level_now_and_since_when() -> None:
-    """At any width, in ASCII too."""
+    """They do so at any width, and in ASCII."""
     tables = history_tables(histories(sides(result_sets(40, step_at=25))))
     for width, encoding in ((200, "utf-8"), (60, "ascii")):
         file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
@@ -131,7 +131,7 @@ def write_all(folder: Path, made: list[ResultSet]) -> None:
 
 
 def test_history_reads_a_folder(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Other JSON in it is not in the way; -k chooses scenarios."""
+    """Other JSON in the folder does not matter, and -k chooses scenarios."""
     write_all(tmp_path / "runs", result_sets(30, step_at=15))
     (tmp_path / "runs" / "other.json").write_text("{}")
     assert command("history", "runs", "--format", "json") == cli.Exit.DONE
@@ -171,7 +171,7 @@ def test_bad_input_is_one_line(
 
 
 def test_show_reads_a_folder_too(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """In which profiles and other files lie beside results, as `profile` leaves them there."""
+    """Profiles and other files may lie beside the results, as `profile` leaves them there."""
     write_all(tmp_path / "runs", result_sets(2))
     (tmp_path / "runs" / "profile.json").write_text("{}")
     assert command("show", "runs", "--format", "csv") == cli.Exit.DONE

@@ -1,4 +1,4 @@
-"""Micro-benchmarks: real ones under pytest-benchmark, and what is made of their files."""
+"""Real micro-benchmarks run under pytest-benchmark, and their files are read."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from tests.support.records import a_scenario, an_environment
 
 @pytest.fixture
 def command(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
-    """In a folder of its own."""
+    """Run the command in a folder of its own."""
     (tmp_path / "here").mkdir(exist_ok=True)
     monkeypatch.chdir(tmp_path / "here")
     return command
 
 
 def a_file(path: Path, seconds: dict[str, list[float]], **environment: Any) -> Path:  # noqa: ANN401  # its fields
-    """As pytest-benchmark writes one: the rounds of each micro-benchmark."""
+    """Write a file as pytest-benchmark does: the rounds of each micro-benchmark."""
     facts = msgspec.to_builtins(an_environment(**environment))
     del facts["captured_at"]
     document = {
@@ -57,7 +57,7 @@ def a_file(path: Path, seconds: dict[str, list[float]], **environment: Any) -> P
 def test_real_micros_are_read_by_both_tools(
     tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """pytest-benchmark's own comparison and ours; the machine is described and its host is not named."""
+    """pytest-benchmark's comparison and ours read them; the machine is described and its host not named."""
     files = [tmp_path / name for name in ("a.json", "b.json")]
     chosen = "metric or split_and_load or (mlp and 100 and bound) or (update and mlp)"
     for path in files:
@@ -102,7 +102,7 @@ def test_the_normal_test_run_has_no_micros() -> None:
 
 
 def test_one_file_is_one_process(tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    """However many rounds it has: a ratio without an interval, of medians, and the table says so."""
+    """However many rounds it has, it gives a ratio of medians without an interval, and the table says so."""
     before = a_file(tmp_path / "a.json", {"step": [1.0, 1.1, 1.2, 9.0, 1.1]})
     after = a_file(tmp_path / "b.json", {"step": [2.2] * 5})
     (row,) = microbenchmarks.compare(microbenchmarks.read(before), microbenchmarks.read(after))
@@ -120,7 +120,7 @@ def test_one_file_is_one_process(tmp_path: Path, command: Command, capsys: pytes
 def test_files_of_a_folder_are_processes_of_one_side(
     tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Then there are intervals, and what they exclude is told apart."""
+    """The ratio then has an interval, and rows that it excludes from 1 are told apart."""
     for side, factor in (("before", 1.0), ("after", 1.5)):
         for index in range(4):
             a_file(
@@ -169,7 +169,7 @@ def test_another_machine_is_named(tmp_path: Path, command: Command, capsys: pyte
 def test_wrong_use_is_one_line(
     command: Command, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
-    """Exit 2."""
+    """The exit status is 2."""
     a_file(Path("a.json"), {"step": [1.0]})
     a_file(Path("b.json"), {"step": [1.0]})
     Path("other.json").write_text('{"schema_version": 2}')
@@ -184,7 +184,7 @@ def test_wrong_use_is_one_line(
 
 @pytest.mark.parametrize("rounds", [[], [0.0], [-1.0], ["a"]])
 def test_rounds_that_are_no_times_are_refused(tmp_path: Path, rounds: list[Any]) -> None:
-    """Before anything is computed with them."""
+    """They are refused before anything is computed with them."""
     path = a_file(tmp_path / "a.json", {"step": [1.0]})
     document = json.loads(path.read_text())
     document["benchmarks"][0]["stats"]["data"] = rounds
@@ -194,7 +194,7 @@ def test_rounds_that_are_no_times_are_refused(tmp_path: Path, rounds: list[Any])
 
 
 def test_what_is_a_file_of_micros(tmp_path: Path) -> None:
-    """Told by its first bytes; a result file, a folder without one and nothing at all are none."""
+    """Its first bytes tell. A result file, a folder without such files and a missing file are none."""
     assert microbenchmarks.is_micro(a_file(tmp_path / "m" / "a.json", {"step": [1.0]}))
     assert microbenchmarks.is_micro(tmp_path / "m")
     (tmp_path / "r.json").write_text('{"schema_version": 1}')

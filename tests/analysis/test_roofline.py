@@ -1,4 +1,4 @@
-"""Which ceilings a plan needs, and what they say together."""
+"""A plan needs certain ceilings, and together they say what a row could have reached."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def asked(*scenarios: Scenario, cores: int = 4) -> list[tuple[str, int, Library]
 
 
 def test_every_library_has_its_name_from_its_framework() -> None:
-    """NumPy, and each framework in its order."""
+    """NumPy comes first, and the frameworks in their order."""
     assert [library.value for library in Library] == ["numpy", *(framework.value for framework in Framework)]
 
 
 def test_two_contexts_of_one_thread_have_the_ceiling_of_two_threads() -> None:
-    """CPU contexts are virtual; GPUs are counted apart; a mixture has no ceiling."""
+    """CPU contexts are virtual. GPUs are counted apart, and a mixture of both has no ceiling."""
     assert (
         place_of(a_scenario(contexts="cpu(0),cpu(1)"), 1) == Place(CPU, 2) == place_of(a_scenario(contexts="cpu(0)"), 2)
     )
@@ -40,7 +40,7 @@ def test_two_contexts_of_one_thread_have_the_ceiling_of_two_threads() -> None:
 
 
 def test_a_plan_asks_for_each_place_once() -> None:
-    """Through NumPy and the plan's frameworks, as far as those use the kind of device."""
+    """It is asked through NumPy and the plan's frameworks, as far as they use that kind of device."""
     torch = Scenario(framework=Framework.TORCH, network="mlp", **preset(Framework.TORCH, "mlp", LoopName.TUTORIAL, ()))
     assert asked(
         a_scenario(contexts="cpu(0)"),
@@ -61,7 +61,7 @@ def test_a_plan_asks_for_each_place_once() -> None:
 
 
 def test_a_machine_is_asked_with_doubling_threads_and_on_every_gpu() -> None:
-    """One, two, four and all six cores; NumPy knows no GPU."""
+    """Six cores are asked with one, two, four and six threads. NumPy knows no GPU."""
     environment = an_environment(usable_core_count=6)
     requests = requests_of_machine([Device(GPU, 0)], [Framework.MXNET], environment)
     assert [(r.device, r.omp_num_threads, r.framework.value) for r in requests] == [
@@ -87,13 +87,13 @@ def test_a_machine_is_asked_with_doubling_threads_and_on_every_gpu() -> None:
 def test_the_largest_arrays_are_beyond_the_caches_and_fit_into_memory(
     changes: dict[str, object], mebibytes: list[int]
 ) -> None:
-    """Three together: from a core's own cache to four times the largest, if that can be had."""
+    """Three of them fill from a core's own cache to four times the largest, if there is that much memory."""
     elements = vector_elements(an_environment(**changes), CPU)
     assert [round(12 * count / 2**20, 3) for count in elements] == mebibytes
 
 
 def test_the_ceiling_is_the_best_librarys_median_over_time() -> None:
-    """A single lucky process of another one does not count; the machine's drift is its range."""
+    """A single lucky process of another library does not count. The range shows how the machine drifted."""
     ceilings = [
         *(a_ceiling(gflop=rate) for rate in (100.0, 110.0, 90.0)),
         *(a_ceiling(framework=Library.NUMPY, gflop=rate, bandwidth=30e9) for rate in (80.0, 300.0, 85.0)),
@@ -133,7 +133,7 @@ def test_the_bandwidth_is_that_of_arrays_as_large_as_the_working_set() -> None:
 
 
 def test_the_lower_roof_bounds_a_step() -> None:
-    """Large batches of the MLP do more with a byte than small ones: memory's bound gives way to the product's."""
+    """A large batch of the MLP does more with a byte than a small one, so `memory` gives way to `compute`."""
     mlp = costs_of("mlp")
     assert mlp is not None
     (roof,) = roofs([a_ceiling(gflop=100.0, vectors={1_000: 100e9, 100_000_000: 10e9})]).values()

@@ -1,4 +1,4 @@
-"""Raw runs -> rows."""
+"""Raw runs become rows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def rows_of(*records: Run, **changes: object) -> tuple[Row, ...]:
 
 
 def measures_of(*records: Run, **changes: object) -> Measures:
-    """Of the first row."""
+    """Return the measures of the first row."""
     measures = rows_of(*records, **changes)[0].measures
     assert measures is not None
     return measures
@@ -38,7 +38,7 @@ def measures_of(*records: Run, **changes: object) -> Measures:
 def repeats(
     *throughputs: float, scenario: Scenario | None = None, recipe: Recipe = PART, accuracy: float = 0.9
 ) -> list[Run]:
-    """One process per throughput, each with its own seed, as `expand` plans them."""
+    """Return one process per throughput, each with its own seed, as `expand` plans them."""
     return [
         a_run(
             scenario=scenario,
@@ -70,7 +70,7 @@ def test_another_recipe_is_another_row() -> None:
 
 
 def test_rows_have_the_order_of_the_plan_not_of_the_runs() -> None:
-    """The runs are shuffled in time, which is nobody's order to read them in."""
+    """The runs are shuffled in time, and that order means nothing to a reader."""
     one, two = a_run(scenario=a_scenario(contexts="cpu(0)")), a_run()
     result_set = a_result_set(one, two)
     shuffled = msgspec.structs.replace(result_set, runs=(two, one))
@@ -110,7 +110,7 @@ def test_the_last_batch_of_an_epoch_is_an_update_of_its_own() -> None:
 
 
 def test_the_other_measures_over_processes() -> None:
-    """Accuracies as mean, least and greatest; one-off times as medians; memory as the greatest."""
+    """Accuracies have mean, least and greatest, one-off times their median, and memory its greatest value."""
     changes: list[dict[str, Any]] = [
         {"final_accuracy": 0.97, "first_step_seconds": 0.2, "peak_rss_bytes": 5, "device_memory_bytes": 7},
         {"final_accuracy": 0.98, "first_step_seconds": 9.0, "peak_rss_bytes": 9, "device_memory_bytes": None},
@@ -126,7 +126,7 @@ def test_the_other_measures_over_processes() -> None:
 
 
 def test_openmp_threads_that_differ_are_not_reported_as_one_number() -> None:
-    """None rather than a mean of settings."""
+    """The field is None, since a mean of settings means nothing."""
     assert measures_of(a_run(omp_num_threads=2)).omp_num_threads == 2
     assert measures_of(a_run(), a_run(repeat=1, omp_num_threads=2)).omp_num_threads is None
 
@@ -139,7 +139,7 @@ def test_time_to_accuracy_ends_with_the_first_epoch_that_reached_the_target() ->
 
 
 def test_no_time_to_an_accuracy_that_was_never_reached_or_never_set() -> None:
-    """None for a run that fell short, and for a user's own network, which has no target."""
+    """It is None for a run that fell short, and for a user's own network, which has no target."""
     assert time_to_accuracy_seconds(a_run(accuracy=0.9)) is None
     assert time_to_accuracy_seconds(a_run(scenario=a_scenario("zoo.nets:tiny"))) is None
 
@@ -218,7 +218,7 @@ def test_an_invalid_baseline_is_no_baseline() -> None:
 
 
 def test_one_invalid_process_makes_the_row_invalid() -> None:
-    """And the row says how many there were."""
+    """The row says how many such processes there were."""
     (row,) = rows_of(a_run(), a_run(repeat=1, accuracy=0.9), a_run(repeat=2))
     assert row.status is Status.INVALID
     assert row.invalid == (
@@ -238,7 +238,7 @@ def test_too_little_training_is_not_judged_and_still_ranks() -> None:
 
 
 def test_a_lone_row_is_not_the_fastest_of_anything() -> None:
-    """A mark that every table of one row has says nothing; each network and recipe has its own contest."""
+    """A mark in every table of one row says nothing; each network and recipe is a contest of its own."""
     assert not rows_of(a_run())[0].is_fastest
     lenet = a_run(scenario=a_scenario("lenet"), accuracy=0.985)
     part = repeats(99_000.0)[0]
@@ -265,7 +265,7 @@ def test_a_row_with_runs_and_failures_counts_its_runs() -> None:
 
 
 def test_planned_runs_without_a_record_are_not_run() -> None:
-    """A scenario nobody got to is a row too; one with some of its processes counts the rest."""
+    """A scenario that never ran is a row, too. One that ran in part counts the processes that are missing."""
     result_set: ResultSet = a_result_set(a_run())
     more = [planned(a_run(repeat=1)), planned(a_run(scenario=a_scenario(batch_size=500)))]
     first, second = summarize(msgspec.structs.replace(result_set, plan=(*result_set.plan, *more))).rows
@@ -274,7 +274,7 @@ def test_planned_runs_without_a_record_are_not_run() -> None:
 
 
 def test_a_file_without_a_plan_has_no_rows() -> None:
-    """Nothing planned, nothing to show, no error."""
+    """It is no error."""
     result_set = msgspec.structs.replace(a_result_set(), plan=(), runs=())
     assert summarize(result_set).rows == ()
 
@@ -289,7 +289,7 @@ def test_the_epoch_follows_the_data_sets_own_size() -> None:
 
 
 def updates_of(fixed: float, each: float, batch_sizes: tuple[int, ...], repeats: int = 1, **changes: str) -> list[Run]:
-    """Runs whose updates take `fixed` + `each` x images, in microseconds."""
+    """Return runs whose updates take `fixed` + `each` x images, in microseconds."""
     return [
         run
         for batch_size in batch_sizes
@@ -319,7 +319,7 @@ def test_what_is_achieved_is_throughput_times_the_cost_of_an_image() -> None:
 
 
 def test_a_users_own_network_achieves_nothing_that_is_known() -> None:
-    """No costs, no rates, no bound but overhead."""
+    """It has no costs and no rates, and no bound but overhead."""
     runs = updates_of(600, 1, (100, 500), network="zoo.nets:tiny")
     measures = measures_of(*runs, ceilings=(a_ceiling(),))
     assert measures.achieved_gflop_per_second is measures.bytes_per_second is measures.utilisation is None
@@ -328,7 +328,7 @@ def test_a_users_own_network_achieves_nothing_that_is_known() -> None:
 
 
 def test_utilisation_is_of_the_ceiling_at_as_many_threads() -> None:
-    """One context of two threads and two of one have the same; other thread counts have none."""
+    """One context of two threads and two contexts of one share it; other thread counts have none."""
     for contexts in ("cpu(0)", "cpu(0),cpu(1)"):
         runs = repeats_at(10_000.0, 100, 1, contexts=contexts)
         measures = measures_of(*runs, ceilings=(a_ceiling(gflop=45.44), a_ceiling(gflop=999.0, omp_num_threads=1)))
@@ -339,7 +339,7 @@ def test_utilisation_is_of_the_ceiling_at_as_many_threads() -> None:
 
 
 def test_bytes_per_second_are_the_fewest_of_an_update_over_its_time() -> None:
-    """Also where the last batch is smaller: 469 updates on 60,000 images are 127.9 each."""
+    """That holds where the last batch is smaller, too: 60,000 images in 469 updates are 127.9 each."""
     run = a_run(scenario=a_scenario(contexts="cpu(0)", batch_size=128), epochs=(an_epoch(epoch_seconds=4.69),))
     costs = costs_of("mlp")
     assert costs is not None
@@ -349,7 +349,7 @@ def test_bytes_per_second_are_the_fewest_of_an_update_over_its_time() -> None:
 
 
 def test_what_an_update_takes_without_images_comes_from_the_other_batch_sizes() -> None:
-    """The same in every row of the scenario; two batch sizes have no interval, one has no line."""
+    """Every row of the scenario has the same. Two batch sizes give no interval, one gives no line."""
     three = all_measures(*updates_of(800, 4, (100, 500, 1_000), repeats=2))
     assert len(three) == 3
     for measures in three:
@@ -368,7 +368,7 @@ def test_what_an_update_takes_without_images_comes_from_the_other_batch_sizes() 
 
 
 def test_only_the_batch_size_may_differ_along_a_line() -> None:
-    """Other contexts, recipes and invalid rows are not on it."""
+    """Rows of other contexts or recipes, and invalid rows, are not on it."""
     runs = updates_of(800, 4, (100, 500))
     strangers = [
         *repeats_at(9_999.0, 1_000, 1, contexts="cpu(0),cpu(1)"),
@@ -395,7 +395,7 @@ def test_a_smaller_last_batch_is_on_the_same_line() -> None:
 
 
 def test_a_step_is_bound_by_overhead_where_over_half_of_it_is_fixed() -> None:
-    """With 800 and 4 µs that is below 200 images; the others have the roof that applies, if one was measured."""
+    """With 800 and 4 µs that is below 200 images. Other rows have the lower roof, if one was measured."""
     runs = updates_of(800, 4, (100, 160, 250, 1_000))
     known = [measures.bound for measures in all_measures(*runs, ceilings=(a_ceiling(gflop=30.0),))]
     assert known == [Bound.OVERHEAD, Bound.OVERHEAD, Bound.COMPUTE, Bound.COMPUTE]

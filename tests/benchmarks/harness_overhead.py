@@ -39,7 +39,7 @@ BATCH_SIZE = 100
 
 
 class Side:
-    """A network and its data, and how an epoch of it is trained."""
+    """One network and its data, and how an epoch of it is trained."""
 
     def __init__(self, network: Network, prepared: datasets.Prepared, *, bare: bool) -> None:
         train, _ = datasets.load(prepared.directory, digest=prepared.digest)
@@ -48,7 +48,7 @@ class Side:
         self._order = np.random.get_state()  # noqa: NPY002  # what NDArrayIter shuffles with: one for each side
 
     def epoch(self) -> tuple[float, float]:
-        """(seconds, training accuracy) of one epoch, between barriers."""
+        """Return (seconds, training accuracy) of one epoch, between barriers."""
         np.random.set_state(self._order)  # noqa: NPY002
         mx.nd.waitall()
         begin = time.perf_counter()
@@ -60,7 +60,7 @@ class Side:
 
 
 def _bare(network: Network, train: Split) -> Callable[[], float]:
-    """The tutorial's statements, with nothing of ours around them."""
+    """Run the tutorial's statements, with nothing of ours around them."""
     contexts = [mx.cpu(0), mx.cpu(1)]
     training.seed_everything(Recipe().seed)
     net = networks.build(network, Hybridize.OFF)
@@ -72,7 +72,7 @@ def _bare(network: Network, train: Split) -> Callable[[], float]:
 
 
 def _under_the_harness(network: Network, train: Split) -> Callable[[], float]:
-    """As `bench.worker.measure.run` trains it."""
+    """Train as `bench.worker.measure.run` does."""
     trained = base.create_workload(tutorial_setting(network), Recipe(), train)
     trained.build()
     trained.set_learning_rate(0.0)
@@ -83,7 +83,7 @@ def _under_the_harness(network: Network, train: Split) -> Callable[[], float]:
 
 
 def measure(network: Network, prepared: datasets.Prepared, pairs: int) -> list[tuple[float, float]]:
-    """(bare, harness) seconds of `pairs` epochs each, after one epoch of each that does not count."""
+    """Return (bare, harness) seconds of `pairs` epochs each, after one epoch of each that does not count."""
     sides = (Side(network, prepared, bare=True), Side(network, prepared, bare=False))
     measured = []
     for pair in range(-1, pairs):

@@ -1,4 +1,4 @@
-"""How long and how much memory `compare`, `history` and `report` take for thousands of results.
+"""Measure how long and how much memory `compare`, `history` and `report` take for thousands of results.
 
     python -m tests.benchmarks.many_files [COUNT]
 
@@ -45,7 +45,7 @@ def make_files(folder: Path, count: int) -> None:
 
 
 def make_large_file(path: Path) -> None:
-    """200 scenarios of 5 processes."""
+    """Write a file of 200 scenarios with 5 processes each."""
     noise = random.Random(20260131)
     runs = [
         a_run(

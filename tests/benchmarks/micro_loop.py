@@ -61,7 +61,7 @@ def timed(
     work: Callable[[], object],
     before: Callable[[], object] | None = None,
 ) -> None:
-    """`before` is done before every call, and is not timed; such calls are too few to be counted out beforehand."""
+    """Time a call. `before` is done before each, untimed; such calls are too few to be counted out beforehand."""
 
     def synchronized() -> None:
         mx.nd.waitall()
@@ -98,7 +98,7 @@ class Step:
         return self.training._step(self.parts, self.training._update.scale(self.size))
 
     def freshen(self) -> None:
-        """The trainer updates on fresh gradients alone; these may be old ones."""
+        """Mark gradients as fresh, since the trainer updates by no others and these may be old ones."""
         for parameter in self.training.net.collect_params().values():
             for weight in parameter.list_data():
                 weight._fresh_grad = True
@@ -114,7 +114,7 @@ class Step:
 @each_batch_size
 @pytest.mark.parametrize("pipeline", InputPipeline, ids=str)
 def test_iterator(benchmark: BenchmarkFixture, batch_size: int, pipeline: InputPipeline) -> None:
-    """An epoch's batches, shuffled, on one context; nothing is computed."""
+    """Get the batches of an epoch, shuffled, on one context; nothing is computed."""
     scenario = a_scenario(network="mlp", contexts=ONE, batch_size=batch_size, input_pipeline=pipeline)
     step = Step(scenario, IMAGES)
 
@@ -128,7 +128,7 @@ def test_iterator(benchmark: BenchmarkFixture, batch_size: int, pipeline: InputP
 @each_batch_size
 @each_contexts
 def test_split_and_load(benchmark: BenchmarkFixture, batch_size: int, contexts: tuple[str, ...]) -> None:
-    """Images and labels of one batch."""
+    """Split images and labels of one batch."""
     scenario = a_scenario(network="mlp", contexts=contexts, batch_size=batch_size)
     split = noise(batch_size)
     images, labels = mx.nd.array(training.as_input(split.images)), mx.nd.array(split.labels)
@@ -145,7 +145,7 @@ def test_split_and_load(benchmark: BenchmarkFixture, batch_size: int, contexts: 
 @each_batch_size
 @each_execution
 def test_forward(benchmark: BenchmarkFixture, network: str, batch_size: int, hybridize: Hybridize) -> None:
-    """Network and loss, recorded for a backward pass."""
+    """Compute network and loss, recorded for a backward pass."""
     scenario = a_scenario(network=network, contexts=ONE, batch_size=batch_size, hybridize=hybridize)
     step = Step(scenario)
     with truncated_after(EpochPhase.FORWARD):
@@ -156,7 +156,7 @@ def test_forward(benchmark: BenchmarkFixture, network: str, batch_size: int, hyb
 @each_batch_size
 @each_execution
 def test_forward_backward(benchmark: BenchmarkFixture, network: str, batch_size: int, hybridize: Hybridize) -> None:
-    """The same with gradients."""
+    """Do the same, and compute the gradients."""
     scenario = a_scenario(network=network, contexts=ONE, batch_size=batch_size, hybridize=hybridize)
     timed(benchmark, "forward_backward", scenario, Step(scenario).forward_backward)
 
@@ -176,7 +176,7 @@ def test_forward_backward(benchmark: BenchmarkFixture, network: str, batch_size:
 def test_update(
     benchmark: BenchmarkFixture, network: str, contexts: tuple[str, ...], update: Update, *, update_on_kvstore: bool
 ) -> None:
-    """All weights, on gradients that are there; two contexts exchange theirs through the kvstore."""
+    """Update all weights by gradients that are there; two contexts exchange theirs through the kvstore."""
     scenario = a_scenario(network=network, contexts=contexts, update=update, update_on_kvstore=update_on_kvstore)
     step = Step(scenario)
     step.forward_backward()
@@ -186,7 +186,7 @@ def test_update(
 @each_batch_size
 @pytest.mark.parametrize("metric_sync", MetricSync, ids=str)
 def test_metric(benchmark: BenchmarkFixture, batch_size: int, metric_sync: MetricSync) -> None:
-    """The training accuracy of one batch, from what a step has computed."""
+    """Compute the training accuracy of one batch, from what a step has computed."""
     scenario = a_scenario(network="mlp", contexts=ONE, batch_size=batch_size, metric_sync=metric_sync)
     step = Step(scenario)
     outcomes = step.forward_backward()
@@ -200,7 +200,7 @@ def test_metric(benchmark: BenchmarkFixture, batch_size: int, metric_sync: Metri
 def test_step(
     benchmark: BenchmarkFixture, network: str, batch_size: int, hybridize: Hybridize, contexts: tuple[str, ...]
 ) -> None:
-    """A whole step on a batch that is there: forward, backward, metric, update."""
+    """Do a whole step on a batch that is there: forward, backward, metric, update."""
     scenario = a_scenario(network=network, contexts=contexts, batch_size=batch_size, hybridize=hybridize)
     timed(benchmark, "step", scenario, Step(scenario).whole)
 
@@ -209,7 +209,7 @@ def test_step(
 @each_batch_size
 @pytest.mark.parametrize("hybridize", [Hybridize.OFF, Hybridize.STATIC], ids=str)
 def test_evaluation(benchmark: BenchmarkFixture, network: str, batch_size: int, hybridize: Hybridize) -> None:
-    """The accuracy of 1,000 images."""
+    """Compute the accuracy of 1,000 images."""
     scenario = a_scenario(network=network, contexts=ONE, batch_size=batch_size, hybridize=hybridize)
     step = Step(scenario)
     split = noise(EVALUATED)

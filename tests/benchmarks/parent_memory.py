@@ -1,4 +1,4 @@
-"""What the parent of a long suite needs: memory and time over 1,000 runs that measure nothing.
+"""Measure what the parent of a long suite needs: memory and time over 1,000 runs that measure nothing.
 
 `python -m tests.benchmarks.parent_memory [--runs 1000]`
 
@@ -30,14 +30,14 @@ from tests.support.records import a_result_set, a_run, planned
 
 
 class Instant(FakeBlocks):
-    """Answers with a run of ten epochs."""
+    """An executor that answers at once with a run of ten epochs."""
 
     def execute(self, request: RunRequest, timeout_seconds: float, on_epoch: OnEpoch) -> Run | Failure:
         return a_run(scenario=request.scenario, recipe=request.recipe, repeat=request.repeat)
 
 
 class Reporter:
-    """Prints the resident memory every hundred runs."""
+    """An observer that prints the resident memory every hundred runs."""
 
     def __init__(self) -> None:
         self.rss_bytes: list[int] = []

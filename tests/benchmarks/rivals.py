@@ -1,4 +1,4 @@
-"""Our gate beside the rules that are in use today, all played the same recorded blocks of identical code.
+"""Play the same recorded blocks of identical code to our gate and to the rules that are in use today.
 
 `nox -s rivals -- results/calibration/MACHINE.blocks.json -o FILE.json`, `… -- --show FILE.json`
 
@@ -42,18 +42,18 @@ _MEDIAN_5_PERCENT = parse_compare_fail("median:5%")  # type: ignore[no-untyped-c
 
 
 def threshold(baseline: Windows, contender: Windows) -> bool:
-    """Slower by more than 5 % on average."""
+    """Return whether the contender is slower by more than 5 % on average."""
     return statistics.fmean(contender) > 1.05 * statistics.fmean(baseline)
 
 
 def pytest_benchmark(baseline: Windows, contender: Windows) -> bool:
-    """Its own comparison code, as `--benchmark-compare-fail=median:5%` calls it."""
+    """Decide by pytest-benchmark's own comparison, as `--benchmark-compare-fail=median:5%` calls it."""
     current, compared = {"median": statistics.median(contender)}, {"median": statistics.median(baseline)}
     return bool(_MEDIAN_5_PERCENT.fails(current, compared))
 
 
 def asv(baseline: Windows, contender: Windows) -> bool:
-    """`asv continuous`: its medians differ by the factor 1.1 and `statistics.is_different` at its p of 0.002.
+    """Decide as `asv continuous`: medians differ by the factor 1.1 and `statistics.is_different` at its p of 0.002.
 
     asv/commands/compare.py `_is_result_better`, asv_runner/statistics.py `is_different`: Mann-Whitney where so many
     samples can reach that p, which 48 can.
@@ -64,7 +64,7 @@ def asv(baseline: Windows, contender: Windows) -> bool:
 
 
 def benchstat(baseline: Windows, contender: Windows) -> bool:
-    """golang.org/x/perf/cmd/benchstat shows a change where Mann-Whitney's p is below 0.05, its alpha; here: slower."""
+    """Decide as golang.org/x/perf/cmd/benchstat, by Mann-Whitney's p below its alpha of 0.05, if slower."""
     different = mannwhitneyu(baseline, contender).pvalue < 0.05
     return bool(different and statistics.median(contender) > statistics.median(baseline))
 
@@ -87,7 +87,7 @@ RIVALS = (
 
 
 def windows_of(blocks: Sequence[Block]) -> dict[Scenario, list[float]]:
-    """Every window, whichever side it was called: the code is the same."""
+    """Return every window, from whichever side: the code is the same."""
     found: dict[Scenario, list[float]] = {}
     for block in blocks:
         for each in block.passes:
@@ -98,7 +98,7 @@ def windows_of(blocks: Sequence[Block]) -> dict[Scenario, list[float]]:
 
 
 def alarms(rival: Rival, blocks: Sequence[Block], runs: int) -> dict[float, int]:
-    """Runs with an alarm, for each slowdown; all slowdowns see the same stretches."""
+    """Count the runs with an alarm for each slowdown; all slowdowns see the same stretches of blocks."""
     generator = random.Random(SEED)
     counts = dict.fromkeys(SLOWDOWNS, 0)
     for _ in range(runs):
@@ -112,7 +112,7 @@ def alarms(rival: Rival, blocks: Sequence[Block], runs: int) -> dict[float, int]
 
 
 def ours(gate_file: GateFile, runs: int) -> tuple[dict[float, int], dict[float, int], float]:
-    """(gates that said regressed, gates that passed, minutes of the median gate on identical code)."""
+    """Return (gates that said regressed, gates that passed, minutes of the median gate on identical code)."""
     made = calibration.calibrate(gate_file, gates=runs, slowdowns=SLOWDOWNS, seed=SEED)
     regressed = {each.slowdown: each.verdicts.get(str(Verdict.REGRESSED), 0) for each in made.replays}
     passed = {
@@ -169,7 +169,7 @@ def _by_percent(counts: Mapping[float, int]) -> dict[str, int]:
 
 
 def markdown(document: dict[str, object]) -> str:
-    """The table, from a result file."""
+    """Return the table of a result file."""
     runs, methods = document["runs"], document["methods"]
     assert isinstance(runs, int)
     assert isinstance(methods, list)

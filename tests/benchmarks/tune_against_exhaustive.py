@@ -1,4 +1,4 @@
-"""Was the search worth its time? A tune file beside that of an exhaustive search of the same settings on this machine.
+"""Was the search worth its time? Compare a tune file with that of an exhaustive search on the same machine.
 
     mnist-bench tune --network mlp --exhaustive -o all.json
     mnist-bench tune --network mlp -o tune.json
@@ -36,7 +36,7 @@ MOST_TIME, MOST_LOSS = 1 / 5, 0.05
 
 
 class Quiet:
-    """A `TuneObserver` that says when a block is over."""
+    """An observer that says when a block is over."""
 
     def round_started(self, index: int, step: Step) -> None: ...
     def candidate_started(self, candidate: Candidate) -> None: ...
@@ -45,7 +45,7 @@ class Quiet:
 
 
 def winner(tune_file: TuneFile, name: Path) -> Candidate:
-    """Exits where there is none."""
+    """Return the winner of a file; exit where there is none."""
     found = estimates.winner(tune_file.plan, tune_file.rounds)
     if found is None or racing.next_step(tune_file.plan, tune_file.rounds) is not None:
         sys.exit(f"{name}: not finished")
@@ -63,7 +63,7 @@ def in_the_exhaustive_file(searched: Candidate, exhaustive: TuneFile) -> str:
 
 
 def duel(first: Candidate, second: Candidate, like: TuneFile, path: Path, data_dir: Path | None) -> str:
-    """How much slower the first is than the second, in blocks of their own."""
+    """Return how much slower the first is than the second, in blocks of their own."""
     prepared = prepare(DatasetName.AUTO, data_dir)
     dataset, start_session = dataset_of(prepared), session_starter(Cancellation())
     planned = plan(

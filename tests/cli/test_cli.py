@@ -1,4 +1,4 @@
-"""The command line: real processes on a few images, and every exit status."""
+"""The command line runs real processes on a few images, and gives every exit status."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class FakeWorker(FakeBlocks):
-    """Stands for `WorkerProcess`: measures at once, and fails as told."""
+    """An executor that measures at once and fails as told."""
 
     outcome: Callable[[RunRequest], Run | Failure]
 
@@ -60,7 +60,7 @@ class FakeWorker(FakeBlocks):
 
 
 def a_measured_run(request: RunRequest) -> Run:
-    """A valid run of the small data set, as requested."""
+    """Return a valid run of the small data set, as requested."""
     template = a_run(scenario=request.scenario, recipe=request.recipe, repeat=request.repeat)
     samples = min(request.recipe.samples or 200, 200)
     epochs = tuple(msgspec.structs.replace(template.epochs[0], samples=samples) for _ in range(request.recipe.epochs))
@@ -105,7 +105,7 @@ def test_run_saves_a_valid_file_and_prints_tables(
 def test_a_batch_size_walks_from_the_flag_to_the_column(
     command: Command, fake_worker: type[FakeWorker], data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One value, one name: flag, request, result file, CSV column."""
+    """It has one name in flag, request, result file and CSV column."""
     asked: list[int] = []
 
     def spy(request: RunRequest) -> Run:
@@ -167,7 +167,7 @@ def test_a_failed_scenario_gives_5_and_its_reason(
 def test_an_interrupted_run_says_how_to_go_on_and_does(
     command: Command, fake_worker: type[FakeWorker], data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit 130, the command for the rest on stderr; --resume measures only the rest."""
+    """It exits with 130 and prints the command for the rest, and --resume measures only that."""
     seen: list[RunRequest] = []
 
     def signal_during_the_third(request: RunRequest) -> Run:
@@ -190,7 +190,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(
 def test_resume_refuses_other_data_and_other_machines(
     command: Command, fake_worker: type[FakeWorker], data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Half a file of one thing and half of another would be worth nothing."""
+    """A file that is half of one thing and half of another would be worth nothing."""
     assert command("run", "--suite", "smoke", "-k", "mlp", "--data-dir", data_dir, "-o", "file.json") == cli.Exit.DONE
     other = small_idx_folder(tmp_path / "other", train=201, test=50)
     assert command("run", "--resume", "file.json", "--data-dir", other) == cli.Exit.INCOMPARABLE
@@ -229,7 +229,7 @@ def test_resume_refuses_other_software_and_other_choices(
 def test_a_file_is_resumed_by_one_at_a_time(
     command: Command, fake_worker: type[FakeWorker], data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The folder is locked before the file is read, so nobody saves over what another has added."""
+    """The folder is locked before the file is read, so that no other process's results are overwritten."""
     assert command("run", "--suite", "smoke", "-k", "mlp", "--data-dir", data_dir, "-o", "file.json") == cli.Exit.DONE
     with store.exclusive(Path()):
         assert command("run", "--resume", "file.json", "--data-dir", data_dir) == cli.Exit.USAGE
@@ -239,7 +239,7 @@ def test_a_file_is_resumed_by_one_at_a_time(
 def test_a_fault_of_the_program_is_never_taken_for_a_regression(
     command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An unforeseen error shows its traceback and has a status of its own; one of the system is one line."""
+    """An unforeseen error has a traceback and its own status; one of the operating system is one line."""
 
     def fail(error: Exception) -> None:
         raise error
@@ -274,7 +274,7 @@ def test_a_reader_that_has_enough_is_no_error(tmp_path: Path, table_format: str)
 def test_a_run_outside_its_band_gives_5(
     command: Command, fake_worker: type[FakeWorker], monkeypatch: pytest.MonkeyPatch, data_dir: Path
 ) -> None:
-    """However fast: what did not learn is no result."""
+    """What did not learn is no result, however fast it was."""
     monkeypatch.setattr(accuracy, "judge", lambda run, _dataset: "below" if run.scenario.batch_size == 64 else None)
     arguments = ["--suite", "smoke", "--data-dir", data_dir]
     assert command("run", *arguments, "-o", "a.json") == cli.Exit.DONE
@@ -288,7 +288,7 @@ def test_the_tutorial_suite_prints_the_tutorials_lines(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whoever knows the tutorial finds its output again."""
+    """A reader who knows the tutorial finds its output again."""
 
     def with_epochs(self: FakeWorker, request: RunRequest, timeout_seconds: float, on_epoch: OnEpoch) -> Run:
         run = a_measured_run(request)
@@ -331,7 +331,7 @@ def test_bad_input_gives_one_line_and_2(
     arguments: list[str],
     words: str,
 ) -> None:
-    """No traceback, no measuring, nothing written."""
+    """There is no traceback, and nothing is measured or written."""
     assert command("run", *arguments) == cli.Exit.USAGE
     printed = capsys.readouterr()
     assert words in printed.err
@@ -342,7 +342,7 @@ def test_bad_input_gives_one_line_and_2(
 def test_an_existing_output_is_never_overwritten(
     command: Command, fake_worker: type[FakeWorker], data_dir: Path
 ) -> None:
-    """A result took time to make."""
+    """The result in it took time to measure."""
     Path("file.json").write_text("precious")
     assert command("run", "--suite", "smoke", "--data-dir", data_dir, "-o", "file.json") == cli.Exit.USAGE
     assert Path("file.json").read_text() == "precious"
@@ -351,7 +351,7 @@ def test_an_existing_output_is_never_overwritten(
 def test_without_a_framework_run_says_which_extra(
     command: Command, fake_worker: type[FakeWorker], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Before any data is looked for."""
+    """It does so before it looks for any data."""
 
     def nothing(_self: FakeWorker, *_arguments: object) -> Software:
         raise SetupError("MXNet is not installed: pip install '.[cpu]'")
@@ -376,7 +376,7 @@ def test_without_a_framework_run_says_which_extra(
 def test_options_that_contradict_each_other_are_refused(
     command: Command, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
-    """None is silently without effect."""
+    """No option is silently without effect."""
     assert command(*arguments) == cli.Exit.USAGE
     (line,) = capsys.readouterr().err.splitlines()
     assert words in line
@@ -386,7 +386,7 @@ def test_options_that_contradict_each_other_are_refused(
 
 
 def test_dry_run_lists_and_writes_nothing(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    """The scenarios, how many processes each, and the expected time."""
+    """It lists the scenarios, the processes of each, and the expected time."""
     assert command("run", "--dry-run") == cli.Exit.DONE
     printed = capsys.readouterr().out
     assert "18 scenarios, 66 runs, about" in printed
@@ -396,7 +396,7 @@ def test_dry_run_lists_and_writes_nothing(command: Command, capsys: pytest.Captu
 
 
 def test_show_reads_several_files(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    """One table after the other, each above its own data set and machine."""
+    """Their tables follow each other, each below its own data set and machine."""
     for name, batch_size in (("a", 100), ("b", 500)):
         run = a_run(scenario=a_scenario(batch_size=batch_size))
         store.write(Path(f"{name}.json"), a_result_set(run))
@@ -407,7 +407,7 @@ def test_show_reads_several_files(command: Command, capsys: pytest.CaptureFixtur
 
 
 def test_check_names_every_violation(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line each, exit 2; a newer file exits 4."""
+    """Each has one line, and the exit status is 2; a newer file exits with 4."""
     store.write(Path("a.json"), a_result_set())
     document = json.loads(Path("a.json").read_text())
     document["runs"][0]["final_accuracy"] = 2
@@ -428,7 +428,7 @@ def test_check_names_every_violation(command: Command, capsys: pytest.CaptureFix
 
 
 def test_data_shows_makes_and_draws(command: Command, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a flag it only looks; --picture writes a PNG; a bad folder is one line and 2."""
+    """Without a flag it only looks. --picture writes a PNG, and a bad folder is one line and exit status 2."""
     assert command("data", "--data-dir", data_dir) == cli.Exit.DONE
     assert "custom" in capsys.readouterr().out
     assert command("data", "--data-dir", data_dir, "--picture", "grid.png") == cli.Exit.DONE
@@ -457,7 +457,7 @@ def test_unusable_data_is_one_line_and_2(
     arguments: list[str],
     words: str,
 ) -> None:
-    """Also where it is only looked at, and before anything is prepared."""
+    """That is so where it is only looked at, too, and comes before anything is prepared."""
     monkeypatch.setattr("mnist_core.datasets._draw", lambda *_arguments: pytest.fail("prepared in vain"))
     monkeypatch.setattr("mnist_core.datasets._download", lambda *_arguments: pytest.fail("prepared in vain"))
     small_idx_folder(Path("cut"), train=20, test=10)
@@ -468,7 +468,7 @@ def test_unusable_data_is_one_line_and_2(
 
 
 def test_data_that_can_be_fetched_or_drawn_is_usable(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is there yet, and nothing is wrong."""
+    """That nothing is there yet is no fault."""
     monkeypatch.delenv("MNIST_BENCH_DATA_DIR", raising=False)
     for name in ("auto", "mnist", "synthetic"):
         assert command("data", "--data", name) == cli.Exit.DONE
@@ -507,7 +507,7 @@ def start(data_dir: Path, folder: Path, *arguments: str) -> subprocess.Popen[str
 
 
 def wait_for_worker(parent: subprocess.Popen[str], file: Path) -> psutil.Process:
-    """The worker of the first run; not that of the question what is installed, which comes before the file is there."""
+    """Wait for the worker of the first run, not for the one asked what is installed before the file is there."""
     for _ in range(600):
         if file.exists() and (children := psutil.Process(parent.pid).children()):
             return children[0]
@@ -517,7 +517,7 @@ def wait_for_worker(parent: subprocess.Popen[str], file: Path) -> psutil.Process
 
 @pytest.mark.system
 def test_two_real_runs(data_dir: Path, tmp_path: Path) -> None:
-    """The whole way with real MXNet: two scenarios, tables, a valid file."""
+    """Real MXNet measures two scenarios; the tables are there, and the file is valid."""
     process = start(data_dir, tmp_path, "--suite", "smoke", "--network", "mlp", "--contexts", "cpu(0)")
     printed = process.communicate(timeout=120)[0]
     assert process.returncode == cli.Exit.DONE, printed
@@ -575,7 +575,7 @@ def test_a_killed_worker_is_a_row_and_a_killed_parent_leaves_no_worker(data_dir:
 @pytest.mark.system
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_everything_and_names_the_file(data_dir: Path, tmp_path: Path, signal_number: int) -> None:
-    """Exit 130, the interrupted run noted, the way to go on printed, no process left."""
+    """The exit status is 130, the interrupted run is noted, the next step printed, and no process left."""
     file = tmp_path / "file.json"
     parent = start(data_dir, tmp_path, "--suite", "smoke", "--network", "mlp", "--epochs", "1000")
     worker = wait_for_worker(parent, file)
@@ -591,7 +591,7 @@ def test_a_signal_stops_everything_and_names_the_file(data_dir: Path, tmp_path: 
 def test_a_run_in_another_clone_says_what_it_measures(
     command: Command, fake_worker: type[FakeWorker], data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Else its file would blame that clone's commit."""
+    """Its file would otherwise blame that clone's commit."""
     arguments = ("run", "--suite", "smoke", "--data-dir", data_dir, "-o")
     assert command(*arguments, "a.json") == cli.Exit.DONE
     assert "not the clone around" not in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`environment --ceilings` and `run --ceilings`, with a worker that answers at once."""
+"""`environment --ceilings` and `run --ceilings` are tried with a worker that answers at once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support.records import a_ceiling, a_run, a_software, an_environment
 
 
 class FakeWorker(FakeBlocks):
-    """MXNet alone is installed; runs and ceilings take no time."""
+    """An executor that has MXNet alone, and needs no time for runs and ceilings."""
 
     asked: list[CeilingRequest]
     broken: bool
@@ -79,7 +79,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_environments_ceilings_are_a_table(
     command: Command, worker: type[FakeWorker], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each library at each number of threads, as often as asked for, in turns; progress on stderr."""
+    """Each library is measured in turn at each number of threads, as often as asked; progress is on stderr."""
     assert command("environment", "--ceilings", "--repeats", 2) == cli.Exit.DONE
     printed = capsys.readouterr()
     assert "float32 matrix product" in printed.out
@@ -96,7 +96,7 @@ def test_the_environments_ceilings_are_a_table(
 def test_the_environments_ceilings_as_json(
     command: Command, worker: type[FakeWorker], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """--json is --format json: medians, range and n of each."""
+    """--json is --format json, and has the median, range and n of each ceiling."""
     assert command("environment", "--ceilings", "--repeats", 3, "--json") == cli.Exit.DONE
     text = capsys.readouterr().out
     (table,) = json.loads(text)
@@ -108,7 +108,7 @@ def test_the_environments_ceilings_as_json(
 def test_a_library_that_fails_is_left_out_of_the_environments_ceilings(
     command: Command, worker: type[FakeWorker], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The others are shown, and the reason stands on stderr, once."""
+    """The others are shown, and the reason stands on stderr once."""
     worker.broken = True
     assert command("environment", "--ceilings", "--format", "csv") == cli.Exit.DONE
     printed = capsys.readouterr()
@@ -121,7 +121,7 @@ def test_a_library_that_fails_is_left_out_of_the_environments_ceilings(
 def test_a_gpu_that_cannot_be_used_has_no_ceiling(
     command: Command, worker: type[FakeWorker], data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The machine's others are measured; a run on it fails as it does without ceilings."""
+    """The machine's other devices are measured. A run on the GPU fails as it does without ceilings."""
     monkeypatch.setattr(environment, "capture", lambda **_facts: an_environment(accelerators_per_node=1))
     assert command("environment", "--ceilings", "--repeats", 1) == cli.Exit.DONE
     assert {request.device for request in worker.asked} == {"cpu(0)"}
@@ -138,7 +138,7 @@ def test_a_gpu_that_cannot_be_used_has_no_ceiling(
 def test_wrong_usage_measures_nothing(
     command: Command, worker: type[FakeWorker], arguments: tuple[object, ...]
 ) -> None:
-    """Found before the first process."""
+    """It is found before the first process starts."""
     assert command("environment", "--ceilings", *arguments) == cli.Exit.USAGE
     assert worker.asked == []
 
@@ -161,7 +161,7 @@ def test_a_run_with_ceilings_says_how_much_of_them_it_achieved(
 def test_a_resumed_run_goes_on_with_its_ceilings(
     command: Command, worker: type[FakeWorker], data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without being told again; where the file has none, --ceilings adds them."""
+    """It needs no option for that. Where the file has none, --ceilings adds them."""
     monkeypatch.setattr("bench.cli.session.require_same_machine", lambda *_arguments: None)
     command("run", "--suite", "smoke", "--network", "mlp", "--ceilings", "--data-dir", data_dir, "-o", "a.json")
     whole = store.read(Path("a.json"), ResultSet)

@@ -1,4 +1,4 @@
-"""`compare` as a user meets it: files in, tables and an exit status out."""
+"""A user meets `compare`: files in, tables and an exit status out."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CPU, GPU = a_scenario(contexts="cpu(0)"), a_scenario(contexts="gpu(0)")
 
 @pytest.fixture
 def command(command: Command) -> Command:
-    """`compare` where no other verb is named."""
+    """Run `compare` where no other verb is named."""
 
     def run(*arguments: object, verb: str = "compare") -> int:
         return command(verb, *arguments)
@@ -78,7 +78,7 @@ def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
 def test_a_comparison_shows_both_speeds_the_change_and_the_verdict(
     command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With intervals, n, epoch time and accuracy; the mean over all; what differs between the files."""
+    """It also shows intervals, n, epoch time, accuracy, the mean over all, and how the files differ."""
     save_two_scenarios("a.json", (1, 2))
     save_two_scenarios("b.json", (0.5, 2), environment=an_environment(software=a_software(numpy="1.23.5")))
     assert command("a.json", "b.json") == cli.Exit.DONE
@@ -119,7 +119,7 @@ def test_a_comparison_shows_both_speeds_the_change_and_the_verdict(
 def test_other_hardware_is_titled_so_with_both_machines_above_the_table(
     command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Ratios, intervals, plain words; however slow, the word "regressed" does not occur."""
+    """Ratios have intervals and plain words, and "regressed" does not occur, however slow the machine is."""
     save_two_scenarios("a.json", (1, 1))
     save_two_scenarios("b.json", (0.1, 2), environment=ELSEWHERE)
     assert command("a.json", "b.json") == cli.Exit.DONE
@@ -137,7 +137,7 @@ def test_other_hardware_is_titled_so_with_both_machines_above_the_table(
 def test_no_format_calls_other_hardware_regressed(
     command: Command, capsys: pytest.CaptureFixture[str], table_format: str
 ) -> None:
-    """Not even for programs."""
+    """That holds for programs, too."""
     save("a.json")
     save("b.json", *runs(0.1), environment=ELSEWHERE)
     assert command("a.json", "b.json", "--format", table_format) == cli.Exit.DONE
@@ -147,7 +147,7 @@ def test_no_format_calls_other_hardware_regressed(
 
 
 def test_missing_scenarios_are_listed_by_name(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    """On whichever side."""
+    """They are listed on whichever side they are missing."""
     save("a.json", *runs(), *runs(scenario=a_scenario("lenet", batch_size=7)))
     save("b.json", *runs(), a_failure(recipe=PART))
     assert command("a.json", "b.json") == cli.Exit.DONE
@@ -158,7 +158,7 @@ def test_missing_scenarios_are_listed_by_name(command: Command, capsys: pytest.C
 
 
 def test_a_pivot_puts_cpu_and_gpu_side_by_side(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    """One column each; a sign says the verdict, and programs get it in words."""
+    """Each has a column. A sign gives the verdict, and programs get it as a word."""
     save("a.json", *runs(), *runs(9, GPU))
     save("b.json", *runs(), *runs(4, GPU))
     assert command("a.json", "b.json", "--row", "batch_size", "--column", "contexts") == cli.Exit.DONE
@@ -189,7 +189,7 @@ def test_a_pivot_puts_cpu_and_gpu_side_by_side(command: Command, capsys: pytest.
 
 
 def test_contexts_of_one_file_are_compared(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    """gpu(0) against cpu(0), in words that blame nobody."""
+    """gpu(0) is compared with cpu(0), and neither is said to have regressed."""
     save("a.json", *runs(), *runs(9, GPU))
     assert command("a.json", "--baseline-scenario", "cpu(0)") == cli.Exit.DONE
     text = capsys.readouterr().out
@@ -200,7 +200,7 @@ def test_contexts_of_one_file_are_compared(command: Command, capsys: pytest.Capt
 
 
 def test_several_contenders_have_an_overview(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line each, behind their tables."""
+    """It has one line for each of them, below their tables."""
     save("a.json")
     save("b.json", *runs(0.5))
     save("c.json", *runs(2), environment=ELSEWHERE)
@@ -212,7 +212,7 @@ def test_several_contenders_have_an_overview(command: Command, capsys: pytest.Ca
 
 
 def test_a_folder_is_all_its_result_files(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    """The baseline among them is not compared with itself; what is no result file is left out aloud."""
+    """The baseline among them is not compared with itself. What is no result file is left out with a note."""
     base = save("results/a.json")
     for number in range(12):
         save(f"results/c{number:02}.json", *runs(0.5 if number == 7 else 1.0))
@@ -230,7 +230,7 @@ def test_a_folder_is_all_its_result_files(command: Command, capsys: pytest.Captu
 
 
 def test_csv_and_json_hold_the_raw_numbers(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    """Ratio with its ends, p-values, the verdict and why, and the mean on every row."""
+    """They are the ratio with its ends, p-values, the verdict and its reason, and the mean on every row."""
     save("a.json", *runs(), *runs(scenario=GPU))
     save("b.json", *runs(0.5))
     assert command("a.json", "b.json", "--format", "csv") == cli.Exit.DONE
@@ -252,7 +252,7 @@ def test_csv_and_json_hold_the_raw_numbers(command: Command, capsys: pytest.Capt
 
 
 def test_junit_has_one_case_per_scenario(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    """Regressed and missing fail, undecided is skipped, unchanged passes."""
+    """Regressed and missing are failures, undecided is skipped, and unchanged passes."""
     static = a_scenario(hybridize=Hybridize.STATIC)
     save("a.json", *runs(), *runs(scenario=GPU), *runs(scenario=a_scenario()), *runs(scenario=static, n=1))
     save("b.json", *runs(0.5), *runs(scenario=a_scenario()), *runs(scenario=static, n=1))
@@ -266,7 +266,7 @@ def test_junit_has_one_case_per_scenario(command: Command, capsys: pytest.Captur
 
 
 def test_junit_of_what_the_gate_refuses_is_errors(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    """A report of passes would be read as one."""
+    """A report without errors would be read as a pass."""
     save("a.json")
     save("b.json", environment=ELSEWHERE)
     assert command("a.json", "b.json", "--gate", "--format", "junit") == cli.Exit.INCOMPARABLE
@@ -275,7 +275,7 @@ def test_junit_of_what_the_gate_refuses_is_errors(command: Command, capsys: pyte
 
 
 def test_a_github_job_gets_the_comparison_as_its_summary(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As Markdown, whatever is printed."""
+    """The summary is Markdown, whatever the format of the output."""
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", "summary.md")
     save("a.json")
     save("b.json", *runs(0.5))
@@ -287,7 +287,7 @@ def test_a_github_job_gets_the_comparison_as_its_summary(command: Command, monke
 
 @pytest.mark.parametrize("verb", ["show", "run"])
 def test_junit_belongs_to_verdicts(command: Command, capsys: pytest.CaptureFixture[str], verb: str) -> None:
-    """`show` and `run` say so before they do anything."""
+    """`show` and `run` refuse it before they do anything."""
     arguments = ["none.json"] if verb == "show" else []
     assert command(*arguments, "--format", "junit", verb=verb) == cli.Exit.USAGE
     printed = capsys.readouterr()
@@ -315,7 +315,7 @@ def test_show_makes_a_page_too(command: Command, capsys: pytest.CaptureFixture[s
     ],
 )
 def test_stored_results_give_an_exit_status(command: Command, factors: tuple[float, float], status: int) -> None:
-    """0 unchanged or improved, 1 regressed; without --gate it is 0."""
+    """It is 0 for unchanged or improved and 1 for regressed. Without --gate it is 0."""
     save_two_scenarios("a.json", (1, 1))
     save_two_scenarios("b.json", factors)
     assert command("a.json", "b.json", "--gate") == status
@@ -323,7 +323,7 @@ def test_stored_results_give_an_exit_status(command: Command, factors: tuple[flo
 
 
 def test_the_gate_says_how_much_weaker_it_is(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    """And from which slowdown on each row would have shown one."""
+    """It says from which slowdown on each row would have shown one."""
     save_two_scenarios("a.json", (1, 1))
     save_two_scenarios("b.json", (1, 1))
     assert command("a.json", "b.json", "--gate") == cli.Exit.DONE
@@ -334,7 +334,7 @@ def test_the_gate_says_how_much_weaker_it_is(command: Command, capsys: pytest.Ca
 
 
 def test_too_few_processes_are_no_pass(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    """3, and what would help."""
+    """The exit status is 3, and the message says what would help."""
     save("a.json", *runs(n=1))
     save("b.json", *runs(n=1))
     assert command("a.json", "b.json", "--gate") == cli.Exit.INCONCLUSIVE
@@ -345,7 +345,7 @@ def test_too_few_processes_are_no_pass(command: Command, capsys: pytest.CaptureF
 
 
 def test_a_failed_process_gives_5(command: Command) -> None:
-    """A crash is no pass, however good the rest."""
+    """A crash is no pass, however good the rest is."""
     save("a.json")
     save("b.json", *runs(), a_failure(scenario=CPU, recipe=PART, repeat=3))
     assert command("a.json", "b.json", "--gate") == cli.Exit.FAILED
@@ -398,7 +398,7 @@ def edited_recipe(name: str) -> Path:
 def test_what_is_not_comparable_is_refused_by_the_gate(
     command: Command, capsys: pytest.CaptureFixture[str], make: Callable[[str], Path], words: str
 ) -> None:
-    """4 and one line that says why."""
+    """The exit status is 4, and one line says why."""
     save("a.json")
     make("b.json")
     assert command("a.json", "b.json", "--gate") == cli.Exit.INCOMPARABLE
@@ -408,7 +408,7 @@ def test_what_is_not_comparable_is_refused_by_the_gate(
 
 
 def test_one_edited_scenario_among_good_ones_is_refused(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    """With the gate and without."""
+    """It is refused with --gate and without."""
     lenet = a_scenario("lenet")
     save("a.json", *runs(), *runs(scenario=lenet))
     save("b.json", *runs(scenario=a_scenario(contexts="cpu(0)", batch_size=101)), *runs(scenario=lenet))
@@ -453,7 +453,7 @@ def test_one_edited_scenario_among_good_ones_is_refused(command: Command, capsys
 def test_bad_input_gives_one_line(
     command: Command, capsys: pytest.CaptureFixture[str], arguments: list[str], status: int, words: str
 ) -> None:
-    """With what to change, and the right status."""
+    """The line says what to change, and the exit status fits."""
     save("a.json")
     save("b.json")
     save("gpu.json", *runs(scenario=GPU))

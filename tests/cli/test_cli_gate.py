@@ -1,4 +1,4 @@
-"""`gate`, `calibrate` and `selftest` as a user meets them: every exit status, replay, resume, and real processes."""
+"""A user meets `gate`, `calibrate` and `selftest`: every exit status, replay, resume, and real processes."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_a_gate_says_what_it_found_and_its_file_says_it_again(
     status: int,
     word: str,
 ) -> None:
-    """The same verdict and the same text, to the bit, from the stored file."""
+    """The stored file gives the same verdict and the same text, to the bit."""
     passes.slowdown = slowdown
     assert command("gate", "--base", other_code, "--data-dir", data_dir) == status
     printed = capsys.readouterr()
@@ -125,7 +125,7 @@ def test_a_gate_says_what_it_found_and_its_file_says_it_again(
 
 
 def test_an_undecided_gate_is_no_pass(command: Command, passes: FakeSessions, other_code: Path, data_dir: Path) -> None:
-    """Exit 3: too noisy to say."""
+    """The blocks are too noisy to tell, and the exit status is 3."""
     passes.sd = 0.3
     assert command("gate", "--base", other_code, "--data-dir", data_dir) == cli.Exit.INCONCLUSIVE
 
@@ -139,7 +139,7 @@ def test_a_crash_on_either_side_is_a_failure(
     capsys: pytest.CaptureFixture[str],
     side: Side,
 ) -> None:
-    """Exit 5, in the pilot and in a block; what was measured before is kept."""
+    """In the pilot or in a block, it gives exit status 5, and keeps what was measured before."""
 
     def crash(turn: Side, _scenario: Scenario) -> None:
         if turn is side:
@@ -166,7 +166,7 @@ def test_a_crash_on_either_side_is_a_failure(
 def test_identical_code_is_said_and_not_measured(
     command: Command, passes: FakeSessions, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Unless it is asked for."""
+    """It is measured only where that is asked for."""
     assert command("gate", "--base", ROOT, "--data-dir", data_dir) == cli.Exit.DONE
     assert "identical" in capsys.readouterr().err
     assert passes.calls == []
@@ -191,7 +191,7 @@ def test_an_interrupted_gate_goes_on(
     data_dir: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Ctrl-C in the fourth block: exit 130, three blocks kept, and --resume measures the other five."""
+    """After Ctrl-C in the fourth block it exits with 130 and has three blocks; --resume measures the other five."""
     windows = 0
 
     def interrupt(_side: Side, _scenario: Scenario) -> None:
@@ -219,7 +219,7 @@ def test_an_interrupted_gate_goes_on(
 def test_every_format_has_the_verdict_of_every_scenario(
     command: Command, capsys: pytest.CaptureFixture[str], output_format: str
 ) -> None:
-    """Four scenarios, one of them slower in all formats."""
+    """One of the four scenarios is slower in all formats."""
     gate_file = a_gate_file(whole_gate(a_plan(), slowed(noisy(41), 0.1, [LENET])))
     store.write(Path("g.json"), gate_file)
     assert command("gate", "--replay", "g.json", "--format", output_format) == cli.Exit.REGRESSED
@@ -241,7 +241,7 @@ def test_every_format_has_the_verdict_of_every_scenario(
 
 
 def test_the_job_summary_gets_the_table(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Where a GitHub job asks for one."""
+    """It does where a GitHub job asks for a summary."""
     store.write(Path("g.json"), a_gate_file(blocks(8, noisy(42))))
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
     assert command("gate", "--replay", "g.json") == cli.Exit.DONE
@@ -249,7 +249,7 @@ def test_the_job_summary_gets_the_table(command: Command, monkeypatch: pytest.Mo
 
 
 def test_an_edited_file_gives_no_pass(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    """A dropped scenario, a dropped pass, a number that is none, a newer schema, another kind of file."""
+    """A scenario or process is dropped, a number is none, the schema is newer, or the file is of another kind."""
     gate_file = a_gate_file(blocks(8, noisy(43)))
 
     def status(changed: GateFile | bytes) -> int:
@@ -301,7 +301,7 @@ def test_an_edited_file_gives_no_pass(command: Command, capsys: pytest.CaptureFi
 def test_wrong_usage_is_one_line(
     command: Command, data_dir: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
-    """Exit 2, what is wrong, no traceback."""
+    """The exit status is 2, the line says what is wrong, and there is no traceback."""
     data = [] if "--replay" in arguments else ["--data-dir", data_dir]
     assert command("gate", *data, *arguments) == cli.Exit.USAGE
     error = capsys.readouterr().err
@@ -319,7 +319,7 @@ def test_a_calibration_is_recorded_resumed_shown_and_used(
     data_dir: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Ten blocks, then twelve; a later gate on this machine takes its noise floors."""
+    """It has ten blocks, then twelve. A later gate on this machine takes its noise floors."""
     assert command("calibrate", "--show") == cli.Exit.USAGE
     assert "no calibration of this machine" in capsys.readouterr().err
     assert command("calibrate", "--blocks", 10, "--data-dir", data_dir) == cli.Exit.DONE
@@ -341,7 +341,7 @@ def test_a_calibration_is_recorded_resumed_shown_and_used(
 def test_an_interrupted_or_failed_calibration_goes_on_and_is_not_used(
     command: Command, passes: FakeSessions, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A crash in the third block: exit 5, no calibration, and the same command does the rest."""
+    """A crash in the third block exits with 5 and leaves no calibration; the same command does the rest."""
     windows = 0
 
     def crash(_side: Side, _scenario: Scenario) -> None:
@@ -365,7 +365,7 @@ def test_an_interrupted_or_failed_calibration_goes_on_and_is_not_used(
 def test_a_calibration_of_other_code_is_not_mixed(
     command: Command, passes: FakeSessions, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It says how to begin anew, and --anew keeps the old blocks beside the new ones."""
+    """The message says how to start a new one, and --anew keeps the old blocks beside the new ones."""
     assert command("calibrate", "--blocks", 8, "--data-dir", data_dir) == cli.Exit.DONE
     (path,) = Path("results/calibration").glob("*.blocks.json")
     old = store.read(path, GateFile)
@@ -388,7 +388,7 @@ def test_the_selftest_demands_both_answers(
     found: float,
     status: int,
 ) -> None:
-    """The injected slowdown regressed, identical code not; a gate that finds nothing fails its own test."""
+    """The injected slowdown must be regressed, identical code must not. A gate that finds nothing fails."""
     starts = 0
 
     def slow_in_the_first_half(_side: Side, _scenario: Scenario) -> None:
@@ -437,7 +437,7 @@ def start(data_dir: Path, folder: Path, *arguments: str) -> subprocess.Popen[str
 
 @pytest.mark.system
 def test_a_real_gate_survives_kill_9_and_goes_on(data_dir: Path, other_code: Path, tmp_path: Path) -> None:
-    """Real MXNet on both sides: a killed gate keeps its block, leaves no process and no copy, and can be resumed."""
+    """With real MXNet on both sides, a killed gate keeps its block, leaves no process or copy, and can be resumed."""
     arguments = ("--base", str(other_code), "-k", "mlp and static", "-o", "gate.json")
     parent = start(data_dir, tmp_path, *arguments)
     file = tmp_path / "gate.json"
@@ -465,7 +465,7 @@ def test_a_real_gate_survives_kill_9_and_goes_on(data_dir: Path, other_code: Pat
 
 @pytest.mark.system
 def test_a_change_that_breaks_the_import_has_failed(data_dir: Path, other_code: Path, tmp_path: Path) -> None:
-    """Exit 5 and one line, not a traceback: nobody typed anything wrong."""
+    """The exit status is 5 with one line, not a traceback, since nothing was typed wrong."""
     (other_code / "mnist_core" / "training.py").write_text("def broken(:\n")
     process = start(data_dir, tmp_path, "--base", str(other_code))
     printed = process.communicate(timeout=120)[0]

@@ -1,4 +1,4 @@
-"""`profile` as a user meets it: real processes, its file, its trace, and every wrong use in one line."""
+"""A user meets `profile`: real processes, its file, its trace, and every wrong use in one line."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_profile_from_end_to_end(
 def test_a_sum_that_is_not_the_epoch_is_no_result(
     command: Command, capsys: pytest.CaptureFixture[str], epoch: float, status: int, words: str
 ) -> None:
-    """Exit 3, and the percentage."""
+    """The exit status is 3, and the percentage is printed."""
     store.write(Path("p.json"), a_profile(phases=phase_rounds(adds=(1, 2, 3, 4, 5, 6), epoch=epoch)))
     assert command("profile", "--replay", "p.json") == status
     printed = capsys.readouterr()
@@ -117,7 +117,7 @@ def test_a_sum_that_is_not_the_epoch_is_no_result(
 def test_every_format_shows_both_tables(
     command: Command, capsys: pytest.CaptureFixture[str], output_format: str
 ) -> None:
-    """Phases and operators; raw numbers for programs."""
+    """They are those of the phases and of the operators; programs get raw numbers."""
     store.write(Path("p.json"), a_profile())
     assert command("profile", "--replay", "p.json", "--format", output_format) == cli.Exit.DONE
     printed = capsys.readouterr().out
@@ -162,7 +162,7 @@ def test_wrong_use_is_one_line(
     arguments: list[object],
     words: str,
 ) -> None:
-    """Exit 2, before anything is measured."""
+    """The exit status is 2, before anything is measured."""
     monkeypatch.setattr(process, "send_request", lambda *_arguments, **_more: pytest.fail("it was measured"))
     monkeypatch.setattr(process, "describe", lambda *_arguments, **_more: Software("3", "mxnet", "1", (), "1", ()))
     assert command("profile", *arguments) == cli.Exit.USAGE
@@ -183,7 +183,7 @@ def test_wrong_use_is_one_line(
 def test_files_that_are_no_profile(
     command: Command, capsys: pytest.CaptureFixture[str], content: str, status: int, words: str
 ) -> None:
-    """One line that names the file and what it is not."""
+    """One line names the file and says what it is not."""
     Path("p.json").write_text(content)
     assert command("profile", "--replay", "p.json") == status
     assert f"p.json: {words}" in capsys.readouterr().err
@@ -201,7 +201,7 @@ def test_a_profile_with_a_round_missing_is_refused(command: Command, capsys: pyt
 
 
 def test_a_file_that_is_there_is_kept(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is measured that could not be saved."""
+    """What could not be saved is not measured either."""
     store.write(Path("p.json"), a_result_set())
     before = Path("p.json").read_bytes()
     assert command("profile", "--network", "mlp", "-o", "p.json") == cli.Exit.USAGE
@@ -218,7 +218,7 @@ def test_a_process_that_fails_is_a_failure(
     capsys: pytest.CaptureFixture[str],
     failing: type[object],
 ) -> None:
-    """Exit 5 with the reason; nothing is saved."""
+    """The exit status is 5 with the reason, and nothing is saved."""
     real = process.send_request
 
     def ask(interpreter: object, request: object, kind: object, **more: object) -> Reply | WorkerFailure:
@@ -237,14 +237,14 @@ def test_a_process_that_fails_is_a_failure(
 
 @pytest.mark.system
 def test_a_gpu_that_cannot_be_used_is_a_failure(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    """Never silently the CPU."""
+    """The CPU never takes its place silently."""
     assert command("profile", "--network", "mlp", "--contexts", "gpu(7)") == cli.Exit.FAILED
     assert "gpu(7): " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("network", [network.value for network in Network])
 def test_a_scenario_is_named_as_for_a_run(network: str) -> None:
-    """Options of the axes, the loop's own values where they are silent."""
+    """The options of the axes set it; the loop has its own values on the others."""
     assert one_scenario(Overrides(network=(network,))) == Scenario(network=network)
     assert one_scenario(Overrides(network=(network,), loop=(LoopName.TUNED,))) == tuned(network)
     assert one_scenario(Overrides(network=("my.nets:build",))).network == "my.nets:build"

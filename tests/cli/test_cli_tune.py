@@ -1,4 +1,4 @@
-"""`tune` as a user meets it: every exit status, every format, replay, resume, what is pasted, and real processes."""
+"""A user meets `tune`: every exit status, every format, replay, resume, what is pasted, and real processes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def command(command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """`mnist-bench tune ARGS`, on a machine with two cores and no GPU."""
+    """Run `mnist-bench tune ARGS` on a machine with two cores and no GPU."""
     monkeypatch.setattr("bench.experiments.tune.setup.available", lambda: (Device(DeviceKind.CPU, 0),))
     monkeypatch.setattr("bench.experiments.tune.setup.usable_core_count", lambda: 2)
     return functools.partial(command, "tune")
@@ -87,7 +87,7 @@ def the_file() -> Path:
 
 
 def a_finished_file(path: Path) -> TuneFile:
-    """A search of the whole space."""
+    """Return the file of a search of the whole space."""
     every = candidates("mlp")
     truth = bumpy([each.scenario for each in every], 4)
     tune_file = search(a_tune_plan(candidates=every, budget_seconds=300.0), Machine(truth=truth, seed=4))
@@ -101,7 +101,7 @@ def a_finished_file(path: Path) -> TuneFile:
 def test_a_search_says_what_it_found_and_its_file_says_it_again(
     command: Command, workers: FakeWorkers, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same text, to the bit, from the stored file."""
+    """The stored file gives the same text, to the bit."""
     assert command("--network", "mlp", "--data-dir", data_dir, *NARROW) == cli.Exit.DONE
     printed = capsys.readouterr()
     assert "recommended" in printed.out
@@ -125,7 +125,7 @@ def test_a_budget_that_is_too_small_is_said_to_be(
     budget: str,
     warnings: int,
 ) -> None:
-    """Before the first round, and only there; the search is held all the same."""
+    """It is said before the first round and only there; the search is done all the same."""
     monkeypatch.setattr("bench.experiments.tune.eta.least_seconds", lambda _plan: 70.0)
     assert command("--network", "mlp", "--data-dir", data_dir, *NARROW, "--budget", budget) == cli.Exit.DONE
     said = "a budget of 20 s is less than one round and the final need, about 70 s: it will take that long"
@@ -138,7 +138,7 @@ def test_a_budget_that_is_too_small_is_said_to_be(
 def test_what_is_printed_to_paste_is_the_winner(
     command: Command, workers: FakeWorkers, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The suite as it stands in the output, and the command line, read by the program's own readers."""
+    """The program's own readers read the suite and the command line as they stand in the output."""
     assert command("--network", "mlp", "--batch-size", 50, "--data-dir", data_dir, *NARROW) == cli.Exit.DONE
     text = capsys.readouterr().out
     winner = tune_result(store.read(the_file(), TuneFile)).winner
@@ -154,7 +154,7 @@ def test_what_is_printed_to_paste_is_the_winner(
 def test_an_exhaustive_search_measures_everything(
     command: Command, workers: FakeWorkers, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No budget, no prediction."""
+    """It has no budget and predicts nothing."""
     assert command("--network", "mlp", "--data-dir", data_dir, *NARROW, "--exhaustive") == cli.Exit.DONE
     assert "an exhaustive search" in capsys.readouterr().out
     tune_file = store.read(the_file(), TuneFile)
@@ -165,7 +165,7 @@ def test_an_exhaustive_search_measures_everything(
 def test_nothing_faster_is_not_a_success_and_not_a_failure(
     command: Command, workers: FakeWorkers, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit 3 where the tutorial's loop was left out and nothing beats it; 0 where it was not, and won."""
+    """It is 3 where the tutorial's loop was left out and is not beaten, 0 where it took part and won."""
     workers.cost = lambda scenario: 1e-4 if len(scenario.contexts) == 2 else 2e-4
     arguments = ("--network", "mlp", "--data-dir", data_dir)
     assert command(*arguments, *NARROW, "-o", "left-out.json") == cli.Exit.INCONCLUSIVE
@@ -179,7 +179,7 @@ def test_nothing_faster_is_not_a_success_and_not_a_failure(
 def test_where_nothing_works_the_status_says_failed(
     command: Command, workers: FakeWorkers, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In the pilot, or of all candidates but the tutorial's loop."""
+    """It does for a failed pilot, and when all candidates but the tutorial's loop fail."""
 
     def crash(_scenario: Scenario, _before: int) -> None:
         raise SessionError(WorkerFailure(FailureReason.CRASHED, "status 1", "MXNetError: no"))
@@ -202,7 +202,7 @@ def test_where_nothing_works_the_status_says_failed(
 def test_an_interrupted_search_shows_what_it_has_and_goes_on(
     command: Command, workers: FakeWorkers, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Ctrl-C while screening: exit 130, saved, shown, and --resume does the rest."""
+    """After Ctrl-C while screening it exits with 130, saves and shows; --resume does the rest."""
     windows = 0
 
     def interrupt(_scenario: Scenario) -> None:
@@ -229,7 +229,7 @@ def test_an_interrupted_search_shows_what_it_has_and_goes_on(
 def test_a_search_is_not_resumed_elsewhere(
     command: Command, workers: FakeWorkers, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Another machine, or other images."""
+    """Another machine and other images are refused."""
     a_finished_file(Path("t.json"))
     assert command("--resume", "t.json", "--data-dir", data_dir) == cli.Exit.INCOMPARABLE
     assert "another machine" in capsys.readouterr().err
@@ -262,7 +262,7 @@ def test_what_no_process_can_do_is_one_line(
 def test_every_format_names_the_winner(
     command: Command, capsys: pytest.CaptureFixture[str], output_format: str
 ) -> None:
-    """And its speed-up."""
+    """It also has the winner's speed-up."""
     tune_file = a_finished_file(Path("t.json"))
     winner = tune_result(tune_file).winner
     assert winner is not None
@@ -286,7 +286,7 @@ def test_every_format_names_the_winner(
 
 
 def test_the_job_summary_gets_the_tables(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Where a GitHub job asks for one."""
+    """It does where a GitHub job asks for a summary."""
     a_finished_file(Path("t.json"))
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
     assert command("--replay", "t.json") == cli.Exit.DONE
@@ -294,7 +294,7 @@ def test_the_job_summary_gets_the_tables(command: Command, monkeypatch: pytest.M
 
 
 def test_the_space_can_be_looked_at(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is measured, and the GPUs that there are belong to it."""
+    """Nothing is measured, and the GPUs that are there belong to it."""
     assert command("--network", "lenet", "--dry-run") == cli.Exit.DONE
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "896 settings"
@@ -306,7 +306,7 @@ def test_the_space_can_be_looked_at(command: Command, capsys: pytest.CaptureFixt
 def test_gpus_are_tried_out_unless_they_are_not_wanted(
     command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A probe takes seconds."""
+    """To try one out takes seconds."""
     asked: list[int] = []
 
     def available() -> tuple[Device, ...]:
@@ -324,7 +324,7 @@ def test_gpus_are_tried_out_unless_they_are_not_wanted(
 def test_a_gpu_that_mxnet_cannot_use_is_said_at_once(
     command: Command, workers: FakeWorkers, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Before data are looked for; not one failed candidate after the other."""
+    """It is said before data are looked for, and not as one failed candidate after the other."""
     tried: list[Device] = []
 
     def probe(_interpreter: object, _stop: object, _framework: object, device: Device) -> Probe:
@@ -339,7 +339,7 @@ def test_a_gpu_that_mxnet_cannot_use_is_said_at_once(
 
 
 def test_a_dry_run_names_the_positions(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    """As many names above as there are words in a line."""
+    """There are as many names above as there are words in a line."""
     assert command("--network", "lenet", "--dry-run", "--contexts", "cpu(0)") == cli.Exit.DONE
     header, first, *_others = capsys.readouterr().out.splitlines()
     assert header == "contexts x cpu_threads, hybridize, input_pipeline, metric_sync, layers, update, engine"
@@ -377,7 +377,7 @@ def test_a_dry_run_names_the_positions(command: Command, capsys: pytest.CaptureF
 def test_wrong_usage_is_one_line(
     command: Command, data_dir: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
-    """Exit 2, what is wrong, no traceback, nothing measured."""
+    """The exit status is 2, the line says what is wrong, and nothing is measured."""
     Path("empty.json").write_text("{}")
     data = [] if "--replay" in arguments else ["--data-dir", data_dir]
     assert command(*data, *arguments) == cli.Exit.USAGE
@@ -388,7 +388,7 @@ def test_wrong_usage_is_one_line(
 
 
 def test_an_edited_file_is_refused(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    """A newer schema, a field that is none, half a file."""
+    """The schema is newer, a number is impossible, or half of the file is missing."""
     text = msgspec.json.encode(a_finished_file(Path("t.json")))
 
     def status_of(content: bytes) -> int:
@@ -408,7 +408,7 @@ def test_a_file_is_not_overwritten(command: Command, workers: FakeWorkers, data_
 
 
 def test_a_reference_that_broke_down_is_a_failure() -> None:
-    """However well the others did before."""
+    """That holds however well the others did before."""
     plan = a_tune_plan(candidates=candidates(count=3))
     tune_file = search(plan, Machine(truth=dict.fromkeys(range(4), 0.0), crashing=frozenset({REFERENCE})))
     assert status(tune_file, tune_result(tune_file)) is cli.Exit.FAILED
@@ -437,7 +437,7 @@ EIGHT = [
 
 @pytest.mark.system
 def test_a_real_search_finds_something(data_dir: Path, tmp_path: Path) -> None:
-    """Real MXNet through all three phases, in a few seconds."""
+    """Real MXNet goes through all three phases in a few seconds."""
     search_process = start(data_dir, tmp_path, *EIGHT, "--budget", "8s", "--seed", "1", "-o", "tune.json")
     printed = search_process.communicate(timeout=300)[0]
     assert search_process.returncode in {cli.Exit.DONE, cli.Exit.INCONCLUSIVE}, printed

@@ -1,4 +1,4 @@
-"""What the shell offers after Tab."""
+"""The shell offers words after Tab."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KVSTORE = ("update_on_kvstore=true", "update_on_kvstore=false")
 
 
 def offered(folder: Path, typed: str) -> list[str]:
-    """By the program itself, as bash asks it."""
+    """Ask the program for the words, as bash asks it."""
     words = typed.split(" ")
     done = subprocess.run(
         [sys.executable, "-c", "import sys; sys.argv[0] = 'mnist-bench'; from bench.cli import main; main()"],
@@ -57,7 +57,7 @@ def test_tab_offers_what_can_stand_there(tmp_path: Path, typed: str, expected: s
 
 
 def test_what_is_offered_is_accepted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Every word of every list, by whoever reads it."""
+    """Every word of every list is accepted where it is read."""
     monkeypatch.chdir(tmp_path)
     for suite in completion.offer_suites():
         load_suite(suite)

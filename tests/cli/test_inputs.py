@@ -1,4 +1,4 @@
-"""Files of another kind, folders, and broken files in them."""
+"""Files of another kind, folders, and folders with broken files are read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KINDS = {
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """One sound result, one file of another kind, one that was cut off."""
+    """Return a folder with a sound result, a file of another kind, and one that was cut off."""
     folder = tmp_path / "in"
     store.write(folder / "a.json", a_result_set())
     (folder / "tune.json").write_text(KINDS["tune.json"])
@@ -70,7 +70,7 @@ def test_check_says_it_too(command: Command, capsys: pytest.CaptureFixture[str])
 def test_a_broken_file_does_not_hide_its_folder(
     command: Command, folder: Path, capsys: pytest.CaptureFixture[str], verb: list[str]
 ) -> None:
-    """One note names it and why; of another kind there may be many, which need none."""
+    """One note names it and says why. Files of another kind may be many, and need no note."""
     store.write(Path("b.json"), a_result_set())
     assert command(*verb, "in") == cli.Exit.DONE
     noted = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
@@ -81,7 +81,7 @@ def test_a_broken_file_does_not_hide_its_folder(
 
 
 def test_check_takes_folders(command: Command, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """There a broken file is what it looks for."""
+    """In a folder, too, it names what is broken."""
     assert command("check", "in") == cli.Exit.USAGE
     assert capsys.readouterr().out.splitlines() == ["in/a.json: valid", "in/cut.json: not JSON, or cut off"]
     (folder / "cut.json").unlink()

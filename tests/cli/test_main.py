@@ -1,4 +1,4 @@
-"""The program as a shell starts it: pipes that close, outputs that are full or shut, signals at any moment."""
+"""A shell starts the program: pipes close, outputs are full or shut, and signals come at any moment."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def in_shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_outputs_that_end_early(tmp_path: Path, command: str, status: cli.Exit, words: str) -> None:
-    """At most one line on stderr, the status that the work deserves, never a traceback."""
+    """There is at most one line on stderr and never a traceback, and the status is the one that the work deserves."""
     store.write(tmp_path / "run.json", a_result_set(a_run()))
     store.write(tmp_path / "gate.json", a_gate_file(whole_gate(a_plan(), slowed(noisy(1), 0.2))))
     ended = in_shell(command, tmp_path)
@@ -65,7 +65,7 @@ def test_interrupted_while_it_is_imported(tmp_path: Path, signal_number: signal.
 def test_interrupted_where_nothing_is_measured(
     command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Not silent, which Typer is."""
+    """It says so; Typer alone would be silent."""
 
     def interrupted(*_arguments: object) -> None:
         raise KeyboardInterrupt
@@ -77,7 +77,7 @@ def test_interrupted_where_nothing_is_measured(
 
 
 def test_verbose_shows_our_own_code_alone(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where an error came from, without the layers of libraries above it."""
+    """It shows where an error came from, without the layers of libraries above."""
     assert command("run", "--verbose", "--network", "alexnet") == cli.Exit.USAGE
     told = capsys.readouterr().err
     assert "scenario.py" in told

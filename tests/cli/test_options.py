@@ -1,4 +1,4 @@
-"""Ratios and times as people write them."""
+"""Ratios and times are read as people write them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.support.cli import Command
 
 @pytest.mark.parametrize(("text", "value"), [("0.02", 0.02), ("2%", 0.02), ("2 %", 0.02), ("0", 0.0), (" .5 ", 0.5)])
 def test_a_ratio_is_a_number_or_a_percentage(text: str, value: float) -> None:
-    """From 0 to below 1."""
+    """It lies from 0 to below 1."""
     assert options.ratio(text, "--margin") == pytest.approx(value)
 
 
 @pytest.mark.parametrize("text", ["", "%", "x", "1", "100%", "-1%", "nan", "inf", "2%%", "0.02x"])
 def test_what_is_no_ratio_names_its_option(text: str) -> None:
-    """And gives an example."""
+    """The message also gives an example."""
     with pytest.raises(ConfigurationError, match=r"--margin .*0\.02 or 2%"):
         options.ratio(text, "--margin")
 
@@ -33,13 +33,13 @@ def test_what_is_no_ratio_names_its_option(text: str) -> None:
     ("text", "value"), [("90s", 90), ("10m", 600), ("1h30m", 5400), ("45", 45), ("1.5m", 90), ("2h", 7200)]
 )
 def test_a_time_has_units(text: str, value: float) -> None:
-    """Seconds without one."""
+    """Without one it is in seconds."""
     assert options.seconds(text, "--budget") == value
 
 
 @pytest.mark.parametrize("text", ["", "soon", "10 m", "m", "-5m", "0", "0s", "10d", "10m x"])
 def test_what_is_no_time_names_its_option(text: str) -> None:
-    """And gives an example."""
+    """The message also gives an example."""
     with pytest.raises(ConfigurationError, match=r"--budget .*90s, 10m or 1h30m"):
         options.seconds(text, "--budget")
 
@@ -47,7 +47,7 @@ def test_what_is_no_time_names_its_option(text: str) -> None:
 def test_an_option_is_given_even_if_it_repeats_the_default(
     command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whoever writes --seed 42 means it; and what is left out has no effect on what may be given."""
+    """A user who writes --seed 42 means it, and an option that is left out conflicts with none."""
     assert command("run", "--resume", "none.json", "--seed", 42) == cli.Exit.USAGE
     allowed = "--ceilings, --data-dir, --python, --dry-run and --format"
     assert f"--resume goes on as its file planned: leave out all but {allowed}" in capsys.readouterr().err
@@ -67,7 +67,7 @@ def test_the_help_lists_the_verbs_in_the_order_of_their_use(
 
 @given(text=st.text(max_size=12))
 def test_no_text_is_more_than_one_line_of_trouble(text: str) -> None:
-    """Whatever is typed."""
+    """That holds whatever is typed."""
     for read in (options.ratio, options.seconds):
         value = 0.0
         with contextlib.suppress(ConfigurationError):

@@ -1,4 +1,4 @@
-"""The cache: nothing half-made is ever left in it, nothing damaged ever used."""
+"""Nothing half-made is ever left in the cache, and nothing damaged is ever used."""
 
 from __future__ import annotations
 

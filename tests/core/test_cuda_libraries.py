@@ -10,7 +10,7 @@ from mnist_core.cuda_libraries import SONAMES, installed_cuda_build, missing_lib
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of installed packages that holds NVIDIA's package without a library."""
+    """Make a folder of installed packages that holds NVIDIA's package without a library."""
     (tmp_path / "nvidia").mkdir()
     (tmp_path / "nvidia" / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
@@ -79,7 +79,7 @@ def test_a_broken_library_is_an_error(site: Path) -> None:
 
 @pytest.mark.skipif(installed_cuda_build() is not None, reason="a GPU build is installed")
 def test_a_cpu_build_loads_nothing(site: Path) -> None:
-    """NVIDIA's wheels may be there for another framework: without a GPU build of MXNet nobody touches them."""
+    """NVIDIA's wheels may be there for another framework: without a GPU build of MXNet they are not touched."""
     install_library(site, "cudnn", "libcudnn.so.8")
 
     preload()

@@ -1,4 +1,4 @@
-"""Data sets: where they come from, and that they are what they claim."""
+"""Data sets come from known places, and are what they claim to be."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_the_environment_names_a_folder(desk: Desk) -> None:
 
 @pytest.mark.parametrize("name", [AUTO, CUSTOM])
 def test_other_data_are_custom(desk: Desk, name: DatasetName) -> None:
-    """Data of the same format that nobody knows are accepted under the name custom, and have their digest."""
+    """Data of the same format with an unknown digest are accepted as custom, and keep their digest."""
     check(desk.obtain(name, fill(desk.root / "mine", OTHERS)), OTHERS, CUSTOM)
 
 
@@ -94,7 +94,7 @@ def test_who_asks_for_mnist_gets_no_other_data(desk: Desk, contents: Contents, c
 
 @pytest.mark.parametrize("name", [MNIST, AUTO])
 def test_nearly_mnist_is_damaged(desk: Desk, name: DatasetName) -> None:
-    """One changed pixel beside three known files is an error that names the file; custom takes it as it is."""
+    """One changed pixel beside three known files is an error that names the file. As custom it is taken as it is."""
     data = bytearray(DIGITS[TEST_IMAGES])
     data[-1] ^= 1
     folder = fill(desk.root / "mine", {**DIGITS, TEST_IMAGES: bytes(data)})

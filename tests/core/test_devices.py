@@ -104,7 +104,7 @@ FakePython = Callable[[str], str]
 
 @pytest.fixture
 def fake_python(tmp_path: Path) -> FakePython:
-    """Makes a stand-in for the interpreter from a shell script, which is given `-m mnist_core.probe gpu(0)`."""
+    """Make a stand-in for the interpreter from a shell script, which is given `-m mnist_core.probe gpu(0)`."""
 
     def make(script: str) -> str:
         path = tmp_path / "python"
@@ -173,7 +173,7 @@ def test_an_interrupted_trial_leaves_no_child(
 
 
 def ends_soon(pid: int) -> bool:
-    """Whether a process is gone, or dead and only waits to be reaped, within five seconds."""
+    """Return whether a process is gone, or dead and only waits to be reaped, within five seconds."""
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
         if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
@@ -199,7 +199,7 @@ def test_a_child_without_a_reply_has_crashed(fake_python: FakePython, script: st
 
 
 def machine(*gpus: Probe) -> str:
-    """A script that answers for these cards, and for every other one that it is not there."""
+    """Make a script that answers for these cards, and for every other one that it is not there."""
     cases = "\n".join(f"'{gpu.device}') echo '{gpu.to_json()}';;" for gpu in gpus)
     absent = Probe(Device(DeviceKind.GPU, len(gpus)), Unusable.NO_SUCH_DEVICE, "not here").to_json()
     return f"case $3 in\n{cases}\n*) echo '{absent}';;\nesac"

@@ -1,4 +1,4 @@
-"""Folders of four files: what is damaged or missing is one line that names it."""
+"""What is damaged or missing in a folder of four files is one line that names it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
 
 
 def bomb() -> bytes:
-    """A gzip file whose header announces 30 labels, and that inflates to 20 MB."""
+    """Make a gzip file whose header announces 30 labels, and that inflates to 20 MB."""
     packer, packed = zlib.compressobj(wbits=31), io.BytesIO()
     packed.write(packer.compress(DIGITS[LABELS]))
     for _ in range(20):
@@ -72,7 +72,7 @@ BAD_FILES = {
 @pytest.mark.parametrize("place", ["--data-dir", "MNIST_BENCH_DATA_DIR"])
 @pytest.mark.parametrize("case", BAD_FILES)
 def test_a_bad_file_is_one_line(desk: Desk, case: str, place: str) -> None:
-    """A bad file in a named folder: one line with the place, the file and the cause; no other place is tried."""
+    """For a bad file in a named folder it has the place, the file and the cause, and no other place is tried."""
     desk.obtain(MNIST, fill(desk.root / "good", DIGITS, suffix=".gz"))
     before = listing(desk.cache)
     file, data, zipped, cause = BAD_FILES[case]
@@ -130,7 +130,7 @@ def an_endless_device(path: Path) -> Path:
     ],
 )
 def test_a_bad_folder_is_one_line(desk: Desk, make: Callable[[Path], Path], cause: str) -> None:
-    """A folder that is none, or lacks a file: one line naming it, and no other place is tried."""
+    """For a folder that is none, or lacks a file, the line names it, and no other place is tried."""
     desk.obtain(MNIST, fill(desk.root / "good", DIGITS, suffix=".gz"))
     with pytest.raises(DataError, match=f"^--data-dir: .*{cause}"):
         desk.obtain(MNIST, make(desk.root))

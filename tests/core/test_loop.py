@@ -1,4 +1,4 @@
-"""The exchangeable loop trains what the tutorial's loop trains: same order, same weights, whatever is exchanged."""
+"""The exchangeable loop trains what the tutorial's loop trains: same order, same weights, for every exchange."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ TOLERANCE = 1e-6
 
 
 def images(samples: int = SAMPLES) -> Split:
-    """Noise: what is learnt does not matter, only that it is the same."""
+    """Return noise: what is learnt does not matter, only that it is the same."""
     random = np.random.RandomState(5)
     pixels = random.randint(0, 256, (samples, 28, 28)).astype(np.uint8)
     return Split(pixels, random.randint(0, 10, samples).astype(np.uint8))
 
 
 def weights(net: Block) -> list[NDArray[np.float32]]:
-    """Of the last context."""
+    """Return the weights of the last context."""
     return [each.data(each.list_ctx()[-1]).asnumpy() for each in net.collect_params().values()]
 
 
@@ -63,7 +63,7 @@ class Trained:
 
 
 def by_the_tutorial(network: str, contexts: int, train: Split) -> Trained:
-    """The tutorial's own loop."""
+    """Train by the tutorial's own loop."""
     devices = [mx.cpu(index) for index in range(contexts)]
     training.seed_everything(Recipe().seed)
     net = networks.build(network, Hybridize.OFF)
@@ -74,7 +74,7 @@ def by_the_tutorial(network: str, contexts: int, train: Split) -> Trained:
 
 
 def by(network: str, contexts: int, train: Split, **parts: Any) -> Trained:  # noqa: ANN401  # the parts of a loop
-    """The exchangeable loop, warmed up as the harness does."""
+    """Train by the exchangeable loop, warmed up as the harness does."""
     devices = [mx.cpu(index) for index in range(contexts)]
     trained = Training(network, Loop(**parts), devices, BATCH_SIZE, Recipe(), train)
     trained.set_learning_rate(0.0)
@@ -86,7 +86,7 @@ def by(network: str, contexts: int, train: Split, **parts: Any) -> Trained:  # n
 
 
 def assert_same(contender: Trained, reference: Trained) -> None:
-    """A padded network's weights are larger; what is beyond the reference's are zeros."""
+    """Compare two trainings. A padded network has more weights, and those beyond the reference's must be zeros."""
     for mine, theirs in zip(contender.weights, reference.weights, strict=True):
         common = tuple(slice(0, size) for size in theirs.shape)
         np.testing.assert_allclose(mine[common], theirs, rtol=0, atol=TOLERANCE)
@@ -134,7 +134,7 @@ def test_every_way_to_write_the_lenet_trains_the_same(
 @pytest.mark.parametrize("hybridize", MODES)
 @pytest.mark.parametrize("update", Update)
 def test_a_learning_rate_of_zero_leaves_every_weight_as_it_was(hybridize: Hybridize, update: Update) -> None:
-    """To the last bit, the zeros of a padded network included."""
+    """That holds to the last bit, for the zeros of a padded network, too."""
     parts = Loop(hybridize=hybridize, update=update, layers=Layers.PADDED)
     trained = Training(Network.LENET, parts, [mx.cpu(0), mx.cpu(1)], BATCH_SIZE, Recipe(), images())
     before = weights(trained.net)
@@ -146,7 +146,7 @@ def test_a_learning_rate_of_zero_leaves_every_weight_as_it_was(hybridize: Hybrid
 
 @pytest.mark.parametrize("hybridize", MODES)
 def test_the_network_evaluates_what_the_loop_trained(hybridize: Hybridize) -> None:
-    """Flat and bound arrays are the network's own: its accuracy on the training images is not the initial one."""
+    """Flat and bound arrays are the network's own, so its accuracy on the training images is not the initial one."""
     train = images()
     parts = Loop(hybridize=hybridize, input_pipeline=InputPipeline.RESIDENT, update=Update.FLAT)
     trained = Training(Network.MLP, parts, [mx.cpu()], BATCH_SIZE, Recipe(), train)
@@ -220,7 +220,7 @@ def test_layers_are_the_lenets_alone() -> None:
 
 
 def test_weights_of_two_types_cannot_be_one_array() -> None:
-    """One clear line, with the next step."""
+    """One clear line says so and names the next step."""
     net = gluon.nn.HybridSequential()
     net.add(gluon.nn.Dense(2, in_units=2), gluon.nn.Dense(2, in_units=2, dtype="float16"))
     net.initialize()
@@ -229,7 +229,7 @@ def test_weights_of_two_types_cannot_be_one_array() -> None:
 
 
 def test_softmax_outputs_own_factor_is_not_to_be_trusted() -> None:
-    """Why a bound step has a loss of its own: this operator's gradient is not the one that comes in times its own."""
+    """It does not just scale its gradient by the one that comes in, so a bound step has a loss of its own."""
     scores, labels = mx.sym.var("scores"), mx.sym.var("labels")
     gradient = nd.zeros((2, 3))
     executor = mx.sym.SoftmaxOutput(scores, labels, out_grad=True).bind(

@@ -1,4 +1,4 @@
-"""The parts of a loop as axes: named loops, suites and flags that choose them, and how they are told."""
+"""The parts of a loop are axes: named loops, suites and options choose them, and few words tell them."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ pytestmark = pytest.mark.system
 
 
 def scenarios_of(text: str, **wishes: tuple[object, ...]) -> list[Scenario]:
-    """Of one matrix, given as TOML."""
+    """Return the scenarios of one matrix, given as TOML."""
     suite = parse_suite(f'title = "one"\n[[matrix]]\n{text}\n', where="here")
     return [planned.scenario for planned in expand(override(suite, Overrides(**wishes)))]  # type: ignore[arg-type]
 
 
 def test_the_tuned_loop_is_one_name_wherever_a_scenario_is() -> None:
-    """In a suite, on the command line, and in the names that -k searches."""
+    """It is known in a suite, on the command line, and in the names that -k searches."""
     assert scenarios_of('network = ["lenet"]\nloop = ["tuned"]') == [tuned("lenet")]
     assert scenarios_of('network = ["lenet", "mlp"]', loop=(LoopName.TUNED,)) == [tuned("lenet"), tuned("mlp")]
     assert scenarios_of('network = ["mlp"]', loop=(LoopName.TUTORIAL,)) == [tutorial_setting("mlp")]
@@ -50,14 +50,14 @@ def test_the_tuned_loop_is_one_name_wherever_a_scenario_is() -> None:
 
 
 def test_a_written_axis_wins_over_the_loops_own() -> None:
-    """One part of the tuned loop is put back, the others stay."""
+    """One part of the tuned loop is put back, and the others stay."""
     (put_back,) = scenarios_of('network = ["mlp"]\nloop = ["tuned"]\nupdate = ["trainer"]')
     assert put_back == msgspec.structs.replace(tuned("mlp"), update=Update.TRAINER)
     assert put_back.loop_summary == "tuned update=trainer"
 
 
 def test_on_a_gpu_the_tuned_loop_keeps_the_threaded_engine() -> None:
-    """Nor does it pad what oneDNN alone wants padded."""
+    """It does not pad either, which oneDNN alone needs."""
     (on_gpu,) = scenarios_of('network = ["lenet"]\nloop = ["tuned"]\ncontexts = ["gpu(0)"]')
     assert (on_gpu.engine, on_gpu.layers, on_gpu.update) == (Engine.THREADED, Layers.POOL_FIRST, Update.FLAT)
     assert on_gpu.loop_summary == "tuned"
@@ -120,7 +120,7 @@ def test_layers_are_the_lenets_alone() -> None:
 
 
 def test_every_part_of_a_loop_is_an_axis() -> None:
-    """What the core can exchange a scenario can name; the engine is chosen before MXNet is there."""
+    """A scenario can name what the core can exchange. The engine is chosen before MXNet is there."""
     parts = {field for field in Loop.__dataclass_fields__ if field != "hybridize"}
     assert parts | {"engine"} == {*LOOP_AXES}
     scenario = tuned("lenet")
@@ -134,7 +134,7 @@ def test_the_engine_is_the_workers_variable() -> None:
 
 
 def test_the_ablation_exchanges_one_part_at_a_time() -> None:
-    """Every scenario is one of the two loops, or differs from one of them in one axis; threads go with contexts."""
+    """Each scenario is one of the two loops, or differs from one in one axis; threads go with contexts."""
     loops = {network: (tutorial_setting(network), tuned(network)) for network in Network}
     seen = {planned.scenario for planned in expand(load_suite("ablation"))}
     for scenario in seen:

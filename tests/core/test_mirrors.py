@@ -1,4 +1,4 @@
-"""Mirrors: what they may do wrong, and that it costs little time and leaves nothing."""
+"""Whatever mirrors do wrong costs little time and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Server(http.server.ThreadingHTTPServer):
         return f"127.0.0.1:{self.server_port}"
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is what some tests are about."""
+        """Ignore a client that went away, which some tests are about."""
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -136,7 +136,7 @@ def silent(handler: Handler) -> None:
 
 
 def dripping(handler: Handler) -> None:
-    """Every byte comes well before anybody loses patience with the silence, the last one never."""
+    """Send bytes so often that no silence is too long, but never the last one."""
     handler.answer(b"", length=1 << 20)
     while not handler.server.over.wait(0.02):
         handler.wfile.write(b"\0")

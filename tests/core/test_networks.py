@@ -1,4 +1,4 @@
-"""The tutorial's networks, their twins, and a user's own, against the NumPy reference, which is checked here first."""
+"""The tutorial's networks, their twins and a user's own agree with the NumPy reference, which is checked first."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_the_reference_gradients_are_those_of_finite_differences(network: Networ
 @original_and_twin
 @pytest.mark.parametrize("images", [1, 3])
 def test_a_network_gives_ten_numbers_per_image(network: Network, builders: Builders, images: int) -> None:
-    """Whatever the size of the batch."""
+    """That holds whatever the size of the batch."""
     net = draw_weights(builders[network]())
     assert (images, 10) == net(nd.array(pictures(images))).shape
 
@@ -137,7 +137,7 @@ def test_a_network_has_the_tutorials_number_of_parameters(network: Network, coun
 
 @both_networks
 def test_the_initial_weights_are_xavier_of_the_tutorials_magnitude(network: Network) -> None:
-    """Uniform up to sqrt(2.24 / mean of the layer's inputs and outputs); biases zero."""
+    """They are uniform up to sqrt(2.24 / mean of the layer's inputs and outputs), and biases are zero."""
     for layer in reference_networks.layers(weights(draw_weights(networks.build(network, Hybridize.OFF)))):
         outputs, inputs, *kernel = layer.weight.shape
         limit = np.sqrt(2.24 / ((inputs + outputs) * np.prod(kernel, dtype=int) / 2))
@@ -149,7 +149,7 @@ def test_the_initial_weights_are_xavier_of_the_tutorials_magnitude(network: Netw
 @pytest.mark.parametrize("hybridize", [Hybridize.OFF, Hybridize.ON, Hybridize.STATIC])
 @pytest.mark.parametrize("contexts", [1, 2, 3])
 def test_a_seed_decides_the_initial_weights(network: Network, hybridize: Hybridize, contexts: int) -> None:
-    """To the last bit the same in twin and original, compiled or not, on every context of any list."""
+    """They are the same to the last bit in twin and original, compiled or not, on every context of any list."""
     expected = weights(draw_weights(ORIGINALS[network]()))
     twin = draw_weights(TWINS[network](), contexts=contexts)
     built = draw_weights(networks.build(network, hybridize), contexts=contexts)
@@ -160,7 +160,7 @@ def test_a_seed_decides_the_initial_weights(network: Network, hybridize: Hybridi
 
 @both_networks
 def test_another_seed_gives_other_initial_weights(network: Network) -> None:
-    """In every layer; the biases are zero whatever the seed."""
+    """They differ in every layer, but biases are zero whatever the seed."""
     one, other = (draw_weights(ORIGINALS[network](), seed=seed) for seed in (1, 2))
     for left, right in zip(weights(one)[::2], weights(other)[::2], strict=True):
         assert (left != right).any()
@@ -169,7 +169,7 @@ def test_another_seed_gives_other_initial_weights(network: Network) -> None:
 @both_networks
 @pytest.mark.parametrize("hybridize", [Hybridize.OFF, Hybridize.ON, Hybridize.STATIC])
 def test_the_forward_pass_is_that_of_the_reference(network: Network, hybridize: Hybridize) -> None:
-    """Original, and twin compiled either way, to float32's rounding; biases that are not zero included."""
+    """Original and compiled twins agree to float32's rounding, with biases that are not zero, too."""
     net = draw_weights(networks.build(network, hybridize))
     rng = np.random.default_rng(3)
     for parameter in net.collect_params(".*bias").values():
@@ -180,7 +180,7 @@ def test_the_forward_pass_is_that_of_the_reference(network: Network, hybridize: 
 
 
 def train(net: Block) -> tuple[Arrays, Arrays]:
-    """Outputs and gradients of the first of three steps, and the weights after them, in one list; then the latter."""
+    """Return outputs and gradients of the first of three steps in one list, and the weights after all of them."""
     contexts = [mx.cpu(0)]
     trainer = training.make_trainer(net, Recipe())
     images, labels = nd.array(pictures(4)), nd.array(digits(4))
@@ -196,7 +196,7 @@ def train(net: Block) -> tuple[Arrays, Arrays]:
 
 @both_networks
 def test_twin_and_original_agree_to_the_last_bit(network: Network) -> None:
-    """Not compiled: in outputs, in gradients, and in the weights after three steps."""
+    """Uncompiled, they agree in outputs, in gradients, and in the weights after three steps."""
     (expected_first, expected_weights), (first, after) = (
         train(draw_weights(builders[network]())) for builders in (ORIGINALS, TWINS)
     )
@@ -220,7 +220,7 @@ def test_compiling_changes_nothing_but_rounding(network: Network, hybridize: Hyb
 def test_only_what_is_asked_for_is_compiled(
     network: Network, hybridize: Hybridize, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Off builds the tutorial's own blocks; on and static compile the twin, static with all planned ahead."""
+    """Off builds the tutorial's own blocks. On and static compile the twin, static with all planned ahead."""
     asked: list[tuple[Block, dict[str, bool]]] = []
     monkeypatch.setattr(gluon.HybridBlock, "hybridize", lambda net, **how: asked.append((net, how)))
     net = networks.build(network, hybridize)
@@ -295,7 +295,7 @@ not_a_function = 7
 
 @pytest.fixture
 def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A module of a user's, to be imported by name; each test imports it anew."""
+    """Make a module of a user's, to be imported by name; each test imports it anew."""
     package = tmp_path / "user_networks"
     package.mkdir()
     (package / "__init__.py").touch()
@@ -312,7 +312,7 @@ def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     [(Hybridize.OFF, 2), (Hybridize.ON, 1), (Hybridize.STATIC, 1)],
 )
 def test_a_users_own_network_is_built_and_compiled_as_asked(own_module: str, hybridize: Hybridize, traces: int) -> None:
-    """Compiled, its Python code runs once however many batches follow; else, once per batch."""
+    """Compiled, its Python code runs once for all batches; otherwise it runs once per batch."""
     net = networks.build(f"{own_module}:watched", hybridize)
     training.initialize(net, [mx.cpu(0)], Recipe())
     outputs = [net(nd.array(pictures(2))) for _ in range(2)]
@@ -321,7 +321,7 @@ def test_a_users_own_network_is_built_and_compiled_as_asked(own_module: str, hyb
 
 
 def test_a_users_own_network_trains_and_is_counted(own_module: str) -> None:
-    """A plain Block as well, as long as nobody asks to compile it. Running statistics are no trained parameters."""
+    """So does a plain Block that is not compiled. Running statistics are no trained parameters."""
     net = networks.build(f"{own_module}:imperative", Hybridize.OFF)
     contexts = [mx.cpu(0), mx.cpu(1)]
     training.initialize(net, contexts, Recipe())
@@ -347,7 +347,7 @@ def test_a_users_own_network_trains_and_is_counted(own_module: str) -> None:
 )
 @pytest.mark.usefixtures("own_module")
 def test_a_users_network_that_cannot_be_built_is_named_in_one_line(factory: str, cause: str) -> None:
-    """With the cause, and nothing of the stack."""
+    """The line has the cause, and nothing of the stack."""
     with pytest.raises(NetworkError, match=rf"^{factory}: {cause}\Z"):
         networks.build(factory, Hybridize.OFF)
 
@@ -369,7 +369,7 @@ def test_a_users_network_that_cannot_be_built_is_named_in_one_line(factory: str,
 def test_a_users_network_is_tried_out_before_anything_is_measured(
     own_module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factory: str, fault: str | None
 ) -> None:
-    """Seven scores would train, and be measured; a file and a line where the user's own code is at fault."""
+    """Seven scores would train and be measured. A fault in the user's code is told with file and line."""
     monkeypatch.chdir(tmp_path)
     compiled, factory = factory.endswith("!"), factory.rstrip("!")
     found = networks.fault_of(f"{own_module}:{factory}", compiled=compiled)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.system
 @settings(deadline=None, max_examples=50)
 @given(samples=st.integers(1, 60), batch_size=st.integers(1, 20), seed=st.integers(0, 2**32 - 1))
 def test_epochs_meet_the_images_in_the_order_of_ndarrayiter(samples: int, batch_size: int, seed: int) -> None:
-    """Over several epochs, from the same seed: the iterator shuffles what it has shuffled before."""
+    """They do so over several epochs of one seed, since the iterator shuffles what it has shuffled before."""
     batch_size = min(batch_size, samples)
     training.seed_everything(seed)
     iterator = mx.io.NDArrayIter(np.arange(samples, dtype=np.float32), batch_size=batch_size, shuffle=True)
@@ -38,7 +38,7 @@ def test_the_order_leaves_numpys_own_generator_alone() -> None:
 @settings(deadline=None)
 @given(size=st.integers(1, 40), parts=st.integers(1, 9))
 def test_a_batch_is_shared_out_as_mxnet_splits_it(size: int, parts: int) -> None:
-    """Uneven batches, and fewer images than contexts, where MXNet is asked for as many slices as images."""
+    """Batches may be uneven, or have fewer images than contexts, where MXNet is asked for as many slices as images."""
     slices = gluon.utils.split_data(nd.arange(size), min(size, parts), even_split=False)
     assert [np.arange(*share).tolist() for share in shares(size, parts)] == [each.asnumpy().tolist() for each in slices]
 
@@ -47,6 +47,6 @@ def test_a_batch_is_shared_out_as_mxnet_splits_it(size: int, parts: int) -> None
     ("samples", "batch_size", "sizes"), [(20, 10, [10]), (25, 10, [10, 5]), (7, 10, [7]), (1, 1, [1])]
 )
 def test_an_epoch_meets_few_batch_sizes(samples: int, batch_size: int, sizes: list[int]) -> None:
-    """Those, and no others, are to be warmed up."""
+    """These, and no others, are to be warmed up."""
     assert batch_sizes(samples, batch_size) == sizes
     assert {end - begin for begin, end in batches(samples, batch_size)} == {*sizes}

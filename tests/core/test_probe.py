@@ -60,7 +60,7 @@ Reference: TypeAlias = Any
 
 
 class FakeDriver:
-    """Two cards behind the six functions of libcuda that are called."""
+    """A libcuda with two cards behind the six functions of it that are called."""
 
     def cuInit(self, flags: int) -> int:  # noqa: N802
         return 0
@@ -142,7 +142,7 @@ class FakeMXNetError(Exception):
 
 
 def fake_border(*, cuda: bool = True, gpus: int | Exception = 1) -> ModuleType:
-    """A GPU build of MXNet that sees some cards, or fails to look."""
+    """Make a GPU build of MXNet that sees some cards, or fails to look."""
 
     def num_gpus() -> int:
         if isinstance(gpus, Exception):
@@ -158,7 +158,7 @@ def fake_border(*, cuda: bool = True, gpus: int | Exception = 1) -> ModuleType:
 
 @pytest.fixture
 def card(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The card that the driver shows; change its capability at will. No computation ever reaches it."""
+    """Make the card that the driver shows; change its capability at will. No computation ever reaches it."""
     facts = {"name": "NVIDIA H100", "compute_capability": "9.0"}
 
     def read_card(device: Device, cuda: object) -> Probe:
@@ -209,7 +209,7 @@ def test_a_supported_card_is_computed_on(card: dict[str, str], monkeypatch: pyte
 
 
 def test_a_build_from_source_is_trusted_with_any_card(card: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The list of machine code is that of the published builds; who built their own may have built for a newer card."""
+    """The list of machine code is that of published builds, and one's own may have been made for a newer card."""
     monkeypatch.setitem(sys.modules, "mnist_core.mxnet_border", fake_border())
     monkeypatch.setattr(probe, "installed_cuda_build", lambda: None)
 

@@ -1,4 +1,4 @@
-"""A child of a parent that was killed."""
+"""A child does not outlive a parent that was killed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WATCH = "from mnist_core.probe import end_with_stdin; import time; end_with_stdi
 
 
 def test_a_child_ends_with_a_killed_parent() -> None:
-    """kill -9 of whoever asks: a trial that hangs in a driver does not stay behind."""
+    """After kill -9 of the parent, a trial that hangs in a driver does not stay behind."""
     trial = [sys.executable, "-c", WATCH.format(600)]
     parent = subprocess.Popen([sys.executable, "-c", f"from mnist_core import devices; devices._run({trial!r}, 600)"])
     children: list[psutil.Process] = []

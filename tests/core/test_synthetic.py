@@ -1,4 +1,4 @@
-"""The digits drawn from strokes: the same for everybody, and worth learning from."""
+"""Digits are drawn from strokes. They are the same on every machine, and worth learning from."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def digest(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> str:
 
 
 def test_every_bit_is_known(thousand: Digits) -> None:
-    """A seed gives the images that it gave to everyone before."""
+    """A seed gives the images that it has always given."""
     assert digest(*thousand) == DIGEST
 
 
@@ -83,7 +83,7 @@ def test_classes_are_balanced_and_shuffled(thousand: Digits) -> None:
 
 
 def test_ink_on_paper_as_in_mnist(thousand: Digits) -> None:
-    """Mostly empty paper, some grey edges, full black; MNIST: 81% zeros, a mean of 33 (0.13), a maximum of 255."""
+    """Paper is mostly empty, with some grey edges and full black. MNIST has 81 % zeros, mean 33 and maximum 255."""
     images = thousand[0]
     assert 0.75 < np.mean(images == 0) < 0.85
     assert 25 < images.mean() < 38

@@ -1,4 +1,4 @@
-"""The loop and its evaluation against the NumPy reference, the tutorial's own loop, and itself on other contexts."""
+"""The loop and its evaluation agree with the NumPy reference, the tutorial's loop, and itself on other contexts."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def job(
     seed: int = 1,
     recipe: Recipe | None = None,
 ) -> Job:
-    """Whose shuffling continues NumPy's generator: use it before the next one is made."""
+    """Make a job whose shuffling continues NumPy's generator: use it before the next one is made."""
     recipe = recipe or Recipe()
     training.seed_everything(seed)
     net = networks.build(network, hybridize)
@@ -85,7 +85,7 @@ def dataset(count: int) -> tuple[Images, Labels]:
 
 
 def tagged(count: int) -> tuple[Images, Labels]:
-    """Images each of one grey of its own."""
+    """Return images of which each has one grey of its own."""
     _, labels = dataset(count)
     return np.broadcast_to(tags(count)[:, None, None, None], (count, 1, 28, 28)).copy(), labels
 
@@ -110,7 +110,7 @@ class Recorder:
 
 
 def initial_weights(network: Network) -> list[Images]:
-    """Of every job of the default seed."""
+    """Return the initial weights of every job of the default seed."""
     images, labels = dataset(1)
     once = job(network, images, labels, 1)
     once.net(nd.array(images))  # Gluon draws no weight before it knows the shapes
@@ -118,7 +118,7 @@ def initial_weights(network: Network) -> list[Images]:
 
 
 def shuffled(images: Images, labels: Labels, *, seed: int = 1, epochs: int) -> Iterable[tuple[Images, Labels]]:
-    """The set in each epoch's order, which is the seed's alone: that of batches of one, which need no padding."""
+    """Return the set in each epoch's order, which is the seed's alone: that of batches of one, without padding."""
     training.seed_everything(seed)
     batches = training.training_batches(images, labels, 1)
     for _ in range(epochs):
@@ -139,7 +139,7 @@ class Expected(NamedTuple):
 def reference_epoch(
     network: Network, weights: reference_networks.Weights, images: Images, labels: Labels, batch_size: int
 ) -> Expected:
-    """In the order given."""
+    """Train an epoch of the reference on the images in the order given."""
     correct = 0
     last_loss = math.nan
     for begin in range(0, len(images), batch_size):
@@ -206,7 +206,7 @@ def test_two_epochs_are_those_of_the_reference(
 @both_networks
 @pytest.mark.parametrize("contexts", [1, 2, 3])
 def test_one_batch_is_one_step_of_the_reference(network: Network, contexts: int) -> None:
-    """The weights after it, and a loss per image in the order of the batch."""
+    """It has the same weights afterwards, and one loss per image in the order of the batch."""
     images, labels = dataset(4)
     weights = reference_networks.layers(initial_weights(network))
     x, y = images.astype(np.float64), labels.astype(np.int64)
@@ -228,7 +228,7 @@ def test_one_batch_is_one_step_of_the_reference(network: Network, contexts: int)
     [(Network.MLP, 21, 7), (Network.MLP, 13, 6), (Network.MLP, 150, 128), (Network.LENET, 7, 6), (Network.LENET, 5, 3)],
 )
 def test_several_contexts_train_as_one_does(contexts: int, network: Network, count: int, batch_size: int) -> None:
-    """To rounding: the gradient is summed in another order."""
+    """They agree to rounding, since the gradient is summed in another order."""
     images, labels = dataset(count)
     after = []
     for number in (1, contexts):
@@ -255,7 +255,7 @@ def test_a_batch_without_an_image_for_every_context_adds_nothing_of_the_batch_be
 
 @pytest.mark.parametrize(("count", "batch_size", "contexts"), [(12, 6, 1), (10, 4, 2), (150, 128, 3), (5, 100, 2)])
 def test_an_epoch_feeds_every_image_once(count: int, batch_size: int, contexts: int) -> None:
-    """In an order that every epoch draws anew."""
+    """Every epoch draws a new order for them."""
     images, labels = tagged(count)
     trained = job(Network.MLP, images, labels, batch_size, contexts=contexts)
     orders = []
@@ -268,7 +268,7 @@ def test_an_epoch_feeds_every_image_once(count: int, batch_size: int, contexts: 
 
 
 def test_a_seed_decides_an_epoch() -> None:
-    """Order and weights to the last bit, a second time in the same process; another seed gives another order."""
+    """A second time in the same process gives equal order and weights, to the bit; another seed another order."""
     images, labels = tagged(30)
     orders, after = [], []
     for seed in (1, 1, 2):
@@ -284,7 +284,7 @@ def test_a_seed_decides_an_epoch() -> None:
 
 @every_hybridize
 def test_a_lenets_epoch_is_the_same_a_second_time(hybridize: Hybridize) -> None:
-    """To the last bit, on two contexts."""
+    """It is so to the last bit, on two contexts."""
     images, labels = dataset(20)
     after = []
     for _ in range(2):
@@ -296,7 +296,7 @@ def test_a_lenets_epoch_is_the_same_a_second_time(hybridize: Hybridize) -> None:
 
 @both_networks
 def test_the_loop_is_the_tutorials(network: Network) -> None:
-    """At its batch of 100 on cpu(0) and cpu(1): the same bits in the weights, the same accuracy, epoch by epoch."""
+    """At batch 100 on cpu(0) and cpu(1) it gives the same bits in the weights and the same accuracy, epoch by epoch."""
     images, labels = dataset(200)
     theirs = job(network, images, labels, 100, contexts=2)
     expected = [(tutorial_epoch(*theirs), theirs.weights()) for _ in range(2)]
@@ -371,7 +371,7 @@ def test_evaluation_leaves_the_network_alone(network: Network) -> None:
     [(6, 1, [6]), (6, 2, [3, 3]), (7, 3, [3, 2, 2]), (128, 3, [43, 43, 42]), (2, 3, [1, 1]), (1, 3, [1])],
 )
 def test_a_batch_is_split_as_evenly_as_can_be(count: int, contexts: int, sizes: list[int]) -> None:
-    """In order, one slice per context while there are images, each slice on its own context."""
+    """Each context has one slice, in order, while there are images, and the slice is on it."""
     devices = [mx.cpu(index) for index in range(contexts)]
     slices = training.split_and_load(nd.arange(count), devices)
     assert sizes == [part.shape[0] for part in slices]
@@ -381,7 +381,7 @@ def test_a_batch_is_split_as_evenly_as_can_be(count: int, contexts: int, sizes: 
 
 @given(samples=st.integers(min_value=1, max_value=300), batch_size=st.integers(min_value=1, max_value=400))
 def test_the_batch_sizes_are_those_of_cutting_the_set(samples: int, batch_size: int) -> None:
-    """The full batch first, then the last one where it is smaller."""
+    """The full batch comes first, then the last one where it is smaller."""
     cut = {len(range(samples)[begin : begin + batch_size]) for begin in range(0, samples, batch_size)}
     assert sorted(cut, reverse=True) == batch_sizes(samples, batch_size)
 

@@ -1,4 +1,4 @@
-"""Every command that a document shows: found, taken apart, and run (`nox -s docs`) in an empty folder on small data.
+"""Find every command that a document shows, take it apart, and run it (`nox -s docs`) in an empty folder on small data.
 
     python -m tests.docs.commands [WORD]      # only commands with that word in them
 
@@ -70,7 +70,7 @@ class Command:
 
 
 def text_of(document: Path) -> str:
-    """Without what a command printed."""
+    """Return a document's text without what a command printed."""
     if document.suffix != ".ipynb":
         text = document.read_text(encoding="utf-8")
         return re.sub("<!-- table: .*?<!-- end of table -->", "", text, flags=re.DOTALL)
@@ -79,7 +79,7 @@ def text_of(document: Path) -> str:
 
 
 def commands() -> Iterator[Command]:
-    """Without comments; a line that ends in a backslash goes on. Of the verbs' help, too."""
+    """Yield commands without comments, also those of the verbs' help; a line that ends in a backslash goes on."""
     for verb in every_verb().values():
         for line in (verb.epilog or "").split("\n\n")[1:]:
             yield Command("--help", line)
@@ -96,7 +96,7 @@ def commands() -> Iterator[Command]:
 
 
 def files() -> dict[str, str]:
-    """What a document tells its reader to write: the suite is mine.toml, a module's name is in its first line."""
+    """Return what a document tells its reader to write. The suite is mine.toml; a module's first line names it."""
     found = {}
     for document in DOCUMENTS:
         for match in _FILES.finditer(text_of(document)):
@@ -107,7 +107,7 @@ def files() -> dict[str, str]:
 
 
 def prepare(folder: Path) -> dict[str, str]:
-    """A home with the data and files that the documents speak of; the variables to run in it."""
+    """Make a home with the data and files that the documents speak of; return the variables to run in it."""
     home = folder / "home"
     data = small_idx_folder(home / "mnist", train=2100, test=200)
     shutil.copytree(data, home / "letters")

@@ -1,4 +1,4 @@
-"""The README's pictures: a report of a committed result file in Chromium, light and dark (`nox -s screenshots`)."""
+"""Draw the README's pictures: a report of a committed result file, light and dark (`nox -s screenshots`)."""
 
 # ruff: noqa: T201 (a script prints its result)
 

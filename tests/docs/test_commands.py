@@ -23,7 +23,7 @@ EVERY = list(commands())
 
 
 def parsed(arguments: list[str]) -> Any:  # noqa: ANN401  # Click's context
-    """Raises where an option or a value is none that the verb knows."""
+    """Parse a command; raise where an option or a value is none that the verb knows."""
     group: Any = typer.main.get_command(app)
     root = group.make_context("mnist-bench", list(arguments), resilient_parsing=True)
     name, verb, rest = group.resolve_command(root, list(arguments))
@@ -32,7 +32,7 @@ def parsed(arguments: list[str]) -> Any:  # noqa: ANN401  # Click's context
 
 @pytest.mark.parametrize("command", EVERY, ids=lambda command: command.text)
 def test_a_documents_command_is_understood(command: Command) -> None:
-    """Verb, options and values; of nox, the session."""
+    """Verb, options and values are known; of a nox command, the session is."""
     understood = False
     for part in re.split(r"\s+(?:&&|\|)\s+", re.sub(r"\$\([^)]*\)", "SHELL", command.text)):
         words = [word for word in shlex.split(part) if not re.fullmatch(r"[A-Z_]+=.*", word)]
@@ -51,7 +51,7 @@ def test_a_documents_command_is_understood(command: Command) -> None:
 
 
 def test_there_are_commands_to_check() -> None:
-    """In the README and in every page beside it that shows one."""
+    """The README has some, and so has every page beside it that shows one."""
     assert len(EVERY) > 40
     assert {"README.md", "docs/ci.md", "docs/own-network.md"} <= {command.document for command in EVERY}
 
@@ -68,7 +68,7 @@ def test_a_documents_suite_is_one() -> None:
 
 
 def test_every_verb_shows_examples() -> None:
-    """In its help, each as it can be typed."""
+    """They stand in its help, and each can be typed as it is."""
     shown = {command.text.split()[1] for command in EVERY if command.document == "--help"}
     assert shown == {*every_verb()}
 
@@ -77,7 +77,7 @@ def test_every_verb_shows_examples() -> None:
 def test_quiet_and_verbose_stand_before_or_behind_the_verb(
     place: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """Quiet, only the last word; verbose, also where it came from."""
+    """Quiet prints only the last words; verbose also says where an error came from."""
 
     def run(flag: str) -> str:
         words = ["show", str(tmp_path / "nowhere.json")]
@@ -123,7 +123,7 @@ def test_a_misspelt_verb_or_option_is_told_what_was_meant(
 def test_a_misspelt_value_or_option_is_one_line(
     command: Run, capsys: pytest.CaptureFixture[str], arguments: str, words: str
 ) -> None:
-    """Of every verb; the known values stand there where one was meant."""
+    """That holds for every verb; where a value was meant, the known ones are listed."""
     assert command(*arguments.split()) == cli.Exit.USAGE
     (line,) = capsys.readouterr().err.splitlines()
     assert words in line

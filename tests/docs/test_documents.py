@@ -1,4 +1,4 @@
-"""What the documents show is what the committed files say."""
+"""The documents show what the committed files say."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_the_example_of_the_python_page_runs(
 
 
 def test_the_newest_release_in_the_changelog_is_the_version() -> None:
-    """And it has a date; the version is written in pyproject.toml alone."""
+    """It has a date, and the version is written in pyproject.toml alone."""
     releases = re.findall(
         r"^## (\S+) - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
     )
@@ -124,7 +124,7 @@ def test_the_newest_release_in_the_changelog_is_the_version() -> None:
 
 
 def headings(document: Path) -> set[str]:
-    """As a link names them: in small letters, with hyphens for spaces, without signs."""
+    """Return headings as a link names them: in small letters, with hyphens for spaces, without signs."""
     found = re.findall(r"^#+ (.*)$", document.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
 

@@ -15,7 +15,7 @@ site = pytest.importorskip(
 
 
 def test_every_verb_and_option_is_in_the_reference() -> None:
-    """With its examples as code to copy."""
+    """Their examples are code to copy."""
     text = site.command_line()
     for name, verb in every_verb().items():
         section = text.split(f"## `mnist-bench {name}`\n")[1].split("\n## ")[0]
@@ -26,7 +26,7 @@ def test_every_verb_and_option_is_in_the_reference() -> None:
 
 
 def test_every_field_of_every_kind_of_file_is_in_the_reference() -> None:
-    """Each object once, and each link to one leads to its heading."""
+    """Each object is there once, and each link to one leads to its heading."""
     text = site.file_formats()
     names = re.findall(r"^### (\w+)$", text, re.MULTILINE)
     assert len(names) == len(set(names))

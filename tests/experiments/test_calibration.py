@@ -1,4 +1,4 @@
-"""What a calibration says, on blocks whose truth is known."""
+"""What a calibration says is checked on blocks whose truth is known."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def recorded(count: int = 40, sd: float = 0.01) -> GateFile:
 
 
 def test_a_quiet_machine_gives_no_false_alarm_and_finds_a_slowdown() -> None:
-    """1 % of noise: nothing at 0, all at 10 %, and the exact bounds say how sure that is."""
+    """With 1 % of noise, no gate alarms at 0 % and all do at 10 %, and exact bounds say how sure that is."""
     made = calibration.calibrate(recorded(), gates=GATES)
     identical, five, ten = made.replays
     assert (identical.regressed, ten.regressed) == (0.0, 1.0)
@@ -35,7 +35,7 @@ def test_a_quiet_machine_gives_no_false_alarm_and_finds_a_slowdown() -> None:
 
 
 def test_the_noise_floor_is_what_first_looks_stay_below() -> None:
-    """Near 2 standard errors of a mean of eight blocks, whose effects have the spread of one invocation."""
+    """It is near 2 standard errors of a mean of eight blocks, whose effects spread like one invocation."""
     made = calibration.calibrate(recorded(400), gates=400, slowdowns=())
     for each in made.scenarios:
         assert each.noise_floor == pytest.approx(1.96 * 0.01 / math.sqrt(8), rel=0.35)
@@ -47,7 +47,7 @@ def test_the_noise_floor_is_what_first_looks_stay_below() -> None:
 
 
 def test_the_same_blocks_give_the_same_calibration() -> None:
-    """To the bit; another seed gives another one."""
+    """It is the same to the bit; another seed gives another one."""
     gate_file = recorded()
     assert calibration.calibrate(gate_file, gates=20) == calibration.calibrate(gate_file, gates=20)
     assert calibration.calibrate(gate_file, gates=20) != calibration.calibrate(gate_file, gates=20, seed=5)
@@ -73,7 +73,7 @@ def test_a_scaled_side_is_a_slowdown() -> None:
 
 
 def test_a_replay_takes_blocks_as_the_gate_would() -> None:
-    """Eight blocks for an unchanged contender, thirteen for a regressed one, all there are for an undecided one."""
+    """It takes eight for an unchanged contender, thirteen for a regressed one, and all for an undecided one."""
     plan = a_plan()
     evidence = evidence_of(plan, blocks(40, noisy(34)))
     same = calibration.replay(plan, evidence)
@@ -85,7 +85,7 @@ def test_a_replay_takes_blocks_as_the_gate_would() -> None:
 
 
 def test_void_blocks_stay_void_in_a_replay() -> None:
-    """A gate would have replaced them."""
+    """A gate would have replaced them, too."""
     found = blocks(20, noisy(36))
     found[3] = a_block(3, noisy(37), health=a_health(steal_fraction=0.5))
     gate_file = a_gate_file(found, plan=a_plan(purpose=Purpose.CALIBRATION, max_blocks=19))
@@ -100,7 +100,7 @@ def test_too_few_blocks_are_no_calibration() -> None:
 
 
 def test_a_stretch_follows_itself_around() -> None:
-    """From any start, so that every block is used as often as any other."""
+    """It may begin anywhere, so that every block is used as often as any other."""
     evidence = evidence_of(a_plan(), blocks(10, noisy(38)))
     effects = {round(abs(block.rows[MLP].effect), 12) for block in evidence}
     found = calibration.stretch(evidence, 10, random.Random(1))
@@ -108,7 +108,7 @@ def test_a_stretch_follows_itself_around() -> None:
 
 
 def test_coverage_is_as_promised_on_many_blocks() -> None:
-    """93 to 97 % of the 95 % intervals, where blocks are independent."""
+    """The truth is in 93 to 97 % of the 95 % intervals, where blocks are independent."""
     made = calibration.calibrate(recorded(300), gates=1500, slowdowns=())
     assert all(0.93 <= each.coverage <= 0.97 for each in made.scenarios), [each.coverage for each in made.scenarios]
     assert np.isfinite([each.effect_robust_sd for each in made.scenarios]).all()

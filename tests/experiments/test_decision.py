@@ -1,4 +1,4 @@
-"""What a gate concludes from its blocks, on data whose truth is known."""
+"""What a gate concludes from its blocks is checked on data whose truth is known."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def concluded(plan: GatePlan, found: Sequence[Block]) -> Conclusion:
 
 
 def measured(plan: GatePlan, noise: Noise, **changes: Any) -> Conclusion:  # noqa: ANN401
-    """Of a whole gate."""
+    """Return the file of a whole gate."""
     return concluded(plan, whole_gate(plan, noise, **changes))
 
 
@@ -51,7 +51,7 @@ def verdicts(conclusion: Conclusion) -> dict[Scenario, Verdict]:
 
 
 def test_identical_code_is_unchanged_after_eight_blocks() -> None:
-    """And that is said of every scenario, with an interval around 1."""
+    """That is said of every scenario, with an interval around 1."""
     conclusion = measured(a_plan(), noisy(1))
     assert verdicts(conclusion) == dict.fromkeys(FOUR, Verdict.UNCHANGED)
     assert conclusion.blocks == 8
@@ -63,7 +63,7 @@ def test_identical_code_is_unchanged_after_eight_blocks() -> None:
 
 
 def test_a_slowdown_is_regressed_once_confirmed_in_fresh_blocks() -> None:
-    """Eight blocks raise the suspicion, five fresh ones of the suspect alone confirm it."""
+    """Eight blocks raise the suspicion, and five fresh ones of the suspected scenario alone confirm it."""
     plan, noise = a_plan(), slowed(noisy(2), 0.10, [LENET])
     suspicion = concluded(plan, blocks(8, noise))
     assert suspicion.wanted is not None
@@ -95,14 +95,14 @@ def test_a_suspicion_that_does_not_show_again_is_no_regression() -> None:
 
 
 def test_a_faster_contender_is_improved() -> None:
-    """Surely, by more than the margin."""
+    """It is surely faster, by more than the margin."""
     conclusion = measured(a_plan(), slowed(noisy(4), -0.10))
     assert verdicts(conclusion) == dict.fromkeys(FOUR, Verdict.IMPROVED)
     assert conclusion.verdict is Verdict.IMPROVED
 
 
 def test_slower_by_less_than_the_margin_is_no_regression() -> None:
-    """1 % at a margin of 2 %."""
+    """It is 1 % slower at a margin of 2 %."""
     assert measured(a_plan(), slowed(noisy(5, sd=0.005), 0.01)).verdict is Verdict.UNCHANGED
 
 
@@ -143,14 +143,14 @@ def test_an_accuracy_that_may_have_fallen_is_not_a_pass() -> None:
 
 
 def test_drift_within_and_between_blocks_is_no_effect() -> None:
-    """A machine that slows down by a factor of two within the gate, steadily."""
+    """The machine steadily slows down by a factor of two within the gate."""
     quiet = noisy(10)
     conclusion = measured(a_plan(), lambda b, t, side, s: quiet(b, t, side, s) + 0.02 * (4 * b + t))
     assert conclusion.verdict is Verdict.UNCHANGED
 
 
 def test_autocorrelated_noise_raises_no_alarm() -> None:
-    """AR(1) at 0.9 over the turns: 100 gates over identical code, and none says regressed."""
+    """The noise is AR(1) at 0.9 over the turns; of 100 gates over identical code none says regressed."""
     alarms = 0
     for seed in range(100):
         generator = np.random.default_rng(seed)
@@ -165,7 +165,7 @@ def test_autocorrelated_noise_raises_no_alarm() -> None:
 
 
 def test_outliers_raise_no_alarm_and_hide_no_slowdown_for_good() -> None:
-    """One pass in twenty takes half as long again."""
+    """One process in twenty takes half as long again."""
 
     def with_outliers(seed: int) -> Noise:
         generator, quiet = np.random.default_rng(seed), noisy(seed)
@@ -178,7 +178,7 @@ def test_outliers_raise_no_alarm_and_hide_no_slowdown_for_good() -> None:
 
 
 def test_a_bimodal_machine_raises_no_alarm() -> None:
-    """Each pass is fast or 20 % slower, by a coin: the interval is wide, and nothing is claimed that is not so."""
+    """A coin makes each process fast or 20 % slower, so the interval is wide, and nothing wrong is claimed."""
 
     def bimodal(seed: int) -> Noise:
         generator, quiet = np.random.default_rng(seed), noisy(seed)
@@ -188,7 +188,7 @@ def test_a_bimodal_machine_raises_no_alarm() -> None:
 
 
 def test_an_order_effect_is_invalid() -> None:
-    """The second and third turns are always slower: ABBA and BAAB blocks disagree."""
+    """The second and third turns are always slower, so that ABBA and BAAB blocks disagree."""
     quiet = noisy(11)
     conclusion = measured(a_plan(), lambda b, t, side, s: quiet(b, t, side, s) + (0.1 if t in {1, 2} else 0.0))
     assert conclusion.verdict is Verdict.INVALID
@@ -196,7 +196,7 @@ def test_an_order_effect_is_invalid() -> None:
 
 
 def test_a_control_off_zero_is_invalid() -> None:
-    """The first turn is always slower: a side differs from itself."""
+    """The first turn is always slower, so that a side differs from itself."""
     quiet = noisy(12, sd=0.005)
     conclusion = measured(a_plan(), lambda b, t, side, s: quiet(b, t, side, s) + (0.1 if t == 0 else 0.0))
     assert conclusion.verdict is Verdict.INVALID
@@ -204,7 +204,7 @@ def test_a_control_off_zero_is_invalid() -> None:
 
 
 def test_passes_that_are_not_steady_are_invalid() -> None:
-    """Every pass's last window takes 20 % longer than its first."""
+    """The last window of every process takes 20 % longer than its first."""
     generator = np.random.default_rng(13)
     found = [a_block(i, noisy(13 + i), trend=0.2 + float(generator.normal(0, 0.01))) for i in range(8)]
     conclusion = concluded(a_plan(), found)
@@ -221,7 +221,7 @@ def test_zero_variance_is_invalid() -> None:
 
 @pytest.mark.parametrize("count", range(8))
 def test_too_few_blocks_are_underpowered(count: int) -> None:
-    """However equal the sides: 2^-n is above what alpha leaves for four scenarios and three looks."""
+    """However equal the sides, 2^-n is above what alpha leaves for four scenarios and three looks."""
     conclusion = concluded(a_plan(), blocks(count, noisy(14)))
     assert conclusion.verdict is Verdict.UNDERPOWERED
     assert conclusion.wanted is not None
@@ -239,7 +239,7 @@ def test_a_missing_row_is_missing() -> None:
 
 
 def test_a_number_that_is_none_is_invalid() -> None:
-    """NaN, in one window of one pass."""
+    """One window of one process is NaN."""
     found = blocks(8, lambda b, t, side, s: math.nan if (b, t, s) == (2, 1, MLP) else noisy(b * 10 + t)(b, t, side, s))
     conclusion = concluded(a_plan(), found)
     assert verdicts(conclusion)[MLP] is Verdict.INVALID
@@ -247,7 +247,7 @@ def test_a_number_that_is_none_is_invalid() -> None:
 
 
 def test_a_crash_on_either_side_is_never_a_pass() -> None:
-    """It ends the gate, names the side, and keeps what was measured."""
+    """It ends the gate and names the side, and what was measured is kept."""
     failure = InvocationFailure(side=Side.CONTENDER, reason=FailureReason.CRASHED, detail="status 3", log="")
     found = [*blocks(8, noisy(16)), a_block(8, noisy(16), passes=(), failure=failure)]
     conclusion = concluded(a_plan(), found)
@@ -258,7 +258,7 @@ def test_a_crash_on_either_side_is_never_a_pass() -> None:
 
 
 def test_blocks_against_the_plan_are_invalid() -> None:
-    """A confirmation that no look asked for: the file was edited."""
+    """No look asked for this confirmation, so the file was edited."""
     found = [*blocks(4, noisy(17)), a_block(4, noisy(17), phase=GatePhase.CONFIRMATION)]
     assert concluded(a_plan(), found).verdict is Verdict.INVALID
 
@@ -270,7 +270,7 @@ def test_blocks_against_the_plan_are_invalid() -> None:
     "health", [{"steal_fraction": 0.2}, {"anchor_seconds": (0.006, 0.009)}, {"anchor_seconds": (0.009, 0.006)}]
 )
 def test_a_disturbed_block_is_void_and_replaced(health: dict[str, Any]) -> None:
-    """Whatever its passes say: the rule does not look at them."""
+    """The rule does not look at what its processes measured."""
     found = blocks(8, noisy(18))
     found[5] = a_block(5, slowed(noisy(18), 3.0), health=a_health(**health))
     conclusion = concluded(a_plan(), found)
@@ -281,7 +281,7 @@ def test_a_disturbed_block_is_void_and_replaced(health: dict[str, Any]) -> None:
 
 
 def test_too_many_void_blocks_make_the_machine_unhealthy() -> None:
-    """Three of the first eight; there is nothing more to measure."""
+    """Three of the first eight are void, so that nothing more is measured."""
     found = [a_block(i, noisy(20), health=a_health(steal_fraction=0.2 * (i in {1, 2, 4}))) for i in range(5)]
     conclusion = concluded(a_plan(), found)
     assert conclusion.verdict is Verdict.INVALID
@@ -290,7 +290,7 @@ def test_too_many_void_blocks_make_the_machine_unhealthy() -> None:
 
 
 def test_a_machine_that_tells_nothing_has_no_void_blocks() -> None:
-    """No steal time outside Linux; the anchor still counts."""
+    """Outside Linux there is no steal time, but the fixed matrix product still counts."""
     found = blocks(8, noisy(21), health=a_health(steal_fraction=None, cpu_pressure_fraction=None, load_average=None))
     assert concluded(a_plan(), found).voids == ()
 
@@ -299,7 +299,7 @@ def test_a_machine_that_tells_nothing_has_no_void_blocks() -> None:
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
-    """95 % of 95 % intervals, in 2,000 first looks at a true slowdown of 3 %."""
+    """It does in 95 % of 2,000 first looks at a true slowdown of 3 %."""
     truth, plan, covered = math.log1p(0.03), a_plan([MLP]), 0
     for seed in range(2000):
         row = judge(plan, evidence_of(plan, blocks(8, slowed(noisy(seed, sd=0.02), 0.03), scenarios=[MLP])))[0]
@@ -323,7 +323,7 @@ def test_a_slowdown_of_just_the_margin_is_rarely_even_suspected() -> None:
 
 
 def test_the_p_value_is_adjusted_for_all_scenarios_and_looks() -> None:
-    """Seven of eight blocks far above the threshold, one just below: 2 of 256 patterns, times 4, times 3."""
+    """Seven of eight blocks are far above the threshold, one just below: 2 of 256 patterns, times 4, times 3."""
     quiet = noisy(44, sd=1e-4)
 
     def all_but_one(block: int, turn: int, side: Side, scenario: Scenario) -> float:
@@ -339,14 +339,14 @@ def test_the_p_value_is_adjusted_for_all_scenarios_and_looks() -> None:
 
 
 def test_five_percent_slower_is_never_called_unchanged() -> None:
-    """Where a block's spread is 2 %: regressed mostly, else undecided."""
+    """With a spread of 2 % between blocks it is mostly regressed, else undecided."""
     verdicts = [measured(a_plan(), slowed(noisy(seed, sd=0.02), 0.05, [MLP])).verdict for seed in range(200)]
     assert {*verdicts} <= {Verdict.REGRESSED, Verdict.INCONCLUSIVE, Verdict.INVALID}
     assert verdicts.count(Verdict.REGRESSED) >= 180
 
 
 def test_what_a_row_says_it_would_have_suspected_it_suspects() -> None:
-    """At the detectable effect that rows print on average, at least eight first looks of ten."""
+    """At the detectable effect that rows print on average, it does in at least eight first looks of ten."""
     plan = a_plan()
     quiet = [judge(plan, evidence_of(plan, blocks(8, noisy(seed, sd=0.02))))[0].detectable for seed in range(60)]
     assert all(detectable is not None for detectable in quiet)
@@ -360,7 +360,7 @@ def test_what_a_row_says_it_would_have_suspected_it_suspects() -> None:
 
 
 def test_a_calibration_goes_on_for_its_number_of_valid_blocks() -> None:
-    """Whatever they say, and one more for each void one."""
+    """What they say does not matter, and each void block is replaced."""
     plan = a_plan(purpose=Purpose.CALIBRATION, max_blocks=50)
     found = blocks(50, slowed(noisy(22), 0.5))
     assert concluded(plan, found).wanted is None
@@ -371,7 +371,7 @@ def test_a_calibration_goes_on_for_its_number_of_valid_blocks() -> None:
 
 
 def test_a_calibration_on_a_hopeless_machine_ends() -> None:
-    """After twice the blocks, void ones included."""
+    """It does after twice the blocks, void ones included."""
     plan = a_plan(purpose=Purpose.CALIBRATION, max_blocks=5)
     found = blocks(10, noisy(22), health=a_health(steal_fraction=0.5))
     assert concluded(plan, found[:9]).wanted is not None
@@ -386,7 +386,7 @@ def test_the_budget_of_blocks_ends_a_gate() -> None:
 
 
 def test_a_file_gives_the_same_conclusion_after_it_was_written_and_read() -> None:
-    """To the bit."""
+    """It is the same to the bit."""
     gate_file = a_gate_file(blocks(13, slowed(noisy(25), 0.07)))
     again = msgspec.json.decode(msgspec.json.encode(gate_file), type=GateFile)
     assert again == gate_file
@@ -402,7 +402,7 @@ def test_the_worst_verdict_speaks_for_all() -> None:
 
 
 def edited(block: Block, **changes: Any) -> Block:  # noqa: ANN401
-    """The same block with a change to the first pass's first scenario."""
+    """Return the block with a change to the first scenario of its first process."""
     first, *others = block.passes
     scenario = msgspec.structs.replace(first.scenarios[0], **changes)
     return msgspec.structs.replace(

@@ -1,4 +1,4 @@
-"""What the doctor says of machines that are made up, and of this one."""
+"""The doctor examines machines that are made up, and this one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ GPU = Device(DeviceKind.GPU, 0)
 
 
 def seen(**changes: Any) -> Observations:  # noqa: ANN401  # fields of two records
-    """A quiet machine; `environment_…` changes its environment."""
+    """Return a quiet machine; `environment_…` changes its environment."""
     own = {key.removeprefix("environment_"): value for key, value in changes.items() if key.startswith("environment_")}
     facts: dict[str, Any] = {
         "environment": an_environment(**{"scaling_governor": "performance", "turbo": False, "variables": {}, **own}),
@@ -86,7 +86,7 @@ TWO_RUNTIMES = tuple(
     ],
 )
 def test_what_spoils_a_measurement_is_a_warning_with_advice(check: str, changes: dict[str, Any]) -> None:
-    """And the only one: each check has its own cause."""
+    """It is the only warning, since each check has its own cause."""
     findings = examine(seen(**changes))
     warned = {finding.check for finding in findings if finding.level is Level.WARNING}
     assert check in warned
@@ -95,7 +95,7 @@ def test_what_spoils_a_measurement_is_a_warning_with_advice(check: str, changes:
 
 
 def test_a_card_that_cannot_be_used_says_why() -> None:
-    """A note where MXNet has no CUDA build anyway, a warning where it has."""
+    """It is a note where MXNet has no CUDA build anyway, and a warning where it has."""
     probe = Probe(GPU, Unusable.UNSUPPORTED_CAPABILITY, "capability 9.0 is not built in")
     assert levels(examine(seen(gpus=(probe,))))["gpu(0)"] is Level.NOTE
     cuda = a_software(framework_features=("CUDA", "MKLDNN"))
@@ -124,7 +124,7 @@ def test_a_machine_that_does_not_tell_is_not_blamed() -> None:
 
 
 def test_an_aa_test_detects_what_its_spread_allows() -> None:
-    """More comparisons and less noise see smaller slowdowns; none below the margin."""
+    """More comparisons and less noise see smaller slowdowns, but none below the margin."""
     random = np.random.default_rng(1)
     few, many, noisy = (aa_test_of(list(random.normal(0, sd, n)), 20.0) for n, sd in ((6, 0.01), (60, 0.01), (60, 0.1)))
     assert 0.02 < many.detectable < few.detectable
@@ -152,7 +152,7 @@ def test_findings_fit_any_terminal(width: int, encoding: str) -> None:
 def test_this_machine_is_examined(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a real pair of processes, for as long as a test may take."""
+    """A real pair of processes runs for as long as a test may take."""
     monkeypatch.setattr(aa_test, "SECONDS", 1.0)
     data = small_idx_folder(tmp_path / "data", train=300, test=50)
     assert command("environment", "--json", "--data-dir", data) == cli.Exit.DONE
@@ -167,7 +167,7 @@ def test_this_machine_is_examined(
 def test_strict_refuses_a_machine_that_is_not_fit(
     command: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The status says so; without --strict it is only told. Nothing is measured with --quick."""
+    """The exit status says so; without --strict it is only printed. With --quick nothing is measured."""
     monkeypatch.setattr(environment, "load_average", lambda: 1e3)
     assert command("environment", "--quick", "--strict") == cli.Exit.INCONCLUSIVE
     captured = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""How a gate measures: turns, seeds, budget, interruption, failures; with fake sessions and a fake clock."""
+"""A gate measures with fake sessions and a fake clock: turns, seeds, budget, interruption, failures."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Silent:
 
 
 class Clock:
-    """Time passes only where a test says so, but for a nanosecond a reading."""
+    """A clock whose time passes only where a test says so, but for a nanosecond a reading."""
 
     def __init__(self) -> None:
         self.time = 0.0
@@ -52,7 +52,7 @@ class Clock:
         return self.time
 
     def tick(self, _side: Side, _scenario: Scenario) -> None:
-        """A window of a second."""
+        """Measure a window that takes a second."""
         self.time += 1.0
 
 
@@ -86,7 +86,7 @@ def verdict(gate_file: GateFile) -> Verdict:
 
 
 def test_identical_code_passes_and_slower_code_does_not() -> None:
-    """Until there is nothing more to measure: eight blocks, or thirteen with their confirmation."""
+    """Each gate ends when nothing is left to measure: after eight blocks, or thirteen with their confirmation."""
     same = run(FakeSessions())
     assert (verdict(same), len(same.blocks)) == (Verdict.UNCHANGED, 8)
     slower = run(FakeSessions(slowdown=0.10))
@@ -95,7 +95,7 @@ def test_identical_code_passes_and_slower_code_does_not() -> None:
 
 
 def test_four_sessions_live_together_and_take_turns() -> None:
-    """One window each, in the block's order, and none begins before all four are ready."""
+    """Each measures one window in the block's order, and none begins before all four are ready."""
     passes = FakeSessions()
     plan = a_plan([MLP], max_blocks=1)
     (block,) = run(passes, a_gate_file(plan=plan)).blocks
@@ -108,7 +108,7 @@ def test_four_sessions_live_together_and_take_turns() -> None:
 
 
 def test_both_sides_of_a_block_train_from_the_same_seed_and_blocks_from_different_ones() -> None:
-    """Their accuracies are paired, and no seed decides alone."""
+    """Their accuracies are paired, and no single seed decides."""
     passes = FakeSessions()
     gate_file = run(passes)
     seeds = [request.seed for _side, request in passes.requests]
@@ -117,7 +117,7 @@ def test_both_sides_of_a_block_train_from_the_same_seed_and_blocks_from_differen
 
 
 def test_orders_are_drawn_from_the_seed() -> None:
-    """Known beforehand, and not always the same."""
+    """They are known beforehand, and not always the same."""
 
     def orders(seed: int) -> list[Order]:
         plan = a_plan([MLP], seed=seed, max_blocks=16, alpha=1e-9)
@@ -129,7 +129,7 @@ def test_orders_are_drawn_from_the_seed() -> None:
 
 
 def test_each_thread_count_has_processes_of_its_own() -> None:
-    """OpenMP takes its number once."""
+    """OpenMP takes its number of threads only once."""
     plan = a_plan(FOUR, max_blocks=1)
     scenarios = tuple(
         msgspec.structs.replace(gated, omp_num_threads=2 if "cpu(1)" in gated.scenario.contexts else 1)
@@ -151,7 +151,7 @@ def test_every_block_is_saved_as_it_ends() -> None:
 
 
 def test_the_budget_ends_a_gate_before_the_block_that_would_exceed_it() -> None:
-    """Blocks of 48 s in a budget of 200 s: four. What is measured then is too little, and not a pass."""
+    """A budget of 200 s has room for four blocks of 48 s. That is too little to pass."""
     clock = Clock()
     final = run(FakeSessions(on_window=clock.tick), budget_seconds=200.0, clock=clock)
     assert len(final.blocks) == 4
@@ -160,7 +160,7 @@ def test_the_budget_ends_a_gate_before_the_block_that_would_exceed_it() -> None:
 
 
 def test_a_resumed_gate_goes_on_as_if_it_had_not_been_interrupted() -> None:
-    """The same orders and seeds for the blocks that were left."""
+    """The blocks that were left have the same orders and seeds."""
     whole = run(FakeSessions(slowdown=0.10))
     begun = msgspec.structs.replace(whole, blocks=whole.blocks[:5])
     rest = run(FakeSessions(slowdown=0.10), begun)
@@ -169,7 +169,7 @@ def test_a_resumed_gate_goes_on_as_if_it_had_not_been_interrupted() -> None:
 
 
 def test_a_request_to_stop_keeps_finished_blocks_and_drops_the_one_in_progress() -> None:
-    """Half a block is no evidence; a worker that was killed has not crashed."""
+    """Half a block is no evidence, and a worker that was killed has not crashed."""
     stop = Cancellation()
     windows = 0
 
@@ -187,7 +187,7 @@ def test_a_request_to_stop_keeps_finished_blocks_and_drops_the_one_in_progress()
 
 @pytest.mark.parametrize("side", Side)
 def test_a_crash_ends_the_gate_and_is_recorded(side: Side) -> None:
-    """With the side, the reason and the end of its output; all processes are ended."""
+    """The side, the reason and the end of its output are kept, and all processes are ended."""
     windows = 0
 
     def crash(turn: Side, _scenario: Scenario) -> None:
@@ -220,7 +220,7 @@ def test_images_that_were_not_trained_do_not_count() -> None:
 
 
 def test_the_pilot_makes_windows_long_enough_and_epochs_small_enough() -> None:
-    """0.1 ms an image: 0.36 s are 3,600 images in one epoch."""
+    """At 0.1 ms an image, 0.36 s are 3,600 images in one epoch."""
     windows = window_sizes(
         [(MLP, 1), (LENET, 1)],
         sessions=FakeSessions().sessions,
@@ -244,7 +244,7 @@ def test_the_pilot_makes_windows_long_enough_and_epochs_small_enough() -> None:
     ],
 )
 def test_a_side_that_does_not_work_is_found_out_before_the_first_block(error: Exception, line: str) -> None:
-    """In one line, with its own last words."""
+    """One line has its own last words."""
 
     def fail(_side: Side, _scenario: Scenario) -> None:
         raise error

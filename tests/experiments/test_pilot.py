@@ -1,4 +1,4 @@
-"""The pilot: how long timed windows are."""
+"""The pilot decides how long timed windows are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.experiments.pilot import window_size
 
 @given(batch_size=st.integers(1, 1000), seconds=st.floats(1e-7, 1e-2), train_samples=st.integers(1, 60_000))
 def test_a_window_is_whole_epochs_of_what_is_there(batch_size: int, seconds: float, train_samples: int) -> None:
-    """Never more images than the data set has, never so many that memory is mapped anew, long enough where possible."""
+    """It has no more images than the data set, maps no memory anew, and is long enough where possible."""
     size = window_size(batch_size, seconds, train_samples)
     assert 1 <= size.epoch_samples <= train_samples
     assert size.epoch_samples <= max(5000, batch_size)

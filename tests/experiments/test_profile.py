@@ -1,4 +1,4 @@
-"""Where an epoch goes: what is made of the measurements, and MXNet's trace; tests/system measures."""
+"""Measurements become a breakdown of an epoch, and MXNet's trace is read; tests/system measures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.profile import a_profile, phase_rounds
 
 
 def test_phases_and_rest_are_the_epoch_and_the_sum_is_a_test() -> None:
-    """The phases come from measurements of their own, so that their sum need not be the epoch."""
+    """The phases have measurements of their own, so that their sum need not be the epoch."""
     breakdown = break_down(a_profile(phases=phase_rounds(adds=(1, 2, 3, 4, 5, 6), epoch=20.0)))
     assert [part.seconds for part in breakdown.parts] == pytest.approx([1, 2, 3, 4, 5, 6])
     assert breakdown.closure == pytest.approx(21 / 20)
@@ -30,19 +30,19 @@ def test_phases_and_rest_are_the_epoch_and_the_sum_is_a_test() -> None:
 
 @pytest.mark.parametrize(("epoch", "closes"), [(22.2, False), (22.1, True), (20.0, True), (19.9, False)])
 def test_the_sum_must_be_the_epoch(epoch: float, *, closes: bool) -> None:
-    """Within 95 to 105 %."""
+    """It must be within 95 to 105 % of it."""
     assert break_down(a_profile(phases=phase_rounds(adds=(1, 2, 3, 4, 5, 6), epoch=epoch))).closes is closes
 
 
 def test_overlap_is_what_waiting_costs() -> None:
-    """The epoch less its phases one after the other."""
+    """It is the epoch less its phases one after the other."""
     breakdown = break_down(a_profile(phases=phase_rounds(adds=(1, 1, 1, 1, 1, 1), epoch=6.0, waited=1.5)))
     assert breakdown.together.waited_seconds == pytest.approx(9.0)
     assert breakdown.overlap_seconds == pytest.approx(-3.0)
 
 
 def test_an_interruption_of_one_round_does_not_count() -> None:
-    """The mean is that of the middle half."""
+    """The mean is that of the middle half of the rounds."""
     assert middle_mean([1.0, 1.2, 1.1, 1.3, 50.0, 1.2, 0.1, 1.2]) == pytest.approx(1.175)
     assert middle_mean([2.0, 4.0]) == 3.0
     assert middle_mean([7.0]) == 7.0
@@ -50,7 +50,7 @@ def test_an_interruption_of_one_round_does_not_count() -> None:
 
 @pytest.mark.parametrize("network", ["mlp", "lenet"])
 def test_operators_share_the_cost_of_a_network(network: str) -> None:
-    """Forward and backward together are a training step's."""
+    """Forward and backward together cost what a training step does."""
     costs = costs_of(network)
     assert costs is not None
     assert sum(operator_flop(network).values()) == costs.flop_per_image
@@ -58,7 +58,7 @@ def test_operators_share_the_cost_of_a_network(network: str) -> None:
 
 
 def test_rates_and_shares_of_operators() -> None:
-    """Operations over time; shares sum to one."""
+    """Rates are operations over time, and shares sum to one."""
     profile = a_profile(
         phases=phase_rounds(adds=(1, 1, 1, 1, 1, 1), epoch=6.0, steps=10, samples=1000),
         operators=(
@@ -74,7 +74,7 @@ def test_rates_and_shares_of_operators() -> None:
 
 
 def test_records_that_contradict_themselves_are_named() -> None:
-    """A phase without all rounds, or in the wrong order."""
+    """A phase lacks some rounds, or phases are in the wrong order."""
     profile = a_profile(phases=phase_rounds(adds=(1, 2, 3, 4, 5, 6), epoch=20.0))
     phases = profile.phases.phases
     cut = msgspec.structs.replace(phases[1], with_seconds=phases[1].with_seconds[:1])
@@ -93,7 +93,7 @@ HASH = 13699914364291234831
 
 
 def raw(*spans: tuple[str, int, int], thread: int = HASH) -> dict[str, object]:
-    """As MXNet writes it: operators twice, devices as processes."""
+    """Return a trace as MXNet writes it: operators twice, devices as processes."""
     events: list[dict[str, object]] = [
         {"ph": "M", "name": "process_name", "pid": 0, "args": {"name": "cpu/0"}},
         {"ph": "M", "name": "process_name", "pid": 7, "args": {"name": "operator"}},
@@ -123,13 +123,13 @@ def test_an_operator_recorded_around_itself_is_one(tmp_path: Path) -> None:
 
 
 def test_operators_one_after_the_other_are_as_many(tmp_path: Path) -> None:
-    """Also where one took no whole microsecond."""
+    """That holds where one took no whole microsecond, too."""
     found = trace.times(read(tmp_path, raw(("add", 100, 101), ("add", 101, 101), ("add", 102, 104), ("mul", 99, 105))))
     assert {each.name: each.calls for each in found} == {"add": 3, "mul": 1}
 
 
 def test_the_written_trace_is_one_that_viewers_read(tmp_path: Path) -> None:
-    """Whole events with small numbers, the loop and the engine's threads apart, from zero on."""
+    """Whole events have small numbers, begin at zero, and the loop and the engine's threads are apart."""
     recorded = read(tmp_path, raw(("dot", 101, 110), ("add", 120, 121)))
     assert recorded.engine_threads == 1
     document = json.loads(trace.to_chrome(recorded, "mlp"))
@@ -156,7 +156,7 @@ def test_what_is_no_trace_is_an_error_of_one_line(tmp_path: Path, content: str) 
 
 
 def test_numbers_of_a_profile_are_finite() -> None:
-    """Also of one round, and of operators that took no time at all."""
+    """That holds for one round, and for operators that took no time at all."""
     breakdown = break_down(
         a_profile(
             phases=phase_rounds(adds=(1, 1, 1, 1, 1, 1), epoch=6.0, rounds=1),

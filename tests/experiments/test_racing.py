@@ -1,4 +1,4 @@
-"""The decisions of a search, played against made-up candidates on made-up machines."""
+"""The decisions of a search are played against made-up candidates on made-up machines."""
 
 # ruff: noqa: ANN401 (a factory takes whatever fields its record has)
 
@@ -30,12 +30,12 @@ FIVE_PERCENT = math.log(1.05)
 
 
 def flat(count: int, **better: float) -> dict[int, float]:
-    """All as fast as the reference, but for those named `_3=0.1`."""
+    """Return candidates as fast as the reference, but for those named `_3=0.1`."""
     return dict.fromkeys(range(count), 0.0) | {int(name[1:]): value for name, value in better.items()}
 
 
 def small(count: int, **changes: Any) -> TunePlan:
-    """The reference and so many others."""
+    """Return a plan with the reference and so many others."""
     return a_tune_plan(candidates=candidates(count=count), **changes)
 
 
@@ -48,7 +48,7 @@ def ruled(tune_file: TuneFile) -> dict[int, Reason]:
 
 
 def loss(tune_file: TuneFile, truth: Mapping[int, float]) -> float:
-    """log of how much faster the true best is than the winner."""
+    """Return the logarithm of how much faster the true best is than the winner."""
     found = winner(tune_file.plan, tune_file.rounds)
     assert found is not None
     return max(truth.values()) - truth[found]
@@ -68,7 +68,7 @@ def loss(tune_file: TuneFile, truth: Mapping[int, float]) -> float:
     ids=["a quiet machine", "one that doubles its speed in a minute", "unlucky processes", "interruptions"],
 )
 def test_the_whole_space_is_searched_for_a_part_of_its_cost(unsteady: dict[str, Any]) -> None:
-    """Within 5 % of the best of 224, most of which were never measured; knobs interact."""
+    """The winner is within 5 % of the best of 224, most of them never measured, where knobs interact."""
     for seed in range(4):
         truth = bumpy([each.scenario for each in MLP], seed)
         plan = a_tune_plan(candidates=MLP, budget_seconds=300.0, seed=seed)
@@ -94,7 +94,7 @@ def test_the_best_is_seldom_ruled_out_in_the_final() -> None:
 
 
 def test_a_hopeless_candidate_costs_one_tiny_measurement() -> None:
-    """Four times slower than the fastest, once that is known: three short windows and it is out."""
+    """It is four times slower than the fastest, and out after three short windows once that is known."""
     truth = {index: (0.0 if index < 100 else -2.0) for index in range(len(MLP))}
     found = search(a_tune_plan(candidates=MLP), Machine(truth=truth))
     later = [
@@ -110,7 +110,7 @@ def test_a_hopeless_candidate_costs_one_tiny_measurement() -> None:
 
 
 def test_the_fastests_neighbours_are_all_measured() -> None:
-    """Whatever was predicted of them: what one knob is worth must be known, and a prediction may be wrong."""
+    """They are measured whatever was predicted, since one knob's worth must be known and predictions may be wrong."""
     truth = bumpy([each.scenario for each in MLP], 5)
     found = search(a_tune_plan(candidates=MLP), Machine(truth=truth, seed=5))
     known = estimates.screening_samples(found.rounds)
@@ -129,7 +129,7 @@ def test_nobody_is_ruled_out_on_a_prediction_before_enough_was_measured() -> Non
 
 
 def test_an_interrupted_measurement_gets_a_second_chance() -> None:
-    """The best was stalled in all its windows, and those like it are fast: nobody believes it."""
+    """The best was stalled in all its windows. Those like it are fast, so its time is not believed."""
     truth = bumpy([each.scenario for each in MLP], 3)
     best = max(truth, key=truth.__getitem__)
     machine = Stalling(truth=truth, seed=3, victim=best)
@@ -141,7 +141,7 @@ def test_an_interrupted_measurement_gets_a_second_chance() -> None:
 
 
 class Stalling(Machine):
-    """Stalls one candidate's first measurement."""
+    """A machine that stalls one candidate's first measurement."""
 
     def __init__(self, *, victim: int, **facts: Any) -> None:
         super().__init__(**facts)
@@ -182,7 +182,7 @@ def test_every_search_ends_in_order(
     *,
     exhaustive: bool,
 ) -> None:
-    """Nobody leaves twice, is measured after leaving, or wins then; every block has the reference."""
+    """No candidate is out twice, measured after it is out, or wins then. Every block has the reference."""
     plan = small(count, budget_seconds=budget, seed=seed, exhaustive=exhaustive)
     truth = bumpy([each.scenario for each in plan.candidates], seed)
     machine = Machine(
@@ -213,7 +213,7 @@ def test_every_search_ends_in_order(
 
 
 def test_few_candidates_go_straight_to_the_final() -> None:
-    """A single one needs no rivals: five blocks say how it compares with the reference."""
+    """A single one needs no heats: five blocks say how it compares with the reference."""
     found = search(small(1), Machine(truth=flat(2, _1=0.3)))
     assert phases(found) == [TunePhase.FINAL]
     assert len(found.rounds) == 5
@@ -227,7 +227,7 @@ def test_few_candidates_go_straight_to_the_final() -> None:
 
 
 def test_equals_are_not_told_apart_forever() -> None:
-    """All as fast as the tutorial's loop: the final ends at its last block at the latest, with a winner."""
+    """All are as fast as the tutorial's loop, and the final has a winner at its last block at the latest."""
     found = search(small(5), Machine(truth=flat(6)))
     assert len(found.rounds) <= limits.MOST_BLOCKS
     result = comparison(found.plan, found.rounds, winner(found.plan, found.rounds) or 1, REFERENCE)
@@ -236,14 +236,14 @@ def test_equals_are_not_told_apart_forever() -> None:
 
 
 def test_equals_on_a_steady_machine_end_the_final_early() -> None:
-    """Surely within a hundredth of each other: whichever is taken."""
+    """They are surely within a hundredth of each other, so that any of them may be taken."""
     found = search(small(3), Machine(truth=flat(4, _1=0.3, _2=0.3, _3=0.3), window_sd=0.002, process_sd=0.001))
     assert len(found.rounds) == limits.LEAST_BLOCKS
     assert len(estimates.contenders(found.plan, found.rounds)) == 3
 
 
 def test_nothing_is_left_where_everything_crashes() -> None:
-    """Each with its reason, and the reference is what remains."""
+    """Each candidate is out with its reason, and only the reference remains."""
     found = search(small(30), Machine(truth=flat(31), crashing=frozenset(range(1, 31))))
     assert ruled(found) == dict.fromkeys(range(1, 31), Reason.FAILED)
     assert estimates.eliminated(found.rounds)[1].detail == "crashed: status 1"
@@ -251,7 +251,7 @@ def test_nothing_is_left_where_everything_crashes() -> None:
 
 
 def test_a_search_ends_with_its_reference() -> None:
-    """Nothing can be compared with what does not work any more."""
+    """When the reference no longer works there is nothing to compare with."""
     found = search(small(3), Machine(truth=flat(4), crashing=frozenset({REFERENCE})))
     assert ruled(found) == {REFERENCE: Reason.FAILED}
     assert len(found.rounds) == 1
@@ -293,7 +293,7 @@ def test_whoever_unlearns_is_out() -> None:
 
 
 def test_the_tutorials_loop_wins_where_nothing_is_faster() -> None:
-    """Unless the wishes left it out: then it is only compared with."""
+    """Where the options left it out it is only compared with."""
     truth = flat(4, _1=-0.2, _2=-0.3, _3=-0.1)
     found = search(small(3), Machine(truth=truth))
     assert winner(found.plan, found.rounds) == REFERENCE
@@ -318,7 +318,7 @@ def test_seed_and_measurements_decide_everything() -> None:
 
 @pytest.mark.parametrize("budget", [5.0, 20.0, 60.0])
 def test_the_budget_bounds_a_search(budget: float) -> None:
-    """What is begun is finished, and two blocks are always measured: without them there is no interval."""
+    """A round that began is finished, and two blocks are always measured, without which there is no interval."""
     truth = bumpy([each.scenario for each in MLP], 2)
     plan = a_tune_plan(candidates=MLP, budget_seconds=budget)
     found = search(plan, Machine(truth=truth, seed=2))
@@ -353,7 +353,7 @@ def test_the_final_has_room_for_a_few() -> None:
 
 
 def test_an_exhaustive_search_measures_all_alike() -> None:
-    """As often, in fresh processes, each time in another order; nobody is out for being slow."""
+    """Each is measured as often, in fresh processes and changing order, and none is out for being slow."""
     plan = small(20, exhaustive=True, budget_seconds=1.0)
     truth = flat(21, _5=1.0, _6=-3.0)
     found = search(plan, Machine(truth=truth, crashing=frozenset({9})))

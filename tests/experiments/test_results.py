@@ -1,4 +1,4 @@
-"""From a tune file to its findings, and from these to tables."""
+"""A tune file becomes findings, and these become tables."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ TRUTH = bumpy([each.scenario for each in MLP], 4)
 
 @functools.cache
 def a_search() -> TuneFile:
-    """Of the whole space, on a quiet machine."""
+    """Return a search of the whole space on a quiet machine."""
     return search(a_tune_plan(candidates=MLP, budget_seconds=300.0), Machine(truth=TRUTH, seed=4))
 
 
 def test_the_findings_are_those_of_the_final() -> None:
-    """The winner first, everyone with as many processes as blocks, the reference wherever its place is."""
+    """The winner is first, all have as many processes as blocks, and the reference stands where its speed puts it."""
     tune_file = a_search()
     found = tune_result(tune_file)
     first, *others = found.standings
@@ -61,7 +61,7 @@ def test_the_findings_are_those_of_the_final() -> None:
 
 
 def test_every_knob_of_the_winner_is_worth_something_or_was_not_measured() -> None:
-    """Each other place it could have; the ratio is of two measurements of the same kind."""
+    """Each other value it could have is there. The ratio is of two measurements of one kind."""
     tune_file = a_search()
     found = tune_result(tune_file)
     assert found.winner is not None
@@ -84,7 +84,7 @@ def test_every_knob_of_the_winner_is_worth_something_or_was_not_measured() -> No
 
 
 def test_the_stages_add_up() -> None:
-    """Every round is in one, every ruling is counted once, and what is left is what is left."""
+    """Every round is in one, every ruling counts once, and the candidates that are left are those that remain."""
     tune_file = a_search()
     found = tune_result(tune_file)
     assert found.stages[0].first_round == 0
@@ -97,7 +97,7 @@ def test_the_stages_add_up() -> None:
 
 
 def test_a_search_that_never_came_to_its_final_has_a_provisional_winner() -> None:
-    """As after Ctrl-C: what was measured is shown, and that it is not finished."""
+    """After Ctrl-C, what was measured is shown, and that it is not finished."""
     tune_file = a_search()
     begun = msgspec.structs.replace(tune_file, rounds=tune_file.rounds[:2])
     found = tune_result(begun)
@@ -149,7 +149,7 @@ def test_the_table_says_what_was_found_and_how_sure_it_is() -> None:
 
 
 def test_an_exhaustive_search_ranks_everyone_and_shows_the_first_few() -> None:
-    """A reader gets the fastest and the tutorial's loop, a program all of them."""
+    """A reader gets the fastest and the tutorial's loop, and a program gets all."""
     plan = a_tune_plan(candidates=MLP, exhaustive=True, budget_seconds=None)
     tune_file = search(plan, Machine(truth=TRUTH, seed=4))
     found = tune_result(tune_file)
@@ -199,7 +199,7 @@ def test_a_knob_is_said_in_few_words() -> None:
 
 
 def test_rulings_have_words() -> None:
-    """Every one of them can stand in the table of rounds."""
+    """Each of them can stand in the table of rounds."""
     tune_file = a_search()
     shown = {ruling for each in tune_result(tune_file).stages for ruling in each.ruled}
     assert Reason.SLOWER in shown

@@ -1,4 +1,4 @@
-"""Scheduling with a fake executor; the real one with fake workers."""
+"""A fake executor shows the scheduling, and fake workers the real executor."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def untried(plan: tuple[PlannedRun, ...]) -> ResultSet:
 
 
 class FakeExecutor(FakeBlocks):
-    """Answers at once; `answers` decides by position."""
+    """An executor that answers at once; `answers` decides by position."""
 
     def __init__(self, answers: Callable[[int, RunRequest], Run | Failure] | None = None) -> None:
         self.requests: list[RunRequest] = []
@@ -251,7 +251,7 @@ def test_a_gpu_that_cannot_be_used_is_left_out_of_its_block() -> None:
 
 
 class FakeCeilings:
-    """Answers at once, except for what it was told to fail."""
+    """Ceilings that are there at once, except for those told to fail."""
 
     def __init__(self, *failing: Library) -> None:
         self.stop = Cancellation()
@@ -293,7 +293,7 @@ def test_ceilings_are_measured_before_between_and_after_the_rounds() -> None:
 
 
 def test_resumed_runs_keep_their_ceilings_and_get_more() -> None:
-    """A finished file gets none."""
+    """A finished file gets no more."""
     plan = a_plan(1)
     before = msgspec.structs.replace(untried(plan), ceilings=(a_ceiling(gflop=7.0),))
     final, _ = run_with(FakeExecutor(), before, ceilings=ceiling_rounds(FakeCeilings(), Library.NUMPY))
@@ -303,7 +303,7 @@ def test_resumed_runs_keep_their_ceilings_and_get_more() -> None:
 
 
 def test_a_ceiling_that_fails_is_reported_once_and_the_runs_go_on() -> None:
-    """Out of memory, or not installed: the next round would be no different."""
+    """It is out of memory or not installed, and would fail in the next round, too."""
     fake, told = FakeCeilings(Library.MXNET, Library.JAX), list[str]()
     rounds = ceiling_rounds(fake, Library.NUMPY, Library.MXNET, Library.JAX, report=told.append)
     final, _ = run_with(FakeExecutor(), untried(a_plan(2)), ceilings=rounds)
@@ -314,7 +314,7 @@ def test_a_ceiling_that_fails_is_reported_once_and_the_runs_go_on() -> None:
 
 
 def test_a_request_to_stop_during_a_ceiling_starts_no_run() -> None:
-    """What was measured is kept; nothing is called a failure that was never tried."""
+    """What was measured is kept, and what was never tried is not called a failure."""
     fake = FakeCeilings()
     measure = fake.measure_ceiling
 
@@ -333,7 +333,7 @@ def test_a_request_to_stop_during_a_ceiling_starts_no_run() -> None:
 
 
 def test_a_gpu_is_tried_out_before_it_has_a_ceiling() -> None:
-    """Through the framework that would measure it; the CPU needs no trial."""
+    """The framework that would measure it tries it out; the CPU needs no trial."""
 
     def torch_alone(framework: Framework, device: Device) -> Probe:
         return Probe(device, None if framework is Framework.TORCH else Unusable.UNSUPPORTED_CAPABILITY)
@@ -348,7 +348,7 @@ def test_a_gpu_is_tried_out_before_it_has_a_ceiling() -> None:
 
 @pytest.mark.system
 def test_a_real_process_measures_a_ceiling() -> None:
-    """Through NumPy and MXNet, under the thread count that was asked for, which its thread pools confirm."""
+    """NumPy and MXNet do so on the threads that were asked for, which their thread pools confirm."""
     for library in (Library.NUMPY, Library.MXNET):
         ceiling = SubprocessExecutor().measure_ceiling(
             msgspec.structs.replace(a_ceiling_request(library), matrix_sizes=(8, 16), vector_elements=(1_000,))
@@ -365,7 +365,7 @@ def test_a_real_process_measures_a_ceiling() -> None:
 
 @pytest.fixture
 def worker(tmp_path: Path) -> Iterator[Callable[[str], SubprocessExecutor]]:
-    """An executor whose worker runs the given Python code instead; afterwards no child may be left."""
+    """Make an executor whose worker runs the given Python code; afterwards no child may be left."""
 
     def make(code: str) -> SubprocessExecutor:
         script = tmp_path / "python"
@@ -420,7 +420,7 @@ def test_a_worker_that_fails_becomes_a_failure(
     detail: str,
     log: str,
 ) -> None:
-    """Reason, one line, and the end of its error output, for all that can go wrong."""
+    """It has the reason, one line, and the end of the error output, for all that can go wrong."""
     monkeypatch.setattr(process, "EXIT_SECONDS", 0.5)
     outcome = execute(worker(code))
     assert isinstance(outcome, Failure)
@@ -430,7 +430,7 @@ def test_a_worker_that_fails_becomes_a_failure(
 
 
 def test_a_worker_that_hangs_is_killed_with_its_children(worker: Callable[[str], SubprocessExecutor]) -> None:
-    """After its time the whole process group goes."""
+    """When its time is over the whole process group is killed."""
     outcome = execute(
         worker(
             """

@@ -1,4 +1,4 @@
-"""What there is to choose from: the whole product, nothing twice, and only what the machine can do."""
+"""A search chooses from the whole product, with nothing twice, and only from what the machine can do."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def space(network: str = "mlp", **wishes: object) -> tuple[Scenario, ...]:
     ],
 )
 def test_the_space_is_the_product_of_what_makes_a_difference(network: str, cores: int, count: int) -> None:
-    """Counted by hand."""
+    """The numbers were counted by hand."""
     scenarios = search_space(network, 100, cores=cores, gpus=()).scenarios
     assert len(scenarios) == len({*scenarios}) == count
 
@@ -50,14 +50,14 @@ def test_no_placement_takes_more_threads_than_there_are_cores(cores: int, batch_
 
 
 def test_gpus_are_tried_alone_and_all_together() -> None:
-    """Threads are not theirs."""
+    """They take no threads."""
     found = {(each.contexts, each.cpu_threads) for each in placements(1, ("gpu(0)", "gpu(1)"), 100)}
     assert found == {(("cpu(0)",), 1), (("gpu(0)",), None), (("gpu(0)", "gpu(1)"), None)}
     assert sum(each.contexts == ("gpu(0)",) for each in placements(1, ("gpu(0)",), 100)) == 1
 
 
 def test_the_tutorials_loop_and_the_tuned_one_are_in_it() -> None:
-    """Under the names that the space has for them."""
+    """They are there under the names that the space has for them."""
     for network in ("mlp", "lenet"):
         whole = search_space(network, 100, cores=2, gpus=())
         assert whole.reference == canonical(tutorial_setting(network), 2)
@@ -77,7 +77,7 @@ def test_what_has_no_effect_is_as_the_tutorial_has_it() -> None:
 
 
 def test_wishes_narrow_an_axis_or_add_to_it() -> None:
-    """As they do for a suite."""
+    """They do so as for a suite."""
     assert {each.hybridize for each in space(hybridize=(Hybridize.OFF,))} == {Hybridize.OFF}
     assert {each.engine for each in space(settings=axis_settings(["engine=naive"]))} == {Engine.NAIVE}
     assert {each.cpu_threads for each in space(contexts=("cpu(0)",))} == {1, 2}
@@ -87,7 +87,7 @@ def test_wishes_narrow_an_axis_or_add_to_it() -> None:
 
 
 def test_impossible_wishes_are_one_clear_line() -> None:
-    """From the scenario that cannot be."""
+    """The scenario that cannot be gives it."""
     with pytest.raises(ConfigurationError, match="lenet's alone"):
         space(settings=axis_settings(["layers=padded"]))
     with pytest.raises(ConfigurationError, match="smaller than the number of contexts"):

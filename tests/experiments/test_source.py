@@ -1,4 +1,4 @@
-"""The code of the two sides: where it comes from, and that it is removed."""
+"""The code of the two sides comes from where it was asked for, and is removed afterwards."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """One commit of a package, tagged `old`, and a change to it that is not committed."""
+    """Make a repository with one commit of a package, tagged `old`, and a change that is not committed."""
     folder = tmp_path / "repository"
     package = folder / "mnist_core"
     package.mkdir(parents=True)
@@ -57,7 +57,7 @@ def speed(tree: SourceTree) -> str:
 
 
 def test_a_reference_is_what_was_committed_and_the_working_tree_what_is_there(repository: Path, scratch: Path) -> None:
-    """Both at paths of the same length, and the repository is left as it was."""
+    """Both have paths of the same length, and the repository is left as it was."""
     before = git(repository, "status", "--porcelain"), git(repository, "worktree", "list")
     baseline = source.check_out("old", Side.BASELINE, scratch, source=repository)
     contender = source.check_out(source.WORKING_TREE, Side.CONTENDER, scratch, source=repository)
@@ -75,7 +75,7 @@ def test_a_later_edit_reaches_neither_side(repository: Path, scratch: Path) -> N
 
 
 def test_the_digest_is_of_names_and_contents(repository: Path, scratch: Path) -> None:
-    """Equal code has an equal digest wherever it is from; compiled files do not count."""
+    """Equal code has an equal digest wherever it comes from, and compiled files do not count."""
     folder = source.check_out(str(repository), Side.BASELINE, scratch, source=repository)
     tree = source.check_out(source.WORKING_TREE, Side.CONTENDER, scratch, source=repository)
     assert folder.tree_digest == tree.tree_digest
@@ -89,14 +89,14 @@ def test_the_digest_is_of_names_and_contents(repository: Path, scratch: Path) ->
 
 @pytest.mark.parametrize("reference", ["no-such-branch", "-x", "--output=x", "", "old:mnist_core"])
 def test_what_is_neither_folder_nor_reference_is_one_line(repository: Path, scratch: Path, reference: str) -> None:
-    """Nothing that looks like an option reaches git."""
+    """A name that looks like an option never reaches git."""
     with pytest.raises(ConfigurationError, match="--base") as caught:
         source.check_out(reference, Side.BASELINE, scratch, source=repository)
     assert "\n" not in str(caught.value)
 
 
 def test_a_folder_or_commit_without_the_package_is_one_line(repository: Path, scratch: Path, tmp_path: Path) -> None:
-    """It says what is missing there."""
+    """The line says what is missing there."""
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(ConfigurationError, match="no package mnist_core in this folder"):
@@ -108,7 +108,7 @@ def test_a_folder_or_commit_without_the_package_is_one_line(repository: Path, sc
 
 
 def test_a_scratch_folder_is_gone_after_its_block() -> None:
-    """With all that was put there."""
+    """All that was put there is gone, too."""
     with source.scratch_folder() as folder:
         (folder / "a").mkdir()
         (folder / "a" / "file").write_text("x")
@@ -116,7 +116,7 @@ def test_a_scratch_folder_is_gone_after_its_block() -> None:
 
 
 def test_a_scratch_folder_is_gone_after_its_process_was_killed() -> None:
-    """SIGKILL leaves no chance to clean up; the cleaner has it."""
+    """SIGKILL leaves the process no chance to clean up, so the cleaner does it."""
     code = (
         "from bench.experiments.gate.source import scratch_folder\nimport time\n"
         "with scratch_folder() as f: print(f, flush=True); time.sleep(60)"
@@ -135,7 +135,7 @@ def test_a_scratch_folder_is_gone_after_its_process_was_killed() -> None:
 
 @pytest.mark.system
 def test_the_injected_slowdown_is_spun_into_each_step(scratch: Path) -> None:
-    """The measured package's own code is there, and after it a step that takes longer by the ratio."""
+    """The package's own code is there, followed by a step that takes longer by the ratio."""
     side = source.check_out(str(ROOT), Side.CONTENDER, scratch)
     inject(side.folder, 0.5)
     changed = source.redescribe(side, "slower")

@@ -1,4 +1,4 @@
-"""How a search measures: which processes live, what they are asked, failures, interruption; with fake processes."""
+"""A search measures with fake processes: which live, what they are asked, failures, interruption."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def faster(scenarios: Sequence[Candidate], by: float) -> Callable[[Scenario], fl
 
 
 def test_a_search_finds_what_is_faster() -> None:
-    """Through screening, heats and final, with every round saved as it ends."""
+    """It goes through screening, heats and final, and saves every round as it ends."""
     tune_file = a_file(40)
     best = tune_file.plan.candidates[17]
     saved: list[TuneFile] = []
@@ -87,7 +87,7 @@ def test_a_search_finds_what_is_faster() -> None:
 
 
 def test_screening_shares_processes_and_keeps_the_reference_apart() -> None:
-    """One for each pair of thread count and engine, and one in which the reference stays set up."""
+    """Each pair of thread count and engine has one, and in one more the reference stays set up."""
     observer, workers = Silent(), FakeWorkers()
     run(workers, a_file(40, budget_seconds=1e-6), observer=observer)  # one round, and the two blocks of the final
     screened = {
@@ -100,7 +100,7 @@ def test_screening_shares_processes_and_keeps_the_reference_apart() -> None:
 
 
 def test_the_reference_is_measured_before_after_and_in_between() -> None:
-    """So that drift can be told from speed."""
+    """So drift can be told from speed."""
     final = run(FakeWorkers(), a_file(20, budget_seconds=1e-6))
     measured = [m.candidate for m in final.rounds[0].measurements]
     assert measured[0] == measured[-1] == REFERENCE
@@ -121,7 +121,7 @@ def test_heats_are_run_in_fresh_processes() -> None:
 
 
 def test_few_processes_are_alive_at_once() -> None:
-    """However many thread counts a machine has."""
+    """That holds however many thread counts a machine has."""
     many = candidates(cores=32)
     assert len({(each.omp_num_threads, each.scenario.engine) for each in many}) > pool._MOST_ALIVE
     workers = FakeWorkers()
@@ -130,7 +130,7 @@ def test_few_processes_are_alive_at_once() -> None:
 
 
 def test_a_block_gives_everyone_a_fresh_process_and_turns() -> None:
-    """All alive together, none begins before all are ready; the first turn's last is the next turn's first."""
+    """All live together, none begins before all are ready, and the last of a turn is the first of the next."""
     workers = FakeWorkers()
     run(workers, a_file(2, budget_seconds=1e-6))
     calls = workers.calls[: workers.calls.index((0, "end")) - 2]
@@ -172,7 +172,7 @@ def crash(detail: str = "status 1") -> SessionError:
 
 
 def test_a_candidate_that_crashes_is_out_and_the_others_go_on() -> None:
-    """After a second attempt in a fresh process; whoever is measured next finds a new one."""
+    """It is out after a second crash in a fresh process; the next candidate finds a new one."""
     tune_file = a_file(20)
     bad = tune_file.plan.candidates[5].scenario
 
@@ -190,7 +190,7 @@ def test_a_candidate_that_crashes_is_out_and_the_others_go_on() -> None:
 
 
 def test_a_crash_beside_others_is_not_held_against_a_candidate() -> None:
-    """What others left behind in a process may be to blame: alone in a fresh one it works."""
+    """What others left in the process may be the cause: alone in a fresh one it works."""
     tune_file = a_file(20)
 
     def fail(_scenario: Scenario, before: int) -> None:
@@ -206,7 +206,7 @@ def test_a_crash_beside_others_is_not_held_against_a_candidate() -> None:
 
 
 def test_images_that_were_not_trained_do_not_count() -> None:
-    """Nobody is faster by counting more."""
+    """No candidate is faster by counting more."""
     final = run(FakeWorkers(counts=1.1), a_file(2))
     assert {failure.detail for each in final.rounds for failure in each.failures} == {
         "a window trained 4400 images, not 4000"
@@ -260,7 +260,7 @@ def test_a_finalist_that_crashes_leaves_the_block_to_the_others() -> None:
 
 @pytest.mark.parametrize("whole_rounds", [0, 1])
 def test_a_request_to_stop_keeps_what_was_measured(whole_rounds: int) -> None:
-    """Of the round that it came in, too; whoever was being measured then has not failed by it."""
+    """That is so for the round it came in, too. The candidate being measured then has not failed."""
     stop, observer = Cancellation(), Silent()
     windows = 0
 
@@ -286,7 +286,7 @@ def test_a_request_to_stop_keeps_what_was_measured(whole_rounds: int) -> None:
 
 
 def test_an_interrupted_search_goes_on_where_it_stopped() -> None:
-    """With the rounds of its file."""
+    """It goes on with the rounds of its file."""
     whole = run(FakeWorkers(), a_file(40))
     begun = msgspec.structs.replace(whole, rounds=whole.rounds[:2])
     rest = run(FakeWorkers(), begun)
@@ -295,7 +295,7 @@ def test_an_interrupted_search_goes_on_where_it_stopped() -> None:
 
 
 def test_what_no_process_can_do_ends_everything() -> None:
-    """Such as a framework that cannot be imported; no process is left behind."""
+    """A framework that cannot be imported is an example. No process is left behind."""
 
     def fail(_scenario: Scenario, _before: int) -> None:
         raise SetupError("MXNet is not installed")
@@ -332,7 +332,7 @@ def planned(workers: FakeWorkers, **changes: object) -> TunePlan:
     ],
 )
 def test_the_pilot_fixes_how_many_images_make_an_epoch(cost: float, screening: int, final: int) -> None:
-    """From the speed of the reference, in whole batches."""
+    """They follow from the speed of the reference, in whole batches."""
     made = planned(FakeWorkers(cost=lambda _scenario: cost))
     assert made.screening_samples == pytest.approx(screening, abs=100)
     assert made.final_samples == pytest.approx(final, abs=100)

@@ -1,4 +1,4 @@
-"""The kernel's counters, from machines laid out in a folder."""
+"""The kernel's counters are read from machines laid out in a folder."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_counters_are_read_from_the_kernels_files(tmp_path: Path) -> None:
     "files", [{}, {"proc/stat": "", "proc/pressure/cpu": ""}, {"proc/stat": "cpu  1 2 3\n", "proc/pressure/cpu": "x"}]
 )
 def test_a_machine_that_does_not_tell_is_no_error(tmp_path: Path, files: dict[str, str]) -> None:
-    """Absent is None, never 0."""
+    """What is absent is None, never 0."""
     counters = read_counters(lay_out(tmp_path, files))
     assert counters == Counters(None, None, None, None)
     assert counters.steal_fraction_since(counters) is None
@@ -45,7 +45,7 @@ def test_a_machine_that_does_not_tell_is_no_error(tmp_path: Path, files: dict[st
 
 
 def test_differences_are_facts_about_the_time_between() -> None:
-    """Shares of the time that passed, within 0 and 1 whatever the counters do."""
+    """They are shares of the time that passed, within 0 and 1 whatever the counters do."""
     before = Counters(stolen_ticks=10, all_ticks=1000, cpu_pressure_microseconds=0, throttle_count=1)
     after = Counters(stolen_ticks=30, all_ticks=1200, cpu_pressure_microseconds=500_000, throttle_count=1)
     assert after.steal_fraction_since(before) == pytest.approx(0.1)
@@ -56,6 +56,6 @@ def test_differences_are_facts_about_the_time_between() -> None:
 
 
 def test_this_machine_has_a_load() -> None:
-    """Or does not tell."""
+    """It has one, or does not tell it."""
     load = load_average()
     assert load is None or load >= 0

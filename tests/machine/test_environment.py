@@ -1,4 +1,4 @@
-"""What a machine tells of itself, on machines laid out as folders and on this one."""
+"""A machine tells of itself: machines laid out as folders, and this one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ NO_LIMIT_V1 = "9223372036854771712"
 
 @pytest.fixture
 def lay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lay:
-    """Lays out a machine: path below the root -> what the file says. Installation, git and py-cpuinfo know nothing."""
+    """Lay out a machine: path below the root -> what the file says. Installation, git and py-cpuinfo know nothing."""
     monkeypatch.setattr(software, "version", {}.__getitem__)
     monkeypatch.setattr(cpuinfo, "get_cpu_info", dict)
     monkeypatch.setattr(software, "git_status", lambda _source: "")
@@ -56,7 +56,7 @@ def lay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lay:
 
 
 def topology(cores: int, *, threads: int = 1, sockets: int = 1) -> dict[str, str]:
-    """Linux's usual numbering: first every core's first thread, then the second ones."""
+    """Return Linux's usual numbering: first every core's first thread, then the second ones."""
     files = {f"{CPU}/online": f"0-{cores * threads - 1}", "proc/self/status": allowed(f"0-{cores * threads - 1}")}
     for cpu in range(cores * threads):
         siblings = ",".join(str(cpu % cores + thread * cores) for thread in range(threads))
@@ -101,14 +101,14 @@ def test_affinity_limits_cpus_and_the_cores_behind_them(lay: Lay, affinity: str,
 
 @pytest.mark.parametrize(("quota", "vcpus", "cores"), [("20000", 1, 1), ("350000", 3, 3), ("600000", 6, 4)])
 def test_a_quota_limits_both_in_wholes(lay: Lay, quota: str, vcpus: int, cores: int) -> None:
-    """3.5 CPUs run three threads at full speed, a fifth of one still runs one."""
+    """3.5 CPUs run three threads at full speed, and a fifth of one still runs one."""
     told = capture(root=lay(topology(4, threads=2) | {"sys/fs/cgroup/cpu.max": f"{quota} 100000"}))
     assert told.cgroup_cpu_quota == int(quota) / 100_000
     assert (told.usable_vcpu_count, told.usable_core_count) == (vcpus, cores)
 
 
 def test_without_topology_psutil_counts_the_cores(lay: Lay, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Never more of them than usable CPUs; those CPUs where psutil does not know either; sockets stay unknown."""
+    """There are never more than usable CPUs, and as many where psutil does not know; sockets stay unknown."""
     root = lay({f"{CPU}/online": "0-7", "proc/self/status": allowed("0-5"), f"{CPU}/cpu0/topology/core_id": "0"})
     counted: list[int | None] = [4, 64, None]
     expected = [(4, 4), (64, 6), (None, 6)]
@@ -120,7 +120,7 @@ def test_without_topology_psutil_counts_the_cores(lay: Lay, monkeypatch: pytest.
 
 
 def test_without_status_psutil_tells_the_affinity(lay: Lay, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on Windows."""
+    """Windows is such a system."""
     monkeypatch.setattr(psutil.Process, "cpu_affinity", lambda _self: [0, 4])
     files = topology(4, threads=2)
     del files["proc/self/status"]
@@ -135,7 +135,7 @@ def test_an_unknown_package_is_no_socket(lay: Lay) -> None:
 
 @given(st.frozensets(st.integers(0, 300), min_size=1))
 def test_a_cpu_list_is_read_back(cpus: frozenset[int]) -> None:
-    """Whatever the set, in ranges and single numbers as the kernel writes it."""
+    """Any set is, in ranges and single numbers as the kernel writes it."""
     ranges: list[list[int]] = []
     for cpu in sorted(cpus):
         if ranges and cpu == ranges[-1][1] + 1:
@@ -153,7 +153,7 @@ def test_what_is_no_cpu_list_is_empty(text: str) -> None:
 
 
 def test_the_first_processor_names_all(lay: Lay) -> None:
-    """Model name and flags, without the second block's and without asking py-cpuinfo."""
+    """It gives model name and flags, without the second block's and without asking py-cpuinfo."""
     told = capture(root=lay(x86("fpu avx2 sse4_2 avx fma avx512_vnni avx512f")))
     assert told.host_processor_model_name == "Imaginary Xeon 8000"
     assert told.host_processor_instruction_sets == ("sse4_2", "avx", "fma", "avx2", "avx512f", "avx512_vnni")
@@ -178,7 +178,7 @@ def test_a_system_without_proc_cpuinfo(lay: Lay, monkeypatch: pytest.MonkeyPatch
 
 
 def test_caches_are_one_of_each_kind(lay: Lay) -> None:
-    """As the first usable CPU sees them; what is no cache is left out."""
+    """They are those that the first usable CPU sees; what is no cache is left out."""
     kinds = [("1", "Data", "48K"), ("1", "Instruction", "32K"), ("2", "Unified", "2M"), ("3", "Unified", "33792K")]
     odd = [("x", "Unified", "1K"), ("4", "Other", "1K"), ("4", "Unified", "many"), ("4", "Unified", "0K")]
     files = {"proc/self/status": allowed("2-3"), f"{CPU}/cpu0/cache/index0/size": "1K"}
@@ -190,7 +190,7 @@ def test_caches_are_one_of_each_kind(lay: Lay) -> None:
 
 
 def test_frequency_and_governor_are_the_usable_cpus(lay: Lay) -> None:
-    """The fastest one's frequency; all governors where they differ; other CPUs do not count."""
+    """The frequency is the fastest one's, and all governors are named where they differ. Other CPUs do not count."""
     files = {"proc/self/status": allowed("0-1")}
     for cpu, (kilohertz, governor) in enumerate([("3500000", "powersave"), ("5100000", "performance"), ("9", "other")]):
         files[f"{CPU}/cpu{cpu}/cpufreq/cpuinfo_max_freq"] = kilohertz
@@ -212,7 +212,7 @@ def test_frequency_and_governor_are_the_usable_cpus(lay: Lay) -> None:
     ],
 )
 def test_turbo(lay: Lay, switch: str, says: str, turbo: bool | None) -> None:  # noqa: FBT001
-    """Intel's switch says no, the others' says yes, none says nothing."""
+    """Intel's switch says no, the others' says yes, and without a switch nothing is known."""
     assert capture(root=lay({f"{CPU}/{switch}": says})).turbo is turbo
 
 
@@ -287,7 +287,7 @@ def v2(group: str, quota: str, memory: str, mount: str = "sys/fs/cgroup") -> dic
 def test_the_tightest_control_group_wins(
     lay: Lay, own: str, files: dict[str, str], expected: tuple[float | None, int | None]
 ) -> None:
-    """In either version and in both at once, from the process's own group to the root; siblings do not count."""
+    """It does in both versions and in a mixture, from the process's own group to the root; siblings do not count."""
     told = capture(root=lay({"proc/self/cgroup": own} | files))
     assert (told.cgroup_cpu_quota, told.cgroup_memory_limit_bytes) == expected
 
@@ -298,7 +298,7 @@ _path = st.from_regex("(/[a-c:.-]{1,3}){1,3}|/", fullmatch=True)
 
 @given(names=_groups, path=_path, unified=_path)
 def test_groups_are_read_back(names: list[str], path: str, unified: str) -> None:
-    """Controllers that share a hierarchy, paths with colons, version 2's line without a controller."""
+    """Controllers may share a hierarchy, paths have colons, and version 2's line lacks a controller."""
     read = cgroup.parse_cgroups(f"7:{','.join(names)}:{path}\n3:pids:/x\n0::{unified}")
     expected = dict.fromkeys(names, PurePosixPath(path))
     assert read == expected | {"pids": PurePosixPath("/x"), "": PurePosixPath(unified)}
@@ -318,13 +318,13 @@ def test_any_text_is_parsed_without_an_error(text: str) -> None:
 
 @given(st.integers(1, 10**15 - 1), st.integers(1, 10**6))
 def test_a_quota_is_time_per_period(microseconds: int, period: int) -> None:
-    """In CPUs."""
+    """The result is in CPUs."""
     assert cgroup.parse_quota(f"{microseconds} {period}") == microseconds / period
 
 
 @pytest.mark.parametrize("text", ["max 100000", "-1 100000", "100000", "100000 0", "0 100000", "1e5 100000", "", " "])
 def test_what_is_no_quota_is_no_limit(text: str) -> None:
-    """Among it what either version writes for "none"."""
+    """So is what either version writes for "none"."""
     assert cgroup.parse_quota(text) is None
 
 
@@ -363,7 +363,7 @@ HYPERVISOR = x86("fpu hypervisor avx2")
     ],
 )
 def test_virtualization(lay: Lay, files: dict[str, str], expected: str | None) -> None:
-    """Container and hypervisor, each by its best-known trace."""
+    """Container and hypervisor are each known by their best-known trace."""
     assert capture(root=lay(files)).virtualization == expected
 
 
@@ -386,7 +386,7 @@ def test_virtualization_on_arm(lay: Lay, vendor: str, product: str, expected: st
 
 
 def test_the_host_is_told_apart_but_not_named(lay: Lay) -> None:
-    """The same machine gives the same hash, another one another; the identity itself is not in it."""
+    """The same machine gives the same hash and another one another, and the identity itself is not in it."""
     root = lay({"etc/machine-id": "0123456789abcdef" * 2})
     first, again = capture(root=root).host_hash, capture(root=root).host_hash
     other = capture(root=lay({"etc/machine-id": "f" * 32})).host_hash
@@ -396,7 +396,7 @@ def test_the_host_is_told_apart_but_not_named(lay: Lay) -> None:
 
 
 def test_without_an_identity_network_and_name_are_the_host(lay: Lay, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An address that Python drew by lot, since there is no card, does not count: the next process draws another."""
+    """An address that Python drew by lot, for want of a card, does not count: the next process draws another."""
     root = lay({"etc/machine-id": "uninitialized"})
 
     def hash_of(node: int, host: str) -> str | None:
@@ -413,7 +413,7 @@ def test_without_an_identity_network_and_name_are_the_host(lay: Lay, monkeypatch
 
 
 def nvml(**changes: Callable[..., object] | None) -> types.SimpleNamespace:
-    """nvidia-ml-py on a machine with two GPUs."""
+    """A stand-in for nvidia-ml-py on a machine with two GPUs."""
 
     def refuse(*_arguments: object) -> None:
         raise RuntimeError("Not Supported")
@@ -431,7 +431,7 @@ def nvml(**changes: Callable[..., object] | None) -> types.SimpleNamespace:
 
 
 def accelerators(monkeypatch: pytest.MonkeyPatch, root: Path, module: object) -> tuple[object, ...]:
-    """What is told of them where `import pynvml` gives this."""
+    """Return what is told of them where `import pynvml` gives this."""
     monkeypatch.setitem(sys.modules, "pynvml", module)
     told = capture(root=root)
     return (
@@ -443,7 +443,7 @@ def accelerators(monkeypatch: pytest.MonkeyPatch, root: Path, module: object) ->
 
 
 def test_accelerators_as_their_driver_names_them(lay: Lay, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Old releases give bytes; the driver is let go again."""
+    """Old releases give bytes, and the driver is let go again."""
     closed = []
     told = accelerators(monkeypatch, lay({}), nvml(nvmlShutdown=lambda: closed.append(True)))
     assert told == (2, ("NVIDIA A100", "NVIDIA T4"), (40 * 1024**3, 41 * 1024**3), "550.54.14")
@@ -451,13 +451,13 @@ def test_accelerators_as_their_driver_names_them(lay: Lay, monkeypatch: pytest.M
 
 
 def test_what_a_driver_does_not_support_is_absent(lay: Lay, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory is not told where the GPU shares the CPU's; the GPU is there all the same."""
+    """Memory is not told where the GPU shares the CPU's, but the GPU is."""
     module = nvml(nvmlDeviceGetMemoryInfo=None, nvmlSystemGetDriverVersion=None)
     assert accelerators(monkeypatch, lay({}), module) == (2, ("NVIDIA A100", "NVIDIA T4"), (), None)
 
 
 def test_no_driver_or_no_library_is_no_accelerator(lay: Lay, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The usual case of a CPU machine."""
+    """That is the usual case of a CPU machine."""
     assert accelerators(monkeypatch, lay({}), nvml(nvmlInit=None)) == (0, (), (), None)
     assert accelerators(monkeypatch, lay({}), None) == (0, (), (), None)  # None: the import raises
 
@@ -466,7 +466,7 @@ def test_no_driver_or_no_library_is_no_accelerator(lay: Lay, monkeypatch: pytest
 
 
 def test_software_is_what_this_process_has_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Thread pools without their paths; a library that does not tell its threads is left out."""
+    """Thread pools have no paths, and a library that does not tell its threads is left out."""
     threadpoolctl = importlib.import_module("threadpoolctl")
     pool = {"user_api": "blas", "internal_api": "openblas", "prefix": "lib", "filepath": "/home/me/lib.so"}
     pools = [pool | {"num_threads": 3, "version": "0.3", "architecture": "Zen"}, pool | {"num_threads": None}]
@@ -484,7 +484,7 @@ def test_software_is_what_this_process_has_loaded(monkeypatch: pytest.MonkeyPatc
 
 
 def test_packages_are_those_installed(lay: Lay, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under their names, a CUDA build included; what is not there is not listed."""
+    """They have their own names, a CUDA build's included; what is not there is not listed."""
     installed = {"mxnet-cu117": "1.9.1", "numpy": "1.26.4", "mnist-bench": "9.8.7", "requests": "2"}
     monkeypatch.setattr(software, "version", installed.__getitem__)
     told = capture(root=lay({}))
@@ -526,7 +526,7 @@ class TestGit:
         assert software.read_git(checkout) == (commit, False)
 
     def test_no_commit_is_told_where_there_is_none(self, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Installed below someone's checkout; before the first commit; not a repository; git missing; git refusing."""
+        """It may lie below a checkout, have no commit, be no repository, or git may be missing or refuse."""
         (checkout / "site-packages").mkdir()
         assert software.read_git(checkout / "site-packages") == (None, None)
         fresh = checkout.parent / "fresh"
@@ -569,7 +569,7 @@ def _someone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_someone")
 def test_nobody_is_named() -> None:
-    """Neither in what is told of this machine nor in the values of variables that hold a path."""
+    """No name is in what is told of this machine, nor in values of variables that hold a path."""
     variables = {
         "MXNET_HOME": f"{HOME}/.mxnet",
         "OMP_TOOL_LIBRARIES": f"/scratch/{USER}_libs/x.so",
@@ -595,7 +595,7 @@ def test_nobody_is_named() -> None:
 
 
 def test_this_machine_and_its_user_are_not_named() -> None:
-    """Their real names, as words: a host called "vm" may well be on a kvm."""
+    """Their real names do not occur as words: a host called "vm" may well be on a kvm."""
     encoded = msgspec.json.encode(capture(variables=os.environ)).decode()
     for private in (socket.gethostname(), getpass.getuser(), psutil.Process().username(), str(Path.home())):
         assert re.search(rf"(?<!\w){re.escape(private)}(?!\w)", encoded) is None
@@ -612,7 +612,7 @@ def test_this_machine_and_its_user_are_not_named() -> None:
     ],
 )
 def test_variables_are_an_allow_list(lay: Lay, name: str, recorded: bool) -> None:  # noqa: FBT001
-    """What is not known to change a measurement is not looked at."""
+    """What is not known to change a measurement is not read."""
     assert capture(root=lay({}), variables={name: "4"}).variables == ({name: "4"} if recorded else {})
 
 
@@ -627,7 +627,7 @@ def test_variables_are_an_allow_list(lay: Lay, name: str, recorded: bool) -> Non
     ],
 )
 def test_redaction(value: str, home: str, expected: str) -> None:
-    """The longest name first; a short one only as a word; a home that is the root is everyone's."""
+    """The longest name goes first, a short one only as a word, and a home that is the root belongs to all users."""
     names = {"node17": "<host>", "node17.lan": "<host>", "al": "<user>", "": "<host>"}
     assert privacy.redact(value, PurePosixPath(home), names) == expected
 
@@ -682,7 +682,7 @@ def test_an_empty_machine_is_still_told(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def read_by_capture(root: Path, monkeypatch: pytest.MonkeyPatch) -> set[Path]:
-    """Every file that it asks for."""
+    """Return every file that it asks for."""
     seen: set[Path] = set()
     really_open = Path.open
 
@@ -701,7 +701,7 @@ def read_by_capture(root: Path, monkeypatch: pytest.MonkeyPatch) -> set[Path]:
     [b"", b"\0\xff\xfe:\n", b"9" * 40, b"0", b"-1", b"a: b\n\n:::\n", b"flags : \xc3\x28", b"\n" * 10, b"1:/:/\n0::/"],
 )
 def test_garbage_in_every_file(lay: Lay, monkeypatch: pytest.MonkeyPatch, garbage: bytes) -> None:
-    """Costs facts, never the record."""
+    """It costs facts, never the record."""
     root = lay({"proc/self/status": allowed("0-3"), "proc/self/cgroup": "2:cpu,memory:/a\n0::/a/b"})
     files = read_by_capture(root, monkeypatch)
     assert len(files) > 40
@@ -716,7 +716,7 @@ def test_garbage_in_every_file(lay: Lay, monkeypatch: pytest.MonkeyPatch, garbag
 
 
 def test_files_that_may_not_be_read(lay: Lay, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Are as if they were not there; so are folders in their places."""
+    """They count as missing, and so do folders in their places."""
 
     def refuse(*_arguments: object, **_keywords: object) -> None:
         raise PermissionError(13, "Permission denied")
@@ -738,6 +738,6 @@ def test_a_value_that_is_no_text(lay: Lay) -> None:
 
 
 def test_the_time_is_a_timestamp() -> None:
-    """Of now, in UTC."""
+    """It is that of now, in UTC."""
     told = msgspec.convert(utc_now(), Timestamp)
     assert abs(datetime.fromisoformat(told.replace("Z", "+00:00")) - datetime.now(timezone.utc)) < timedelta(minutes=1)

@@ -1,4 +1,4 @@
-"""Which machine a result is from, and what else was different."""
+"""A fingerprint says which machine a result is from, and what else was different."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_every_fact_of_the_class_makes_another_machine(fact: str) -> None:
 
 
 def test_the_same_kind_of_machine_is_not_the_same_machine() -> None:
-    """Another installation of the same class: one digest, two machines; the difference is the host."""
+    """Another installation of the class has the same digest, and differs in the host."""
     here, there = an_environment(), an_environment(host_hash="c" * 64)
     assert class_digest(here) == class_digest(there)
     assert not same_machine(here, there)
@@ -80,14 +80,14 @@ def test_the_same_kind_of_machine_is_not_the_same_machine() -> None:
 
 
 def test_a_machine_that_does_not_tell_who_it_is_is_never_the_same() -> None:
-    """Two unknowns are not one."""
+    """Two unknown machines are not one."""
     unknown = an_environment(host_hash=None)
     assert not same_machine(unknown, unknown)
     assert [str(each) for each in machine_differences(unknown, unknown)] == ["host unknown -> unknown"]
 
 
 def test_the_digest_is_pinned() -> None:
-    """A calibration is found by it next year: whoever changes this line makes all of them anew."""
+    """A calibration is found by it next year. To change this line is to measure all of them again."""
     assert class_digest(an_environment()) == "c4f0f91ff5a82e47568c15cd9396a7307e26f37eb0faa07070ad2cc102b1d157"
 
 
@@ -103,7 +103,7 @@ def test_the_digest_is_pinned() -> None:
     ],
 )
 def test_a_slug_is_a_readable_file_name(model: str | None, cores: int, words: str) -> None:
-    """The processor without its decoration, the cores, the digest's first characters."""
+    """It has the processor without its decoration, the cores, and the digest's first characters."""
     environment = an_environment(host_processor_model_name=model, usable_core_count=cores)
     assert class_slug(environment) == f"{words}-{class_digest(environment)[:8]}"
 
@@ -111,7 +111,7 @@ def test_a_slug_is_a_readable_file_name(model: str | None, cores: int, words: st
 @settings(deadline=None)  # a busy machine is no failure
 @given(st.text(max_size=300))
 def test_a_slug_is_safe_whatever_the_processor_is_called(model: str) -> None:
-    """Small letters, digits and dashes, of bounded length."""
+    """It has small letters, digits and dashes, and its length is bounded."""
     assert re.fullmatch("[a-z0-9-]{1,80}", class_slug(an_environment(host_processor_model_name=model)))
 
 
@@ -120,7 +120,7 @@ def words_of(**changes: Any) -> list[str]:  # noqa: ANN401
 
 
 def test_versions_commits_and_settings_that_differ_are_named() -> None:
-    """In one line each, with both values."""
+    """Each has one line with both values."""
     assert words_of() == []
     assert words_of(software=a_software(numpy="1.23.5")) == ["numpy 1.26.4 -> 1.23.5"]
     assert words_of(git_commit="c" * 40, git_dirty=True) == ["source bbbbbbbb -> cccccccc with changes"]

@@ -65,6 +65,6 @@ def test_the_description_of_the_files_names_their_versions() -> None:
         "A result file is JSON, schema version": SCHEMA_VERSION,
         "A gate file is JSON, gate schema version": GATE_SCHEMA_VERSION,
         "A tune file is JSON, tune schema version": TUNE_SCHEMA_VERSION,
-        "writes one, profile schema version": PROFILE_SCHEMA_VERSION,
+        "A profile file is JSON, profile schema version": PROFILE_SCHEMA_VERSION,
     }.items():
         assert re.findall(rf"{kind} (\d+)", text) == [str(version)], kind

@@ -1,4 +1,4 @@
-"""Result files: written whole, read strictly, checked completely."""
+"""Result files are written whole, read strictly, and checked completely."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def damaged(file: Path, change: Change) -> Path:
-    """The file with `change` applied to its document."""
+    """Return the file with `change` applied to its document."""
     document = json.loads(file.read_text())
     change(document)
     file.write_text(json.dumps(document))
@@ -67,7 +67,7 @@ def test_a_failed_write_leaves_the_old_file(file: Path, monkeypatch: pytest.Monk
 
 
 def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path: Path) -> None:
-    """kill -9 in the middle of many writes: what is there can be read."""
+    """After kill -9 in the middle of many writes, what is there can be read."""
     path = tmp_path / "file.json"
     code = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
@@ -118,7 +118,7 @@ def test_a_missing_file_gives_one_line(tmp_path: Path) -> None:
 
 
 def test_every_violation_of_the_schema_is_named(file: Path) -> None:
-    """Three faults, three lines, each with its place."""
+    """Three faults give three lines, each with its place."""
 
     def three_faults(document: dict[str, Any]) -> None:
         document["runs"][0]["final_accuracy"] = 1.5
@@ -196,7 +196,7 @@ def test_an_error_under_the_lock_keeps_its_own_name(tmp_path: Path) -> None:
 
 
 def test_ceilings_are_written_and_read_and_checked(file: Path) -> None:
-    """Every swept size; a device, size or rate that is none is named."""
+    """Every size that was tried is kept; a device, size or rate that is none is named."""
     measured = a_result_set(ceilings=(a_ceiling(), a_ceiling(device="gpu(0)", gflop=5e4)))
     store.write(file, measured)
     assert store.read(file, ResultSet) == measured

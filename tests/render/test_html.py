@@ -1,4 +1,4 @@
-"""The page, read back by a parser that is not ours."""
+"""The page is read back by a parser that is not ours."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def page_of(*records: object, **changes: object) -> Page:
 
 
 def test_a_page_has_the_tables_cells() -> None:
-    """Headings, one row per scenario, every value as in the other formats."""
+    """It has the headings, one row per scenario, and every value as in the other formats."""
     page = page_of(a_run(throughput=9_000.0), a_run(scenario=a_scenario(batch_size=500), throughput=12_345.0))
     assert page.rows[0][:4] == ["contexts", "batch", "hybridize", "images/s"]
     assert [row[3] for row in page.rows[1:]] == ["9,000", "12,345"]
@@ -67,7 +67,7 @@ def test_a_page_has_the_tables_cells() -> None:
 
 
 def test_a_page_needs_nothing_else() -> None:
-    """No link, no image, no address of another file; one script, which a policy names by its digest."""
+    """It has no link, image or address of another file, and one script, which a policy names by its digest."""
     page = page_of()
     assert not {"link", "img", "iframe", "object"} & {*page.tags}
     assert page.tags.count("script") == 1
@@ -78,7 +78,7 @@ def test_a_page_needs_nothing_else() -> None:
 
 
 def test_words_from_a_file_are_text_and_no_elements() -> None:
-    """A processor or an error that is called like an element stays one's name."""
+    """A processor or an error may be called like an element."""
     hostile = '<script>alert("1 & 2")</script>'
     environment = an_environment(host_processor_model_name=hostile)
     failure = a_failure(reason=FailureReason.CRASHED, detail=hostile)
@@ -117,7 +117,7 @@ def linear(colour: str) -> NDArray[np.float64]:
 
 
 def lab(rgb: NDArray[np.float64]) -> NDArray[np.float64]:
-    """CIE L*a*b*, in which a distance of about 2 can just be seen."""
+    """Convert a colour to CIE L*a*b*, in which a distance of about 2 can just be seen."""
     x, y, z = np.cbrt(XYZ @ np.clip(rgb, 0, 1))
     return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 

@@ -1,4 +1,4 @@
-"""JUnit reports, read back by a parser that is not ours."""
+"""JUnit reports are read back by a parser that is not ours."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def a_case(outcome: CaseOutcome, **changes: object) -> JUnitCase:
 
 
 def test_every_outcome_has_its_element() -> None:
-    """Counts on the suite, one child per case that did not pass, the message as an attribute."""
+    """The suite has counts, each case that did not pass has one child, and the message is an attribute."""
     root = ET.fromstring(render_junit("gate", [a_case(outcome, name=str(outcome)) for outcome in CaseOutcome]))
     (suite,) = root
     assert suite.attrib == {
@@ -41,7 +41,7 @@ def test_every_outcome_has_its_element() -> None:
 
 
 def test_a_case_that_never_ran_has_no_time() -> None:
-    """Absent, not 0."""
+    """The time is absent, not 0."""
     (case,) = ET.fromstring(render_junit("s", [a_case(CaseOutcome.FAILURE, seconds=None)]))[0]
     assert case.attrib == {"classname": "s", "name": "mlp"}
 

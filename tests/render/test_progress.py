@@ -1,4 +1,4 @@
-"""What is shown while something is measured: in a pipe line by line, on a terminal again at every refresh."""
+"""What is shown while something is measured: line by line in a pipe, and anew at every refresh of a terminal."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def lines(console: Console) -> list[str]:
 
 
 def shown(console: Console, live: object) -> str:
-    """What a terminal shows at its next refresh."""
+    """Return what a terminal shows at its next refresh."""
     with console.capture() as captured:
         console.print(live)
     return captured.get()
@@ -73,7 +73,7 @@ def test_without_anything_done_the_estimate_is_believed() -> None:
 
 @pytest.mark.parametrize("factor", [0.1, 3.0])
 def test_the_pace_comes_closer_to_the_real_one_with_all_that_is_done(factor: float) -> None:
-    """From the first run on; half of it, on a logarithmic scale, when the trusted seconds are done."""
+    """It does from the first run on, and is half way, on a logarithmic scale, after the trusted seconds."""
     paces = [pace(expected_seconds=done, real_seconds=factor * done, trusted_seconds=10.0) for done in (10.0, 20, 90)]
     assert paces[0] == pytest.approx(math.sqrt(factor))
     assert paces == sorted(paces, reverse=factor < 1)
@@ -93,7 +93,7 @@ def measured(progress: RunProgress, clock: Clock, run: Run | Failure, position: 
 
 
 def test_in_a_pipe_each_run_says_how_long_all_will_take(clock: Clock) -> None:
-    """At first as estimated; when a run took twice as long, later ones are expected to take longer too."""
+    """The first says the estimate. After a run that took twice as long, later ones are expected to be longer."""
     console = a_console(clock, terminal=False)
     with RunProgress(console, EXPECTED) as progress:
         for position, run in enumerate(RUNS, start=1):
@@ -103,7 +103,7 @@ def test_in_a_pipe_each_run_says_how_long_all_will_take(clock: Clock) -> None:
 
 
 def test_on_a_terminal_the_time_left_ticks(clock: Clock) -> None:
-    """Without any event; what a run takes beyond its estimate is not taken from the later ones."""
+    """It needs no event. What a run takes beyond its estimate is not taken from the later ones."""
     console = a_console(clock, terminal=True)
     progress = RunProgress(console, EXPECTED)
     progress.started([planned(RUNS[0])], 1, 4)
@@ -195,7 +195,7 @@ def test_rounds_are_told_in_a_pipe_every_ten_seconds(clock: Clock) -> None:
 
 
 def test_a_round_ticks_on_a_terminal(clock: Clock) -> None:
-    """From warming up to the last one; one that takes longer than the others leaves the time of the later ones."""
+    """It ticks from warming up to the last one. One that takes longer leaves the time of the later ones."""
     console = a_console(clock, terminal=True)
     progress = RoundsProgress(console, 3)
     seen = []
@@ -220,7 +220,7 @@ def test_a_round_ticks_on_a_terminal(clock: Clock) -> None:
 def blocks(
     console: Console, clock: Clock, gate_file: GateFile, budget_seconds: float, *, interrupted_in: int = 0
 ) -> list[str]:
-    """Blocks of twelve windows of a second each; what a terminal shows before each window."""
+    """Measure blocks of twelve windows of a second each; return what a terminal shows before each window."""
     seen: list[str] = []
     stop = Cancellation()
     with GateProgress(console, budget_seconds, gate_file.blocks) as progress:
@@ -247,7 +247,7 @@ def blocks(
 def test_a_recording_tells_how_long_the_blocks_it_still_wants_take(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a pipe with every block, by the mean of those before; on a terminal it ticks."""
+    """A pipe gets it with every block, by the mean of those before; on a terminal it ticks."""
     make_machine_quiet(monkeypatch)
     console = a_console(clock, terminal=False)
     plan = a_plan([MLP], purpose=Purpose.CALIBRATION, max_blocks=12)
@@ -263,7 +263,7 @@ def test_a_recording_tells_how_long_the_blocks_it_still_wants_take(
 
 
 def test_the_budget_of_a_gate_ticks(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Within a block, too."""
+    """It does so within a block, too."""
     make_machine_quiet(monkeypatch)
     console = a_console(clock, terminal=False)
     seen = blocks(console, clock, a_gate_file(plan=a_plan([MLP])), 100.0, interrupted_in=2)
@@ -280,7 +280,7 @@ def test_the_budget_of_a_gate_ticks(clock: Clock, monkeypatch: pytest.MonkeyPatc
 
 
 def rounds(tune_file: TuneFile, *, terminal: bool) -> tuple[Console, list[str]]:
-    """A search with fake sessions; what a terminal shows before each window."""
+    """Search with fake sessions; return the console, and what it shows before each window."""
     workers = FakeWorkers()
     console = Console(file=io.StringIO(), get_time=workers.clock, force_terminal=terminal, width=200)
     seen: list[str] = []
@@ -341,7 +341,7 @@ def test_when_the_budget_ends_the_final_is_what_remains() -> None:
 
 
 def test_an_exhaustive_search_is_over_when_everything_was_measured_twice() -> None:
-    """At the pace of the rounds so far; the last of them leaves nothing."""
+    """The time follows the pace of the rounds so far, and the last of them leaves none."""
     console, _seen = rounds(a_search(None, exhaustive=True), terminal=False)
     ends = [line for line in lines(console) if line.startswith("round") and "begins" not in line]
     assert ends[-1].endswith(", about 0 s left")
@@ -350,13 +350,13 @@ def test_an_exhaustive_search_is_over_when_everything_was_measured_twice() -> No
 
 @pytest.mark.parametrize(("pilot_seconds", "expected"), [(2.0, 42.0), (4.0, 84.0)])
 def test_the_least_that_a_search_takes_is_told_from_its_pilot(pilot_seconds: float, expected: float) -> None:
-    """The pilot, a first round of 24 settings, and two blocks of six finalists and the tutorial's loop."""
+    """That is the pilot, a round of 24 settings, and two blocks of six finalists and the tutorial's loop."""
     plan = a_tune_plan(candidates=candidates(), pilot_seconds=pilot_seconds)
     assert eta.least_seconds(plan) == pytest.approx(expected)
 
 
 def test_the_rest_of_a_final_is_told_from_its_first_block() -> None:
-    """As many blocks as it must have; of those that are left."""
+    """It has as many blocks as it must, of the candidates that are left."""
     every = candidates(count=20)
     truth = bumpy([each.scenario for each in every], 4)
     found = search(a_tune_plan(candidates=every, budget_seconds=1.0), Machine(truth=truth, seed=4))

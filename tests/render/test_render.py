@@ -55,7 +55,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 @pytest.fixture(autouse=True)
 def only_the_tutorials_bands(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A table here must not change because somebody measured another band."""
+    """Use only the tutorial's bands: a table here must not change because another band was measured."""
     bands = accuracy.built_in_bands()
     whole = msgspec.structs.replace(bands, floor=tuple(floor for floor in bands.floor if floor.updates >= 6000))
     monkeypatch.setattr(accuracy, "built_in_bands", lambda: whole)
@@ -67,7 +67,7 @@ def tables(*result_sets: ResultSet, **options: str) -> list[Table]:
 
 
 def a_sweep() -> ResultSet:
-    """Both kinds of row of the standard suite: one training of the whole recipe, and three processes each on a part."""
+    """Make both kinds of row of the standard suite: a whole training, and three processes each on a part."""
     whole = a_run(throughput=9_000.0, accuracy=0.9761)
     part = Recipe(epochs=1, samples=20_000)
     runs = [
@@ -88,7 +88,7 @@ def a_sweep() -> ResultSet:
 
 
 def a_troubled_set() -> ResultSet:
-    """One row of every kind of trouble, with texts that would break a careless format."""
+    """Make one row of every kind of trouble, with texts that would break a careless format."""
     many_gpus = ",".join(f"gpu({index})" for index in range(8))
     result_set = a_result_set(
         a_run(throughput=9_000.0),
@@ -133,7 +133,7 @@ GOLDEN_FILES: dict[str, Callable[[], str]] = {
 
 @pytest.mark.parametrize("name", GOLDEN_FILES)
 def test_tables_look_as_they_should(name: str, request: pytest.FixtureRequest) -> None:
-    """The whole output, line by line; `--write-golden` writes it again, for its difference to be read."""
+    """The whole output is compared line by line; `--write-golden` writes it again, so that you can read the diff."""
     if request.config.getoption("--write-golden"):
         (GOLDEN / name).write_text(GOLDEN_FILES[name](), encoding="utf-8")
     assert stripped((GOLDEN / name).read_text(encoding="utf-8")) == stripped(GOLDEN_FILES[name]())
@@ -150,7 +150,7 @@ def test_no_line_is_wider_than_the_terminal(result_set: ResultSet, width: int) -
 
 
 def test_a_terminal_too_narrow_for_any_table_gets_a_line_for_each_cell() -> None:
-    """None is torn into pieces, and none runs over."""
+    """No cell is torn into pieces, and no line runs over."""
     lines = as_text(tables(a_sweep()), 34).splitlines()
     at = lines.index("contexts   ★ cpu(0)")
     assert lines[at : at + 4] == ["contexts   ★ cpu(0)", "batch      100", "hybridize  on", "images/s   16,930 ±3.8 %"]
@@ -165,7 +165,7 @@ def test_a_wide_terminal_shows_every_column_and_hides_none() -> None:
 
 
 def test_hidden_columns_are_named() -> None:
-    """With where to find them."""
+    """A note says where to find them."""
     narrow = " ".join(as_text(tables(a_sweep()), 80).split())
     assert "Hidden in some tables, where 80 columns are too few: " in narrow
     assert "scaling" in narrow.split("too few: ")[1]
@@ -182,7 +182,7 @@ def test_colour_changes_nothing_but_colour() -> None:
 
 
 def test_a_console_without_unicode_gets_ascii() -> None:
-    """Also for a user's own words, which a processor's name or an error may hold."""
+    """A user's own words do, too, which a processor's name or an error may hold."""
     environment = an_environment(host_processor_model_name="Prozessor für Bücher")
     text = as_text(tables(msgspec.structs.replace(a_troubled_set(), environment=environment)), 80, encoding="ascii")
     assert text.isascii()
@@ -218,7 +218,7 @@ def test_one_cpu_context_needs_no_note() -> None:
 
 
 def test_the_caption_says_what_is_not_known() -> None:
-    """A machine without a name, a file without a finished run, several accelerators."""
+    """A machine may lack a name, a file a finished run, or there may be several accelerators."""
     environment = an_environment(
         host_processor_model_name=None,
         usable_core_count=1,
@@ -256,7 +256,7 @@ def test_several_files_are_tables_of_their_own() -> None:
 
 
 def test_an_empty_file_gives_no_table_in_any_format() -> None:
-    """And no error."""
+    """It is no error either."""
     made = tables(msgspec.structs.replace(a_result_set(), plan=(), runs=()))
     assert made == []
     assert as_text(made, 80) == ""
@@ -273,7 +273,7 @@ def sorted_column(name: str, sort: str, result_set: ResultSet) -> list[Any]:
 
 
 def test_rows_sort_by_raw_values_before_formatting() -> None:
-    """9,000 is below 10,500 though "9" is above "1"; with a minus the other way round."""
+    """9,000 is below 10,500 though "9" is above "1". A minus turns the order round."""
     result_set = a_result_set(
         *(
             a_run(scenario=a_scenario(batch_size=b), throughput=t)
@@ -328,7 +328,7 @@ def test_a_column_is_found_by_any_of_its_names(name: str) -> None:
     ],
 )
 def test_an_option_that_makes_no_sense_is_refused(options: dict[str, str], message: str) -> None:
-    """With what may have been meant, never by ignoring it; also where there is nothing to show."""
+    """The message says what may have been meant, where there is nothing to show, too."""
     for result_sets in ([a_sweep()], []):
         with pytest.raises(ValueError, match=message):
             tables(*result_sets, **options)
@@ -338,7 +338,7 @@ def test_an_option_that_makes_no_sense_is_refused(options: dict[str, str], messa
 
 
 def test_a_pivot_turns_an_axis_into_columns() -> None:
-    """One column per value in the order of the plan, the other varying axes lead, the row axis last of them."""
+    """Each value has a column in the order of the plan; other varying axes lead, and the row axis is last of them."""
     table = tables(a_sweep(), row="contexts", column="hybridize")[1]
     shown = [heading.name for heading in table.headings if heading.priority is not None]
     assert shown == ["contexts", "throughput[hybridize=off]", "throughput[hybridize=on]"]
@@ -379,7 +379,7 @@ def test_a_pivot_of_another_value_marks_no_fastest() -> None:
 
 
 def test_a_pivot_shows_a_value_that_a_listing_has_for_programs_only() -> None:
-    """Who asks for a value by its name sees its numbers, whether across the top or alone."""
+    """A user who names a value sees its numbers, whether across the top or alone."""
     for axes in ({"column": "hybridize"}, {"row": "contexts"}):
         pivot = as_text(tables(a_sweep(), **axes, value="final_accuracy_min")[1:], 80)
         assert "final accuracy min" in pivot
@@ -387,7 +387,7 @@ def test_a_pivot_shows_a_value_that_a_listing_has_for_programs_only() -> None:
 
 
 def test_a_pivot_tells_programs_which_values_are_invalid() -> None:
-    """A status beside every value: a number alone would pass for a good one."""
+    """A status stands beside every value, since a number alone would pass for a good one."""
     (row, *_) = csv.DictReader(io.StringIO(render_csv(tables(a_troubled_set(), row="batch_size", column="contexts"))))
     assert row["throughput_images_per_second[contexts=cpu(0)]"] == "12000.0"
     assert row["status[contexts=cpu(0)]"] == "invalid"
@@ -402,7 +402,7 @@ def csv_rows(made: Sequence[Table]) -> list[dict[str, str]]:
 
 
 def test_csv_holds_raw_values_with_their_intervals_and_where_they_are_from() -> None:
-    """Nothing is rounded, absent is empty, every row stands for itself."""
+    """Nothing is rounded, absent is empty, and every row can stand alone."""
     first, *_rest = csv_rows(tables(a_sweep()))
     assert math.isclose(float(first["throughput_images_per_second"]), 9_000.0, rel_tol=1e-12)
     assert first["throughput_images_per_second_lower"] == ""
@@ -442,7 +442,7 @@ def test_json_holds_estimates_with_their_intervals_and_null_for_absent() -> None
 
 
 def test_json_and_csv_have_every_column() -> None:
-    """A new column of `columns` is in every format without more."""
+    """A new column of `columns` is in every format without further changes."""
     columns: list[Column[Row]] = [*AXES, *VALUES]
     expected = {column.heading.name for column in columns if column.heading.data}
     assert set(json.loads(render_json(tables(a_sweep())))[0]["rows"][0]) == expected
@@ -456,14 +456,14 @@ def test_every_field_of_a_scenario_is_an_axis() -> None:
 
 
 def test_markdown_escapes_what_would_break_the_table() -> None:
-    """Pipes, stars, brackets, angle brackets, underscores."""
+    """These are pipes, stars, brackets, angle brackets and underscores."""
     environment = an_environment(host_processor_model_name="A|B <i>*C*</i> [d](e) _f_ `g`")
     text = render_markdown(tables(a_result_set(a_run(), environment=environment)))
     assert r"A\|B \<i\>\*C\*\</i\> \[d\](e) \_f\_ \`g\`" in text
 
 
 def test_absent_is_a_dash_and_never_a_word() -> None:
-    """No None, NaN or nan in anything meant to be read."""
+    """There is no None, NaN or nan in anything meant to be read."""
     for text in (as_text(tables(a_troubled_set()), 200), render_markdown(tables(a_troubled_set()))):
         assert "–" in text  # noqa: RUF001
         assert not {"None", "NaN", "nan", "null"} & set(text.replace("|", " ").split())
@@ -477,12 +477,12 @@ def test_clean_text_is_printable(text: str) -> None:
 
 
 def test_the_formats_are_those_of_the_command_line() -> None:
-    """`--format text|markdown|csv|json|html|junit`."""
+    """`--format` takes text, markdown, csv, json, html and junit."""
     assert [str(member) for member in Format] == ["text", "markdown", "csv", "json", "html", "junit"]
 
 
 def test_software_of_the_worker_is_what_the_facts_name() -> None:
-    """Not what the parent process has installed."""
+    """What the parent process has installed is not named."""
     environment = an_environment(software=a_software(framework_version="2.0.0"), packages={"mxnet": "1.9.1"})
     assert tables(a_result_set(environment=environment))[0].facts["framework_version"] == "2.0.0"
 
@@ -528,7 +528,7 @@ def test_software_of_the_worker_is_what_the_facts_name() -> None:
     ],
 )
 def test_numbers_have_three_digits_that_mean_something(unit: Callable[[float], str], number: float, text: str) -> None:
-    """Rounded before the unit is chosen, so that no 1,000 ms and no 60 s of a minute appear."""
+    """They are rounded before the unit is chosen, so that neither 1,000 ms nor 60 s of a minute appear."""
     assert unit(number) == text
 
 
@@ -543,7 +543,7 @@ def test_numbers_have_three_digits_that_mean_something(unit: Callable[[float], s
     ],
 )
 def test_an_interval_is_plus_minus_percent(upper: float, text: str) -> None:
-    """Two digits do; beyond tenfold it only says that there are too few processes."""
+    """It has two digits. Beyond tenfold it only says that there are too few processes."""
     assert units.plus_minus(10_000.0, upper) == text
 
 
@@ -560,7 +560,7 @@ BESIDE_A_CEILING = ("utilisation", "GFLOP/s", "GB/s", "bound", "fixed µs/step",
 
 
 def three_sizes(**changes: object) -> ResultSet:
-    """800 and 4 µs: overhead-bound below 200 images."""
+    """Make three batch sizes at 800 and 4 µs, which are overhead-bound below 200 images."""
     runs = [
         a_run(
             scenario=a_scenario(batch_size=size),
@@ -584,7 +584,7 @@ CEILINGS = (
 
 
 def test_the_caption_names_the_ceiling() -> None:
-    """Whose, on what, how often, and how far it moved; only that of the table's own threads."""
+    """It says of what library, on what, how often, and how far it moved, for the table's own threads alone."""
     (table,) = tables(three_sizes(ceilings=(*CEILINGS, a_ceiling(omp_num_threads=7, gflop=999.0))))
     assert dict(table.caption)["ceiling"] == (
         "355 GFLOP/s float32 matrix product (torch, 2 threads, size 512), 20.1 GB/s from memory; "
@@ -597,7 +597,7 @@ def test_the_caption_names_the_ceiling() -> None:
 
 
 def test_beside_a_ceiling_every_format_shows_what_it_is_for() -> None:
-    """Text, Markdown and HTML the columns, CSV and JSON the raw values with their intervals."""
+    """Text, Markdown and HTML get the columns, CSV and JSON the raw values with their intervals."""
     made = tables(three_sizes(ceilings=CEILINGS))
     wide, markdown, html = as_text(made, 250), render_markdown(made), render_html(made)
     for title in BESIDE_A_CEILING:
@@ -628,7 +628,7 @@ def test_without_a_ceiling_tables_for_people_look_as_before() -> None:
 
 
 def test_the_table_of_ceilings_says_who_reached_what() -> None:
-    """A row for each device, number of threads and library; the BLAS of a slow one beside it."""
+    """Each device, number of threads and library has a row, and a slow library has its BLAS beside it."""
     table = ceiling_table([*CEILINGS, a_ceiling(device="gpu(0)", gflop=5e4, thread_pools=())], an_environment())
     wide = as_text([table], 200)
     assert "355 (350 to 360)" in wide

@@ -1,4 +1,4 @@
-"""The report: its answer, its pictures, its tables; from any file, a stranger's too."""
+"""The report has an answer, pictures and tables, and can be made from any file, a stranger's too."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def repeats(scenario: object, *throughputs: float, **changes: object) -> list[ob
 
 
 def a_rich_result(**changes: object) -> ResultSet:
-    """Two contexts, three batch sizes, three repeats, two networks, a ceiling, a failure."""
+    """Make two contexts, three batch sizes, three repeats, two networks, a ceiling and a failure."""
     records: list[object] = []
     for batch_size, factor in ((100, 1.0), (500, 2.5), (2000, 4.0)):
         for contexts, gain in (("cpu(0)", 1.0), ("cpu(0),cpu(1)", 1.4)):
@@ -85,7 +85,7 @@ def test_the_answer_is_the_fastest_valid_row_and_what_it_is_faster_than() -> Non
 
 
 def test_a_row_that_did_not_learn_is_no_answer() -> None:
-    """However fast; the report says that something is not believed."""
+    """That holds however fast it is, and the report says that something is not believed."""
     made = a_result_set(a_run(scenario=TUTORIAL), a_run(scenario=ONE, throughput=1e6, accuracy=0.1))
     (answer,) = headlines([source_of("here", made)])
     assert answer.fastest.scenario == TUTORIAL
@@ -104,7 +104,7 @@ def test_the_tutorials_own_setting_may_win_or_tie() -> None:
 
 
 def test_what_the_tutorial_costs_is_said_whole() -> None:
-    """Its ten epochs, beside the short runs that most settings were measured by; and what updates as often as it."""
+    """Its ten epochs stand beside the short runs that measured most settings, and beside what updates as often."""
     part = Recipe(epochs=1, samples=2000)
     short_runs = [
         a_run(scenario=a_scenario("mlp", contexts, batch_size=size), recipe=part, throughput=speed, accuracy=0.5)
@@ -118,7 +118,7 @@ def test_what_the_tutorial_costs_is_said_whole() -> None:
 
 
 def test_an_answer_says_what_it_could_not_compare_with() -> None:
-    """The tutorial's setting failed, or has not run yet; other failures count by what they are."""
+    """The tutorial's setting failed or has not run yet. Other failures count by what they are."""
     failed = a_failure(scenario=TUTORIAL, reason=FailureReason.TIMEOUT, detail="no answer")
     said = said_of(a_result_set(a_run(scenario=ONE), failed))
     assert "no result to compare with: timeout, no answer" in said
@@ -148,7 +148,7 @@ def test_nothing_measured_is_said_without_an_answer() -> None:
 
 
 def test_the_recipe_with_most_rows_is_asked_first() -> None:
-    """One quick look at a single setting hides no comparison, however fast it was."""
+    """A quick look at a single setting hides no comparison, however fast it was."""
     quick = a_run(scenario=ONE, recipe=Recipe(epochs=1, samples=2000), throughput=1e6, accuracy=0.9)
     made = a_result_set(quick, *repeats(TUTORIAL, 10_000, 10_100), *repeats(ONE, 30_000, 30_100))  # type: ignore[arg-type]
     (answer,) = headlines([source_of("here", made)])
@@ -159,7 +159,7 @@ def test_the_recipe_with_most_rows_is_asked_first() -> None:
 
 
 def test_every_picture_has_its_numbers_in_words() -> None:
-    """A caption, a text alternative, and a tooltip for each mark; each is well-formed and has ids of its own."""
+    """It has a caption, a text alternative and a tooltip for each mark, is well-formed and has ids of its own."""
     pictures = pictures_of(report_of(a_rich_result()))
     wanted = {"batch", "speedup", "scaling", "epochs", "seconds", "target", "roofline", "first"}
     assert {key.partition("-")[2] for key in pictures if key.startswith("n0-")} == wanted
@@ -185,7 +185,7 @@ def test_an_interval_is_drawn_and_said() -> None:
 
 
 def test_a_curve_is_named_without_what_varies_along_it() -> None:
-    """No batch size that nobody measured stands in its label; recipes keep their own curves apart."""
+    """No batch size that was not measured stands in its label, and recipes keep their own curves apart."""
     runs = [
         a_run(scenario=a_scenario("mlp", batch_size=size), recipe=recipe, accuracy=0.9)
         for size in (100, 500)
@@ -205,7 +205,7 @@ def test_curves_of_one_point_are_not_drawn() -> None:
 
 
 def test_devices_and_files_keep_their_curves_apart() -> None:
-    """No two curves of a picture have the same name; a slow machine is not left out."""
+    """No two curves of a picture have the same name, and a slow machine is not left out."""
     gpu = [a_run(scenario=a_scenario("mlp", contexts), throughput=1e5) for contexts in ("gpu(0)", "gpu(0),gpu(1)")]
     cpu = [a_run(scenario=a_scenario("mlp", contexts), throughput=1e4) for contexts in ("cpu(0)", "cpu(0),cpu(1)")]
     scaling = pictures_of(report_of(a_result_set(*gpu, *cpu)))["n0-scaling"]
@@ -239,7 +239,7 @@ def test_a_gates_blocks_are_drawn_beside_their_control() -> None:
 
 
 def test_a_gates_void_and_confirming_blocks_are_told_apart_without_pointing() -> None:
-    """By a mark and a line of the legend each; what was over how many blocks is said."""
+    """Each has a mark and a line of the legend, and what was over how many blocks is said."""
     plan = a_plan()
     found = [a_block(0, noisy(1), health=a_health(steal_fraction=0.5))]
     found = whole_gate(plan, slowed(noisy(1), 0.2), found)
@@ -280,7 +280,7 @@ def test_machines_stand_side_by_side_with_their_differences_marked() -> None:
 
 
 def a_hostile_result() -> ResultSet:
-    """Every string that a file may hold is an attack."""
+    """Make a result in which every string that a file may hold is an attack."""
     made = a_rich_result(
         suite=HOSTILE,
         dataset=a_dataset(source=HOSTILE),
@@ -294,7 +294,7 @@ def a_hostile_result() -> ResultSet:
 
 
 def test_a_strangers_words_are_text() -> None:
-    """In the page: no element, no attribute, no second script comes of them."""
+    """They make no element, attribute or second script in the page."""
     page = render_report(make_report([source_of(HOSTILE, a_hostile_result())]))
     assert page.count("<script") == 1
     assert "alert(" in page
@@ -308,7 +308,7 @@ def test_a_strangers_words_are_text() -> None:
 
 
 def test_a_report_of_every_kind_of_file(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of a folder too, in which other files do not matter."""
+    """It can be made of a folder, too, in which other files do not matter."""
     store.write(tmp_path / "in" / "run.json", a_rich_result())
     store.write(tmp_path / "in" / "gate.json", a_gate_file(blocks(8, noisy(1))))
     store.write(tmp_path / "in" / "profile.json", a_profile())

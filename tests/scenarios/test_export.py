@@ -27,14 +27,14 @@ scenarios = st.sampled_from(ALL)
 
 @given(scenario=scenarios, title=st.text(), repeats=st.integers(1, 9))
 def test_a_suite_file_holds_exactly_the_scenario(scenario: Scenario, title: str, repeats: int) -> None:
-    """Whatever its title."""
+    """It does whatever its title is."""
     suite = parse_suite(suite_text(scenario, title=title, repeats=repeats), where="pasted")
     assert [run.scenario for run in expand(suite)] == [scenario] * repeats
 
 
 @pytest.mark.parametrize("scenario", ALL[:: len(ALL) // 12], ids=lambda scenario: scenario.name)
 def test_a_command_line_runs_exactly_the_scenario(scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the same parser as a user's."""
+    """It is parsed as a user's is."""
     plans: list[Sequence[PlannedRun]] = []
     monkeypatch.setattr("bench.cli.commands.run._show_plan", plans.append)
     words = shlex.split(run_command(scenario, repeats=2))

@@ -1,4 +1,4 @@
-"""Scenarios, suites, narrowing and selecting."""
+"""Scenarios and suites are read, narrowed and selected."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_built_in_suites_are_valid(name: str) -> None:
 
 
 def test_standard_holds_what_it_promises() -> None:
-    """The tutorial's two scenarios in full, and the whole sweep in turns, from four processes each."""
+    """It has the tutorial's two scenarios in full, and the whole sweep in turns, from four processes each."""
     plan = expand(load_suite("standard"))
     full = [planned for planned in plan if planned.recipe.samples is None]
     assert {(p.scenario, p.recipe.epochs) for p in full} == {
@@ -191,7 +191,7 @@ def test_auto_stands_for_what_the_machine_has() -> None:
     ],
 )
 def test_k_selects_like_pytests(expression: str, count: int) -> None:
-    """Substrings joined by and, or, not, and whole values of an axis; case does not matter."""
+    """It takes substrings joined by and, or, not, and whole values of an axis; case does not matter."""
     assert len(select(expand(parse_suite(TWO_BY_TWO, where="here")), expression)) == count
 
 

@@ -1,4 +1,4 @@
-"""What a word that is none may have meant."""
+"""A word that is unknown may have meant a known one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mnist_core.recipe import Hybridize
     ("word", "expected"), [("statc", "static"), ("OFF", "off"), (" on ", "on"), ("maybe", None), ("", None)]
 )
 def test_the_nearest_word_is_meant(word: str, expected: str | None) -> None:
-    """Whatever the case; far from all of them, none is."""
+    """Case does not matter. Where all known words are far away, none is meant."""
     assert meant(word, Hybridize) == expected
 
 

@@ -1,4 +1,4 @@
-"""Changes of level: found where they are, not found where there are none; on noise of a known kind."""
+"""Changes of level are found where they are and not where there are none, on noise of a known kind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SEEDS = range(100)
 
 
 def series(seed: int, count: int, *steps: tuple[int, float], sd: float = 0.01) -> list[float]:
-    """Logarithms: noise, and from each place on so much more."""
+    """Return logarithms: noise, and from each place on so much more."""
     noise = np.random.default_rng(seed).normal(0, sd, count)
     for place, height in steps:
         noise[place:] += height
@@ -27,7 +27,7 @@ def places(values: list[float]) -> list[int]:
 
 @pytest.mark.parametrize("count", [12, 40, 200, 1000])
 def test_a_flat_series_has_no_change(count: int) -> None:
-    """At most as often as alpha says, and that is at most five in a hundred."""
+    """One is found at most as often as alpha says, and that is at most five times in a hundred."""
     assert sum(bool(change_points(series(seed, count))) for seed in SEEDS) <= 5
 
 
@@ -43,7 +43,7 @@ def test_a_step_of_five_percent_is_found_where_it_is(count: int) -> None:
 
 
 def test_a_clear_change_shows_in_as_few_files_as_promised() -> None:
-    """And in no fewer; the less sure one wants to be, the fewer it takes."""
+    """It shows in no fewer. The less certainty is asked for, the fewer files it takes."""
     assert fewest(0.05) <= fewest(0.01) <= fewest(0.001)
     assert fewest(0.01 / 500) < 50, "five hundred scenarios that share one alpha"
     n = fewest(0.01)
@@ -55,7 +55,7 @@ def test_a_clear_change_shows_in_as_few_files_as_promised() -> None:
 
 
 def test_counted_and_approximate_p_values_meet() -> None:
-    """Where the one takes over from the other; the approximation is the more cautious."""
+    """They do where one takes over from the other, and the approximation is the more cautious."""
     for statistic in (2.5, 3.0, 3.5):
         counted, approximate = (
             change_points_module._p_value(statistic, n)
@@ -65,13 +65,13 @@ def test_counted_and_approximate_p_values_meet() -> None:
 
 
 def test_several_steps_are_found_in_their_order() -> None:
-    """Also one that undoes another."""
+    """A step that undoes another is found, too."""
     hits = sum(places(series(seed, 90, (30, 0.06), (60, -0.06))) == [30, 60] for seed in SEEDS)
     assert hits >= 85
 
 
 def test_one_odd_value_is_no_change() -> None:
-    """However odd it is: a neighbour's backup is no regression."""
+    """That holds however odd it is: a neighbour's backup is no regression."""
     found = 0
     for seed in SEEDS:
         values = series(seed, 40)
@@ -97,7 +97,7 @@ def test_a_number_that_is_none_is_refused() -> None:
     st.floats(-1e3, 1e3),
 )
 def test_only_the_order_of_the_numbers_counts(values: list[float], scale: float, offset: float) -> None:
-    """Places rise, lie inside, and stay the same in another unit."""
+    """Places rise, lie inside the series, and stay the same in another unit."""
     found = places(values)
     assert found == sorted({*found})
     assert all(LEAST <= place <= len(values) - LEAST for place in found)
@@ -110,5 +110,5 @@ def test_only_the_order_of_the_numbers_counts(values: list[float], scale: float,
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=8, max_size=40))
 def test_backwards_the_changes_are_mirrored(values: list[float]) -> None:
-    """As many of them; a place may differ where two splits are equally likely."""
+    """There are as many; a place may differ where two splits are equally likely."""
     assert len(places(values)) == len(places(values[::-1]))

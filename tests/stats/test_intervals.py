@@ -1,4 +1,4 @@
-"""Means, intervals and ratios over processes."""
+"""Means, intervals and ratios over processes are those of scipy, and keep what they promise."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ samples = st.lists(positive, min_size=2, max_size=8)
 
 
 def approximately(expected: Estimate) -> Estimate:
-    """The estimate with its numbers compared to 1e-9."""
+    """Return the estimate with its numbers compared to 1e-9."""
     close = {
         name: None if (end := getattr(expected, name)) is None else pytest.approx(end, rel=1e-9)
         for name in ("value", "lower", "upper")
@@ -170,7 +170,7 @@ def test_a_number_without_a_logarithm_is_refused(statistic: Callable[[list[float
 
 
 def test_an_empty_sample_is_refused() -> None:
-    """No process, no mean."""
+    """Without a process there is no mean."""
     with pytest.raises(ValueError, match="empty sample"):
         geometric_mean([])
 
@@ -193,7 +193,7 @@ def differences(*pairs: tuple[list[float], list[float]]) -> list[TSummary]:
 
 
 def test_the_one_sided_p_value_is_scipys() -> None:
-    """Of the difference of the mean logarithms being at most the threshold, by Welch's test."""
+    """Welch's test asks whether the difference of the mean logarithms is at most the threshold."""
     above, below = [930.0, 910.0, 955.0, 921.0], [610.0, 540.0, 590.0]
     (difference,) = differences((above, below))
     for threshold in (0.0, 0.3, 0.48):
@@ -204,7 +204,7 @@ def test_the_one_sided_p_value_is_scipys() -> None:
 
 
 def test_a_difference_without_a_spread_shows_nothing_or_everything() -> None:
-    """A single process: nothing. Identical ones: whatever lies beyond the threshold."""
+    """A single process shows nothing, identical ones whatever lies beyond the threshold."""
     alone, exact = differences(([2.0], [1.0, 4.0]), ([3.0, 3.0], [2.0, 2.0]))
     assert (p_above(alone, -9.0), upper_bound(alone, 0.05), bounds(alone)) == (1.0, math.inf, None)
     assert (p_above(exact, 0.4), p_above(exact, 0.41)) == (0.0, 1.0)
@@ -224,7 +224,7 @@ def test_the_upper_bound_is_where_the_p_value_is_alpha(
 
 
 def test_a_mean_of_differences_is_the_geometric_mean_of_the_ratios() -> None:
-    """Of the same spread each, k of them have an interval narrower by the square root of k."""
+    """With equal spreads, the interval of k of them is narrower by the square root of k."""
     one, other = differences(([4.0, 4.1, 3.9], [1.0, 1.1, 0.9]), ([9.0, 9.1, 8.9], [1.0, 1.1, 0.9]))
     assert math.exp(mean_difference([one, other]).value) == pytest.approx(6, rel=0.01)
     same = mean_difference([one] * 4)
@@ -237,7 +237,7 @@ def test_a_mean_of_differences_is_the_geometric_mean_of_the_ratios() -> None:
 
 
 def test_a_mean_of_differences_without_any_spread_or_with_a_lone_process() -> None:
-    """A point in the one case, no interval in the other; of none at all there is no mean."""
+    """The one has a point, the other no interval; without any difference there is no mean."""
     exact, alone = differences(([3.0, 3.0], [2.0, 2.0]), ([3.0], [2.0]))
     assert bounds(mean_difference([exact, exact])) == pytest.approx((math.log(1.5), math.log(1.5)))
     assert bounds(mean_difference([exact, alone])) is None
@@ -246,7 +246,7 @@ def test_a_mean_of_differences_without_any_spread_or_with_a_lone_process() -> No
 
 
 def test_the_interval_of_a_mean_of_differences_covers_the_truth_in_95_of_100_cases() -> None:
-    """Over 5 scenarios of unequal spread, 3 processes a side."""
+    """There are 5 scenarios of unequal spread, with 3 processes a side."""
     generator = np.random.default_rng(20260131)
     covered = 0
     for _ in range(2000):
@@ -269,7 +269,7 @@ sizes = st.lists(st.integers(1, 5_000), min_size=2, max_size=6, unique=True)
 @settings(deadline=None)  # a busy machine is no failure
 @given(sizes, st.floats(0, 1e5), st.floats(1e-3, 1e3), st.integers(1, 4))
 def test_a_line_without_noise_is_found(xs: list[int], fixed: float, each: float, repeats: int) -> None:
-    """Intercept and slope, to the rounding of sums, whatever the batch sizes and processes."""
+    """Intercept and slope are exact to the rounding of sums, whatever the batch sizes and processes."""
     found = line([(float(x), fixed + each * x) for x in xs for _ in range(repeats)])
     scale = fixed + each * max(xs)
     assert found.intercept.value == pytest.approx(fixed, abs=1e-6 * scale)
@@ -279,7 +279,7 @@ def test_a_line_without_noise_is_found(xs: list[int], fixed: float, each: float,
 
 
 def test_a_line_is_numpys_weighted_least_squares_with_scipys_quantile() -> None:
-    """Each residual over its group's mean; the covariance from what is left, on n - 2 degrees of freedom."""
+    """Residuals are over their group's mean; the covariance is what is left, on n - 2 degrees of freedom."""
     points = [(50.0, 800.0), (50.0, 820.0), (200.0, 1_390.0), (200.0, 1_420.0), (1_000.0, 4_700.0), (1_000.0, 4_500.0)]
     weights = [1 / mean for mean in (810.0, 1_405.0, 4_600.0) for _ in range(2)]
     xs, ys = np.array(points).T
@@ -296,7 +296,7 @@ def test_a_line_is_numpys_weighted_least_squares_with_scipys_quantile() -> None:
 @settings(deadline=None)  # a busy machine is no failure
 @given(sizes, st.floats(0.01, 100))
 def test_a_line_does_not_depend_on_the_unit(xs: list[int], factor: float) -> None:
-    """Milliseconds or microseconds: everything is multiplied alike."""
+    """In milliseconds or microseconds, everything is multiplied alike."""
     points = [(float(x), 500 + 3 * x + (10 * index % 7)) for index, x in enumerate(sorted(xs))]
     plain, scaled = line(points), line([(x, factor * y) for x, y in points])
     assert scaled.slope.value == pytest.approx(factor * plain.slope.value)
@@ -310,7 +310,7 @@ def test_a_line_does_not_depend_on_the_unit(xs: list[int], factor: float) -> Non
 def test_the_intervals_of_a_line_cover_the_truth_95_times_in_100(
     batch_sizes: tuple[int, ...], repeats: int, fixed: float, each: float, noise: float
 ) -> None:
-    """Played 3,000 times with log-normal noise; three standard errors of that are 1.2 %."""
+    """Of 3,000 lines with log-normal noise, the share is known to 1.2 %, three standard errors."""
     generator = random.Random(7)
     covered = [0, 0]
     for _ in range(3_000):
@@ -347,7 +347,7 @@ def test_a_curve_is_no_line_however_sure_its_points_are() -> None:
     ],
 )
 def test_what_has_no_line_is_refused(points: list[tuple[float, float]]) -> None:
-    """A single batch size, and times that are none."""
+    """A single batch size has none, nor have times that are not positive numbers."""
     with pytest.raises(ValueError, match=r"different x|positive"):
         line(points)
 
@@ -386,7 +386,7 @@ def p_of_difference(first: list[float], second: list[float]) -> float:
 
 @given(sample=st.lists(SMALL, min_size=2, max_size=20, unique=True))
 def test_t_tests_are_scipys(sample: list[float]) -> None:
-    """Interval, one-sided bound and two-sided test of a mean."""
+    """They are the interval, the one-sided bound and the two-sided test of a mean."""
     if np.std(sample) < 1e-6:
         return
     interval = scipy.stats.ttest_1samp(sample, 0).confidence_interval(0.95)
@@ -401,7 +401,7 @@ def test_t_tests_are_scipys(sample: list[float]) -> None:
     second=st.lists(SMALL, min_size=2, max_size=9, unique=True),
 )
 def test_welchs_test_is_scipys(first: list[float], second: list[float]) -> None:
-    """Two-sided, unequal variances."""
+    """It is two-sided, with unequal variances."""
     if min(np.std(first), np.std(second)) < 1e-6:
         return
     expected = scipy.stats.ttest_ind(first, second, equal_var=False).pvalue
@@ -409,7 +409,7 @@ def test_welchs_test_is_scipys(first: list[float], second: list[float]) -> None:
 
 
 def test_without_spread_a_test_is_certain() -> None:
-    """All equal: 1 where nothing differs, else 0; too few: 1, since nothing is known."""
+    """If all are equal the p-value is 1 where nothing differs, else 0. With too few it is 1: nothing is known."""
     assert p_of_mean([0.0, 0.0]) == 1.0
     assert p_of_mean([0.1, 0.1]) == 0.0
     assert p_of_difference([0.1, 0.1], [0.1, 0.1]) == 1.0

@@ -1,4 +1,4 @@
-"""The statistics of blocks, against scipy and against what they promise."""
+"""The statistics of blocks are those of scipy, and keep what they promise."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_effect_is_the_contenders_excess_and_the_control_ignores_it(effect: 
 
 
 def test_the_variances_are_those_of_the_method() -> None:
-    """Var(d) is that of one pass and Var(e) 20/9 of it."""
+    """Var(d) is that of one process, and Var(e) is 20/9 of it."""
     y = np.random.default_rng(1).normal(size=(200_000, 4))
     effects = [paired.effect(Order.ABBA, list(row)) for row in y[:20_000]]
     controls = [paired.control(list(row)) for row in y[:20_000]]
@@ -76,7 +76,7 @@ def test_the_sign_flip_test_is_scipys() -> None:
 
 @pytest.mark.parametrize("effects", [[], [0.1] * 41, [0.1, math.nan], [math.inf]])
 def test_what_has_no_sign_flip_test(effects: list[float]) -> None:
-    """No effects, too many, or one that is no number."""
+    """There may be no effects, too many, or one that is no number."""
     with pytest.raises(ValueError, match=r"."):
         paired.sign_flip_p_value(effects, 0.0)
 

@@ -1,4 +1,4 @@
-"""The prediction of settings that were not measured."""
+"""A model predicts settings that were not measured."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SETTINGS = list(itertools.product("abc", "wxyz", "01", "+-"))
 
 
 def truth(seed: int, interaction: float = 0.3) -> dict[tuple[str, ...], float]:
-    """Every place has an effect, and so has every pair of the first two knobs."""
+    """Return values where every place has an effect, and so has every pair of the first two knobs."""
     random = np.random.default_rng(seed)
     first, second, pairs = random.normal(0, 1, 3), random.normal(0, 1, 4), random.normal(0, interaction, (3, 4))
     third = random.normal(0, 1)
@@ -63,7 +63,7 @@ def test_a_measured_setting_is_predicted_close_to_its_measurement() -> None:
 
 
 def test_leaving_one_out_is_what_a_model_without_it_predicts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the same weights, noise and variance; the mean is the others' too, up to its own share of it."""
+    """That model has the same weights, noise and variance, and the others' mean up to its own share of it."""
     values = truth(2)
     seen = SETTINGS[::2]
     model = fit(seen, [values[each] for each in seen])
@@ -79,7 +79,7 @@ def test_leaving_one_out_is_what_a_model_without_it_predicts(monkeypatch: pytest
 @given(values=st.lists(st.floats(-3, 3), min_size=1, max_size=20), seed=st.integers(0, 100))
 @settings(deadline=None, max_examples=50)
 def test_any_measurements_give_a_finite_prediction(values: list[float], seed: int) -> None:
-    """Equal ones, repeated ones, a single one; and always the same."""
+    """They may be equal, repeated or a single one, and the prediction is always the same."""
     random = np.random.default_rng(seed)
     seen = [SETTINGS[index] for index in random.integers(0, len(SETTINGS), len(values))]
     model = fit(seen, values)

@@ -1,4 +1,4 @@
-"""The fixture `command`'s type, and what the command line has."""
+"""The type of the fixture `command`, and what the command line has."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ PATIENT = Patience(probe_seconds=30, connect_seconds=30, silence_seconds=30, fil
 
 
 def make_contents(seed: int, train: int = 30, test: int = 10) -> Contents:
-    """Four small files of noise."""
+    """Make four small files of noise."""
     rng = np.random.default_rng(seed)
 
     def pair(count: int) -> tuple[bytes, bytes]:
@@ -65,7 +65,7 @@ def publish(contents: Contents, *mirrors: str) -> Published:
 
 
 def listing(folder: Path) -> Listing:
-    """Everything below a folder; folders too."""
+    """Return everything below a folder, folders included."""
     if not folder.exists():
         return {}
     return {
@@ -124,7 +124,7 @@ class Desk:
 
 
 def set_up(root: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    """Give a bare machine; synthetic digits are few there, noise and not pinned."""
+    """Set up a bare machine; synthetic digits are few there, noise and not pinned."""
 
     def draw(count: int, *, seed: int, progress: Callable[[int, int], None] | None) -> tuple[NDArray[np.uint8], ...]:
         if progress is not None:
@@ -141,7 +141,7 @@ def set_up(root: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
 
 
 def check(prepared: Prepared, contents: Contents, name: DatasetName) -> None:
-    """The folder holds exactly these contents, raw, under their canonical names."""
+    """Check that the folder holds exactly these contents, raw, under their canonical names."""
     assert (name, joint(contents)) == (prepared.name, prepared.digest)
     assert contents == {file: (prepared.directory / file).read_bytes() for file in FILES}
     assert prepared.directory.is_absolute()

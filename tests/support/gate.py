@@ -87,13 +87,13 @@ def a_health(**changes: Any) -> Health:
 
 
 def noisy(seed: int, sd: float = 0.01) -> Noise:
-    """Independent normal noise for each invocation."""
+    """Return independent normal noise for each invocation."""
     generator = np.random.default_rng(seed)
     return lambda _block, _turn, _side, _scenario: float(generator.normal(0, sd))
 
 
 def slowed(noise: Noise, slowdown: float, scenarios: Sequence[Scenario] = FOUR) -> Noise:
-    """The noise of a contender that is slower by this relative slowdown (0.1 = 10 % slower) in these scenarios."""
+    """Return the noise of a contender that is slower by this slowdown (0.1 = 10 % slower) in these scenarios."""
     extra = math.log1p(slowdown)
     return lambda block, turn, side, scenario: (
         noise(block, turn, side, scenario) + (extra if side is Side.CONTENDER and scenario in scenarios else 0.0)

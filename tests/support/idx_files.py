@@ -10,7 +10,7 @@ from mnist_core.idx import to_idx_bytes
 
 
 def small_idx_folder(folder: Path, *, train: int, test: int) -> Path:
-    """Four raw IDX files in `folder`; digit d is a bright square at a place of its own, in noise."""
+    """Write four raw IDX files into `folder`; digit d is a bright square at a place of its own, in noise."""
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(5)
     for part, count in (("train", train), ("t10k", test)):

@@ -71,7 +71,7 @@ def numpy_of(made: Any) -> list[NDArray[np.float32]]:  # noqa: ANN401  # a workl
 
 
 def _as_given(weights: list[NDArray[np.float32]], scenario: Scenario) -> list[NDArray[np.float32]]:
-    """From JAX's form back to that of `peers.initial_weights`; PyTorch's is the same."""
+    """Bring weights from JAX's form back to that of `common.initial_weights`; PyTorch's is the same."""
     if scenario.framework is Framework.TORCH:
         return weights
     jax_backend = importlib.import_module("bench.worker.backends.jax")
@@ -87,7 +87,7 @@ def _as_given(weights: list[NDArray[np.float32]], scenario: Scenario) -> list[ND
 
 @functools.cache
 def _compilations_of(framework: Framework) -> Callable[[], int]:
-    """How many programs the framework has compiled so far."""
+    """Return a function that counts the programs that the framework has compiled so far."""
     if framework is Framework.TORCH:
         counters = importlib.import_module("torch._dynamo.utils").counters
         return lambda: int(counters["stats"]["unique_graphs"])

@@ -22,7 +22,7 @@ def phase_rounds(
     steps: int = 10,
     samples: int = 1000,
 ) -> PhaseRounds:
-    """Every round alike: what each phase adds, the epoch beside it, and each phase waited for."""
+    """Make rounds that are all alike: what each phase adds, the epoch beside it, and each phase waited for."""
     before = [sum(adds[:index]) for index in range(len(adds))]
     return PhaseRounds(
         steps=steps,

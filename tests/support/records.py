@@ -27,7 +27,7 @@ CREATED_AT = "2026-01-31T12:00:00Z"
 
 
 def a_scenario(network: str = "mlp", contexts: str = "cpu(0),cpu(1)", **changes: Any) -> Scenario:
-    """The tutorial's own, of the MLP."""
+    """Make the tutorial's own scenario of the MLP."""
     return Scenario(network=network, contexts=tuple(contexts.split(",")), **changes)
 
 
@@ -55,7 +55,7 @@ def an_epoch(**changes: Any) -> Epoch:
 
 
 def epochs(recipe: Recipe, *, throughput: float, accuracy: float, train_samples: int = 60_000) -> tuple[Epoch, ...]:
-    """All epochs of a recipe at one speed; the test accuracy climbs to its last value in ten equal steps at most."""
+    """Make all epochs of a recipe at one speed; test accuracy climbs to its last value in at most ten equal steps."""
     samples = recipe.samples or train_samples
     return tuple(
         an_epoch(
@@ -75,7 +75,7 @@ def a_run(
     accuracy: float = 0.975,
     **changes: Any,
 ) -> Run:
-    """What one process measured; `throughput` and `accuracy` shape its epochs, which can also be given."""
+    """Make what one process measured; `throughput` and `accuracy` shape its epochs, which can also be given."""
     scenario = scenario or a_scenario()
     recipe = recipe or Recipe()
     own_epochs = changes.get("epochs") or epochs(recipe, throughput=throughput, accuracy=accuracy)
@@ -112,7 +112,7 @@ def a_failure(**changes: Any) -> Failure:
 
 
 def planned(record: Run | Failure) -> PlannedRun:
-    """The plan's entry for what came of it."""
+    """Return the entry of the plan that this record came of."""
     return PlannedRun(scenario=record.scenario, recipe=record.recipe, repeat=record.repeat, timeout_seconds=600.0)
 
 
@@ -133,7 +133,7 @@ def a_software(**changes: Any) -> Software:
 def a_ceiling(
     *, gflop: float = 100.0, bandwidth: float = 10e9, vectors: dict[int, float] | None = None, **changes: Any
 ) -> Ceiling:
-    """Two CPU threads' by MXNet; `gflop` is the best of three sizes, `vectors` maps elements to bytes per second."""
+    """Make MXNet's ceiling of two CPU threads: `gflop` is the best size's, `vectors` elements to bytes per second."""
     vectors = vectors or {100_000: 3 * bandwidth, 100_000_000: bandwidth}
     facts: dict[str, Any] = {
         "measured_at": CREATED_AT,
@@ -192,7 +192,7 @@ def an_environment(**changes: Any) -> Environment:
 
 
 def a_result_set(*records: Run | Failure, **changes: Any) -> ResultSet:
-    """A file whose plan is just what its records came of; one run of the tutorial without any."""
+    """Make a file whose plan is just what its records came of; without any it has one run of the tutorial."""
     records = records or (a_run(),)
     facts: dict[str, Any] = {
         "suite": "made-up",

@@ -10,7 +10,7 @@ from mnist_core.training import Context, DataIter, Trainer
 
 
 def tutorial_epoch(net: Block, train_data: DataIter, trainer: Trainer, ctx: Sequence[Context]) -> float:
-    """The body of the tutorial's loop over the epochs, with its names."""
+    """Train an epoch: the body of the tutorial's loop over the epochs, with its names."""
     metric = mx.metric.Accuracy()
     softmax_cross_entropy_loss = gluon.loss.SoftmaxCrossEntropyLoss()
     train_data.reset()

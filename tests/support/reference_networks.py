@@ -34,25 +34,25 @@ Operation: TypeAlias = Callable[[Floats], tuple[Floats, Backward]]
 
 
 def layers(arrays: Iterable[NDArray[np.floating[Any]]]) -> Weights:
-    """From weight, bias, weight, bias, …"""
+    """Return layers from weight, bias, weight, bias, …"""
     doubles = [array.astype(np.float64) for array in arrays]
     return tuple(starmap(Layer, zip(doubles[::2], doubles[1::2], strict=True)))
 
 
 def forward(network: Network, weights: Weights, images: Floats) -> Floats:
-    """(n, 1, 28, 28) -> (n, 10)."""
+    """Compute the scores: (n, 1, 28, 28) -> (n, 10)."""
     outputs, _ = _run(_OPERATIONS[network](weights), images)
     return outputs
 
 
 def losses(outputs: Floats, labels: Integers) -> Floats:
-    """Per image, -log of the softmax's share for its label."""
+    """Return -log of the softmax's share for its label, for each image."""
     chosen: Floats = _log_softmax(outputs)[np.arange(len(labels)), labels]
     return -chosen
 
 
 def gradients(network: Network, weights: Weights, images: Floats, labels: Integers) -> Weights:
-    """Of the images' mean loss by every weight."""
+    """Return the gradients of the images' mean loss by every weight."""
     outputs, backward = _run(_OPERATIONS[network](weights), images)
     gradient = np.exp(_log_softmax(outputs))
     gradient[np.arange(len(labels)), labels] -= 1
@@ -62,7 +62,7 @@ def gradients(network: Network, weights: Weights, images: Floats, labels: Intege
 def sgd_step(
     network: Network, weights: Weights, images: Floats, labels: Integers, *, learning_rate: float = 0.1
 ) -> Weights:
-    """The weights after one step down the gradient of the images' mean loss."""
+    """Return the weights after one step down the gradient of the images' mean loss."""
     steps = gradients(network, weights, images, labels)
     return tuple(
         Layer(layer.weight - learning_rate * step.weight, layer.bias - learning_rate * step.bias)
@@ -89,7 +89,7 @@ _OPERATIONS: dict[Network, Callable[[Weights], Sequence[Operation]]] = {Network.
 
 
 def _run(operations: Sequence[Operation], x: Floats) -> tuple[Floats, Callable[[Floats], Weights]]:
-    """The last output, and the way from its gradient to the gradients by all weights."""
+    """Return the last output, and the way from its gradient to the gradients by all weights."""
     backwards: list[Backward] = []
     for operation in operations:
         x, backward = operation(x)
@@ -117,7 +117,7 @@ def _dense(layer: Layer, x: Floats) -> tuple[Floats, Backward]:
 
 
 def _convolution(layer: Layer, x: Floats) -> tuple[Floats, Backward]:
-    """Each output is the product of a window and the kernel, which is not flipped: networks mean a correlation."""
+    """Correlate, as networks do: each output is the product of a window and the kernel, which is not flipped."""
     outputs, inputs, kernel_rows, kernel_columns = layer.weight.shape
     rows, columns = x.shape[2] - kernel_rows + 1, x.shape[3] - kernel_columns + 1
     # Each place of the kernel meets a shifted view of the input. n: image, i: input, p: place, o: output, r, c: pixel.
@@ -141,7 +141,7 @@ def _convolution(layer: Layer, x: Floats) -> tuple[Floats, Backward]:
 
 
 def _max_pool(x: Floats) -> tuple[Floats, Backward]:
-    """The maximum of every 2x2 block, which alone has a gradient; of equal ones the first."""
+    """Take the maximum of every 2x2 block, which alone has a gradient; of equal ones the first."""
     images, channels, rows, columns = x.shape
     blocks = x.reshape(images, channels, rows // 2, 2, columns // 2, 2).transpose(0, 1, 2, 4, 3, 5)
     flat = blocks.reshape(images, channels, rows // 2, columns // 2, 4)

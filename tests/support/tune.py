@@ -39,7 +39,7 @@ BASE_RATE = 30_000.0
 
 
 def candidates(network: str = "mlp", *, cores: int = 2, count: int | None = None) -> tuple[Candidate, ...]:
-    """The reference, then as many of the space's others as asked for."""
+    """Return the reference, then as many of the space's others as asked for."""
     space = search_space(network, 100, cores=cores, gpus=())
     others = [each for each in space.scenarios if each != space.reference]
     chosen = [space.reference, *(others if count is None else others[:count])]
@@ -75,7 +75,7 @@ def a_tune_file(rounds: Sequence[Round] = (), **changes: Any) -> TuneFile:
 
 @dataclass
 class Machine:
-    """Measures made-up candidates: true speeds, and everything that comes between them and a number."""
+    """A machine that measures made-up candidates: true speeds, and all that comes between them and a number."""
 
     #: log(rate over the reference's) by candidate; the reference's own is 0.
     truth: Mapping[int, float]
@@ -102,7 +102,7 @@ class Machine:
         self.generator = np.random.default_rng(self.seed)
 
     def measure(self, step: Step) -> Round:
-        """What a session would have brought of it."""
+        """Return what a session would have brought of it."""
         begin = self.seconds
         in_turns = step.phase in {TunePhase.FINAL, TunePhase.EXHAUSTIVE}
         alive = [each for each in step.candidates if each not in self.crashing]
@@ -154,7 +154,7 @@ class Machine:
         return luck - self.unlucky_log * (self.generator.random() < self.unlucky_share)
 
     def _window(self, log: float, seconds: float) -> float:
-        """Its log rate; time passes."""
+        """Return the log rate of a window; time passes."""
         drift = self.drift_log * math.sin(2 * math.pi * self.seconds / 60)
         slow = math.log(self.generator.uniform(1, 10)) if self.generator.random() < self.interrupted_share else 0.0
         self.seconds += seconds
@@ -173,7 +173,7 @@ class Machine:
 
 
 def search(plan: TunePlan, machine: Machine, *, most_rounds: int = 1000) -> TuneFile:
-    """The whole search, as a session would have made it."""
+    """Play the whole search as a session would."""
     tune_file = a_tune_file(plan=plan)
     while (step := racing.next_step(plan, tune_file.rounds)) is not None:
         measured = machine.measure(step)
@@ -184,7 +184,7 @@ def search(plan: TunePlan, machine: Machine, *, most_rounds: int = 1000) -> Tune
 
 
 def bumpy(scenarios: Sequence[Scenario], seed: int, *, sd: float = 0.25) -> dict[int, float]:
-    """A truth for each candidate: every knob has its effect, every pair of knobs an interaction half as large."""
+    """Draw a truth for each candidate: every knob has an effect, every pair of knobs an interaction half as large."""
     generator = np.random.default_rng(seed)
     effects: dict[object, float] = {}
 

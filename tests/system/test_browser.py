@@ -47,7 +47,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def opened(browser: Any, tmp_path: Path) -> Iterator[Any]:  # noqa: ANN401  # untyped here
-    """Opens a page of the given text; fails the test where the console has anything to say."""
+    """Open a page of the given text; fail the test where the console has anything to say."""
     complaints: list[str] = []
     contexts: list[Any] = []
 
@@ -79,7 +79,7 @@ def a_page(machines: int = 1) -> str:
 @pytest.mark.parametrize("machines", [1, 3])
 @pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_is_wider_than_the_screen(opened: Any, width: int, machines: int) -> None:  # noqa: ANN401
-    """Tables scroll inside their own frame; of one machine, and of three side by side."""
+    """Tables of one machine, and of three side by side, scroll inside their own frame."""
     page = opened(a_page(machines), width)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     wide = page.evaluate(
@@ -91,7 +91,7 @@ def test_nothing_is_wider_than_the_screen(opened: Any, width: int, machines: int
 
 
 def test_the_cells_are_the_jsons_numbers(opened: Any) -> None:  # noqa: ANN401
-    """Every throughput of every table, as stored and as shown."""
+    """Every throughput of every table is there, as stored and as shown."""
     result_set = a_rich_result()
     page = opened(a_page())
     documents = json.loads(render_json(result_tables([summarize(result_set)])))
@@ -112,7 +112,7 @@ def test_the_cells_are_the_jsons_numbers(opened: Any) -> None:  # noqa: ANN401
 
 
 def test_a_table_sorts_and_filters(opened: Any) -> None:  # noqa: ANN401
-    """By number down, up; by text; rows are counted."""
+    """It sorts by number down and up and by text, and rows are counted."""
     page = opened(a_page())
     table = page.locator("section.table", has=page.locator("h3", has_text="mlp: 10 epochs")).first
     button = table.locator("th button", has_text="images/s")
@@ -162,7 +162,7 @@ def test_dark_is_dark_and_print_is_light(opened: Any) -> None:  # noqa: ANN401
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
 def test_accessibility_finds_nothing_serious(opened: Any, width: int, scheme: str, machines: int) -> None:  # noqa: ANN401
-    """By axe-core, contrast included."""
+    """axe-core checks it, contrast included."""
     if importlib.util.find_spec("axe_playwright_python") is None:
         pytest.skip("no axe-playwright-python: nox -s browser")
     # The page's policy forbids the inspector's own script, too.

@@ -1,4 +1,4 @@
-"""What a network costs, against the layers of the real one."""
+"""What a network costs agrees with the layers of the real one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.system
 
 @pytest.mark.parametrize("network", list(Network))
 def test_the_layers_are_those_of_the_real_network(network: Network) -> None:
-    """In its order: as many weights, as many numbers put out, and as many multiplications as these two make."""
+    """In its order, each has as many weights and outputs, and as many multiplications as these two make."""
     net = draw_weights(ORIGINALS[network]())
     seen: list[tuple[int, int, int]] = []
 

@@ -1,4 +1,4 @@
-"""What today's worker needs of an older `mnist_core`: a gate compares such pairs."""
+"""Today's worker needs certain names of an older `mnist_core`, since a gate runs such pairs."""
 
 from __future__ import annotations
 

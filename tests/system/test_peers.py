@@ -1,4 +1,4 @@
-"""The peers train what MXNet trains, where they are installed; what stands around them, everywhere."""
+"""The peers train what MXNet trains, where they are installed; what stands around them is tested everywhere."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def a_peers_scenario(framework: Framework, network: str = "mlp", **changes: Any)
 
 
 def cases(framework: Framework) -> list[Scenario]:
-    """Every execution, layout, update and number of devices, in one step on all images and in batches."""
+    """Return every execution, layout, update and number of devices, in one step on all images and in batches."""
     executions = {
         Framework.TORCH: (Hybridize.OFF, Hybridize.COMPILE),
         Framework.JAX: (Hybridize.JIT, Hybridize.SCAN),
@@ -94,7 +94,7 @@ def cases(framework: Framework) -> list[Scenario]:
 
 
 def images() -> Split:
-    """Noise: what is learnt does not matter, only that it is the same."""
+    """Return noise: what is learnt does not matter, only that it is the same."""
     random = np.random.RandomState(5)
     return Split(
         random.randint(0, 256, (SAMPLES, 28, 28)).astype(np.uint8), random.randint(0, 10, SAMPLES).astype(np.uint8)
@@ -147,7 +147,7 @@ def trained(
     references: dict[tuple[str, int], ByMXNet],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> list[tuple[Scenario, dict[str, Any]]]:
-    """Each case as the peer's own process trained it, from MXNet's initial weights."""
+    """Train each case in the peer's own process, from MXNet's initial weights."""
     framework: Framework = request.param
     python, folder = python_of(framework), tmp_path_factory.mktemp("peer")
     scenarios, train = cases(framework), images()
@@ -175,7 +175,7 @@ def trained(
 def test_a_peer_trains_as_mxnet_does(
     trained: list[tuple[Scenario, dict[str, Any]]], references: dict[tuple[str, int], ByMXNet]
 ) -> None:
-    """The same weights after the same epochs, which holds only where steps and the order of the images are the same."""
+    """Equal weights after the same epochs need the same steps and the same order of the images."""
     for scenario, facts in trained:
         reference = references[scenario.network, scenario.batch_size]
         for k, expected in enumerate(reference.trained):
@@ -200,7 +200,7 @@ def test_throwaway_batches_leave_a_peers_weights_and_nothing_to_compile(
 
 @pytest.mark.parametrize("framework", [Framework.TORCH, Framework.JAX], ids=str)
 def test_a_peer_says_what_it_is_and_that_a_gpu_is_not_here(framework: Framework) -> None:
-    """Its own version and NumPy; asked for a GPU that no machine has, it answers instead of falling back."""
+    """It names its version and NumPy. Asked for a GPU that no machine has, it says so instead of falling back."""
     worker = SubprocessExecutor(Interpreters({framework: python_of(framework)}))
     software = worker.describe(framework)
     assert software.framework == framework.value
@@ -214,7 +214,7 @@ def test_a_peer_says_what_it_is_and_that_a_gpu_is_not_here(framework: Framework)
 
 @pytest.mark.parametrize("framework", [Framework.TORCH, Framework.JAX], ids=str)
 def test_a_peer_multiplies_and_adds_for_the_ceilings(framework: Framework) -> None:
-    """As the ceilings' clock calls it."""
+    """It does so as the ceilings' clock calls it."""
     code = (
         "from bench.scenarios.axes import Framework\n"
         "from bench.worker.backends.base import backend_for\n"
@@ -231,7 +231,7 @@ def test_a_peer_multiplies_and_adds_for_the_ceilings(framework: Framework) -> No
 def test_a_peer_is_measured_beside_mxnet(
     framework: Framework, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """From the command line to a valid file whose rows name each its own software."""
+    """The command line gives a valid file, in which each row names its own software."""
     data = small_idx_folder(tmp_path / "data", train=200, test=50)
     arguments: list[object] = ["--suite", "peers", "--network", "mlp", "--framework", framework, "--framework", "mxnet"]
     arguments += ["-k", "hybridize=off or hybridize=jit", "--epochs", 1, "--repeats", 1, "--data-dir", data]
@@ -251,7 +251,7 @@ def test_a_peer_is_measured_beside_mxnet(
 
 @pytest.fixture
 def without_peers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Workers find neither framework, whatever is installed."""
+    """Let workers find neither framework, whatever is installed."""
     for name in ("torch", "jax"):
         (tmp_path / "hidden" / name).mkdir(parents=True)
         raising = f"raise ModuleNotFoundError(\"No module named '{name}'\", name={name!r})\n"
@@ -260,7 +260,7 @@ def without_peers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_initial_weights_are_distributed_as_mxnets() -> None:
-    """Uniform, to the same limits in every layer; biases are zeros; another seed draws others."""
+    """They are uniform to the same limits in every layer, biases are zero, and another seed draws others."""
     for network in Network:
         training.seed_everything(1)
         net = networks.build(network, Hybridize.OFF)
@@ -300,7 +300,7 @@ def test_a_peer_is_measured_in_its_own_ways_alone(framework: Framework, changes:
 
 
 def test_the_suite_measures_every_way_of_every_framework() -> None:
-    """Both loops of each, in every execution that a peer has; JAX's differ where a network has layouts."""
+    """It has both loops of each in every execution; JAX's two differ where a network has layouts."""
     plan = expand(load_suite("peers"))
     scenarios = {planned.scenario for planned in plan}
     ways = {(str(s.framework), s.network, str(s.hybridize), s.loop_summary) for s in scenarios}
@@ -325,7 +325,7 @@ def test_the_suite_measures_every_way_of_every_framework() -> None:
 def test_a_missing_framework_is_one_line_with_the_next_step(
     command: Command, without_peers: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Before any data is looked for, let alone a run begun."""
+    """It comes before any data is looked for, let alone a run begun."""
     assert command("run", "--suite", "peers", "--data-dir", "nowhere") == cli.Exit.USAGE
     (line,) = capsys.readouterr().err.splitlines()
     assert "framework torch is not installed for this Python" in line
@@ -340,7 +340,7 @@ def test_a_framework_that_does_not_import_says_why(without_peers: None, tmp_path
 
 
 def test_a_python_without_this_program_is_told_what_to_install(tmp_path: Path) -> None:
-    """What a worker needs beside its framework."""
+    """The message names what a worker needs beside its framework."""
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
     python.chmod(0o755)
@@ -349,7 +349,7 @@ def test_a_python_without_this_program_is_told_what_to_install(tmp_path: Path) -
 
 
 def test_interpreters_come_from_flags_and_from_the_environment(tmp_path: Path) -> None:
-    """A flag wins; a framework that nobody named has this program's own."""
+    """A flag wins, and a framework that none names has this program's own."""
     variables = {"MNIST_BENCH_PYTHON_TORCH": sys.executable, "MNIST_BENCH_PYTHON_JAX": "/bin/sh"}
     chosen = interpreters_of(["jax=/bin/cat"], variables)
     assert [chosen.of(framework).python for framework in Framework] == [sys.executable, sys.executable, "/bin/cat"]
@@ -363,7 +363,7 @@ def test_interpreters_come_from_flags_and_from_the_environment(tmp_path: Path) -
 
 @pytest.fixture
 def python_that(tmp_path: Path) -> Callable[[str], str]:
-    """An interpreter that runs the given code instead of a worker."""
+    """Make an interpreter that runs the given code instead of a worker."""
 
     def make(code: str) -> str:
         (tmp_path / "worker.py").write_text(f"import os, sys, time\nrequest = sys.stdin.readline()\n{code}\n")
@@ -391,7 +391,7 @@ def python_that(tmp_path: Path) -> Callable[[str], str]:
 def test_whatever_a_trial_of_a_gpu_does_it_is_an_answer(
     python_that: Callable[[str], str], monkeypatch: pytest.MonkeyPatch, code: str, reason: Unusable, detail: str
 ) -> None:
-    """Through the interpreter of its framework, in a process that may hang or crash."""
+    """It runs through the framework's interpreter, in a process that may hang or crash."""
     monkeypatch.setattr(process, "PROBE_TIMEOUT_SECONDS", 1.0)
     answer = SubprocessExecutor(Interpreters({Framework.TORCH: python_that(code)})).probe(Framework.TORCH, GPU)
     assert (answer.device, answer.reason) == (GPU, reason)
@@ -407,7 +407,7 @@ def test_mxnet_is_tried_out_in_the_same_way() -> None:
 
 
 def test_a_card_that_mxnet_cannot_use_gives_its_peers_their_rows() -> None:
-    """Each framework is asked once about each device; MXNet's failure says why, and who can."""
+    """Each framework tries each device once. MXNet's failure says why, and which framework can use it."""
     scenarios = [a_scenario(contexts="gpu(0)"), a_peers_scenario(Framework.TORCH, contexts=("gpu(0)",))]
     plan = tuple(
         PlannedRun(scenario=scenario, recipe=Recipe(), repeat=repeat, timeout_seconds=60)
@@ -452,7 +452,7 @@ def test_a_card_that_mxnet_cannot_use_gives_its_peers_their_rows() -> None:
 def test_auto_means_the_gpus_that_any_framework_of_the_suite_can_use(
     command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """So that a card which is too new for MXNet is measured with its peers, and MXNet's rows say why not."""
+    """A card that is too new for MXNet is measured with its peers, and MXNet's rows say why not."""
 
     def card(_worker: SubprocessExecutor, framework: Framework, device: Device) -> Probe:
         if device != GPU:
@@ -483,7 +483,7 @@ def a_mixed_result() -> ResultSet:
 
 
 def test_every_row_names_the_software_of_its_own_framework() -> None:
-    """In CSV and JSON; the table's facts hold what is the same in all rows alone, its caption names all."""
+    """CSV and JSON do. A table's facts hold what all rows share, and its caption names all."""
     (table,) = result_tables([summarize(a_mixed_result())])
     rows = list(csv.DictReader(render_csv([table]).splitlines()))
     versions = [(row["framework"], row["framework_version"], row["numpy"], row["python"]) for row in rows]
@@ -498,7 +498,7 @@ def test_every_row_names_the_software_of_its_own_framework() -> None:
 
 @pytest.mark.parametrize("axes", [{"row": "framework", "column": "network"}, {"column": "framework"}], ids=str)
 def test_frameworks_are_rows_or_columns_of_a_pivot(axes: dict[str, str]) -> None:
-    """Whose facts name each framework's software."""
+    """Its facts name each framework's software."""
     (table,) = result_tables([summarize(a_mixed_result())], **axes)
     assert table.facts["framework_version"] is None
     named = {name: value for name, value in table.facts.items() if name.startswith("framework_version[")}
@@ -510,7 +510,7 @@ def test_frameworks_are_rows_or_columns_of_a_pivot(axes: dict[str, str]) -> None
 
 
 def test_rows_of_one_framework_have_its_versions_as_facts() -> None:
-    """Also where the file's first framework is another."""
+    """That is so where the file's first framework is another, too."""
     result_set = a_mixed_result()
     alone = msgspec.structs.replace(result_set, plan=result_set.plan[1:], runs=result_set.runs[1:])
     (table,) = result_tables([summarize(alone)])
@@ -518,7 +518,7 @@ def test_rows_of_one_framework_have_its_versions_as_facts() -> None:
 
 
 def test_another_version_of_a_peer_is_among_what_differs() -> None:
-    """Where both files have the peer."""
+    """It is where both files have the peer."""
     before, after, without = (
         an_environment(peers=tuple(a_software(framework="jax", framework_version=version) for version in versions))
         for versions in (("0.9.0",), ("0.10.2",), ())

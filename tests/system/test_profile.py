@@ -1,4 +1,4 @@
-"""Where an epoch goes: the phases of every loop with real MXNet."""
+"""Real MXNet shows where an epoch goes, in the phases of every loop."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> datasets.Prepared:
 
 @pytest.fixture
 def ask(prepared: datasets.Prepared, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Reply]:
-    """A worker's answer in this process."""
+    """Return a worker's answer in this process."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
     def answer(
@@ -83,7 +83,7 @@ def measured(reply: Reply) -> PhaseRounds:
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_every_loop_has_every_phase(ask: Callable[..., Reply], scenario: Scenario) -> None:
-    """Each is found, as often as the loop has steps and contexts, in every round."""
+    """Each is found in every round, as often as the loop has steps and contexts."""
     rounds = measured(ask(scenario, steps=2, rounds=2))
     assert rounds.steps == 2
     assert rounds.samples == 2 * scenario.batch_size
@@ -102,20 +102,20 @@ def test_every_loop_has_every_phase(ask: Callable[..., Reply], scenario: Scenari
 
 
 def test_a_worker_tells_of_every_round(ask: Callable[..., Reply]) -> None:
-    """Also that it is warm: the time before is not a round's."""
+    """It also tells when it is warm, since the time before is not a round's."""
     events: list[Event] = []
     ask(Scenario(network="mlp", contexts=ONE), rounds=2, on_event=events.append)
     assert events == [RoundDone(done) for done in (0, 1, 2)]
 
 
 def test_the_last_batch_may_be_smaller(ask: Callable[..., Reply]) -> None:
-    """More steps than there are images for: the whole data set, its small batch included, also on idle contexts."""
+    """For more steps than there are images the whole data set is used, with its small batch and idle contexts."""
     rounds = measured(ask(Scenario(network="mlp", contexts=THREE, batch_size=83), steps=100))
     assert (rounds.steps, rounds.samples) == (4, TRAIN)
 
 
 def test_steps_are_chosen_so_that_an_epoch_can_be_measured(ask: Callable[..., Reply]) -> None:
-    """At least ten, where there are so many images."""
+    """There are at least ten where there are enough images."""
     rounds = measured(ask(Scenario(network="mlp", contexts=ONE, batch_size=5), steps=None))
     assert 10 <= rounds.steps <= TRAIN / 5
 
@@ -172,14 +172,14 @@ def subject(request: pytest.FixtureRequest, prepared: datasets.Prepared) -> Work
 
 
 def weights(subject: Workload) -> list[bytes]:
-    """The bytes of each, on its first context."""
+    """Return the bytes of each weight, on its first context."""
     owner: Any = subject
     net = owner._training.net if hasattr(owner, "_training") else owner._net
     return [parameter.list_data()[0].asnumpy().tobytes() for parameter in net.collect_params().values()]
 
 
 class Listener:
-    """Keeps what it is told."""
+    """An observer that keeps what it is told."""
 
     def __init__(self) -> None:
         self.told: list[EpochPhase] = []

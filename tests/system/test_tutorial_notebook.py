@@ -24,7 +24,7 @@ pytestmark = [
 
 
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its parameters are a cell of their own; everything else is as a reader has it."""
+    """Its parameters are a cell of their own, and everything else is as a reader has it."""
     nbclient, nbformat = (importlib.import_module(name) for name in ("nbclient", "nbformat"))
     data = small_idx_folder(tmp_path / "data", train=2100, test=200)
     monkeypatch.setenv("MNIST_BENCH_DATA_DIR", str(data))

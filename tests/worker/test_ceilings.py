@@ -1,4 +1,4 @@
-"""The clock of the ceilings, with arithmetic that takes as long as it is told, and with the real one."""
+"""The clock of the ceilings times arithmetic that takes as long as it is told, and the real one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ each_library = pytest.mark.parametrize(
 
 
 class Clock:
-    """Time as the fake arithmetic spends it."""
+    """A clock whose time the fake arithmetic spends."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -51,7 +51,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 class FakeArithmetic:
-    """Of matrices at so many GFLOP/s by size; of vectors at one rate."""
+    """Matrix products at a GFLOP/s for each size, and vector sums at one rate."""
 
     def __init__(self, clock: Clock, gflop_per_second: dict[int, float]) -> None:
         self._clock = clock
@@ -73,20 +73,20 @@ def measured(clock: Clock, gflop_per_second: dict[int, float]) -> list[tuple[int
 
 
 def test_the_rates_are_operations_and_bytes_over_the_fastest_seconds(clock: Clock) -> None:
-    """2 n³ operations, 12 bytes for each element."""
+    """They count 2 n³ operations, and 12 bytes for each element."""
     assert measured(clock, {256: 50.0, 512: 60.0}) == [(256, 50.0), (512, 60.0)]
     (vector_sum,) = ceilings._sums(FakeArithmetic(clock, {}), CPU, (1_000_000,))
     assert vector_sum.bytes_per_second == pytest.approx(20e9)
 
 
 def test_larger_matrices_are_tried_until_two_in_a_row_win_no_more(clock: Clock) -> None:
-    """One that loses may be chance."""
+    """A single one that is slower may be chance."""
     rates = {256: 500.0, 512: 400.0, 1024: 700.0, 2048: 600.0, 4096: 700.0, 8192: 9e9}
     assert [size for size, _rate in measured(clock, rates)] == [256, 512, 1024, 2048, 4096]
 
 
 def test_a_size_that_would_take_too_long_is_not_tried(clock: Clock) -> None:
-    """At 5 GFLOP/s four products of 1,024 take 1.7 s, of 2,048 fourteen."""
+    """At 5 GFLOP/s four products of 1,024 take 1.7 s, and four of 2,048 take fourteen."""
     assert [size for size, _rate in measured(clock, {512: 4.0, 1024: 5.0, 2048: 6.0})] == [512, 1024]
     assert [size for size, _rate in measured(clock, {4096: 1.0})] == [4096]  # the first tells how fast it is
 
@@ -103,14 +103,14 @@ def test_the_first_call_does_not_count_and_the_fastest_of_the_others_does(clock:
 
 
 def test_short_calls_are_repeated_for_a_while(clock: Clock) -> None:
-    """A fifteenth of a second in milliseconds is 150 calls, and the one before."""
+    """Calls of a millisecond are repeated for 0.15 s: some 150 of them, after one that does not count."""
     ceilings._fastest_seconds(clock.spending(0.001))
     assert clock.calls == pytest.approx(151, abs=1)
 
 
 @each_library
 def test_the_real_functions_multiply_and_add(library: Library) -> None:
-    """Any number of times, into arrays that they keep; sizes of one too."""
+    """They do so any number of times into arrays that they keep, for sizes of one, too."""
     arithmetic = arithmetic_of(library)
     for size in (1, 7):
         for call in (arithmetic.matrix_product(CPU, size), arithmetic.vector_sum(CPU, size)):
@@ -119,7 +119,7 @@ def test_the_real_functions_multiply_and_add(library: Library) -> None:
 
 
 def test_numpys_product_and_sum_are_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half as fast in float64, and no ceiling of a float32 network."""
+    """In float64 they are half as fast, and no ceiling of a float32 network."""
     seen: list[np.dtype[Any]] = []
 
     def watched(real: Callable[..., object]) -> Callable[..., object]:
@@ -178,12 +178,12 @@ def test_a_worker_under_other_threads_refuses(monkeypatch: pytest.MonkeyPatch) -
     ],
 )
 def test_a_request_that_is_none_is_refused(line: bytes) -> None:
-    """In one line, before anything is measured."""
+    """One line says so before anything is measured."""
     assert isinstance(main.handle_request(line, lambda _event: None), UnusableReply)
 
 
 def test_what_a_library_raises_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Out of memory above all."""
+    """Above all it runs out of memory."""
 
     def no_memory(_device: Device, _size: int) -> Callable[[], None]:
         raise MemoryError("cannot allocate memory")

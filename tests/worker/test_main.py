@@ -1,4 +1,4 @@
-"""The worker, and what it measures, with real MXNet on a few images."""
+"""The worker and what it measures are tried with real MXNet on a few images."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def answer(request: RunRequest) -> tuple[Reply, list[FromWorker]]:
 def test_a_run_measures_what_was_asked(
     request_for: Callable[[Scenario, Recipe], RunRequest], hybridize: Hybridize
 ) -> None:
-    """Samples without padding, an event per epoch, windows apart, the scenario as it was sent."""
+    """Samples have no padding, each epoch is an event, windows are apart, and the scenario is as it was sent."""
     scenario = Scenario(network="mlp", contexts=("cpu(0)", "cpu(1)", "cpu(2)"), batch_size=32, hybridize=hybridize)
     reply, events = answer(request_for(scenario, Recipe(epochs=3)))
     assert isinstance(reply, RunReply)
@@ -102,7 +102,7 @@ def test_a_run_measures_what_was_asked(
 
 @pytest.mark.system
 def test_the_warm_up_leaves_no_trace(request_for: Callable[[Scenario, Recipe], RunRequest]) -> None:
-    """First step and warm-up do not train: the same seed gives the same learning curve, whatever came before it."""
+    """First step and warm-up do not train: one seed gives one learning curve, whatever came before it."""
     scenario = Scenario(network="mlp", contexts=("cpu(0)",), batch_size=100)
     curves = []
     for _ in range(2):
@@ -166,7 +166,7 @@ def test_a_users_own_network(
 
 @pytest.fixture
 def a_pass(prepared: datasets.Prepared, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Callable[[Command], Reply]]:
-    """Starts a pass in this process; its commands go the way that they go in a worker."""
+    """Start an invocation in this process; its commands go the way that they go in a worker."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     request = SessionRequest(
         data_directory=str(prepared.directory),
@@ -186,7 +186,7 @@ def a_pass(prepared: datasets.Prepared, monkeypatch: pytest.MonkeyPatch) -> Call
 
 @pytest.mark.system
 def test_a_pass_measures_scenario_after_scenario(a_pass: Callable[[], Callable[[Command], Reply]]) -> None:
-    """Whole epochs of the images that were asked for; the accuracy is of the scenario set up last."""
+    """It trains whole epochs of the images asked for; the accuracy is that of the scenario set up last."""
     command = a_pass()
     for network, samples in (("mlp", 120), ("lenet", 70)):
         done = command(SetUp(Scenario(network=network, batch_size=50), samples))
@@ -201,7 +201,7 @@ def test_a_pass_measures_scenario_after_scenario(a_pass: Callable[[], Callable[[
 
 @pytest.mark.system
 def test_two_passes_from_one_seed_learn_the_same(a_pass: Callable[[], Callable[[Command], Reply]]) -> None:
-    """To the last image, also where another scenario came before: their accuracies are paired."""
+    """They do so to the last image, where another scenario came before, too: their accuracies are paired."""
     accuracies = []
     befores: tuple[list[Command], ...] = ([], [SetUp(Scenario(network="lenet"), 50), RunWindow(1)])
     for before in befores:
@@ -227,7 +227,7 @@ def test_the_warm_up_of_a_pass_does_not_train(a_pass: Callable[[], Callable[[Com
 
 @pytest.mark.system
 def test_a_pass_that_fails_says_why(a_pass: Callable[[], Callable[[Command], Reply]]) -> None:
-    """One line, as a run does; a command that is none is the harness's fault."""
+    """It has one line, as a run has. A command that is none is a fault of the harness."""
     command = a_pass()
     reply = command(SetUp(Scenario(network="no.such:network"), 50))
     assert isinstance(reply, FailureReply)
@@ -313,7 +313,7 @@ def test_the_end_of_stdin_ends_the_worker() -> None:
 
 @pytest.mark.system
 def test_describe_in_this_process() -> None:
-    """The same reply as from a fresh process, but for the threads."""
+    """The reply is that of a fresh process, but for the threads."""
     reply = main.handle_request(msgspec.json.encode(DescribeRequest(framework=Framework.MXNET)), lambda _event: None)
     assert isinstance(reply, DescribeReply)
     assert reply.software.framework == "mxnet"

@@ -1,4 +1,4 @@
-"""A live worker from outside: started, asked, and ended when it takes too long."""
+"""A live worker is started from outside, asked, and ended when it takes too long."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def a_pass_request() -> SessionRequest:
 
 
 def a_python(folder: Path, script: str) -> Interpreter:
-    """A worker that does what a shell script says instead."""
+    """Make a Python that does what a shell script says instead."""
     path = folder / "python"
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
@@ -31,7 +31,7 @@ def a_python(folder: Path, script: str) -> Interpreter:
 
 
 def test_a_command_that_takes_too_long_ends_the_process(tmp_path: Path) -> None:
-    """With its own reason, long before the process's life is over."""
+    """It ends with its own reason, long before the time for the whole process is over."""
     interpreter = a_python(
         tmp_path, f"read request; echo '{msgspec.json.encode(READY).decode()}'; echo words >&2; exec sleep 600"
     )
@@ -84,5 +84,5 @@ def test_a_window_is_believed_only_with_all_its_images() -> None:
     ],
 )
 def test_a_cause_ends_with_its_own_last_words(log: str, words: str) -> None:
-    """Unless they are in the detail already."""
+    """They are left out where the detail has them already."""
     assert session.explain_failure(WorkerFailure(FailureReason.CRASHED, "status 1", log)) == words

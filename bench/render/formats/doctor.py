@@ -21,25 +21,24 @@ _STYLES: Final = {Level.GOOD: "green", Level.NOTE: "", Level.WARNING: "bold red"
 def render_doctor(environment: Environment, findings: Sequence[Finding], console: Console) -> None:
     """Print the facts, the findings with advice, and how many there are of each level."""
     write = writer(console.encoding)
-    console.print(_grid([(Text(name, style="dim"), [Text(write(value))]) for name, value in facts_of(environment)]))
+
+    def text(words: str, style: str = "") -> Text:
+        return Text(write(words), style=style)
+
+    console.print(_grid([(text(name, "dim"), [text(value)]) for name, value in facts_of(environment)]))
     console.print()
     rows = []
     for finding in findings:
-        label = Text(write(f"{MARK_OF_LEVEL[finding.level]} {clean_text(finding.check)}"), style=_STYLES[finding.level])
-        lines = [Text(write(clean_text(finding.seen)))]
+        label = text(f"{MARK_OF_LEVEL[finding.level]} {clean_text(finding.check)}", _STYLES[finding.level])
+        lines = [text(clean_text(finding.seen))]
         if finding.advice:
-            lines.append(
-                Text(
-                    write(f"→ {clean_text(finding.advice)}"), style="bold" if finding.level is Level.WARNING else "dim"
-                )
-            )
+            emphasis = "bold" if finding.level is Level.WARNING else "dim"
+            lines.append(text(f"→ {clean_text(finding.advice)}", emphasis))
         rows.append((label, lines))
     console.print(_grid(rows))
     console.print()
     counts = [(level, sum(finding.level is level for finding in findings)) for level in Level]
-    console.print(
-        Text(write("; ".join(f"{MARK_OF_LEVEL[level]} {level}: {count}" for level, count in counts)), style="dim")
-    )
+    console.print(text("; ".join(f"{MARK_OF_LEVEL[level]} {level}: {count}" for level, count in counts), "dim"))
 
 
 def _grid(rows: Sequence[tuple[Text, Sequence[Text]]]) -> RichTable:

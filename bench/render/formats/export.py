@@ -45,9 +45,13 @@ def render_markdown(tables: Sequence[Table]) -> str:
     for table in tables:
         shown = [index for index in readable(table) if (table.headings[index].priority or 0) <= _MARKDOWN_PRIORITY]
         headings = [table.headings[index] for index in shown]
-        lines = [_line(_escaped(heading.title) for heading in headings), _line(map(_rule, headings))]
+        lines = [
+            _line(_escaped(heading.title) for heading in headings),
+            _line("---:" if heading.number else ":---" for heading in headings),
+        ]
         for row in table.rows:
-            texts = [_markdown_text(row.cells[index]) for index in shown]
+            cells = [row.cells[index] for index in shown]
+            texts = [_escaped(f"{cell.text or units.ABSENT} {cell.detail} {cell.mark}".strip()) for cell in cells]
             texts[0] = f"{_escaped(row.mark)} {texts[0]}".strip()
             lines.append(_line(texts))
         blocks += [f"### {_escaped(table.title)}", _items(table.caption), "\n".join(lines)]
@@ -61,24 +65,13 @@ def render_markdown(tables: Sequence[Table]) -> str:
 
 def render_report_markdown(report: Report) -> str:
     """Write a report for a pull request, without its pictures: what they show is in the tables."""
-    blocks = [
-        f"## {_escaped(report.title)}",
-        *(f"- **{_escaped(about)}**: {_escaped(text)}" for about, text in report.short),
-    ]
-    text = "\n".join([blocks[0], "", *blocks[1:]]) + "\n\n"
+    answers = (f"- **{_escaped(about)}**: {_escaped(text)}" for about, text in report.short)
+    text = "\n".join([f"## {_escaped(report.title)}", "", *answers]) + "\n\n"
     return text + render_markdown([table for section in report.sections for table in section.tables])
 
 
 def _line(cells: Any) -> str:  # noqa: ANN401
     return f"| {' | '.join(cells)} |"
-
-
-def _rule(heading: Heading) -> str:
-    return "---:" if heading.number else ":---"
-
-
-def _markdown_text(cell: Cell) -> str:
-    return _escaped(f"{cell.text or units.ABSENT} {cell.detail} {cell.mark}".strip())
 
 
 def _items(pairs: Sequence[tuple[str, str]]) -> str:

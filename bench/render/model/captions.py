@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
@@ -122,8 +123,8 @@ def describe_machine(environment: Environment) -> str:
     if environment.virtualization is not None:
         words.append(environment.virtualization)
     words += [
-        _count_of(environment.accelerator_model_names.count(model), model)
-        for model in dict.fromkeys(environment.accelerator_model_names)
+        model if count == 1 else f"{count} x {model}"
+        for model, count in Counter(environment.accelerator_model_names).items()
     ]
     return ", ".join(words)
 
@@ -163,10 +164,6 @@ def _describe_roof(roof: Roof) -> str:
         f"{units.giga(roof.bandwidth_bytes_per_second)} GB/s from memory; "
         f"best of {', '.join(str(level.framework) for level in roof.levels)}; n = {times} over the run{over_time}"
     )
-
-
-def _count_of(number: int, model: str) -> str:
-    return model if number == 1 else f"{number} x {model}"
 
 
 def process_counts(rows: Sequence[Row]) -> list[int]:

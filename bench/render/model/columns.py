@@ -5,6 +5,7 @@ A new column is one entry here and appears in every format.
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,12 +14,12 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 import msgspec
 
 from bench import suggest
-from bench.analysis.summary import Row
+from bench.analysis.summary import Measures, Row
 from bench.render import units
 from bench.render.phrases import change, ends, plus_minus
 from bench.render.sparklines import bar, sparkline
 from bench.scenarios.axes import LOOP_AXES
-from bench.scenarios.scenario import Scenario, axis_value
+from bench.scenarios.scenario import Scenario, axis_value, tutorial_setting
 from bench.stats.intervals import Estimate
 from mnist_core.recipe import Recipe
 
@@ -69,6 +70,7 @@ class HasRecipe(HasScenario, Protocol):
 #: The rows that a column can read. A column of any scenario's axis is one of every kind of row, hence contravariant.
 RowT_contra = TypeVar("RowT_contra", contravariant=True)
 RowT = TypeVar("RowT")
+_FoundT = TypeVar("_FoundT")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,15 +79,13 @@ class Column(Generic[RowT_contra]):
 
     heading: Heading
     value: Callable[[RowT_contra], Raw]
-    #: The value as it is read; None: absent.
-    text: Callable[[RowT_contra], str | None]
-    #: Written behind the text and aligned separately.
-    detail: Callable[[RowT_contra], str]
+    #: The value as it is read, and a detail that is written behind it and aligned separately; None: absent.
+    words: Callable[[RowT_contra], tuple[str | None, str] | None]
 
 
 def make_column(
     name: str,
-    value: Callable[[RowT], Raw],
+    value: Callable[[RowT], Raw] | None = None,
     unit: Callable[[Any], str] = str,
     *,
     key: str | None = None,
@@ -97,22 +97,21 @@ def make_column(
     interval: bool = False,
     explanation: str = "",
     text: Callable[[RowT], str | None] | None = None,
-    detail: Callable[[Any], str] = lambda _value: "",
+    detail: Callable[[Any], str] | None = None,
     words: Callable[[RowT], tuple[str, str] | None] | None = None,
 ) -> Column[RowT]:
-    """Make a column, in whose cells stand the value, formatted by `unit`, and the `detail` of it.
+    """Make a column, in whose cells stand the value, formatted by `unit`, and the `detail` of an estimate's interval.
 
+    The value is by default what a row has under the column's name.
     Where that is not what is read, `text` makes a row's text, and `words` makes both its text and its detail.
     """
+    read: Callable[[RowT], Raw] = value or operator.attrgetter(name)
 
-    def formatted(row: RowT) -> str | None:
-        raw = value(row)
+    def formatted(row: RowT) -> tuple[str | None, str]:
+        raw = read(row)
         number = raw.value if isinstance(raw, Estimate) else raw
-        return None if number is None else unit(number)
-
-    def detailed(row: RowT) -> str:
-        raw = value(row)
-        return "" if raw is None else detail(raw)
+        written = None if number is None else unit(number)
+        return written if text is None else text(row), "" if raw is None or detail is None else detail(raw)
 
     heading = Heading(
         name=name,
@@ -122,36 +121,34 @@ def make_column(
         priority=priority,
         data=data and not picture,
         picture=picture,
-        interval=interval,
+        interval=interval or detail is not None,
         explanation=explanation,
     )
-    if words is None:
-        return Column(heading=heading, value=value, text=text or formatted, detail=detailed)
-    return Column(
-        heading=heading,
-        value=value,
-        text=lambda row: None if (found := words(row)) is None else found[0],
-        detail=lambda row: "" if (found := words(row)) is None else found[1],
-    )
+    return Column(heading=heading, value=read, words=words or formatted)
 
 
 def make_change_column(
     name: str,
-    time_ratio: Callable[[RowT], Estimate | None],
+    time_ratio: Callable[[RowT], Estimate | None] | None = None,
     **options: Any,  # noqa: ANN401  # make_column's
 ) -> Column[RowT]:
     """Make a column of ratios of times, which reads as 4.1 % slower [1.9, 6.4]."""
+    read: Callable[[RowT], Estimate | None] = time_ratio or operator.attrgetter(name)
 
     def words(row: RowT) -> tuple[str, str] | None:
-        ratio = time_ratio(row)
+        ratio = read(row)
         return None if ratio is None else change(ratio)
 
-    return make_column(name, time_ratio, interval=True, words=words, **options)
+    return make_column(name, read, interval=True, words=words, **options)
+
+
+def _measured(value: Callable[[Measures], _FoundT | None]) -> Callable[[Row], _FoundT | None]:
+    return lambda row: None if row.measures is None else value(row.measures)
 
 
 def _measure(name: str, unit: Callable[[Any], str] = str, **options: Any) -> Column[Row]:  # noqa: ANN401  # make_column's
     """Make a column of what `Measures` has under the same name."""
-    return make_column(name, lambda row: None if row.measures is None else getattr(row.measures, name), unit, **options)
+    return make_column(name, _measured(operator.attrgetter(name)), unit, **options)
 
 
 def _processes(row: Row) -> str:
@@ -160,27 +157,23 @@ def _processes(row: Row) -> str:
     return str(n) if n >= row.planned else f"{n}/{row.planned}"
 
 
-def _epoch(row: Row) -> str | None:
-    if row.measures is None:
-        return None
-    return f"{'≈' if row.measures.epoch_extrapolated else ''}{units.seconds(row.measures.epoch_seconds.value)}"
+def _epoch(measures: Measures) -> str:
+    return f"{'≈' if measures.epoch_extrapolated else ''}{units.seconds(measures.epoch_seconds.value)}"
 
 
-def _accuracy_range(row: Row) -> str | None:
-    if row.measures is None or row.measures.n == 1:
+def _accuracy_range(measures: Measures) -> str | None:
+    if measures.n == 1:
         return None
-    least, greatest = row.measures.final_accuracy_min, row.measures.final_accuracy_max
-    return f"{units.accuracy(least)}{units.ABSENT}{units.accuracy(greatest)}"
+    return f"{units.accuracy(measures.final_accuracy_min)}{units.ABSENT}{units.accuracy(measures.final_accuracy_max)}"
 
 
 #: Fewer epochs are not drawn as a curve.
 _LEAST_EPOCHS: Final = 3
 
 
-def _learning(row: Row) -> str | None:
-    if row.measures is None or len(row.measures.epoch_accuracies) < _LEAST_EPOCHS:
-        return None
-    return sparkline(row.measures.epoch_accuracies)
+def _learning(measures: Measures) -> str | None:
+    accuracies = measures.epoch_accuracies
+    return None if len(accuracies) < _LEAST_EPOCHS else sparkline(accuracies)
 
 
 def _speedup(row: Row) -> str | None:
@@ -213,26 +206,19 @@ VALUES: Final[Sequence[Column[Row]]] = (
         units.significant,
         key="throughput_images_per_second",
         title="images/s",
-        interval=True,
         priority=0,
         detail=plus_minus,
         explanation="images trained per second of the epoch windows, geometric mean over n processes; ± is its 95 % t "
         f"interval over processes (log scale; {units.TIMES_OVER} where it is wider than 100 %): n = 1 has none",
     ),
-    _measure(
-        "n",
-        key="n_processes",
-        priority=6,
-        text=_processes,
-        explanation="fresh processes; 2/3: of 3 planned",
-    ),
+    _measure("n", key="n_processes", priority=6, text=_processes, explanation="fresh processes; 2/3: of 3 planned"),
     _measure(
         "epoch_seconds",
         units.seconds,
         title="epoch",
         interval=True,
         priority=2,
-        text=_epoch,
+        text=_measured(_epoch),
         explanation="one pass over all {train_samples} training images; ≈ is extrapolated from the part that was run",
     ),
     _measure("epoch_extrapolated", number=False),
@@ -253,7 +239,7 @@ VALUES: Final[Sequence[Column[Row]]] = (
     ),
     make_column(
         "learning",
-        _learning,
+        _measured(_learning),
         number=False,
         priority=11,
         picture=True,
@@ -263,7 +249,7 @@ VALUES: Final[Sequence[Column[Row]]] = (
     _measure("final_accuracy_max", units.accuracy),
     make_column(
         "final_accuracy_range",
-        _accuracy_range,
+        _measured(_accuracy_range),
         title="accuracy\nrange",
         priority=12,
         data=False,
@@ -279,7 +265,7 @@ VALUES: Final[Sequence[Column[Row]]] = (
     ),
     make_column(
         "speedup_interval",
-        lambda row: plus_minus(None if row.measures is None else row.measures.speedup),
+        _measured(lambda measures: plus_minus(measures.speedup)),
         title="speed-up\ninterval",
         priority=9,
         data=False,
@@ -342,12 +328,7 @@ VALUES: Final[Sequence[Column[Row]]] = (
         priority=13,
         explanation="CPU time over wall time inside the epoch windows, median",
     ),
-    _measure(
-        "omp_num_threads",
-        title="OpenMP\nthreads",
-        priority=15,
-        explanation="of each CPU context",
-    ),
+    _measure("omp_num_threads", title="OpenMP\nthreads", priority=15, explanation="of each CPU context"),
     _measure(
         "utilisation",
         units.share,
@@ -375,7 +356,7 @@ VALUES: Final[Sequence[Column[Row]]] = (
     ),
     make_column(
         "bound",
-        lambda row: None if row.measures is None or row.measures.bound is None else str(row.measures.bound),
+        _measured(lambda measures: None if measures.bound is None else str(measures.bound)),
         number=False,
         priority=4,
         explanation="what applies to a step: overhead where over half of it is fixed (known from two batch sizes on); "
@@ -385,7 +366,6 @@ VALUES: Final[Sequence[Column[Row]]] = (
         "fixed_update_microseconds",
         units.significant,
         title="fixed\nµs/step",
-        interval=True,
         priority=6,
         detail=_significant_ends,
         explanation="what a step takes however small the batch: from the line through all batch sizes, with its 95 % t "
@@ -395,7 +375,6 @@ VALUES: Final[Sequence[Column[Row]]] = (
         "image_microseconds",
         units.significant,
         title="µs/image",
-        interval=True,
         priority=7,
         detail=_significant_ends,
         explanation="what each image of a batch adds to that",
@@ -521,6 +500,12 @@ def group_rows(rows: Iterable[_RecipeRowT], *, by_network: bool) -> list[list[_R
     for row in rows:
         groups.setdefault((row.scenario.network if by_network else None, row.recipe), []).append(row)
     return list(groups.values())
+
+
+def tells_of(axis: Axis, scenarios: Sequence[Scenario]) -> bool:
+    """Whether an axis describes any of these scenarios, of one network: a minor one does off the tutorial's setting."""
+    name, tutorial = axis.heading.name, tutorial_setting(scenarios[0].network)
+    return name in MAIN_AXES or any(axis_value(scenario, name) != axis_value(tutorial, name) for scenario in scenarios)
 
 
 def varies(axis: Axis, scenarios: Iterable[Scenario]) -> bool:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.render.model.captions import describe_setting
-from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, varies
+from bench.render.model.columns import SHOWN_AXES, tells_of, varies
 from bench.render.phrases import clean_text
 from bench.scenarios.axes import Framework
-from bench.scenarios.scenario import Scenario, axis_value, tutorial_setting
+from bench.scenarios.scenario import Scenario
 
 _SEPARATORS = "-_./ "
 
@@ -36,16 +36,7 @@ def _common(split: Sequence[Sequence[str]], most: int) -> int:
 
 def full_setting(scenario: Scenario, without: str = "") -> str:
     """Describe a scenario by its main axes and those off the tutorial's setting, `without` one of them."""
-    tutorial = tutorial_setting(scenario.network)
-    shown = [
-        axis
-        for axis in SHOWN_AXES
-        if axis.heading.name != without
-        and (
-            axis.heading.name in MAIN_AXES
-            or axis_value(scenario, axis.heading.name) != axis_value(tutorial, axis.heading.name)
-        )
-    ]
+    shown = [axis for axis in SHOWN_AXES if axis.heading.name != without and tells_of(axis, [scenario])]
     words = describe_setting(scenario, shown)
     return words if scenario.framework is Framework.MXNET else f"{scenario.framework}, {words}"
 

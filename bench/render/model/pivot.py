@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic
 
 from bench.render.model.captions import common_setting
 from bench.render.model.columns import AXES, LOOP, SHOWN_AXES, Axis, Column, Heading, Raw, ScenarioRowT, find, varies
-from bench.render.model.table import Cell, Fact, Table, TableRow, cell_of, clean_pairs
+from bench.render.model.table import Cell, Fact, Table, TableRow, cell_of, clean_pairs, hidden_column
 from bench.render.phrases import clean_text, one_line
 from bench.scenarios.axes import LOOP_AXES
 
@@ -21,23 +20,12 @@ Axes = tuple[Axis | None, Axis | None]
 class Frame:
     """What stands around a table's rows, as `Table` has it; its texts may still hold control characters."""
 
-    #: A pivot's title says its value and its axis before this.
+    #: Begins the title. A pivot's title says its value and its axis between this and the rest.
+    kind: str = ""
     title: str
     caption: Sequence[tuple[str, str]]
     facts: dict[str, Fact]
     notes: Sequence[tuple[str, str]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pivot(Generic[ScenarioRowT]):
-    """Where a pivot puts what. Each of its cells shows one row of a listing."""
-
-    axes: Axes
-    value: Column[ScenarioRowT]
-    #: A column for programs beside each value, so that none takes an invalid number for a good one.
-    status: Column[ScenarioRowT]
-    #: Gives one of MARKS or "".
-    mark: Callable[[ScenarioRowT], str]
 
 
 def axes_of_pivot(row: str | None, column: str | None, value: str | None = None) -> Axes | None:
@@ -58,20 +46,22 @@ def axes_of_pivot(row: str | None, column: str | None, value: str | None = None)
 
 def pivot_table(
     planned: Sequence[ScenarioRowT],
-    ordered: Sequence[ScenarioRowT],
-    pivot: Pivot[ScenarioRowT],
+    axes: Axes,
+    value: Column[ScenarioRowT],
     frame: Frame,
     *,
-    sorts: bool = False,
+    status: Column[ScenarioRowT],
+    mark: Callable[[ScenarioRowT], str],
+    ordered: Sequence[ScenarioRowT] | None = None,
 ) -> Table:
-    """Arrange rows by axes.
+    """Arrange rows by axes, in the order of the plan: each cell shows the value of one row of a listing, and its mark.
 
-    `planned` and `ordered` are the same rows: columns keep the order of the plan, and rows where `sorts` that of the
-    sort.
+    `ordered` are the same rows where they were sorted: columns keep the order of the plan then, and rows do not.
+    Programs get a `status` beside each value, so that none takes an invalid number for a good one.
     """
-    (row_axis, column_axis), value = pivot.axes, pivot.value
+    row_axis, column_axis = axes
     # The column of the whole loop would repeat what an axis for one part of it says.
-    by_part = any(axis is not None and axis.heading.name in LOOP_AXES for axis in pivot.axes)
+    by_part = any(axis is not None and axis.heading.name in LOOP_AXES for axis in axes)
     known = AXES if by_part else SHOWN_AXES
     varying = [axis for axis in known if varies(axis, [row.scenario for row in planned])]
     leading = [axis for axis in varying if axis is not row_axis and axis is not column_axis]
@@ -79,10 +69,10 @@ def pivot_table(
         leading.append(row_axis)
     across = [None] if column_axis is None else list(dict.fromkeys(column_axis.value(row) for row in planned))
     cells: dict[tuple[Raw, ...], dict[Raw, ScenarioRowT]] = {}
-    for row in ordered:
+    for row in planned if ordered is None else ordered:
         lead = tuple(axis.value(row) for axis in leading)
         cells.setdefault(lead, {})[None if column_axis is None else column_axis.value(row)] = row
-    if not sorts:
+    if ordered is None:
         # Rows with equal leading values stand together, each axis in the order of the plan.
         places = [list(dict.fromkeys(axis.value(row) for row in planned)) for axis in leading]
         cells = dict(
@@ -91,27 +81,25 @@ def pivot_table(
             )
         )
     # Who asks for a value sees it, also one that a listing has for programs only.
-    shown = dataclasses.replace(value.heading, priority=1)
-    title = one_line(value.heading.title) + ("" if column_axis is None else f" by {column_axis.heading.title}")
+    shown = dataclasses.replace(value, heading=dataclasses.replace(value.heading, priority=1))
+    beside = [(column, raw) for column in (shown, hidden_column(status)) for raw in across]
+    title = one_line(value.heading.title).partition(" [")[0]
+    if column_axis is not None:
+        title += f" by {column_axis.heading.title}"
     constant = [axis for axis in known if axis not in varying and axis is not row_axis and axis is not column_axis]
     return Table(
-        title=clean_text(f"{title}: {frame.title}"),
+        title=clean_text(f"{frame.kind}{title}: {frame.title}"),
         caption=clean_pairs((*frame.caption, *common_setting(planned[0].scenario, constant))),
         facts=frame.facts,
         headings=(
             *(axis.heading for axis in leading),
-            *(_pivot_heading(shown, column_axis, raw) for raw in across),
-            *(_pivot_heading(pivot.status.heading, column_axis, raw) for raw in across),
+            *(_pivot_heading(column.heading, column_axis, raw) for column, raw in beside),
         ),
         rows=tuple(
             TableRow(
                 cells=(
                     *(cell_of(axis, next(iter(by_column.values()))) for axis in leading),
-                    *(_pivot_cell(pivot, by_column.get(raw)) for raw in across),
-                    *(
-                        Cell(raw=pivot.status.value(by_column[raw]) if raw in by_column else None, text="")
-                        for raw in across
-                    ),
+                    *(_pivot_cell(column, by_column.get(raw), mark) for column, raw in beside),
                 )
             )
             for by_column in cells.values()
@@ -133,7 +121,7 @@ def _pivot_heading(heading: Heading, axis: Axis | None, raw: Raw) -> Heading:
     )
 
 
-def _pivot_cell(pivot: Pivot[ScenarioRowT], row: ScenarioRowT | None) -> Cell:
+def _pivot_cell(column: Column[ScenarioRowT], row: ScenarioRowT | None, mark: Callable[[ScenarioRowT], str]) -> Cell:
     if row is None:
         return Cell(raw=None, text="")
-    return dataclasses.replace(cell_of(pivot.value, row), mark=pivot.mark(row))
+    return dataclasses.replace(cell_of(column, row), mark=mark(row))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bench.analysis.summary import Row
 from bench.render.model.columns import Column, Heading, Raw, RowT
@@ -46,13 +46,13 @@ class Table:
 
     title: str
     #: Lines above the rows as (label, text): machine, data, software, method.
-    caption: tuple[tuple[str, str], ...]
+    caption: tuple[tuple[str, str], ...] = ()
     #: What the caption says, for programs; it holds for every row.
-    facts: dict[str, Fact]
+    facts: dict[str, Fact] = field(default_factory=dict)
     headings: tuple[Heading, ...]
     rows: tuple[TableRow, ...]
     #: Lines below the rows as (mark, text): why a row is invalid, failed or missing.
-    notes: tuple[tuple[str, str], ...]
+    notes: tuple[tuple[str, str], ...] = ()
 
 
 def make_table(
@@ -90,8 +90,8 @@ def clean_pairs(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]
 
 def cell_of(column: Column[RowT], row: RowT) -> Cell:
     """Return what the row has in the column."""
-    text = column.text(row)
-    return Cell(raw=column.value(row), text="" if text is None else clean_text(text), detail=column.detail(row))
+    text, detail = column.words(row) or ("", "")
+    return Cell(raw=column.value(row), text=clean_text(text or ""), detail=detail)
 
 
 def hidden_column(column: Column[RowT]) -> Column[RowT]:

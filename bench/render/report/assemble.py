@@ -13,10 +13,10 @@ from bench.analysis.comparison import compare
 from bench.analysis.entries import index
 from bench.analysis.headline import Source
 from bench.analysis.series import measured
-from bench.analysis.summary import Measures, Row
+from bench.analysis.summary import Measures
 from bench.experiments.gate.decision import Conclusion
 from bench.experiments.gate.evidence import evidence_of
-from bench.experiments.profile.breakdown import Breakdown, Part
+from bench.experiments.profile.breakdown import Breakdown
 from bench.machine.fingerprint import MACHINE_FACTS, SOFTWARE_FACTS, format_fact
 from bench.records.gate import GateFile
 from bench.records.profile import ProfileFile
@@ -26,8 +26,8 @@ from bench.render.model.columns import Heading
 from bench.render.model.document import Report, Section
 from bench.render.model.labels import short_names
 from bench.render.model.marks import FAILED, FASTEST, INVALID, OTHER, Tone
-from bench.render.model.table import Cell, Table, TableRow
-from bench.render.phrases import clean_text, format_count, plus_minus
+from bench.render.model.table import Cell, Table, TableRow, clean_pairs
+from bench.render.phrases import clean_text, format_count, one_line, plus_minus
 from bench.render.report import charts
 from bench.render.report.gate_charts import draw_gate, gate_sentences
 from bench.render.report.headline import short
@@ -70,13 +70,13 @@ def make_report(sources: Sequence[Source], gates: Sequence[Gate] = (), profiles:
         *_networks(sources),
         *([_everything(sources)] if sources else []),
         *([_machines(sources)] if len(sources) == 1 else []),
-        *([_failures(sources)] if any(_troubles(source) for source in sources) else []),
+        *_failures(sources),
         *([_profiles(profiles)] if profiles else []),
     ]
     of_gates = [(gate.name, text) for gate in gates for text in gate_sentences(gate.file, gate.conclusion)]
     return Report(
         title=clean_text(f"mnist-bench: {', '.join(names[:3])}{' and more' if len(names) > 3 else ''}"),  # noqa: PLR2004
-        short=tuple((clean_text(about), clean_text(text)) for about, text in (*of_gates, *short(sources))),
+        short=clean_pairs((*of_gates, *short(sources))),
         sections=tuple(section for section in sections if section.words or section.pictures or section.tables),
     )
 
@@ -92,36 +92,24 @@ def _machines(sources: Sequence[Source]) -> Section:
             continue
         differs = len({*values}) > 1
         words = [name, *(clean_text(format_fact(value)) for value in values)]
-        rows.append(
-            TableRow(
-                cells=tuple(Cell(raw=text, text=text) for text in words),
-                mark=OTHER if differs else "",
-                tone=Tone.PLAIN if differs or len(sources) == 1 else Tone.DIM,
-            )
-        )
+        tone = Tone.PLAIN if differs or len(sources) == 1 else Tone.DIM
+        rows.append(TableRow(cells=_cells(words), mark=OTHER if differs else "", tone=tone))
     rows.sort(key=lambda row: not row.mark)
-    headings = [_heading("fact", "fact")] + [
-        _heading(f"file{place}", source.name) for place, source in enumerate(sources)
-    ]
+    files = (_heading(f"file{place}", source.name) for place, source in enumerate(sources))
     return Section(
         key="machines",
         title="Machines" if len(sources) > 1 else "The machine",
         words=((f"What differs stands first, marked {OTHER}; the rest is the same.",) if len(sources) > 1 else ()),
-        tables=(
-            Table(
-                title="machine and software",
-                caption=(),
-                facts={},
-                headings=tuple(headings),
-                rows=tuple(rows),
-                notes=(),
-            ),
-        ),
+        tables=(Table(title="machine and software", headings=(_heading("fact", "fact"), *files), rows=tuple(rows)),),
     )
 
 
 def _heading(name: str, title: str) -> Heading:
     return Heading(name=name, key=name, title=clean_text(title), number=False, priority=0)
+
+
+def _cells(texts: Iterable[str]) -> tuple[Cell, ...]:
+    return tuple(Cell(raw=text, text=clean_text(one_line(text))) for text in texts)
 
 
 # --- pictures
@@ -194,13 +182,13 @@ def _matrix(sources: Sequence[Source]) -> list[Table]:
     for recipe, scenarios in found.items():
         shared = {scenario: by_file for scenario, by_file in scenarios.items() if len(by_file) > 1}
         rows = [
-            TableRow(cells=(Cell(raw=scenario.name, text=clean_text(scenario.name)), *_in_each(by_file, names)))
+            TableRow(cells=(*_cells([scenario.name]), *_in_each(by_file, names)))
             for scenario, by_file in shared.items()
         ]
         if rows:
             words = describe_recipe(recipe, sources[0].summary.dataset.train_samples)
             title = f"images/s by file: {words}"
-            made.append(Table(title=title, caption=(), facts={}, headings=headings, rows=tuple(rows), notes=()))
+            made.append(Table(title=title, headings=headings, rows=tuple(rows)))
     return made
 
 
@@ -226,14 +214,10 @@ def _everything(sources: Sequence[Source]) -> Section:
     return Section(key="tables", title="All numbers", tables=tuple(made))
 
 
-def _troubles(source: Source) -> list[Row]:
-    return [row for row in source.summary.rows if row.failures or row.invalid is not None]
-
-
-def _failures(sources: Sequence[Source]) -> Section:
+def _failures(sources: Sequence[Source]) -> list[Section]:
     rows = []
     for source in sources:
-        for row in _troubles(source):
+        for row in source.summary.rows:
             reasons = [(str(each.reason), each.detail, each.count) for each in row.failures]
             if row.invalid is not None:
                 reasons.append(("invalid", row.invalid, 0 if row.measures is None else row.measures.n))
@@ -242,31 +226,14 @@ def _failures(sources: Sequence[Source]) -> Section:
                 ranked = "by the others" if row.measures is not None and row.invalid is None else "no"
                 processes = f"{count} of {row.planned}"
                 texts = (source.name, row.scenario.name, recipe, reason, processes, ranked, detail)
-                rows.append(
-                    TableRow(
-                        cells=tuple(Cell(raw=text, text=clean_text(text.replace("\n", " "))) for text in texts),
-                        mark=INVALID if reason == "invalid" else FAILED,
-                        tone=Tone.BAD,
-                    )
-                )
+                rows.append(TableRow(cells=_cells(texts), mark=INVALID if reason == "invalid" else FAILED))
+    if not rows:
+        return []
     titles = ("file", "scenario", "training", "reason", "processes", "ranked", "what happened")
-    return Section(
-        key="failures",
-        title="Failures",
-        words=(
-            "A scenario that is not believed, or of which every process failed, carries no rank, however fast it was.",
-        ),
-        tables=(
-            Table(
-                title="failed, or not believed",
-                caption=(),
-                facts={},
-                headings=tuple(_heading(title, title) for title in titles),
-                rows=tuple(rows),
-                notes=(),
-            ),
-        ),
-    )
+    headings = tuple(_heading(title, title) for title in titles)
+    words = "A scenario that is not believed, or of which every process failed, carries no rank, however fast it was."
+    table = Table(title="failed, or not believed", headings=headings, rows=tuple(rows))
+    return [Section(key="failures", title="Failures", words=(words,), tables=(table,))]
 
 
 # --- gates and profiles
@@ -283,24 +250,16 @@ def _gate(place: int, gate: Gate) -> Iterable[Section]:
     )
 
 
-def _describe_part(part: Part, steps: int, epoch_seconds: float) -> str:
-    share, microseconds = max(part.seconds, 0.0) / epoch_seconds, part.seconds / steps * 1e6
-    return f"{part.phase}: {units.share(share)} of the epoch, {units.significant(microseconds)} µs per step"
-
-
 def _profiles(profiles: Sequence[Profile]) -> Section:
     wholes = []
     for profile in profiles:
-        steps, epoch = profile.file.phases.steps, profile.breakdown.epoch_seconds
-        wholes.append(
-            (
-                clean_text(f"{profile.file.scenario.name} ({profile.name})"),
-                [
-                    (str(part.phase), part.seconds / epoch, _describe_part(part, steps, epoch))
-                    for part in profile.breakdown.parts
-                ],
-            )
-        )
+        parts = []
+        for part in profile.breakdown.parts:
+            share = part.seconds / profile.breakdown.epoch_seconds
+            step = units.significant(part.seconds / profile.file.phases.steps * 1e6)
+            tip = f"{part.phase}: {units.share(max(share, 0.0))} of the epoch, {step} µs per step"
+            parts.append((str(part.phase), share, tip))
+        wholes.append((clean_text(f"{profile.file.scenario.name} ({profile.name})"), parts))
     picture = charts.draw_parts(
         "phases",
         wholes,

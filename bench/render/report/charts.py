@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import itertools
 import math
 import re
 import warnings
@@ -51,9 +52,15 @@ _VARIABLES: Final = {
 _MARKERS: Final = ("o", "s", "^", "D", "v", "P")
 _DASHES: Final = ("-", "--", "-.", ":", (0, (6, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 _HATCHES: Final = ("", "///", "...", "\\\\\\", "xxx", "|||", "---", "ooo")
+_LOOKS: Final = tuple(
+    {"color": colour, "marker": marker, "linestyle": dash}
+    for colour, marker, dash in zip(_SERIES, _MARKERS, _DASHES, strict=True)
+)
 #: References, which stand behind everything, are grey.
-_REFERENCE_DASHES: Final = ((0, (1, 1.5)), (0, (5, 2)), "-", (0, (5, 2, 1, 2)))
-MOST_REFERENCES: Final = len(_REFERENCE_DASHES)
+_REFERENCE_LOOKS: Final = tuple(
+    {"color": _DIM, "linewidth": 1, "linestyle": dash} for dash in ((0, (1, 1.5)), (0, (5, 2)), "-", (0, (5, 2, 1, 2)))
+)
+MOST_REFERENCES: Final = len(_REFERENCE_LOOKS)
 #: A picture of more curves is a tangle.
 MOST_CURVES: Final = len(_SERIES)
 
@@ -241,24 +248,30 @@ def draw_lines(
     lines: Sequence[Plotted],
     *,
     title: str,
+    subject: str = "",
     caption: str,
-    alternative: str,
+    alternative: str = "",
     x: Axis,
     y: Axis,
     references: Sequence[Plotted] = (),
     marks: Sequence[float] | None = None,
     legend: bool = True,
 ) -> Picture:
-    """Curves with a legend below; `references` are thin and grey, `marks` the places with a number along x."""
+    """Curves with a legend below; `references` are thin and grey, `marks` the places with a number along x.
+
+    `alternative` is by default made of the titles, the labels and the `subject`, which is what all curves are of.
+    """
+    names = "; ".join(line.label for line in lines)
+    alternative = alternative or f"{title}, {subject}: {y.title} over {x.title}, of {names}."
     plot = 200
     below = _TOP + plot + _BOTTOM
     with _drawing(key, below + (_legend_height(len(lines) + len(references)) if legend else 0)) as sheet:
         axes = sheet.axes(_TOP, plot)
-        for reference, look in zip(references, _reference_looks(), strict=False):
+        for reference, look in zip(references, _REFERENCE_LOOKS, strict=False):
             axes.plot(*_coordinates(reference), **look)
         # Intervals side by side, else one hides another.
         step = 2.5 if any(point.lower is not None for line in lines for point in line.points) else 0
-        for number, (line, style) in enumerate(zip(lines, _styles(), strict=False)):
+        for number, (line, style) in enumerate(zip(lines, _LOOKS, strict=False)):
             _draw_line(sheet, axes, line, style, aside=step * (number - (len(lines) - 1) / 2))
         _set_axis(axes.xaxis, axes.set_xscale, x, marks)
         _set_axis(axes.yaxis, axes.set_yscale, y)
@@ -267,14 +280,14 @@ def draw_lines(
         if legend:
             signs = _legend(sheet, below, [line.label for line in (*lines, *references)])
             _draw_signs(signs, lines)
-            for row, (_reference, look) in enumerate(zip(references, _reference_looks(), strict=False), len(lines)):
+            for row, (_reference, look) in enumerate(zip(references, _REFERENCE_LOOKS, strict=False), len(lines)):
                 signs.plot([0, _SIGN], [row + 0.5] * 2, **look)
         return sheet.picture(title=title, caption=caption, alternative=alternative)
 
 
 def _draw_signs(axes: _Axes, lines: Sequence[Plotted]) -> None:
     """Each curve's marker, on its dash where the curve has one."""
-    for row, (line, style) in enumerate(zip(lines, _styles(), strict=False)):
+    for row, (line, style) in enumerate(zip(lines, _LOOKS, strict=False)):
         dash = style["linestyle"] if line.joined else "none"
         face = {} if line.filled else {"markerfacecolor": "none"}
         look = {**style, **face, "linestyle": dash, "linewidth": 1.3}
@@ -283,16 +296,6 @@ def _draw_signs(axes: _Axes, lines: Sequence[Plotted]) -> None:
 
 def _coordinates(line: Plotted) -> tuple[list[float], list[float]]:
     return [point.x for point in line.points], [point.y for point in line.points]
-
-
-def _styles() -> Iterator[dict[str, Any]]:
-    for colour, marker, dash in zip(_SERIES, _MARKERS, _DASHES, strict=True):
-        yield {"color": colour, "marker": marker, "linestyle": dash}
-
-
-def _reference_looks() -> Iterator[dict[str, Any]]:
-    for dash in _REFERENCE_DASHES:
-        yield {"color": _DIM, "linewidth": 1, "linestyle": dash}
 
 
 def _draw_line(sheet: _Sheet, axes: _Axes, line: Plotted, style: dict[str, Any], aside: float) -> None:
@@ -363,9 +366,9 @@ def draw_rows(
     with _drawing(key, below + _legend_height(len(legend))) as sheet:
         axes = _row_axes(sheet, [row.label for row in rows], _ROW)
         if reference is not None:
-            axes.axvline(reference, **next(_reference_looks()))
+            axes.axvline(reference, **_REFERENCE_LOOKS[0])
         for place, row in enumerate(rows):
-            for number, (point, style) in enumerate(zip(row.points, _styles(), strict=False)):
+            for number, (point, style) in enumerate(zip(row.points, _LOOKS, strict=False)):
                 _draw_row_point(sheet, axes, point, place + _DRAWN_AT, style, bar=bars, raised=number % 2 == 1)
         _set_axis(axes.xaxis, axes.set_xscale, x)
         if legend:
@@ -398,7 +401,10 @@ def draw_parts(
 ) -> Picture:
     """Each whole a bar of (part, share of the whole, tip); the parts' names are in a legend."""
     names = list(dict.fromkeys(part for _label, parts in wholes for part, _share, _tip in parts))
-    looks = {name: _look(index) for index, name in enumerate(names)}
+    looks = {
+        name: {"color": colour, "hatch": hatch, "edgecolor": _PAGE, "linewidth": 0.5}
+        for name, colour, hatch in zip(names, itertools.cycle(_SERIES), itertools.cycle(_HATCHES), strict=False)
+    }
     step = 1.5 * _ROW
     below = _ROW_TOP + step * len(wholes) + _BOTTOM
     with _drawing(key, below + _legend_height(len(names))) as sheet:
@@ -416,11 +422,6 @@ def draw_parts(
             signs.barh([row + 0.5], [_SIGN], height=0.7, **looks[name])
         alternative = f"{title}: of {'; '.join(label for label, _parts in wholes)}, each phase's share."
         return sheet.picture(title=title, caption=caption, alternative=alternative)
-
-
-def _look(index: int) -> dict[str, Any]:
-    colour, hatch = _SERIES[index % len(_SERIES)], _HATCHES[index % len(_HATCHES)]
-    return {"color": colour, "hatch": hatch, "edgecolor": _PAGE, "linewidth": 0.5}
 
 
 def decades(values: Iterable[float]) -> bool:

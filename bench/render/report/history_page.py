@@ -9,6 +9,7 @@ from bench.analysis.history import History, Trend
 from bench.render import units
 from bench.render.model.captions import describe_machine, describe_recipe
 from bench.render.model.document import Picture, Report, Section
+from bench.render.model.table import clean_pairs
 from bench.render.phrases import clean_text, format_count
 from bench.render.report import charts
 from bench.render.report.charts import Axis, Plotted, Point
@@ -52,11 +53,7 @@ def history_report(histories: Sequence[History]) -> Report:
                 tables=tuple(history_tables([history])),
             )
         )
-    return Report(
-        title="mnist-bench: history",
-        short=tuple((clean_text(about), clean_text(text)) for about, text in short),
-        sections=tuple(sections),
-    )
+    return Report(title="mnist-bench: history", short=clean_pairs(short), sections=tuple(sections))
 
 
 def _picture(key: str, trend: Trend, history: History) -> Picture:

@@ -73,24 +73,23 @@ class _Network:
         return list({each.source.name: each.source for each in self.rows}.values())
 
     def speedups(self) -> Picture | None:
-        found = [(each, each.measures.speedup) for each in self.rows if not each.row.is_baseline]
-        with_ratio = [(each, ratio) for each, ratio in found if ratio is not None]
-        if not with_ratio:
+        others = [each for each in self.rows if not each.row.is_baseline]
+        found = [(each, ratio) for each in others if (ratio := each.measures.speedup) is not None]
+        if not found:
             return None
-        shown = _fairly(sorted(with_ratio, key=lambda pair: -pair[1].value), _MOST_ROWS, lambda pair: pair[0].source)
-        label = _label_of([each for each, _ratio in shown])
-        sizes = {each.row.scenario.batch_size for each, _ratio in shown}
+        shown = _labelled(sorted(found, key=lambda pair: -pair[1].value), _MOST_ROWS)
+        sizes = {each.row.scenario.batch_size for _label, each, _ratio in shown}
         fewer = " A larger batch makes fewer updates, and learns less in an epoch." if len(sizes) > 1 else ""
         return charts.draw_rows(
             f"{self.key}-speedup",
-            [Plotted(label(each), [_point(ratio, label(each), "times as fast")]) for each, ratio in shown],
+            [Plotted(label, [_point(ratio, label, "times as fast")]) for label, _each, ratio in shown],
             title="Speed-up over the tutorial's own setting",
             subject=self.network,
             x=Axis(title="times as fast", logarithmic=True),
             reference=1.0,
             caption=f"Right of the line is faster than {full_setting(tutorial_setting(self.network))} in the same "
             f"file; an interval that crosses it shows no difference.{fewer}"
-            f"{_more(len(with_ratio), len(shown), 'setting')}{_processes(ratio.n for _each, ratio in shown)}",
+            f"{_more(len(found), len(shown), 'setting')}{_processes(ratio.n for _label, _each, ratio in shown)}",
         )
 
     def throughput(self) -> Picture | None:
@@ -98,16 +97,16 @@ class _Network:
         one_file = len(self.sources) == 1
         if len(self.rows) < _FEWEST or (one_file and any(each.row.is_baseline for each in self.rows)):
             return None
-        shown = _fairly(self.rows, _MOST_ROWS, lambda each: each.source)
-        label = _label_of(shown)
+        shown = _labelled([(each, each.measures.throughput) for each in self.rows], _MOST_ROWS)
         return charts.draw_rows(
             f"{self.key}-throughput",
-            [Plotted(label(each), [_point(each.measures.throughput, label(each), "images/s")]) for each in shown],
+            [Plotted(label, [_point(speed, label, "images/s")]) for label, _each, speed in shown],
             title="Images per second",
             subject=self.network,
-            x=_value_axis("images/s", [each.measures.throughput.value for each in shown]),
+            x=_value_axis("images/s", [speed.value for _label, _each, speed in shown]),
             caption="The fastest stands at the top. Where an interval reaches another's mark, their order may be luck."
-            f"{_more(len(self.rows), len(shown), 'setting')}{_processes(each.measures.n for each in shown)}",
+            f"{_more(len(self.rows), len(shown), 'setting')}"
+            f"{_processes(each.measures.n for _label, each, _speed in shown)}",
         )
 
     def over_batch_sizes(self) -> Picture | None:
@@ -116,10 +115,11 @@ class _Network:
             return None
         lines = self._lines(found, "batch_size", lambda x: f"batch {x}", "images/s")
         values = [point.y for line in lines for point in line.points]
-        return self._lines_picture(
-            "batch",
-            "Throughput over batch size",
+        return charts.draw_lines(
+            f"{self.key}-batch",
             lines,
+            title="Throughput over batch size",
+            subject=self.network,
             x=Axis(title="images per update", logarithmic=True),
             y=_value_axis("images/s", values),
             marks=_places(lines),
@@ -144,10 +144,11 @@ class _Network:
                 "CPU contexts with the default threads divide the cores among them: more than 1 means that one context "
                 "left cores idle, less that sharing costs."
             )
-        return self._lines_picture(
-            "scaling",
-            "Scaling over contexts",
+        return charts.draw_lines(
+            f"{self.key}-scaling",
             lines,
+            title="Scaling over contexts",
+            subject=self.network,
             x=Axis(title="contexts"),
             y=Axis(title="throughput over that of one context", from_zero=True),
             marks=counts,
@@ -191,10 +192,11 @@ class _Network:
         if target is not None:
             references = [Plotted(f"target {target:g}", [Point(min(xs), target, ""), Point(max(xs), target, "")])]
             words.append(f"The grey line is the accuracy that the tutorial promises, {target:g}.")
-        return self._lines_picture(
-            "seconds" if over_seconds else "epochs",
-            "Accuracy over time" if over_seconds else "Accuracy over epochs",
+        return charts.draw_lines(
+            f"{self.key}-{'seconds' if over_seconds else 'epochs'}",
             lines,
+            title="Accuracy over time" if over_seconds else "Accuracy over epochs",
+            subject=self.network,
             x=Axis(title="seconds of training", logarithmic=charts.decades(xs))
             if over_seconds
             else Axis(title="epochs", whole=True),
@@ -205,28 +207,27 @@ class _Network:
         )
 
     def time_to_accuracy(self) -> Picture | None:
-        found = [(each, each.measures.time_to_accuracy_seconds) for each in self.rows]
-        reached = [(each, seconds) for each, seconds in found if seconds is not None]
-        if len(reached) < _FEWEST:
+        found = [
+            (each, seconds) for each in self.rows if (seconds := each.measures.time_to_accuracy_seconds) is not None
+        ]
+        if len(found) < _FEWEST:
             return None
-        shown = _fairly(sorted(reached, key=lambda pair: pair[1]), _MOST_ROWS, lambda pair: pair[0].source)
-        label = _label_of([each for each, _seconds in shown])
+        shown = _labelled(sorted(found, key=lambda pair: pair[1]), _MOST_ROWS)
         return charts.draw_rows(
             f"{self.key}-target",
             [
                 Plotted(
-                    label(each),
-                    [Point(seconds, 0, f"{label(each)}: {units.seconds(seconds)}, median of n = {each.measures.n}")],
+                    label, [Point(seconds, 0, f"{label}: {units.seconds(seconds)}, median of n = {each.measures.n}")]
                 )
-                for each, seconds in shown
+                for label, each, seconds in shown
             ],
             title=f"Time to an accuracy of {accuracy.target(self.network):g}",
             subject=self.network,
             x=Axis(title="seconds", from_zero=True),
             bars=True,
             caption="Up to the end of the first epoch that reached it, evaluation excluded; the shortest bar is the "
-            f"quickest.{_more(len(reached), len(shown), 'setting')}"
-            f" Medians, {format_n(each.measures.n for each, _seconds in shown)}.",
+            f"quickest.{_more(len(found), len(shown), 'setting')}"
+            f" Medians, {format_n(each.measures.n for _label, each, _seconds in shown)}.",
         )
 
     def roofline(self) -> Picture | None:
@@ -234,16 +235,16 @@ class _Network:
         found = [(each, place) for each in self.rows if (place := _under_roof(each.measures)) is not None]
         if not found:
             return None
-        shown = _fairly(found, MOST_CURVES, lambda pair: pair[0].source, first=lambda pair: pair[0].row.is_baseline)
-        label = _label_of([each for each, _place in shown])
+        shown = _labelled(found, MOST_CURVES, first=lambda pair: pair[0].row.is_baseline)
+        places = [place for _label, _each, place in shown]
         lines = [
             Plotted(
-                label(each),
+                label,
                 [
                     Point(
                         place.intensity,
                         place.achieved.value,
-                        f"{label(each)}: {format_estimate(place.achieved, 'GFLOP/s')}, "
+                        f"{label}: {format_estimate(place.achieved, 'GFLOP/s')}, "
                         f"{units.share(place.achieved.value / place.ceiling)} of the ceiling, "
                         f"{units.significant(place.intensity)} operations per byte",
                         place.achieved.lower,
@@ -252,11 +253,11 @@ class _Network:
                 ],
                 joined=False,
             )
-            for each, place in shown
+            for label, _each, place in shown
         ]
-        low = min(place.intensity for _each, place in shown) / 10
-        high = max(place.intensity for _each, place in shown) * 3
-        roofs = dict.fromkeys((place.where, place.ceiling, place.bandwidth / 1e9) for _each, place in shown)
+        low = min(place.intensity for place in places) / 10
+        high = max(place.intensity for place in places) * 3
+        roofs = dict.fromkeys((place.where, place.ceiling, place.bandwidth / 1e9) for place in places)
         references = [
             Plotted(
                 f"{where}: {units.significant(ceiling)} GFLOP/s, {units.significant(bandwidth)} GB/s",
@@ -267,28 +268,27 @@ class _Network:
             )
             for where, ceiling, bandwidth in roofs
         ]
-        return self._lines_picture(
-            "roofline",
-            "Roofline",
+        return charts.draw_lines(
+            f"{self.key}-roofline",
             lines,
+            title="Roofline",
+            subject=self.network,
             x=Axis(title="operations per byte that a step must move", logarithmic=True),
             y=Axis(title="GFLOP/s", logarithmic=True),
             references=references[: charts.MOST_REFERENCES],
             caption="Each grey roof is the best that was measured here with so many threads: sums of arrays as large "
             "as what a step touches on its slope, matrix products on its flat part. The distance to it is what a "
             f"setting leaves unused.{_more(len(found), len(lines), 'setting')}"
-            f"{_processes(place.achieved.n for _each, place in shown)}",
+            f"{_processes(place.achieved.n for place in places)}",
         )
 
     def first_steps(self) -> Picture | None:
-        shown = _fairly(self.rows, _MOST_ROWS, lambda each: each.source)
-        label = _label_of(shown)
+        shown = _labelled([(each, each.measures) for each in self.rows], _MOST_ROWS)
         bars = []
-        for each in shown:
-            step, first = each.measures.update_microseconds.value / 1e6, each.measures.first_step_seconds
-            told = f"{units.seconds(step)} a step, {units.seconds(first)} to the first update, n = {each.measures.n}"
-            tip = f"{label(each)}: {told}"
-            bars.append(Plotted(label(each), [Point(step, 0, tip), Point(first, 0, tip)]))
+        for label, _each, measures in shown:
+            step, first = measures.update_microseconds.value / 1e6, measures.first_step_seconds
+            tip = f"{label}: {units.seconds(step)} a step, {units.seconds(first)} to the first update, n = {measures.n}"
+            bars.append(Plotted(label, [Point(step, 0, tip), Point(first, 0, tip)]))
         return charts.draw_rows(
             f"{self.key}-first",
             bars,
@@ -297,7 +297,7 @@ class _Network:
             x=Axis(title="seconds", logarithmic=True),
             legend=("every step", "once: from building the network to the first update"),
             caption="The square is paid once, the circle at every step: what is built or compiled for faster steps "
-            f"must train for long enough to pay. Medians, {format_n(each.measures.n for each in shown)}."
+            f"must train for long enough to pay. Medians, {format_n(measures.n for _label, _each, measures in shown)}."
             f"{_more(len(self.rows), len(shown), 'setting')}",
         )
 
@@ -332,32 +332,6 @@ class _Network:
             if (curve.scenario.network, curve.recipe) == (self.network, self.recipe)
         ]
         return sorted(found, key=lambda pair: pair[1].reached[-1].seconds)
-
-    def _lines_picture(
-        self,
-        key: str,
-        title: str,
-        lines: Sequence[Plotted],
-        *,
-        x: Axis,
-        y: Axis,
-        caption: str,
-        references: Sequence[Plotted] = (),
-        marks: Sequence[float] | None = None,
-    ) -> Picture:
-        names = "; ".join(line.label for line in lines)
-        alternative = f"{title}, {self.network}: {y.title} over {x.title}, of {names}."
-        return charts.draw_lines(
-            f"{self.key}-{key}",
-            lines,
-            title=title,
-            caption=caption,
-            alternative=alternative,
-            x=x,
-            y=y,
-            references=references,
-            marks=marks,
-        )
 
 
 class _Place(NamedTuple):
@@ -404,9 +378,15 @@ def _fairly(
     return [found[index] for _not_first, _rank, index in sorted(sorted(ranks)[:most], key=lambda rank: rank[2])]
 
 
-def _label_of(shown: Sequence[MeasuredRow]) -> Callable[[MeasuredRow], str]:
-    labels = labels_of((each.source.name, each.row.scenario) for each in shown)
-    return lambda each: labels.of(each.source.name, each.row.scenario)
+def _labelled(
+    found: Sequence[tuple[MeasuredRow, _FoundT]],
+    most: int,
+    first: Callable[[tuple[MeasuredRow, _FoundT]], bool] = lambda _pair: False,
+) -> list[tuple[str, MeasuredRow, _FoundT]]:
+    """Choose rows for a picture, and label each by what tells it from the others."""
+    shown = _fairly(found, most, lambda pair: pair[0].source, first)
+    labels = labels_of((each.source.name, each.row.scenario) for each, _value in shown)
+    return [(labels.of(each.source.name, each.row.scenario), each, value) for each, value in shown]
 
 
 def _point(estimate: Estimate, label: str, unit: str) -> Point:

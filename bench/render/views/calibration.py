@@ -57,16 +57,14 @@ _SHARED_BLOCKS: Final = (
 _SCENARIO_COLUMNS: Final[Sequence[Column[ScenarioCalibration]]] = (
     make_column(
         "noise_floor",
-        lambda calibrated: calibrated.noise_floor,
-        units.percentage,
+        unit=units.percentage,
         title="noise\nfloor",
         priority=0,
         explanation="19 of 20 first looks (8 blocks) at identical code differed by less",
     ),
     make_column(
         "effect_robust_sd",
-        lambda calibrated: calibrated.effect_robust_sd,
-        lambda sd: f"{units.points(sd)} %",
+        unit=lambda sd: f"{units.points(sd)} %",
         title="spread of\na block",
         priority=1,
         explanation="robust standard deviation of a block's effect (scaled median absolute deviation)",
@@ -76,16 +74,13 @@ _SCENARIO_COLUMNS: Final[Sequence[Column[ScenarioCalibration]]] = (
         lambda calibrated: Estimate(
             value=calibrated.ratio, lower=calibrated.ratio_lower, upper=calibrated.ratio_upper, n=0
         ),
-        key="ratio",
         title="time per image\n[95 % interval]",
         priority=2,
         explanation="over all blocks; identical code is equal",
     ),
     make_column(
         "coverage",
-        lambda calibrated: calibrated.coverage,
-        units.tenths,
-        title="coverage",
+        unit=units.tenths,
         priority=3,
         explanation="of 95 % intervals at the first look: the share that held the truth",
     ),
@@ -103,11 +98,10 @@ def _describe_contender(replays: Replays) -> str:
 
 _REPLAY_COLUMNS: Final[Sequence[Column[Replays]]] = (
     make_column("contender", _describe_contender, number=False, priority=0),
-    make_column("gates", lambda replays: replays.gates, priority=1, explanation="whole gates, confirmation included"),
+    make_column("gates", priority=1, explanation="whole gates, confirmation included"),
     make_column(
         "regressed",
-        lambda replays: replays.regressed,
-        units.tenths,
+        unit=units.tenths,
         priority=0,
         explanation="gates that said so: false alarms on identical code, power elsewhere",
     ),
@@ -120,8 +114,8 @@ _REPLAY_COLUMNS: Final[Sequence[Column[Replays]]] = (
         text=lambda replays: f"{units.tenths(replays.regressed_lower)} to {units.tenths(replays.regressed_upper)}",
         explanation="one-sided 95 % bounds of that share (Clopper-Pearson)",
     ),
-    make_column("regressed_lower", lambda replays: replays.regressed_lower),
-    make_column("regressed_upper", lambda replays: replays.regressed_upper),
+    make_column("regressed_lower"),
+    make_column("regressed_upper"),
     make_column("passed", _passed, units.tenths, priority=0, explanation="unchanged or improved"),
     make_column(
         "undecided",
@@ -130,13 +124,6 @@ _REPLAY_COLUMNS: Final[Sequence[Column[Replays]]] = (
         priority=2,
         explanation="inconclusive, underpowered or invalid: never a pass",
     ),
-    make_column("median_blocks", lambda replays: replays.median_blocks, units.significant, title="blocks", priority=3),
-    make_column(
-        "median_seconds",
-        lambda replays: replays.median_seconds,
-        units.seconds,
-        title="time",
-        priority=2,
-        explanation="median over the gates",
-    ),
+    make_column("median_blocks", unit=units.significant, title="blocks", priority=3),
+    make_column("median_seconds", unit=units.seconds, title="time", priority=2, explanation="median over the gates"),
 )

@@ -45,7 +45,7 @@ def _blas(level: RoofLevel) -> str | None:
 
 COLUMNS: Final[Sequence[Column[RoofLevel]]] = (
     make_column("device", lambda level: str(level.device), number=False, priority=0),
-    make_column("threads", lambda level: level.threads, priority=0),
+    make_column("threads", priority=0),
     make_column("framework", lambda level: str(level.framework), number=False, priority=0),
     make_column(
         "framework_version",
@@ -63,7 +63,7 @@ COLUMNS: Final[Sequence[Column[RoofLevel]]] = (
         explanation="of the float32 matrix product, the fastest size and repetition of each process: median over "
         "processes, least and greatest",
     ),
-    make_column("size", lambda level: level.size, priority=1, explanation="rows of the matrices that were fastest"),
+    make_column("size", priority=1, explanation="rows of the matrices that were fastest"),
     *_spread_columns(
         "bandwidth_bytes_per_second",
         lambda level: level.bandwidth_bytes_per_second,

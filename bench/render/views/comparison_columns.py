@@ -51,9 +51,9 @@ def epoch_seconds(side: ComparedFile, entry: Entry | None) -> Estimate | None:
     return None if speed is None else speed.inverse(side.dataset.train_samples)
 
 
-def format_detectable(row: ComparedRow) -> str | None:
-    """Write the least slowdown that would show; None where none would."""
-    return None if row.detectable is None or math.isinf(row.detectable) else units.percentage(row.detectable)
+def detectable(row: ComparedRow) -> float | None:
+    """Return the least slowdown that would show; None where none would."""
+    return None if row.detectable is None or math.isinf(row.detectable) else row.detectable
 
 
 def _processes(row: ComparedRow) -> str:
@@ -87,17 +87,13 @@ def comparison_columns(
     def after(row: ComparedRow) -> Estimate | None:
         return throughput_of(row.contender)
 
-    def epoch_before(row: ComparedRow) -> Estimate | None:
-        return epoch_seconds(comparison.baseline, row.baseline)
+    def epochs(row: ComparedRow) -> tuple[Estimate | None, Estimate | None]:
+        return epoch_seconds(comparison.baseline, row.baseline), epoch_seconds(comparison.contender, row.contender)
 
-    def epoch_after(row: ComparedRow) -> Estimate | None:
-        return epoch_seconds(comparison.contender, row.contender)
-
-    def epochs(row: ComparedRow) -> str | None:
-        epochs = [epoch_before(row), epoch_after(row)]
+    def format_epochs(row: ComparedRow) -> str | None:
         about = "≈" if row.recipe.samples is not None and row.recipe.samples < train_samples else ""
-        texts = [units.ABSENT if epoch is None else f"{about}{units.seconds(epoch.value)}" for epoch in epochs]
-        return None if epochs == [None, None] else " → ".join(texts)
+        texts = [units.ABSENT if epoch is None else f"{about}{units.seconds(epoch.value)}" for epoch in epochs(row)]
+        return None if epochs(row) == (None, None) else " → ".join(texts)
 
     return (
         make_column(
@@ -142,9 +138,17 @@ def comparison_columns(
             words=lambda row: None if row.slowdown is None else change_or_ratio(comparison, row.slowdown),
             explanation=_CHANGE if verdicts else _RATIO,
         ),
-        make_column("epochs", epochs, title="epoch", priority=8, data=False, explanation=_EPOCH.format(train_samples)),
-        make_column("baseline_epoch_seconds", epoch_before, interval=True),
-        make_column("contender_epoch_seconds", epoch_after, interval=True),
+        make_column(
+            "epochs",
+            format_epochs,
+            title="epoch",
+            priority=8,
+            data=False,
+            explanation=f"one pass over all {train_samples:,} training images, baseline → contender; ≈ is extrapolated "
+            "from the part that was run",
+        ),
+        make_column("baseline_epoch_seconds", lambda row: epochs(row)[0], interval=True),
+        make_column("contender_epoch_seconds", lambda row: epochs(row)[1], interval=True),
         make_column("baseline_accuracy", lambda row: None if row.baseline is None else row.baseline.accuracy),
         make_column("contender_accuracy", lambda row: None if row.contender is None else row.contender.accuracy),
         make_column(
@@ -157,15 +161,15 @@ def comparison_columns(
         ),
         make_column(
             "detectable_slowdown",
-            lambda row: None if row.detectable is None or math.isinf(row.detectable) else row.detectable,
+            detectable,
+            units.percentage,
             title="detects\nfrom",
             priority=3 if gate else 6,
-            text=format_detectable,
             explanation=f"the slowdown that would be called regressed in {10 * POWER:.0f} of 10 comparisons, "
             "at this spread and n",
         ),
-        make_column("p_slower", lambda row: row.p_slower),
-        make_column("p_faster", lambda row: row.p_faster),
+        make_column("p_slower"),
+        make_column("p_faster"),
         make_column(
             "verdict" if verdicts else "standing",
             lambda row: str(row.outcome),
@@ -175,7 +179,7 @@ def comparison_columns(
             priority=0,
             explanation=_describe_verdict(comparison) if verdicts else _STANDING,
         ),
-        make_column("reason", lambda row: row.reason, number=False),
+        make_column("reason", number=False),
     )
 
 
@@ -185,9 +189,6 @@ _CHANGE: Final = (
 )
 
 _RATIO: Final = "contender's images/s over baseline's, and its 95 % Welch interval over processes (log scale)"
-_EPOCH: Final = (
-    "one pass over all {:,} training images, baseline → contender; ≈ is extrapolated from the part that was run"
-)
 _STANDING: Final = "faster or slower where the interval leaves out 1"
 
 

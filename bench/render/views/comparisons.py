@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -30,7 +28,7 @@ from bench.render.model.captions import (
 from bench.render.model.cases import CaseOutcome, JUnitCase
 from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Column, find, group_rows, varies
 from bench.render.model.marks import mark_of_outcome, tone_of_outcome
-from bench.render.model.pivot import Axes, Frame, Pivot, axes_of_pivot, pivot_table
+from bench.render.model.pivot import Frame, axes_of_pivot, pivot_table
 from bench.render.model.table import Fact, Table, hidden_column, make_table, numeric
 from bench.render.phrases import clean_text, format_count, plus_minus
 from bench.render.views.comparison_columns import (
@@ -39,9 +37,9 @@ from bench.render.views.comparison_columns import (
     comparison_columns,
     describe_difference,
     describe_file,
+    detectable,
     epoch_seconds,
     format_counts,
-    format_detectable,
     overview,
     throughput_of,
     throughput_ratio,
@@ -84,9 +82,11 @@ def comparison_tables(
             columns = comparison_columns(comparison, rows, gate=gate)
             pivot_value = find(value, numeric(columns), "value")
             frame = _frame(comparison, rows, first=place == 0, last=place == len(groups) - 1, gate=gate)
-            tables.append(
-                _listing(rows, columns, frame) if axes is None else _pivot(rows, axes, pivot_value, columns, frame)
-            )
+            if axes is None:
+                tables.append(_listing(rows, columns, frame))
+            else:
+                status = find("verdict", columns, "column")
+                tables.append(pivot_table(rows, axes, pivot_value, frame, status=status, mark=_mark))
     if readable and len(comparisons) > 1:
         tables.append(overview(comparisons))
     return tables
@@ -123,8 +123,9 @@ def _describe_sides(comparison: Comparison, row: ComparedRow) -> list[str]:
     sides = ((comparison.baseline, row.baseline), (comparison.contender, row.contender))
     lines = [f"{side.name}: {_describe_entry(entry)}" for side, entry in sides]
     if row.detectable is not None:
-        detectable = format_detectable(row)
-        lines.append("no slowdown would show here" if detectable is None else f"slowdowns show here from {detectable}")
+        least = detectable(row)
+        seen = "no slowdown would show here" if least is None else f"slowdowns show here from {units.percentage(least)}"
+        lines.append(seen)
     return lines
 
 
@@ -151,7 +152,7 @@ def _listing(rows: Sequence[ComparedRow], columns: Sequence[Column[ComparedRow]]
     axes = sorted(SHOWN_AXES, key=lambda axis: axis.heading.name not in MAIN_AXES)
     constant = [axis for axis in SHOWN_AXES if axis not in shown and axis.heading.name != "network"]
     return make_table(
-        frame.title,
+        f"{frame.kind}{frame.title}",
         [*(axis if axis in shown else hidden_column(axis) for axis in axes), *columns],
         rows,
         caption=(*frame.caption, *common_setting(scenarios[0], constant)),
@@ -161,28 +162,16 @@ def _listing(rows: Sequence[ComparedRow], columns: Sequence[Column[ComparedRow]]
     )
 
 
-def _pivot(
-    rows: Sequence[ComparedRow],
-    axes: Axes,
-    value: Column[ComparedRow],
-    columns: Sequence[Column[ComparedRow]],
-    frame: Frame,
-) -> Table:
-    (status,) = (hidden_column(column) for column in columns if column.heading.key == "verdict")
-    pivot = Pivot(axes=axes, value=value, status=status, mark=lambda row: mark_of_outcome(row.outcome))
-    kind, _colon, rest = frame.title.partition(": ")
-    across = "" if axes[1] is None else f" by {axes[1].heading.title}"
-    cells = " ".join(value.heading.title.split()).partition(" [")[0]
-    return dataclasses.replace(
-        pivot_table(rows, rows, pivot, frame), title=clean_text(f"{kind}: {cells}{across}: {rest}")
-    )
+def _mark(row: ComparedRow) -> str:
+    return mark_of_outcome(row.outcome)
 
 
 def _frame(comparison: Comparison, rows: Sequence[ComparedRow], *, first: bool, last: bool, gate: bool) -> Frame:
     networks = dict.fromkeys(row.scenario.network for row in rows)
     ns = [entry.n for row in rows for entry in (row.baseline, row.contender) if entry is not None and entry.n]
     return Frame(
-        title=f"{_kind(comparison)}: {', '.join(networks)}, {_recipe(comparison, rows[0].recipe)}, {format_n(ns)}",
+        kind=f"{_kind(comparison)}: ",
+        title=f"{', '.join(networks)}, {_recipe(comparison, rows[0].recipe)}, {format_n(ns)}",
         caption=_caption(comparison, gate=gate) if first else [("", "files, machine and software as above")],
         facts=_facts(comparison, rows[0].recipe),
         notes=_notes(comparison, rows, last=last),
@@ -257,8 +246,8 @@ def _method(comparison: Comparison) -> str:
     In results/calibration, single processes of the same code differed with a robust standard deviation of 3.9 to 4.9 %,
     blocks of four that took turns with one of 1.1 to 1.4 %.
     """
-    tested = [row.detectable for row in comparison.rows if row.detectable is not None]
-    shown = sorted(slowdown for slowdown in tested if math.isfinite(slowdown))
+    tested = [row for row in comparison.rows if row.detectable is not None]
+    shown = sorted(slowdown for row in tested if (slowdown := detectable(row)) is not None)
     words = (
         "two stored results: a machine that was slower that day looks like a regression, and no interval shows it. "
         "`mnist-bench gate` measures both sides in turns: drift cancels, and where both were recorded the spread was a "
@@ -312,7 +301,10 @@ def _notes(comparison: Comparison, rows: Sequence[ComparedRow], *, last: bool) -
         for (outcome, reason), names in reasons.items()
     ]
     paired = [row for row in rows if row.slowdown is not None]
-    not_judged = sum(Status.NOT_JUDGED in _statuses(row) for row in paired)
+    not_judged = sum(
+        any(entry is not None and entry.status is Status.NOT_JUDGED for entry in (row.baseline, row.contender))
+        for row in paired
+    )
     notes += not_judged_notes(not_judged, len(rows))
     if last:
         slowdown = comparison.slowdown
@@ -322,7 +314,3 @@ def _notes(comparison: Comparison, rows: Sequence[ComparedRow], *, last: bool) -
             notes.append(("", f"geometric mean over {over}: {describe_difference(comparison, slowdown)}{unsure}"))
         notes.append(("", f"in all: {format_counts(row.outcome for row in comparison.rows)}"))
     return notes
-
-
-def _statuses(row: ComparedRow) -> list[Status]:
-    return [entry.status for entry in (row.baseline, row.contender) if entry is not None]

@@ -17,9 +17,9 @@ MARK_OF_LEVEL: Final = {Level.GOOD: LEVEL, Level.NOTE: NOT_RUN, Level.WARNING: I
 _TONES: Final = {Level.GOOD: Tone.PLAIN, Level.NOTE: Tone.PLAIN, Level.WARNING: Tone.BAD, Level.UNKNOWN: Tone.DIM}
 
 _COLUMNS: Final[Sequence[Column[Finding]]] = (
-    make_column("check", lambda finding: finding.check, number=False, priority=0),
+    make_column("check", number=False, priority=0),
     make_column("level", lambda finding: str(finding.level), number=False, priority=0),
-    make_column("seen", lambda finding: finding.seen, number=False, priority=0),
+    make_column("seen", number=False, priority=0),
     make_column("advice", lambda finding: finding.advice or None, number=False, priority=0),
 )
 

@@ -43,7 +43,10 @@ def gate_table(gate_file: GateFile, conclusion: Conclusion) -> Table:
         conclusion.rows,
         caption=_caption(gate_file, conclusion),
         facts=_facts(gate_file, conclusion),
-        notes=_notes(conclusion),
+        notes=[
+            *((MARK_OF_VERDICT[row.verdict], f"{row.scenario.name}: {row.reason}") for row in conclusion.rows),
+            *(("", f"block {index + 1} is void: {why}") for index, why in conclusion.voids),
+        ],
         mark=lambda row: MARK_OF_VERDICT[row.verdict],
         tone=lambda row: tone_of_outcome(row.verdict),
     )
@@ -103,10 +106,9 @@ def _columns(gate_file: GateFile, scale: float) -> list[Column[GateRow]]:
     plan = gate_file.plan
 
     return [
-        make_column("n", lambda row: row.n, key="n_blocks", priority=6, explanation="valid blocks of four passes"),
+        make_column("n", key="n_blocks", priority=6, explanation="valid blocks of four passes"),
         make_change_column(
             "ratio",
-            lambda row: row.ratio,
             key="time_ratio",
             title="time per image\n[95 % interval]",
             priority=0,
@@ -127,16 +129,14 @@ def _columns(gate_file: GateFile, scale: float) -> list[Column[GateRow]]:
         ),
         make_column(
             "threshold",
-            lambda row: row.threshold,
-            units.percentage,
+            unit=units.percentage,
             title="no harm\nbelow",
             priority=5,
             explanation="slower by less is nobody's regression: the margin or, if greater, the noise floor here",
         ),
         make_column(
             "detectable",
-            lambda row: row.detectable,
-            units.percentage,
+            unit=units.percentage,
             key="detectable_slowdown",
             title="detects\nfrom",
             priority=2,
@@ -144,10 +144,8 @@ def _columns(gate_file: GateFile, scale: float) -> list[Column[GateRow]]:
         ),
         make_column(
             "control",
-            lambda row: row.control,
             key="control_ratio",
             title="control\n(A/A)",
-            interval=True,
             priority=7,
             text=lambda row: None if row.control is None else f"{units.signed(row.control.value)} %",
             detail=lambda control: ends(control, units.signed),
@@ -165,8 +163,7 @@ def _columns(gate_file: GateFile, scale: float) -> list[Column[GateRow]]:
         make_column("accuracy_upper", lambda row: None if row.accuracy is None else row.accuracy.upper),
         make_column(
             "p_value",
-            lambda row: row.p_value,
-            lambda value: f"{value:.2g}",
+            unit=lambda value: f"{value:.2g}",
             title="p",
             priority=8,
             explanation=f"of being no slower than that: exact sign-flip test, adjusted for "
@@ -175,13 +172,11 @@ def _columns(gate_file: GateFile, scale: float) -> list[Column[GateRow]]:
         ),
         make_change_column(
             "confirmation",
-            lambda row: row.confirmation,
             key="confirmation_ratio",
-            title="confirmation",
             priority=3,
             explanation="the change in fresh blocks of the suspects alone",
         ),
-        make_column("reason", lambda row: row.reason, number=False),
+        make_column("reason", number=False),
     ]
 
 
@@ -200,19 +195,16 @@ def _caption(gate_file: GateFile, conclusion: Conclusion) -> list[tuple[str, str
     scenarios = [planned.scenario for planned in plan.scenarios]
     orders = [block.order for block in gate_file.blocks]
     seconds = sum(block.seconds for block in gate_file.blocks)
+    blocks = (
+        f"{len(orders)} in {units.seconds(seconds)} ({orders.count(Order.ABBA)} ABBA, {orders.count(Order.BAAB)} BAAB)"
+        f", {len(conclusion.voids)} void; suite {plan.suite}, seed {plan.seed}, {gate_file.created_at}"
+    )
     return [
         ("baseline", describe_side(gate_file.baseline)),
         ("contender", describe_side(gate_file.contender)),
         *_software_difference(gate_file),
         *file_caption(gate_file),
-        (
-            "blocks",
-            (
-                f"{len(orders)} in {units.seconds(seconds)} ({orders.count(Order.ABBA)} ABBA, "
-                f"{orders.count(Order.BAAB)} BAAB), {len(conclusion.voids)} void; suite {plan.suite}, "
-                f"seed {plan.seed}, {gate_file.created_at}"
-            ),
-        ),
+        ("blocks", blocks),
         *([("note", _NO_CALIBRATION)] if any(planned.noise_floor is None for planned in plan.scenarios) else []),
         *constant_setting(scenarios),
         *virtual_contexts(scenarios),
@@ -240,12 +232,6 @@ def _software_difference(gate_file: GateFile) -> list[tuple[str, str]]:
         if getattr(before, fact) != getattr(after, fact)
     ]
     return [("differs", ", ".join(changed))] if changed else []
-
-
-def _notes(conclusion: Conclusion) -> list[tuple[str, str]]:
-    notes = [(MARK_OF_VERDICT[row.verdict], f"{row.scenario.name}: {row.reason}") for row in conclusion.rows]
-    notes += [("", f"block {index + 1} is void: {why}") for index, why in conclusion.voids]
-    return notes
 
 
 def _facts(gate_file: GateFile, conclusion: Conclusion) -> dict[str, Fact]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -19,17 +20,17 @@ from mnist_core.recipe import Engine
 _ALL_PHASES: Final = "all phases"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Row:
     """A line of the table of phases; seconds are of one epoch."""
 
-    name: str
     steps: int
     epoch_seconds: float
+    name: str
     seconds: float | None
+    waited_seconds: float | None
     spread_seconds: float | None = None
     calls: int | None = None
-    waited_seconds: float | None = None
 
     def per_step(self, seconds: float | None) -> float | None:
         return None if seconds is None else seconds / self.steps * 1e6
@@ -69,24 +70,7 @@ def describe_closure(breakdown: Breakdown) -> str:
 def _phases(profile: ProfileFile, breakdown: Breakdown, facts: dict[str, Fact]) -> Table:
     measured = profile.phases
     rounds = len(measured.epoch_seconds)
-
-    def row(
-        name: str,
-        seconds: float | None,
-        waited_seconds: float | None,
-        spread_seconds: float | None = None,
-        calls: int | None = None,
-    ) -> _Row:
-        return _Row(
-            name=name,
-            steps=measured.steps,
-            epoch_seconds=breakdown.epoch_seconds,
-            seconds=seconds,
-            spread_seconds=spread_seconds,
-            calls=calls,
-            waited_seconds=waited_seconds,
-        )
-
+    row = functools.partial(_Row, measured.steps, breakdown.epoch_seconds)
     together = breakdown.together
     rows = [
         *(row(str(p.phase), p.seconds, p.waited_seconds, p.spread_seconds, p.calls) for p in breakdown.parts),
@@ -141,8 +125,7 @@ _PHASE_COLUMNS: Final[Sequence[Column[_Row]]] = (
     make_column("phase", lambda row: row.name, number=False, priority=0),
     make_column(
         "share",
-        lambda row: row.share,
-        units.tenths,
+        unit=units.tenths,
         title="share of\nthe epoch",
         priority=0,
         explanation="what the epoch takes longer for the phase: of two epochs without barriers, one ends with it and "
@@ -167,13 +150,7 @@ _PHASE_COLUMNS: Final[Sequence[Column[_Row]]] = (
     make_column(
         "calls", lambda row: row.calls, priority=2, explanation="in an epoch; forward and backward: per context"
     ),
-    make_column(
-        "mean_microseconds",
-        lambda row: row.mean_microseconds,
-        units.significant,
-        title="µs/call",
-        priority=2,
-    ),
+    make_column("mean_microseconds", unit=units.significant, title="µs/call", priority=2),
     make_column(
         "waited_step_microseconds",
         lambda row: row.per_step(row.waited_seconds),
@@ -189,8 +166,7 @@ _OPERATOR_COLUMNS: Final[Sequence[Column[Operator]]] = (
     make_column("operator", lambda each: each.name, number=False, priority=0),
     make_column(
         "calls_per_step",
-        lambda each: each.calls_per_step,
-        units.significant,
+        unit=units.significant,
         title="calls/step",
         priority=1,
         explanation="all contexts together",
@@ -211,11 +187,10 @@ _OPERATOR_COLUMNS: Final[Sequence[Column[Operator]]] = (
         priority=0,
         explanation="of the time of all operators, over all threads",
     ),
-    make_column("cumulated_share", lambda each: each.cumulated_share, units.tenths, title="cumulated", priority=2),
+    make_column("cumulated_share", unit=units.tenths, title="cumulated", priority=2),
     make_column(
         "gflop_per_second",
-        lambda each: each.gflop_per_second,
-        units.significant,
+        unit=units.significant,
         title="GFLOP/s",
         priority=1,
         explanation="of convolutions and dense layers: operations that no implementation can do without over the "

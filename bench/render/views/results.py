@@ -23,13 +23,24 @@ from bench.render.model.captions import (
     software_facts,
     virtual_contexts,
 )
-from bench.render.model.columns import AXES, BESIDE_CEILINGS, LOOP, MAIN_AXES, VALUES, Column, bars, find, group_rows
+from bench.render.model.columns import (
+    AXES,
+    BESIDE_CEILINGS,
+    LOOP,
+    MAIN_AXES,
+    SHOWN_AXES,
+    VALUES,
+    Column,
+    bars,
+    find,
+    group_rows,
+    tells_of,
+)
 from bench.render.model.marks import AS_FAST, FAILED, FASTEST, INVALID, NOT_RUN
-from bench.render.model.pivot import Axes, Frame, Pivot, axes_of_pivot, pivot_table
+from bench.render.model.pivot import Axes, Frame, axes_of_pivot, pivot_table
 from bench.render.model.table import Fact, Table, hidden_column, make_table, numeric, sort_rows
 from bench.render.phrases import format_count, one_line
-from bench.scenarios.axes import LOOP_AXES
-from bench.scenarios.scenario import axis_value, tutorial_setting
+from bench.scenarios.scenario import tutorial_setting
 
 DEFAULT_VALUE: Final = "throughput"
 
@@ -57,18 +68,19 @@ def result_tables(
     tables = []
     for summary in summaries:
         for rows in group_rows(summary.rows, by_network=axes is None):
-            ordered = rows if order is None else sort_rows(rows, order[0], descending=order[1])
+            ordered = None if order is None else sort_rows(rows, order[0], descending=order[1])
             if axes is None:
-                tables.append(_listing(summary, ordered))
+                tables.append(_listing(summary, ordered or rows))
             else:
-                tables.append(_pivot(summary, rows, ordered, axes, pivot_value, sorts=sort is not None))
+                tables.append(_pivot(summary, rows, axes, pivot_value, ordered))
     return tables
 
 
 def _listing(summary: Summary, rows: Sequence[Row]) -> Table:
+    scenarios = [row.scenario for row in rows]
     axes = [
-        column if _is_shown(column.heading.name, rows) else hidden_column(column)
-        for column in sorted((*AXES, LOOP), key=lambda column: column.heading.name not in MAIN_AXES)
+        axis if axis in SHOWN_AXES and tells_of(axis, scenarios) else hidden_column(axis)
+        for axis in sorted((*AXES, LOOP), key=lambda axis: axis.heading.name not in MAIN_AXES)
     ]
     has_ceiling = any(row.measures is not None and row.measures.roof is not None for row in rows)
     throughput, *others = (
@@ -99,16 +111,6 @@ def _at_priority(column: Column[Row], priority: int | None) -> Column[Row]:
     return dataclasses.replace(column, heading=dataclasses.replace(column.heading, priority=priority))
 
 
-def _is_shown(axis: str, rows: Sequence[Row]) -> bool:
-    """Whether an axis gets a column: a minor one does once a row is off the tutorial's setting; no network does."""
-    if axis == "network" or axis in LOOP_AXES:
-        return False
-    tutorial = tutorial_setting(rows[0].scenario.network)
-    if axis == LOOP.heading.name:
-        return any(row.scenario.loop_summary != tutorial.loop_summary for row in rows)
-    return axis in MAIN_AXES or any(axis_value(row.scenario, axis) != axis_value(tutorial, axis) for row in rows)
-
-
 def _mark(row: Row) -> str:
     if row.is_fastest:
         return FASTEST
@@ -117,12 +119,8 @@ def _mark(row: Row) -> str:
     return {Status.INVALID: INVALID, Status.FAILED: FAILED, Status.NOT_RUN: NOT_RUN}.get(row.status, "")
 
 
-#: Stands beside each value of a pivot, so that a program does not take an invalid one for a good one.
-_STATUS: Final = find("status", VALUES, "column")
-
-
 def _pivot(
-    summary: Summary, planned: Sequence[Row], ordered: Sequence[Row], axes: Axes, value: Column[Row], *, sorts: bool
+    summary: Summary, planned: Sequence[Row], axes: Axes, value: Column[Row], ordered: Sequence[Row] | None
 ) -> Table:
     def mark(row: Row) -> str:
         # The fastest is that by throughput, which says nothing about another value.
@@ -133,10 +131,12 @@ def _pivot(
     frame = _frame(summary, planned)
     return pivot_table(
         planned,
-        ordered,
-        Pivot(axes=axes, value=explained, status=_STATUS, mark=mark),
+        axes,
+        explained,
         dataclasses.replace(frame, facts=frame.facts | _facts_of_each_framework(planned)),
-        sorts=sorts,
+        status=find("status", VALUES, "column"),
+        mark=mark,
+        ordered=ordered,
     )
 
 

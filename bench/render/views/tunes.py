@@ -125,11 +125,9 @@ _SETTING: Final[Column[RankedCandidate]] = make_column(
 _STANDING_COLUMNS: Final[Sequence[Column[RankedCandidate]]] = (
     make_column(
         "throughput",
-        lambda row: row.throughput,
-        units.significant,
+        unit=units.significant,
         key="throughput_images_per_second",
         title="images/s",
-        interval=True,
         priority=3,
         detail=plus_minus,
         explanation="geometric mean over n processes of the median window; ± is its 95 % t interval (log scale), the "
@@ -144,10 +142,8 @@ _STANDING_COLUMNS: Final[Sequence[Column[RankedCandidate]]] = (
     ),
     make_column(
         "speedup",
-        lambda row: row.speedup,
-        units.factor,
+        unit=units.factor,
         title="speed-up",
-        interval=True,
         priority=0,
         text=lambda row: "tutorial" if row.speedup is None else units.factor(row.speedup.value),
         detail=ends,
@@ -156,7 +152,6 @@ _STANDING_COLUMNS: Final[Sequence[Column[RankedCandidate]]] = (
     ),
     make_change_column(
         "behind",
-        lambda row: row.behind,
         key="winner_over_it",
         title="against\nthe winner",
         priority=1,
@@ -164,8 +159,7 @@ _STANDING_COLUMNS: Final[Sequence[Column[RankedCandidate]]] = (
     ),
     make_column(
         "accuracy",
-        lambda row: row.accuracy,
-        units.accuracy,
+        unit=units.accuracy,
         title="test\naccuracy",
         priority=6,
         explanation="on the first test images after its few windows: the faster, the more it has trained",
@@ -265,7 +259,7 @@ def _worths_table(found: TuneResult) -> Table:
     winner = found.winner
     assert winner is not None
     columns: Sequence[Column[KnobEffect]] = (
-        make_column("knob", lambda worth: worth.knob, number=False, priority=0),
+        make_column("knob", number=False, priority=0),
         make_column(
             "chosen", lambda worth: format_knob(winner, worth.knob), number=False, priority=0, title="winner has"
         ),
@@ -281,7 +275,7 @@ def _worths_table(found: TuneResult) -> Table:
             explanation="time per image with that one knob turned, and its 95 % interval where something was measured "
             "twice",
         ),
-        make_column("measured_in", _describe_measured, number=False, priority=0, title="measured in"),
+        make_column("measured_in", _describe_measured, number=False, priority=0),
     )
     return make_table(
         "tune: what each knob is worth to the winner",
@@ -308,8 +302,8 @@ def _format_rounds(stage: Stage) -> str:
 _STAGE_COLUMNS: Final[Sequence[Column[Stage]]] = (
     make_column("rounds", _format_rounds, number=False, priority=0),
     make_column("phase", lambda stage: str(stage.phase), number=False, priority=0),
-    make_column("measured", lambda stage: stage.measured, priority=0, explanation="settings, the tutorial's aside"),
-    make_column("seconds", lambda stage: stage.seconds, units.seconds, title="time", priority=0),
+    make_column("measured", priority=0, explanation="settings, the tutorial's aside"),
+    make_column("seconds", unit=units.seconds, title="time", priority=0),
     make_column(
         "out",
         lambda stage: sum(stage.ruled.values()),
@@ -319,5 +313,5 @@ _STAGE_COLUMNS: Final[Sequence[Column[Stage]]] = (
         explanation="slower: surely slower than the fastest; predicted: not measured, and surely slower if they are "
         "like those that were; outranked: perhaps as fast, but the final has no more room; out of time: not measured",
     ),
-    make_column("left", lambda stage: stage.left, priority=0),
+    make_column("left", priority=0),
 )
