@@ -117,7 +117,7 @@ def make_column(
         name=name,
         key=key or name,
         title=title or name.replace("_", " "),
-        number=number,
+        number=number and not picture,
         priority=priority,
         data=data and not picture,
         picture=picture,
@@ -240,7 +240,6 @@ VALUES: Final[Sequence[Column[Row]]] = (
     make_column(
         "learning",
         _measured(_learning),
-        number=False,
         priority=11,
         picture=True,
         explanation="test accuracy after each epoch, from the least to the greatest; mean over processes",
@@ -467,7 +466,7 @@ def bars(rows: Iterable[Row]) -> Column[Row]:
     def drawn(row: Row) -> str | None:
         return bar(values[id(row)], most) if id(row) in values and len(values) > 1 else None
 
-    return make_column("bar", drawn, title=" ", number=False, priority=4, picture=True)
+    return make_column("bar", drawn, title=" ", priority=4, picture=True)
 
 
 def find(name: str, columns: Iterable[Column[RowT]], what: str) -> Column[RowT]:

@@ -11,20 +11,7 @@ from bench.analysis.groups import Status
 from bench.analysis.verdict import Outcome, Verdict
 from bench.machine.fingerprint import Difference
 from bench.render import units
-from bench.render.model.captions import (
-    common_setting,
-    describe_dataset,
-    describe_machine,
-    describe_recipe,
-    describe_versions,
-    facts_of,
-    format_n,
-    machine_facts,
-    not_judged_notes,
-    recipe_facts,
-    software_facts,
-    virtual_contexts,
-)
+from bench.render.model import captions
 from bench.render.model.cases import CaseOutcome, JUnitCase
 from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Column, find, group_rows, varies
 from bench.render.model.marks import mark_of_outcome, tone_of_outcome
@@ -155,7 +142,7 @@ def _listing(rows: Sequence[ComparedRow], columns: Sequence[Column[ComparedRow]]
         f"{frame.kind}{frame.title}",
         [*(axis if axis in shown else hidden_column(axis) for axis in axes), *columns],
         rows,
-        caption=(*frame.caption, *common_setting(scenarios[0], constant)),
+        caption=(*frame.caption, *captions.common_setting(scenarios[0], constant)),
         facts=frame.facts,
         notes=frame.notes,
         tone=lambda row: tone_of_outcome(row.outcome),
@@ -171,7 +158,7 @@ def _frame(comparison: Comparison, rows: Sequence[ComparedRow], *, first: bool, 
     ns = [entry.n for row in rows for entry in (row.baseline, row.contender) if entry is not None and entry.n]
     return Frame(
         kind=f"{_kind(comparison)}: ",
-        title=f"{', '.join(networks)}, {_recipe(comparison, rows[0].recipe)}, {format_n(ns)}",
+        title=f"{', '.join(networks)}, {_recipe(comparison, rows[0].recipe)}, {captions.format_n(ns)}",
         caption=_caption(comparison, gate=gate) if first else [("", "files, machine and software as above")],
         facts=_facts(comparison, rows[0].recipe),
         notes=_notes(comparison, rows, last=last),
@@ -183,7 +170,7 @@ def _kind(comparison: Comparison) -> str:
 
 
 def _recipe(comparison: Comparison, recipe: Recipe) -> str:
-    return describe_recipe(recipe, comparison.baseline.dataset.train_samples)
+    return captions.describe_recipe(recipe, comparison.baseline.dataset.train_samples)
 
 
 def _caption(comparison: Comparison, *, gate: bool) -> list[tuple[str, str]]:
@@ -194,9 +181,9 @@ def _caption(comparison: Comparison, *, gate: bool) -> list[tuple[str, str]]:
         lines.append(("against", f"{comparison.axis}: for each row, the one that differs from it only there"))
     lines += _sides(comparison)
     if comparison.refusal is None:
-        lines.append(("data", describe_dataset(comparison.baseline.dataset)))
+        lines.append(("data", captions.describe_dataset(comparison.baseline.dataset)))
     lines += _differences(comparison)
-    lines += virtual_contexts(row.scenario for row in comparison.rows)
+    lines += captions.virtual_contexts(row.scenario for row in comparison.rows)
     if gate and gate_refusal(comparison) is None:
         lines.append(("method", _method(comparison)))
     return lines
@@ -211,16 +198,16 @@ def _sides(comparison: Comparison) -> list[tuple[str, str]]:
             for name, side in (("baseline", baseline), ("contender", contender))
             for line in (
                 (name, describe_file(side)),
-                ("on", describe_machine(side.environment)),
-                ("with", describe_versions(side.environment)),
+                ("on", captions.describe_machine(side.environment)),
+                ("with", captions.describe_versions(side.environment)),
             )
         ]
     within = comparison.kind is Kind.WITHIN
     files = [("file", baseline)] if within else [("baseline", baseline), ("contender", contender)]
     return [
         *((name, describe_file(side)) for name, side in files),
-        ("machine", describe_machine(contender.environment)),
-        ("software", describe_versions(contender.environment)),
+        ("machine", captions.describe_machine(contender.environment)),
+        ("software", captions.describe_versions(contender.environment)),
     ]
 
 
@@ -274,15 +261,15 @@ def _facts(comparison: Comparison, recipe: Recipe) -> dict[str, Fact]:
         of_side = {
             "file": side.name,
             "created_at": side.created_at,
-            **machine_facts(side.environment, without=["usable_vcpu_count", "virtualization"]),
-            **software_facts(side.environment.software),
-            **facts_of(side.environment, "mnist_bench_version", "git_commit"),
+            **captions.machine_facts(side.environment, without=["usable_vcpu_count", "virtualization"]),
+            **captions.software_facts(side.environment.software),
+            **captions.facts_of(side.environment, "mnist_bench_version", "git_commit"),
         }
         facts |= {f"{label}_{name}": fact for name, fact in of_side.items()}
     return {
         **facts,
-        **recipe_facts(recipe),
-        **facts_of(settings, "margin", "tolerance", "alpha"),
+        **captions.recipe_facts(recipe),
+        **captions.facts_of(settings, "margin", "tolerance", "alpha"),
         "common_scenarios": len(comparison.common),
         "geometric_mean_ratio": None if ratio is None else ratio.value,
         "geometric_mean_ratio_lower": None if ratio is None else ratio.lower,
@@ -305,7 +292,7 @@ def _notes(comparison: Comparison, rows: Sequence[ComparedRow], *, last: bool) -
         any(entry is not None and entry.status is Status.NOT_JUDGED for entry in (row.baseline, row.contender))
         for row in paired
     )
-    notes += not_judged_notes(not_judged, len(rows))
+    notes += captions.not_judged_notes(not_judged, len(rows))
     if last:
         slowdown = comparison.slowdown
         if slowdown is not None:

@@ -119,7 +119,6 @@ def _columns(gate_file: GateFile, scale: float) -> list[Column[GateRow]]:
             "picture",
             lambda row: _draw_interval(row, scale),
             title="faster   │   slower",
-            number=False,
             priority=3,
             picture=True,
             explanation=f"the same, from {units.points(-scale)} to +{units.points(scale)} %",

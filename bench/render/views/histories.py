@@ -112,7 +112,6 @@ def _trend_columns(history: History) -> Sequence[Column[_TrendRow]]:
         make_column(
             "trend",
             lambda row: sparkline(row.trend.throughputs),
-            number=False,
             priority=1,
             picture=True,
             explanation="images/s over the files in the order of time, from the least to the greatest, but over at "
