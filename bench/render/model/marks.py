@@ -61,12 +61,8 @@ MARK_OF_VERDICT: Final[Mapping[Verdict, str]] = {
     Verdict.INCOMPARABLE: OTHER,
 }
 
-#: A row of a verdict has the tone of the verdict's sign, or one of these.
-_TONE_OF_VERDICT: Final = {
-    Verdict.INCONCLUSIVE: Tone.DIM,
-    Verdict.UNDERPOWERED: Tone.DIM,
-    Verdict.INCOMPARABLE: Tone.BAD,
-}
+#: The tone of a row whose verdict has this sign.
+_TONE_OF_VERDICT: Final = {**TONE_OF_MARK, OPEN: Tone.DIM, OTHER: Tone.BAD}
 
 _MARK_OF_RELATION: Final = {Relation.FASTER: FASTER, Relation.SLOWER: SLOWER, Relation.NOT_TOLD_APART: OPEN}
 
@@ -78,6 +74,4 @@ def mark_of_outcome(outcome: Outcome) -> str:
 
 def tone_of_outcome(outcome: Outcome) -> Tone:
     """Return the tone of a compared row: a mere relation of two machines is neither good nor bad."""
-    if not isinstance(outcome, Verdict):
-        return Tone.PLAIN
-    return _TONE_OF_VERDICT.get(outcome) or TONE_OF_MARK.get(MARK_OF_VERDICT[outcome], Tone.PLAIN)
+    return _TONE_OF_VERDICT.get(MARK_OF_VERDICT[outcome], Tone.PLAIN) if isinstance(outcome, Verdict) else Tone.PLAIN
