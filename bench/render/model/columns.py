@@ -398,12 +398,10 @@ BESIDE_CEILINGS: Final = frozenset(
 
 #: Axes that are always shown; the others are where a row is off the default.
 MAIN_AXES: Final = ("contexts", "batch_size", "hybridize")
-_AXIS_TITLES: Final = {"batch_size": "batch", "cpu_threads": "threads"}
-_NUMBER_AXES: Final = frozenset({"batch_size", "cpu_threads"})
-
-_AXIS_EXPLANATIONS: Final = {
-    "batch_size": "images per update, over all contexts together",
-    "cpu_threads": "OpenMP threads of each CPU context; default: physical cores over CPU contexts",
+#: The axes that are numbers: their titles, and what the legend says of them.
+_NUMBER_AXES: Final = {
+    "batch_size": ("batch", "images per update, over all contexts together"),
+    "cpu_threads": ("threads", "OpenMP threads of each CPU context; default: physical cores over CPU contexts"),
 }
 
 _NUMBERED: Final = re.compile(r"(.*)\((\d+)\)")
@@ -428,14 +426,15 @@ def _axis(name: str) -> Column[HasScenario]:
         value = axis_value(row.scenario, name)
         return "default" if value is None else str(value)
 
+    title, explanation = _NUMBER_AXES.get(name, (name, ""))
     return make_column(
         name,
         lambda row: axis_value(row.scenario, name),
-        title=_AXIS_TITLES.get(name, name),
+        title=title,
         number=name in _NUMBER_AXES,
         priority=0,
         text=text,
-        explanation=_AXIS_EXPLANATIONS.get(name, ""),
+        explanation=explanation,
     )
 
 

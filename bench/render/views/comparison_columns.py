@@ -61,11 +61,8 @@ def _processes(row: ComparedRow) -> str:
 
 
 def _accuracy_change(row: ComparedRow) -> float | None:
-    if row.baseline is None or row.contender is None:
-        return None
-    if row.baseline.accuracy is None or row.contender.accuracy is None:
-        return None
-    return row.contender.accuracy - row.baseline.accuracy
+    before, after = (None if entry is None else entry.accuracy for entry in (row.baseline, row.contender))
+    return None if before is None or after is None else after - before
 
 
 def comparison_columns(
