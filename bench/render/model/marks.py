@@ -50,7 +50,7 @@ TONE_OF_MARK: Final = {
     NOT_RUN: Tone.DIM,
 }
 
-MARK_OF_VERDICT: Final[Mapping[Verdict, str]] = {
+MARK_OF_OUTCOME: Final[Mapping[Outcome, str]] = {
     Verdict.IMPROVED: FASTER,
     Verdict.UNCHANGED: LEVEL,
     Verdict.REGRESSED: SLOWER,
@@ -59,19 +59,15 @@ MARK_OF_VERDICT: Final[Mapping[Verdict, str]] = {
     Verdict.INVALID: INVALID,
     Verdict.MISSING: MISSING,
     Verdict.INCOMPARABLE: OTHER,
+    Relation.FASTER: FASTER,
+    Relation.SLOWER: SLOWER,
+    Relation.NOT_TOLD_APART: OPEN,
 }
 
 #: The tone of a row whose verdict has this sign.
 _TONE_OF_VERDICT: Final = {**TONE_OF_MARK, OPEN: Tone.DIM, OTHER: Tone.BAD}
 
-_MARK_OF_RELATION: Final = {Relation.FASTER: FASTER, Relation.SLOWER: SLOWER, Relation.NOT_TOLD_APART: OPEN}
-
-
-def mark_of_outcome(outcome: Outcome) -> str:
-    """Return the sign of a compared row."""
-    return MARK_OF_VERDICT[outcome] if isinstance(outcome, Verdict) else _MARK_OF_RELATION[outcome]
-
 
 def tone_of_outcome(outcome: Outcome) -> Tone:
     """Return the tone of a compared row: a mere relation of two machines is neither good nor bad."""
-    return _TONE_OF_VERDICT.get(MARK_OF_VERDICT[outcome], Tone.PLAIN) if isinstance(outcome, Verdict) else Tone.PLAIN
+    return _TONE_OF_VERDICT.get(MARK_OF_OUTCOME[outcome], Tone.PLAIN) if isinstance(outcome, Verdict) else Tone.PLAIN

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from bench.analysis import accuracy, series
 from bench.analysis.headline import Source
-from bench.analysis.series import Curve, LearningCurve
+from bench.analysis.series import Curve
 from bench.analysis.summary import Measures, Row
 from bench.render import units
 from bench.render.model.captions import format_n
@@ -159,10 +159,16 @@ class _Network:
         )
 
     def learning(self, *, over_seconds: bool) -> Picture | None:
-        found = self._learning()
+        found = [
+            (source, curve)
+            for source in self.sources
+            for curve in series.learning_curves(source.summary)
+            if (curve.scenario.network, curve.recipe) == (self.network, self.recipe)
+        ]
         if not found:
             return None
-        shown = _fairly(found, MOST_CURVES, lambda pair: pair[0])
+        fastest_first = sorted(found, key=lambda pair: pair[1].reached[-1].seconds)
+        shown = _fairly(fastest_first, MOST_CURVES, lambda pair: pair[0])
         label = labels_of((source.name, curve.scenario) for source, curve in shown)
         lines = [
             Plotted(
@@ -325,15 +331,6 @@ class _Network:
             ]
             made.append(Plotted(name, points))
         return made
-
-    def _learning(self) -> list[tuple[Source, LearningCurve]]:
-        found = [
-            (source, curve)
-            for source in self.sources
-            for curve in series.learning_curves(source.summary)
-            if (curve.scenario.network, curve.recipe) == (self.network, self.recipe)
-        ]
-        return sorted(found, key=lambda pair: pair[1].reached[-1].seconds)
 
 
 class _Place(NamedTuple):

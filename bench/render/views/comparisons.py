@@ -15,7 +15,7 @@ from bench.render import units
 from bench.render.model import captions
 from bench.render.model.cases import CaseOutcome, JUnitCase
 from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Column, find, group_rows, make_column, varies
-from bench.render.model.marks import mark_of_outcome, tone_of_outcome
+from bench.render.model.marks import MARK_OF_OUTCOME, tone_of_outcome
 from bench.render.model.pivot import Frame, axes_of_pivot, pivot_table
 from bench.render.model.table import Fact, Table, hidden_column, make_table, numeric
 from bench.render.phrases import clean_text, format_count, plus_minus
@@ -148,7 +148,7 @@ def _listing(rows: Sequence[ComparedRow], columns: Sequence[Column[ComparedRow]]
 
 
 def _mark(row: ComparedRow) -> str:
-    return mark_of_outcome(row.outcome)
+    return MARK_OF_OUTCOME[row.outcome]
 
 
 def _frame(comparison: Comparison, rows: Sequence[ComparedRow], *, first: bool, last: bool, gate: bool) -> Frame:
@@ -282,7 +282,7 @@ def _notes(comparison: Comparison, rows: Sequence[ComparedRow], *, last: bool) -
         if row.reason is not None and row.reason != comparison.refusal:
             reasons.setdefault((row.outcome, row.reason), []).append(row.scenario.name)
     notes = [
-        (mark_of_outcome(outcome), f"{outcome}: {'; '.join(names)}: {reason}")
+        (MARK_OF_OUTCOME[outcome], f"{outcome}: {'; '.join(names)}: {reason}")
         for (outcome, reason), names in reasons.items()
     ]
     paired = [row for row in rows if row.slowdown is not None]

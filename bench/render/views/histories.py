@@ -176,7 +176,6 @@ _METHOD: Final = (
     "random orders, of many files Miller and Siegmund's, 1982), searched by binary segmentation"
 )
 
-
 _CHANGE_COLUMNS: Final[Sequence[Column[_ChangeRow]]] = (
     make_column(
         "change",
