@@ -1,7 +1,7 @@
-"""The tests of mnist-bench. A package, so that they share `tests.support` and may have one name in several rooms.
+"""The tests of mnist-bench are a package, so that they share `tests.support` and may have one name in several rooms.
 
-Imported before any of them, it forgets whatever the caller's shell, terminal or CI says, so that a test means the same
-wherever it is started; `nox -s conditions` starts them in many ways.
+The package is imported before any of them and forgets what the shell, the terminal or the CI of its caller says. So a
+test means the same wherever it is started; `nox -s conditions` starts them in many ways.
 """
 
 from __future__ import annotations

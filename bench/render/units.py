@@ -14,9 +14,8 @@ TIMES_OVER = f"{TIMES}÷"
 _MILLISECOND = 1e-3
 _MINUTE = 60.0
 _HOUR = 60 * _MINUTE
-#: The limits of `roughly` to seconds and then to minutes; hours are used beyond.
-_LONGEST_ROUGH_SECONDS = 120
-_LONGEST_ROUGH_MINUTES = 120
+#: `roughly` writes no more seconds than this, and no more minutes; hours are used beyond.
+_LONGEST_ROUGH = 120
 #: Longer times are written in minutes.
 _LONGEST_SECONDS = 100.0
 _KIB = 1024.0
@@ -60,9 +59,9 @@ def seconds(number: float) -> str:
 
 def roughly(seconds: float) -> str:
     """Write a time that is only known or needed roughly: 45 s, 48 min, 2.5 h."""
-    if round(seconds) < _LONGEST_ROUGH_SECONDS:
+    if round(seconds) < _LONGEST_ROUGH:
         return f"{seconds:.0f} s"
-    if round(seconds / _MINUTE) <= _LONGEST_ROUGH_MINUTES:
+    if round(seconds / _MINUTE) <= _LONGEST_ROUGH:
         return f"{seconds / _MINUTE:.0f} min"
     return f"{significant(seconds / _HOUR, 2)} h"
 

@@ -26,9 +26,10 @@ def test_a_users_own_network_has_no_known_cost() -> None:
 
 
 def test_the_bytes_of_an_update_by_hand() -> None:
-    """The MLP on one image and one context: 6 x 109,386 numbers but for the first layer's second reading, and its part.
+    """The MLP on one image and one context moves 6 x 109,386 numbers, less the first layer's second reading.
 
-    Weights: read forward, read backward, written; gradients: written, read; all weights read by the update.
+    Weights are read forward, read backward and written, gradients are written and read, and the update reads all
+    weights. The image adds its own part.
     """
     costs = costs_of("mlp")
     assert costs is not None

@@ -53,7 +53,7 @@ def winner(tune_file: TuneFile, name: Path) -> Candidate:
 
 
 def in_the_exhaustive_file(searched: Candidate, exhaustive: TuneFile) -> str:
-    """How much slower what the search found is than the exhaustive search's best, by the latter's own measurements."""
+    """Return how much slower the search's winner is than the exhaustive search's, by the latter's measurements."""
     candidates = exhaustive.plan.candidates
     best = estimates.winner(exhaustive.plan, exhaustive.rounds)
     if best is None or searched not in candidates:

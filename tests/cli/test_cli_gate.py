@@ -57,7 +57,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> FakeSessions:
-    """Stands for all processes of a gate; the test says how fast they are."""
+    """Stand for all processes of a gate; the test says how fast they are."""
     fake = FakeSessions()
 
     def session_starters(
@@ -80,7 +80,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> FakeSessions:
 
 @pytest.fixture
 def other_code(tmp_path: Path) -> Path:
-    """A folder whose measured code differs from the working tree's by a comment."""
+    """Make a folder whose measured code differs from the working tree's by a comment."""
     folder = tmp_path / "other"
     shutil.copytree(ROOT / "mnist_core", folder / "mnist_core", ignore=shutil.ignore_patterns("__pycache__"))
     with (folder / "mnist_core" / "training.py").open("a", encoding="utf-8") as file:

@@ -65,7 +65,7 @@ def command(command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
 
 @pytest.fixture
 def workers(monkeypatch: pytest.MonkeyPatch) -> FakeWorkers:
-    """Stands for all processes of a search; flat updates and one context are faster."""
+    """Stand for all processes of a search; flat updates and one context are faster."""
 
     def cost(scenario: Scenario) -> float:
         return 1e-4 * len(scenario.contexts) * (0.5 if scenario.update == "flat" else 1.0)

@@ -194,7 +194,7 @@ def ends_soon(pid: int) -> bool:
     ],
 )
 def test_a_child_without_a_reply_has_crashed(fake_python: FakePython, script: str, detail: str) -> None:
-    """Killed, failed or talking nonsense: the answer is "crashed", with the last thing the child said."""
+    """If it was killed, failed or talked nonsense, the answer is "crashed", with the last thing it said."""
     assert probe(GPU0, python=fake_python(script)) == Probe(GPU0, Unusable.CRASHED, f"the trial of gpu(0) {detail}")
 
 

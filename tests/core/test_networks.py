@@ -82,7 +82,7 @@ def assert_close(expected: Arrays, actual: Arrays, tolerance: float) -> None:
     [*((Network.MLP, array) for array in range(6)), *((Network.LENET, array) for array in range(8))],
 )
 def test_the_reference_gradients_are_those_of_finite_differences(network: Network, array: int) -> None:
-    """For every array of weights: along a random direction, and along single weights, which a slip in an index hits.
+    """Each array of weights has them along a random direction, and along single weights, for slips in an index.
 
     Central differences of 1e-5 in float64 err by about 1e-10 (step squared, and rounding over step).
     """
@@ -131,7 +131,10 @@ def test_an_mlp_takes_flat_images_too(builders: Builders) -> None:
 @original_and_twin
 @pytest.mark.parametrize(("network", "count"), [(Network.MLP, 109_386), (Network.LENET, 431_080)])
 def test_a_network_has_the_tutorials_number_of_parameters(network: Network, count: int, builders: Builders) -> None:
-    """784x128 + 128 + 128x64 + 64 + 64x10 + 10, and 20x25 + 20 + 50x20x25 + 50 + 800x500 + 500 + 500x10 + 10."""
+    """Each layer has its weights and one bias for each output.
+
+    MLP: 784x128 + 128 + 128x64 + 64 + 64x10 + 10. LeNet: 20x25 + 20 + 50x20x25 + 50 + 800x500 + 500 + 500x10 + 10.
+    """
     assert count == training.parameter_count(draw_weights(builders[network]()))
 
 
@@ -207,7 +210,7 @@ def test_twin_and_original_agree_to_the_last_bit(network: Network) -> None:
 @both_networks
 @compiled
 def test_compiling_changes_nothing_but_rounding(network: Network, hybridize: Hybridize) -> None:
-    """In outputs, gradients, and weights after three steps. On the CPUs tried not even a bit; but none promises it."""
+    """Outputs, gradients, and weights after three steps agree; the CPUs tried changed no bit, but none promises it."""
     (expected_first, expected_weights), (first, after) = (
         train(draw_weights(networks.build(network, how))) for how in (Hybridize.OFF, hybridize)
     )

@@ -57,7 +57,7 @@ def test_fewer_images_are_the_first_of_more(count: int, thousand: Digits) -> Non
 
 
 def test_no_image_comes_twice(thousand: Digits) -> None:
-    """Neither within a seed nor under a neighbouring one: a test set holds no training image."""
+    """None does within a seed, nor under a neighbouring one, so that a test set holds no training image."""
     images, labels = thousand
     others, other_labels = draw(1000, seed=DEFAULT_SEED + 1)
     assert len({image.tobytes() for image in [*images, *others]}) == 2000

@@ -184,7 +184,7 @@ def assert_same_bits(expected: list[Images], actual: list[Images]) -> None:
 def test_two_epochs_are_those_of_the_reference(
     hybridize: Hybridize, network: Network, count: int, batch_size: int, contexts: int
 ) -> None:
-    """Weights on every context, samples, accuracy and last loss: each step goes by the gradient of its real images.
+    """Weights on every context, samples, accuracy and last loss are, as each step goes by its real images.
 
     A padded image, an uneven split, or a context that had no image in this batch and still holds the gradient of the
     one before would all show; so would a compiled network that kept the shapes of another batch.
@@ -240,7 +240,7 @@ def test_several_contexts_train_as_one_does(contexts: int, network: Network, cou
 
 @both_networks
 def test_a_batch_without_an_image_for_every_context_adds_nothing_of_the_batch_before(network: Network) -> None:
-    """Two steps, of six images and of one, on three contexts: the second is by the gradient of its one image."""
+    """Of two steps on three contexts, of six images and of one, the second goes by its one image."""
     images, labels = dataset(7)
     weights = reference_networks.layers(initial_weights(network))
     trained = job(network, images, labels, 6, contexts=3)

@@ -67,7 +67,7 @@ def assemble(build: Path) -> None:
 
 
 def _visible(text: str, before: str = "^") -> str:
-    """Paths without the dot of .github: a site leaves out folders that begin with one."""
+    """Return paths without the dot of .github, since a site leaves out folders that begin with one."""
     return re.sub(rf"({before})\.github/", r"\1github/", text)
 
 
@@ -129,7 +129,7 @@ def classes(record: type) -> dict[str, type]:
 
 
 def _comments(sources: griffe.GriffeLoader, cls: type) -> dict[str, str]:
-    """The comment beside each field or value of a class, by name."""
+    """Return the comment beside each field or value of a class, by name."""
     members = sources.modules_collection[f"{cls.__module__}.{cls.__qualname__}"].members.items()
     return {name: member.docstring.value for name, member in members if not member.is_alias and member.docstring}
 
@@ -149,7 +149,7 @@ def _object(cls: type, schema: Schema, comments: dict[str, str]) -> Iterator[str
 
 
 def _type(field: Schema) -> str:
-    """A field's type in words, with a link where it is an object or an enumeration."""
+    """Return a field's type in words, with a link where it is an object or an enumeration."""
     if "$ref" in field:
         name = field["$ref"].rpartition("/")[2]
         return f"[{name}](#{name.lower()})"

@@ -132,7 +132,7 @@ def test_faster_and_wrong_is_regressed() -> None:
 
 
 def test_an_accuracy_that_may_have_fallen_is_not_a_pass() -> None:
-    """Equal on average, but anywhere within 20 points of each other."""
+    """The accuracies are equal on average, but lie anywhere within 20 points of each other."""
     generator = np.random.default_rng(9)
     conclusion = measured(a_plan(), noisy(9), accuracy=lambda _side: float(generator.uniform(0.7, 0.9)))
     assert conclusion.verdict is Verdict.INCONCLUSIVE

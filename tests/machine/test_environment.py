@@ -413,7 +413,7 @@ def test_without_an_identity_network_and_name_are_the_host(lay: Lay, monkeypatch
 
 
 def nvml(**changes: Callable[..., object] | None) -> types.SimpleNamespace:
-    """A stand-in for nvidia-ml-py on a machine with two GPUs."""
+    """Make a stand-in for nvidia-ml-py on a machine with two GPUs."""
 
     def refuse(*_arguments: object) -> None:
         raise RuntimeError("Not Supported")
@@ -561,7 +561,7 @@ USER, HOST, HOME = "quetzalcoatl", "xochimilco.example.org", "/srv/people/quetza
 
 @pytest.fixture
 def _someone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user and a machine whose names are in no word of ours."""
+    """Give the machine a user and a name that are in no word of ours."""
     monkeypatch.setattr(getpass, "getuser", lambda: USER)
     monkeypatch.setattr(socket, "gethostname", lambda: HOST)
     monkeypatch.setenv("HOME", HOME)

@@ -364,7 +364,7 @@ def test_an_axis_can_be_the_rows_without_any_being_the_columns() -> None:
 
 
 def test_a_sorted_pivot_has_its_rows_in_that_order_and_its_columns_in_the_plans() -> None:
-    """Fastest first means rows; a shuffled header would help nobody."""
+    """Fastest first means the rows; a shuffled header would be of no use."""
     plain = tables(a_sweep(), row="contexts", column="hybridize", value="update_microseconds")[1]
     table = tables(a_sweep(), row="contexts", column="hybridize", value="update_microseconds", sort="throughput")[1]
     assert table.headings == plain.headings

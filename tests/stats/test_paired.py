@@ -61,7 +61,7 @@ def test_the_sign_flip_test_counts_patterns(effects: list[float], threshold: flo
 
 
 def test_the_sign_flip_test_is_scipys() -> None:
-    """The same number as `scipy.stats.permutation_test`, which lists the patterns."""
+    """It gives the same number as `scipy.stats.permutation_test`, which lists the patterns."""
     effects = np.random.default_rng(3).normal(0.03, 0.02, 12)
     theirs = scipy.stats.permutation_test(
         (effects - 0.02,),

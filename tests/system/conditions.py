@@ -1,6 +1,6 @@
 """Start the tests as callers of all kinds do: `nox -s conditions -- [--all] [--together] [NAME ...]`.
 
-A test means the same whoever starts it, and the program, too. Each condition below is what a shell does before it
+A test means the same for every caller, and so does the program. Each condition below is what a shell does before it
 starts pytest with the tests that need no real worker; with `--all`, with the whole suite. `--together` puts those that
 exclude no other into one run, of which there are four.
 """
@@ -106,7 +106,7 @@ def passes(name: str, before: str, *, whole: bool) -> bool:
 
 
 def copied(folder: Path) -> Path:
-    """Copy what git has or would add, as a repository of its own, which everybody may write to."""
+    """Copy what git has or would add, as a repository of its own, which all users may write to."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,

@@ -117,7 +117,7 @@ def make_column(
         name=name,
         key=key or name,
         title=title or name.replace("_", " "),
-        number=number,
+        number=number and not picture,
         priority=priority,
         data=data and not picture,
         picture=picture,
@@ -240,7 +240,6 @@ VALUES: Final[Sequence[Column[Row]]] = (
     make_column(
         "learning",
         _measured(_learning),
-        number=False,
         priority=11,
         picture=True,
         explanation="test accuracy after each epoch, from the least to the greatest; mean over processes",
@@ -399,12 +398,10 @@ BESIDE_CEILINGS: Final = frozenset(
 
 #: Axes that are always shown; the others are where a row is off the default.
 MAIN_AXES: Final = ("contexts", "batch_size", "hybridize")
-_AXIS_TITLES: Final = {"batch_size": "batch", "cpu_threads": "threads"}
-_NUMBER_AXES: Final = frozenset({"batch_size", "cpu_threads"})
-
-_AXIS_EXPLANATIONS: Final = {
-    "batch_size": "images per update, over all contexts together",
-    "cpu_threads": "OpenMP threads of each CPU context; default: physical cores over CPU contexts",
+#: The axes that are numbers: their titles, and what the legend says of them.
+_NUMBER_AXES: Final = {
+    "batch_size": ("batch", "images per update, over all contexts together"),
+    "cpu_threads": ("threads", "OpenMP threads of each CPU context; default: physical cores over CPU contexts"),
 }
 
 _NUMBERED: Final = re.compile(r"(.*)\((\d+)\)")
@@ -429,14 +426,15 @@ def _axis(name: str) -> Column[HasScenario]:
         value = axis_value(row.scenario, name)
         return "default" if value is None else str(value)
 
+    title, explanation = _NUMBER_AXES.get(name, (name, ""))
     return make_column(
         name,
         lambda row: axis_value(row.scenario, name),
-        title=_AXIS_TITLES.get(name, name),
+        title=title,
         number=name in _NUMBER_AXES,
         priority=0,
         text=text,
-        explanation=_AXIS_EXPLANATIONS.get(name, ""),
+        explanation=explanation,
     )
 
 
@@ -467,7 +465,7 @@ def bars(rows: Iterable[Row]) -> Column[Row]:
     def drawn(row: Row) -> str | None:
         return bar(values[id(row)], most) if id(row) in values and len(values) > 1 else None
 
-    return make_column("bar", drawn, title=" ", number=False, priority=4, picture=True)
+    return make_column("bar", drawn, title=" ", priority=4, picture=True)
 
 
 def find(name: str, columns: Iterable[Column[RowT]], what: str) -> Column[RowT]:

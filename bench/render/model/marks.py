@@ -52,7 +52,7 @@ TONE_OF_MARK: Final = {
     NOT_RUN: Tone.DIM,
 }
 
-MARK_OF_VERDICT: Final[Mapping[Verdict, str]] = {
+MARK_OF_OUTCOME: Final[Mapping[Outcome, str]] = {
     Verdict.IMPROVED: FASTER,
     Verdict.UNCHANGED: LEVEL,
     Verdict.REGRESSED: SLOWER,
@@ -61,25 +61,15 @@ MARK_OF_VERDICT: Final[Mapping[Verdict, str]] = {
     Verdict.INVALID: INVALID,
     Verdict.MISSING: MISSING,
     Verdict.INCOMPARABLE: OTHER,
+    Relation.FASTER: FASTER,
+    Relation.SLOWER: SLOWER,
+    Relation.NOT_TOLD_APART: OPEN,
 }
 
-#: A row of a verdict has the tone of the verdict's sign, or one of these.
-_TONE_OF_VERDICT: Final = {
-    Verdict.INCONCLUSIVE: Tone.DIM,
-    Verdict.UNDERPOWERED: Tone.DIM,
-    Verdict.INCOMPARABLE: Tone.BAD,
-}
-
-_MARK_OF_RELATION: Final = {Relation.FASTER: FASTER, Relation.SLOWER: SLOWER, Relation.NOT_TOLD_APART: OPEN}
-
-
-def mark_of_outcome(outcome: Outcome) -> str:
-    """Return the sign of a compared row."""
-    return MARK_OF_VERDICT[outcome] if isinstance(outcome, Verdict) else _MARK_OF_RELATION[outcome]
+#: The tone of a row whose verdict has this sign.
+_TONE_OF_VERDICT: Final = {**TONE_OF_MARK, OPEN: Tone.DIM, OTHER: Tone.BAD}
 
 
 def tone_of_outcome(outcome: Outcome) -> Tone:
     """Return the tone of a compared row: a mere relation of two machines is neither good nor bad."""
-    if not isinstance(outcome, Verdict):
-        return Tone.PLAIN
-    return _TONE_OF_VERDICT.get(outcome) or TONE_OF_MARK.get(MARK_OF_VERDICT[outcome], Tone.PLAIN)
+    return _TONE_OF_VERDICT.get(MARK_OF_OUTCOME[outcome], Tone.PLAIN) if isinstance(outcome, Verdict) else Tone.PLAIN

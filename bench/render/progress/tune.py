@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from rich.console import Console
 
 from bench.experiments.tune import estimates, eta
 from bench.experiments.tune.racing import Step
-from bench.records.tune import REFERENCE, Candidate, Reason, TuneFile, TunePhase
+from bench.records.tune import REFERENCE, Candidate, TuneFile, TunePhase
 from bench.render import units
 from bench.render.phrases import format_count, format_ratio
 from bench.render.progress.live import LiveLine
@@ -45,9 +47,7 @@ class TuneProgress(LiveLine):
         self._look_ahead(tune_file)
         plan, rounds = tune_file.plan, tune_file.rounds
         last = rounds[-1]
-        ruled: dict[Reason, int] = {}
-        for each in last.ruled:
-            ruled[each.ruling] = ruled.get(each.ruling, 0) + 1
+        ruled = Counter(each.ruling for each in last.ruled)
         words = [
             f"round {len(rounds)}: {units.seconds(last.seconds)}, {last.phase}",
             f"{len({m.candidate for m in last.measurements} - {REFERENCE})} measured",

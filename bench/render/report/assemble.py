@@ -240,13 +240,12 @@ def _failures(sources: Sequence[Source]) -> list[Section]:
 
 
 def _gate(place: int, gate: Gate) -> Iterable[Section]:
-    evidence = evidence_of(gate.file.plan, gate.file.blocks)
     title = clean_text(f"Gate: {gate.name}")
     yield Section(key=f"gate{place}", title=title, tables=(gate_table(gate.file, gate.conclusion),))
     yield Section(
         key=f"blocks{place}",
         title=f"{title}, block by block",
-        pictures=draw_gate(f"g{place}", gate.conclusion, evidence),
+        pictures=draw_gate(f"g{place}", gate.conclusion, evidence_of(gate.file.plan, gate.file.blocks)),
     )
 
 

@@ -369,7 +369,8 @@ def draw_rows(
             axes.axvline(reference, **_REFERENCE_LOOKS[0])
         for place, row in enumerate(rows):
             for number, (point, style) in enumerate(zip(row.points, _LOOKS, strict=False)):
-                _draw_row_point(sheet, axes, point, place + _DRAWN_AT, style, bar=bars, raised=number % 2 == 1)
+                # Every second point is drawn lower, else two points of a row could hide each other.
+                _draw_row_point(sheet, axes, point, place + _DRAWN_AT + 0.14 * (number % 2), style, bar=bars)
         _set_axis(axes.xaxis, axes.set_xscale, x)
         if legend:
             _draw_signs(_legend(sheet, below, legend), [Plotted(name, (), joined=False) for name in legend])
@@ -377,15 +378,11 @@ def draw_rows(
         return sheet.picture(title=title, caption=caption, alternative=alternative)
 
 
-def _draw_row_point(
-    sheet: _Sheet, axes: _Axes, point: Point, y: float, style: dict[str, Any], *, bar: bool, raised: bool
-) -> None:
+def _draw_row_point(sheet: _Sheet, axes: _Axes, point: Point, y: float, style: dict[str, Any], *, bar: bool) -> None:
     colour = style["color"]
     if bar:
         sheet.tip(axes.barh([y], [point.x], height=0.3, color=colour), point.tip)
         return
-    if raised:  # else two points of a row could hide each other
-        y += 0.14
     if point.lower is not None and point.upper is not None:
         axes.plot([point.lower, point.upper], [y, y], color=colour, linewidth=1.6)
     sheet.tip(

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from bench.analysis import accuracy, series
 from bench.analysis.headline import Source
-from bench.analysis.series import Curve, LearningCurve
+from bench.analysis.series import Curve
 from bench.analysis.summary import Measures, Row
 from bench.render import units
 from bench.render.model.captions import format_n
@@ -18,7 +18,7 @@ from bench.render.model.labels import full_setting, labels_of
 from bench.render.phrases import format_count, format_estimate
 from bench.render.report import charts
 from bench.render.report.charts import MOST_CURVES, Axis, Plotted, Point
-from bench.scenarios.scenario import Scenario, tutorial_setting
+from bench.scenarios.scenario import tutorial_setting
 from bench.stats.intervals import Estimate
 from mnist_core.devices import DeviceKind
 from mnist_core.recipe import Recipe
@@ -133,7 +133,9 @@ class _Network:
             return None
         lines = self._lines(found, "contexts", lambda x: format_count(x, "context"), "times one")
         counts = _places(lines)
-        shares_cores = [_shares_cores(curve.scenario) for _source, curve in found[: len(lines)]]
+        shown = [curve.scenario for _source, curve in found[: len(lines)]]
+        # A second context gets a part of what the first alone had.
+        shares_cores = [each.cpu_threads is None and each.devices[0].kind is DeviceKind.CPU for each in shown]
         references, words = [], []
         if not all(shares_cores):
             references.append(Plotted("perfect: as many times as contexts", [Point(x, x, "") for x in counts]))
@@ -157,10 +159,16 @@ class _Network:
         )
 
     def learning(self, *, over_seconds: bool) -> Picture | None:
-        found = self._learning()
+        found = [
+            (source, curve)
+            for source in self.sources
+            for curve in series.learning_curves(source.summary)
+            if (curve.scenario.network, curve.recipe) == (self.network, self.recipe)
+        ]
         if not found:
             return None
-        shown = _fairly(found, MOST_CURVES, lambda pair: pair[0])
+        fastest_first = sorted(found, key=lambda pair: pair[1].reached[-1].seconds)
+        shown = _fairly(fastest_first, MOST_CURVES, lambda pair: pair[0])
         label = labels_of((source.name, curve.scenario) for source, curve in shown)
         lines = [
             Plotted(
@@ -324,15 +332,6 @@ class _Network:
             made.append(Plotted(name, points))
         return made
 
-    def _learning(self) -> list[tuple[Source, LearningCurve]]:
-        found = [
-            (source, curve)
-            for source in self.sources
-            for curve in series.learning_curves(source.summary)
-            if (curve.scenario.network, curve.recipe) == (self.network, self.recipe)
-        ]
-        return sorted(found, key=lambda pair: pair[1].reached[-1].seconds)
-
 
 class _Place(NamedTuple):
     """A place in a roofline."""
@@ -355,11 +354,6 @@ def _under_roof(measures: Measures) -> _Place | None:
     place = measures.roof.place
     where = "GPU" if place.kind is DeviceKind.GPU else format_count(place.threads, "thread")
     return _Place(1e9 * achieved.value / moved.value, achieved, ceiling, bandwidth, where)
-
-
-def _shares_cores(scenario: Scenario) -> bool:
-    """A second context gets a part of what the first alone had."""
-    return scenario.cpu_threads is None and scenario.devices[0].kind is DeviceKind.CPU
 
 
 def _fairly(

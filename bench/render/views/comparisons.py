@@ -2,45 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 from bench.analysis.comparison import ComparedRow, Comparison, Kind, gate_refusal
-from bench.analysis.entries import Entry
+from bench.analysis.entries import ComparedFile, Entry
 from bench.analysis.groups import Status
-from bench.analysis.verdict import Outcome, Verdict
+from bench.analysis.verdict import Outcome, Relation, Verdict, worst
 from bench.machine.fingerprint import Difference
 from bench.render import units
-from bench.render.model.captions import (
-    common_setting,
-    describe_dataset,
-    describe_machine,
-    describe_recipe,
-    describe_versions,
-    facts_of,
-    format_n,
-    machine_facts,
-    not_judged_notes,
-    recipe_facts,
-    software_facts,
-    virtual_contexts,
-)
+from bench.render.model import captions
 from bench.render.model.cases import CaseOutcome, JUnitCase
-from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Column, find, group_rows, varies
-from bench.render.model.marks import mark_of_outcome, tone_of_outcome
+from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Column, find, group_rows, make_column, varies
+from bench.render.model.marks import MARK_OF_OUTCOME, tone_of_outcome
 from bench.render.model.pivot import Frame, axes_of_pivot, pivot_table
 from bench.render.model.table import Fact, Table, hidden_column, make_table, numeric
 from bench.render.phrases import clean_text, format_count, plus_minus
 from bench.render.views.comparison_columns import (
     DEFAULT_VALUE,
-    MANY,
+    change_or_ratio,
     comparison_columns,
     describe_difference,
-    describe_file,
     detectable,
     epoch_seconds,
-    format_counts,
-    overview,
     throughput_of,
     throughput_ratio,
 )
@@ -73,8 +58,8 @@ def comparison_tables(
     Raise `ValueError` for an unknown name, with a suggestion.
     """
     axes = axes_of_pivot(row, column, None if value == DEFAULT_VALUE else value)
-    if readable and axes is None and len(comparisons) > MANY:
-        return [overview(comparisons)]
+    if readable and axes is None and len(comparisons) > _MANY:
+        return [_overview(comparisons)]
     tables: list[Table] = []
     for comparison in comparisons:
         groups = group_rows(comparison.rows, by_network=axes is None)
@@ -88,7 +73,7 @@ def comparison_tables(
                 status = find("verdict", columns, "column")
                 tables.append(pivot_table(rows, axes, pivot_value, frame, status=status, mark=_mark))
     if readable and len(comparisons) > 1:
-        tables.append(overview(comparisons))
+        tables.append(_overview(comparisons))
     return tables
 
 
@@ -155,7 +140,7 @@ def _listing(rows: Sequence[ComparedRow], columns: Sequence[Column[ComparedRow]]
         f"{frame.kind}{frame.title}",
         [*(axis if axis in shown else hidden_column(axis) for axis in axes), *columns],
         rows,
-        caption=(*frame.caption, *common_setting(scenarios[0], constant)),
+        caption=(*frame.caption, *captions.common_setting(scenarios[0], constant)),
         facts=frame.facts,
         notes=frame.notes,
         tone=lambda row: tone_of_outcome(row.outcome),
@@ -163,7 +148,7 @@ def _listing(rows: Sequence[ComparedRow], columns: Sequence[Column[ComparedRow]]
 
 
 def _mark(row: ComparedRow) -> str:
-    return mark_of_outcome(row.outcome)
+    return MARK_OF_OUTCOME[row.outcome]
 
 
 def _frame(comparison: Comparison, rows: Sequence[ComparedRow], *, first: bool, last: bool, gate: bool) -> Frame:
@@ -171,7 +156,7 @@ def _frame(comparison: Comparison, rows: Sequence[ComparedRow], *, first: bool, 
     ns = [entry.n for row in rows for entry in (row.baseline, row.contender) if entry is not None and entry.n]
     return Frame(
         kind=f"{_kind(comparison)}: ",
-        title=f"{', '.join(networks)}, {_recipe(comparison, rows[0].recipe)}, {format_n(ns)}",
+        title=f"{', '.join(networks)}, {_recipe(comparison, rows[0].recipe)}, {captions.format_n(ns)}",
         caption=_caption(comparison, gate=gate) if first else [("", "files, machine and software as above")],
         facts=_facts(comparison, rows[0].recipe),
         notes=_notes(comparison, rows, last=last),
@@ -183,7 +168,7 @@ def _kind(comparison: Comparison) -> str:
 
 
 def _recipe(comparison: Comparison, recipe: Recipe) -> str:
-    return describe_recipe(recipe, comparison.baseline.dataset.train_samples)
+    return captions.describe_recipe(recipe, comparison.baseline.dataset.train_samples)
 
 
 def _caption(comparison: Comparison, *, gate: bool) -> list[tuple[str, str]]:
@@ -194,9 +179,9 @@ def _caption(comparison: Comparison, *, gate: bool) -> list[tuple[str, str]]:
         lines.append(("against", f"{comparison.axis}: for each row, the one that differs from it only there"))
     lines += _sides(comparison)
     if comparison.refusal is None:
-        lines.append(("data", describe_dataset(comparison.baseline.dataset)))
+        lines.append(("data", captions.describe_dataset(comparison.baseline.dataset)))
     lines += _differences(comparison)
-    lines += virtual_contexts(row.scenario for row in comparison.rows)
+    lines += captions.virtual_contexts(row.scenario for row in comparison.rows)
     if gate and gate_refusal(comparison) is None:
         lines.append(("method", _method(comparison)))
     return lines
@@ -210,17 +195,17 @@ def _sides(comparison: Comparison) -> list[tuple[str, str]]:
             line
             for name, side in (("baseline", baseline), ("contender", contender))
             for line in (
-                (name, describe_file(side)),
-                ("on", describe_machine(side.environment)),
-                ("with", describe_versions(side.environment)),
+                (name, _describe_file(side)),
+                ("on", captions.describe_machine(side.environment)),
+                ("with", captions.describe_versions(side.environment)),
             )
         ]
     within = comparison.kind is Kind.WITHIN
     files = [("file", baseline)] if within else [("baseline", baseline), ("contender", contender)]
     return [
-        *((name, describe_file(side)) for name, side in files),
-        ("machine", describe_machine(contender.environment)),
-        ("software", describe_versions(contender.environment)),
+        *((name, _describe_file(side)) for name, side in files),
+        ("machine", captions.describe_machine(contender.environment)),
+        ("software", captions.describe_versions(contender.environment)),
     ]
 
 
@@ -274,15 +259,15 @@ def _facts(comparison: Comparison, recipe: Recipe) -> dict[str, Fact]:
         of_side = {
             "file": side.name,
             "created_at": side.created_at,
-            **machine_facts(side.environment, without=["usable_vcpu_count", "virtualization"]),
-            **software_facts(side.environment.software),
-            **facts_of(side.environment, "mnist_bench_version", "git_commit"),
+            **captions.machine_facts(side.environment, without=["usable_vcpu_count", "virtualization"]),
+            **captions.software_facts(side.environment.software),
+            **captions.facts_of(side.environment, "mnist_bench_version", "git_commit"),
         }
         facts |= {f"{label}_{name}": fact for name, fact in of_side.items()}
     return {
         **facts,
-        **recipe_facts(recipe),
-        **facts_of(settings, "margin", "tolerance", "alpha"),
+        **captions.recipe_facts(recipe),
+        **captions.facts_of(settings, "margin", "tolerance", "alpha"),
         "common_scenarios": len(comparison.common),
         "geometric_mean_ratio": None if ratio is None else ratio.value,
         "geometric_mean_ratio_lower": None if ratio is None else ratio.lower,
@@ -297,7 +282,7 @@ def _notes(comparison: Comparison, rows: Sequence[ComparedRow], *, last: bool) -
         if row.reason is not None and row.reason != comparison.refusal:
             reasons.setdefault((row.outcome, row.reason), []).append(row.scenario.name)
     notes = [
-        (mark_of_outcome(outcome), f"{outcome}: {'; '.join(names)}: {reason}")
+        (MARK_OF_OUTCOME[outcome], f"{outcome}: {'; '.join(names)}: {reason}")
         for (outcome, reason), names in reasons.items()
     ]
     paired = [row for row in rows if row.slowdown is not None]
@@ -305,12 +290,117 @@ def _notes(comparison: Comparison, rows: Sequence[ComparedRow], *, last: bool) -
         any(entry is not None and entry.status is Status.NOT_JUDGED for entry in (row.baseline, row.contender))
         for row in paired
     )
-    notes += not_judged_notes(not_judged, len(rows))
+    notes += captions.not_judged_notes(not_judged, len(rows))
     if last:
         slowdown = comparison.slowdown
         if slowdown is not None:
             over = format_count(len(comparison.common), "common scenario")
             unsure = "" if bounds(slowdown) else " (no interval: some have n = 1)"
             notes.append(("", f"geometric mean over {over}: {describe_difference(comparison, slowdown)}{unsure}"))
-        notes.append(("", f"in all: {format_counts(row.outcome for row in comparison.rows)}"))
+        notes.append(("", f"in all: {_format_counts(row.outcome for row in comparison.rows)}"))
     return notes
+
+
+# --- an overview of several
+
+#: With more contenders nobody reads a table of scenarios for each of them.
+_MANY: Final = 10
+#: The most rows of an overview that is meant to be read.
+_LONGEST: Final = 100
+
+
+def _overview(comparisons: Sequence[Comparison]) -> Table:
+    """Return one row per contender; where they are too many to read, the worst first and no more than those."""
+    shown = list(comparisons)
+    notes = []
+    if len(shown) > _LONGEST:
+        shown = sorted(shown, key=_badness)[:_LONGEST]
+        notes.append(("", f"the worst {_LONGEST} of {len(comparisons):,} contenders; --format csv and json have all"))
+    if len(comparisons) > _MANY:
+        notes.append(("", "the scenarios of each: name fewer files, or take --format csv or json"))
+    baseline = comparisons[0].baseline
+    outcomes = _format_counts(map(_overall, comparisons))
+    return make_table(
+        "overview",
+        _COLUMNS,
+        shown,
+        caption=[
+            ("baseline", _describe_file(baseline)),
+            ("data", captions.describe_dataset(baseline.dataset)),
+            ("machine", captions.describe_machine(baseline.environment)),
+            ("contenders", f"{len(comparisons):,}: {outcomes}"),
+        ],
+        notes=notes,
+        tone=lambda comparison: tone_of_outcome(_overall(comparison)),
+    )
+
+
+def _describe_file(side: ComparedFile) -> str:
+    """Name a result file of a comparison."""
+    return f"{side.name}, suite {side.suite}, {side.created_at}"
+
+
+_COLUMNS: Final[Sequence[Column[Comparison]]] = (
+    make_column("contender", lambda c: c.contender.name, number=False, priority=0),
+    make_column(
+        "machine",
+        lambda c: captions.describe_machine(c.contender.environment) if c.kind is Kind.HARDWARE else None,
+        number=False,
+        priority=3,
+    ),
+    make_column(
+        "common",
+        lambda c: len(c.common),
+        title="common\nscenarios",
+        priority=2,
+        text=lambda c: f"{len(c.common)} of {len(c.rows)}",
+    ),
+    make_column(
+        DEFAULT_VALUE,
+        lambda c: throughput_ratio(c.slowdown),
+        title="geometric mean\n[95 % interval]",
+        priority=0,
+        words=lambda c: None if (slowdown := c.slowdown) is None else change_or_ratio(c, slowdown),
+        explanation="over the common scenarios only, each counting the same; the interval is that of their processes",
+    ),
+    make_column(
+        "outcomes",
+        lambda c: _format_counts(row.outcome for row in c.rows),
+        title="scenarios",
+        number=False,
+        priority=4,
+    ),
+    make_column("overall", lambda c: str(_overall(c)), title="in all", number=False, priority=0),
+)
+
+
+def _overall(comparison: Comparison) -> Outcome:
+    """Return the worst verdict of all rows; without verdicts, how the means relate."""
+    if gate_refusal(comparison) is not None and (comparison.kind is not Kind.HARDWARE or not comparison.common):
+        return Verdict.INCOMPARABLE
+    if comparison.gives_verdicts:
+        return worst(row.outcome for row in comparison.rows if isinstance(row.outcome, Verdict))
+    slowdown = comparison.slowdown
+    ends = None if slowdown is None else bounds(slowdown)
+    if ends is None:
+        return Relation.NOT_TOLD_APART
+    return Relation.SLOWER if ends[0] > 0 else Relation.FASTER if ends[1] < 0 else Relation.NOT_TOLD_APART
+
+
+_WORST_FIRST: Final = (
+    *(Verdict.REGRESSED, Verdict.MISSING, Verdict.INCOMPARABLE, Verdict.INVALID, Relation.SLOWER),
+    *(Verdict.UNDERPOWERED, Verdict.INCONCLUSIVE, Relation.NOT_TOLD_APART),
+    *(Verdict.UNCHANGED, Verdict.IMPROVED, Relation.FASTER),
+)
+
+
+def _badness(comparison: Comparison) -> tuple[int, float]:
+    """Return a key that sorts the worst first: by outcome, then by slowdown."""
+    slowdown = comparison.slowdown
+    return _WORST_FIRST.index(_overall(comparison)), 0.0 if slowdown is None else -slowdown.value
+
+
+def _format_counts(outcomes: Iterable[Outcome]) -> str:
+    """Count outcomes, the worst first: 1 regressed, 3 unchanged."""
+    counts = Counter(outcomes)
+    return ", ".join(f"{counts[outcome]:,} {outcome}" for outcome in _WORST_FIRST if counts[outcome])

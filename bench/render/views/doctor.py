@@ -23,7 +23,6 @@ _COLUMNS: Final[Sequence[Column[Finding]]] = (
     make_column("advice", lambda finding: finding.advice or None, number=False, priority=0),
 )
 
-
 _FACT_COLUMNS: Final[Sequence[Column[tuple[str, str]]]] = (
     make_column("fact", lambda pair: pair[0], number=False, priority=0),
     make_column("value", lambda pair: pair[1], number=False, priority=0),

@@ -14,7 +14,7 @@ from bench.render import units
 from bench.render.model.captions import common_setting, facts_of, file_caption, virtual_contexts
 from bench.render.model.cases import CaseOutcome, JUnitCase
 from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Axis, Column, make_change_column, make_column, varies
-from bench.render.model.marks import MARK_OF_VERDICT, tone_of_outcome
+from bench.render.model.marks import MARK_OF_OUTCOME, tone_of_outcome
 from bench.render.model.table import Fact, Table, hidden_column, make_table
 from bench.render.phrases import clean_text, ends, format_change, format_count, shorten_hash
 from bench.render.sparklines import interval
@@ -44,10 +44,10 @@ def gate_table(gate_file: GateFile, conclusion: Conclusion) -> Table:
         caption=_caption(gate_file, conclusion),
         facts=_facts(gate_file, conclusion),
         notes=[
-            *((MARK_OF_VERDICT[row.verdict], f"{row.scenario.name}: {row.reason}") for row in conclusion.rows),
+            *((MARK_OF_OUTCOME[row.verdict], f"{row.scenario.name}: {row.reason}") for row in conclusion.rows),
             *(("", f"block {index + 1} is void: {why}") for index, why in conclusion.voids),
         ],
-        mark=lambda row: MARK_OF_VERDICT[row.verdict],
+        mark=lambda row: MARK_OF_OUTCOME[row.verdict],
         tone=lambda row: tone_of_outcome(row.verdict),
     )
 
@@ -104,7 +104,6 @@ def _draw_interval(row: GateRow, most: float) -> str | None:
 
 def _columns(gate_file: GateFile, scale: float) -> list[Column[GateRow]]:
     plan = gate_file.plan
-
     return [
         make_column("n", key="n_blocks", priority=6, explanation="valid blocks of four passes"),
         make_change_column(
@@ -119,7 +118,6 @@ def _columns(gate_file: GateFile, scale: float) -> list[Column[GateRow]]:
             "picture",
             lambda row: _draw_interval(row, scale),
             title="faster   │   slower",
-            number=False,
             priority=3,
             picture=True,
             explanation=f"the same, from {units.points(-scale)} to +{units.points(scale)} %",

@@ -112,7 +112,6 @@ def _trend_columns(history: History) -> Sequence[Column[_TrendRow]]:
         make_column(
             "trend",
             lambda row: sparkline(row.trend.throughputs),
-            number=False,
             priority=1,
             picture=True,
             explanation="images/s over the files in the order of time, from the least to the greatest, but over at "
@@ -176,7 +175,6 @@ _METHOD: Final = (
     "a change is where the maximally selected rank statistic is significant (Lausen and Schumacher, 1992; p-value over "
     "random orders, of many files Miller and Siegmund's, 1982), searched by binary segmentation"
 )
-
 
 _CHANGE_COLUMNS: Final[Sequence[Column[_ChangeRow]]] = (
     make_column(

@@ -9,20 +9,7 @@ from typing import Final
 from bench.analysis import accuracy
 from bench.analysis.groups import Status
 from bench.analysis.summary import Row, Summary
-from bench.render.model.captions import (
-    describe_ceilings,
-    describe_recipe,
-    describe_setting,
-    file_caption,
-    file_facts,
-    format_n,
-    machine_facts,
-    not_judged_notes,
-    process_counts,
-    recipe_facts,
-    software_facts,
-    virtual_contexts,
-)
+from bench.render.model import captions
 from bench.render.model.columns import (
     AXES,
     BESIDE_CEILINGS,
@@ -141,14 +128,14 @@ def _pivot(
 
 
 def _frame(summary: Summary, rows: Sequence[Row]) -> Frame:
-    recipe = describe_recipe(rows[0].recipe, summary.dataset.train_samples, in_turns=rows[0].in_turns)
+    recipe = captions.describe_recipe(rows[0].recipe, summary.dataset.train_samples, in_turns=rows[0].in_turns)
     return Frame(
-        title=f"{recipe}, {format_n(process_counts(rows))}",
+        title=f"{recipe}, {captions.format_n(captions.process_counts(rows))}",
         caption=[
-            *file_caption(summary),
+            *captions.file_caption(summary),
             ("result", f"suite {summary.suite}, {summary.created_at}"),
-            *virtual_contexts(row.scenario for row in rows),
-            *describe_ceilings(rows),
+            *captions.virtual_contexts(row.scenario for row in rows),
+            *captions.describe_ceilings(rows),
         ],
         facts=_facts(summary, rows),
         notes=_notes(rows),
@@ -162,7 +149,7 @@ def _explained(columns: Iterable[Column[Row]], summary: Summary, rows: Sequence[
         "train_samples": f"{summary.dataset.train_samples:,}",
         "test_images": _test_images(summary, rows),
         "compared": ", ± within blocks of processes that take turns" if rows[0].in_turns else "",
-        "tutorial": describe_setting(
+        "tutorial": captions.describe_setting(
             tutorial_setting(rows[0].scenario.network), [axis for axis in AXES if axis.heading.name in MAIN_AXES]
         ),
         "targets": " or ".join(targets),
@@ -189,12 +176,12 @@ def _facts(summary: Summary, rows: Sequence[Row]) -> dict[str, Fact]:
     softwares = {row.software for row in rows}
     return {
         "suite": summary.suite,
-        **file_facts(summary),
+        **captions.file_facts(summary),
         "dataset_source": summary.dataset.source,
-        **machine_facts(summary.environment),
-        **software_facts(softwares.pop() if len(softwares) == 1 else None),
+        **captions.machine_facts(summary.environment),
+        **captions.software_facts(softwares.pop() if len(softwares) == 1 else None),
         "mnist_bench_version": summary.environment.mnist_bench_version,
-        **recipe_facts(rows[0].recipe),
+        **captions.recipe_facts(rows[0].recipe),
     }
 
 
@@ -207,7 +194,7 @@ def _facts_of_each_framework(rows: Sequence[Row]) -> dict[str, Fact]:
         f"{name}[framework={framework}]": version
         for framework, software in softwares.items()
         if software is not None
-        for name, version in software_facts(software).items()
+        for name, version in captions.software_facts(software).items()
     }
 
 
@@ -224,8 +211,8 @@ def _notes(rows: Sequence[Row]) -> list[tuple[str, str]]:
     if not_run:
         planned = format_count(sum(row.planned for row in rows), "planned process", "planned processes")
         notes.append((NOT_RUN, f"{not_run} of {planned} not run yet"))
-    if any(row.is_fastest for row in rows) and 1 in process_counts(rows):
+    if any(row.is_fastest for row in rows) and 1 in captions.process_counts(rows):
         notes.append((FASTEST, "among single processes the fastest may be luck: --repeats 5 tells"))
     measured = [row for row in rows if row.measures is not None]
     not_judged = sum(row.status is Status.NOT_JUDGED for row in measured)
-    return [(mark, one_line(text)) for mark, text in (*notes, *not_judged_notes(not_judged, len(measured)))]
+    return [(mark, one_line(text)) for mark, text in (*notes, *captions.not_judged_notes(not_judged, len(measured)))]
