@@ -121,7 +121,7 @@ def test_the_fastests_neighbours_are_all_measured() -> None:
             assert candidate in {*known, REFERENCE}
 
 
-def test_nobody_is_ruled_out_on_a_prediction_before_enough_was_measured() -> None:
+def test_no_prediction_rules_out_a_candidate_before_enough_was_measured() -> None:
     truth = {index: 0.1 * (index == 7) for index in range(len(MLP))}
     found = search(a_tune_plan(candidates=MLP), Machine(truth=truth, window_sd=0.001, process_sd=0.001))
     at = next(index for index, each in enumerate(found.rounds) if any(r.ruling is Reason.PREDICTED for r in each.ruled))
@@ -257,7 +257,7 @@ def test_a_search_ends_with_its_reference() -> None:
     assert len(found.rounds) == 1
 
 
-def test_whoever_does_not_learn_is_out_however_fast() -> None:
+def test_a_candidate_that_does_not_learn_is_out_however_fast() -> None:
     """The fastest has another accuracy after the same epoch than the reference."""
     found = search(small(3), Machine(truth=flat(4, _1=0.2, _2=2.0), stupid=frozenset({2})))
     assert ruled(found)[2] is Reason.NOT_LEARNT
@@ -265,7 +265,7 @@ def test_whoever_does_not_learn_is_out_however_fast() -> None:
     assert winner(found.plan, found.rounds) == 1
 
 
-def test_whoever_unlearns_is_out() -> None:
+def test_a_candidate_that_unlearns_is_out() -> None:
     """The first epoch was right, and then something broke."""
     plan = small(2)
     step = next_step(plan, ())

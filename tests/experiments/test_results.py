@@ -119,7 +119,7 @@ def test_a_search_without_any_round_found_the_tutorials_loop() -> None:
     assert "nothing was faster" in render_markdown(tune_tables(a_tune_file(), found))
 
 
-def test_whoever_does_not_work_is_named_once_with_how_many_like_it() -> None:
+def test_candidates_that_do_not_work_are_named_once_with_how_many_there_are() -> None:
     """Twenty settings that crash for the same reason are one line."""
     plan = a_tune_plan(candidates=candidates(count=25))
     truth = dict.fromkeys(range(26), 0.0) | {3: 0.5}
@@ -148,7 +148,7 @@ def test_the_table_says_what_was_found_and_how_sure_it_is() -> None:
     assert max(map(len, text.splitlines())) <= 120
 
 
-def test_an_exhaustive_search_ranks_everyone_and_shows_the_first_few() -> None:
+def test_an_exhaustive_search_ranks_all_and_shows_the_first_few() -> None:
     """A reader gets the fastest and the tutorial's loop, and a program gets all."""
     plan = a_tune_plan(candidates=MLP, exhaustive=True, budget_seconds=None)
     tune_file = search(plan, Machine(truth=TRUTH, seed=4))

@@ -129,7 +129,7 @@ def test_few_processes_are_alive_at_once() -> None:
     assert workers.most_alive == pool._MOST_ALIVE + 1
 
 
-def test_a_block_gives_everyone_a_fresh_process_and_turns() -> None:
+def test_a_block_gives_each_candidate_a_fresh_process_and_turns() -> None:
     """All live together, none begins before all are ready, and the last of a turn is the first of the next."""
     workers = FakeWorkers()
     run(workers, a_file(2, budget_seconds=1e-6))

@@ -79,7 +79,7 @@ def test_the_same_kind_of_machine_is_not_the_same_machine() -> None:
     assert machine_differences(here, there) == (Difference(name="host", baseline="aaaaaaaa", contender="cccccccc"),)
 
 
-def test_a_machine_that_does_not_tell_who_it_is_is_never_the_same() -> None:
+def test_a_machine_that_does_not_tell_which_it_is_is_never_the_same() -> None:
     """Two unknown machines are not one."""
     unknown = an_environment(host_hash=None)
     assert not same_machine(unknown, unknown)
@@ -137,6 +137,6 @@ def test_of_lists_only_what_one_side_lacks_is_named() -> None:
     assert words_of(software=a_software(thread_pools=pools)) == ["thread pools without openmp, with mkl 2024"]
 
 
-def test_software_that_nobody_recorded_differs_in_nothing() -> None:
+def test_software_that_was_not_recorded_differs_in_nothing() -> None:
     """A file without a finished run does not claim that it had no NumPy."""
     assert words_of(software=None) == []

@@ -627,7 +627,7 @@ def test_without_a_ceiling_tables_for_people_look_as_before() -> None:
     assert re.search(r"\| 100 \| \d{3} \\\[\d{3}, \d{3}\\\] \|", pivot)
 
 
-def test_the_table_of_ceilings_says_who_reached_what() -> None:
+def test_the_table_of_ceilings_says_which_library_reached_what() -> None:
     """Each device, number of threads and library has a row, and a slow library has its BLAS beside it."""
     table = ceiling_table([*CEILINGS, a_ceiling(device="gpu(0)", gflop=5e4, thread_pools=())], an_environment())
     wide = as_text([table], 200)
