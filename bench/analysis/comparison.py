@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import msgspec
 
 from bench.analysis.entries import ComparedFile, Entry, explain_other_data, explain_unmatched
-from bench.analysis.groups import RowKey
+from bench.analysis.groups import RowKey, difference_in_blocks
 from bench.analysis.verdict import (
     DEFAULT_SETTINGS,
     Outcome,
@@ -232,7 +232,7 @@ def compare_scenarios(
         baseline=baseline,
         contender=contender,
         settings=settings,
-        rows=_rows(pairs, settings, judged=False),
+        rows=_rows(pairs, settings, judged=False, within=within),
         axis=axis,
         refusal=refusal,
     )
@@ -245,8 +245,8 @@ def _rest(key: RowKey, axis: str) -> tuple[object, ...]:
     return (recipe, *(getattr(scenario, name) for name in axes if name != axis))
 
 
-def _rows(pairs: Sequence[_Pair], settings: Settings, *, judged: bool) -> tuple[ComparedRow, ...]:
-    slowdowns = [_slowdown(pair) for pair in pairs]
+def _rows(pairs: Sequence[_Pair], settings: Settings, *, judged: bool, within: bool = False) -> tuple[ComparedRow, ...]:
+    slowdowns = [_slowdown(pair, within=within) for pair in pairs]
     margin = math.log1p(settings.margin)
     p_slower = multiple_testing.holm_adjusted(
         [1.0 if each is None else intervals.p_above(each, margin) for each in slowdowns]
@@ -278,13 +278,15 @@ def _rows(pairs: Sequence[_Pair], settings: Settings, *, judged: bool) -> tuple[
     return tuple(rows)
 
 
-def _slowdown(pair: _Pair) -> TSummary | None:
+def _slowdown(pair: _Pair, *, within: bool) -> TSummary | None:
+    """Return how much slower the contender is, as a log ratio; rows of one file are compared within their blocks."""
     one, other = pair.baseline, pair.contender
     if pair.incomparable or one is None or other is None or not (one.is_ranked and other.is_ranked):
         return None
     assert one.speed is not None
     assert other.speed is not None
-    return intervals.welch_difference(one.speed, other.speed)
+    in_blocks = difference_in_blocks(one.log_speed_in_block, other.log_speed_in_block) if within else None
+    return intervals.welch_difference(one.speed, other.speed) if in_blocks is None else in_blocks
 
 
 def _verdict(

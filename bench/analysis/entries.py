@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from bench.analysis.groups import Group, RowKey, Status, group_by_row, throughput
+from bench.analysis.groups import Group, RowKey, Status, group_by_row, log_speed_in_block, throughput
 from bench.analysis.summary import Summary
 from bench.machine.fingerprint import difference
 from bench.records.environment import Environment
@@ -29,6 +29,8 @@ class Entry:
     trouble: str | None
     #: Images per second, one number per process; None where no process gave one.
     speed: Moments | None
+    #: The logarithm of the images per second in each block in which it took turns; empty for processes that were alone.
+    log_speed_in_block: Mapping[int, float]
     #: Mean of the final accuracies; None where no process ended.
     accuracy: float | None
     #: Processes that were measured, and that were asked for.
@@ -76,16 +78,18 @@ def index(name: str, result_set: ResultSet | Summary, shared: dict[RowKey, RowKe
 
 
 def _entry(group: Group) -> Entry:
-    status, trouble, speed = group.status, _trouble(group), None
+    status, trouble, speed, in_block = group.status, _trouble(group), None, {}
     if group.runs:
         try:
             speed = intervals.log_moments([throughput(run) for run in group.runs])
+            in_block = log_speed_in_block(group.runs)
         except ValueError:  # times of nothing or of no number, which a file edited by hand may hold
             status, trouble = Status.INVALID, "its throughput is no positive, finite number"
     return Entry(
         status=status,
         trouble=trouble,
         speed=speed,
+        log_speed_in_block=in_block,
         accuracy=statistics.fmean([run.final_accuracy for run in group.runs]) if group.runs else None,
         n=len(group.runs),
         planned=group.planned,

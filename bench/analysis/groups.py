@@ -6,7 +6,7 @@ import dataclasses
 import enum
 import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -106,7 +106,7 @@ def learning_curve(run: Run) -> tuple[float, ...]:
 
 
 def ratio_of_runs(runs: Sequence[Run], others: Sequence[Run]) -> Estimate:
-    """Return the ratio of two rows' throughputs.
+    """Return the ratio of the throughputs of two rows of one file.
 
     Rows that took turns in the same blocks are compared block by block, and the interval is over the blocks: what the
     machine did to one of a block's processes it did to the others. All others are two independent samples.
@@ -116,16 +116,22 @@ def ratio_of_runs(runs: Sequence[Run], others: Sequence[Run]) -> Estimate:
 
 def log_ratio_of_runs(runs: Sequence[Run], others: Sequence[Run]) -> TSummary:
     """Summarize the logarithm of the ratio that `ratio_of_runs` returns."""
-    speeds, other_speeds = _speed_in_block(runs), _speed_in_block(others)
-    if shared := [math.log(speed / other_speeds[block]) for block, speed in speeds.items() if block in other_speeds]:
-        return intervals.t_summary(shared)
+    in_blocks = difference_in_blocks(log_speed_in_block(runs), log_speed_in_block(others))
+    if in_blocks is not None:
+        return in_blocks
     alone, others_alone = (intervals.log_moments([throughput(run) for run in each]) for each in (runs, others))
     return intervals.welch_difference(alone, others_alone)
 
 
-def _speed_in_block(runs: Iterable[Run]) -> dict[int, float]:
-    """A row has one process in a block."""
-    return {run.block: throughput(run) for run in runs if run.block is not None}
+def log_speed_in_block(runs: Iterable[Run]) -> dict[int, float]:
+    """Return the logarithm of a row's images per second in each of its blocks, in which it has one process."""
+    return {run.block: math.log(throughput(run)) for run in runs if run.block is not None}
+
+
+def difference_in_blocks(speeds: Mapping[int, float], others: Mapping[int, float]) -> TSummary | None:
+    """Summarize the differences within the blocks that two rows of one file share; None if they share none."""
+    differences = [speed - others[block] for block, speed in speeds.items() if block in others]
+    return intervals.t_summary(differences) if differences else None
 
 
 def group_by_row(result_set: ResultSet) -> dict[RowKey, Group]:

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from bench.analysis.groups import Status, throughput
+from bench.analysis.groups import Status, ratio_of_runs, throughput
 from bench.analysis.series import measured
 from bench.analysis.summary import Measures, Row, Summary, summarize
 from bench.records.environment import Environment
-from bench.records.result import ResultSet
+from bench.records.result import ResultSet, Run
 from bench.scenarios.scenario import tutorial_setting
 from bench.stats import intervals
 from bench.stats.intervals import Estimate
@@ -75,7 +75,9 @@ class Headline:
         ours, theirs = self.source.summary, other.source.summary
         if self.fastest.recipe != other.fastest.recipe or ours.dataset.digest != theirs.dataset.digest:
             return None
-        return intervals.ratio(_speeds(ours, self.fastest), _speeds(theirs, other.fastest))
+        sides = ((ours, self.fastest), (theirs, other.fastest))
+        one, another = ([throughput(run) for run in _runs(*side)] for side in sides)
+        return intervals.ratio(one, another)
 
 
 def headlines(sources: Sequence[Source]) -> list[Headline]:
@@ -85,8 +87,8 @@ def headlines(sources: Sequence[Source]) -> list[Headline]:
     return sorted(found, key=lambda answer: (order[answer.network], -answer.measures.throughput.value))
 
 
-def _speeds(summary: Summary, row: Row) -> list[float]:
-    return [throughput(run) for run in summary.groups[row.scenario, row.recipe].runs]
+def _runs(summary: Summary, row: Row) -> Sequence[Run]:
+    return summary.groups[row.scenario, row.recipe].runs
 
 
 def _of_source(source: Source) -> Iterable[Headline]:
@@ -147,7 +149,7 @@ def _gpu_against_cpu(summary: Summary, peers: Ranked) -> GpuAgainstCpu | None:
     if len(fastest) < len(DeviceKind):
         return None
     gpu, cpu = fastest[DeviceKind.GPU][0], fastest[DeviceKind.CPU][0]
-    return GpuAgainstCpu(gpu=gpu, cpu=cpu, ratio=intervals.ratio(_speeds(summary, gpu), _speeds(summary, cpu)))
+    return GpuAgainstCpu(gpu=gpu, cpu=cpu, ratio=ratio_of_runs(_runs(summary, gpu), _runs(summary, cpu)))
 
 
 #: Two numbers whose intervals say that they may be the same are within this of each other, or not worth a word.

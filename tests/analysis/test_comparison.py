@@ -32,6 +32,7 @@ from bench.scenarios.scenario import Scenario
 from bench.stats import intervals, multiple_testing
 from bench.stats.intervals import TSummary
 from mnist_core.recipe import Hybridize, Recipe
+from tests.support.executor import in_turns
 from tests.support.records import (
     a_dataset,
     a_failure,
@@ -448,6 +449,26 @@ def test_contexts_are_compared_within_one_file() -> None:
     assert outcomes(comparison) == [Relation.FASTER] * 2
     assert comparison.slowdown is not None
     assert math.exp(-comparison.slowdown.value) == pytest.approx(9)
+
+
+def test_rows_of_one_file_are_compared_within_their_blocks_and_those_of_two_files_are_not() -> None:
+    """Blocks of two files have the same numbers and nothing else in common."""
+    drift = [1.0, 1.9, 0.6, 1.4]
+    alone, faster = (
+        [in_turns(run, block) for block, run in enumerate(repeats([factor * each for each in drift], scenario))]
+        for factor, scenario in ((10_000.0, a_scenario(contexts=CPU)), (10_500.0, a_scenario(contexts=GPU)))
+    )
+    one = side(*alone, *faster)
+    (within,) = compare_scenarios(one, one, ON_CPU).rows
+    assert within.outcome is Relation.FASTER
+    assert within.slowdown is not None
+    assert math.exp(-within.slowdown.value) == pytest.approx(1.05)
+    assert within.slowdown.error == pytest.approx(0, abs=1e-9)
+    (across,) = (row for row in compare_scenarios(side(*alone), side(*faster), ON_CPU).rows if row.slowdown)
+    assert across.outcome is Relation.NOT_TOLD_APART
+    assert across.slowdown == intervals.welch_difference(
+        *(intervals.log_moments([factor * each for each in drift]) for factor in (10_000.0, 10_500.0))
+    )
 
 
 def test_scenarios_without_a_partner_within_the_file_are_named() -> None:
