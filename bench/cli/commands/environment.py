@@ -51,6 +51,7 @@ from mnist_core.devices import Device, DeviceKind
     ),
 )
 def environment_command(
+    context: typer.Context,
     ceilings: Annotated[
         bool,
         typer.Option("--ceilings", help="Measure the fastest float32 matrix product and the memory bandwidth instead."),
@@ -65,6 +66,8 @@ def environment_command(
     json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
 ) -> None:
     """Show what this machine is, and what a benchmark on it should know, or how fast it can be. Changes no setting."""
+    may_be_given = ("repeats", "python", "output_format", "json")
+    options.reject_others(context, "ceilings", "trains and checks nothing", *may_be_given)
     if json and output_format not in {None, Format.JSON}:
         raise ConfigurationError(f"--json is --format json: leave out --format {output_format} or --json")
     output_format = Format.JSON if json else output_format or Format.TEXT
