@@ -69,7 +69,7 @@ def updates(run: Run) -> int:
 
 
 def target(network: str, bands: Bands | None = None) -> float | None:
-    """The test accuracy that `time_to_accuracy_seconds` counts to; None for a user's own network."""
+    """Return the test accuracy that `time_to_accuracy_seconds` counts to; None for a custom network."""
     return (bands or built_in_bands()).targets.get(network)
 
 
@@ -104,8 +104,8 @@ def _sampling_error(run: Run, accuracy: float) -> float:
 def judge(run: Run, dataset: Dataset, bands: Bands | None = None) -> str | None:
     """Return None for a valid run, else one line that says why it carries no rank.
 
-    A run that no floor applies to (too little training, a user's own network or data) is not judged from below: None
-    then says no more than that nothing is known against it. `band` tells the two apart.
+    No floor applies to a custom network, to custom data, or to very little training. None then means only that nothing
+    is known against the run; `band` tells whether a floor applies.
     """
     for index, epoch in enumerate(run.epochs):
         if not math.isfinite(epoch.last_batch_loss):

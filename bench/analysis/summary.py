@@ -72,7 +72,8 @@ class Measures:
     speedup: Estimate | None
     #: Throughput over the number of contexts times that of the same scenario on its first context alone.
     scaling_efficiency: Estimate | None
-    #: Throughput times the floating-point operations an image needs; None for a user's own network, here and below.
+    #: Throughput times the floating-point operations an image needs; None for a custom network, as are all
+    #: numbers below that are made from it.
     achieved_gflop_per_second: Estimate | None
     #: The ceilings measured beside the runs on as many threads; None without any.
     roof: Roof | None
