@@ -360,8 +360,8 @@ def test_an_interrupted_or_failed_calibration_goes_on_and_is_not_used(
     assert [block.index for block in store.read(path, GateFile).blocks] == [*range(10)]
     changes = {
         "other scenarios": ["-k", "mlp"],
-        "another seed": ["--seed", 7],
-        "other scenarios and another seed": ["-k", "mlp", "--seed", 7],
+        "another seed": ["--seed", "7"],
+        "other scenarios and another seed": ["-k", "mlp", "--seed", "7"],
     }
     for change, options in changes.items():
         capsys.readouterr()
