@@ -69,10 +69,6 @@ class Group:
         return bool(self.runs) and all(run.block is not None for run in self.runs)
 
 
-def row_key(record: PlannedRun | Run | Failure) -> RowKey:
-    return (record.scenario, _any_seed(record.recipe))
-
-
 @functools.lru_cache(maxsize=256)  # files hold few recipes, many times each
 def _any_seed(recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, seed=0)
@@ -154,7 +150,7 @@ def group_by_row(result_set: ResultSet) -> dict[RowKey, Group]:
 def _by_key(records: Iterable[_AnyRecord]) -> dict[RowKey, list[_AnyRecord]]:
     grouped: dict[RowKey, list[_AnyRecord]] = {}
     for record in records:
-        grouped.setdefault(row_key(record), []).append(record)
+        grouped.setdefault((record.scenario, _any_seed(record.recipe)), []).append(record)
     return grouped
 
 

@@ -9,15 +9,7 @@ from bench import suggest
 from bench.enums import StrEnum
 from bench.errors import ConfigurationError
 from mnist_core.devices import DeviceError, DeviceKind, parse_devices
-from mnist_core.recipe import (
-    Engine,
-    Hybridize,
-    InputPipeline,
-    Layers,
-    MetricSync,
-    Network,
-    Update,
-)
+from mnist_core.recipe import Engine, Hybridize, InputPipeline, Layers, MetricSync, Network, Update
 
 #: A suite's word for "the devices of this machine", resolved by `expand`.
 AUTO_CONTEXTS = "auto"

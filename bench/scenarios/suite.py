@@ -18,16 +18,7 @@ from bench.errors import ConfigurationError
 from bench.scenarios import diagnostics
 from bench.scenarios.axes import AXES, LOOP_AXES, Framework, LoopName, canonical_contexts, preset
 from bench.scenarios.scenario import DEFAULTS, PositiveFloat, PositiveInt, Scenario
-from mnist_core.recipe import (
-    Engine,
-    Hybridize,
-    InputPipeline,
-    Kvstore,
-    Layers,
-    MetricSync,
-    Recipe,
-    Update,
-)
+from mnist_core.recipe import Engine, Hybridize, InputPipeline, Kvstore, Layers, MetricSync, Recipe, Update
 
 BUILT_IN_SUITES = ("smoke", "standard", "tutorial", "full", "gate", "ablation", "peers")
 DEFAULT_SUITE = "standard"
