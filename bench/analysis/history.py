@@ -6,6 +6,7 @@ A file is one point of a scenario's series, with what its machine did besides th
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -155,5 +156,4 @@ def _trend(key: RowKey, measured: Sequence[HistoryPoint], alpha: float) -> Trend
 
 def select(history: History, wanted: Callable[[Scenario], bool]) -> History:
     """Return the history with the trends of the selected scenarios alone."""
-    trends = tuple(trend for trend in history.trends if wanted(trend.key[0]))
-    return History(environment=history.environment, dataset=history.dataset, files=history.files, trends=trends)
+    return dataclasses.replace(history, trends=tuple(trend for trend in history.trends if wanted(trend.key[0])))

@@ -168,11 +168,6 @@ def tutorial_setting(network: str) -> Scenario:
     return Scenario(network=network)
 
 
-def tuned(network: str) -> Scenario:
-    """The fastest loop that is known for a network on the CPU."""
-    return Scenario(network=network, **preset(Framework.MXNET, network, LoopName.TUNED, ()))
-
-
 def axis_value(scenario: Scenario, name: str) -> str | int | None:
     """Return an axis's value as a suite file has it, contexts joined by commas; "loop" is the loop's parts in words."""
     if name == "loop":

@@ -40,7 +40,7 @@ from bench.scenarios.axes import Framework
 from bench.scenarios.suite import BUILT_IN_SUITES, DEFAULT_SUITE, expand, load_suite
 from bench.worker.process import Cancellation, interpreters_of
 from bench.worker.session import SessionError, explain_failure
-from mnist_core.datasets import DatasetName
+from mnist_core.datasets import TEST_COUNT, TRAIN_COUNT, DatasetName
 from mnist_core.devices import Device, DeviceKind
 
 
@@ -184,7 +184,7 @@ def suites() -> None:
     for name in BUILT_IN_SUITES:
         suite = load_suite(name)
         plan = expand(suite)
-        seconds = sum(expected_seconds(planned, 60_000, 10_000) for planned in plan)
+        seconds = sum(expected_seconds(planned, TRAIN_COUNT, TEST_COUNT) for planned in plan)
         default = " (default)" if name == DEFAULT_SUITE else ""
         out.print(f"{name}{default}: {suite.title}", markup=False, highlight=False)
         runs = format_count(len(plan), "run")
