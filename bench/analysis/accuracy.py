@@ -22,8 +22,6 @@ Source = Annotated[str, Meta(min_length=1)]
 class LowerBand(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a training on at least `samples` distinct images with at least `updates` updates must reach."""
 
-    network: str
-    dataset: str
     samples: Annotated[int, Meta(ge=1)]
     updates: Annotated[int, Meta(ge=1)]
     lower: Accuracy
@@ -33,18 +31,23 @@ class LowerBand(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class UpperBand(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What no honest training exceeds, however long."""
 
-    network: str
-    dataset: str
     upper: Accuracy
     source: Source
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is known of one network on one data set."""
+
+    floor: tuple[LowerBand, ...] = ()
+    ceiling: UpperBand | None = None
 
 
 class Bands(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, eq=False):
     """The file `accuracy_bands.toml`. Hashed by identity, which is what `_band` remembers its answers by."""
 
     targets: dict[str, Accuracy]
-    floor: tuple[LowerBand, ...]
-    ceiling: tuple[UpperBand, ...]
+    #: By network, then by data set.
+    limits: dict[str, dict[str, Limits]]
 
 
 class Band(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,31 +67,26 @@ def built_in_bands() -> Bands:
 
 
 def updates(run: Run) -> int:
-    """SGD updates of the run: every epoch's last batch counts, whole or not."""
+    """Count the SGD updates of a run: every epoch's last batch is one, whole or not."""
     return sum(epoch.passes * math.ceil(epoch.samples / epoch.passes / run.scenario.batch_size) for epoch in run.epochs)
 
 
 def target(network: str, bands: Bands | None = None) -> float | None:
-    """The test accuracy that `time_to_accuracy_seconds` counts to; None for a user's own network."""
+    """Return the test accuracy that `time_to_accuracy_seconds` counts to; None for a custom network."""
     return (bands or built_in_bands()).targets.get(network)
 
 
 def band(run: Run, dataset: Dataset, bands: Bands | None = None) -> Band:
-    """The highest floor this much training must reach, and the ceiling of its network and data set."""
+    """Return the highest floor that applies to so much training, and the ceiling of its network and data set."""
     samples = min(run.recipe.samples or dataset.train_samples, dataset.train_samples)
     return _band(run.scenario.network, dataset.name, samples, updates(run), bands or built_in_bands())
 
 
 @functools.lru_cache(maxsize=1024)  # ten thousand result files are of a few amounts of training
 def _band(network: str, dataset: str, samples: int, run_updates: int, bands: Bands) -> Band:
-    where = (network, dataset)
-    floors = (
-        floor.lower
-        for floor in bands.floor
-        if (floor.network, floor.dataset) == where and samples >= floor.samples and run_updates >= floor.updates
-    )
-    ceilings = (ceiling.upper for ceiling in bands.ceiling if (ceiling.network, ceiling.dataset) == where)
-    return Band(lower=max(floors, default=None), upper=min(ceilings, default=None))
+    limits = bands.limits.get(network, {}).get(dataset, Limits())
+    floors = (floor.lower for floor in limits.floor if samples >= floor.samples and run_updates >= floor.updates)
+    return Band(lower=max(floors, default=None), upper=None if limits.ceiling is None else limits.ceiling.upper)
 
 
 def _sampling_error(run: Run, accuracy: float) -> float:
@@ -104,8 +102,8 @@ def _sampling_error(run: Run, accuracy: float) -> float:
 def judge(run: Run, dataset: Dataset, bands: Bands | None = None) -> str | None:
     """Return None for a valid run, else one line that says why it carries no rank.
 
-    A run that no floor applies to (too little training, a user's own network or data) is not judged from below: None
-    then says no more than that nothing is known against it. `band` tells the two apart.
+    No floor applies to a custom network, to custom data, or to very little training. None then means only that nothing
+    is known against the run; `band` tells whether a floor applies.
     """
     for index, epoch in enumerate(run.epochs):
         if not math.isfinite(epoch.last_batch_loss):

@@ -9,7 +9,6 @@ code. The unit of replication is the process, and the interval is Welch's over p
 
 from __future__ import annotations
 
-import enum
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from bench.analysis.verdict import (
     detectable_slowdown,
     worst,
 )
+from bench.enums import StrEnum
 from bench.machine.fingerprint import Difference, difference, machine_differences, same_machine, software_differences
 from bench.records.environment import Environment
 from bench.scenarios.scenario import Scenario, axis_text
@@ -36,15 +36,12 @@ from bench.stats.intervals import TSummary
 from mnist_core.recipe import Recipe
 
 
-class Kind(str, enum.Enum):
+class Kind(StrEnum):
     """What a comparison is about."""
 
     SAME_MACHINE = "comparison"
     HARDWARE = "hardware comparison"
     WITHIN = "comparison within one file"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

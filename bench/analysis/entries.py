@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -125,7 +125,8 @@ def explain_unmatched(
     The other file has the same scenario under another recipe, or, under the same recipe, exactly one scenario that
     differs in a single axis. Machines differ in their devices, so across machines other contexts do not count.
     """
-    alone, others = ([key for key in mine if key not in theirs] for mine, theirs in _both_ways(baseline, contender))
+    alone = [key for key in baseline if key not in contender]
+    others = [key for key in contender if key not in baseline]
     reasons = {}
     for before in alone:
         for after in others:
@@ -151,12 +152,6 @@ def explain_unmatched(
                 change = difference(axis, axis_text(before[0], axis), axis_text(after[0], axis))
                 reasons[before] = reasons[after] = f"another scenario: {change}"
     return reasons
-
-
-def _both_ways(
-    one: Mapping[RowKey, Entry], other: Mapping[RowKey, Entry]
-) -> Sequence[tuple[Mapping[RowKey, Entry], Mapping[RowKey, Entry]]]:
-    return ((one, other), (other, one))
 
 
 def _changed_axis(before: RowKey, after: RowKey) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import enum
 import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from bench.analysis import accuracy
+from bench.enums import StrEnum
 from bench.records.result import Dataset, Failure, FailureReason, ResultSet, Run
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun
@@ -19,7 +19,7 @@ from bench.stats.intervals import Estimate, TSummary
 from mnist_core.recipe import Recipe
 
 
-class Status(str, enum.Enum):
+class Status(StrEnum):
     """What is known of a row."""
 
     VALID = "valid"
@@ -28,9 +28,6 @@ class Status(str, enum.Enum):
     INVALID = "invalid"
     FAILED = "failed"
     NOT_RUN = "not_run"
-
-    def __str__(self) -> str:
-        return self.value
 
     @property
     def is_ranked(self) -> bool:
@@ -70,10 +67,6 @@ class Group:
     def in_turns(self) -> bool:
         """Whether its processes took turns with those of other rows."""
         return bool(self.runs) and all(run.block is not None for run in self.runs)
-
-
-def row_key(record: PlannedRun | Run | Failure) -> RowKey:
-    return (record.scenario, _any_seed(record.recipe))
 
 
 @functools.lru_cache(maxsize=256)  # files hold few recipes, many times each
@@ -157,7 +150,7 @@ def group_by_row(result_set: ResultSet) -> dict[RowKey, Group]:
 def _by_key(records: Iterable[_AnyRecord]) -> dict[RowKey, list[_AnyRecord]]:
     grouped: dict[RowKey, list[_AnyRecord]] = {}
     for record in records:
-        grouped.setdefault(row_key(record), []).append(record)
+        grouped.setdefault((record.scenario, _any_seed(record.recipe)), []).append(record)
     return grouped
 
 

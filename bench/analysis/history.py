@@ -6,7 +6,7 @@ A file is one point of a scenario's series, with what its machine did besides th
 
 from __future__ import annotations
 
-import enum
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +16,7 @@ import numpy as np
 
 from bench.analysis.entries import ComparedFile, Entry
 from bench.analysis.groups import RowKey
+from bench.enums import StrEnum
 from bench.machine import fingerprint
 from bench.records.environment import Environment
 from bench.records.result import Dataset
@@ -25,15 +26,12 @@ from bench.stats.change_points import ALPHA, change_points, fewest
 from bench.stats.intervals import Estimate, Moments
 
 
-class By(str, enum.Enum):
+class By(StrEnum):
     """What one history is of."""
 
     MACHINE = "machine"
     #: All machines of a kind: what a hosted runner is, which gets a new identity for every job.
     CLASS = "class"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,5 +156,4 @@ def _trend(key: RowKey, measured: Sequence[HistoryPoint], alpha: float) -> Trend
 
 def select(history: History, wanted: Callable[[Scenario], bool]) -> History:
     """Return the history with the trends of the selected scenarios alone."""
-    trends = tuple(trend for trend in history.trends if wanted(trend.key[0]))
-    return History(environment=history.environment, dataset=history.dataset, files=history.files, trends=trends)
+    return dataclasses.replace(history, trends=tuple(trend for trend in history.trends if wanted(trend.key[0])))

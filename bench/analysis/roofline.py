@@ -7,12 +7,12 @@ cache's.
 
 from __future__ import annotations
 
-import enum
 import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from bench.enums import StrEnum
 from bench.records.result import Ceiling, Library
 from bench.scenarios.scenario import Scenario
 from mnist_core.devices import Device, DeviceKind, parse_devices
@@ -123,7 +123,7 @@ BEYOND_CACHE: Final = 4
 MEMORY_PART: Final = 8
 
 
-class Bound(str, enum.Enum):
+class Bound(StrEnum):
     """What limits a step."""
 
     #: The float32 matrix product's rate.
@@ -132,9 +132,6 @@ class Bound(str, enum.Enum):
     MEMORY = "memory"
     #: More than half of a step does not grow with the batch.
     OVERHEAD = "overhead"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ from bench.analysis.groups import (
 )
 from bench.analysis.roofline import Bound, Costs, Place, Roof, costs_of, place_of, roofs
 from bench.records.environment import Environment, Software
-from bench.records.result import Dataset, Failure, FailureReason, ResultSet, Run
+from bench.records.result import Dataset, Failure, ResultSet, Run
 from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.stats import intervals, regression
 from bench.stats.intervals import Estimate
@@ -72,7 +73,8 @@ class Measures:
     speedup: Estimate | None
     #: Throughput over the number of contexts times that of the same scenario on its first context alone.
     scaling_efficiency: Estimate | None
-    #: Throughput times the floating-point operations an image needs; None for a user's own network, here and below.
+    #: Throughput times the floating-point operations an image needs; None for a custom network, as are all
+    #: numbers below that are made from it.
     achieved_gflop_per_second: Estimate | None
     #: The ceilings measured beside the runs on as many threads; None without any.
     roof: Roof | None
@@ -158,7 +160,7 @@ def summarize(result_set: ResultSet) -> Summary:
                 measures=_measures(key, groups, result_set.dataset, lines.get(key), measured_roofs)
                 if group.runs
                 else None,
-                failures=group_failures(group.failures),
+                failures=_grouped(group.failures),
                 planned=group.planned,
                 not_run=max(0, group.planned - len(group.runs) - len(group.failures)),
                 is_baseline=scenario == tutorial_setting(scenario.network),
@@ -339,11 +341,8 @@ def _relative(key: RowKey, other: RowKey, groups: dict[RowKey, Group]) -> Estima
     return ratio_of_runs(groups[key].runs, groups[other].runs)
 
 
-def group_failures(failures: Iterable[Failure]) -> tuple[FailureGroup, ...]:
-    counts: dict[tuple[FailureReason, str], int] = {}
-    for failure in failures:
-        what = (failure.reason, failure.detail)
-        counts[what] = counts.get(what, 0) + 1
+def _grouped(failures: Iterable[Failure]) -> tuple[FailureGroup, ...]:
+    counts = Counter((failure.reason, failure.detail) for failure in failures)
     return tuple(FailureGroup(reason=reason, detail=detail, count=count) for (reason, detail), count in counts.items())
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import enum
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from bench.enums import StrEnum
 from bench.stats import intervals
 from bench.stats.intervals import TSummary, detectable_effect
 
 
-class Verdict(str, enum.Enum):
+class Verdict(StrEnum):
     """The conclusion about one scenario, or about a whole comparison."""
 
     #: Surely faster by more than the margin.
@@ -31,9 +31,6 @@ class Verdict(str, enum.Enum):
     MISSING = "missing"
     #: Other data, schema or scenario definition.
     INCOMPARABLE = "incomparable"
-
-    def __str__(self) -> str:
-        return self.value
 
     @property
     def passes(self) -> bool:
@@ -63,15 +60,12 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
 _HOPELESS: Final = 1.0
 
 
-class Relation(str, enum.Enum):
+class Relation(StrEnum):
     """How two machines or two scenarios compare. Neither is an earlier version of the other, so none can regress."""
 
     FASTER = "faster"
     SLOWER = "slower"
     NOT_TOLD_APART = "not told apart"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 Outcome = Verdict | Relation

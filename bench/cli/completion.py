@@ -5,16 +5,12 @@ The shell filters them by what is already typed.
 
 from __future__ import annotations
 
-import enum
 from pathlib import Path
-
-import msgspec
 
 from bench.render.model.columns import AXES, LOOP, VALUES
 from bench.render.model.table import numeric
 from bench.scenarios.axes import AUTO_CONTEXTS, LOOP_AXES
-from bench.scenarios.scenario import Scenario
-from bench.scenarios.suite import BUILT_IN_SUITES
+from bench.scenarios.suite import BUILT_IN_SUITES, choices
 from mnist_core.devices import DeviceKind
 from mnist_core.recipe import Network
 
@@ -60,6 +56,4 @@ def offer_sort_columns() -> list[str]:
 
 
 def _pairs(axis: str) -> list[str]:
-    kind = next(field.type for field in msgspec.structs.fields(Scenario) if field.name == axis)
-    values = [*map(str, kind)] if isinstance(kind, enum.EnumMeta) else ["true", "false"]
-    return [f"{axis}={value}" for value in values]
+    return [f"{axis}={value}" for value in choices(axis)]

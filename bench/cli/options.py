@@ -175,12 +175,14 @@ def seed_or_random(seed: int | None) -> int:
     return secrets.randbelow(MOST_SEED) if seed is None else seed
 
 
-def axis_overrides(*, settings: Sequence[str] | None = None, **values: Sequence[Any] | None) -> Overrides:
-    """Return what the axis options ask for; None or nothing leaves an axis to the suite.
+def overrides_of(*, settings: Sequence[str] | None = None, **values: Any) -> Overrides:  # noqa: ANN401  # lists and numbers
+    """Return what the options of axes and of sampling ask for; None or nothing leaves a value to the suite.
 
     Raises `ConfigurationError` for a setting that does not exist.
     """
-    given: dict[str, Any] = {axis: tuple(chosen) for axis, chosen in values.items() if chosen}
+    given: dict[str, Any] = {
+        name: tuple(each) if isinstance(each, list) else each for name, each in values.items() if each
+    }
     return Overrides(settings=axis_settings(settings or ()), **given)
 
 

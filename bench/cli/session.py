@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -17,11 +17,12 @@ from bench.errors import ConfigurationError, IncomparableError, SetupError
 from bench.experiments.pilot import PilotError
 from bench.records import store
 from bench.records.base import Record, utc_now
-from bench.records.environment import Environment
+from bench.records.environment import Environment, Software
 from bench.records.gate import GateFile
 from bench.records.result import ResultSet
 from bench.records.tune import TuneFile
 from bench.scenarios.axes import Framework
+from bench.scenarios.scenario import Scenario
 from bench.worker import process
 from bench.worker.process import Cancellation, Interpreter
 from mnist_core import datasets
@@ -45,17 +46,13 @@ def timestamp() -> str:
     return utc_now().replace(":", "").replace("-", "")
 
 
-def default_output(name: str) -> Path:
-    """Return where a new file is saved unless --output says something else."""
-    return options.RESULTS_DIRECTORY / f"{name}-{timestamp()}.json"
-
-
 @contextlib.contextmanager
-def new_file(path: Path, *, resumable: bool = True) -> Iterator[Path]:
-    """Lock the folder of a file that does not exist yet.
+def new_file(output: Path | None, name: str, *, resumable: bool = True) -> Iterator[Path]:
+    """Yield the path of a file that does not exist yet, and lock its folder; without --output it is named after `name`.
 
-    Raises `ConfigurationError` where it does, `StoreError` where something else measures into the folder.
+    Raises `ConfigurationError` where it exists, `StoreError` where something else measures into the folder.
     """
+    path = output or options.RESULTS_DIRECTORY / f"{name}-{timestamp()}.json"
     with store.exclusive(path.parent):
         if path.exists():
             raise ConfigurationError(
@@ -108,6 +105,12 @@ def require_same_machine(path: Path, before: Environment, here: Environment, fac
     if changed := [fact for fact in facts if getattr(before, fact) != getattr(here, fact)]:
         changes = " and ".join(_CHANGES[fact] for fact in changed)
         raise IncomparableError(f"{path}: was begun with {changes}; start a new measurement")
+
+
+def software_of(scenarios: Sequence[Scenario]) -> Software:
+    """Ask MXNet, in a process of its own, what the scenarios would run on. Raises `SetupError` where it is missing."""
+    with spinner(f"asking {Framework.MXNET} what it is"):
+        return process.describe(Interpreter(), Cancellation(), scenarios=scenarios)
 
 
 def require_gpus(devices: Iterable[Device]) -> None:

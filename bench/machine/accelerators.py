@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from bench.machine.system_files import ask_or_none
@@ -17,12 +19,22 @@ class Accelerators(NamedTuple):
 
 def describe_accelerators() -> Accelerators:
     """NVIDIA's devices as their driver names them; none without nvidia-ml-py or without a driver."""
-    return ask_or_none(lambda: _ask_driver(importlib.import_module("pynvml"))) or Accelerators()
+    return ask_or_none(_ask_driver) or Accelerators()
 
 
-def _ask_driver(nvml: Any) -> Accelerators:  # noqa: ANN401  # untyped, and optional
+@contextlib.contextmanager
+def _driver() -> Iterator[Any]:
+    """Yield the module that speaks with the driver: untyped, and optional. Raises where either is missing."""
+    nvml = importlib.import_module("pynvml")
     nvml.nvmlInit()
     try:
+        yield nvml
+    finally:
+        nvml.nvmlShutdown()
+
+
+def _ask_driver() -> Accelerators:
+    with _driver() as nvml:
         devices = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
         return Accelerators(
             quantity=len(devices),
@@ -32,18 +44,15 @@ def _ask_driver(nvml: Any) -> Accelerators:  # noqa: ANN401  # untyped, and opti
             or (),
             driver=ask_or_none(lambda: _decoded(nvml.nvmlSystemGetDriverVersion())),
         )
-    finally:
-        nvml.nvmlShutdown()
 
 
 def gpu_processes() -> tuple[str, ...] | None:
     """Return what computes on NVIDIA's devices right now, e.g. "gpu(0): 3.1 GiB by 2"; None if it cannot be told."""
-    return ask_or_none(lambda: _ask_for_processes(importlib.import_module("pynvml")))
+    return ask_or_none(_ask_for_processes)
 
 
-def _ask_for_processes(nvml: Any) -> tuple[str, ...]:  # noqa: ANN401  # as above
-    nvml.nvmlInit()
-    try:
+def _ask_for_processes() -> tuple[str, ...]:
+    with _driver() as nvml:
         found = []
         for index in range(nvml.nvmlDeviceGetCount()):
             processes = nvml.nvmlDeviceGetComputeRunningProcesses(nvml.nvmlDeviceGetHandleByIndex(index))
@@ -51,8 +60,6 @@ def _ask_for_processes(nvml: Any) -> tuple[str, ...]:  # noqa: ANN401  # as abov
                 used = sum(process.usedGpuMemory or 0 for process in processes)
                 found.append(f"gpu({index}): {used / 2**30:.1f} GiB by {len(processes)}")
         return tuple(found)
-    finally:
-        nvml.nvmlShutdown()
 
 
 def _decoded(name: str | bytes) -> str:

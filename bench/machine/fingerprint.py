@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -134,7 +134,7 @@ def same_machine(one: Environment, other: Environment) -> bool:
 
 def machine_differences(baseline: Environment, contender: Environment) -> tuple[Difference, ...]:
     """What keeps two results from being of one machine; empty exactly for `same_machine`."""
-    found = _differences(MACHINE_FACTS, baseline, contender)
+    found = _differences(MACHINE_FACTS, machine_class(baseline), machine_class(contender))
     if baseline.host_hash is None or baseline.host_hash != contender.host_hash:
         hosts = ("unknown" if e.host_hash is None else e.host_hash[:_SHORT] for e in (baseline, contender))
         found.append(Difference(name="host", baseline=next(hosts), contender=next(hosts)))
@@ -144,43 +144,30 @@ def machine_differences(baseline: Environment, contender: Environment) -> tuple[
 def software_differences(baseline: Environment, contender: Environment) -> tuple[Difference, ...]:
     """What else may explain a difference: versions, the source's commit, settings. Empty where nothing differs.
 
-    A side whose software is unknown (no run of it finished) differs in none of it.
+    A side whose software is unknown (no run of it finished) differs in none of it, and a framework that only one side
+    has is not compared.
     """
     known = baseline.software is not None and contender.software is not None
-    facts = {name: fact for name, fact in SOFTWARE_FACTS.items() if known or name not in _FROM_WORKERS}
-    return (
-        *_differences(facts, baseline, contender),
-        *_peer_differences(baseline, contender),
-        *_mapping_differences(baseline.packages, contender.packages, leave_out=_OF_NO_INTEREST),
-        *_mapping_differences(baseline.variables, contender.variables),
-    )
-
-
-def _differences(
-    facts: Mapping[str, Callable[[Environment], Fact]], baseline: Environment, contender: Environment
-) -> list[Difference]:
-    return [
-        difference(name, fact(baseline), fact(contender))
-        for name, fact in facts.items()
-        if fact(baseline) != fact(contender)
-    ]
-
-
-def _peer_differences(baseline: Environment, contender: Environment) -> list[Difference]:
-    """Compare the frameworks beside MXNet that both sides have; one that only one side has is not compared."""
+    facts = [name for name in SOFTWARE_FACTS if known or name not in _FROM_WORKERS]
     before, after = (
+        {name: SOFTWARE_FACTS[name](environment) for name in facts} for environment in (baseline, contender)
+    )
+    peers_before, peers_after = (
         {s.framework: f"{s.framework_version} with numpy {s.numpy}, Python {s.python}" for s in environment.peers}
         for environment in (baseline, contender)
     )
-    return [
-        difference(name, before[name], after[name]) for name in before if name in after and before[name] != after[name]
-    ]
+    packages = sorted((baseline.packages.keys() | contender.packages.keys()) - _OF_NO_INTEREST)
+    return (
+        *_differences(facts, before, after),
+        *_differences([name for name in peers_before if name in peers_after], peers_before, peers_after),
+        *_differences(packages, baseline.packages, contender.packages),
+        *_differences(
+            sorted(baseline.variables.keys() | contender.variables.keys()), baseline.variables, contender.variables
+        ),
+    )
 
 
-def _mapping_differences(
-    baseline: Mapping[str, str], contender: Mapping[str, str], leave_out: frozenset[str] = frozenset()
-) -> list[Difference]:
-    names = sorted((baseline.keys() | contender.keys()) - leave_out)
+def _differences(names: Iterable[str], baseline: Mapping[str, Fact], contender: Mapping[str, Fact]) -> list[Difference]:
     return [
         difference(name, baseline.get(name), contender.get(name))
         for name in names

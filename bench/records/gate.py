@@ -6,7 +6,6 @@ the program. `decide` draws the conclusions; `gate_store` reads and writes the f
 
 from __future__ import annotations
 
-import enum
 import random
 from collections.abc import Sequence
 from typing import Annotated, Final
@@ -14,6 +13,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from bench.enums import StrEnum
 from bench.records.base import (
     Count,
     Fraction,
@@ -40,7 +40,7 @@ from bench.stats.paired import Order, Side
 GATE_SCHEMA_VERSION: Final = 2
 
 
-class Purpose(str, enum.Enum):
+class Purpose(StrEnum):
     """The purpose of a gate file, which decides when its measurement stops."""
 
     #: Until every scenario has its verdict, or the budget ends.
@@ -48,19 +48,13 @@ class Purpose(str, enum.Enum):
     #: Identical code on both sides, a fixed number of blocks.
     CALIBRATION = "calibration"
 
-    def __str__(self) -> str:
-        return self.value
 
-
-class GatePhase(str, enum.Enum):
+class GatePhase(StrEnum):
     """What a block is evidence for."""
 
     MAIN = "main"
     #: Fresh blocks of suspected scenarios alone; a regression must show in them again.
     CONFIRMATION = "confirmation"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 class GatedScenario(Record, frozen=True, kw_only=True):

@@ -5,11 +5,11 @@ Raw values only; `breakdown` derives the tables.
 
 from __future__ import annotations
 
-import enum
 from typing import Annotated, Final
 
 from msgspec import Meta
 
+from bench.enums import StrEnum
 from bench.records.base import Count, PositiveCount, PositiveSeconds, Record, Seconds, Timestamp
 from bench.records.environment import Environment
 from bench.records.result import Dataset
@@ -24,7 +24,7 @@ PROFILE_SCHEMA_VERSION: Final = 1
 Rounds = Annotated[tuple[PositiveSeconds, ...], Meta(min_length=1)]
 
 
-class EpochPhase(str, enum.Enum):
+class EpochPhase(StrEnum):
     """What an epoch does, in its order.
 
     ``SHUFFLE`` lasts until the first batch is there. ``INPUT`` is every other batch asked for, split and loaded, and
@@ -38,9 +38,6 @@ class EpochPhase(str, enum.Enum):
     BACKWARD = "backward"
     METRIC = "metric"
     UPDATE = "update"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 class PhaseTimes(Record, frozen=True, kw_only=True):

@@ -5,12 +5,12 @@ The records are the format: `schema()` exports them as JSON Schema, `store` read
 
 from __future__ import annotations
 
-import enum
 from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
 
+from bench.enums import StrEnum
 from bench.records.base import (
     Count,
     DeviceName,
@@ -39,7 +39,7 @@ from mnist_core.recipe import Recipe
 SCHEMA_VERSION: Final = 3
 
 
-class FailureReason(str, enum.Enum):
+class FailureReason(StrEnum):
     """The reason why a run gave no result."""
 
     TIMEOUT = "timeout"
@@ -48,9 +48,6 @@ class FailureReason(str, enum.Enum):
     CRASHED = "crashed"
     DIVERGED = "diverged"
     INTERRUPTED = "interrupted"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 class Dataset(Record, frozen=True):
@@ -132,16 +129,13 @@ class Failure(Record, frozen=True):
     log: str
 
 
-class Library(str, enum.Enum):
+class Library(StrEnum):
     """What multiplies matrices for a ceiling: NumPy, or one of the frameworks."""
 
     NUMPY = "numpy"
     MXNET = "mxnet"
     TORCH = "torch"
     JAX = "jax"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 class MatrixProduct(Record, frozen=True):

@@ -6,12 +6,12 @@ file from every version of the program. `experiments.tune.racing` decides.
 
 from __future__ import annotations
 
-import enum
 from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
 
+from bench.enums import StrEnum
 from bench.records.base import Count, Fraction, PositiveCount, PositiveSeconds, Record, Seconds, Timestamp
 from bench.records.environment import Environment
 from bench.records.result import Dataset, FailureReason
@@ -26,7 +26,7 @@ TUNE_SCHEMA_VERSION: Final = 1
 REFERENCE: Final = 0
 
 
-class TunePhase(str, enum.Enum):
+class TunePhase(StrEnum):
     """What a round of measurements is for; they come in this order."""
 
     #: Candidates one after the other, each once, in processes that live on; the reference in between.
@@ -38,11 +38,8 @@ class TunePhase(str, enum.Enum):
     #: As the final, but all candidates in turn and none ruled out: an exhaustive search.
     EXHAUSTIVE = "exhaustive"
 
-    def __str__(self) -> str:
-        return self.value
 
-
-class Reason(str, enum.Enum):
+class Reason(StrEnum):
     """The reason why a candidate is not measured any further."""
 
     #: It was measured, and is surely slower than the fastest.
@@ -57,9 +54,6 @@ class Reason(str, enum.Enum):
     NOT_LEARNT = "not_learnt"
     #: Not measured: the budget's share for the search ended.
     OUT_OF_TIME = "out_of_time"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 class Candidate(Record, frozen=True, kw_only=True):

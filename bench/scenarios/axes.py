@@ -2,46 +2,32 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Sequence
 from typing import Any
 
 from bench import suggest
+from bench.enums import StrEnum
 from bench.errors import ConfigurationError
 from mnist_core.devices import DeviceError, DeviceKind, parse_devices
-from mnist_core.recipe import (
-    Engine,
-    Hybridize,
-    InputPipeline,
-    Layers,
-    MetricSync,
-    Network,
-    Update,
-)
+from mnist_core.recipe import Engine, Hybridize, InputPipeline, Layers, MetricSync, Network, Update
 
 #: A suite's word for "the devices of this machine", resolved by `expand`.
 AUTO_CONTEXTS = "auto"
 
 
-class Framework(str, enum.Enum):
+class Framework(StrEnum):
     """MXNet, whose tutorial is measured, and its peers: the same networks and recipe, see results/PEERS.md."""
 
     MXNET = "mxnet"
     TORCH = "torch"
     JAX = "jax"
 
-    def __str__(self) -> str:
-        return self.value
 
-
-class LoopName(str, enum.Enum):
+class LoopName(StrEnum):
     """Loops with a name: the tutorial's, and the fastest that is known for a network on a kind of device."""
 
     TUTORIAL = "tutorial"
     TUNED = "tuned"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 #: What each framework can do; all layers but the first are the LeNet's.

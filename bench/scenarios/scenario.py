@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 import re
 from typing import Annotated, Any
 
@@ -13,20 +14,12 @@ from bench import suggest
 from bench.errors import ConfigurationError
 from bench.scenarios.axes import CHOICES, LOOP_AXES, PEERS_LOOP, Framework, LoopName, format_axis_value, preset
 from mnist_core.devices import Device, DeviceError, DeviceKind, parse_devices
-from mnist_core.recipe import (
-    Engine,
-    Hybridize,
-    InputPipeline,
-    Kvstore,
-    Layers,
-    Loop,
-    MetricSync,
-    Network,
-    Update,
-)
+from mnist_core.recipe import Engine, Hybridize, InputPipeline, Kvstore, Layers, Loop, MetricSync, Network, Update
 
 PositiveInt = Annotated[int, Meta(ge=1)]
 PositiveFloat = Annotated[float, Meta(gt=0)]
+#: The parts of a scenario's loop, in the order of `LOOP_AXES`.
+_parts = operator.attrgetter(*LOOP_AXES)
 _OWN_NETWORK = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")
 
 
@@ -75,7 +68,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def __post_init__(self) -> None:
         _check_network(self.network)
-        _check_parts(self.framework, self.network, self.hybridize, self._parts)
+        _check_parts(self.framework, self.network, self.hybridize, _parts(self))
         _check_contexts(self.contexts)
         if self.batch_size < len(self.contexts):
             raise ConfigurationError(
@@ -97,22 +90,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         )
 
     @property
-    def _parts(self) -> tuple[Any, ...]:
-        """The parts of the loop, in the order of `LOOP_AXES`."""
-        return (
-            self.input_pipeline,
-            self.metric_sync,
-            self.layers,
-            self.update,
-            self.kvstore,
-            self.update_on_kvstore,
-            self.engine,
-        )
-
-    @property
     def loop_summary(self) -> str:
         """The loop in the fewest words: "tutorial", "tuned", or the nearer of the two and what differs from it."""
-        return _summarize_loop(self.framework, self.network, self.contexts, self._parts)
+        return _summarize_loop(self.framework, self.network, self.contexts, _parts(self))
 
     @property
     def devices(self) -> tuple[Device, ...]:
@@ -188,11 +168,6 @@ def tutorial_setting(network: str) -> Scenario:
     return Scenario(network=network)
 
 
-def tuned(network: str) -> Scenario:
-    """The fastest loop that is known for a network on the CPU."""
-    return Scenario(network=network, **preset(Framework.MXNET, network, LoopName.TUNED, ()))
-
-
 def axis_value(scenario: Scenario, name: str) -> str | int | None:
     """Return an axis's value as a suite file has it, contexts joined by commas; "loop" is the loop's parts in words."""
     if name == "loop":
@@ -200,12 +175,11 @@ def axis_value(scenario: Scenario, name: str) -> str | int | None:
     value = getattr(scenario, name)
     if isinstance(value, tuple):
         return ",".join(value)
-    if isinstance(value, bool):
-        return str(value).lower()
-    return value if value is None or isinstance(value, int) else str(value)
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return value if value is None or is_number else format_axis_value(value)
 
 
 def axis_text(scenario: Scenario, axis: str) -> str:
-    """The axis's value as it is written in a suite file; "default" for none."""
+    """Return the axis's value as it is written in a suite file; "default" for none."""
     value = axis_value(scenario, axis)
     return "default" if value is None else str(value)

@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -18,16 +18,7 @@ from bench.errors import ConfigurationError
 from bench.scenarios import diagnostics
 from bench.scenarios.axes import AXES, LOOP_AXES, Framework, LoopName, canonical_contexts, preset
 from bench.scenarios.scenario import DEFAULTS, PositiveFloat, PositiveInt, Scenario
-from mnist_core.recipe import (
-    Engine,
-    Hybridize,
-    InputPipeline,
-    Kvstore,
-    Layers,
-    MetricSync,
-    Recipe,
-    Update,
-)
+from mnist_core.recipe import Engine, Hybridize, InputPipeline, Kvstore, Layers, MetricSync, Recipe, Update
 
 BUILT_IN_SUITES = ("smoke", "standard", "tutorial", "full", "gate", "ablation", "peers")
 DEFAULT_SUITE = "standard"
@@ -232,21 +223,28 @@ def _scenarios(matrix: Matrix, gpu_contexts: tuple[str, ...]) -> tuple[Scenario,
     return tuple(made)
 
 
+_AXIS_TYPES: Final = {field.name: field.type for field in msgspec.structs.fields(Scenario)}
+
+
 def axis_settings(texts: Sequence[str]) -> tuple[tuple[str, tuple[Any, ...]], ...]:
-    """(axis, values) from "update=flat" or "update=flat,trainer"; raises `ConfigurationError` for what is none."""
-    types = {field.name: field.type for field in msgspec.structs.fields(Scenario)}
+    """Read (axis, values) from "update=flat" or "update=flat,trainer". Raises `ConfigurationError` for what is none."""
     settings = []
     for text in texts:
         axis, _, values = text.partition("=")
         if axis not in LOOP_AXES:
             raise ConfigurationError(suggest.unknown("axis", axis, LOOP_AXES))
-        settings.append((axis, tuple(_setting(axis, each, types[axis]) for each in values.split(","))))
+        settings.append((axis, tuple(_setting(axis, each) for each in values.split(","))))
     return tuple(settings)
 
 
-def _setting(axis: str, text: str, kind: Any) -> Any:  # noqa: ANN401  # an axis's type, and a value of it
+def _setting(axis: str, text: str) -> Any:  # noqa: ANN401  # a value of the axis
     try:
-        return msgspec.convert(text, kind, strict=False)
+        return msgspec.convert(text, _AXIS_TYPES[axis], strict=False)
     except msgspec.ValidationError:
-        known = [*map(str, kind)] if isinstance(kind, enum.EnumMeta) else ["true", "false"]
-        raise ConfigurationError(suggest.unknown(axis, text, known)) from None
+        raise ConfigurationError(suggest.unknown(axis, text, choices(axis))) from None
+
+
+def choices(axis: str) -> list[str]:
+    """Return the values of an axis that has a few: of an enumeration, or of yes and no."""
+    kind = _AXIS_TYPES[axis]
+    return [*map(str, kind)] if isinstance(kind, enum.EnumMeta) else ["true", "false"]

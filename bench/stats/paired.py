@@ -8,7 +8,6 @@ block.
 
 from __future__ import annotations
 
-import enum
 import math
 from collections.abc import Sequence
 from typing import Final
@@ -17,27 +16,22 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
+from bench.enums import StrEnum
 from bench.stats.intervals import POWER, TSummary
 
 
-class Side(str, enum.Enum):
+class Side(StrEnum):
     """The two sides of a comparison."""
 
     BASELINE = "baseline"
     CONTENDER = "contender"
 
-    def __str__(self) -> str:
-        return self.value
 
-
-class Order(str, enum.Enum):
+class Order(StrEnum):
     """The order in which the invocations of a block take turns; A is the baseline. Linear drift cancels in both."""
 
     ABBA = "ABBA"
     BAAB = "BAAB"
-
-    def __str__(self) -> str:
-        return self.value
 
     @property
     def sides(self) -> tuple[Side, ...]:

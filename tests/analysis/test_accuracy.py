@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from bench.analysis import accuracy
-from bench.analysis.accuracy import Band, Bands, LowerBand, UpperBand, band, built_in_bands, judge, updates
+from bench.analysis.accuracy import Band, Bands, Limits, LowerBand, UpperBand, band, built_in_bands, judge, updates
 from bench.records.result import Run
 from mnist_core.recipe import Network, Recipe
 from tests.support.executor import in_turns
@@ -16,11 +16,17 @@ from tests.support.records import a_dataset, a_run, a_scenario, an_epoch
 
 BANDS = Bands(
     targets={"mlp": 0.96},
-    floor=(
-        LowerBand(network="mlp", dataset="mnist", samples=20_000, updates=200, lower=0.8, source="made up"),
-        LowerBand(network="mlp", dataset="mnist", samples=60_000, updates=6_000, lower=0.96, source="made up"),
-    ),
-    ceiling=(UpperBand(network="mlp", dataset="mnist", upper=0.99, source="made up"),),
+    limits={
+        "mlp": {
+            "mnist": Limits(
+                floor=(
+                    LowerBand(samples=20_000, updates=200, lower=0.8, source="made up"),
+                    LowerBand(samples=60_000, updates=6_000, lower=0.96, source="made up"),
+                ),
+                ceiling=UpperBand(upper=0.99, source="made up"),
+            )
+        }
+    },
 )
 
 
@@ -94,7 +100,7 @@ def test_a_partial_batch_is_an_update() -> None:
     ("network", "dataset"), [("zoo.nets:tiny", "mnist"), ("mlp", "custom"), ("mlp", "fashion-mnist")]
 )
 def test_what_has_no_band_is_not_judged(network: str, dataset: str) -> None:
-    """A user's own network, custom data, and data sets that were never measured have no band."""
+    """A custom network, custom data, and data sets that were never measured have no band."""
     run = a_run(scenario=a_scenario(network), accuracy=0.1)
     assert judge(run, a_dataset(name=dataset)) is None
     assert Band(lower=None, upper=None) == band(run, a_dataset(name=dataset))
@@ -112,20 +118,23 @@ def test_the_built_in_bands_hold_the_tutorials_accuracies() -> None:
 
 def test_the_built_in_bands_can_be_met() -> None:
     """No floor reaches a ceiling of the same network and data set, and every number names its source."""
-    bands = built_in_bands()
-    for ceiling in bands.ceiling:
-        floors = [f for f in bands.floor if (f.network, f.dataset) == (ceiling.network, ceiling.dataset)]
-        assert all(floor.lower < ceiling.upper for floor in floors)
-    assert all(floor.source for floor in bands.floor)
-    assert all(ceiling.source for ceiling in bands.ceiling)
+    of_data_sets = [limits for networks in built_in_bands().limits.values() for limits in networks.values()]
+    assert len(of_data_sets) == 4
+    for limits in of_data_sets:
+        assert limits.floor
+        assert all(floor.source for floor in limits.floor)
+        if limits.ceiling is not None:
+            assert limits.ceiling.source
+            assert all(floor.lower < limits.ceiling.upper for floor in limits.floor)
 
 
 def test_a_band_with_an_unknown_or_impossible_field_is_refused() -> None:
     """A misspelt threshold must not silently judge nothing."""
-    row = 'network = "mlp"\ndataset = "mnist"\nsource = "x"\n'
-    for wrong in ("uper = 0.99", "upper = 1.1", 'upper = "0.99"'):
+    for wrong in ("uper = 0.99", "upper = 1.1", 'upper = "0.99"', 'upper = 0.99\nnetwork = "mlp"'):
         with pytest.raises(msgspec.ValidationError):
-            msgspec.toml.decode(f"floor = []\n[targets]\n[[ceiling]]\n{row}{wrong}\n", type=Bands)
+            msgspec.toml.decode(f'[targets]\n[limits.mlp.mnist.ceiling]\nsource = "x"\n{wrong}\n', type=Bands)
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.toml.decode("[targets]\n[limits.mlp.mnist.celing]\n", type=Bands)
 
 
 def test_an_accuracy_on_a_part_of_the_test_images_may_be_off_by_chance() -> None:

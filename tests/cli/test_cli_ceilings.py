@@ -93,6 +93,20 @@ def test_the_environments_ceilings_are_a_table(
     assert lines[1].startswith(f"[2/{len(places)}] cpu(0), 1 thread, mxnet: ")
 
 
+@pytest.mark.parametrize(
+    "without_effect", [["--quick"], ["--strict"], ["--data", "mnist"], ["--data-dir", "nowhere"]], ids=" ".join
+)
+def test_ceilings_alone_leave_nothing_to_check(
+    command: Command, worker: type[FakeWorker], capsys: pytest.CaptureFixture[str], without_effect: list[str]
+) -> None:
+    """Options of the checks and their A/A test are refused, before anything is measured."""
+    assert command("environment", "--ceilings", *without_effect) == cli.Exit.USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    allowed = "--repeats, --python, --format and --json"
+    assert line == f"mnist-bench: --ceilings trains and checks nothing: leave out all but {allowed}"
+    assert worker.asked == []
+
+
 def test_the_environments_ceilings_as_json(
     command: Command, worker: type[FakeWorker], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -358,8 +358,16 @@ def test_an_interrupted_or_failed_calibration_goes_on_and_is_not_used(
     assert command(*arguments) == cli.Exit.DONE
     (path,) = Path("results/calibration").glob("*.blocks.json")
     assert [block.index for block in store.read(path, GateFile).blocks] == [*range(10)]
-    assert command(*arguments, "-k", "mlp") == cli.Exit.USAGE
-    assert "--anew" in capsys.readouterr().err
+    changes = {
+        "other scenarios": ["-k", "mlp"],
+        "another seed": ["--seed", "7"],
+        "other scenarios and another seed": ["-k", "mlp", "--seed", "7"],
+    }
+    for change, options in changes.items():
+        capsys.readouterr()
+        assert command(*arguments, *options) == cli.Exit.USAGE
+        assert f"was begun with {change}: use --anew" in capsys.readouterr().err
+    assert command(*arguments, "--seed", 42) == cli.Exit.DONE  # its own
 
 
 def test_a_calibration_of_other_code_is_not_mixed(

@@ -16,7 +16,7 @@ from bench.records.environment import Software
 from bench.records.profile import ProfileFile
 from bench.records.result import FailureReason
 from bench.scenarios.axes import LoopName
-from bench.scenarios.scenario import Scenario, tuned
+from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import Overrides
 from bench.worker import process
 from bench.worker.process import WorkerFailure
@@ -25,7 +25,7 @@ from mnist_core.recipe import Engine, Network
 from tests.support.cli import Command
 from tests.support.idx_files import small_idx_folder
 from tests.support.profile import a_profile, phase_rounds
-from tests.support.records import a_result_set
+from tests.support.records import a_result_set, tuned
 
 STEPS = 3
 

@@ -12,7 +12,7 @@ import pytest
 
 from bench.errors import ConfigurationError
 from bench.scenarios.axes import LOOP_AXES, Framework, LoopName, preset
-from bench.scenarios.scenario import Scenario, tuned, tutorial_setting
+from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.scenarios.suite import Overrides, axis_settings, expand, load_suite, override, parse_suite
 from bench.worker.backends import base
 from bench.worker.backends.mxnet import ExchangedLoopWorkload, TutorialWorkload
@@ -30,6 +30,7 @@ from mnist_core.recipe import (
     Recipe,
     Update,
 )
+from tests.support.records import tuned
 
 pytestmark = pytest.mark.system
 

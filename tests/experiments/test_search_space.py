@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from bench.errors import ConfigurationError
 from bench.experiments.tune.search_space import KNOBS, Placement, canonical, placements, position, search_space
-from bench.scenarios.scenario import Scenario, tuned, tutorial_setting
+from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.scenarios.suite import Overrides, axis_settings
 from mnist_core.recipe import Engine, Hybridize, Update
+from tests.support.records import tuned
 
 
 def space(network: str = "mlp", **wishes: object) -> tuple[Scenario, ...]:

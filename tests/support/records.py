@@ -19,6 +19,7 @@ from bench.records.result import (
     Run,
     VectorSum,
 )
+from bench.scenarios.axes import Framework, LoopName, preset
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun
 from mnist_core.recipe import Recipe
@@ -205,3 +206,8 @@ def a_result_set(*records: Run | Failure, **changes: Any) -> ResultSet:
         "failures": tuple(record for record in records if isinstance(record, Failure)),
     }
     return ResultSet(**facts | changes)
+
+
+def tuned(network: str) -> Scenario:
+    """Return the fastest loop that is known for a network on the CPU."""
+    return Scenario(network=network, **preset(Framework.MXNET, network, LoopName.TUNED, ()))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.scenarios.scenario import Scenario, tuned
+from bench.scenarios.scenario import Scenario
 from bench.worker import process
 from bench.worker.environment import worker_variables
 from bench.worker.process import Cancellation, Interpreter
@@ -21,7 +21,7 @@ from mnist_core.datasets import DatasetName
 from mnist_core.recipe import Recipe
 from tests import ROOT
 from tests.support.idx_files import small_idx_folder
-from tests.support.records import a_dataset
+from tests.support.records import a_dataset, tuned
 
 pytestmark = pytest.mark.system
 

@@ -13,7 +13,7 @@ import pytest
 from bench.experiments.profile.breakdown import break_down
 from bench.records.profile import EpochPhase, PhaseRounds, inconsistencies
 from bench.records.result import Dataset, FailureReason
-from bench.scenarios.scenario import Scenario, tuned
+from bench.scenarios.scenario import Scenario
 from bench.worker import main
 from bench.worker.backends import base
 from bench.worker.backends.base import Workload
@@ -26,6 +26,7 @@ from mnist_core.mxnet_border import gluon, mx, nd
 from mnist_core.recipe import Hybridize, InputPipeline, Kvstore, MetricSync, Recipe, Update
 from tests.support.idx_files import small_idx_folder
 from tests.support.profile import a_profile
+from tests.support.records import tuned
 
 pytestmark = pytest.mark.system
 

@@ -133,8 +133,13 @@ def _begun(path: Path, request: GateRequest, sides: Sides, *, seed_given: bool) 
     if gate_file.plan.purpose is not Purpose.CALIBRATION:
         raise ConfigurationError(f"{path}: does not hold blocks of a calibration: {_ANEW}")
     scenarios = [scenario for scenario, _threads in scenarios_here(request)]
-    if seed_given or scenarios != [gated.scenario for gated in gate_file.plan.scenarios]:
-        raise ConfigurationError(f"{path}: was begun with other scenarios or another seed: {_ANEW}")
+    changes = {
+        "other scenarios": scenarios != [gated.scenario for gated in gate_file.plan.scenarios],
+        "another seed": seed_given and request.seed != gate_file.plan.seed,
+    }
+    if any(changes.values()):
+        changed = " and ".join(what for what, is_so in changes.items() if is_so)
+        raise ConfigurationError(f"{path}: was begun with {changed}: {_ANEW}")
     if gate_file.contender.tree_digest != sides.sources[Side.CONTENDER].tree_digest:
         raise IncomparableError(f"{path}: was recorded with other measured code: {_ANEW}")
     with spinner("asking the framework what it is"):

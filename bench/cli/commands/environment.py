@@ -40,7 +40,7 @@ from bench.scenarios.axes import Framework
 from bench.scenarios.suite import BUILT_IN_SUITES, DEFAULT_SUITE, expand, load_suite
 from bench.worker.process import Cancellation, interpreters_of
 from bench.worker.session import SessionError, explain_failure
-from mnist_core.datasets import DatasetName
+from mnist_core.datasets import TEST_COUNT, TRAIN_COUNT, DatasetName
 from mnist_core.devices import Device, DeviceKind
 
 
@@ -51,6 +51,7 @@ from mnist_core.devices import Device, DeviceKind
     ),
 )
 def environment_command(
+    context: typer.Context,
     ceilings: Annotated[
         bool,
         typer.Option("--ceilings", help="Measure the fastest float32 matrix product and the memory bandwidth instead."),
@@ -65,6 +66,8 @@ def environment_command(
     json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
 ) -> None:
     """Show what this machine is, and what a benchmark on it should know, or how fast it can be. Changes no setting."""
+    may_be_given = ("repeats", "python", "output_format", "json")
+    options.reject_others(context, "ceilings", "trains and checks nothing", *may_be_given)
     if json and output_format not in {None, Format.JSON}:
         raise ConfigurationError(f"--json is --format json: leave out --format {output_format} or --json")
     output_format = Format.JSON if json else output_format or Format.TEXT
@@ -181,7 +184,7 @@ def suites() -> None:
     for name in BUILT_IN_SUITES:
         suite = load_suite(name)
         plan = expand(suite)
-        seconds = sum(expected_seconds(planned, 60_000, 10_000) for planned in plan)
+        seconds = sum(expected_seconds(planned, TRAIN_COUNT, TEST_COUNT) for planned in plan)
         default = " (default)" if name == DEFAULT_SUITE else ""
         out.print(f"{name}{default}: {suite.title}", markup=False, highlight=False)
         runs = format_count(len(plan), "run")

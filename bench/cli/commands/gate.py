@@ -14,7 +14,7 @@ from bench.cli.console import add_to_job_summary, fail, note, print_tables, tole
 from bench.cli.datasets import prepare
 from bench.cli.exit_status import EXIT_OF_VERDICT, Exit
 from bench.cli.gating import measure_blocks, plan_gate
-from bench.cli.session import default_output, new_file, note_saved, prepare_rest, resume_hint, resumed_file, trying
+from bench.cli.session import new_file, note_saved, prepare_rest, resume_hint, resumed_file, trying
 from bench.errors import ConfigurationError
 from bench.experiments.gate import source
 from bench.experiments.gate.decision import Conclusion, conclusion_of
@@ -97,7 +97,7 @@ def gate(
         alpha=options.ratio(alpha, "--alpha"),
     )
     clone = _clone_here()
-    with new_file(output or default_output("gate")) as path, source.scratch_folder() as scratch:
+    with new_file(output, "gate") as path, source.scratch_folder() as scratch:
         sides = check_out_sides(base, scratch, clone, base_python)
         if sides.are_identical and not force:
             _report_identical(base, clone, sides.sources[Side.BASELINE].tree_digest, output_format)

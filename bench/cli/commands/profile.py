@@ -14,7 +14,7 @@ from bench.cli.app import app, examples
 from bench.cli.console import err, fail, note, print_results, reject_junit, spinner
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
-from bench.cli.session import cancelled_by_signals, default_output, new_file, note_saved, require_gpus
+from bench.cli.session import cancelled_by_signals, new_file, note_saved, require_gpus, software_of
 from bench.errors import ConfigurationError
 from bench.experiments.profile import trace
 from bench.experiments.profile.breakdown import break_down
@@ -31,8 +31,6 @@ from bench.render.views.profiles import describe_closure, profile_tables
 from bench.scenarios.axes import AUTO_CONTEXTS, AXES, LOOP_AXES, Framework
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import Matrix, Overrides, Suite, expand, override
-from bench.worker import process
-from bench.worker.process import Cancellation, Interpreter
 from bench.worker.protocol import ProfileTarget
 from mnist_core.datasets import DatasetName
 from mnist_core.devices import available
@@ -78,7 +76,7 @@ def profile(
     )
     if replay is not None:
         report(store.read(replay, ProfileFile), output_format)
-    overrides = options.axis_overrides(
+    overrides = options.overrides_of(
         network=network,
         loop=loop,
         contexts=contexts,
@@ -88,10 +86,9 @@ def profile(
         settings=settings,
     )
     scenario = one_scenario(overrides)
-    with new_file(output or default_output("profile"), resumable=False) as path:
+    with new_file(output, "profile", resumable=False) as path:
         require_gpus(scenario.devices)
-        with spinner(f"asking {scenario.framework} what it is"):  # first: it fails at once where MXNet is missing
-            software = process.describe(Interpreter(), Cancellation(), scenarios=[scenario])
+        software = software_of([scenario])  # first: it fails at once where MXNet is missing
         prepared = prepare(data, data_dir)
         target = ProfileTarget(
             scenario=scenario, seed=seed, data_directory=str(prepared.directory), dataset=dataset_of(prepared)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, TypeAlias
@@ -14,6 +13,7 @@ from bench.analysis.headline import source_of
 from bench.cli.app import app, examples
 from bench.cli.console import note, write
 from bench.cli.inputs import read_each
+from bench.enums import StrEnum
 from bench.errors import ConfigurationError
 from bench.experiments.gate.decision import conclusion_of
 from bench.experiments.profile.breakdown import break_down
@@ -29,14 +29,11 @@ from bench.render.report.assemble import Gate, Profile, make_report
 Readable: TypeAlias = ResultSet | GateFile | ProfileFile
 
 
-class ReportFormat(str, enum.Enum):
+class ReportFormat(StrEnum):
     """What `report --format` takes."""
 
     HTML = "html"
     MARKDOWN = "markdown"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @app.command(

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
-import msgspec
 import typer
 
 from bench import SOURCE_ROOT
@@ -21,7 +20,7 @@ from bench.cli.completion import offer_suites
 from bench.cli.console import err, fail, note, out, print_results, reject_junit, spinner, verbosity
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
-from bench.cli.session import default_output, measuring, new_file, note_saved, prepare_rest, resume_hint, resumed_file
+from bench.cli.session import measuring, new_file, note_saved, prepare_rest, resume_hint, resumed_file
 from bench.experiments.gate import source
 from bench.experiments.run.ceilings import requests_of_plan
 from bench.experiments.run.eta import CEILING_SECONDS, expected_seconds
@@ -40,7 +39,7 @@ from bench.render.views.results import result_tables
 from bench.scenarios.suite import BUILT_IN_SUITES, DEFAULT_SUITE, PlannedRun
 from bench.worker.process import Interpreters, interpreters_of
 from mnist_core import datasets
-from mnist_core.datasets import DatasetName
+from mnist_core.datasets import TEST_COUNT, TRAIN_COUNT, DatasetName
 
 
 @app.command(
@@ -97,7 +96,7 @@ def run(
     reject_junit(output_format)
     may_change = ("ceilings", "data_dir", "python", "dry_run", "output_format")
     options.reject_others(context, "resume", "goes on as its file planned", *may_change)
-    overrides = options.axis_overrides(
+    overrides = options.overrides_of(
         framework=framework,
         network=network,
         loop=loop,
@@ -106,9 +105,10 @@ def run(
         hybridize=hybridize,
         cpu_threads=cpu_threads,
         settings=settings,
-    )
-    overrides = msgspec.structs.replace(
-        overrides, repeats=repeats, epochs=epochs, samples=samples, timeout_seconds=timeout
+        repeats=repeats,
+        epochs=epochs,
+        samples=samples,
+        timeout_seconds=timeout,
     )
     interpreters = interpreters_of(python or (), os.environ)
     executor = SubprocessExecutor(interpreters)
@@ -136,7 +136,7 @@ def run(
         dataset=dataset_of(prepared),
         plan=plan,
     )
-    with new_file(output or default_output(Path(suite).stem)) as path:
+    with new_file(output, Path(suite).stem) as path:
         _measure(result_set, prepared, path, output_format, interpreters, ceilings=ceilings)
 
 
@@ -244,7 +244,7 @@ def _show_plan(plan: Sequence[PlannedRun]) -> None:
         training = _describe_training(recipe.epochs, recipe.samples, in_turns=planned.in_turns)
         line = f"{planned.scenario.name}  ·  {training}"
         processes[line] = processes.get(line, 0) + 1
-        seconds[line] = expected_seconds(planned, 60_000, 10_000)
+        seconds[line] = expected_seconds(planned, TRAIN_COUNT, TEST_COUNT)
         total += seconds[line]
     listed = (f"{count} x {seconds[line]:6.0f} s  {line}\n" for line, count in processes.items())
     out.file.write("".join(listed))  # the console takes longer for a hundred thousand lines than all the rest

@@ -27,7 +27,6 @@ from bench.cli.console import (
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
 from bench.cli.session import (
-    default_output,
     measuring,
     new_file,
     note_saved,
@@ -35,6 +34,7 @@ from bench.cli.session import (
     require_gpus,
     resume_hint,
     resumed_file,
+    software_of,
     trying,
 )
 from bench.errors import ConfigurationError
@@ -46,7 +46,6 @@ from bench.experiments.tune.search_space import Space
 from bench.experiments.tune.setup import new_tune_file, space_here
 from bench.machine.capture import capture
 from bench.records import store
-from bench.records.environment import Software
 from bench.records.tune import REFERENCE, TuneFile
 from bench.render import units
 from bench.render.formats.export import Format, render_markdown
@@ -54,9 +53,6 @@ from bench.render.phrases import format_count
 from bench.render.progress.tune import TuneProgress
 from bench.render.views.tunes import format_setting, paste_text, setting_names, tune_tables
 from bench.scenarios.axes import AUTO_CONTEXTS
-from bench.scenarios.scenario import Scenario
-from bench.worker import process
-from bench.worker.process import Cancellation, Interpreter
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 
@@ -104,10 +100,10 @@ def tune(
         report(store.read(replay, TuneFile), output_format)
     if resume is not None:
         with resumed_file(resume, TuneFile) as tune_file:
-            software = _software([candidate.scenario for candidate in tune_file.plan.candidates])
+            software = software_of([candidate.scenario for candidate in tune_file.plan.candidates])
             prepared = prepare_rest(resume, tune_file, capture(software=software), data_dir)
             _measure(tune_file, prepared, resume, output_format)
-    restrictions = options.axis_overrides(
+    restrictions = options.overrides_of(
         contexts=contexts, cpu_threads=cpu_threads, hybridize=hybridize, settings=settings
     )
     budget_seconds = None if exhaustive else options.seconds(budget, "--budget")
@@ -116,8 +112,8 @@ def tune(
     if dry_run:
         _show_space(space)
         return
-    with new_file(output or default_output("tune")) as path:
-        software = _software(space.scenarios)  # first: it fails at once where MXNet is missing
+    with new_file(output, "tune") as path:
+        software = software_of(space.scenarios)  # first: it fails at once where MXNet is missing
         if contexts and AUTO_CONTEXTS not in contexts:  # auto's have been tried out
             require_gpus(dict.fromkeys(device for scenario in space.scenarios for device in scenario.devices))
         prepared = prepare(data, data_dir)
@@ -184,11 +180,6 @@ def status(tune_file: TuneFile, result: TuneResult) -> Exit:
         return Exit.FAILED
     is_shown = result.complete and (result.wins or result.winner == reference)
     return Exit.DONE if is_shown else Exit.INCONCLUSIVE
-
-
-def _software(scenarios: Sequence[Scenario]) -> Software:
-    with spinner("asking the framework what it is"):
-        return process.describe(Interpreter(), Cancellation(), scenarios=scenarios)
 
 
 def _warn_of_a_small_budget(tune_file: TuneFile) -> None:
