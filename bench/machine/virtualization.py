@@ -23,7 +23,7 @@ _CONTAINERS: Final = {"kubepods": "kubernetes", "docker": "docker", "libpod": "p
 
 
 def virtualization(root: Path) -> str | None:
-    """The container, the hypervisor, or "container on hypervisor"."""
+    """Return the container, the hypervisor, or "container on hypervisor"; None: none seen."""
     return " on ".join(name for name in (_container(root), _hypervisor(root)) if name) or None
 
 

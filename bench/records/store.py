@@ -135,7 +135,7 @@ def read(path: Path, *kinds: type[RecordT]) -> RecordT:
 
 
 def _begins_as_today(content: bytes) -> bool:
-    """Whether `write` began the file at today's schema version: ten thousand results are read at once."""
+    """Tell whether `write` began the file at today's schema version: ten thousand results are read at once."""
     begin = _BEGIN.match(content)
     return begin is not None and int(begin[1]) == SCHEMA_VERSION
 
