@@ -46,7 +46,7 @@ class Counters:
 
 def read_counters(root: Path = ROOT) -> Counters:
     """Read the kernel's counters. Never raises."""
-    ticks = _numbers(_line(root / "proc/stat", "cpu "))
+    ticks = [int(word) for word in _line(root / "proc/stat", "cpu ").split()[1:] if word.isdigit()]
     has_steal = len(ticks) > _STEAL
     pressure = _line(root / "proc/pressure/cpu", "some ").rpartition("total=")[2]
     throttled = [
@@ -75,7 +75,3 @@ def _since(after: int | None, before: int | None) -> int | None:
 
 def _line(path: Path, start: str) -> str:
     return next((line for line in read_text(path).splitlines() if line.startswith(start)), "")
-
-
-def _numbers(line: str) -> list[int]:
-    return [int(word) for word in line.split()[1:] if word.isdigit()]

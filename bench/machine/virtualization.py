@@ -42,12 +42,8 @@ def _hypervisor(root: Path) -> str | None:
             ("sys/hypervisor/type", "proc/sys/kernel/osrelease"),
         )
     )
-    if "hypervisor" not in parse_cpuinfo(read_text(root / "proc/cpuinfo")).flags and not _is_virtual_arm(
-        root, firmware
-    ):
+    cpuinfo = read_text(root / "proc/cpuinfo")
+    is_virtual_arm = "Features" in cpuinfo and _VIRTUAL_FIRMWARE.search(firmware)
+    if "hypervisor" not in parse_cpuinfo(cpuinfo).flags and not is_virtual_arm:
         return None
     return next((word for word in _HYPERVISORS if word in f"{firmware} {kernel}"), "virtual machine")
-
-
-def _is_virtual_arm(root: Path, firmware: str) -> bool:
-    return "Features" in read_text(root / "proc/cpuinfo") and bool(_VIRTUAL_FIRMWARE.search(firmware))
