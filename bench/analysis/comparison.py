@@ -97,7 +97,7 @@ class Comparison:
 
     @property
     def gives_verdicts(self) -> bool:
-        """Else the rows have standings, and nothing can regress."""
+        """Whether the outcomes are verdicts. Otherwise they are relations, and nothing can regress."""
         return self.kind is Kind.SAME_MACHINE and self.axis is None
 
     @property
@@ -161,7 +161,7 @@ class _Pair:
 
 
 def compare(baseline: ComparedFile, contender: ComparedFile, settings: Settings = DEFAULT_SETTINGS) -> Comparison:
-    """Every scenario of either file, the baseline's in its order first."""
+    """Compare two files, every scenario of either: the baseline's in its order first."""
     kind = Kind.SAME_MACHINE if same_machine(baseline.environment, contender.environment) else Kind.HARDWARE
     refusal = explain_other_data(baseline.dataset, contender.dataset)
     reasons = (
@@ -186,7 +186,7 @@ def compare_scenarios(
     axis: AxisBaseline,
     settings: Settings = DEFAULT_SETTINGS,
 ) -> Comparison:
-    """The contender's rows against those of the baseline that have the axis's value and differ in nothing else.
+    """Compare the contender's rows with the baseline's that have the axis's value and differ in nothing else.
 
     Both sides may be the same file. Raises `ValueError` where the baseline has no scenario with that value.
     """
@@ -255,7 +255,7 @@ def _rows(pairs: Sequence[_Pair], settings: Settings, *, judged: bool, within: b
     for pair, slowdown, slower, faster in zip(pairs, slowdowns, p_slower, p_faster, strict=True):
         detectable = detectable_slowdown(slowdown, settings, scenarios=len(pairs)) if slowdown and judged else None
         outcome, reason = (
-            _verdict(pair, slowdown, slower, faster, detectable, settings) if judged else _standing(pair, slowdown)
+            _verdict(pair, slowdown, slower, faster, detectable, settings) if judged else _relation(pair, slowdown)
         )
         tested = judged and slowdown is not None
         rows.append(
@@ -307,7 +307,7 @@ def _verdict(
     return verdict, "n = 1 has no interval" if slowdown.error is None else None
 
 
-def _standing(pair: _Pair, slowdown: TSummary | None) -> tuple[Outcome, str | None]:
+def _relation(pair: _Pair, slowdown: TSummary | None) -> tuple[Outcome, str | None]:
     """Relate two machines, or two scenarios."""
     if slowdown is None:
         return _without_ratio(pair)

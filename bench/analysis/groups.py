@@ -75,12 +75,12 @@ def _any_seed(recipe: Recipe) -> Recipe:
 
 
 def throughput(run: Run) -> float:
-    """Images per second of one process: all images really trained over all epoch windows."""
+    """Return the images per second of one process: all images really trained, over all epoch windows."""
     return sum(epoch.samples for epoch in run.epochs) / epochs_seconds(run)
 
 
 def time_to_accuracy_seconds(run: Run) -> float | None:
-    """The epoch windows up to and including the first epoch that reached the network's target; evaluation excluded."""
+    """Sum the epoch windows up to the end of the first epoch that reached the network's target, without evaluation."""
     target = accuracy.target(run.scenario.network)
     if target is None:
         return None
@@ -155,7 +155,7 @@ def _by_key(records: Iterable[_AnyRecord]) -> dict[RowKey, list[_AnyRecord]]:
 
 
 def _judgement(runs: tuple[Run, ...], failures: tuple[Failure, ...], dataset: Dataset) -> tuple[Status, str | None]:
-    """One bad process makes the row invalid: what is wrong with it is wrong with the scenario."""
+    """Judge a row. One bad process makes it invalid: what is wrong with it is wrong with the scenario."""
     if not runs:
         return (Status.FAILED if failures else Status.NOT_RUN), None
     reasons = [reason for run in runs if (reason := accuracy.judge(run, dataset)) is not None]

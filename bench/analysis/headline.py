@@ -71,7 +71,7 @@ class Headline:
     ranked: int
 
     def over(self, other: Headline) -> Estimate | None:
-        """Its fastest row's throughput over another file's; None where they trained on different images."""
+        """Return the fastest row's throughput over another file's; None where they trained on different images."""
         ours, theirs = self.source.summary, other.source.summary
         if self.fastest.recipe != other.fastest.recipe or ours.dataset.digest != theirs.dataset.digest:
             return None
@@ -81,7 +81,7 @@ class Headline:
 
 
 def headlines(sources: Sequence[Source]) -> list[Headline]:
-    """One for each network of each file with anything to tell, networks together, the fastest file first."""
+    """Return a headline for each network of each file that measured it; by network, and the fastest file first."""
     found = [answer for source in sources for answer in _of_source(source)]
     order = {network: place for place, network in enumerate(dict.fromkeys(answer.network for answer in found))}
     return sorted(found, key=lambda answer: (order[answer.network], -answer.measures.throughput.value))
@@ -157,7 +157,7 @@ _LEVEL: Final = math.log(1.02)
 
 
 def is_level(ratio: Estimate) -> bool:
-    """Whether it cannot be told from 1."""
+    """Tell whether a ratio cannot be told from 1."""
     if ratio.lower is None or ratio.upper is None:
         return abs(math.log(ratio.value)) < _LEVEL
     return ratio.lower <= 1 <= ratio.upper

@@ -80,7 +80,7 @@ class Trend:
 
     @property
     def levels(self) -> list[tuple[int, int, Estimate]]:
-        """(first file, behind the last one, geometric mean over files) between changes."""
+        """Each level: index of its first file, index behind its last one, and geometric mean over its files."""
         bounds = [0, *(change.index for change in self.changes), len(self.measured)]
         speeds = self.throughputs
         return [(begin, end, intervals.geometric_mean(speeds[begin:end])) for begin, end in itertools.pairwise(bounds)]
@@ -97,9 +97,9 @@ class History:
 
 
 def histories(sides: Iterable[ComparedFile], by: By = By.MACHINE, alpha: float = ALPHA) -> list[History]:
-    """One for each machine, or class of machines, and data set; the one with most files first.
+    """Return a history for each machine, or class of machines, and data set; the one with most files first.
 
-    `alpha`: of a change anywhere in a history without one; its trends share it (Bonferroni).
+    `alpha` is the probability of finding a change in a history without any; its trends share it (Bonferroni).
     """
     groups: dict[tuple[object, ...], list[ComparedFile]] = {}
     for side in sides:
@@ -109,7 +109,7 @@ def histories(sides: Iterable[ComparedFile], by: By = By.MACHINE, alpha: float =
 
 
 def _place(side: ComparedFile, by: By) -> tuple[object, ...]:
-    """A machine that does not tell who it is, is never the same as any."""
+    """Return what files of one history share. A file whose machine is unknown is a history of its own."""
     environment = side.environment
     host = (environment.host_hash or side.name) if by is By.MACHINE else None
     return host, fingerprint.class_digest(environment), side.dataset.digest

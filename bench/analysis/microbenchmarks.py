@@ -75,7 +75,7 @@ class MicrobenchmarkFile:
 
 @dataclass(frozen=True, slots=True)
 class MicrobenchmarkRow:
-    """One micro-benchmark on both sides; None: one of them has it not."""
+    """One micro-benchmark on both sides; None where a side lacks it."""
 
     micro: Microbenchmark
     baseline_seconds: Estimate | None
@@ -89,7 +89,7 @@ class MicrobenchmarkRow:
 
 
 def is_micro(path: Path) -> bool:
-    """A file of pytest-benchmark's, or a folder with one."""
+    """Tell whether this is a file of pytest-benchmark, or a folder with one."""
     return any(_begins_so(each) for each in _files(path))
 
 
@@ -116,7 +116,7 @@ def read(path: Path) -> MicrobenchmarkFile:
 
 
 def compare(baseline: MicrobenchmarkFile, contender: MicrobenchmarkFile) -> tuple[MicrobenchmarkRow, ...]:
-    """Every micro-benchmark of either side, the baseline's in its order first."""
+    """Compare two sides, every micro-benchmark of either: the baseline's in its order first."""
     rows = []
     for micro in {**baseline.seconds, **contender.seconds}:
         before, after = baseline.seconds.get(micro), contender.seconds.get(micro)

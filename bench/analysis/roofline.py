@@ -44,7 +44,7 @@ def _dense(inputs: int, outputs: int) -> Layer:
 
 
 def _convolution(channels: int, filters: int, kernel: int, side: int) -> Layer:
-    """`side`: of the square that a filter puts out."""
+    """Return a convolution's costs; `side` is that of the square which a filter puts out."""
     weights = filters * channels * kernel**2
     return Layer(weights * side**2, weights + filters, filters * side**2)
 
@@ -80,7 +80,7 @@ class Costs:
         return sum(layer.outputs for layer in self.layers)
 
     def update_bytes(self, images: float, contexts: int) -> float:
-        """The fewest bytes a step on so many images (a mean of batches) moves between arithmetic and arrays.
+        """Return the fewest bytes a step on so many images (a mean of batches) moves between arithmetic and arrays.
 
         Every context has a copy of the weights: read forward, read backward (but for the first layer's) and written by
         the update. It writes a gradient, which the update reads. The update also reads one copy of the weights.
@@ -90,7 +90,7 @@ class Costs:
         return _FLOAT_BYTES * (of_weights + of_images)
 
     def working_set_bytes(self, images: float, contexts: int) -> float:
-        """What the same step touches, each array once: weights, activations, the gradients of both, and the batch."""
+        """Return the bytes that the same step touches: weights, activations, the gradients of both, and the batch."""
         per_image = _IMAGE_FLOATS + 2 * self.activations
         return _FLOAT_BYTES * (2 * contexts * self.parameters + images * per_image)
 
@@ -156,7 +156,7 @@ def place_of(scenario: Scenario, omp_num_threads: int) -> Place | None:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Over time."""
+    """How a rate varied over time."""
 
     median: float
     least: float
@@ -213,11 +213,11 @@ class Roof:
 
     @property
     def bandwidth_bytes_per_second(self) -> float:
-        """The memory's, of one device: the same, of the largest arrays."""
+        """Bandwidth of one device's memory: the best library's median over time, on the largest arrays."""
         return max(level.bandwidth_bytes_per_second.median for level in self.levels)
 
     def bandwidth_at(self, working_set_bytes: float, contexts: int = 1) -> float:
-        """Bytes per second of the smallest measured arrays that together are as large; the memory's beyond them.
+        """Return the bandwidth of the smallest measured arrays that together are as large; the memory's beyond them.
 
         Several contexts count as in `gflop_per_second_of`.
         """
@@ -255,7 +255,7 @@ def levels(ceilings: Iterable[Ceiling]) -> tuple[RoofLevel, ...]:
 
 
 def roofs(ceilings: Iterable[Ceiling]) -> dict[Place, Roof]:
-    """One for each place that any ceiling was measured at."""
+    """Return a roof for each place at which a ceiling was measured."""
     grouped: dict[Place, list[RoofLevel]] = {}
     for level in levels(ceilings):
         grouped.setdefault(Place(level.device.kind, level.threads), []).append(level)

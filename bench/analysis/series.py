@@ -49,12 +49,12 @@ class LearningCurve:
 
 
 def measured(rows: Iterable[Row]) -> list[tuple[Row, Measures]]:
-    """Rows that carry a rank, with their measures."""
+    """Return the rows that carry a rank, with their measures."""
     return [(row, row.measures) for row in rows if row.measures is not None and row.status.is_ranked]
 
 
 def over_batch_sizes(rows: Iterable[Row]) -> list[Curve]:
-    """Throughput over the batch size, for everything that was measured at more than one; the fastest first."""
+    """Return throughput over batch size for all that was measured at several sizes; the fastest curve first."""
     families: dict[tuple[Scenario, Recipe], list[tuple[int, Estimate]]] = {}
     for row, measures in measured(rows):
         family = msgspec.structs.replace(row.scenario, batch_size=len(row.scenario.contexts))
@@ -63,7 +63,7 @@ def over_batch_sizes(rows: Iterable[Row]) -> list[Curve]:
 
 
 def over_contexts(rows: Iterable[Row]) -> list[Curve]:
-    """Throughput over that of the first context alone, over the number of contexts; the steepest first."""
+    """Return the speed-up over the first context alone, by the number of contexts; the steepest curve first."""
     families: dict[tuple[Scenario, Recipe], list[tuple[int, Estimate]]] = {}
     for row, measures in measured(rows):
         efficiency, count = measures.scaling_efficiency, len(row.scenario.contexts)
@@ -95,7 +95,7 @@ def learning_curves(summary: Summary) -> list[LearningCurve]:
 
 
 def _reached(group: Group) -> tuple[AccuracyPoint, ...]:
-    """Processes have as many epochs as their recipe."""
+    """Return the accuracy after each epoch that all processes have."""
     reached = []
     elapsed = [0.0 for _ in group.runs]
     for index, accuracies in enumerate(zip(*map(learning_curve, group.runs), strict=False)):

@@ -137,7 +137,7 @@ class Summary:
 
 
 def summarize(result_set: ResultSet) -> Summary:
-    """The rows of one result file.
+    """Return the rows of one result file.
 
     Files are never pooled: two files are two data sets, machines or days, and whether they may be compared is
     a question of its own.
@@ -180,7 +180,7 @@ def summarize(result_set: ResultSet) -> Summary:
 
 
 def _fastest(groups: dict[RowKey, Group]) -> set[RowKey]:
-    """The fastest of each network and recipe with something to be faster than."""
+    """Return the fastest row of each network and recipe that has several."""
     contests: dict[tuple[str, Recipe], dict[RowKey, float]] = {}
     for key, group in groups.items():
         if group.is_ranked:
@@ -213,13 +213,13 @@ def _tied(groups: dict[RowKey, Group], fastest: Iterable[RowKey]) -> set[RowKey]
 
 
 def _family(key: RowKey) -> RowKey:
-    """The same for scenarios that differ in their batch size alone."""
+    """Return a key that scenarios share which differ in their batch size alone."""
     scenario, recipe = key
     return msgspec.structs.replace(scenario, batch_size=len(scenario.contexts)), recipe
 
 
 def _lines(groups: dict[RowKey, Group]) -> dict[RowKey, Line]:
-    """Microseconds of an update over its images, one point per process; for rows with several batch sizes.
+    """Fit the microseconds of an update over its images, one point per process, where there are several batch sizes.
 
     A smaller last batch makes the images of an update a mean, through which the same line passes.
     """
@@ -247,7 +247,7 @@ def _update_microseconds(run: Run) -> float:
 def _bound(
     costs: Costs | None, roof: Roof | None, run: Run, update_microseconds: float, line: Line | None
 ) -> Bound | None:
-    """Overhead where over half of an update does not grow with its images.
+    """Return what bounds a step: overhead where over half of an update does not grow with its images.
 
     That is below the number of images at which half of the rate without overhead is reached, Hockney's n½ (Hockney and
     Jesshope, "Parallel computers 2", 1988).
@@ -335,7 +335,7 @@ def _scaling_efficiency(key: RowKey, groups: dict[RowKey, Group]) -> Estimate | 
 
 
 def _relative(key: RowKey, other: RowKey, groups: dict[RowKey, Group]) -> Estimate | None:
-    """The ratio of two rows' throughputs; None unless both are there and neither is invalid."""
+    """Return the ratio of two rows' throughputs; None unless both are there and neither is invalid."""
     if other not in groups or not (groups[key].is_ranked and groups[other].is_ranked):
         return None
     return ratio_of_runs(groups[key].runs, groups[other].runs)

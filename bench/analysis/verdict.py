@@ -101,14 +101,13 @@ DEFAULT_SETTINGS: Final = Settings()
 def detectable_slowdown(slowdown: TSummary, settings: Settings, *, scenarios: int) -> float:
     """Return the relative slowdown that these samples would show with probability `POWER` (0.05 = 5 % slower).
 
-    At alpha over the number of scenarios, which is what the smallest p-value is held against. Infinite without a spread
-    to go by.
+    The level of the test is alpha over the number of scenarios, as for the smallest p-value. Infinite without a spread.
     """
     return detectable_effect(slowdown, math.log1p(settings.margin), settings.alpha / scenarios)
 
 
 def decide(slowdown: TSummary, p_slower: float, p_faster: float, detectable: float, settings: Settings) -> Verdict:
-    """What two samples of processes say; the p-values are adjusted for all scenarios of the comparison."""
+    """Conclude from two samples of processes; the p-values are adjusted for all scenarios of the comparison."""
     ends = intervals.bounds(slowdown)
     if ends is None:
         return Verdict.UNDERPOWERED

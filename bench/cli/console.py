@@ -83,6 +83,11 @@ def note(message: str, style: str = "") -> None:
     print_line(err, message, style)
 
 
+def warn(message: str) -> None:
+    """Print a line on stderr about something that the numbers, or their reader, may suffer from."""
+    note(message, style="yellow")
+
+
 def spinner(what: str) -> AbstractContextManager[None]:
     """Show on a terminal what is being done while the block lasts; nothing else may be printed meanwhile."""
     return elapsing(err, what)
@@ -149,4 +154,4 @@ def add_to_job_summary(markdown: str) -> None:
             with Path(summary).open("a", encoding="utf-8") as file:
                 file.write(markdown)
         except OSError as error:
-            note(f"no job summary: {error}", style="yellow")
+            warn(f"no job summary: {error}")

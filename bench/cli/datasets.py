@@ -8,7 +8,7 @@ from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from bench.cli.console import err, note
+from bench.cli.console import err, warn
 from bench.records.result import Dataset
 from bench.render.formats.text import writer
 from mnist_core import datasets
@@ -49,7 +49,7 @@ def prepare(name: DatasetName, data_dir: Path | None) -> datasets.Prepared:
 def note_dataset(prepared: datasets.Prepared) -> None:
     """Say after a measurement that it was not on MNIST, if it was not."""
     if prepared.notice is not None:
-        note(f"NOT MNIST: these are numbers on {prepared.name}", style="yellow")
+        warn(f"NOT MNIST: these are numbers on {prepared.name}")
 
 
 def dataset_of(prepared: datasets.Prepared) -> Dataset:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench import errors
-from bench.cli.console import note
+from bench.cli.console import warn
 from bench.errors import ConfigurationError
 from bench.records import store
 from bench.records.base import Record
@@ -49,7 +49,7 @@ def _read_in_folder(path: Path, kinds: Sequence[type[FileT]], *, strict: bool) -
     except errors.StoreError as error:
         if strict and not isinstance(error, errors.NoResultError):
             raise
-        note(f"left out: {error}", style="yellow")
+        warn(f"left out: {error}")
         return None
 
 

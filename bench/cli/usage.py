@@ -24,7 +24,8 @@ def explain_usage_error(error: typer.TyperException) -> str:
         known = re.findall(r"'([^']*)'", match["known"])
         near = suggest.meant(match["word"], known)
         hint = "is not one of its values" if near is None else f"did you mean {near!r}?"
-        return f"{_option(usage)} {match['word']!r}: {hint} (known: {', '.join(known)})"
+        option = max(getattr(usage.param, "opts", ()), key=len, default="")
+        return f"{option} {match['word']!r}: {hint} (known: {', '.join(known)})"
     message = error.format_message()
     return f"{message} (--help explains)" if message else _NO_VERB
 
@@ -33,9 +34,3 @@ def _nearest(usage: Any, option: str) -> str | None:  # noqa: ANN401  # as above
     """Return the option that was probably meant; None where no name is near."""
     possible: Sequence[str] = getattr(usage, "possibilities", None) or ()
     return suggest.meant(option, possible)
-
-
-def _option(usage: Any) -> str:  # noqa: ANN401  # as above
-    """Return the longest name of the option that is wrong."""
-    names: Sequence[str] = getattr(usage.param, "opts", ())
-    return max(names, key=len, default="")

@@ -18,7 +18,7 @@ class Accelerators(NamedTuple):
 
 
 def describe_accelerators() -> Accelerators:
-    """NVIDIA's devices as their driver names them; none without nvidia-ml-py or without a driver."""
+    """Return NVIDIA's devices as their driver names them; none without nvidia-ml-py or without a driver."""
     return ask_or_none(_ask_driver) or Accelerators()
 
 
@@ -63,5 +63,5 @@ def _ask_for_processes() -> tuple[str, ...]:
 
 
 def _decoded(name: str | bytes) -> str:
-    """Old releases of nvidia-ml-py give bytes."""
+    """Return a name as text: old releases of nvidia-ml-py give bytes."""
     return name.decode() if isinstance(name, bytes) else name

@@ -44,7 +44,7 @@ def capture(
     root: Path = ROOT,
     variables: Mapping[str, str] = os.environ,
 ) -> Environment:
-    """The facts about this machine; `software` and `peers` are what workers reported. Never raises."""
+    """Return the facts about this machine; `software` and `peers` are what workers reported. Never raises."""
     online, usable, quota = online_cpus(root), usable_cpus(root), cpu_quota(root)
     processor, gpus, (git_commit, git_dirty) = describe_processor(root), describe_accelerators(), read_git(SOURCE_ROOT)
     return Environment(
@@ -86,7 +86,7 @@ def capture(
 
 
 def usable_core_count(root: Path = ROOT) -> int:
-    """Physical cores that this process may really use: affinity and the control groups' quota applied, at least 1."""
+    """Count the physical cores that this process may use, by its affinity and the control groups' quota: at least 1."""
     usable = usable_cpus(root)
     cores = core_count(root, usable) or ask_or_none(lambda: psutil.cpu_count(logical=False)) or len(usable)
     return limited_to(cpu_quota(root), min(cores, len(usable)))

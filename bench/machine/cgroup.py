@@ -14,13 +14,13 @@ from bench.machine.system_files import ROOT, ask_or_none, parse_count, read_text
 
 
 def parse_cgroups(text: str) -> dict[str, PurePosixPath]:
-    """/proc/self/cgroup: controller -> the process's group; "" is version 2, which has one for all controllers."""
+    """Parse /proc/self/cgroup: controller -> the process's group; "" is version 2, one group for all controllers."""
     lines = re.findall(r"^\d+:([^:\n]*):(/.*)$", text, re.MULTILINE)
     return {name: PurePosixPath(path) for names, path in lines for name in names.split(",")}
 
 
 def groups(root: Path, controller: str) -> Iterator[Path]:
-    """The process's own group and every group around it, in both versions' hierarchies; each may limit it."""
+    """Yield the process's own group and every group around it, in both versions' hierarchies; each may limit it."""
     own = parse_cgroups(read_text(root / "proc/self/cgroup"))
     for name, mount in ((controller, controller), ("", ""), ("", "unified")):  # unified: version 2 beside version 1
         group = own.get(name, PurePosixPath("/"))
@@ -30,7 +30,7 @@ def groups(root: Path, controller: str) -> Iterator[Path]:
 
 
 def cpu_quota(root: Path) -> float | None:
-    """CPUs' worth of time that the tightest control group grants; None: no limit."""
+    """Return the CPUs' worth of time that the tightest control group grants; None: no limit."""
     quotas = (
         parse_quota(read_text(group / "cpu.max"))
         or parse_quota(f"{read_text(group / 'cpu.cfs_quota_us')} {read_text(group / 'cpu.cfs_period_us')}")
@@ -47,13 +47,13 @@ def parse_quota(text: str) -> float | None:
 
 
 def memory_limit_bytes(root: Path) -> int | None:
-    """What the tightest control group grants; None: no limit."""
+    """Return the memory that the tightest control group grants; None: no limit."""
     files = (group / name for group in groups(root, "memory") for name in ("memory.max", "memory.limit_in_bytes"))
     return min((limit for limit in map(parse_count, map(read_text, files)) if limit), default=None)
 
 
 def limited_to(quota: float | None, count: int) -> int:
-    """What a quota leaves of the count, in wholes; a fraction of one still is one."""
+    """Return how many whole CPUs a quota leaves of the count, at least 1."""
     return max(1, count if quota is None else min(count, math.floor(quota)))
 
 
@@ -64,7 +64,7 @@ def memory_bytes() -> int:
 
 
 def available_memory_bytes() -> int | None:
-    """What programs could get without swapping."""
+    """Return the memory that programs could get without swapping."""
     return ask_or_none(lambda: int(psutil.virtual_memory().available))
 
 

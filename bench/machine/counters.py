@@ -30,12 +30,12 @@ class Counters:
     throttle_count: int | None
 
     def steal_fraction_since(self, before: Counters) -> float | None:
-        """The share of all CPUs' time that a hypervisor gave to others; None: not told, or no tick has passed."""
+        """Return the share of all CPUs' time that a hypervisor gave to others; None: not told, or no tick passed."""
         stolen, total = _since(self.stolen_ticks, before.stolen_ticks), _since(self.all_ticks, before.all_ticks)
         return None if stolen is None or not total else min(1.0, max(0.0, stolen / total))
 
     def cpu_pressure_fraction_since(self, before: Counters, seconds: float) -> float | None:
-        """The share of these seconds in which a task waited for a CPU."""
+        """Return the share of these seconds in which a task waited for a CPU."""
         waited = _since(self.cpu_pressure_microseconds, before.cpu_pressure_microseconds)
         return None if waited is None else min(1.0, max(0.0, waited / 1e6 / seconds))
 
@@ -46,7 +46,7 @@ class Counters:
 
 def read_counters(root: Path = ROOT) -> Counters:
     """Read the kernel's counters. Never raises."""
-    ticks = _numbers(_line(root / "proc/stat", "cpu "))
+    ticks = [int(word) for word in _line(root / "proc/stat", "cpu ").split()[1:] if word.isdigit()]
     has_steal = len(ticks) > _STEAL
     pressure = _line(root / "proc/pressure/cpu", "some ").rpartition("total=")[2]
     throttled = [
@@ -63,7 +63,7 @@ def read_counters(root: Path = ROOT) -> Counters:
 
 
 def load_average() -> float | None:
-    """Runnable tasks over the last minute."""
+    """Return the runnable tasks, averaged over the last minute; None where it is not told."""
     with contextlib.suppress(OSError, AttributeError):
         return os.getloadavg()[0]
     return None
@@ -75,7 +75,3 @@ def _since(after: int | None, before: int | None) -> int | None:
 
 def _line(path: Path, start: str) -> str:
     return next((line for line in read_text(path).splitlines() if line.startswith(start)), "")
-
-
-def _numbers(line: str) -> list[int]:
-    return [int(word) for word in line.split()[1:] if word.isdigit()]

@@ -26,7 +26,7 @@ _INSTRUCTION_SETS: Final = (
 
 
 def parse_cpu_list(text: str) -> frozenset[int]:
-    """The kernel's notation of a set of CPUs, e.g. "0-3,8"; empty where the text is anything else."""
+    """Parse the kernel's notation of a set of CPUs, e.g. "0-3,8"; empty where the text is anything else."""
     cpus: set[int] = set()
     for part in text.split(","):
         bounds = re.fullmatch("([0-9]{1,9})(?:-([0-9]{1,9}))?", part)
@@ -44,7 +44,7 @@ def online_cpus(root: Path) -> frozenset[int]:
 
 
 def usable_cpus(root: Path) -> frozenset[int]:
-    """The logical CPUs this process may run on; never empty."""
+    """Return the logical CPUs that this process may run on; never empty."""
     allowed = re.search(r"^Cpus_allowed_list:\s*(\S+)$", read_text(root / "proc/self/status"), re.MULTILINE)
     told = parse_cpu_list(allowed[1]) if allowed else None
     return told or frozenset(ask_or_none(lambda: psutil.Process().cpu_affinity()) or online_cpus(root) or {0})
@@ -55,7 +55,7 @@ def read_of_each(root: Path, cpus: Iterable[int], fact: str) -> list[str]:
 
 
 def core_count(root: Path, cpus: Iterable[int]) -> int | None:
-    """Physical cores behind these CPUs; None where the kernel does not tell for one of them."""
+    """Count the physical cores behind these CPUs; None where the kernel does not tell for one of them."""
     cores = {parse_cpu_list(siblings) for siblings in read_of_each(root, cpus, "topology/thread_siblings_list")}
     return len(cores) if cores and all(cores) else None
 
@@ -72,7 +72,7 @@ def max_frequency_hz(root: Path, cpus: Iterable[int]) -> int | None:
 
 
 def caches_bytes(folder: Path) -> dict[str, int]:
-    """One cache of each kind that a CPU has."""
+    """Return the size of one cache of each kind that a CPU has."""
     suffixes, sizes = {"Data": "d", "Instruction": "i", "Unified": ""}, {}
     for index in range(8):
         level, kind, size = (read_text(folder / f"index{index}" / fact) for fact in ("level", "type", "size"))
@@ -83,13 +83,13 @@ def caches_bytes(folder: Path) -> dict[str, int]:
 
 
 def parse_size(text: str) -> int | None:
-    """Bytes, from the kernel's notation of a cache's size, e.g. "512K"; None where the text is anything else."""
+    """Parse the kernel's notation of a cache's size, e.g. "512K", as bytes; None where the text is anything else."""
     size = re.fullmatch("([0-9]{1,9})([KMG]?)", text)
     return int(size[1]) * 1024 ** " KMG".index(size[2] or " ") if size else None
 
 
 def has_turbo(root: Path) -> bool | None:
-    """Whether cores may exceed their nominal frequency: Intel's driver has a switch against it, the others one for."""
+    """Tell whether cores may exceed their nominal frequency. Intel's driver can forbid it, the others allow it."""
     no_turbo = {"0": True, "1": False}.get(read_text(root / CPUS / "intel_pstate/no_turbo"))
     return no_turbo if no_turbo is not None else {"0": False, "1": True}.get(read_text(root / CPUS / "cpufreq/boost"))
 
@@ -100,14 +100,14 @@ class Processor(NamedTuple):
 
 
 def describe_processor(root: Path) -> Processor:
-    """From /proc/cpuinfo; py-cpuinfo, which starts processes, only for what that leaves open."""
+    """Read /proc/cpuinfo, and ask py-cpuinfo, which starts processes, only for what that leaves open."""
     name, flags = parse_cpuinfo(read_text(root / "proc/cpuinfo"))
     asked: Mapping[str, Any] = {} if name and flags else ask_or_none(cpuinfo.get_cpu_info) or {}
     return Processor(name or asked.get("brand_raw") or None, flags or asked.get("flags") or [])
 
 
 def parse_cpuinfo(text: str) -> Processor:
-    """The first processor of /proc/cpuinfo."""
+    """Parse the first processor of /proc/cpuinfo."""
     lines = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())
     facts = {key.strip(): " ".join(value.split()) for key, _, value in lines}
     return Processor(facts.get("model name") or None, (facts.get("flags") or facts.get("Features", "")).split())

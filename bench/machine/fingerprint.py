@@ -54,7 +54,7 @@ def _of_software(fact: Callable[[Software], Fact]) -> Callable[[Environment], Fa
 
 
 def _thread_pools(software: Software) -> tuple[str, ...]:
-    """The libraries, by name and version. How many threads they got is a fact of each run."""
+    """Name the libraries with their versions. How many threads they got is a fact of each run."""
     return tuple(sorted({" ".join(filter(None, (p.internal_api, p.version))) for p in software.thread_pools}))
 
 
@@ -109,18 +109,18 @@ class Difference:
 
 
 def machine_class(environment: Environment) -> dict[str, Fact]:
-    """What another machine of the same kind would share, by the names people know."""
+    """Return what another machine of the same kind would share, by the names people know."""
     return {name: fact(environment) for name, fact in MACHINE_FACTS.items()}
 
 
 def class_digest(environment: Environment) -> str:
-    """SHA-256 of the machine's class, in hexadecimal: equal for machines of one kind, on any day."""
+    """Return the SHA-256 of the machine's class, in hexadecimal: equal for machines of one kind, on any day."""
     document = [_FINGERPRINT_VERSION, *machine_class(environment).items()]
     return hashlib.sha256(msgspec.json.encode(document)).hexdigest()
 
 
 def class_slug(environment: Environment) -> str:
-    """A file name for what belongs to a machine's class, e.g. intel-xeon-processor-2-cores-1a2b3c4d."""
+    """Return a file name for a machine's class, e.g. intel-xeon-processor-2-cores-1a2b3c4d."""
     name = _DECORATION.sub(" ", (environment.host_processor_model_name or environment.architecture).lower())
     words = re.sub("[^a-z0-9]+", "-", name).strip("-")[:_SLUG_LENGTH].strip("-") or "unnamed"
     cores = environment.usable_core_count
@@ -128,12 +128,12 @@ def class_slug(environment: Environment) -> str:
 
 
 def same_machine(one: Environment, other: Environment) -> bool:
-    """The same class and the same installation; one that does not tell who it is, is never the same as any."""
+    """Tell whether class and installation are the same; a machine without an identity is the same as no other."""
     return one.host_hash is not None and one.host_hash == other.host_hash and machine_class(one) == machine_class(other)
 
 
 def machine_differences(baseline: Environment, contender: Environment) -> tuple[Difference, ...]:
-    """What keeps two results from being of one machine; empty exactly for `same_machine`."""
+    """Return what keeps two results from being of one machine; empty exactly for `same_machine`."""
     found = _differences(MACHINE_FACTS, machine_class(baseline), machine_class(contender))
     if baseline.host_hash is None or baseline.host_hash != contender.host_hash:
         hosts = ("unknown" if e.host_hash is None else e.host_hash[:_SHORT] for e in (baseline, contender))
@@ -142,7 +142,7 @@ def machine_differences(baseline: Environment, contender: Environment) -> tuple[
 
 
 def software_differences(baseline: Environment, contender: Environment) -> tuple[Difference, ...]:
-    """What else may explain a difference: versions, the source's commit, settings. Empty where nothing differs.
+    """Return what else may explain a difference: versions, the source's commit, settings. Empty where nothing differs.
 
     A side whose software is unknown (no run of it finished) differs in none of it, and a framework that only one side
     has is not compared.

@@ -34,24 +34,24 @@ def _network_identity() -> str:
 
 
 def encodable(text: str) -> str:
-    """Bytes that are no UTF-8 reach us as lone surrogates, which JSON cannot hold."""
+    """Replace lone surrogates, as which bytes that are not UTF-8 reach us and which JSON cannot hold."""
     return text.encode(errors="replace").decode()
 
 
 def basenames(paths: str) -> str:
-    """LD_PRELOAD without its directories."""
+    """Return the value of LD_PRELOAD without its directories."""
     return ":".join(PurePath(path).name for path in re.split(r"[:\s]+", paths) if path)
 
 
 def private_names() -> dict[str, str]:
-    """Who might be named in a value, and what to write instead."""
+    """Return the names of user and host that a value may hold, each with what to write instead."""
     users = ask_or_none(getpass.getuser), ask_or_none(lambda: psutil.Process().username().rpartition("\\")[2])
     host = ask_or_none(socket.gethostname) or ""
     return {host: "<host>", host.partition(".")[0]: "<host>"} | {user: "<user>" for user in users if user}
 
 
 def redact(value: str, home: PurePath | None, names: Mapping[str, str]) -> str:
-    """The value without a URL's credentials, "~" for the home directory, each name replaced by what it maps to.
+    """Take a URL's credentials out of a value, write "~" for the home directory, and replace each name.
 
     A name of one or two letters counts only as a word of its own: it would spoil every other value.
     """

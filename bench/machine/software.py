@@ -38,7 +38,7 @@ PACKAGES: Final = (
 
 
 def describe_software(framework: str, framework_version: str, features: Iterable[str]) -> Software:
-    """What the calling process has loaded. Call it after importing the framework, which brings its thread pools."""
+    """Return what the calling process has loaded. Import the framework before: it brings its thread pools."""
     threadpoolctl = importlib.import_module("threadpoolctl")  # here: the import sets KMP_DUPLICATE_LIB_OK
     told = ("user_api", "internal_api", "version", "architecture", "num_threads")
     return Software(
@@ -61,13 +61,13 @@ def describe_software(framework: str, framework_version: str, features: Iterable
 
 
 def read_git(source: Path) -> tuple[str | None, bool | None]:
-    """Commit and dirtiness, where the source itself is a checkout and not merely installed below one."""
+    """Return commit and dirtiness where the source itself is a checkout, not merely installed below one."""
     status = ask_or_none(lambda: git_status(source)) if os.path.lexists(source / ".git") else None
     return parse_git_status(status or "")
 
 
 def git_status(source: Path) -> str:
-    """What git says without writing its index or waking its file system monitor."""
+    """Ask git for its status without writing its index or waking its file system monitor."""
     # Inside a git hook these would name the repository that is being committed to.
     variables = {name: value for name, value in os.environ.items() if not re.match("GIT_(DIR|WORK_TREE|INDEX)", name)}
     quiet = ("--no-optional-locks", "-c", "core.fsmonitor=false")
@@ -84,7 +84,7 @@ def git_status(source: Path) -> str:
 
 
 def parse_git_status(text: str) -> tuple[str | None, bool | None]:
-    """Commit and dirtiness from `git status --porcelain=v2 --branch`; neither before the first commit."""
+    """Parse commit and dirtiness from `git status --porcelain=v2 --branch`; neither before the first commit."""
     commit = re.search(r"^# branch\.oid ([0-9a-f]{40,64})$", text, re.MULTILINE)
     return (commit[1], any(not line.startswith("#") for line in text.splitlines())) if commit else (None, None)
 

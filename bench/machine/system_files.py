@@ -14,7 +14,7 @@ _READ_BYTES: Final = 1 << 16
 
 
 def ask_or_none(ask: Callable[[], T]) -> T | None:
-    """The answer, or None where this machine has none: no fact about it is worth a crash."""
+    """Return the answer, or None where asking raises: no fact about a machine is worth a crash."""
     try:
         return ask()
     except Exception:  # noqa: BLE001
@@ -22,7 +22,7 @@ def ask_or_none(ask: Callable[[], T]) -> T | None:
 
 
 def read_text(path: Path) -> str:
-    """What the file says; "" where it says nothing."""
+    """Return what the file says; "" where it cannot be read."""
     try:
         with path.open("rb") as file:
             return file.read(_READ_BYTES).decode(errors="replace").strip()
@@ -31,5 +31,5 @@ def read_text(path: Path) -> str:
 
 
 def parse_count(text: str) -> int | None:
-    """A count of up to 15 digits: version 1 of control groups writes "no limit" as a longer one."""
+    """Parse a count of up to 15 digits: version 1 of control groups writes "no limit" as a longer one."""
     return int(text) if re.fullmatch("[0-9]{1,15}", text) else None

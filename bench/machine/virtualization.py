@@ -23,7 +23,7 @@ _CONTAINERS: Final = {"kubepods": "kubernetes", "docker": "docker", "libpod": "p
 
 
 def virtualization(root: Path) -> str | None:
-    """The container, the hypervisor, or "container on hypervisor"."""
+    """Return the container, the hypervisor, or "container on hypervisor"; None: none seen."""
     return " on ".join(name for name in (_container(root), _hypervisor(root)) if name) or None
 
 
@@ -42,12 +42,8 @@ def _hypervisor(root: Path) -> str | None:
             ("sys/hypervisor/type", "proc/sys/kernel/osrelease"),
         )
     )
-    if "hypervisor" not in parse_cpuinfo(read_text(root / "proc/cpuinfo")).flags and not _is_virtual_arm(
-        root, firmware
-    ):
+    cpuinfo = read_text(root / "proc/cpuinfo")
+    is_virtual_arm = "Features" in cpuinfo and _VIRTUAL_FIRMWARE.search(firmware)
+    if "hypervisor" not in parse_cpuinfo(cpuinfo).flags and not is_virtual_arm:
         return None
     return next((word for word in _HYPERVISORS if word in f"{firmware} {kernel}"), "virtual machine")
-
-
-def _is_virtual_arm(root: Path, firmware: str) -> bool:
-    return "Features" in read_text(root / "proc/cpuinfo") and bool(_VIRTUAL_FIRMWARE.search(firmware))

@@ -25,7 +25,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def utc_now() -> str:
-    """The date and time, as `record.Timestamp` wants it."""
+    """Return the date and time as a `Timestamp`."""
     return format_timestamp(datetime.now(timezone.utc))
 
 

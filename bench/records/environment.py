@@ -84,6 +84,6 @@ class Environment(Record, frozen=True):
     peers: tuple[Software, ...] = ()
 
     def software_of(self, framework: Framework) -> Software | None:
-        """What the workers of one framework loaded."""
+        """Return what the workers of one framework loaded; None where none of them reported."""
         loaded = (*([self.software] if self.software else []), *self.peers)
         return next((each for each in loaded if each.framework == framework.value), None)

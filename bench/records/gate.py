@@ -1,7 +1,7 @@
 """What a gate file holds: the plan of an interleaved comparison and every block of passes that was measured for it.
 
 Raw values and every number that a verdict depends on, so that the same file gives the same verdict in every version of
-the program. `decide` draws the conclusions; `gate_store` reads and writes the files.
+the program. `experiments.gate.decision` draws the conclusions.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ class GateFile(Record, frozen=True, kw_only=True):
 
 
 def draw(seed: int, index: int, scenarios: Sequence[GatedScenario]) -> tuple[Order, tuple[GatedScenario, ...]]:
-    """The turns of a block and the order of its scenarios: known beforehand, the same whenever it is measured."""
+    """Draw the turns of a block and the order of its scenarios: known beforehand, the same whenever it is measured."""
     generator = random.Random(f"{seed}/{index}")  # noqa: S311  # an order, not a secret
     order = generator.choice(list(Order))
     shuffled = list(scenarios)

@@ -1,6 +1,6 @@
 """What a profile file holds: where the epochs of one scenario went, phase by phase and operator by operator.
 
-Raw values only; `breakdown` derives the tables.
+Raw values only; `experiments.profile.breakdown` derives the tables.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class PhaseRounds(Record, frozen=True, kw_only=True):
     samples: PositiveCount
     #: Seconds of an epoch of the loop as it is, one for each round.
     epoch_seconds: Rounds
-    #: In the order of `Phase`.
+    #: In the order of `EpochPhase`.
     phases: tuple[PhaseTimes, ...]
 
 
@@ -107,7 +107,7 @@ class ProfileFile(Record, frozen=True, kw_only=True):
 
 
 def inconsistencies(profile: ProfileFile) -> list[str]:
-    """What the types cannot say: one line for each contradiction."""
+    """Return what the types cannot say, one line for each contradiction."""
     found = []
     if tuple(each.phase for each in profile.phases.phases) != tuple(EpochPhase):
         found.append(f"phases are not {', '.join(EpochPhase)}")

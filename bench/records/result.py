@@ -219,11 +219,11 @@ RunKey = tuple[Scenario, Recipe, int]
 
 
 def key(run: PlannedRun | Run | Failure) -> RunKey:
-    """What makes two records the same run of a plan."""
+    """Return what makes two records the same run of a plan."""
     return (run.scenario, run.recipe, run.repeat)
 
 
 def schema() -> dict[str, Any]:
-    """The result file's JSON Schema (2020-12)."""
+    """Return the result file's JSON Schema (2020-12)."""
     exported = msgspec.json.schema(ResultSet)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "mnist-bench result file", **exported}

@@ -115,7 +115,8 @@ def read(path: Path, *kinds: type[RecordT]) -> RecordT:
     for one that is newer than this program, and `StoreError` for one that cannot be read or is not valid.
     """
     content = _content(path)
-    if ResultSet in kinds and _begins_as_today(content):
+    begin = _BEGIN.match(content)  # where `write` began it, a short way: ten thousand results are read at once
+    if ResultSet in kinds and begin is not None and int(begin[1]) == SCHEMA_VERSION:
         with contextlib.suppress(msgspec.DecodeError, ConfigurationError, RecursionError):  # explained below
             result_set: Any = _DECODER.decode(content)
             if result_set.schema_version == SCHEMA_VERSION:
@@ -132,12 +133,6 @@ def read(path: Path, *kinds: type[RecordT]) -> RecordT:
     if isinstance(found, ProfileFile) and (contradictions := profile.inconsistencies(found)):
         raise StoreError(f"{path}: not a valid profile file: {contradictions[0]}")
     return found
-
-
-def _begins_as_today(content: bytes) -> bool:
-    """Whether `write` began the file at today's schema version: ten thousand results are read at once."""
-    begin = _BEGIN.match(content)
-    return begin is not None and int(begin[1]) == SCHEMA_VERSION
 
 
 def violations(path: Path) -> list[str]:

@@ -81,7 +81,7 @@ class TunePlan(Record, frozen=True, kw_only=True):
     final_samples: PositiveCount
     #: Test images of an accuracy.
     test_samples: PositiveCount
-    #: Whoever takes longer for one command, such as training a window, hangs.
+    #: A process that takes longer for one command, such as training a window, hangs.
     command_seconds: PositiveSeconds
     #: Duration of the pilot, which finds out before the first round how fast the reference is.
     pilot_seconds: Seconds

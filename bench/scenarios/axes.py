@@ -56,7 +56,7 @@ PEERS_LOOP = {"input_pipeline": InputPipeline.RESIDENT, "metric_sync": MetricSyn
 
 
 def is_custom(network: str) -> bool:
-    """A user's "package.module:factory", and none of the tutorial's."""
+    """Tell whether a network is a user's "package.module:factory", and none of the tutorial's."""
     return ":" in network
 
 
@@ -66,7 +66,7 @@ def format_axis_value(value: object) -> str:
 
 
 def preset(framework: Framework, network: str, name: LoopName, contexts: Sequence[str]) -> dict[str, Any]:
-    """The axes in which a loop with a name differs from the defaults; `contexts` empty: its own choice of them.
+    """Return the axes in which a named loop differs from the defaults; without `contexts`, it chooses them, too.
 
     The tuned loops are what `mnist-bench tune` and the suite `ablation` found on 2-core machines. A GPU's differs where
     the choice is the CPU's own: the naive engine would wait for the GPU after every operation. A peer's tutorial loop
@@ -109,7 +109,7 @@ AXES = ("contexts", "batch_size", "hybridize", "cpu_threads", *LOOP_AXES)
 
 
 def canonical_contexts(text: str, *, gpu_contexts: Sequence[str] = ()) -> tuple[str, ...]:
-    """("cpu(0)", "cpu(1)") from "cpu(0), cpu(1)"; `auto` is all usable GPUs, else cpu(0)."""
+    """Return ("cpu(0)", "cpu(1)") for "cpu(0), cpu(1)"; `auto` is all usable GPUs, else cpu(0)."""
     if text.strip() == AUTO_CONTEXTS:
         return tuple(gpu_contexts) or ("cpu(0)",)
     try:

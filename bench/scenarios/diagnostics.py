@@ -19,7 +19,7 @@ _NO_CHOICE: Final = re.compile(r"Invalid enum value '(.*)'", re.DOTALL)
 
 
 def explain(error: msgspec.ValidationError, kind: type[msgspec.Struct]) -> str:
-    """One line, as "[[matrix]] 1: sampling: epochs: expected …"; what is unforeseen stays as msgspec says it."""
+    """Explain an error in a line such as "[[matrix]] 1: epochs: expected …"; one that is unforeseen stays msgspec's."""
     match = _WHERE.fullmatch(str(error))
     assert match is not None
     what, path = match["what"], match["path"] or ""

@@ -31,7 +31,7 @@ def run_command(scenario: Scenario, *, repeats: int) -> str:
 
 
 def _axes(scenario: Scenario) -> Iterator[tuple[str, object]]:
-    """What is not left to the machine."""
+    """Yield the axes that are not left to the machine, with their values."""
     for axis in AXES:
         value = getattr(scenario, axis)
         if value is not None:
@@ -43,5 +43,5 @@ def _toml(value: object) -> str:
 
 
 def _quoted(text: str) -> str:
-    """JSON's strings are TOML's basic strings, but for DEL, which JSON leaves as it is."""
+    """Quote a text for TOML, whose basic strings are JSON's but for DEL, which JSON leaves as it is."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -164,7 +164,7 @@ def _summarize_loop(framework: Framework, network: str, contexts: tuple[str, ...
 
 
 def tutorial_setting(network: str) -> Scenario:
-    """What the tutorial itself runs, which are the defaults of every axis."""
+    """Return what the tutorial itself runs: the default of every axis."""
     return Scenario(network=network)
 
 

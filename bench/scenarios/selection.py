@@ -15,7 +15,7 @@ from bench.scenarios.suite import PlannedRun
 
 
 def select(planned: Iterable[PlannedRun], expression: str) -> tuple[PlannedRun, ...]:
-    """The runs whose scenario matches; see `matcher`."""
+    """Return the runs whose scenario matches; see `matcher`."""
     matches = matcher(expression)
     return tuple(run for run in planned if matches(run.scenario))
 

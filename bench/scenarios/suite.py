@@ -60,7 +60,7 @@ class Matrix(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     sampling: Sampling = Sampling()
 
     def values(self, axis: str) -> tuple[Any, ...]:
-        """What it has on an axis: written down, or the loop's own."""
+        """Return the values on an axis: those that are written down, or the loop's own."""
         written: tuple[Any, ...] = getattr(self, axis)
         if written or axis in {"framework", "network", "loop"}:
             return written
@@ -109,7 +109,7 @@ class Overrides(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def load_suite(name_or_path: str) -> Suite:
-    """A built-in suite by name, or a user's TOML file by path; both are read by the same code.
+    """Load a built-in suite by name, or a user's TOML file by path; both are read by the same code.
 
     Raises `ConfigurationError` for an unknown name, an unreadable file, or a violation of the format.
     """
@@ -177,7 +177,7 @@ def _override_axis(matrices: tuple[Matrix, ...], axis: str, values: tuple[Any, .
 
 
 def expand(suite: Suite, *, seed: int = Recipe().seed, gpu_contexts: Sequence[str] = ()) -> tuple[PlannedRun, ...]:
-    """Every run the suite asks for, each once, in the suite's order; repeat r trains with seed + r.
+    """Return every run the suite asks for, each once, in the suite's order; repeat r trains with seed + r.
 
     `gpu_contexts` is what `auto` stands for on this machine; without any it is the CPU.
     """
@@ -208,7 +208,7 @@ def expand(suite: Suite, *, seed: int = Recipe().seed, gpu_contexts: Sequence[st
 
 @functools.lru_cache(maxsize=64)  # a suite is made once when it is read, to find what is wrong with it, and then again
 def _scenarios(matrix: Matrix, gpu_contexts: tuple[str, ...]) -> tuple[Scenario, ...]:
-    """Written axes vary in their order in the file format; the others have the value of the loop."""
+    """Expand a matrix: written axes vary in their order in the file format, the others have the value of the loop."""
     given: dict[str, tuple[Any, ...]] = {axis: values for axis in AXES if (values := getattr(matrix, axis))}
     given["contexts"] = tuple(canonical_contexts(text, gpu_contexts=gpu_contexts) for text in matrix.contexts) or (
         None,

@@ -40,7 +40,7 @@ class Estimate:
             raise ValueError("an interval has two ends or none")
 
     def scaled(self, factor: float) -> Estimate:
-        """This estimate times a positive factor that is known exactly."""
+        """Return this estimate times a positive factor that is known exactly."""
         return Estimate(
             value=self.value * factor,
             lower=None if self.lower is None else self.lower * factor,
@@ -49,7 +49,7 @@ class Estimate:
         )
 
     def inverse(self, scale: float = 1.0) -> Estimate:
-        """`scale` over this estimate of a positive number; the ends of its interval change places.
+        """Return `scale` over this estimate of a positive number; the ends of its interval change places.
 
         A lower end that underflowed to 0 gives an infinite upper end.
         """

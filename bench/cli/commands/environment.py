@@ -14,7 +14,7 @@ from rich.progress import Progress
 
 from bench.cli import options
 from bench.cli.app import app, examples
-from bench.cli.console import err, fail, note, out, print_tables, reject_junit, spinner, write
+from bench.cli.console import err, fail, note, out, print_tables, reject_junit, spinner, warn, write
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
 from bench.cli.session import cancelled_by_signals
@@ -158,7 +158,7 @@ def _measure_ceilings(worker: SubprocessExecutor, repeats: int) -> list[Ceiling]
     requests = requests_of_machine(gpus, _installed(worker), environment)
     with spinner("trying the devices out"):
         usable_requests = usable(requests, functools.cache(worker.probe))
-    rounds = CeilingRounds(usable_requests, worker, functools.partial(note, style="yellow"))
+    rounds = CeilingRounds(usable_requests, worker, warn)
     measured = []
     with CeilingProgress(err, repeats * len(rounds)) as progress:
         for rounds_left in range(repeats, 0, -1):

@@ -10,7 +10,7 @@ import typer
 
 from bench.cli import options
 from bench.cli.app import app, examples
-from bench.cli.console import add_to_job_summary, fail, note, print_tables, tolerate_closed_pipe, write
+from bench.cli.console import add_to_job_summary, fail, note, print_tables, tolerate_closed_pipe, warn, write
 from bench.cli.datasets import prepare
 from bench.cli.exit_status import EXIT_OF_VERDICT, Exit
 from bench.cli.gating import measure_blocks, plan_gate
@@ -116,7 +116,7 @@ def _read(path: Path) -> GateFile:
 def _clone_here() -> Path:
     clone = source.clone_of(Path.cwd())
     if not Path.cwd().is_relative_to(clone):
-        note(f"not in a clone: the working tree is {clone}", style="yellow")
+        warn(f"not in a clone: the working tree is {clone}")
     return clone
 
 

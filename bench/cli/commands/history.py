@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bench.analysis.entries import ComparedFile, index
+from bench.analysis.entries import index
 from bench.analysis.groups import RowKey
 from bench.analysis.history import By, histories, select
 from bench.cli import options
@@ -50,7 +48,9 @@ def history_command(
     if probability == 0:
         raise ConfigurationError("--alpha 0: no change would ever be found")
     matches = None if expression is None else matcher(expression)
-    shown = [history for history in histories(_entries(files), by, probability) if history.trends]
+    shared: dict[RowKey, RowKey] = {}
+    entries = (index(str(path), result_set, shared) for path, result_set in result_files(files))
+    shown = [history for history in histories(entries, by, probability) if history.trends]
     if not shown:
         raise ConfigurationError("no scenario has a valid result in these files: nothing to show over time")
     if matches is not None:
@@ -63,8 +63,3 @@ def history_command(
         write(render_report(history_report(shown)))
         return
     print_tables(history_tables(shown), output_format)
-
-
-def _entries(files: Sequence[Path]) -> Iterator[ComparedFile]:
-    shared: dict[RowKey, RowKey] = {}
-    return (index(str(path), result_set, shared) for path, result_set in result_files(files))

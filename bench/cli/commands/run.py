@@ -17,7 +17,7 @@ from bench.analysis.summary import summarize
 from bench.cli import options
 from bench.cli.app import app, examples
 from bench.cli.completion import offer_suites
-from bench.cli.console import err, fail, note, out, print_results, reject_junit, spinner, verbosity
+from bench.cli.console import err, fail, note, out, print_results, reject_junit, spinner, verbosity, warn
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
 from bench.cli.session import measuring, new_file, note_saved, prepare_rest, resume_hint, resumed_file
@@ -168,7 +168,7 @@ def _measure(
         executor = SubprocessExecutor(interpreters, stop)
         probe_once = functools.cache(executor.probe)
         requests = requests_of_plan(result_set.plan, result_set.environment) if ceilings else ()
-        rounds = CeilingRounds(usable(requests, probe_once), executor, functools.partial(note, style="yellow"))
+        rounds = CeilingRounds(usable(requests, probe_once), executor, warn)
         result_set = run_plan(
             result_set,
             executor=executor,
@@ -202,12 +202,9 @@ def _expected_seconds(result_set: ResultSet) -> dict[RunKey, float]:
 def _note_plan(result_set: ResultSet, path: Path, expected_seconds: float, *, ceilings: bool) -> None:
     count = len(remaining(result_set))
     if source.clone_around(Path.cwd()) not in {None, SOURCE_ROOT}:
-        note(
-            f"{SOURCE_ROOT} is measured, not the clone around this folder; pip install -e . changes that",
-            style="yellow",
-        )
+        warn(f"{SOURCE_ROOT} is measured, not the clone around this folder; pip install -e . changes that")
     if result_set.failures and not count:
-        note("failed runs are not retried on --resume; use a new --output to measure them again", style="yellow")
+        warn("failed runs are not retried on --resume; use a new --output to measure them again")
     note(
         f"{format_count(count, 'run')} on {result_set.dataset.name} ({result_set.dataset.source}), into {path}, "
         f"about {units.roughly(expected_seconds)}{' and the ceilings' if ceilings else ''}"

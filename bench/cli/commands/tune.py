@@ -22,6 +22,7 @@ from bench.cli.console import (
     reject_junit,
     spinner,
     tolerate_closed_pipe,
+    warn,
     write,
 )
 from bench.cli.datasets import dataset_of, prepare
@@ -186,10 +187,9 @@ def _warn_of_a_small_budget(tune_file: TuneFile) -> None:
     """Say before the first round that every search has one, and a final, whatever its budget is."""
     budget_seconds, least_seconds = tune_file.plan.budget_seconds, eta.least_seconds(tune_file.plan)
     if budget_seconds is not None and budget_seconds < least_seconds and not tune_file.rounds:
-        note(
+        warn(
             f"a budget of {units.roughly(budget_seconds)} is less than one round and the final need, "
-            f"about {units.roughly(least_seconds)}: it will take that long",
-            style="yellow",
+            f"about {units.roughly(least_seconds)}: it will take that long"
         )
 
 

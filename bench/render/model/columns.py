@@ -100,10 +100,10 @@ def make_column(
     detail: Callable[[Any], str] | None = None,
     words: Callable[[RowT], tuple[str, str] | None] | None = None,
 ) -> Column[RowT]:
-    """Make a column, in whose cells stand the value, formatted by `unit`, and the `detail` of an estimate's interval.
+    """Make a column whose cells hold a value, written by `unit`, and behind it the `detail` of an estimate's interval.
 
-    The value is by default what a row has under the column's name.
-    Where that is not what is read, `text` makes a row's text, and `words` makes both its text and its detail.
+    By default the value is what a row has under the column's name. Where people read something else, `text` makes the
+    text of a row's cell, and `words` both its text and its detail.
     """
     read: Callable[[RowT], Raw] = value or operator.attrgetter(name)
 
