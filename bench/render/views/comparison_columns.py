@@ -1,4 +1,4 @@
-"""The columns of a comparison."""
+"""The columns of a comparison, and the words for what they hold."""
 
 from __future__ import annotations
 
@@ -44,6 +44,22 @@ def epoch_seconds(side: ComparedFile, entry: Entry | None) -> Estimate | None:
     """Return the seconds of one pass over the whole training set."""
     speed = throughput_of(entry)
     return None if speed is None else speed.inverse(side.dataset.train_samples)
+
+
+def describe_entry(entry: Entry | None) -> str:
+    """Say in a line what a file holds of a scenario."""
+    if entry is None:
+        return "not there"
+    words = []
+    throughput = throughput_of(entry)
+    if throughput is not None:
+        words.append(f"{units.significant(throughput.value)} images/s {plus_minus(throughput)}".rstrip())
+    if entry.accuracy is not None:
+        words.append(f"accuracy {units.accuracy(entry.accuracy)}")
+    words.append(f"n = {entry.n}")
+    if entry.trouble is not None:
+        words.append(entry.trouble)
+    return ", ".join(words)
 
 
 def detectable(row: ComparedRow) -> float | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from bench.analysis.comparison import ComparedRow, Comparison, Kind, gate_refusal
-from bench.analysis.entries import ComparedFile, Entry
+from bench.analysis.entries import ComparedFile
 from bench.analysis.groups import Status
 from bench.analysis.verdict import Outcome, Relation, Verdict, worst
 from bench.machine.fingerprint import Difference
@@ -18,15 +18,15 @@ from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Column, find, grou
 from bench.render.model.marks import MARK_OF_OUTCOME, tone_of_outcome
 from bench.render.model.pivot import Frame, axes_of_pivot, pivot_table
 from bench.render.model.table import Fact, Table, hidden_column, make_table, numeric
-from bench.render.phrases import clean_text, format_count, plus_minus
+from bench.render.phrases import clean_text, format_count
 from bench.render.views.comparison_columns import (
     DEFAULT_VALUE,
     change_or_ratio,
     comparison_columns,
     describe_difference,
+    describe_entry,
     detectable,
     epoch_seconds,
-    throughput_of,
     throughput_ratio,
 )
 from bench.stats.intervals import bounds
@@ -106,27 +106,12 @@ def junit_cases(comparisons: Sequence[Comparison], *, gate: bool = False) -> lis
 
 def _describe_sides(comparison: Comparison, row: ComparedRow) -> list[str]:
     sides = ((comparison.baseline, row.baseline), (comparison.contender, row.contender))
-    lines = [f"{side.name}: {_describe_entry(entry)}" for side, entry in sides]
+    lines = [f"{side.name}: {describe_entry(entry)}" for side, entry in sides]
     if row.detectable is not None:
         least = detectable(row)
         seen = "no slowdown would show here" if least is None else f"slowdowns show here from {units.percentage(least)}"
         lines.append(seen)
     return lines
-
-
-def _describe_entry(entry: Entry | None) -> str:
-    if entry is None:
-        return "not there"
-    words = []
-    throughput = throughput_of(entry)
-    if throughput is not None:
-        words.append(f"{units.significant(throughput.value)} images/s {plus_minus(throughput)}".rstrip())
-    if entry.accuracy is not None:
-        words.append(f"accuracy {units.accuracy(entry.accuracy)}")
-    words.append(f"n = {entry.n}")
-    if entry.trouble is not None:
-        words.append(entry.trouble)
-    return ", ".join(words)
 
 
 def _listing(rows: Sequence[ComparedRow], columns: Sequence[Column[ComparedRow]], frame: Frame) -> Table:
