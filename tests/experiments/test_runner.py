@@ -24,6 +24,7 @@ from bench.experiments.run.turns import BlockRequest, MeasuredRuns, OnTurn
 from bench.records import store
 from bench.records.result import Ceiling, Epoch, Failure, FailureReason, Library, ResultSet, Run, key
 from bench.scenarios.axes import Framework
+from bench.scenarios.scenario import tutorial_setting
 from bench.scenarios.suite import Overrides, PlannedRun, expand, load_suite, override
 from bench.worker import process
 from bench.worker.process import Cancellation, Interpreters, WorkerFailure
@@ -230,6 +231,24 @@ def test_an_interrupted_block_is_measured_again_as_a_whole() -> None:
     assert [failure.reason for failure in interrupted.failures] == [FailureReason.INTERRUPTED] * 8
     final, _ = run_with(FakeExecutor(), interrupted)
     assert (len(final.runs), final.failures) == (len(plan), ())
+    assert store.inconsistencies(final) == []
+
+
+@pytest.mark.parametrize(("failing_from", "runs", "failures"), [(0, 7, 1), (6, 9, 0)])
+def test_a_reference_that_fails_in_a_part_of_its_block_is_one_failure_at_most(
+    monkeypatch: pytest.MonkeyPatch, failing_from: int, runs: int, failures: int
+) -> None:
+    """Every other scenario is measured once; the file contradicts itself nowhere."""
+    monkeypatch.setattr(runner, "_most_alive", lambda _result_set: 3)
+    plan = tuple(planned for planned in a_plan_in_turns() if planned.scenario.network == "mlp" and planned.repeat == 0)
+    reference = tutorial_setting("mlp")
+
+    def fails(position: int, request: RunRequest) -> Run | Failure:
+        crash = request.scenario == reference and position > failing_from
+        return failed(request, FailureReason.CRASHED) if crash else measured(request)
+
+    final, _ = run_with(FakeExecutor(fails), untried(plan))
+    assert (len(final.runs), len(final.failures), len(final.blocks)) == (runs, failures, 4)
     assert store.inconsistencies(final) == []
 
 

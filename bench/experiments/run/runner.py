@@ -162,8 +162,10 @@ class _Measuring:
         outcomes = [given.get(key(planned), _interrupted(planned)) for planned in unit]
         if self.stop.requested:
             outcomes = [_interrupted(each) if isinstance(each, Failure) else each for each in outcomes]
+        # The reference of a block in parts is measured in each of them, and noted as failed once at most.
+        known = {*map(key, result_set.runs), *map(key, result_set.failures)}
         runs = (outcome for outcome in outcomes if isinstance(outcome, Run))
-        failures = (outcome for outcome in outcomes if isinstance(outcome, Failure))
+        failures = (each for each in outcomes if isinstance(each, Failure) and key(each) not in known)
         result_set = msgspec.structs.replace(
             result_set, runs=(*result_set.runs, *runs), failures=(*result_set.failures, *failures)
         )
