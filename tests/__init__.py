@@ -24,8 +24,8 @@ PEER_PYTHONS: Final = {name: path for name, path in os.environ.items() if name.s
 _CALLERS: Final = re.compile(
     # where the terminal ends, and what it can do
     "COLUMNS|LINES|TERM|COLORTERM|NO_COLOR|(CLI|PY_|FORCE_)COLOR.*|TTY_.*|TERMINAL_WIDTH"
-    # the language, and how text becomes bytes
-    "|LANG|LANGUAGE|LC_.*|PYTHON(UTF8|IOENCODING|COERCECLOCALE|WARNINGS)|TZ"
+    # the language, how text becomes bytes, and what Python does by itself
+    "|LANG|LANGUAGE|LC_.*|PYTHON(UTF8|IOENCODING|COERCECLOCALE|WARNINGS|UNBUFFERED|DONTWRITEBYTECODE)|TZ"
     # pytest's own, which the runs inside of tests would read; a CI's, of which Typer and we know GitHub's
     "|PYTEST_ADDOPTS|GITHUB_.*"
     # a git command in which the tests were started

@@ -45,8 +45,7 @@ def main() -> NoReturn:
         fail(str(error), status)
     except (KeyboardInterrupt, typer.Abort):
         fail("interrupted", Exit.INTERRUPTED)
-    except BrokenPipeError:  # the reader has enough, as `head` has; stdout must not be flushed into it at the end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except BrokenPipeError:  # the reader has enough, as `head` has
         sys.exit(Exit.DONE)
     except OSError as error:
         _explain(error)
@@ -54,6 +53,16 @@ def main() -> NoReturn:
     except Exception:  # noqa: BLE001  # a fault of ours: its traceback is printed, and it has a status of its own
         traceback.print_exc()
         sys.exit(Exit.INTERNAL)
+    finally:
+        _let_go_of_stdout()
+
+
+def _let_go_of_stdout() -> None:
+    """Drop what stdout does not take: Python would try again while it ends, complain, and exit with 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _explain(error: Exception) -> None:
