@@ -25,6 +25,7 @@ from bench.render.report.charts import MOST_CURVES
 from bench.render.units import TIMES
 from mnist_core.recipe import Hybridize, Recipe
 from tests.support.cli import Command
+from tests.support.executor import A_BLOCK, in_turns
 from tests.support.gate import a_block, a_gate_file, a_health, a_plan, blocks, noisy, slowed, whole_gate
 from tests.support.profile import a_profile
 from tests.support.records import a_ceiling, a_dataset, a_failure, a_result_set, a_run, a_scenario, an_environment
@@ -138,6 +139,17 @@ def test_gpu_against_cpu_where_both_are_there() -> None:
     assert answer.gpu_against_cpu is not None
     assert answer.gpu_against_cpu.ratio.value == pytest.approx(5)
     assert any(f"5.00{TIMES}" in text and "GPU" in text for _about, text in report_of(made).short)
+
+
+def test_rows_that_took_turns_have_turns_and_no_epochs() -> None:
+    """A turn is as many epochs as it needs, so that their number would not be true."""
+    recipe = Recipe(epochs=6, samples=10_000)
+    runs = [
+        in_turns(a_run(recipe=recipe, scenario=a_scenario(batch_size=size), accuracy=0.9), 0) for size in (100, 500)
+    ]
+    result_set = a_result_set(*runs, blocks=(A_BLOCK,))
+    assert "6 turns of the first 10,000 images" in said_of(result_set)
+    assert "6 epochs" not in said_of(result_set)
 
 
 def test_nothing_measured_is_said_without_an_answer() -> None:

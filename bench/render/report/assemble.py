@@ -124,7 +124,8 @@ def _networks(sources: Sequence[Source]) -> Iterable[Section]:
     networks = {network: place for place, network in enumerate(dict.fromkeys(network for network, _recipe in found))}
     most_first = sorted(found.items(), key=lambda item: (networks[item[0][0]], -len(item[1])))
     for place, ((network, recipe), rows) in enumerate(most_first):
-        words = describe_recipe(recipe, rows[0].source.summary.dataset.train_samples)
+        first = rows[0]
+        words = describe_recipe(recipe, first.source.summary.dataset.train_samples, in_turns=first.row.in_turns)
         yield Section(
             key=f"pictures{place}",
             title=clean_text(f"{network} in pictures: {words}"),
@@ -222,7 +223,7 @@ def _failures(sources: Sequence[Source]) -> list[Section]:
             if row.invalid is not None:
                 reasons.append(("invalid", row.invalid, 0 if row.measures is None else row.measures.n))
             for reason, detail, count in reasons:
-                recipe = describe_recipe(row.recipe, source.summary.dataset.train_samples)
+                recipe = describe_recipe(row.recipe, source.summary.dataset.train_samples, in_turns=row.in_turns)
                 ranked = "by the others" if row.measures is not None and row.invalid is None else "no"
                 processes = f"{count} of {row.planned}"
                 texts = (source.name, row.scenario.name, recipe, reason, processes, ranked, detail)

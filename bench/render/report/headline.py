@@ -115,7 +115,7 @@ def _training(row: Row, measures: Measures, source: Source) -> str:
 
 def _recipe(answer: Headline) -> str:
     dataset = answer.source.summary.dataset
-    words = describe_recipe(answer.fastest.recipe, dataset.train_samples)
+    words = describe_recipe(answer.fastest.recipe, dataset.train_samples, in_turns=answer.fastest.in_turns)
     return words if dataset.name == DatasetName.MNIST else f"{words} of {dataset.name}, not of MNIST"
 
 
