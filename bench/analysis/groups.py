@@ -93,9 +93,13 @@ def time_to_accuracy_seconds(run: Run) -> float | None:
 
 
 def learning_curve(run: Run) -> tuple[float, ...]:
-    """Return the test accuracy after each epoch; nothing of a run that was not evaluated after each."""
-    accuracies = [epoch.test_accuracy for epoch in run.epochs if epoch.test_accuracy is not None]
-    return tuple(accuracies) if len(accuracies) == len(run.epochs) else ()
+    """Return the test accuracy after each epoch; nothing of a run that took turns.
+
+    That was evaluated at its end alone, and trained before its first window, too.
+    """
+    if run.block is not None:
+        return ()
+    return tuple(epoch.test_accuracy for epoch in run.epochs if epoch.test_accuracy is not None)
 
 
 def ratio_of_runs(runs: Sequence[Run], others: Sequence[Run]) -> Estimate:

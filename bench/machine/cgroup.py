@@ -69,7 +69,7 @@ def available_memory_bytes() -> int | None:
 
 
 def usable_memory_bytes(root: Path = ROOT) -> int | None:
-    """What programs of this control group could get without swapping, its limit being as good as unused."""
+    """Return the memory that this control group could get without swapping, as if none of its limit were used."""
     available, limit = available_memory_bytes(), memory_limit_bytes(root)
     return available if available is None or limit is None else min(available, limit)
 

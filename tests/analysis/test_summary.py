@@ -483,10 +483,10 @@ def test_rows_alone_have_no_such_mark() -> None:
     assert not any(row.may_be_fastest or row.in_turns for row in rows)
 
 
-def test_a_row_that_took_turns_has_no_learning_curve() -> None:
+@pytest.mark.parametrize("turns", [1, 3])
+def test_a_row_that_took_turns_has_no_learning_curve(turns: int) -> None:
     """It was evaluated at its end alone, which is no time to an accuracy either."""
-    recipe = Recipe(epochs=3)
-    (run,) = repeats(10_000.0, recipe=recipe, accuracy=0.97)
+    (run,) = repeats(10_000.0, recipe=Recipe(epochs=turns), accuracy=0.97)
     (row,) = rows_of(in_turns(run, 0), blocks=(A_BLOCK,))
     assert row.measures is not None
     assert row.measures.epoch_accuracies == ()

@@ -6,7 +6,7 @@ import abc
 
 import msgspec
 
-from bench.experiments.run.runner import OnEpoch
+from bench.experiments.run.runner import OnEpoch, run_request
 from bench.experiments.run.turns import BlockRequest, MeasuredRuns, OnTurn
 from bench.records.health import Health
 from bench.records.result import Failure, Run, RunBlock
@@ -35,14 +35,7 @@ class FakeBlocks(abc.ABC):
         outcomes = []
         for place, planned in enumerate(request.runs):
             on_turn(planned)
-            alone = RunRequest(
-                scenario=planned.scenario,
-                recipe=planned.recipe,
-                repeat=planned.repeat,
-                data_directory=str(request.data_directory),
-                dataset=request.dataset,
-                omp_num_threads=planned.scenario.threads_per_context(request.usable_cores),
-            )
+            alone = run_request(planned, request.data_directory, request.dataset, request.usable_cores)
             outcome = self.execute(alone, planned.timeout_seconds, lambda _index, _epoch: None)
             outcomes.append(in_turns(outcome, request.index, place) if isinstance(outcome, Run) else outcome)
         return MeasuredRuns(A_BLOCK, tuple(outcomes))

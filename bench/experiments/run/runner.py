@@ -17,10 +17,10 @@ import msgspec
 from bench.errors import SetupError
 from bench.experiments.pilot import StartSession
 from bench.experiments.run import turns
-from bench.experiments.run.turns import BlockRequest, MeasuredRuns, OnTurn
+from bench.experiments.run.turns import BlockRequest, MeasuredRuns, OnTurn, failure_of
 from bench.machine.cgroup import usable_memory_bytes
 from bench.records.environment import Software
-from bench.records.result import Ceiling, Epoch, Failure, FailureReason, Library, ResultSet, Run, RunKey, key
+from bench.records.result import Ceiling, Dataset, Epoch, Failure, FailureReason, Library, ResultSet, Run, RunKey, key
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun
@@ -172,14 +172,7 @@ class _Measuring:
         return result_set, outcomes
 
     def _measure_alone(self, planned: PlannedRun, result_set: ResultSet) -> Run | Failure:
-        request = RunRequest(
-            scenario=planned.scenario,
-            recipe=planned.recipe,
-            repeat=planned.repeat,
-            data_directory=str(self.data_directory),
-            dataset=result_set.dataset,
-            omp_num_threads=planned.scenario.threads_per_context(self.usable_cores),
-        )
+        request = run_request(planned, self.data_directory, result_set.dataset, self.usable_cores)
         return self.executor.execute(
             request, planned.timeout_seconds, lambda index, epoch: self.observer.epoch(planned, index, epoch)
         )
@@ -193,6 +186,18 @@ class _Measuring:
             usable_cores=self.usable_cores,
         )
         return self.executor.execute_block(request, self.observer.turn)
+
+
+def run_request(planned: PlannedRun, data_directory: Path, dataset: Dataset, usable_cores: int) -> RunRequest:
+    """Return what the worker of a run that is alone is asked for."""
+    return RunRequest(
+        scenario=planned.scenario,
+        recipe=planned.recipe,
+        repeat=planned.repeat,
+        data_directory=str(data_directory),
+        dataset=dataset,
+        omp_num_threads=planned.scenario.threads_per_context(usable_cores),
+    )
 
 
 def _most_alive(result_set: ResultSet) -> int:
@@ -209,26 +214,15 @@ def _with_ceilings(
     return result_set
 
 
-def _failure(run: PlannedRun | RunRequest, reason: FailureReason, detail: str, log: str = "") -> Failure:
-    return Failure(scenario=run.scenario, recipe=run.recipe, repeat=run.repeat, reason=reason, detail=detail, log=log)
-
-
 def _interrupted(run: PlannedRun | Failure) -> Failure:
-    return Failure(
-        scenario=run.scenario,
-        recipe=run.recipe,
-        repeat=run.repeat,
-        reason=FailureReason.INTERRUPTED,
-        detail="stopped by the user",
-        log="",
-    )
+    return failure_of(run, WorkerFailure(FailureReason.INTERRUPTED, "stopped by the user"))
 
 
 def _device_failure(planned: PlannedRun, probe: Callable[[Framework, Device], Probe]) -> Failure | None:
     """Return the failure of a run whose GPU does not work with its framework; else None."""
     for device in planned.scenario.devices:
         if device.kind is DeviceKind.GPU and not (tried := probe(planned.scenario.framework, device)).usable:
-            return _failure(planned, FailureReason.NO_DEVICE, f"{device}: {tried.detail}")
+            return failure_of(planned, WorkerFailure(FailureReason.NO_DEVICE, f"{device}: {tried.detail}"))
     return None
 
 
@@ -255,7 +249,7 @@ class SubprocessExecutor:
         )
         if isinstance(reply, RunReply):
             return reply.run
-        return _failure(request, reply.reason, reply.detail, reply.log)
+        return failure_of(request, reply)
 
     def execute_block(self, request: BlockRequest, on_turn: OnTurn) -> MeasuredRuns | None:
         """Measure runs in turns, each in a fresh process; None if asked to stop. Raises `SetupError` as `execute`."""

@@ -22,6 +22,7 @@ from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.scenarios.suite import PlannedRun
 from bench.worker import session
 from bench.worker.process import Cancellation, WorkerFailure
+from bench.worker.protocol import RunRequest
 from mnist_core.recipe import Recipe
 
 #: Memory of a process of which nothing is known yet: a framework, the data and a LeNet take less.
@@ -136,20 +137,21 @@ def measure_runs(
         tuple(
             _run(planned, outcome.measurements[planned.scenario], request, place, test_samples)
             if planned.scenario in outcome.measurements
-            else _failure(planned, outcome.failures[planned.scenario])
+            else failure_of(planned, outcome.failures[planned.scenario])
             for place, planned in enumerate(order)
         ),
     )
 
 
-def _failure(planned: PlannedRun, failure: WorkerFailure) -> Failure:
+def failure_of(run: PlannedRun | RunRequest | Failure, ended: WorkerFailure) -> Failure:
+    """Return the failure of a run whose worker gave no result."""
     return Failure(
-        scenario=planned.scenario,
-        recipe=planned.recipe,
-        repeat=planned.repeat,
-        reason=failure.reason,
-        detail=failure.detail,
-        log=failure.log,
+        scenario=run.scenario,
+        recipe=run.recipe,
+        repeat=run.repeat,
+        reason=ended.reason,
+        detail=ended.detail,
+        log=ended.log,
     )
 
 

@@ -272,7 +272,7 @@ def _measurement(
 
 
 def _measure_in_turns(session: SearchSession, step: Step, index: int) -> _Measured:
-    """What a block gave; nothing but failures where the reference or someone asked to stop."""
+    """Measure a block; it gives failures alone if the reference fails, or if the search is to stop."""
     measured, plan = _Measured(), session.plan
 
     def arm(candidate: int) -> Arm[int]:
