@@ -70,9 +70,9 @@ PEER_PYTHON = None if sys.version_info >= (3, 11) else PYTHONS[0]
 
 @nox.session(python=PYTHON, reuse_venv=True, default=False)
 def quick(session: nox.Session) -> None:
-    """Every test that starts no real worker, on all cores and without MXNet: about a minute."""
+    """Every test that is quick and starts no real worker, on all cores and without MXNet: about a minute."""
     session.install("-e", ".", *nox.project.dependency_groups(PYPROJECT, "test"))
-    session.run("pytest", "-n", "auto", "--dist", "worksteal", "-m", "not system", *session.posargs)
+    session.run("pytest", "-n", "auto", "--dist", "worksteal", "-m", "not system and not slow", *session.posargs)
 
 
 @nox.session(python=PYTHON)

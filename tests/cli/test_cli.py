@@ -254,6 +254,7 @@ def test_a_fault_of_the_program_is_never_taken_for_a_regression(
     assert "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table_format", ["text", "csv"])
 def test_a_reader_that_has_enough_is_no_error(tmp_path: Path, table_format: str) -> None:
     """`mnist-bench show FILE | head` ends quietly with 0."""

@@ -475,6 +475,7 @@ def test_margins_are_ratios_or_percent(command: Command) -> None:
         assert command("a.json", "b.json", "--gate", "--margin", margin, "--tolerance", "30%") == cli.Exit.DONE
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_enough_changes_no_verdict(tmp_path: Path) -> None:
     """`compare --gate | head` under pipefail must not pass."""
     slow = [run for size in range(10, 400) for run in runs(0.5, a_scenario(batch_size=size))]

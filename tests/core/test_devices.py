@@ -142,6 +142,7 @@ def test_the_child_is_asked_for_the_device(fake_python: FakePython) -> None:
     assert found.detail.endswith("asked: -m mnist_core.probe gpu(1)")
 
 
+@pytest.mark.slow
 def test_a_hung_child_is_ended_with_its_children(fake_python: FakePython, tmp_path: Path) -> None:
     """The time-out is an answer, and neither the child nor what it started lives on."""
     python = fake_python(f"sleep 30 &\necho $$ $! > '{tmp_path}/pids'\nwait")

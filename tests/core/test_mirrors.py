@@ -204,6 +204,7 @@ def test_mnist_is_downloaded(desk: Desk, serve: Serve, name: DatasetName) -> Non
     assert dict.fromkeys((f"{file}.gz" for file in FILES), 1) == server.asked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("behave", "cause"),
     [
@@ -247,6 +248,7 @@ def test_a_bad_mirror_is_one_line_and_leaves_nothing(
     assert {"not ours", prepared.directory.name} == {path.name for path in desk.cache.iterdir()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", [garbage, missing, silent, half])
 def test_the_next_mirror_is_asked(desk: Desk, serve: Serve, bad: Callable[[Handler], None]) -> None:
     """A mirror that fails is left alone after that, and the next one gives all that is missing."""

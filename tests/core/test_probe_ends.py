@@ -7,10 +7,12 @@ import sys
 import time
 
 import psutil
+import pytest
 
 WATCH = "from mnist_core.probe import end_with_stdin; import time; end_with_stdin(); time.sleep({})"
 
 
+@pytest.mark.slow
 def test_a_child_ends_with_a_killed_parent() -> None:
     """After kill -9 of the parent, a trial that hangs in a driver does not stay behind."""
     trial = [sys.executable, "-c", WATCH.format(600)]

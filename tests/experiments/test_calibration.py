@@ -107,6 +107,7 @@ def test_a_stretch_follows_itself_around() -> None:
     assert {round(abs(block.rows[MLP].effect), 12) for block in found} == effects
 
 
+@pytest.mark.slow
 def test_coverage_is_as_promised_on_many_blocks() -> None:
     """The truth is in 93 to 97 % of the 95 % intervals, where blocks are independent."""
     made = calibration.calibrate(recorded(300), gates=1500, slowdowns=())

@@ -164,6 +164,7 @@ def test_autocorrelated_noise_raises_no_alarm() -> None:
     assert alarms == 0
 
 
+@pytest.mark.slow
 def test_outliers_raise_no_alarm_and_hide_no_slowdown_for_good() -> None:
     """One process in twenty takes half as long again."""
 
@@ -177,6 +178,7 @@ def test_outliers_raise_no_alarm_and_hide_no_slowdown_for_good() -> None:
     assert Verdict.UNCHANGED not in slower
 
 
+@pytest.mark.slow
 def test_a_bimodal_machine_raises_no_alarm() -> None:
     """A coin makes each process fast or 20 % slower, so the interval is wide, and nothing wrong is claimed."""
 
@@ -298,6 +300,7 @@ def test_a_machine_that_tells_nothing_has_no_void_blocks() -> None:
 # --- errors in the long run -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     """It does in 95 % of 2,000 first looks at a true slowdown of 3 %."""
     truth, plan, covered = math.log1p(0.03), a_plan([MLP]), 0
@@ -310,6 +313,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     assert 0.93 <= covered / 2000 <= 0.97
 
 
+@pytest.mark.slow
 def test_a_slowdown_of_just_the_margin_is_rarely_even_suspected() -> None:
     """The worst case that alpha is about, in all four scenarios: a third of 5 % at the first of three looks.
 
@@ -338,6 +342,7 @@ def test_the_p_value_is_adjusted_for_all_scenarios_and_looks() -> None:
     assert unanimous.verdict is Verdict.REGRESSED
 
 
+@pytest.mark.slow
 def test_five_percent_slower_is_never_called_unchanged() -> None:
     """With a spread of 2 % between blocks it is mostly regressed, else undecided."""
     verdicts = [measured(a_plan(), slowed(noisy(seed, sd=0.02), 0.05, [MLP])).verdict for seed in range(200)]
@@ -345,6 +350,7 @@ def test_five_percent_slower_is_never_called_unchanged() -> None:
     assert verdicts.count(Verdict.REGRESSED) >= 180
 
 
+@pytest.mark.slow
 def test_what_a_row_says_it_would_have_suspected_it_suspects() -> None:
     """At the detectable effect that rows print on average, it does in at least eight first looks of ten."""
     plan = a_plan()

@@ -57,6 +57,7 @@ def loss(tune_file: TuneFile, truth: Mapping[int, float]) -> float:
 # --- it finds the best ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "unsteady",
     [
@@ -79,6 +80,7 @@ def test_the_whole_space_is_searched_for_a_part_of_its_cost(unsteady: dict[str, 
         assert estimates.elapsed_seconds(plan, found.rounds) <= 300.0
 
 
+@pytest.mark.slow
 def test_the_best_is_seldom_ruled_out_in_the_final() -> None:
     """Six finalists, the best by 2 %, processes that differ by 3 % and are unlucky now and then: 100 finals.
 

@@ -448,6 +448,7 @@ def test_a_worker_that_fails_becomes_a_failure(
     assert log in outcome.log
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_killed_with_its_children(worker: Callable[[str], SubprocessExecutor]) -> None:
     """When its time is over the whole process group is killed."""
     outcome = execute(

@@ -31,6 +31,7 @@ def test_a_flat_series_has_no_change(count: int) -> None:
     assert sum(bool(change_points(series(seed, count))) for seed in SEEDS) <= 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [40, 200, 1000])
 def test_a_step_of_five_percent_is_found_where_it_is(count: int) -> None:
     """With noise of 1 %, wherever it lies; a neighbour that the noise moved over the step is no miss of ours."""
