@@ -164,7 +164,10 @@ class SessionReady(Message, frozen=True, tag="pass_ready"):
 
 class SetUpDone(Message, frozen=True, tag="set_up_done"):
     first_step_seconds: Annotated[float, Meta(ge=0)]
+    #: With the epoch below.
     warm_up_seconds: Annotated[float, Meta(ge=0)]
+    #: Of the last part of the warm-up: one whole epoch, which is up to a quarter slower than those that follow.
+    epoch_seconds: Annotated[float, Meta(gt=0)]
 
 
 class WindowDone(Message, frozen=True, tag="window_done"):

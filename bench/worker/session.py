@@ -30,7 +30,7 @@ from bench.worker.protocol import (
 )
 from mnist_core.recipe import Engine
 
-#: Test images of the accuracy after the windows; few are enough, since the differences between sessions are paired.
+#: Test images of the accuracy after the windows: enough to see that a scenario learns what the others do.
 TEST_SAMPLES: Final = 1000
 ReplyT = TypeVar("ReplyT", bound=Message)
 
@@ -153,14 +153,12 @@ def session_request(
     seed: int,
     threads: int,
     engine: Engine,
-    *,
-    test_samples: int = TEST_SAMPLES,
 ) -> SessionRequest:
-    """Return the request of a session on a data set, with so many test images at most."""
+    """Return the request of a session on a data set."""
     return SessionRequest(
         data_directory=str(data_directory),
         dataset=dataset,
-        test_samples=min(dataset.test_samples, test_samples),
+        test_samples=min(dataset.test_samples, TEST_SAMPLES),
         seed=seed,
         omp_num_threads=threads,
         engine=engine,
