@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 from bench.records.result import Dataset, FailureReason
+from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from bench.worker import process
 from bench.worker.environment import worker_variables
@@ -153,6 +154,7 @@ def session_request(
     seed: int,
     threads: int,
     engine: Engine,
+    framework: Framework = Framework.MXNET,
 ) -> SessionRequest:
     """Return the request of a session on a data set."""
     return SessionRequest(
@@ -162,4 +164,5 @@ def session_request(
         seed=seed,
         omp_num_threads=threads,
         engine=engine,
+        framework=framework,
     )

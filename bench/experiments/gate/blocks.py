@@ -124,7 +124,9 @@ def _measure_block(
     passes: list[list[ScenarioInvocation]] = [[] for _side in order.sides]
     failure = None
     for (threads, engine), group in by_variables([(each.scenario, each.omp_num_threads) for each in scenarios]):
-        request = session.session_request(data_directory, gate_file.dataset, planned.seed + index, threads, engine)
+        request = session.session_request(
+            data_directory, gate_file.dataset, planned.seed + index, threads, engine, group[0].framework
+        )
         arms = _arms(order, sessions, request, [gated[each] for each in group])
         outcome = blocks.measure_block(
             arms,

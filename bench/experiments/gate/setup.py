@@ -259,7 +259,7 @@ def window_sizes(
     fastest: dict[Scenario, float] = {}
     for side in Side:
         for (threads, engine), group in by_variables(scenarios):
-            request = session.session_request(data_directory, dataset, seed, threads, engine)
+            request = session.session_request(data_directory, dataset, seed, threads, engine, group[0].framework)
             try:
                 with sessions[side](request) as running:
                     running.wait_until_ready()

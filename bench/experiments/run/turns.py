@@ -111,7 +111,7 @@ def measure_runs(
         scenario = planned.scenario
         threads = scenario.threads_per_context(cores)
         session_request = session.session_request(
-            request.data_directory, dataset, planned.recipe.seed, threads, scenario.engine
+            request.data_directory, dataset, planned.recipe.seed, threads, scenario.engine, scenario.framework
         )
         start = functools.partial(
             session_starter(scenario.framework), session_request, command_seconds=planned.timeout_seconds

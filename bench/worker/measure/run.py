@@ -149,6 +149,7 @@ class SessionServer:
 
     def __init__(self, request: SessionRequest) -> None:
         self._request = request
+        base.backend_for(request.framework)
         self._train, test = datasets.load(Path(request.data_directory), digest=request.dataset.digest)
         self._test = Split(test.images[: request.test_samples], test.labels[: request.test_samples])
 
