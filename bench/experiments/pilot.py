@@ -53,22 +53,24 @@ class WindowSize:
 
 
 def seconds_per_sample(session: Session, scenario: Scenario, train_samples: int, *, windows: int) -> float:
-    """Set the scenario up and return the seconds per image of the fastest of so many windows of ten steps.
+    """Set the scenario up and return the seconds per image of its fastest epoch of ten steps.
+
+    The epoch of the set-up is one of them; so many windows are the others.
 
     Raises `SessionError` if the worker fails.
     """
-    session.set_up(scenario, min(train_samples, _STEPS * scenario.batch_size))
-    timed = [session.run_window(epochs=1) for _ in range(windows)]
-    return min(window.seconds / window.samples for window in timed)
+    samples = min(train_samples, _STEPS * scenario.batch_size)
+    set_up = session.set_up(scenario, samples)
+    timed = [session.run_window(epochs=1).seconds for _ in range(windows)]
+    return min(set_up.epoch_seconds, *timed) / samples
 
 
-def window_size(batch_size: int, seconds_per_sample: float, train_samples: int, *, least_epochs: int = 1) -> WindowSize:
-    """Return the fewest epochs of whole batches that last `WINDOW_SECONDS`, each of at most 5,000 images.
-
-    `least_epochs` makes them shorter where fewer would do.
-    """
-    batches = math.ceil(_WINDOW_SLACK * WINDOW_SECONDS / (seconds_per_sample * batch_size))
+def window_size(
+    batch_size: int, seconds_per_sample: float, train_samples: int, *, seconds: float = WINDOW_SECONDS
+) -> WindowSize:
+    """Return the fewest epochs of whole batches that last so many seconds, each of at most 5,000 images."""
+    batches = math.ceil(_WINDOW_SLACK * seconds / (seconds_per_sample * batch_size))
     batches_per_epoch = max(1, min(_EPOCH_SAMPLES, train_samples) // batch_size)
-    epochs = max(least_epochs, math.ceil(batches / batches_per_epoch))
+    epochs = math.ceil(batches / batches_per_epoch)
     samples = min(train_samples, batch_size * math.ceil(batches / epochs))
     return WindowSize(epoch_samples=samples, epochs=epochs)

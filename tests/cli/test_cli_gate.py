@@ -49,6 +49,9 @@ from tests.support.gate import (
 from tests.support.idx_files import small_idx_folder
 from tests.support.records import a_software
 
+#: Windows of a pilot (two sides, four scenarios) and of a block (four processes, four scenarios, eight turns).
+PILOT, BLOCK = 2 * 4, 4 * 4 * 8
+
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -154,7 +157,7 @@ def test_a_crash_on_either_side_is_a_failure(
     def crash_later(turn: Side, scenario: Scenario) -> None:
         nonlocal windows
         windows += 1
-        if windows > 100:
+        if windows > PILOT + BLOCK + 5:
             crash(turn, scenario)
 
     passes.on_window = crash_later
@@ -177,8 +180,8 @@ def test_identical_code_is_said_and_not_measured(
 def test_strict_accepts_nothing_above_the_margin(
     command: Command, passes: FakeSessions, other_code: Path, data_dir: Path
 ) -> None:
-    """1.9 % slower is surely below 10 %, but not surely below 2 %."""
-    passes.slowdown = 0.019
+    """1.85 % slower is surely below 10 %, but not surely below 2 %."""
+    passes.slowdown = 0.0185
     arguments = ("gate", "--base", other_code, "--data-dir", data_dir)
     assert command(*arguments, "-o", "a.json") == cli.Exit.DONE
     assert command(*arguments, "-o", "b.json", "--strict") == cli.Exit.INCONCLUSIVE
@@ -197,7 +200,7 @@ def test_an_interrupted_gate_goes_on(
     def interrupt(_side: Side, _scenario: Scenario) -> None:
         nonlocal windows
         windows += 1
-        if windows == 16 + 3 * 48 + 5:
+        if windows == PILOT + 3 * BLOCK + 5:
             signal.raise_signal(signal.SIGINT)
             raise SessionError(WorkerFailure(FailureReason.CRASHED, "the worker was killed by SIGKILL"))
 
@@ -347,7 +350,7 @@ def test_an_interrupted_or_failed_calibration_goes_on_and_is_not_used(
     def crash(_side: Side, _scenario: Scenario) -> None:
         nonlocal windows
         windows += 1
-        if windows == 16 + 2 * 48 + 5:
+        if windows == PILOT + 2 * BLOCK + 5:
             raise SessionError(WorkerFailure(FailureReason.CRASHED, "status 1"))
 
     passes.on_window = crash
@@ -402,7 +405,7 @@ def test_the_selftest_demands_both_answers(
     def slow_in_the_first_half(_side: Side, _scenario: Scenario) -> None:
         nonlocal starts
         starts += 1
-        if starts > 16 + 8 * 48 + 5 * 48:  # pilot, eight blocks and a confirmation of the first gate
+        if starts > PILOT + 8 * BLOCK + 5 * BLOCK:  # pilot, eight blocks and a confirmation of the first gate
             passes.slowdown = 0.0
 
     passes.slowdown = found

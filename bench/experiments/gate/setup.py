@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -34,17 +35,18 @@ from bench.scenarios.suite import Overrides
 from bench.stats.paired import Side
 from bench.worker import process, session
 from bench.worker.process import Cancellation, Interpreter
-from bench.worker.session import SessionError
+from bench.worker.session import Session, SessionError
 from mnist_core.devices import Device, Probe
 from mnist_core.recipe import Recipe
 
 GATE_SUITE: Final = "gate"
-#: Timed windows of each scenario in the pilot.
-_PILOT_WINDOWS: Final = 2
-#: Epochs of a window, at least: the warm-up is one of them, so that it takes a part of a window and not all of one.
-_LEAST_EPOCHS: Final = 4
-#: Timed windows of a scenario in an invocation. A block has 12 of a third of a second, long against a clock's error.
-_WINDOWS: Final = 3
+#: Timed windows of each scenario in the pilot, besides the epoch of its set-up.
+_PILOT_WINDOWS: Final = 1
+#: Timed windows of a scenario in an invocation, and the seconds of each, at least: a tenth with the pilot's slack. What
+#: disturbs one turn of four windows does not disturb the next (results/NOTES.md), so that the noise of a block falls
+#: with the number of its turns. Shorter windows would measure the barriers.
+_WINDOWS: Final = 8
+_WINDOW_SECONDS: Final = 0.08
 #: Numbers of valid blocks at which the evidence is looked at. Eight are the fewest that can show anything for four
 #: scenarios and three looks at alpha 0.05: 2^-8 x 4 x 3 = 0.047.
 _LOOKS: Final = (8, 12, 20)
@@ -257,27 +259,38 @@ def window_sizes(
     It also fills the caches of files and bytecode. Raises `PilotError` if a side does not work.
     """
     fastest: dict[Scenario, float] = {}
-    for side in Side:
-        for (threads, engine), group in by_variables(scenarios):
-            request = session.session_request(data_directory, dataset, seed, threads, engine, group[0].framework)
-            try:
-                with sessions[side](request) as running:
-                    running.wait_until_ready()
+    for (threads, engine), group in by_variables(scenarios):
+        request = session.session_request(data_directory, dataset, seed, threads, engine, group[0].framework)
+        running: dict[Side, Session] = {}
+        with contextlib.ExitStack() as stack:
+            for side in Side:
+                with _naming(side):
+                    running[side] = stack.enter_context(sessions[side](request))
+            for side in Side:
+                with _naming(side):
+                    running[side].wait_until_ready()
                     for scenario in group:
                         seconds = pilot.seconds_per_sample(
-                            running, scenario, dataset.train_samples, windows=_PILOT_WINDOWS
+                            running[side], scenario, dataset.train_samples, windows=_PILOT_WINDOWS
                         )
-                        running.evaluate()
+                        running[side].evaluate()
                         fastest[scenario] = min(seconds, fastest.get(scenario, math.inf))
-            except SessionError as error:
-                detail = f"the {side} does not work under this harness: {session.explain_failure(error.failure)}"
-                raise PilotError(detail) from error
-            except SetupError as error:
-                raise PilotError(f"the {side}: {error}") from error
     return {
-        scenario: pilot.window_size(scenario.batch_size, seconds, dataset.train_samples, least_epochs=_LEAST_EPOCHS)
+        scenario: pilot.window_size(scenario.batch_size, seconds, dataset.train_samples, seconds=_WINDOW_SECONDS)
         for scenario, seconds in fastest.items()
     }
+
+
+@contextlib.contextmanager
+def _naming(side: Side) -> Iterator[None]:
+    """Turn what shows that a side does not work into a `PilotError` that names it."""
+    try:
+        yield
+    except SessionError as error:
+        detail = f"the {side} does not work under this harness: {session.explain_failure(error.failure)}"
+        raise PilotError(detail) from error
+    except SetupError as error:
+        raise PilotError(f"the {side}: {error}") from error
 
 
 def _description(tree: SourceTree, software: Software, python: Path | None = None) -> SideDescription:

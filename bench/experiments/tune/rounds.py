@@ -50,8 +50,8 @@ from bench.worker.process import Cancellation, WorkerFailure
 from bench.worker.protocol import SetUpDone, WindowDone
 from bench.worker.session import Session, SessionError
 
-#: Windows of the reference in the pilot.
-_PILOT_WINDOWS: Final = 3
+#: Windows of the reference in the pilot, besides the epoch of its set-up.
+_PILOT_WINDOWS: Final = 2
 #: The reference trains an epoch of a screening in about this time, all other candidates in less or not much more. Long
 #: enough that what is done once an epoch does not count, short enough for hundreds of them.
 _SCREENING_EPOCH_SECONDS: Final = 0.05
