@@ -138,7 +138,7 @@ def _frame(summary: Summary, rows: Sequence[Row]) -> Frame:
             *captions.describe_ceilings(rows),
         ],
         facts=_facts(summary, rows),
-        notes=_notes(rows),
+        notes=[*_notes(rows), *_void_notes(summary, rows)],
     )
 
 
@@ -196,6 +196,14 @@ def _facts_of_each_framework(rows: Sequence[Row]) -> dict[str, Fact]:
         if software is not None
         for name, version in captions.software_facts(software).items()
     }
+
+
+def _void_notes(summary: Summary, rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Return a note on each block of these rows that does not count; blocks are numbered as in the file."""
+    voids: dict[int, str] = {}
+    for row in rows:
+        voids |= summary.groups[row.scenario, row.recipe].voids
+    return [("", f"block {index + 1} is void: {why}") for index, why in sorted(voids.items())]
 
 
 def _notes(rows: Sequence[Row]) -> list[tuple[str, str]]:
