@@ -25,7 +25,7 @@ from bench.analysis.groups import (
 )
 from bench.analysis.roofline import Bound, Costs, Place, Roof, costs_of, place_of, roofs
 from bench.records.environment import Environment, Software
-from bench.records.result import Dataset, Failure, ResultSet, Run
+from bench.records.result import Dataset, Failure, ResultSet, Run, RunBlock
 from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.stats import intervals, regression
 from bench.stats.intervals import Estimate
@@ -134,6 +134,7 @@ class Summary:
     #: The runs and failures of each row, in the order of `rows`.
     groups: Mapping[RowKey, Group]
     rows: tuple[Row, ...]
+    blocks: tuple[RunBlock, ...]
 
 
 def summarize(result_set: ResultSet) -> Summary:
@@ -176,6 +177,7 @@ def summarize(result_set: ResultSet) -> Summary:
         dataset=result_set.dataset,
         groups=groups,
         rows=tuple(rows),
+        blocks=result_set.blocks,
     )
 
 

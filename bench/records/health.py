@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from bench.records.base import Count, Fraction, PositiveSeconds, Ratio, Record, Seconds
@@ -13,6 +13,14 @@ from bench.records.base import Count, Fraction, PositiveSeconds, Ratio, Record, 
 VOID_STEAL_FRACTION: Final[Fraction] = 0.05
 #: or whose anchor took longer than this times the median of all anchors so far.
 VOID_ANCHOR_RATIO: Final[Ratio] = 1.25
+
+#: A block is disturbed in which other tenants took more than this share of the machine: as much as a difference that
+#: matters, so that it shows in the throughputs, if not in the ratios.
+DISTURBING_STEAL_FRACTION: Final = 0.02
+#: Or something waited for a CPU for most of the time: processes that take turns make each other wait for a tenth of it.
+DISTURBING_PRESSURE_FRACTION: Final = 0.5
+#: Or its anchor took this times the median of all anchors of the file.
+DISTURBING_ANCHOR_RATIO: Final = 1.5
 
 
 class Health(Record, frozen=True, kw_only=True):
@@ -37,17 +45,39 @@ def void_reason(
 
     It is judged by what was known of the machine when it ended; later blocks never revise that.
     """
-    last = healths[-1]
-    if last.steal_fraction is not None and last.steal_fraction > steal_fraction:
-        return f"{100 * last.steal_fraction:.0f} % of the CPUs' time was stolen by other tenants"
-    usual = statistics.median(seconds for health in healths for seconds in health.anchor_seconds)
-    slowest = max(last.anchor_seconds) / usual
-    if slowest > anchor_ratio:
-        return f"the machine itself was {slowest:.2f} times slower than usual"
-    return None
+    return _reason(healths[-1], _usual_anchor_seconds(healths), steal_fraction, anchor_ratio)
 
 
 def void_reasons(healths: Sequence[Health]) -> dict[int, str]:
     """Return why blocks of a file are void, by their index."""
-    reasons = {index: void_reason(healths[: index + 1]) for index in range(len(healths))}
-    return {index: reason for index, reason in reasons.items() if reason is not None}
+    return _known(void_reason(healths[: index + 1]) for index in range(len(healths)))
+
+
+def disturbances(healths: Sequence[Health]) -> dict[int, str]:
+    """Return what disturbed the blocks of a file, by their index: what a reader should know of those that count."""
+    usual = _usual_anchor_seconds(healths) if healths else 0.0
+    return _known(_disturbance(health, usual) for health in healths)
+
+
+def _disturbance(health: Health, usual_anchor_seconds: float) -> str | None:
+    pressure = health.cpu_pressure_fraction or 0
+    if pressure > DISTURBING_PRESSURE_FRACTION:
+        return f"for {100 * pressure:.0f} % of the time something waited for a CPU"
+    return _reason(health, usual_anchor_seconds, DISTURBING_STEAL_FRACTION, DISTURBING_ANCHOR_RATIO)
+
+
+def _reason(health: Health, usual_anchor_seconds: float, steal_fraction: float, anchor_ratio: float) -> str | None:
+    """Say what is wrong with a block by these limits."""
+    stolen = health.steal_fraction or 0
+    if stolen > steal_fraction:
+        return f"{100 * stolen:.0f} % of the CPUs' time was stolen by other tenants"
+    slowest = max(health.anchor_seconds) / usual_anchor_seconds
+    return f"the machine itself was {slowest:.2f} times slower than usual" if slowest > anchor_ratio else None
+
+
+def _usual_anchor_seconds(healths: Sequence[Health]) -> float:
+    return statistics.median(seconds for health in healths for seconds in health.anchor_seconds)
+
+
+def _known(reasons: Iterable[str | None]) -> dict[int, str]:
+    return {index: reason for index, reason in enumerate(reasons) if reason is not None}

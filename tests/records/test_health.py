@@ -1,11 +1,11 @@
-"""When a block does not count: by what the machine did, and never by what was measured."""
+"""When a block does not count and when it counts but was disturbed: by what the machine did, never by what it gave."""
 
 from __future__ import annotations
 
 import msgspec
 import pytest
 
-from bench.records.health import Health, void_reason, void_reasons
+from bench.records.health import Health, disturbances, void_reason, void_reasons
 from tests.support.executor import A_BLOCK, a_slow_block
 
 USUAL = A_BLOCK.health
@@ -41,3 +41,26 @@ def test_later_blocks_do_not_revise_it() -> None:
     assert {*void_reasons(healths)} >= {2}
     assert void_reasons(healths)[2] == void_reasons(healths[:3])[2]
     assert void_reasons([]) == {}
+
+
+def usual(**changes: object) -> Health:
+    return msgspec.structs.replace(USUAL, **changes)
+
+
+@pytest.mark.parametrize(
+    ("health", "reason"),
+    [
+        (usual(steal_fraction=0.03), "3 % of the CPUs' time was stolen by other tenants"),
+        (usual(cpu_pressure_fraction=0.62), "for 62 % of the time something waited for a CPU"),
+        (usual(anchor_seconds=(0.006, 0.0096)), "the machine itself was 1.60 times slower than usual"),
+    ],
+)
+def test_a_disturbed_block_is_told_with_its_reason(health: Health, reason: str) -> None:
+    assert disturbances([USUAL, health, USUAL]) == {1: reason}
+
+
+def test_what_is_usual_or_not_known_disturbs_nothing() -> None:
+    blind = usual(steal_fraction=None, cpu_pressure_fraction=None, load_average=None)
+    edge = usual(steal_fraction=0.02, cpu_pressure_fraction=0.5, anchor_seconds=(0.006, 0.009))
+    assert disturbances([USUAL, blind, edge]) == {}
+    assert disturbances([]) == {}
