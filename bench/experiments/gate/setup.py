@@ -41,6 +41,8 @@ from mnist_core.recipe import Recipe
 GATE_SUITE: Final = "gate"
 #: Timed windows of each scenario in the pilot.
 _PILOT_WINDOWS: Final = 2
+#: Epochs of a window, at least: the warm-up is one of them, so that it takes a part of a window and not all of one.
+_LEAST_EPOCHS: Final = 4
 #: Timed windows of a scenario in an invocation. A block has 12 of a third of a second, long against a clock's error.
 _WINDOWS: Final = 3
 #: Numbers of valid blocks at which the evidence is looked at. Eight are the fewest that can show anything for four
@@ -257,7 +259,7 @@ def window_sizes(
     fastest: dict[Scenario, float] = {}
     for side in Side:
         for (threads, engine), group in by_variables(scenarios):
-            request = session.session_request(data_directory, dataset, seed, threads, engine)
+            request = session.session_request(data_directory, dataset, seed, threads, engine, group[0].framework)
             try:
                 with sessions[side](request) as running:
                     running.wait_until_ready()
@@ -273,7 +275,7 @@ def window_sizes(
             except SetupError as error:
                 raise PilotError(f"the {side}: {error}") from error
     return {
-        scenario: pilot.window_size(scenario.batch_size, seconds, dataset.train_samples)
+        scenario: pilot.window_size(scenario.batch_size, seconds, dataset.train_samples, least_epochs=_LEAST_EPOCHS)
         for scenario, seconds in fastest.items()
     }
 

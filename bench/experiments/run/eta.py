@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from bench.experiments.pilot import WINDOW_SECONDS
-from bench.experiments.run.turns import TEST_SAMPLES
 from bench.scenarios.suite import PlannedRun
+from bench.worker.session import TEST_SAMPLES
 from mnist_core.recipe import Hybridize, Network
 
 #: Starting the interpreter, importing the framework, reading the data. This and the costs below were measured on a
@@ -54,5 +54,5 @@ def expected_seconds(planned: PlannedRun, train_samples: int, test_samples: int)
     once = STARTUP_SECONDS + _COMPILE_SECONDS.get(planned.scenario.hybridize, 0.0)
     if planned.in_turns:
         turns = planned.recipe.epochs * max(training, WINDOW_SECONDS)
-        return once + 2 * training + turns + min(test_samples, TEST_SAMPLES) * per_evaluated
+        return once + training + turns + min(test_samples, TEST_SAMPLES) * per_evaluated
     return once + planned.recipe.epochs * (training + test_samples * per_evaluated)
