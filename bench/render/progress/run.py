@@ -25,7 +25,7 @@ from bench.stats import intervals
 
 #: Share of the expected time of an average run after which the observed pace counts as much as the estimate.
 _TRUSTED_SHARE = 0.5
-#: Start, set-up with the untimed turn, evaluation.
+#: Start, set-up, evaluation.
 _STAGES_BESIDE_TURNS = 3
 
 
