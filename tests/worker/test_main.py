@@ -15,7 +15,9 @@ from bench.experiments.run.runner import SubprocessExecutor
 from bench.records.result import Dataset, FailureReason
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
-from bench.worker import main
+from bench.worker import main, session
+from bench.worker.backends import base
+from bench.worker.backends.base import Backend
 from bench.worker.process import Interpreters
 from bench.worker.protocol import (
     Command,
@@ -39,7 +41,7 @@ from bench.worker.protocol import (
 )
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
-from mnist_core.recipe import Hybridize, Recipe
+from mnist_core.recipe import Engine, Hybridize, Recipe
 from tests.support.idx_files import small_idx_folder
 
 TRAIN, TEST = 250, 60
@@ -182,6 +184,25 @@ def a_pass(prepared: datasets.Prepared, monkeypatch: pytest.MonkeyPatch) -> Call
         return lambda command: main.handle_command(measured, msgspec.json.encode(command))
 
     return start
+
+
+def test_a_pass_without_its_framework_is_never_ready(
+    prepared: datasets.Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is imported before the first command, while the other processes of a block import theirs."""
+    asked = []
+
+    def is_missing(framework: Framework) -> Backend:
+        asked.append(framework)
+        raise ImportError("JAX is not installed")
+
+    monkeypatch.setattr(base, "backend_for", is_missing)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    dataset = Dataset(name="custom", digest=prepared.digest, source="test", train_samples=TRAIN, test_samples=TEST)
+    request = session.session_request(prepared.directory, dataset, 5, 1, Engine.THREADED, Framework.JAX)
+    reply = main.handle_request(msgspec.json.encode(request), lambda _event: None)
+    assert reply == UnusableReply(detail="JAX is not installed")
+    assert asked == [Framework.JAX]
 
 
 @pytest.mark.system

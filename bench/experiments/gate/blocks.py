@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from bench.experiments import blocks
-from bench.experiments.blocks import Arm, BlockOutcome, HealthWatch, Measurement, Task, exactly
+from bench.experiments.blocks import Arm, HealthWatch, Measurement, Task, exactly
 from bench.experiments.gate.decision import Conclusion, Wanted, conclusion_of
 from bench.experiments.pilot import Clock, StartSession
 from bench.records.base import utc_now
@@ -132,7 +132,7 @@ def _measure_block(
             arms,
             turns=planned.windows,
             stop=stop,
-            reverse=False,  # `paired.effect` relies on the places
+            reverse=False,  # ABBA is balanced as it is, and `paired.control` compares fixed places
             needed=range(len(arms)),
             on_turn=lambda _place, scenario: observer.scenario_started(scenario),
         )
@@ -140,7 +140,10 @@ def _measure_block(
             return None
         for place, measured in outcome.measurements.items():
             passes[place] += map(_scenario_invocation, measured)
-        failure = _failure_in(order, outcome)
+        for place, ended in outcome.failures.items():
+            failure = InvocationFailure(
+                side=order.sides[place], reason=ended.reason, detail=ended.detail, log=ended.log
+            )
         if failure is not None:
             break
     seconds, health = watch.health()
@@ -164,24 +167,13 @@ def _arms(
 ) -> list[Arm[int]]:
     """Return the four processes of a block, labelled by their places in its order."""
     tasks = tuple(
-        Task(
-            scenario=gated.scenario,
-            epoch_samples=gated.epoch_samples,
-            epochs=exactly(gated.window_epochs),
-        )
+        Task(scenario=gated.scenario, epoch_samples=gated.epoch_samples, epochs=exactly(gated.window_epochs))
         for gated in scenarios
     )
     return [
         Arm(label=place, tasks=tasks, start=functools.partial(sessions[side], request))
         for place, side in enumerate(order.sides)
     ]
-
-
-def _failure_in(order: Order, outcome: BlockOutcome[int]) -> InvocationFailure | None:
-    """Return the failure that ended the block, with the side that it is of; None if it did not fail."""
-    for place, failed in outcome.failures.items():
-        return InvocationFailure(side=order.sides[place], reason=failed.reason, detail=failed.detail, log=failed.log)
-    return None
 
 
 def _scenario_invocation(measured: Measurement) -> ScenarioInvocation:
