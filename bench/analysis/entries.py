@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
@@ -48,6 +48,11 @@ class Entry:
     def is_ranked(self) -> bool:
         return self.speed is not None and self.status.is_ranked
 
+    @property
+    def in_turns(self) -> bool:
+        """Whether its processes took turns with those of other scenarios."""
+        return bool(self.log_speed_in_block)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedFile:
@@ -61,6 +66,9 @@ class ComparedFile:
     dataset: Dataset
     #: In the order of the plan.
     entries: Mapping[RowKey, Entry]
+    #: Runnable tasks, and share of the time in which one waited for a CPU: median over its blocks; None: not known.
+    load_average: float | None
+    cpu_pressure: float | None
 
 
 def index(name: str, result_set: ResultSet | Summary, shared: dict[RowKey, RowKey] | None = None) -> ComparedFile:
@@ -79,6 +87,8 @@ def index(name: str, result_set: ResultSet | Summary, shared: dict[RowKey, RowKe
         environment=result_set.environment,
         dataset=result_set.dataset,
         entries={keep.setdefault(key, key): _entry(group) for key, group in groups.items()},
+        load_average=_median([block.health.load_average for block in result_set.blocks]),
+        cpu_pressure=_median([block.health.cpu_pressure_fraction for block in result_set.blocks]),
     )
 
 
@@ -139,6 +149,30 @@ def spread_of(files: Iterable[ComparedFile]) -> SessionSpread | None:
 def _ranked_speeds(sessions: Iterable[ComparedFile], key: RowKey) -> list[Moments]:
     entries = (file.entries.get(key) for file in sessions)
     return [entry.speed for entry in entries if entry is not None and entry.is_ranked and entry.speed is not None]
+
+
+def _median(numbers: Iterable[float | None]) -> float | None:
+    known = [number for number in numbers if number is not None]
+    return statistics.median(known) if known else None
+
+
+#: What one side must have more to be called busier: as much as a program adds that always wants a CPU,
+_BUSIER_LOAD: Final = 1.0
+#: or twice what processes that take turns wait for each other.
+_BUSIER_PRESSURE: Final = 0.2
+
+
+def busier(baseline: ComparedFile, contender: ComparedFile) -> ComparedFile | None:
+    """Return the side under which the machine was clearly busier, by the health of its blocks; None: neither."""
+    for side, other in ((baseline, contender), (contender, baseline)):
+        load, pressure = _excess(side.load_average, other.load_average), _excess(side.cpu_pressure, other.cpu_pressure)
+        if load >= _BUSIER_LOAD or pressure >= _BUSIER_PRESSURE:
+            return side
+    return None
+
+
+def _excess(number: float | None, other: float | None) -> float:
+    return 0.0 if number is None or other is None else number - other
 
 
 def _entry(group: Group) -> Entry:

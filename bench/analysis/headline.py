@@ -1,24 +1,32 @@
-"""What somebody wants to know first of result files: per network, what is fastest, and what it is faster than. Pure."""
+"""What somebody wants to know first of result files: per network, what is fastest, and what each setting does. Pure."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from bench.analysis.groups import Status, ratio_of_runs, throughput
+import msgspec
+
+from bench.analysis.groups import Status, log_speed_in_block, ratio_of_runs, throughput
 from bench.analysis.series import measured
 from bench.analysis.summary import Measures, Row, Summary, summarize
+from bench.analysis.verdict import DEFAULT_SETTINGS
+from bench.enums import StrEnum
 from bench.records.environment import Environment
 from bench.records.result import ResultSet, Run
-from bench.scenarios.scenario import tutorial_setting
+from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.stats import intervals
-from bench.stats.intervals import Estimate
+from bench.stats.intervals import Estimate, TSummary
+from bench.stats.multiple_testing import holm_adjusted
 from mnist_core.devices import DeviceKind
 from mnist_core.recipe import Recipe
 
+#: A logarithm of a ratio of speeds that matters to nobody: the margin up to which a gate calls nothing a regression.
+MARGIN: Final = math.log1p(DEFAULT_SETTINGS.margin)
 #: Rows that carry a rank.
 Ranked: TypeAlias = Sequence[tuple[Row, Measures]]
 
@@ -69,6 +77,10 @@ class Headline:
     gpu_against_cpu: GpuAgainstCpu | None
     #: Rows that carry a rank under this recipe.
     ranked: int
+    #: Those of them that took turns with the fastest and cannot be told from it.
+    as_fast: tuple[Row, ...]
+    #: What the varied axes do under this recipe; empty where nothing took turns.
+    effects: tuple[Effect, ...]
 
     def over(self, other: Headline) -> Estimate | None:
         """Return the fastest row's throughput over another file's; None where they trained on different images."""
@@ -114,6 +126,8 @@ def _of_source(source: Source) -> Iterable[Headline]:
             whole_training=_whole_training(fastest, own),
             gpu_against_cpu=_gpu_against_cpu(source.summary, peers),
             ranked=len(peers),
+            as_fast=tuple(row for row, _measures in peers if row.may_be_fastest and fastest.is_fastest),
+            effects=tuple(effects(source.summary, network, fastest.recipe)),
         )
 
 
@@ -127,7 +141,8 @@ def _of_tutorial_batch(fastest: Row, peers: Ranked) -> tuple[Row, Measures] | No
 
 def _whole_training(fastest: Row, own: Ranked) -> tuple[Row, Measures] | None:
     whole = dataclasses.replace(Recipe(), seed=fastest.recipe.seed)
-    found = next((pair for pair in own if pair[0].is_baseline and pair[0].recipe == whole), None)
+    baselines = (pair for pair in own if pair[0].is_baseline and not pair[0].in_turns)
+    found = next((pair for pair in baselines if pair[0].recipe == whole), None)
     return None if found is None or found[0] is fastest else found
 
 
@@ -152,12 +167,137 @@ def _gpu_against_cpu(summary: Summary, peers: Ranked) -> GpuAgainstCpu | None:
     return GpuAgainstCpu(gpu=gpu, cpu=cpu, ratio=ratio_of_runs(_runs(summary, gpu), _runs(summary, cpu)))
 
 
-#: Two numbers whose intervals say that they may be the same are within this of each other, or not worth a word.
-_LEVEL: Final = math.log(1.02)
-
-
 def is_level(ratio: Estimate) -> bool:
-    """Tell whether a ratio cannot be told from 1."""
+    """Tell whether a ratio cannot be told from 1; one without an interval, whether the difference matters."""
     if ratio.lower is None or ratio.upper is None:
-        return abs(math.log(ratio.value)) < _LEVEL
+        return abs(math.log(ratio.value)) < MARGIN
     return ratio.lower <= 1 <= ratio.upper
+
+
+class Finding(StrEnum):
+    """What an interval lets one say of a difference in speed."""
+
+    FASTER = "faster"
+    SLOWER = "slower"
+    #: The whole interval is within `MARGIN`: shown to be small, which is more than not shown to be large.
+    NO_DIFFERENCE = "no difference that matters"
+    NOT_TOLD_APART = "not told apart"
+    #: What is gained surely differs with the other axes, by more than `MARGIN` from the mean.
+    DEPENDS = "depends on the other settings"
+
+
+def finding(gain: TSummary) -> Finding:
+    """Return what may be said of a difference of log speeds: never more than its 95 % interval."""
+    ends = intervals.bounds(gain)
+    if ends is None:
+        return Finding.NOT_TOLD_APART
+    lower, upper = ends
+    if max(-lower, upper) <= MARGIN:
+        return Finding.NO_DIFFERENCE
+    return Finding.FASTER if lower > 0 else Finding.SLOWER if upper < 0 else Finding.NOT_TOLD_APART
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gain:
+    """What a row has over the one that differs from it in one axis alone."""
+
+    scenario: Scenario
+    #: The difference of their logarithms of images per second within blocks, over blocks.
+    over_blocks: TSummary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """What another value of one axis does to the speed, all else equal."""
+
+    axis: str
+    #: A pair of rows that differ in this axis alone: with the other value, and with the usual one.
+    changed: Scenario
+    usual: Scenario
+    #: Mean over all such pairs in each block, then over blocks.
+    gain: TSummary
+    pairs: int
+    #: The pairs that gain least and most, where what is gained surely depends on the other axes.
+    least_and_most: tuple[Gain, Gain] | None
+
+    @property
+    def finding(self) -> Finding:
+        return finding(self.gain) if self.least_and_most is None else Finding.DEPENDS
+
+
+def effects(summary: Summary, network: str, recipe: Recipe) -> list[Effect]:
+    """Return what each value of each varied axis does to rows that took turns; an axis without such pairs has none.
+
+    Every value is compared with the tutorial's, and contexts with the fewest of them.
+    """
+    speeds = {
+        scenario: log_speed_in_block(group.runs)
+        for (scenario, its), group in summary.groups.items()
+        if (scenario.network, its) == (network, recipe) and group.is_ranked and group.in_turns
+    }
+    found = []
+    for axis in (field.name for field in msgspec.structs.fields(Scenario)):
+        by_value: dict[object, dict[tuple[object, ...], Scenario]] = {}
+        for scenario in speeds:
+            by_value.setdefault(getattr(scenario, axis), {})[_rest(scenario, axis)] = scenario
+        usual_value = _usual_value(axis, list(by_value), network)
+        usual = by_value.pop(usual_value, {})
+        for changed in by_value.values():
+            pairs = {scenario: usual[rest] for rest, scenario in changed.items() if rest in usual}
+            differences = {pair: _differences(speeds[pair[0]], speeds[pair[1]]) for pair in pairs.items()}
+            effect = _effect(axis, {pair: known for pair, known in differences.items() if known})
+            found += [] if effect is None else [effect]
+    return found
+
+
+def _rest(scenario: Scenario, axis: str) -> tuple[object, ...]:
+    return tuple(getattr(scenario, field.name) for field in msgspec.structs.fields(Scenario) if field.name != axis)
+
+
+def _usual_value(axis: str, values: Sequence[Any], network: str) -> object:
+    if axis == "contexts":
+        return min(values, key=len, default=None)
+    tutorials = getattr(tutorial_setting(network), axis)
+    return tutorials if tutorials in values else next(iter(values), None)
+
+
+def _differences(speeds: Mapping[int, float], others: Mapping[int, float]) -> dict[int, float]:
+    return {block: speed - others[block] for block, speed in speeds.items() if block in others}
+
+
+def _effect(axis: str, differences: Mapping[tuple[Scenario, Scenario], Mapping[int, float]]) -> Effect | None:
+    if not differences:
+        return None
+    blocks = _common_blocks([frozenset(known) for known in differences.values()])
+    complete = {pair: known for pair, known in differences.items() if known.keys() >= {*blocks}}
+    means = {block: statistics.fmean(known[block] for known in complete.values()) for block in blocks}
+    gains = [
+        Gain(scenario=changed, over_blocks=intervals.t_summary([known[block] for block in blocks]))
+        for (changed, _usual), known in complete.items()
+    ]
+    deviations = [intervals.t_summary([known[block] - means[block] for block in blocks]) for known in complete.values()]
+    p_values = [intervals.p_above(side, MARGIN) for each in deviations for side in (each, -each)]
+    depends = min(holm_adjusted(p_values)) <= 1 - intervals.CONFIDENCE
+    changed, usual = next(iter(complete))
+    return Effect(
+        axis=axis,
+        changed=changed,
+        usual=usual,
+        gain=intervals.t_summary([means[block] for block in blocks]),
+        pairs=len(complete),
+        least_and_most=(min(gains, key=_gained), max(gains, key=_gained)) if depends else None,
+    )
+
+
+def _gained(gain: Gain) -> float:
+    return gain.over_blocks.value
+
+
+def _common_blocks(block_sets: Sequence[frozenset[int]]) -> list[int]:
+    """Return the blocks to average in: two at least if possible, of as many pairs as possible, and as many as possible.
+
+    A mean over other pairs in every block would take the differences between pairs for noise.
+    """
+    candidates = [frozenset.intersection(*block_sets), *block_sets]
+    worths = [(len(blocks) > 1, sum(blocks <= each for each in block_sets), len(blocks)) for blocks in candidates]
+    return sorted(candidates[worths.index(max(worths))])

@@ -45,6 +45,8 @@ class HistoryPoint:
     git_commit: str | None
     git_dirty: bool | None
     speed: Moments
+    #: Its processes took turns with those of other scenarios.
+    in_turns: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,11 @@ class Trend:
     def testable(self) -> bool:
         """Whether any change could have been found."""
         return len(self.measured) >= self.fewest
+
+    @property
+    def in_turns(self) -> bool:
+        """Whether its processes took turns in every file."""
+        return all(each.in_turns for each in self.measured)
 
     @property
     def throughputs(self) -> list[float]:
@@ -139,6 +146,7 @@ def _measured(side: ComparedFile, entry: Entry) -> HistoryPoint | None:
         git_commit=side.environment.git_commit,
         git_dirty=side.environment.git_dirty,
         speed=entry.speed,
+        in_turns=entry.in_turns,
     )
 
 

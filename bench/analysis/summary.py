@@ -25,7 +25,7 @@ from bench.analysis.groups import (
 )
 from bench.analysis.roofline import Bound, Costs, Place, Roof, costs_of, place_of, roofs
 from bench.records.environment import Environment, Software
-from bench.records.result import Dataset, Failure, ResultSet, Run
+from bench.records.result import Dataset, Failure, ResultSet, Run, RunBlock
 from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.stats import intervals, regression
 from bench.stats.intervals import Estimate
@@ -134,6 +134,7 @@ class Summary:
     #: The runs and failures of each row, in the order of `rows`.
     groups: Mapping[RowKey, Group]
     rows: tuple[Row, ...]
+    blocks: tuple[RunBlock, ...]
 
 
 def summarize(result_set: ResultSet) -> Summary:
@@ -176,6 +177,7 @@ def summarize(result_set: ResultSet) -> Summary:
         dataset=result_set.dataset,
         groups=groups,
         rows=tuple(rows),
+        blocks=result_set.blocks,
     )
 
 
@@ -193,8 +195,9 @@ def _fastest(groups: dict[RowKey, Group]) -> set[RowKey]:
 def _tied(groups: dict[RowKey, Group], fastest: Iterable[RowKey]) -> set[RowKey]:
     """Return the rows that took turns with the fastest of their network and recipe and may be as fast.
 
-    Each is tested against it, one-sided, by its ratios within blocks; the tests of a table hold together at 5 % by
-    Holm's method. The fastest was chosen by the same numbers, which makes a difference seem larger than it is.
+    Each is tested against it by its ratios within blocks. The tests are two-sided, since the same numbers chose the
+    fastest, and hold together by Holm's method: in at least 95 of 100 tables the row that truly is the fastest is among
+    the fastest and these.
     """
     tied: set[RowKey] = set()
     for best in fastest:
@@ -206,7 +209,7 @@ def _tied(groups: dict[RowKey, Group], fastest: Iterable[RowKey]) -> set[RowKey]
             for key, group in groups.items()
             if key != best and (key[0].network, key[1]) == (network, recipe) and group.is_ranked and group.in_turns
         ]
-        p_values = [intervals.p_above(log_ratio_of_runs(runs, groups[key].runs), 0.0) for key in rivals]
+        p_values = [intervals.p_nonzero(log_ratio_of_runs(runs, groups[key].runs)) for key in rivals]
         adjusted = holm_adjusted(p_values)
         tied |= {key for key, p_value in zip(rivals, adjusted, strict=True) if p_value > 1 - intervals.CONFIDENCE}
     return tied

@@ -3,15 +3,21 @@
 The speed of a shared machine drifts within seconds, and by up to a factor of two within a minute. Processes that take
 turns of a third of a second meet the same drift, so that it cancels from the ratio of any two of them. Each is fresh
 in every block, since two processes of the same code can differ for as long as they live.
+
+A process may measure several scenarios, one after the other. That is honest where every process of the block measures
+the same ones in the same order, as both sides of a gate do: what an earlier scenario leaves behind in a process, it
+leaves in all of them, so that it cancels from their ratio, too. Scenarios that are compared with each other have a
+process each.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import statistics
-from collections.abc import Callable, Hashable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Container, Generator, Hashable, Sequence
+from contextlib import AbstractContextManager
 from typing import Final, Generic, TypeVar
 
 import numpy as np
@@ -28,31 +34,49 @@ from bench.worker.session import Session, SessionError
 #: Rows and columns of the matrices whose product tells how fast the machine is. 2 GFLOP take so long that waking the
 #: threads does not count.
 _ANCHOR_SIZE: Final = 1024
-_ANCHOR_REPEATS: Final = 9
+_ANCHOR_REPEATS: Final = 5
 LabelT = TypeVar("LabelT", bound=Hashable)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Arm(Generic[LabelT]):
-    """What one process of a block measures."""
+class Task:
+    """A scenario, as a process of a block measures it."""
 
-    label: LabelT
     scenario: Scenario
     #: Training images of an epoch: the first ones of the data set.
     epoch_samples: int
+    #: Returns the epochs of a turn, from the seconds of one epoch.
+    epochs: Callable[[float], int]
+
+
+def exactly(epochs: int) -> Callable[[float], int]:
+    """Return what gives a task turns of so many epochs."""
+    return lambda _epoch_seconds: epochs
+
+
+def lasting(seconds: float) -> Callable[[float], int]:
+    """Return what gives a task turns of the fewest whole epochs that last so long."""
+    return lambda epoch_seconds: max(1, math.ceil(seconds / epoch_seconds))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Arm(Generic[LabelT]):
+    """What one process of a block measures: as many tasks as any other arm's, one after the other."""
+
+    label: LabelT
+    tasks: tuple[Task, ...]
     #: Starts the process; it is killed when the context ends.
     start: Callable[[], AbstractContextManager[Session]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ArmMeasurement:
-    """What a process measured in a block."""
+class Measurement:
+    """What a process measured of a task."""
 
+    task: Task
     ready: SessionReady
     set_up: SetUpDone
-    #: The turn before the timed ones: one epoch, as much training for every arm.
-    first: WindowDone
-    #: After the first turn, where it was asked for; else None.
+    #: After one epoch, where it was asked for; else None.
     first_accuracy: float | None
     #: The timed turns, in order.
     windows: tuple[WindowDone, ...]
@@ -62,63 +86,15 @@ class ArmMeasurement:
     @property
     def epochs_per_window(self) -> int:
         """The epochs of a timed turn."""
-        return self.windows[0].samples // self.first.samples
-
-
-@dataclasses.dataclass(slots=True)
-class _Live(Generic[LabelT]):
-    """An arm, its process, and what it gave so far."""
-
-    arm: Arm[LabelT]
-    session: Session
-    ready: SessionReady | None = None
-    set_up: SetUpDone | None = None
-    first: WindowDone | None = None
-    first_accuracy: float | None = None
-    windows: list[WindowDone] = dataclasses.field(default_factory=list)
-    evaluated: Evaluated | None = None
-
-    def get_ready(self) -> None:
-        self.ready = self.session.wait_until_ready()
-
-    def begin(self) -> None:
-        self.set_up = self.session.set_up(self.arm.scenario, self.arm.epoch_samples)
-        self.first = self._train(1)
-
-    def begin_and_judge(self) -> None:
-        self.begin()
-        self.first_accuracy = self.session.evaluate().test_accuracy
-
-    def take_turn(self, seconds: float) -> None:
-        assert self.first is not None
-        self.windows.append(self._train(max(1, math.ceil(seconds / self.first.seconds))))
-
-    def finish(self) -> None:
-        self.evaluated = self.session.evaluate()
-
-    def _train(self, epochs: int) -> WindowDone:
-        return session.check_sample_count(self.session.run_window(epochs), self.arm.epoch_samples * epochs)
-
-    def measurement(self) -> ArmMeasurement:
-        assert self.ready is not None
-        assert self.set_up is not None
-        assert self.first is not None
-        assert self.evaluated is not None
-        return ArmMeasurement(
-            ready=self.ready,
-            set_up=self.set_up,
-            first=self.first,
-            first_accuracy=self.first_accuracy,
-            windows=tuple(self.windows),
-            evaluated=self.evaluated,
-        )
+        return self.windows[0].samples // self.task.epoch_samples
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BlockOutcome(Generic[LabelT]):
     """What a block gave: each arm is in one of the two, unless the block was ended early."""
 
-    measurements: dict[LabelT, ArmMeasurement] = dataclasses.field(default_factory=dict)
+    #: By arm, one for each of its tasks.
+    measurements: dict[LabelT, tuple[Measurement, ...]] = dataclasses.field(default_factory=dict)
     failures: dict[LabelT, WorkerFailure] = dataclasses.field(default_factory=dict)
 
 
@@ -126,67 +102,97 @@ def measure_block(
     arms: Sequence[Arm[LabelT]],
     *,
     turns: int,
-    turn_seconds: float,
     stop: Cancellation,
+    reverse: bool = True,
     judge_first: bool = False,
-    needed: LabelT | None = None,
-    on_turn: Callable[[LabelT], None] = lambda _label: None,
+    needed: Container[LabelT] = (),
+    on_turn: Callable[[LabelT, Scenario], None] = lambda _label, _scenario: None,
 ) -> BlockOutcome[LabelT]:
-    """Let the arms take so many turns, each of whole epochs that last about `turn_seconds`.
+    """Let the arms take so many turns with each of their tasks.
 
-    The order of the arms is reversed after every turn, so that a linear drift cancels. An arm that fails drops out and
-    the others go on. Nothing but failures comes of a block that is asked to stop, or whose `needed` arm fails.
+    The order of the arms is reversed after every turn, so that a linear drift cancels; or else it stays as it is. An
+    arm that fails drops out and the others go on. Nothing but failures comes of a block that is asked to stop, or that
+    loses a `needed` arm. With `judge_first` each arm is evaluated after one epoch, which comes before its turns.
     """
     outcome: BlockOutcome[LabelT] = BlockOutcome()
-    with ExitStack() as stack:
-        live: list[_Live[LabelT]] = []
-        for arm in arms:
-            try:
-                live.append(_Live(arm, stack.enter_context(arm.start())))
-            except SessionError as error:  # noqa: PERF203  # as below
-                outcome.failures[arm.label] = error.failure
-        stages: list[Callable[[_Live[LabelT]], None]] = [_Live.get_ready]
-        stages += [_Live.begin_and_judge if judge_first else _Live.begin]
-        stages += [lambda each: each.take_turn(turn_seconds)] * turns
-        stages += [_Live.finish]
-        for stage in stages:
-            live = _after(stage, live, outcome.failures, stop, on_turn)
-            if stop.requested or (needed is not None and all(each.arm.label != needed for each in live)):
-                return outcome
-            live.reverse()
-        outcome.measurements.update((each.arm.label, each.measurement()) for each in live)
+    measured: dict[LabelT, tuple[Measurement, ...]] = {}
+    live = [(arm.label, _measure_arm(arm, turns, on_turn, judge_first=judge_first)) for arm in arms]
+    with contextlib.ExitStack() as stack:
+        for _label, process in live:
+            stack.callback(process.close)
+        for stage in range(2 + len(arms[0].tasks) * (turns + 2)):
+            for label, process in live:
+                try:
+                    measured[label] = next(process)
+                except SessionError as error:
+                    outcome.failures[label] = error.failure
+                if stop.requested or (label in needed and label in outcome.failures):
+                    return outcome
+            live = [(label, process) for label, process in live if label not in outcome.failures]
+            if reverse and stage > 0:
+                live.reverse()
+        outcome.measurements.update((label, measured[label]) for label, _process in live)
     return outcome
 
 
-def _after(
-    stage: Callable[[_Live[LabelT]], None],
-    live: Sequence[_Live[LabelT]],
-    failures: dict[LabelT, WorkerFailure],
-    stop: Cancellation,
-    on_turn: Callable[[LabelT], None],
-) -> list[_Live[LabelT]]:
-    """Let each arm do a stage of the block; return those that did not fail."""
-    through = []
-    for each in live:
-        on_turn(each.arm.label)
-        try:
-            stage(each)
-        except SessionError as error:  # an arm that fails must not end the others
-            failures[each.arm.label] = error.failure
-        else:
-            through.append(each)
-        if stop.requested:
-            break
-    return through
+def _measure_arm(
+    arm: Arm[LabelT], turns: int, on_turn: Callable[[LabelT, Scenario], None], *, judge_first: bool
+) -> Generator[tuple[Measurement, ...], None, None]:
+    """Do what one process does in a block, and yield after each stage what is measured so far.
+
+    The stages are its start, its being ready, and for each task the set-up, the turns and the evaluation. The process
+    lives until the generator is closed. Raises `SessionError`.
+    """
+    measured: tuple[Measurement, ...] = ()
+    with arm.start() as process:
+        yield measured
+        on_turn(arm.label, arm.tasks[0].scenario)
+        ready = process.wait_until_ready()
+        yield measured
+        for task in arm.tasks:
+            on_turn(arm.label, task.scenario)
+            set_up = process.set_up(task.scenario, task.epoch_samples)
+            first_accuracy = None
+            if judge_first:
+                _train(process, task, 1)
+                first_accuracy = process.evaluate().test_accuracy
+            yield measured
+            epochs = task.epochs(set_up.epoch_seconds)
+            windows: list[WindowDone] = []
+            for _ in range(turns):
+                on_turn(arm.label, task.scenario)
+                windows.append(_train(process, task, epochs))
+                yield measured
+            on_turn(arm.label, task.scenario)
+            measured = (
+                *measured,
+                Measurement(
+                    task=task,
+                    ready=ready,
+                    set_up=set_up,
+                    first_accuracy=first_accuracy,
+                    windows=tuple(windows),
+                    evaluated=process.evaluate(),
+                ),
+            )
+            yield measured
+
+
+def _train(process: Session, task: Task, epochs: int) -> WindowDone:
+    return session.check_sample_count(process.run_window(epochs), task.epoch_samples * epochs)
 
 
 class HealthWatch:
-    """Watches what the machine does to a block, from its construction to `health`."""
+    """Watches what the machine does to a block, from its construction to `health`.
 
-    def __init__(self, now: Clock) -> None:
+    `anchor_seconds` is the anchor after the block before, where nothing was done since: it is then this block's first.
+    """
+
+    def __init__(self, now: Clock, anchor_seconds: float | None = None) -> None:
         self._now = now
         self._begin = now()
-        self._anchor, self._load, self._counters = _anchor_seconds(now), load_average(), read_counters()
+        self._anchor = _anchor_seconds(now) if anchor_seconds is None else anchor_seconds
+        self._load, self._counters = load_average(), read_counters()
 
     def health(self) -> tuple[float, Health]:
         """Return the seconds since the watch began, and what the machine did in them."""

@@ -1,8 +1,26 @@
-"""What the machine did while a block was measured."""
+"""What the machine did while a block was measured, and whether the block counts."""
 
 from __future__ import annotations
 
-from bench.records.base import Count, Fraction, PositiveSeconds, Record, Seconds
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from bench.records.base import Count, Fraction, PositiveSeconds, Ratio, Record, Seconds
+
+#: The rules for void blocks, fixed beforehand and blind to what was measured. A block is void in which other tenants
+#: took more than this share of the machine,
+VOID_STEAL_FRACTION: Final[Fraction] = 0.05
+#: or whose anchor took longer than this times the median of all anchors so far.
+VOID_ANCHOR_RATIO: Final[Ratio] = 1.25
+
+#: A block is disturbed in which other tenants took more than this share of the machine: as much as a difference that
+#: matters, so that it shows in the throughputs, if not in the ratios.
+DISTURBING_STEAL_FRACTION: Final = 0.02
+#: Or something waited for a CPU for most of the time: processes that take turns make each other wait for a tenth of it.
+DISTURBING_PRESSURE_FRACTION: Final = 0.5
+#: Or its anchor took this times the median of all anchors of the file.
+DISTURBING_ANCHOR_RATIO: Final = 1.5
 
 
 class Health(Record, frozen=True, kw_only=True):
@@ -18,3 +36,48 @@ class Health(Record, frozen=True, kw_only=True):
     throttle_count: Count | None
     #: Seconds of a fixed matrix product in the parent process, before and after the block.
     anchor_seconds: tuple[PositiveSeconds, PositiveSeconds]
+
+
+def void_reason(
+    healths: Sequence[Health], steal_fraction: float = VOID_STEAL_FRACTION, anchor_ratio: float = VOID_ANCHOR_RATIO
+) -> str | None:
+    """Return why the last of a file's blocks does not count; None: it counts.
+
+    It is judged by what was known of the machine when it ended; later blocks never revise that.
+    """
+    return _reason(healths[-1], _usual_anchor_seconds(healths), steal_fraction, anchor_ratio)
+
+
+def void_reasons(healths: Sequence[Health]) -> dict[int, str]:
+    """Return why blocks of a file are void, by their index."""
+    return _known(void_reason(healths[: index + 1]) for index in range(len(healths)))
+
+
+def disturbances(healths: Sequence[Health]) -> dict[int, str]:
+    """Return what disturbed the blocks of a file, by their index: what a reader should know of those that count."""
+    usual = _usual_anchor_seconds(healths) if healths else 0.0
+    return _known(_disturbance(health, usual) for health in healths)
+
+
+def _disturbance(health: Health, usual_anchor_seconds: float) -> str | None:
+    pressure = health.cpu_pressure_fraction or 0
+    if pressure > DISTURBING_PRESSURE_FRACTION:
+        return f"for {100 * pressure:.0f} % of the time something waited for a CPU"
+    return _reason(health, usual_anchor_seconds, DISTURBING_STEAL_FRACTION, DISTURBING_ANCHOR_RATIO)
+
+
+def _reason(health: Health, usual_anchor_seconds: float, steal_fraction: float, anchor_ratio: float) -> str | None:
+    """Say what is wrong with a block by these limits."""
+    stolen = health.steal_fraction or 0
+    if stolen > steal_fraction:
+        return f"{100 * stolen:.0f} % of the CPUs' time was stolen by other tenants"
+    slowest = max(health.anchor_seconds) / usual_anchor_seconds
+    return f"the machine itself was {slowest:.2f} times slower than usual" if slowest > anchor_ratio else None
+
+
+def _usual_anchor_seconds(healths: Sequence[Health]) -> float:
+    return statistics.median(seconds for health in healths for seconds in health.anchor_seconds)
+
+
+def _known(reasons: Iterable[str | None]) -> dict[int, str]:
+    return {index: reason for index, reason in enumerate(reasons) if reason is not None}

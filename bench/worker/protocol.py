@@ -42,7 +42,7 @@ class RunRequest(Message, frozen=True, tag="run"):
 
 
 class SessionRequest(Message, frozen=True, tag="pass"):
-    """Open a session: load the data, then follow the commands, one at a time, until stdin ends."""
+    """Open a session: load data and framework, then follow the commands, one at a time, until stdin ends."""
 
     data_directory: str
     dataset: Dataset
@@ -52,6 +52,8 @@ class SessionRequest(Message, frozen=True, tag="pass"):
     omp_num_threads: Annotated[int, Meta(ge=1)]
     #: As in the worker's environment; all scenarios of the session share it.
     engine: Engine = Engine.THREADED
+    #: Imported before the session is ready, so that sessions which start together do so at the same time.
+    framework: Framework = Framework.MXNET
 
 
 class SetUp(Message, frozen=True, tag="set_up"):
@@ -155,7 +157,7 @@ class RunReply(Message, frozen=True, tag="measured"):
 
 
 class SessionReady(Message, frozen=True, tag="pass_ready"):
-    """The data is in memory and commands may follow."""
+    """Data and framework are in memory, and commands may follow."""
 
     started_at: Timestamp
     #: From the process's start until now.
@@ -164,7 +166,10 @@ class SessionReady(Message, frozen=True, tag="pass_ready"):
 
 class SetUpDone(Message, frozen=True, tag="set_up_done"):
     first_step_seconds: Annotated[float, Meta(ge=0)]
+    #: With the epoch below.
     warm_up_seconds: Annotated[float, Meta(ge=0)]
+    #: Of the last part of the warm-up: one whole epoch, which is up to a quarter slower than those that follow.
+    epoch_seconds: Annotated[float, Meta(gt=0)]
 
 
 class WindowDone(Message, frozen=True, tag="window_done"):

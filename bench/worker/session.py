@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 from bench.records.result import Dataset, FailureReason
+from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from bench.worker import process
 from bench.worker.environment import worker_variables
@@ -30,7 +31,7 @@ from bench.worker.protocol import (
 )
 from mnist_core.recipe import Engine
 
-#: Test images of the accuracy after the windows; few are enough, since the differences between sessions are paired.
+#: Test images of the accuracy after the windows: enough to see that a scenario learns what the others do.
 TEST_SAMPLES: Final = 1000
 ReplyT = TypeVar("ReplyT", bound=Message)
 
@@ -153,15 +154,15 @@ def session_request(
     seed: int,
     threads: int,
     engine: Engine,
-    *,
-    test_samples: int = TEST_SAMPLES,
+    framework: Framework = Framework.MXNET,
 ) -> SessionRequest:
-    """Return the request of a session on a data set, with so many test images at most."""
+    """Return the request of a session on a data set."""
     return SessionRequest(
         data_directory=str(data_directory),
         dataset=dataset,
-        test_samples=min(dataset.test_samples, test_samples),
+        test_samples=min(dataset.test_samples, TEST_SAMPLES),
         seed=seed,
         omp_num_threads=threads,
         engine=engine,
+        framework=framework,
     )

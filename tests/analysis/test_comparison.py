@@ -26,7 +26,7 @@ from bench.analysis.comparison import (
     gate_verdict,
     is_incomparable,
 )
-from bench.analysis.entries import ComparedFile, SessionSpread, index, shipped_spread, spread_of
+from bench.analysis.entries import ComparedFile, SessionSpread, busier, index, shipped_spread, spread_of
 from bench.analysis.verdict import Outcome, Relation, Settings, Verdict, decide, detectable_slowdown
 from bench.records.result import FailureReason, ResultSet, Run
 from bench.scenarios.scenario import Scenario
@@ -34,7 +34,7 @@ from bench.stats import intervals, multiple_testing
 from bench.stats.intervals import TSummary
 from bench.stats.sessions import Spread
 from mnist_core.recipe import Hybridize, Recipe
-from tests.support.executor import in_turns
+from tests.support.executor import A_BLOCK, in_turns
 from tests.support.records import (
     a_dataset,
     a_failure,
@@ -624,3 +624,35 @@ def test_the_spread_that_ships_can_be_read() -> None:
     """It says where it is from."""
     assert shipped_spread().sd >= 0
     assert "sessions" in shipped_spread().source
+
+
+# --- how busy the machine was -----------------------------------------------------------------------------------------
+
+
+def under(load: float | None, pressure: float | None) -> ComparedFile:
+    """A file of two blocks, before the second of which other programs were as busy as this."""
+    health = msgspec.structs.replace(A_BLOCK.health, load_average=load, cpu_pressure_fraction=pressure)
+    block = msgspec.structs.replace(A_BLOCK, health=health)
+    return side(in_turns(a_run(), 0), in_turns(a_run(repeat=1), 1), blocks=(block, block))
+
+
+@pytest.mark.parametrize(
+    ("baseline", "contender", "busy"),
+    [
+        ((0.4, 0.1), (1.9, 0.1), "contender"),
+        ((1.9, 0.1), (0.4, 0.1), "baseline"),
+        ((0.4, 0.1), (0.4, 0.6), "contender"),
+        ((0.4, 0.1), (1.0, 0.15), None),
+        ((None, None), (5.0, 0.9), None),
+    ],
+)
+def test_the_side_under_which_the_machine_was_clearly_busier(
+    baseline: tuple[float | None, float | None], contender: tuple[float | None, float | None], busy: str | None
+) -> None:
+    sides = {"baseline": under(*baseline), "contender": under(*contender)}
+    found = busier(*sides.values())
+    assert found is (None if busy is None else sides[busy])
+
+
+def test_runs_alone_do_not_tell_how_busy_the_machine_was() -> None:
+    assert busier(side(a_run()), under(5.0, 0.9)) is None

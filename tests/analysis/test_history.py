@@ -16,11 +16,13 @@ from bench.analysis.entries import ComparedFile, index
 from bench.analysis.history import By, histories
 from bench.records import store
 from bench.records.result import ResultSet
-from bench.render.formats.html import render_report
+from bench.render.formats.html import render_html, render_report
 from bench.render.formats.text import render_text
 from bench.render.report.history_page import history_report
 from bench.render.views.histories import history_tables
+from mnist_core.recipe import Recipe
 from tests.support.cli import Command
+from tests.support.executor import A_BLOCK, in_turns
 from tests.support.records import a_dataset, a_failure, a_result_set, a_run, a_scenario, an_environment
 
 MLP, LENET = a_scenario("mlp"), a_scenario("lenet")
@@ -114,6 +116,20 @@ def test_tables_say_the_level_now_and_since_when() -> None:
     trends, changes = tables
     assert len(trends.rows) == 2
     assert len(changes.rows) == 1
+
+
+def test_scenarios_that_took_turns_have_turns_and_no_epochs() -> None:
+    """Those of other files that were alone would make it untrue."""
+    recipe = Recipe(epochs=6, samples=10_000)
+    turns, alone = in_turns(a_run(recipe=recipe, accuracy=0.9), 0), a_run(recipe=recipe, accuracy=0.9)
+    for runs, words in (((turns, turns, turns), "6 turns of"), ((turns, alone, turns), "6 epochs of")):
+        made = [
+            a_result_set(run, created_at=f"2026-01-0{day}T00:00:00Z", blocks=(A_BLOCK,))
+            for day, run in enumerate(runs, 1)
+        ]
+        (history,) = histories(sides(made))
+        assert words in render_html(history_tables([history]))
+        assert words in render_report(history_report([history]))
 
 
 def test_the_page_has_a_picture_for_each_scenario() -> None:

@@ -24,6 +24,7 @@ from bench.records.result import ResultSet, Run
 from bench.scenarios.scenario import Scenario
 from mnist_core.recipe import Hybridize, Recipe
 from tests.support.cli import Command
+from tests.support.executor import A_BLOCK, in_turns
 from tests.support.records import a_dataset, a_failure, a_result_set, a_run, a_scenario, a_software, an_environment
 
 PART = Recipe(epochs=1, samples=20_000)
@@ -554,3 +555,21 @@ def test_rows_of_one_file_are_of_one_session(command: Command, capsys: pytest.Ca
     save_two_scenarios("a.json", (1, 2))
     assert command("a.json", "--baseline-scenario", "hybridize=off") == cli.Exit.DONE
     assert "sessions" not in capsys.readouterr().out
+
+
+def test_two_files_of_rows_in_turns_name_turns_and_the_busier_side(
+    command: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A turn is as many epochs as it needs, and a busy machine is a reason to doubt a difference."""
+    monkeypatch.chdir(tmp_path)
+    for name, load in (("before.json", 0.4), ("after.json", 1.9)):
+        block = msgspec.structs.replace(A_BLOCK, health=msgspec.structs.replace(A_BLOCK.health, load_average=load))
+        in_blocks = [
+            in_turns(msgspec.structs.replace(run, recipe=dataclasses.replace(run.recipe, epochs=6)), run.repeat)
+            for run in runs()
+        ]
+        save(name, *in_blocks, blocks=(block,) * 3)
+    command("before.json", "after.json")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "6 turns of the first 20,000 images" in said
+    assert "the machine was busier under the contender: load 1.9 against 0.4" in said

@@ -6,6 +6,7 @@ import io
 import json
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,18 @@ from bench.experiments.doctor import aa_test
 from bench.experiments.doctor.aa_test import AATest, aa_test_of
 from bench.experiments.doctor.checks import Finding, Level, Observations, examine
 from bench.records.environment import ThreadPool
+from bench.records.result import FailureReason
 from bench.render.formats.doctor import render_doctor
+from bench.scenarios.scenario import Scenario
+from bench.worker import session
+from bench.worker.process import Cancellation, Interpreter, WorkerFailure
+from bench.worker.protocol import SessionRequest
+from bench.worker.session import Session, SessionError
 from mnist_core.devices import Device, DeviceKind, Probe, Unusable
 from tests.support.cli import Command
 from tests.support.idx_files import small_idx_folder
-from tests.support.records import a_software, an_environment
+from tests.support.records import a_dataset, a_software, an_environment
+from tests.support.tune import FakeWorkers
 
 GIB = 2**30
 GPU = Device(DeviceKind.GPU, 0)
@@ -131,6 +139,54 @@ def test_an_aa_test_detects_what_its_spread_allows() -> None:
     assert many.detectable < noisy.detectable
     assert many.spread == pytest.approx(0.01, rel=0.3)
     assert not math.isnan(few.difference)
+
+
+def run_aa_test(workers: FakeWorkers, monkeypatch: pytest.MonkeyPatch, shares: list[float]) -> AATest | None:
+    """Run it on processes that are made up."""
+    stop = Cancellation()
+
+    def start(
+        _interpreter: Interpreter,
+        request: SessionRequest,
+        *,
+        life_seconds: float,
+        command_seconds: float,
+        stop: Cancellation,
+    ) -> AbstractContextManager[Session]:
+        assert life_seconds > command_seconds
+        assert not stop.requested
+        return workers.start(request, command_seconds=command_seconds)
+
+    monkeypatch.setattr(session, "start", start)
+    return aa_test.run_aa_test(Path("/data"), a_dataset(), 2, stop, on_turn=shares.append)
+
+
+def test_an_aa_test_lets_two_processes_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that slows down by half while they do is told apart from a difference."""
+    workers, shares = FakeWorkers(), list[float]()
+    workers.cost = lambda _scenario: 1e-4 * (1 + workers.clock.time / 60)
+    found = run_aa_test(workers, monkeypatch, shares)
+    assert found is not None
+    assert found.n == 17
+    assert found.seconds == pytest.approx(aa_test.SECONDS, rel=0.5)
+    assert abs(found.difference) < 0.01
+    assert found.detectable < 0.03
+    turns = [number for number, what in workers.calls if what == "window"]
+    assert turns == 17 * [0, 1, 1, 0]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+
+
+def test_an_aa_test_of_a_loop_that_does_not_work_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process is left."""
+
+    def crash(_scenario: Scenario) -> None:
+        raise SessionError(WorkerFailure(FailureReason.CRASHED, "status 1"))
+
+    workers = FakeWorkers(on_window=crash)
+    with pytest.raises(SessionError, match="status 1"):
+        run_aa_test(workers, monkeypatch, [])
+    assert not workers.alive
 
 
 @pytest.mark.parametrize(("width", "encoding"), [(40, "ascii"), (80, "utf-8"), (200, "utf-8")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -105,6 +106,14 @@ def test_four_sessions_live_together_and_take_turns() -> None:
     expected += [(side, "evaluate") for side in sides]
     assert passes.calls[:-4] == expected
     assert [what for _side, what in passes.calls[-4:]] == ["end"] * 4
+
+
+def test_the_anchor_after_a_block_is_the_one_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is done between two blocks, so that eight of them need nine anchors."""
+    anchors = itertools.count(100)
+    monkeypatch.setattr("bench.experiments.blocks._anchor_seconds", lambda _now: float(next(anchors)))
+    found = run(FakeSessions()).blocks
+    assert [block.health.anchor_seconds for block in found] == [(100 + index, 101 + index) for index in range(8)]
 
 
 def test_both_sides_of_a_block_train_from_the_same_seed_and_blocks_from_different_ones() -> None:
@@ -220,7 +229,7 @@ def test_images_that_were_not_trained_do_not_count() -> None:
 
 
 def test_the_pilot_makes_windows_long_enough_and_epochs_small_enough() -> None:
-    """At 0.1 ms an image, 0.36 s are 3,600 images in one epoch."""
+    """At 0.1 ms an image, 0.36 s are 3,600 images in four epochs: a warm-up is one of them."""
     windows = window_sizes(
         [(MLP, 1), (LENET, 1)],
         sessions=FakeSessions().sessions,
@@ -230,7 +239,8 @@ def test_the_pilot_makes_windows_long_enough_and_epochs_small_enough() -> None:
     )
     assert {*windows} == {MLP, LENET}
     for size in windows.values():
-        assert 3300 < size.epoch_samples * size.epochs < 3900
+        assert 3300 < size.epoch_samples * size.epochs < 4100
+        assert size.epochs == 4
 
 
 @pytest.mark.parametrize(

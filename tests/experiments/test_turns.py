@@ -94,9 +94,9 @@ def test_all_take_turns_and_give_a_run_each() -> None:
     assert workers.most_alive == len(BLOCK) == 4
     what = [what for _number, what in workers.calls]
     assert what[:8] == ["start"] * 4 + ["ready"] * 4
-    assert what[8:16] == ["set up", "window"] * 4
-    assert what[16:40] == ["window"] * 20 + ["evaluate"] * 4
-    turn = [number for number, call in workers.calls[16:36] if call == "window"]
+    assert what[8:12] == ["set up"] * 4
+    assert what[12:36] == ["window"] * 20 + ["evaluate"] * 4
+    turn = [number for number, call in workers.calls[12:32] if call == "window"]
     assert turn[:4] == turn[4:8][::-1] == turn[8:12]
     for scenario, run in runs_of(found).items():
         assert len(run.epochs) == run.recipe.epochs == 5
@@ -104,7 +104,7 @@ def test_all_take_turns_and_give_a_run_each() -> None:
         assert {epoch.passes for epoch in run.epochs} == {expected}
         assert {epoch.samples for epoch in run.epochs} == {expected * 1000}
         assert [epoch.test_accuracy for epoch in run.epochs] == [None] * 4 + [0.9]
-        assert (run.final_accuracy, run.block, run.test_samples) == (0.9, 3, 2000)
+        assert (run.final_accuracy, run.block, run.test_samples) == (0.9, 3, 1000)
     assert [run.place for run in runs_of(found).values()] == [0, 1, 2, 3]
 
 

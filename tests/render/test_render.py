@@ -38,6 +38,7 @@ from bench.render.views.ceilings import ceiling_table
 from bench.render.views.results import result_tables
 from bench.scenarios.scenario import Scenario
 from mnist_core.recipe import Hybridize, Recipe
+from tests.support.executor import A_BLOCK, in_turns
 from tests.support.records import (
     a_ceiling,
     a_dataset,
@@ -253,6 +254,36 @@ def test_the_caption_says_what_is_not_known() -> None:
 def test_a_recipe_in_words(recipe: Recipe, words: str) -> None:
     """What differs from the tutorial is said."""
     assert describe_recipe(recipe, 60_000) == words
+
+
+def test_what_all_tables_of_a_file_share_stands_once_above_them() -> None:
+    """It stands once in every format for people, and each table keeps what is its own."""
+    made = tables(a_sweep())
+    for text in (as_text(made, 200), render_markdown(made), render_html(made)):
+        assert text.count("Imaginary Xeon 8000") == 1
+        places = [
+            text.rindex(words) for words in ("Imaginary Xeon 8000", "10 epochs of 60,000", "1 epoch of the first")
+        ]
+        assert places == sorted(places)
+    alone = as_text(made[:1], 200)
+    assert alone.index("10 epochs of 60,000 images") < alone.index("Imaginary Xeon 8000")
+
+
+def test_files_keep_captions_of_their_own() -> None:
+    """What is above the tables of one file is never taken for the other's."""
+    there = msgspec.structs.replace(
+        a_sweep(),
+        created_at="2026-02-01T12:00:00Z",
+        environment=an_environment(host_processor_model_name="Imaginary EPYC"),
+    )
+    ceiling = a_ceiling(device="cpu(0)")
+    made = tables(a_sweep(), msgspec.structs.replace(there, ceilings=(ceiling,)))
+    for text in (as_text(made, 200), render_markdown(made)):
+        assert text.count("Imaginary Xeon 8000") == text.count("Imaginary EPYC") == 1
+        first, second = text.split("Imaginary EPYC")
+        assert first.count("10 epochs of 60,000") == second.count("10 epochs of 60,000") == 1
+        assert first.count("2026-01-31T12:00:00Z") == second.count("2026-02-01T12:00:00Z") == 1
+    assert "\n---\n\n- **data**" in render_markdown(made)
 
 
 def test_several_files_are_tables_of_their_own() -> None:
@@ -646,3 +677,69 @@ def test_the_table_of_ceilings_says_which_library_reached_what() -> None:
     assert (torch["gflop_per_second_least"], torch["gflop_per_second_greatest"]) == ("350.0", "360.0")
     assert (torch["blas"], gpu["blas"]) == ("openblas 0.3.23 SkylakeX", "")  # OpenMP is not one
     assert ceiling_table([], an_environment()).rows == ()
+
+
+# --- rows that took turns ---------------------------------------------------------------------------------------------
+
+
+def a_sweep_in_turns(*disturbed: int) -> ResultSet:
+    """Make four blocks of two rows on a drifting machine: "on" is 0.4 % faster, and the blocks named were disturbed."""
+    noise = (0.002, -0.002, 0.001, -0.001)
+    runs = [
+        in_turns(
+            a_run(
+                scenario=a_scenario(hybridize=hybridize),
+                recipe=Recipe(epochs=6, samples=10_000, seed=42 + block),
+                repeat=block,
+                throughput=10_000.0 * drift * (1.004 + noise[block] if hybridize is Hybridize.ON else 1),
+                accuracy=0.9,
+            ),
+            block,
+        )
+        for block, drift in enumerate((1.0, 1.9, 0.6, 1.4))
+        for hybridize in (Hybridize.OFF, Hybridize.ON)
+    ]
+    stolen = msgspec.structs.replace(A_BLOCK, health=msgspec.structs.replace(A_BLOCK.health, steal_fraction=0.034))
+    return a_result_set(*runs, blocks=tuple(stolen if block in disturbed else A_BLOCK for block in range(4)))
+
+
+@pytest.mark.parametrize("options", [{}, {"row": "hybridize"}], ids=["listing", "pivot"])
+def test_what_a_setting_does_stands_in_words_under_its_table(options: dict[str, str]) -> None:
+    """It is explained once, and programs, which have the numbers, get no words."""
+    made = tables(a_sweep_in_turns(), **options)
+    for text in (as_text(made, 200), render_markdown(made), render_html(made)):
+        words = " ".join(re.sub(r"<[^>]*>|\*\*|:", " ", text).split())
+        assert "hybridize on instead of off no difference that matters (0.4 % faster ± 0.3)" in words
+        assert words.count("… instead of …") == 1
+    assert "instead of" not in render_json(made)
+    assert "instead of" not in render_csv(made)
+
+
+def test_rows_alone_get_no_such_words() -> None:
+    assert "instead of" not in as_text(tables(a_sweep()), 200)
+
+
+def test_an_answer_in_a_table_of_several_networks_names_its_network() -> None:
+    other = a_sweep_in_turns()
+    both = [
+        *other.runs,
+        *(
+            msgspec.structs.replace(r, scenario=msgspec.structs.replace(r.scenario, network="lenet"))
+            for r in other.runs
+        ),
+    ]
+    (table,) = tables(a_result_set(*both, blocks=other.blocks), row="hybridize", column="network")
+    assert [term for term, _text in table.answers] == [
+        "mlp: hybridize on instead of off",
+        "lenet: hybridize on instead of off",
+    ]
+
+
+def test_disturbed_blocks_are_named_under_the_table() -> None:
+    (table,) = tables(a_sweep_in_turns(1, 3))
+    told = [text for _mark, text in table.notes if "disturbed" in text]
+    assert told == [
+        "disturbed, but counted: "
+        + "; ".join(f"block {number}: 3 % of the CPUs' time was stolen by other tenants" for number in (2, 4))
+    ]
+    assert not any("disturbed" in text for _mark, text in tables(a_sweep_in_turns())[0].notes)

@@ -152,6 +152,36 @@ def test_rows_that_took_turns_have_turns_and_no_epochs() -> None:
     assert "6 epochs" not in said_of(result_set)
 
 
+def test_the_fastest_is_not_called_so_where_others_cannot_be_told_from_it() -> None:
+    """Their names stand in the same sentence; what each setting does follows."""
+    speeds = {(100, "off"): 1.0, (500, "off"): 1.4, (500, "on"): 1.401}
+    noise = (0.01, -0.01, 0.005, -0.005)
+    runs = [
+        in_turns(
+            a_run(
+                scenario=a_scenario(batch_size=size, hybridize=Hybridize(hybridize)),
+                recipe=Recipe(epochs=6, samples=10_000, seed=42 + block),
+                repeat=block,
+                throughput=10_000.0 * speed * drift * (1 + noise[block] * (hybridize == "on")),
+                accuracy=0.9,
+            ),
+            block,
+        )
+        for (size, hybridize), speed in speeds.items()
+        for block, drift in enumerate((1.0, 1.9, 0.6, 1.4))
+    ]
+    result_set = a_result_set(*runs, blocks=(A_BLOCK,) * 4)
+    said = said_of(result_set)
+    assert "95 % intervals over blocks, n = 4" in pictures_of(report_of(result_set))["n0-speedup"].caption
+    assert (
+        "cpu(0),cpu(1), batch 500, hybridize on was measured fastest of 3, but is not told apart from "
+        "cpu(0),cpu(1), batch 500, hybridize off: "
+    ) in said
+    assert "is the fastest" not in said
+    assert "batch 500 instead of 100: 40 % faster ± 0.0." in said
+    assert "hybridize on instead of off: no difference that matters (0.1 % faster ± 1.5)." in said
+
+
 def test_nothing_measured_is_said_without_an_answer() -> None:
     report = report_of(a_result_set(a_failure()))
     (nothing, failed) = report.short

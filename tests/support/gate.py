@@ -229,7 +229,7 @@ class _FakeSession:
     def set_up(self, scenario: Scenario, samples: int) -> SetUpDone:
         self.scenario, self.samples = scenario, samples
         self.passes.calls.append((self.side, "set up"))
-        return SetUpDone(0.1, 0.2)
+        return SetUpDone(0.1, 0.2, 1e-4 * samples)
 
     def run_window(self, epochs: int) -> WindowDone:
         self.passes.calls.append((self.side, "window"))

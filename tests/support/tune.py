@@ -271,7 +271,7 @@ class _FakeProcess:
         self._called("set up")
         self.workers.on_set_up(scenario, self.set_ups)
         self.scenario, self.samples, self.set_ups = scenario, samples, self.set_ups + 1
-        return SetUpDone(0.1, 0.2)
+        return SetUpDone(0.1, 0.2, self.workers.cost(scenario) * samples)
 
     def run_window(self, epochs: int) -> WindowDone:
         self._called("window")

@@ -191,7 +191,8 @@ def test_a_pass_measures_scenario_after_scenario(a_pass: Callable[[], Callable[[
     for network, samples in (("mlp", 120), ("lenet", 70)):
         done = command(SetUp(Scenario(network=network, batch_size=50), samples))
         assert isinstance(done, SetUpDone)
-        assert min(done.first_step_seconds, done.warm_up_seconds) > 0
+        assert done.first_step_seconds > 0
+        assert 0 < done.epoch_seconds < done.warm_up_seconds
         windows = [command(RunWindow(epochs)) for epochs in (1, 2)]
         assert [window.samples for window in windows if isinstance(window, WindowDone)] == [samples, 2 * samples]
         accuracy = command(Evaluate())

@@ -148,7 +148,7 @@ def _run_aa_test(data: DatasetName, data_dir: Path | None, stop: Cancellation) -
         def show(share: float) -> None:
             progress.update(task, completed=share)
 
-        return run_aa_test(prepared.directory, dataset_of(prepared), usable_core_count(), stop, on_comparison=show)
+        return run_aa_test(prepared.directory, dataset_of(prepared), usable_core_count(), stop, on_turn=show)
 
 
 def _measure_ceilings(worker: SubprocessExecutor, repeats: int) -> list[Ceiling]:

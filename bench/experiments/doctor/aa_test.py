@@ -1,6 +1,6 @@
 """An A/A test: the same code against itself for a few seconds, to see what this machine can tell apart now.
 
-Two live processes of the tutorial's MLP take turns, ABBA and BAAB. Four windows are a comparison in which drift
+Two live processes of the tutorial's MLP take turns, A B and then B A. Each four windows are a comparison in which drift
 cancels, as in a block of the gate. A gate has fresh processes for every block, which differ a little more than these.
 """
 
@@ -9,27 +9,30 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.experiments import pilot
+from bench.experiments import blocks
+from bench.experiments.blocks import Arm, Task, lasting
+from bench.experiments.pilot import WINDOW_SECONDS
 from bench.records.result import Dataset
-from bench.scenarios.scenario import Scenario, tutorial_setting
+from bench.scenarios.scenario import tutorial_setting
 from bench.stats.intervals import detectable_effect, t_summary
 from bench.stats.paired import Order, Side, effect
 from bench.worker import session
 from bench.worker.process import Cancellation, Interpreter
-from bench.worker.session import Session
+from bench.worker.session import SessionError
 from mnist_core.recipe import Network
 
-#: Duration of all windows together.
+#: Duration of all windows together, roughly.
 SECONDS: Final = 20.0
 #: As the gate's: a 5 % test of one scenario, of slowdowns above the margin (a log ratio).
 _ALPHA, _MARGIN = 0.05, math.log(1.02)
 _FEWEST: Final = 3
-_PILOT_WINDOWS: Final = 2
+#: Images of an epoch; a turn is several of them.
+_EPOCH_SAMPLES: Final = 1000
 _LIFE_SECONDS: Final = 300.0
 _COMMAND_SECONDS: Final = 60.0
 _SEED: Final = 42
@@ -52,11 +55,11 @@ class AATest:
 
 
 def run_aa_test(
-    data_directory: Path, dataset: Dataset, cores: int, stop: Cancellation, *, on_comparison: Callable[[float], None]
+    data_directory: Path, dataset: Dataset, cores: int, stop: Cancellation, *, on_turn: Callable[[float], None]
 ) -> AATest | None:
     """Run the test; return None if asked to stop. Raises `SessionError` if the tutorial's loop does not work.
 
-    `on_comparison` is told the elapsed share of the time after each comparison.
+    `on_turn` is told the share of the turns that were taken so far, each time that one begins.
     """
     scenario = tutorial_setting(Network.MLP)
     request = session.session_request(
@@ -65,37 +68,28 @@ def run_aa_test(
     start = functools.partial(
         session.start, Interpreter(), request, life_seconds=_LIFE_SECONDS, command_seconds=_COMMAND_SECONDS, stop=stop
     )
-    with start() as first, start() as second:
-        sessions = {Side.BASELINE: first, Side.CONTENDER: second}
-        return _take_turns(sessions, scenario, dataset.train_samples, stop, on_comparison)
-
-
-def _take_turns(
-    sessions: Mapping[Side, Session],
-    scenario: Scenario,
-    train_samples: int,
-    stop: Cancellation,
-    on_comparison: Callable[[float], None],
-) -> AATest | None:
-    for each in sessions.values():
-        each.wait_until_ready()
-    seconds = pilot.seconds_per_sample(sessions[Side.BASELINE], scenario, train_samples, windows=_PILOT_WINDOWS)
-    window = pilot.window_size(scenario.batch_size, seconds, train_samples)
-    for each in sessions.values():
-        each.set_up(scenario, window.epoch_samples)
-        each.run_window(window.epochs)  # warm-up: not counted
-    effects: list[float] = []
-    elapsed = 0.0
-    for order in itertools.cycle((Order.ABBA, Order.BAAB)):
-        windows = [sessions[side].run_window(window.epochs) for side in order.sides]
-        if stop.requested:
-            return None
-        elapsed += sum(done.seconds for done in windows)
-        effects.append(effect(order, [math.log(done.seconds / done.samples) for done in windows]))
-        on_comparison(min(1.0, elapsed / SECONDS))
-        if elapsed >= SECONDS and len(effects) >= _FEWEST:
-            return aa_test_of(effects, elapsed)
-    raise AssertionError("a cycle ends by itself")
+    task = Task(
+        scenario=scenario,
+        epoch_samples=min(dataset.train_samples, _EPOCH_SAMPLES),
+        epochs=lasting(WINDOW_SECONDS),
+    )
+    turns = 2 * max(_FEWEST, math.ceil(SECONDS / (len(Order.ABBA.sides) * WINDOW_SECONDS)))
+    begun = itertools.count()
+    outcome = blocks.measure_block(
+        [Arm(label=side, tasks=(task,), start=start) for side in Side],
+        turns=turns,
+        stop=stop,
+        needed=tuple(Side),
+        on_turn=lambda _side, _scenario: on_turn(min(1.0, next(begun) / (len(Side) * turns))),
+    )
+    if stop.requested:
+        return None
+    for failure in outcome.failures.values():
+        raise SessionError(failure)
+    windows = [outcome.measurements[side][0].windows for side in Side]
+    a, b = ([math.log(window.seconds / window.samples) for window in of_one] for of_one in windows)
+    effects = [effect(Order.ABBA, (a[turn], b[turn], b[turn + 1], a[turn + 1])) for turn in range(0, turns, 2)]
+    return aa_test_of(effects, sum(window.seconds for of_one in windows for window in of_one))
 
 
 def aa_test_of(effects: list[float], seconds: float) -> AATest:

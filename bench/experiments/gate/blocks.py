@@ -9,15 +9,15 @@ A gate's side effects are here: processes, the clock, and one save after every b
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, ParamSpec, Protocol, TypeVar
+from typing import Final, Protocol
 
-from bench.experiments.blocks import HealthWatch
+from bench.experiments import blocks
+from bench.experiments.blocks import Arm, BlockOutcome, HealthWatch, Measurement, Task, exactly
 from bench.experiments.gate.decision import Conclusion, Wanted, conclusion_of
 from bench.experiments.pilot import Clock, StartSession
 from bench.records.base import utc_now
@@ -35,16 +35,11 @@ from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order, Side
 from bench.worker import session
 from bench.worker.process import Cancellation, Interpreter
-from bench.worker.protocol import SessionRequest, SetUpDone, WindowDone
-from bench.worker.session import Session, SessionError
+from bench.worker.protocol import SessionRequest
 from mnist_core.recipe import Engine
 
 #: Seconds after which a block hangs, for each of its scenarios; it takes a few seconds for each.
 _TIMEOUT_SECONDS: Final = 120.0
-
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class GateObserver(Protocol):
@@ -85,22 +80,20 @@ def run_blocks(
     begin = now()
     save(gate_file)
     conclusion = conclusion_of(gate_file)
+    anchor_seconds = None
     while (wanted := conclusion.wanted) is not None and not stop.requested:
         if now() - begin + _expected_seconds(gate_file, wanted) > budget_seconds:
             break
-        block = _measure_block(gate_file, wanted, sessions, data_directory, observer, now)
-        if _was_interrupted(block, stop):
+        watch = HealthWatch(now, anchor_seconds)
+        block = _measure_block(gate_file, wanted, sessions, data_directory, observer, stop, watch)
+        if block is None:
             break
+        _before, anchor_seconds = block.health.anchor_seconds
         gate_file = with_block(gate_file, block)
         save(gate_file)
         conclusion = conclusion_of(gate_file)
         observer.block_finished(block, conclusion, budget_seconds - (now() - begin))
     return gate_file, conclusion
-
-
-def _was_interrupted(block: Block, stop: Cancellation) -> bool:
-    """Return whether the block failed because a request to stop killed its workers."""
-    return stop.requested and block.failure is not None
 
 
 def _expected_seconds(gate_file: GateFile, wanted: Wanted) -> float:
@@ -119,21 +112,36 @@ def _measure_block(
     sessions: Mapping[Side, StartSession],
     data_directory: Path,
     observer: GateObserver,
-    now: Clock,
-) -> Block:
+    stop: Cancellation,
+    watch: HealthWatch,
+) -> Block | None:
+    """Measure a block; return None if it was asked to stop before its end."""
     index, planned = len(gate_file.blocks), gate_file.plan
     order, scenarios = draw(planned.seed, index, wanted.scenarios)
     gated = {each.scenario: each for each in scenarios}
     observer.block_started(index, wanted, order)
-    started_at, watch = utc_now(), HealthWatch(now)
-    rows: list[list[ScenarioInvocation]] = []
+    started_at = utc_now()
+    passes: list[list[ScenarioInvocation]] = [[] for _side in order.sides]
     failure = None
     for (threads, engine), group in by_variables([(each.scenario, each.omp_num_threads) for each in scenarios]):
-        request = session.session_request(data_directory, gate_file.dataset, planned.seed + index, threads, engine)
-        try:
-            rows += _take_turns(order, sessions, request, [gated[each] for each in group], planned.windows, observer)
-        except _SideFailedError as error:
-            failure = error.failure
+        request = session.session_request(
+            data_directory, gate_file.dataset, planned.seed + index, threads, engine, group[0].framework
+        )
+        arms = _arms(order, sessions, request, [gated[each] for each in group])
+        outcome = blocks.measure_block(
+            arms,
+            turns=planned.windows,
+            stop=stop,
+            reverse=False,  # `paired.effect` relies on the places
+            needed=range(len(arms)),
+            on_turn=lambda _place, scenario: observer.scenario_started(scenario),
+        )
+        if stop.requested and not outcome.measurements:
+            return None
+        for place, measured in outcome.measurements.items():
+            passes[place] += map(_scenario_invocation, measured)
+        failure = _failure_in(order, outcome)
+        if failure is not None:
             break
     seconds, health = watch.health()
     return Block(
@@ -146,72 +154,45 @@ def _measure_block(
         health=health,
         passes=()
         if failure is not None
-        else tuple(
-            Invocation(side=side, scenarios=own) for side, own in zip(order.sides, zip(*rows, strict=True), strict=True)
-        ),
+        else tuple(Invocation(side=side, scenarios=tuple(own)) for side, own in zip(order.sides, passes, strict=True)),
         failure=failure,
     )
 
 
-class _SideFailedError(Exception):
-    def __init__(self, failure: InvocationFailure) -> None:
-        super().__init__(failure.detail)
-        self.failure = failure
+def _arms(
+    order: Order, sessions: Mapping[Side, StartSession], request: SessionRequest, scenarios: Sequence[GatedScenario]
+) -> list[Arm[int]]:
+    """Return the four processes of a block, labelled by their places in its order."""
+    tasks = tuple(
+        Task(
+            scenario=gated.scenario,
+            epoch_samples=gated.epoch_samples,
+            epochs=exactly(gated.window_epochs),
+        )
+        for gated in scenarios
+    )
+    return [
+        Arm(label=place, tasks=tasks, start=functools.partial(sessions[side], request))
+        for place, side in enumerate(order.sides)
+    ]
 
 
-def _take_turns(
-    order: Order,
-    sessions: Mapping[Side, StartSession],
-    request: SessionRequest,
-    scenarios: Sequence[GatedScenario],
-    windows: int,
-    observer: GateObserver,
-) -> list[list[ScenarioInvocation]]:
-    """Let four sessions measure in turns; return, for each scenario, what the four measured, in order of time.
-
-    Raises `_SideFailedError`.
-    """
-    rows = []
-    with contextlib.ExitStack() as stack:
-        four = [(side, _attempt(side, stack.enter_context, sessions[side](request))) for side in order.sides]
-        for side, each in four:
-            _attempt(side, each.wait_until_ready)
-        for gated in scenarios:
-            observer.scenario_started(gated.scenario)
-            set_ups = [_attempt(side, each.set_up, gated.scenario, gated.epoch_samples) for side, each in four]
-            turns = [[_attempt(side, _run_window, each, gated) for side, each in four] for _ in range(windows)]
-            accuracies = [_attempt(side, each.evaluate).test_accuracy for side, each in four]
-            parts = zip(set_ups, zip(*turns, strict=True), accuracies, strict=True)
-            rows.append([_scenario_invocation(gated.scenario, *of_one) for of_one in parts])
-    return rows
+def _failure_in(order: Order, outcome: BlockOutcome[int]) -> InvocationFailure | None:
+    """Return the failure that ended the block, with the side that it is of; None if it did not fail."""
+    for place, failed in outcome.failures.items():
+        return InvocationFailure(side=order.sides[place], reason=failed.reason, detail=failed.detail, log=failed.log)
+    return None
 
 
-def _run_window(session_: Session, gated: GatedScenario) -> WindowDone:
-    return session.check_sample_count(session_.run_window(gated.window_epochs), gated.window_samples)
-
-
-def _attempt(side: Side, action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Return what the action returns; turn its `SessionError` into a `_SideFailedError` of this side."""
-    try:
-        return action(*args, **kwargs)
-    except SessionError as error:
-        failure = error.failure
-        raise _SideFailedError(
-            InvocationFailure(side=side, reason=failure.reason, detail=failure.detail, log=failure.log)
-        ) from error
-
-
-def _scenario_invocation(
-    scenario: Scenario, set_up: SetUpDone, windows: Sequence[WindowDone], test_accuracy: float
-) -> ScenarioInvocation:
+def _scenario_invocation(measured: Measurement) -> ScenarioInvocation:
     return ScenarioInvocation(
-        scenario=scenario,
-        first_step_seconds=set_up.first_step_seconds,
-        warm_up_seconds=set_up.warm_up_seconds,
-        samples=tuple(window.samples for window in windows),
-        window_seconds=tuple(window.seconds for window in windows),
-        test_accuracy=test_accuracy,
-        involuntary_context_switches=sum(window.involuntary_context_switches for window in windows),
+        scenario=measured.task.scenario,
+        first_step_seconds=measured.set_up.first_step_seconds,
+        warm_up_seconds=measured.set_up.warm_up_seconds,
+        samples=tuple(window.samples for window in measured.windows),
+        window_seconds=tuple(window.seconds for window in measured.windows),
+        test_accuracy=measured.evaluated.test_accuracy,
+        involuntary_context_switches=sum(window.involuntary_context_switches for window in measured.windows),
     )
 
 

@@ -27,6 +27,7 @@ from bench.records.gate import (
     Purpose,
     SideDescription,
 )
+from bench.records.health import VOID_ANCHOR_RATIO, VOID_STEAL_FRACTION
 from bench.records.result import Dataset
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
@@ -41,6 +42,8 @@ from mnist_core.recipe import Recipe
 GATE_SUITE: Final = "gate"
 #: Timed windows of each scenario in the pilot.
 _PILOT_WINDOWS: Final = 2
+#: Epochs of a window, at least: the warm-up is one of them, so that it takes a part of a window and not all of one.
+_LEAST_EPOCHS: Final = 4
 #: Timed windows of a scenario in an invocation. A block has 12 of a third of a second, long against a clock's error.
 _WINDOWS: Final = 3
 #: Numbers of valid blocks at which the evidence is looked at. Eight are the fewest that can show anything for four
@@ -58,9 +61,7 @@ _DETECTABLE_LIMIT: Final = 0.1
 _CONTROL_ALPHA: Final = 0.01
 #: Loss of test accuracy after the windows that is no regression: one image in a hundred.
 _ACCURACY_MARGIN: Final = 0.01
-#: The rules for void blocks and their limit are the method's: fixed beforehand, blind to the sides.
-_VOID_STEAL_FRACTION: Final = 0.05
-_VOID_ANCHOR_RATIO: Final = 1.25
+#: More void blocks than this share are the sign of an unhealthy machine.
 _UNHEALTHY_FRACTION: Final = 0.3
 #: All looks, each with its confirmation, and as many void blocks as a healthy machine may have.
 _MAX_BLOCKS: Final = 70
@@ -235,8 +236,8 @@ def _plan(request: GateRequest, scenarios: tuple[GatedScenario, ...]) -> GatePla
         control_alpha=_CONTROL_ALPHA,
         detectable_limit=_DETECTABLE_LIMIT,
         steadiness_margin=_STEADINESS_MARGIN,
-        void_steal_fraction=_VOID_STEAL_FRACTION,
-        void_anchor_ratio=_VOID_ANCHOR_RATIO,
+        void_steal_fraction=VOID_STEAL_FRACTION,
+        void_anchor_ratio=VOID_ANCHOR_RATIO,
         unhealthy_fraction=_UNHEALTHY_FRACTION,
         max_blocks=request.max_blocks,
     )
@@ -257,7 +258,7 @@ def window_sizes(
     fastest: dict[Scenario, float] = {}
     for side in Side:
         for (threads, engine), group in by_variables(scenarios):
-            request = session.session_request(data_directory, dataset, seed, threads, engine)
+            request = session.session_request(data_directory, dataset, seed, threads, engine, group[0].framework)
             try:
                 with sessions[side](request) as running:
                     running.wait_until_ready()
@@ -273,7 +274,7 @@ def window_sizes(
             except SetupError as error:
                 raise PilotError(f"the {side}: {error}") from error
     return {
-        scenario: pilot.window_size(scenario.batch_size, seconds, dataset.train_samples)
+        scenario: pilot.window_size(scenario.batch_size, seconds, dataset.train_samples, least_epochs=_LEAST_EPOCHS)
         for scenario, seconds in fastest.items()
     }
 

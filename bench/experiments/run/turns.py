@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from bench.experiments import blocks
-from bench.experiments.blocks import Arm, ArmMeasurement, HealthWatch
+from bench.experiments.blocks import Arm, HealthWatch, Measurement, Task, lasting
 from bench.experiments.pilot import WINDOW_SECONDS, Clock, StartSession
 from bench.records.base import utc_now
 from bench.records.result import Dataset, Epoch, Failure, Run, RunBlock
@@ -31,8 +31,6 @@ _UNKNOWN_RSS_BYTES: Final = 768 << 20
 _MEMORY_SHARE: Final = 0.8
 #: A block of fewer compares nothing.
 _LEAST_ALIVE: Final = 2
-#: Test images of the accuracy at the end: enough to see that a scenario learns what the others do.
-TEST_SAMPLES: Final = 2000
 #: Called with the run whose turn it is.
 OnTurn: TypeAlias = Callable[[PlannedRun], None]
 
@@ -107,27 +105,26 @@ def measure_runs(
     random.Random(f"{order[0].recipe.seed}/{request.index}").shuffle(order)  # noqa: S311  # an order, not a secret
     started_at, watch = utc_now(), HealthWatch(now)
     dataset, cores = request.dataset, request.usable_cores
-    test_samples = min(TEST_SAMPLES, dataset.test_samples)
     by_scenario = {planned.scenario: planned for planned in order}
 
     def arm(planned: PlannedRun) -> Arm[Scenario]:
         scenario = planned.scenario
         threads = scenario.threads_per_context(cores)
         session_request = session.session_request(
-            request.data_directory, dataset, planned.recipe.seed, threads, scenario.engine, test_samples=test_samples
+            request.data_directory, dataset, planned.recipe.seed, threads, scenario.engine, scenario.framework
         )
         start = functools.partial(
             session_starter(scenario.framework), session_request, command_seconds=planned.timeout_seconds
         )
         samples = min(planned.recipe.samples or dataset.train_samples, dataset.train_samples)
-        return Arm(label=scenario, scenario=scenario, epoch_samples=samples, start=start)
+        task = Task(scenario=scenario, epoch_samples=samples, epochs=lasting(WINDOW_SECONDS))
+        return Arm(label=scenario, tasks=(task,), start=start)
 
     outcome = blocks.measure_block(
         [arm(planned) for planned in order],
         turns=order[0].recipe.epochs,
-        turn_seconds=WINDOW_SECONDS,
         stop=stop,
-        on_turn=lambda scenario: on_turn(by_scenario[scenario]),
+        on_turn=lambda scenario, _: on_turn(by_scenario[scenario]),
     )
     if stop.requested:
         return None
@@ -135,7 +132,7 @@ def measure_runs(
     return MeasuredRuns(
         RunBlock(started_at=started_at, seconds=seconds, health=health),
         tuple(
-            _run(planned, outcome.measurements[planned.scenario], request, place, test_samples)
+            _run(planned, outcome.measurements[planned.scenario][0], request, place)
             if planned.scenario in outcome.measurements
             else failure_of(planned, outcome.failures[planned.scenario])
             for place, planned in enumerate(order)
@@ -155,7 +152,7 @@ def failure_of(run: PlannedRun | RunRequest | Failure, ended: WorkerFailure) -> 
     )
 
 
-def _run(planned: PlannedRun, measured: ArmMeasurement, request: BlockRequest, place: int, test_samples: int) -> Run:
+def _run(planned: PlannedRun, measured: Measurement, request: BlockRequest, place: int) -> Run:
     *earlier, last = [
         Epoch(
             samples=window.samples,
@@ -190,5 +187,5 @@ def _run(planned: PlannedRun, measured: ArmMeasurement, request: BlockRequest, p
         device_memory_bytes=evaluated.device_memory_bytes,
         block=request.index,
         place=place,
-        test_samples=test_samples,
+        test_samples=min(session.TEST_SAMPLES, request.dataset.test_samples),
     )

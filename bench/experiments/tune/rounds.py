@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 
 from bench.experiments import blocks, pilot
-from bench.experiments.blocks import Arm
+from bench.experiments.blocks import Arm, Task, lasting
 from bench.experiments.pilot import Clock, PilotError, StartSession
 from bench.experiments.tune import eliminations, estimates, racing
 from bench.experiments.tune.pool import (
@@ -278,20 +278,20 @@ def _measure_in_turns(session: SearchSession, step: Step, index: int) -> _Measur
     def arm(candidate: int) -> Arm[int]:
         planned = plan.candidates[candidate]
         start = functools.partial(session.start, *pool_key(planned), plan.seed + index)
-        return Arm(label=candidate, scenario=planned.scenario, epoch_samples=plan.final_samples, start=start)
+        task = Task(scenario=planned.scenario, epoch_samples=plan.final_samples, epochs=lasting(step.window_seconds))
+        return Arm(label=candidate, tasks=(task,), start=start)
 
     outcome = blocks.measure_block(
         [arm(candidate) for candidate in step.candidates],
         turns=_BLOCK_WINDOWS,
-        turn_seconds=step.window_seconds,
         stop=session.stop,
         judge_first=True,
-        needed=REFERENCE,
-        on_turn=lambda candidate: session.observer.candidate_started(plan.candidates[candidate]),
+        needed={REFERENCE},
+        on_turn=lambda candidate, _scenario: session.observer.candidate_started(plan.candidates[candidate]),
     )
     for candidate, failure in outcome.failures.items():
         measured.fail(candidate, failure, fresh=True)
-    for candidate, found in outcome.measurements.items():
+    for candidate, (found,) in outcome.measurements.items():
         accuracies = (found.first_accuracy, found.evaluated.test_accuracy)
         measured.measurements.append(_measurement(candidate, found.set_up, found.windows, accuracies))
     return measured

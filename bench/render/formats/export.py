@@ -6,7 +6,7 @@ import csv
 import enum
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -14,7 +14,7 @@ import msgspec
 from bench.render import units
 from bench.render.model.columns import Heading, Raw
 from bench.render.model.document import Report
-from bench.render.model.table import Cell, Fact, Table, legend_of, readable
+from bench.render.model.table import Cell, Fact, Table, by_file, legend_of, readable
 from bench.stats.intervals import Estimate
 
 #: Columns of greater priority are left out: a page is not wide enough for them.
@@ -39,10 +39,10 @@ class Format(str, enum.Enum):
 
 
 def render_markdown(tables: Sequence[Table]) -> str:
-    """Write GitHub's Markdown: for each table a heading, its caption, rows and notes; one legend at the end."""
-    blocks = []
+    """Write GitHub's Markdown: for each table a heading, caption, rows, answers and notes; one legend at the end."""
+    blocks: list[str] = []
     fitting = []
-    for table in tables:
+    for table in _with_captions(tables, blocks):
         shown = [index for index in readable(table) if (table.headings[index].priority or 0) <= _MARKDOWN_PRIORITY]
         headings = [table.headings[index] for index in shown]
         lines = [
@@ -54,19 +54,28 @@ def render_markdown(tables: Sequence[Table]) -> str:
             texts = [_escaped(f"{cell.text or units.ABSENT} {cell.detail} {cell.mark}".strip()) for cell in cells]
             texts[0] = f"{_escaped(row.mark)} {texts[0]}".strip()
             lines.append(_line(texts))
-        blocks += [f"### {_escaped(table.title)}", _items(table.caption), "\n".join(lines)]
-        if table.notes:
-            blocks.append(_items(table.notes))
+        parts = (f"### {_escaped(table.title)}", _items(table.caption), "\n".join(lines))
+        blocks += filter(None, (*parts, _items((*table.answers, *table.notes))))
         fitting.append((table, shown))
     if fitting:
         blocks.append(_items(legend_of(fitting)))
     return "".join(f"{block}\n\n" for block in blocks).removesuffix("\n")
 
 
+def _with_captions(tables: Sequence[Table], blocks: list[str]) -> Iterator[Table]:
+    """Yield the tables, and append what neighbours have in common above the first of them."""
+    for common, own in by_file(tables):
+        if common:
+            # Without a rule it would continue the list of the notes above.
+            blocks += [*(["---"] if blocks else []), _items(common)]
+        yield from own
+
+
 def render_report_markdown(report: Report) -> str:
     """Write a report for a pull request, without its pictures: what they show is in the tables."""
     answers = (f"- **{_escaped(about)}**: {_escaped(text)}" for about, text in report.short)
-    text = "\n".join([f"## {_escaped(report.title)}", "", *answers]) + "\n\n"
+    # Without the rule a caption would continue the list of the answers.
+    text = "\n".join([f"## {_escaped(report.title)}", "", *answers, "", "---"]) + "\n\n"
     return text + render_markdown([table for section in report.sections for table in section.tables])
 
 

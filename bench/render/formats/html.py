@@ -19,7 +19,7 @@ from bench.render import units
 from bench.render.model.columns import Heading
 from bench.render.model.document import Report, Section
 from bench.render.model.marks import TONE_OF_MARK, Tone
-from bench.render.model.table import Cell, Table, legend_of, readable
+from bench.render.model.table import Cell, Table, by_file, legend_of, readable
 from bench.render.phrases import format_estimate
 from bench.stats.intervals import Estimate
 
@@ -45,6 +45,7 @@ def render_report(report: Report) -> str:
         short=report.short,
         sections=report.sections,
         absent=units.ABSENT,
+        by_file=by_file,
         readable=readable,
         tones=TONE_OF_MARK,
         classes=_classes,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.box import Box
 from rich.cells import cell_len
@@ -23,7 +23,7 @@ from bench.render.model.marks import (
     TONE_OF_MARK,
     Tone,
 )
-from bench.render.model.table import Table, legend_of, readable
+from bench.render.model.table import Table, by_file, legend_of, readable
 
 _UNICODE_RULE = Box("    \n    \n ── \n    \n    \n    \n    \n    \n")
 _ASCII_RULE = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
@@ -63,11 +63,11 @@ Writer = Callable[[str], str]
 
 
 def render_text(tables: Sequence[Table], console: Console) -> None:
-    """Print each table with its caption and notes, then one legend of what any of them shows."""
+    """Print each table with its caption, answers and notes, then one legend of what any of them shows."""
     write = writer(console.encoding)
     fitting: list[tuple[Table, list[int]]] = []
     hidden: dict[str, None] = {}
-    for table in tables:
+    for table in _with_captions(tables, console, write):
         shown, left_out, width = _fitting(table, console.width, write)
         console.print(Text(write(table.title), style="bold"))
         _print_pairs(table.caption, console, write)
@@ -78,6 +78,9 @@ def render_text(tables: Sequence[Table], console: Console) -> None:
             console.print(body, no_wrap=True)
         else:
             _print_records(table, shown, console, write)
+        if table.answers:
+            console.print()
+            _print_pairs(table.answers, console, write)
         _print_pairs(table.notes, console, write)
         console.print()
         fitting.append((table, shown))
@@ -88,6 +91,15 @@ def render_text(tables: Sequence[Table], console: Console) -> None:
         which = "in some tables, " if len(tables) > 1 else ""
         line = f"Hidden {which}where {console.width} columns are too few: {', '.join(hidden)}."
         console.print(Text(write(f"{line} A wider terminal or --format csv shows them."), style="dim"))
+
+
+def _with_captions(tables: Sequence[Table], console: Console, write: Writer) -> Iterator[Table]:
+    """Yield the tables, and print what neighbours have in common above the first of them."""
+    for common, own in by_file(tables):
+        if common:
+            _print_pairs(common, console, write)
+            console.print()
+        yield from own
 
 
 def print_line(console: Console, line: str, style: str = "") -> None:

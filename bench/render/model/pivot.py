@@ -25,7 +25,9 @@ class Frame:
     title: str
     caption: Sequence[tuple[str, str]]
     facts: dict[str, Fact]
+    answers: Sequence[tuple[str, str]] = ()
     notes: Sequence[tuple[str, str]]
+    file: str = ""
 
 
 def axes_of_pivot(row: str | None, column: str | None, value: str | None = None) -> Axes | None:
@@ -104,7 +106,9 @@ def pivot_table(
             )
             for by_column in cells.values()
         ),
+        answers=clean_pairs(frame.answers),
         notes=clean_pairs(frame.notes),
+        file=frame.file,
     )
 
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
+from bench.analysis.headline import MARGIN
 from bench.analysis.summary import Row
+from bench.render import units
 from bench.render.model.columns import Column, Heading, Raw, RowT
 from bench.render.model.marks import MARKS, Tone
 from bench.render.phrases import clean_text, one_line
 from bench.stats.intervals import Estimate
 
 Fact = str | int | float | None
+#: Terms and their texts, as a caption has them.
+Pairs = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +53,17 @@ class Table:
 
     title: str
     #: Lines above the rows as (label, text): machine, data, software, method.
-    caption: tuple[tuple[str, str], ...] = ()
+    caption: Pairs = ()
     #: What the caption says, for programs; it holds for every row.
     facts: dict[str, Fact] = field(default_factory=dict)
     headings: tuple[Heading, ...]
     rows: tuple[TableRow, ...]
-    #: Lines below the rows as (mark, text): why a row is invalid, failed or missing.
-    notes: tuple[tuple[str, str], ...] = ()
+    #: Lines below the rows as (setting, what it does to the speed); for people only.
+    answers: Pairs = ()
+    #: Lines below those as (mark, text): why a row is invalid, failed or missing.
+    notes: Pairs = ()
+    #: What the table was made of: neighbours of the same have one caption. "": nothing that another table shares.
+    file: str = ""
 
 
 def make_table(
@@ -62,7 +73,9 @@ def make_table(
     *,
     caption: Iterable[tuple[str, str]] = (),
     facts: Mapping[str, Fact] | None = None,
+    answers: Iterable[tuple[str, str]] = (),
     notes: Iterable[tuple[str, str]] = (),
+    file: str = "",
     mark: Callable[[RowT], str] = lambda _row: "",
     tone: Callable[[RowT], Tone] = lambda _row: Tone.PLAIN,
 ) -> Table:
@@ -79,11 +92,25 @@ def make_table(
             TableRow(cells=tuple(cell_of(column, row) for column in columns), mark=mark(row), tone=tone(row))
             for row in rows
         ),
+        answers=clean_pairs(answers),
         notes=clean_pairs(notes),
+        file=file,
     )
 
 
-def clean_pairs(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+def by_file(tables: Iterable[Table]) -> list[tuple[Pairs, list[Table]]]:
+    """Group neighbours of the same file: what all their captions say, to stand above them once, and each without it."""
+    groups: list[tuple[Pairs, list[Table]]] = []
+    for file, neighbours in itertools.groupby(tables, key=lambda table: table.file):
+        first, *others = own = list(neighbours)
+        common = [line for line in first.caption if file and others and all(line in each.caption for each in others)]
+        lines = [tuple(line for line in each.caption if line not in common) for each in own]
+        each_own = [dataclasses.replace(each, caption=caption) for each, caption in zip(own, lines, strict=True)]
+        groups.append((tuple(common), each_own))
+    return groups
+
+
+def clean_pairs(pairs: Iterable[tuple[str, str]]) -> Pairs:
     """Clean the texts of a caption or of notes."""
     return tuple((label, clean_text(text)) for label, text in pairs)
 
@@ -115,10 +142,20 @@ def readable(table: Table, *, pictures: bool = False) -> list[int]:
     ]
 
 
-def legend_of(shown: Iterable[tuple[Table, Sequence[int]]]) -> list[tuple[str, str]]:
-    """Explain the marks and the shown columns of these tables, each once, as (term, explanation).
+_ANSWERS: Final = (
+    "… instead of …",
+    (
+        "images/s with the one over images/s with the other, all else equal: mean over all pairs of rows that differ "
+        "in this alone, within blocks, and ± its 95 % t interval over blocks; slower counts in time per image; no "
+        f"difference that matters: the whole interval is within {units.percentage(math.expm1(MARGIN))}"
+    ),
+)
 
-    Marks first, then the columns in the order of the table that shows most of them.
+
+def legend_of(shown: Iterable[tuple[Table, Sequence[int]]]) -> list[tuple[str, str]]:
+    """Explain the marks, the answers and the shown columns of these tables, each once, as (term, explanation).
+
+    Marks first, then the answers, then the columns in the order of the table that shows most of them.
     """
     by_size = sorted(shown, key=lambda pair: len(pair[1]), reverse=True)
     rows = [row for table, _indices in by_size for row in table.rows]
@@ -127,7 +164,8 @@ def legend_of(shown: Iterable[tuple[Table, Sequence[int]]]) -> list[tuple[str, s
     terms = [
         (heading.term or one_line(heading.title), heading.explanation) for heading in headings if heading.explanation
     ]
-    return [(mark, meaning) for mark, meaning in MARKS.items() if mark in used] + list(dict.fromkeys(terms))
+    answers = [_ANSWERS] if any(table.answers for table, _indices in by_size) else []
+    return [(mark, meaning) for mark, meaning in MARKS.items() if mark in used] + answers + list(dict.fromkeys(terms))
 
 
 def sort_rows(rows: Sequence[Row], column: Column[Row], *, descending: bool) -> list[Row]:

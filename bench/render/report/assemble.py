@@ -187,7 +187,11 @@ def _matrix(sources: Sequence[Source]) -> list[Table]:
             for scenario, by_file in shared.items()
         ]
         if rows:
-            words = describe_recipe(recipe, sources[0].summary.dataset.train_samples)
+            of_recipe = [
+                row for source in sources for row in source.summary.rows if row.recipe == recipe and row.measures
+            ]
+            in_turns = all(row.in_turns for row in of_recipe)
+            words = describe_recipe(recipe, sources[0].summary.dataset.train_samples, in_turns=in_turns)
             title = f"images/s by file: {words}"
             made.append(Table(title=title, headings=headings, rows=tuple(rows)))
     return made

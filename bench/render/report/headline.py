@@ -9,12 +9,13 @@ from bench.analysis.groups import Status
 from bench.analysis.headline import Headline, Source, headlines, is_level
 from bench.analysis.summary import Measures, Row
 from bench.render import units
+from bench.render.model.answers import describe_effects
 from bench.render.model.captions import describe_machine, describe_recipe
 from bench.render.model.labels import full_setting
 from bench.render.phrases import format_count, format_estimate, format_ratio
 from mnist_core.datasets import DatasetName
 
-#: Number of rows from which the best one is said to be partly luck.
+#: Number of rows from which the best one is said to be partly luck, and no more of those as fast are named.
 _MANY = 3
 
 
@@ -38,13 +39,16 @@ def _sentences(answer: Headline, first: Headline, *, several: bool) -> Iterator[
     if answer is not first:
         return  # what they have in common was said of the fastest file
     yield from _tutorial(answer)
+    for term, text in describe_effects(answer.effects):
+        yield f"{term}: {text}."
     if answer.of_tutorial_batch is not None:
         row, measures = answer.of_tutorial_batch
         ratio = (
             "" if measures.speedup is None else f", {format_ratio(measures.speedup)} that of the tutorial's own setting"
         )
+        rank = "was measured fastest" if row.in_turns else "is the fastest"
         yield (
-            f"Of those that update the weights as often as the tutorial, {full_setting(row.scenario)} is the fastest: "
+            f"Of those that update the weights as often as the tutorial, {full_setting(row.scenario)} {rank}: "
             f"{_speed(measures)}{ratio}, accuracy {units.accuracy(measures.final_accuracy)}."
         )
     if answer.whole_training is not None:
@@ -56,7 +60,7 @@ def _sentences(answer: Headline, first: Headline, *, several: bool) -> Iterator[
 
 
 def _fastest(answer: Headline, first: Headline, *, several: bool) -> str:
-    rank = f"is the fastest of {answer.ranked}" if answer.ranked > 1 else "was measured"
+    rank = _rank(answer)
     accuracy = f"accuracy {units.accuracy(answer.measures.final_accuracy)}"
     if answer.fastest.status is Status.NOT_JUDGED:
         accuracy += ", which nothing judges after so little training"
@@ -67,6 +71,18 @@ def _fastest(answer: Headline, first: Headline, *, several: bool) -> str:
         return f"{fastest}, {format_ratio(ratio)} the first."
     other = "" if answer is first else " It trained on other images than the first: the two are not comparable."
     return f"{fastest} ({_recipe(answer)}, {accuracy}).{other}"
+
+
+def _rank(answer: Headline) -> str:
+    """Say that a row is the fastest only where the others can be told from it."""
+    if answer.ranked == 1:
+        return "was measured"
+    if not answer.as_fast:
+        return f"is the fastest of {answer.ranked}"
+    named = [full_setting(row.scenario) for row in answer.as_fast[:_MANY]]
+    if more := answer.as_fast[_MANY:]:
+        named.append(f"{len(more)} more")
+    return f"was measured fastest of {answer.ranked}, but is not told apart from {'; nor from '.join(named)}"
 
 
 def _tutorial(answer: Headline) -> Iterator[str]:
@@ -83,15 +99,23 @@ def _tutorial(answer: Headline) -> Iterator[str]:
         return
     reaches = f"The tutorial's own setting reaches {_speed(row.measures)}"
     accuracy = f"accuracy {units.accuracy(row.measures.final_accuracy)}"
-    if is_level(answer.speedup):
-        yield f"{reaches}, {accuracy}, and cannot be told from the fastest: {format_ratio(answer.speedup)}."
-        return
-    caution = ""
-    if answer.speedup.lower is None:
-        caution = "; single processes, so that nobody knows how much of that is luck"
-    elif answer.ranked >= _MANY:
-        caution = f"; chosen as the best of {answer.ranked}, it looks a little better than it is"
-    yield f"{reaches}, {accuracy}: the fastest does {format_ratio(answer.speedup)} that{caution}."
+    level = is_level(answer.speedup)
+    caution = "" if level else _caution(answer)
+    ratio = format_ratio(answer.speedup)
+    if level or row in answer.as_fast:
+        yield f"{reaches}, {accuracy}, and cannot be told from the fastest: {ratio}{caution}."
+    else:
+        yield f"{reaches}, {accuracy}: the fastest does {ratio} that{caution}."
+
+
+def _caution(answer: Headline) -> str:
+    if answer.speedup is None or answer.speedup.lower is None:
+        return "; single processes, so that nobody knows how much of that is luck"
+    return (
+        f"; chosen as the best of {answer.ranked}, it looks a little better than it is"
+        if answer.ranked >= _MANY
+        else ""
+    )
 
 
 def _why_not(row: Row) -> str:

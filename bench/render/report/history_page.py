@@ -86,7 +86,7 @@ def _picture(key: str, trend: Trend, history: History) -> Picture:
         key,
         [Plotted("a file", files, joined=False)],
         title=title,
-        caption=f"{describe_recipe(recipe, history.dataset.train_samples)}; {said}.",
+        caption=f"{describe_recipe(recipe, history.dataset.train_samples, in_turns=trend.in_turns)}; {said}.",
         alternative=alternative,
         x=Axis(title="files, in the order of time", whole=True),
         y=Axis(title="images/s"),

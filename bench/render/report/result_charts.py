@@ -89,7 +89,7 @@ class _Network:
             reference=1.0,
             caption=f"Right of the line is faster than {full_setting(tutorial_setting(self.network))} in the same "
             f"file; an interval that crosses it shows no difference.{fewer}"
-            f"{_more(len(found), len(shown), 'setting')}{_processes(ratio.n for _label, _each, ratio in shown)}",
+            f"{_more(len(found), len(shown), 'setting')}{self._intervals(ratio.n for _label, _each, ratio in shown)}",
         )
 
     def throughput(self) -> Picture | None:
@@ -106,7 +106,7 @@ class _Network:
             x=_value_axis("images/s", [speed.value for _label, _each, speed in shown]),
             caption="The fastest stands at the top. Where an interval reaches another's mark, their order may be luck."
             f"{_more(len(self.rows), len(shown), 'setting')}"
-            f"{_processes(each.measures.n for _label, each, _speed in shown)}",
+            f"{self._intervals(each.measures.n for _label, each, _speed in shown)}",
         )
 
     def over_batch_sizes(self) -> Picture | None:
@@ -124,7 +124,7 @@ class _Network:
             y=_value_axis("images/s", values),
             marks=_places(lines),
             caption="What still rises gains from larger batches: a step costs more than its images. What is flat has "
-            f"found the machine's limit.{_more(len(found), len(lines), 'curve')}{_processes_of(found)}",
+            f"found the machine's limit.{_more(len(found), len(lines), 'curve')}{self._intervals_of(found)}",
         )
 
     def scaling(self) -> Picture | None:
@@ -155,7 +155,7 @@ class _Network:
             y=Axis(title="throughput over that of one context", from_zero=True),
             marks=counts,
             references=references,
-            caption=f"{' '.join(words)}{_more(len(found), len(lines), 'curve')}{_processes_of(found)}",
+            caption=f"{' '.join(words)}{_more(len(found), len(lines), 'curve')}{self._intervals_of(found)}",
         )
 
     def learning(self, *, over_seconds: bool) -> Picture | None:
@@ -211,7 +211,7 @@ class _Network:
             y=Axis(title="test accuracy"),
             references=references,
             caption=f"{' '.join(words)}{_more(len(found), len(lines), 'curve')}"
-            f"{_processes(curve.n for _source, curve in shown)}",
+            f"{self._intervals(curve.n for _source, curve in shown)}",
         )
 
     def time_to_accuracy(self) -> Picture | None:
@@ -287,7 +287,7 @@ class _Network:
             caption="Each grey roof is the best that was measured here with so many threads: sums of arrays as large "
             "as what a step touches on its slope, matrix products on its flat part. The distance to it is what a "
             f"setting leaves unused.{_more(len(found), len(lines), 'setting')}"
-            f"{_processes(place.achieved.n for place in places)}",
+            f"{self._intervals(place.achieved.n for place in places)}",
         )
 
     def first_steps(self) -> Picture | None:
@@ -331,6 +331,18 @@ class _Network:
             ]
             made.append(Plotted(name, points))
         return made
+
+    def _intervals(self, counts: Iterable[int]) -> str:
+        """What an interval, and the lack of one, means here."""
+        ns = sorted({*counts})
+        in_turns = all(each.row.in_turns for each in self.rows)
+        if ns == [1]:
+            return f" One {'block' if in_turns else 'process each'} (n = 1): no intervals."
+        alone = "; a mark without an interval is a single process" if ns[0] == 1 else ""
+        return f" 95 % intervals over {'blocks' if in_turns else 'processes'}, {format_n(ns)}{alone}."
+
+    def _intervals_of(self, found: Sequence[tuple[Source, Curve]]) -> str:
+        return self._intervals(estimate.n for _source, curve in found for _x, estimate in curve.points)
 
 
 class _Place(NamedTuple):
@@ -399,16 +411,3 @@ def _value_axis(title: str, values: Sequence[float]) -> Axis:
 
 def _more(count: int, shown: int, noun: str) -> str:
     return f" Shown: {shown} of {format_count(count, noun)}." if count > shown else ""
-
-
-def _processes(counts: Iterable[int]) -> str:
-    """What an interval, and the lack of one, means here."""
-    ns = sorted({*counts})
-    if ns == [1]:
-        return " One process each (n = 1): no intervals."
-    alone = "; a mark without an interval is a single process" if ns[0] == 1 else ""
-    return f" 95 % intervals over processes, {format_n(ns)}{alone}."
-
-
-def _processes_of(found: Sequence[tuple[Source, Curve]]) -> str:
-    return _processes(estimate.n for _source, curve in found for _x, estimate in curve.points)

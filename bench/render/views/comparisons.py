@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from bench.analysis.comparison import ComparedRow, Comparison, Kind, gate_refusal
-from bench.analysis.entries import ComparedFile, SessionSpread
+from bench.analysis.entries import ComparedFile, SessionSpread, busier
 from bench.analysis.groups import Status
 from bench.analysis.verdict import Outcome, Relation, Verdict, worst
 from bench.machine.fingerprint import Difference
@@ -67,7 +67,7 @@ def comparison_tables(
         for place, rows in enumerate(groups):
             columns = comparison_columns(comparison, rows, gate=gate)
             pivot_value = find(value, numeric(columns), "value")
-            frame = _frame(comparison, rows, first=place == 0, last=place == len(groups) - 1, gate=gate)
+            frame = _frame(comparison, rows, last=place == len(groups) - 1, gate=gate)
             if axes is None:
                 tables.append(_listing(rows, columns, frame))
             else:
@@ -84,7 +84,7 @@ def junit_cases(comparisons: Sequence[Comparison], *, gate: bool = False) -> lis
     for comparison in comparisons:
         refusal = gate_refusal(comparison) if gate else comparison.refusal
         for row in comparison.rows:
-            name = f"{row.scenario.name}, {_recipe(comparison, row.recipe)}"
+            name = f"{row.scenario.name}, {_recipe(comparison, [row])}"
             if len(comparisons) > 1:
                 name = f"{comparison.contender.name}: {name}"
             outcome = CaseOutcome.ERROR if refusal else _CASES.get(row.outcome, CaseOutcome.PASSED)
@@ -129,6 +129,7 @@ def _listing(rows: Sequence[ComparedRow], columns: Sequence[Column[ComparedRow]]
         caption=(*frame.caption, *captions.common_setting(scenarios[0], constant)),
         facts=frame.facts,
         notes=frame.notes,
+        file=frame.file,
         tone=lambda row: tone_of_outcome(row.outcome),
     )
 
@@ -137,15 +138,16 @@ def _mark(row: ComparedRow) -> str:
     return MARK_OF_OUTCOME[row.outcome]
 
 
-def _frame(comparison: Comparison, rows: Sequence[ComparedRow], *, first: bool, last: bool, gate: bool) -> Frame:
+def _frame(comparison: Comparison, rows: Sequence[ComparedRow], *, last: bool, gate: bool) -> Frame:
     networks = dict.fromkeys(row.scenario.network for row in rows)
     ns = [entry.n for row in rows for entry in (row.baseline, row.contender) if entry is not None and entry.n]
     return Frame(
         kind=f"{_kind(comparison)}: ",
-        title=f"{', '.join(networks)}, {_recipe(comparison, rows[0].recipe)}, {captions.format_n(ns)}",
-        caption=_caption(comparison, gate=gate) if first else [("", "files, machine and software as above")],
+        title=f"{', '.join(networks)}, {_recipe(comparison, rows)}, {captions.format_n(ns)}",
+        caption=_caption(comparison, gate=gate),
         facts=_facts(comparison, rows[0].recipe),
         notes=_notes(comparison, rows, last=last),
+        file=comparison.contender.name,
     )
 
 
@@ -153,8 +155,11 @@ def _kind(comparison: Comparison) -> str:
     return "not comparable" if comparison.refusal else str(comparison.kind)
 
 
-def _recipe(comparison: Comparison, recipe: Recipe) -> str:
-    return captions.describe_recipe(recipe, comparison.baseline.dataset.train_samples)
+def _recipe(comparison: Comparison, rows: Sequence[ComparedRow]) -> str:
+    """Say how rows of one recipe are trained: in turns only where both sides took turns."""
+    entries = [entry for row in rows for entry in (row.baseline, row.contender) if entry is not None and entry.n]
+    in_turns = bool(entries) and all(entry.in_turns for entry in entries)
+    return captions.describe_recipe(rows[0].recipe, comparison.baseline.dataset.train_samples, in_turns=in_turns)
 
 
 def _caption(comparison: Comparison, *, gate: bool) -> list[tuple[str, str]]:
@@ -167,6 +172,7 @@ def _caption(comparison: Comparison, *, gate: bool) -> list[tuple[str, str]]:
     if comparison.refusal is None:
         lines.append(("data", captions.describe_dataset(comparison.baseline.dataset)))
     lines += _differences(comparison)
+    lines += _busier(comparison)
     lines += captions.virtual_contexts(row.scenario for row in comparison.rows)
     if comparison.sessions is not None and comparison.common:
         lines.append(("sessions", _describe_sessions(comparison.sessions)))
@@ -207,6 +213,23 @@ def _differences(comparison: Comparison) -> list[tuple[str, str]]:
     if comparison.is_copy:
         lines.append(("note", "both files hold the same measurements: one is a copy of the other"))
     return lines
+
+
+def _busier(comparison: Comparison) -> list[tuple[str, str]]:
+    """Say under which side the machine was clearly busier."""
+    side = busier(comparison.baseline, comparison.contender)
+    if side is None:
+        return []
+    name, other = "contender", comparison.baseline
+    if side is comparison.baseline:
+        name, other = "baseline", comparison.contender
+    told = []
+    if side.load_average is not None and other.load_average is not None:
+        told.append(f"load {side.load_average:.1f} against {other.load_average:.1f}")
+    if side.cpu_pressure is not None and other.cpu_pressure is not None:
+        shares = (units.percent(share) for share in (side.cpu_pressure, other.cpu_pressure))
+        told.append(f"a task waited for a CPU {' of the time against '.join(shares)}")
+    return [("note", f"the machine was busier under the {name}: {', '.join(told)}")]
 
 
 def _format_differences(differences: Iterable[Difference]) -> str:

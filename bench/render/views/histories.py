@@ -102,7 +102,7 @@ def _mark(change: Change | None) -> str:
 
 def _trend_columns(history: History) -> Sequence[Column[_TrendRow]]:
     def recipe(row: _TrendRow) -> str:
-        return describe_recipe(row.trend.key[1], history.dataset.train_samples)
+        return describe_recipe(row.trend.key[1], history.dataset.train_samples, in_turns=row.trend.in_turns)
 
     return (
         make_column("recipe", recipe, number=False, priority=6),

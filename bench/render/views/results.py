@@ -8,8 +8,11 @@ from typing import Final
 
 from bench.analysis import accuracy
 from bench.analysis.groups import Status
+from bench.analysis.headline import effects
 from bench.analysis.summary import Row, Summary
+from bench.records.health import disturbances
 from bench.render.model import captions
+from bench.render.model.answers import describe_effects
 from bench.render.model.columns import (
     AXES,
     BESIDE_CEILINGS,
@@ -83,7 +86,9 @@ def _listing(summary: Summary, rows: Sequence[Row]) -> Table:
         rows,
         caption=frame.caption,
         facts=frame.facts,
+        answers=frame.answers,
         notes=frame.notes,
+        file=frame.file,
         mark=_mark,
     )
 
@@ -138,8 +143,19 @@ def _frame(summary: Summary, rows: Sequence[Row]) -> Frame:
             *captions.describe_ceilings(rows),
         ],
         facts=_facts(summary, rows),
-        notes=_notes(rows),
+        answers=_answers(summary, rows),
+        notes=[*_notes(rows), *_void_notes(summary, rows), *_disturbances(summary, rows)],
+        file=f"{summary.suite}, {summary.created_at}",
     )
+
+
+def _answers(summary: Summary, rows: Sequence[Row]) -> list[tuple[str, str]]:
+    networks = dict.fromkeys(row.scenario.network for row in rows)
+    return [
+        (term if len(networks) == 1 else f"{network}: {term}", text)
+        for network in networks
+        for term, text in describe_effects(effects(summary, network, rows[0].recipe))
+    ]
 
 
 def _explained(columns: Iterable[Column[Row]], summary: Summary, rows: Sequence[Row]) -> list[Column[Row]]:
@@ -196,6 +212,22 @@ def _facts_of_each_framework(rows: Sequence[Row]) -> dict[str, Fact]:
         if software is not None
         for name, version in captions.software_facts(software).items()
     }
+
+
+def _void_notes(summary: Summary, rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Return a note on each block of these rows that does not count; blocks are numbered as in the file."""
+    voids: dict[int, str] = {}
+    for row in rows:
+        voids |= summary.groups[row.scenario, row.recipe].voids
+    return [("", f"block {index + 1} is void: {why}") for index, why in sorted(voids.items())]
+
+
+def _disturbances(summary: Summary, rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Return a note on the blocks of these rows that were disturbed; they are numbered as in the file."""
+    used = {run.block for row in rows for run in summary.groups[row.scenario, row.recipe].runs}
+    reasons = disturbances([block.health for block in summary.blocks])
+    told = [f"block {index + 1}: {reason}" for index, reason in reasons.items() if index in used]
+    return [("", f"disturbed, but counted: {'; '.join(told)}")] if told else []
 
 
 def _notes(rows: Sequence[Row]) -> list[tuple[str, str]]:

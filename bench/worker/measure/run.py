@@ -149,6 +149,7 @@ class SessionServer:
 
     def __init__(self, request: SessionRequest) -> None:
         self._request = request
+        base.backend_for(request.framework)
         self._train, test = datasets.load(Path(request.data_directory), digest=request.dataset.digest)
         self._test = Split(test.images[: request.test_samples], test.labels[: request.test_samples])
 
@@ -158,7 +159,8 @@ class SessionServer:
         self._workload = base.create_workload(scenario, recipe, train)
         warm = _warm_up(self._workload, batch_sizes(len(train.images), scenario.batch_size), recipe)
         self._workload.prepare()
-        return SetUpDone(warm.first_step_seconds, warm.warm_up_seconds + self._warm_up_memory(recipe))
+        epoch_seconds = self._warm_up_memory(recipe)
+        return SetUpDone(warm.first_step_seconds, warm.warm_up_seconds + epoch_seconds, epoch_seconds)
 
     def _warm_up_memory(self, recipe: Recipe) -> float:
         """Run one epoch at learning rate 0; return its seconds.

@@ -1,0 +1,67 @@
+"""What each setting does to the speed, in words that never say more than the interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from bench.analysis.headline import Effect, Finding
+from bench.render import units
+from bench.render.model.columns import AXES, find
+from bench.render.model.labels import full_setting
+from bench.scenarios.scenario import axis_text
+from bench.stats import intervals
+from bench.stats.intervals import TSummary
+
+
+def describe_effects(effects: Iterable[Effect]) -> list[tuple[str, str]]:
+    """Return a line for each: (hybridize on instead of off, 38 % faster ± 2.1)."""
+    return [(_describe_change(effect), _describe_gain(effect)) for effect in effects]
+
+
+def _describe_change(effect: Effect) -> str:
+    devices = [*effect.changed.devices, *effect.usual.devices]
+    counts = len(effect.changed.contexts), len(effect.usual.contexts)
+    if effect.axis == "contexts" and len({device.kind for device in devices}) == 1 and counts[0] != counts[1]:
+        return f"{counts[0]} contexts instead of {counts[1]}"
+    changed, usual = (axis_text(scenario, effect.axis) for scenario in (effect.changed, effect.usual))
+    name = "" if effect.axis == "contexts" else f"{find(effect.axis, AXES, 'axis').heading.title} "
+    return f"{name}{changed} instead of {usual}"
+
+
+def _describe_gain(effect: Effect) -> str:
+    found, ends = effect.finding, intervals.bounds(effect.gain)
+    if ends is None:
+        return f"{found}: a single block has no interval ({_side(effect.gain.value)} in it)"
+    if effect.least_and_most is not None:
+        least, most = (
+            f"{_amount(gain.over_blocks)} ({full_setting(gain.scenario, without=effect.axis)})"
+            for gain in effect.least_and_most
+        )
+        return f"{found}: from {least} to {most}; {_amount(effect.gain)} on average"
+    if found is Finding.NO_DIFFERENCE:
+        return f"{found} ({_amount(effect.gain)})"
+    if found is Finding.NOT_TOLD_APART:
+        return f"{found}: between {_side(ends[0])} and {_side(ends[1])}"
+    if _half_width(effect.gain, ends) < abs(effect.gain.value) / 2:
+        return _amount(effect.gain)
+    # So wide that its ends are not as far from the mean as each other.
+    near, far = sorted(map(abs, ends))
+    return f"between {units.points(near)} % and {units.points(far)} % {found}"
+
+
+def _amount(gain: TSummary) -> str:
+    """Write 38 % faster ± 2.1."""
+    ends = intervals.bounds(gain)
+    return _side(gain.value) + ("" if ends is None else f" ± {units.points(_half_width(gain, ends))}")
+
+
+def _half_width(gain: TSummary, ends: tuple[float, float]) -> float:
+    """Return how far the end beyond the mean is from it, as `units.points` writes it."""
+    far = max(-ends[0], ends[1])
+    return math.log1p(math.exp(far) - math.exp(abs(gain.value)))
+
+
+def _side(gain: float) -> str:
+    size = units.points(abs(gain))
+    return f"{size} % {'slower' if gain < 0 and size != '0.0' else 'faster'}"
