@@ -10,13 +10,21 @@ by is estimated from sessions of the same code, and is part of the interval.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
-from bench.analysis.entries import ComparedFile, Entry, SessionSpread, explain_other_data, explain_unmatched
+from bench.analysis.entries import (
+    ComparedFile,
+    Entry,
+    SessionSpread,
+    busier,
+    explain_other_data,
+    explain_unmatched,
+)
 from bench.analysis.groups import RowKey, difference_in_blocks
 from bench.analysis.verdict import (
     DEFAULT_SETTINGS,
@@ -188,6 +196,9 @@ def compare(
         for key in {**baseline.entries, **contender.entries}
     ]
     rows = _rows(pairs, settings, sessions, judged=kind is Kind.SAME_MACHINE)
+    side = busier(baseline, contender)
+    if kind is Kind.SAME_MACHINE and side is not None:
+        rows = tuple(_doubted(row, "baseline" if side is baseline else "contender") for row in rows)
     return Comparison(
         kind=kind,
         baseline=baseline,
@@ -334,6 +345,16 @@ def _verdict(
     if verdict is not Verdict.REGRESSED and pair.contender is not None and pair.contender.n < pair.contender.planned:
         return Verdict.MISSING, f"contender: {pair.contender.trouble}"  # a crash is never a pass
     return verdict, "n = 1 has no interval" if slowdown.error is None else None
+
+
+def _doubted(row: ComparedRow, busier_side: str) -> ComparedRow:
+    """Return an invalid row where other programs, which were busier under one side, may have made the verdict."""
+    slowed = row.outcome is Verdict.REGRESSED and busier_side == "contender"
+    passed = isinstance(row.outcome, Verdict) and row.outcome.passes and busier_side == "baseline"
+    if row.slowdown is None or not (slowed or passed):
+        return row
+    reason = f"{row.outcome}, but other programs were busier under the {busier_side}: measure it again"
+    return dataclasses.replace(row, outcome=Verdict.INVALID, reason=reason)
 
 
 def _relation(pair: _Pair, slowdown: TSummary | None) -> tuple[Outcome, str | None]:

@@ -28,7 +28,7 @@ from bench.analysis.comparison import (
 )
 from bench.analysis.entries import ComparedFile, SessionSpread, busier, index, shipped_spread, spread_of
 from bench.analysis.verdict import Outcome, Relation, Settings, Verdict, decide, detectable_slowdown
-from bench.records.result import FailureReason, ResultSet, Run
+from bench.records.result import FailureReason, ResultSet, Run, RunBlock
 from bench.scenarios.scenario import Scenario
 from bench.stats import intervals, multiple_testing
 from bench.stats.intervals import TSummary
@@ -656,3 +656,34 @@ def test_the_side_under_which_the_machine_was_clearly_busier(
 
 def test_runs_alone_do_not_tell_how_busy_the_machine_was() -> None:
     assert busier(side(a_run()), under(5.0, 0.9)) is None
+
+
+@pytest.mark.parametrize(
+    ("factor", "busy", "expected"),
+    [
+        (0.5, "contender", Verdict.INVALID),
+        (0.5, "baseline", Verdict.REGRESSED),
+        (2.0, "baseline", Verdict.INVALID),
+        (2.0, "contender", Verdict.IMPROVED),
+        (1.0, "baseline", Verdict.INVALID),
+        (1.0, "contender", Verdict.UNCHANGED),
+    ],
+)
+def test_what_other_programs_may_have_made_is_no_verdict(factor: float, busy: str, expected: Verdict) -> None:
+    """They only ever slow: slower all the same under the quieter machine, or faster under the busier, stands."""
+    quiet, loaded = ((a_block_under(pressure),) * len(QUIET) for pressure in (0.1, 0.9))
+    files = [
+        side(
+            *(in_turns(run, block) for block, run in enumerate(repeats(scaled(speed)))),
+            blocks=loaded if name == busy else quiet,
+        )
+        for name, speed in (("baseline", 1.0), ("contender", factor))
+    ]
+    (row,) = compare(files[0], files[1]).rows
+    assert row.outcome is expected
+    assert expected is not Verdict.INVALID or f"busier under the {busy}" in str(row.reason)
+
+
+def a_block_under(pressure: float) -> RunBlock:
+    health = msgspec.structs.replace(A_BLOCK.health, cpu_pressure_fraction=pressure)
+    return msgspec.structs.replace(A_BLOCK, health=health)
