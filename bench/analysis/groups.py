@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from bench.analysis import accuracy
 from bench.enums import StrEnum
+from bench.records.health import void_reasons
 from bench.records.result import Dataset, Failure, FailureReason, ResultSet, Run
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun
@@ -58,6 +59,8 @@ class Group:
     planned: int
     status: Status
     invalid: str | None
+    #: Why blocks in which it took turns do not count, by their index; their runs are neither in `runs` nor `planned`.
+    voids: Mapping[int, str]
 
     @property
     def is_ranked(self) -> bool:
@@ -125,36 +128,51 @@ def log_speed_in_block(runs: Iterable[Run]) -> dict[int, float]:
     return {run.block: math.log(throughput(run)) for run in runs if run.block is not None}
 
 
+def differences_in_blocks(speeds: Mapping[int, float], others: Mapping[int, float]) -> list[float]:
+    """Return the differences within the blocks that two rows of one file share, in the order of the first row."""
+    return [speed - others[block] for block, speed in speeds.items() if block in others]
+
+
 def difference_in_blocks(speeds: Mapping[int, float], others: Mapping[int, float]) -> TSummary | None:
     """Summarize the differences within the blocks that two rows of one file share; None if they share none."""
-    differences = [speed - others[block] for block, speed in speeds.items() if block in others]
+    differences = differences_in_blocks(speeds, others)
     return intervals.t_summary(differences) if differences else None
 
 
 def group_by_row(result_set: ResultSet) -> dict[RowKey, Group]:
     """Group the records of a file by row, in the order of its plan; the runs themselves are shuffled."""
+    reasons = void_reasons([block.health for block in result_set.blocks])
     planned = _by_key(result_set.plan)
-    runs = _by_key(result_set.runs)
+    runs = _by_key(run for run in result_set.runs if run.block not in reasons)
+    void_runs = _by_key(run for run in result_set.runs if run.block in reasons)
     failures = _by_key(result_set.failures)
     groups = {}
-    for key in [*planned, *runs, *failures]:
+    for key in [*planned, *runs, *void_runs, *failures]:
         own_runs = tuple(sorted(runs.get(key, ()), key=lambda run: run.repeat))
         own_failures = tuple(sorted(failures.get(key, ()), key=lambda failure: failure.repeat))
         status, invalid = _judgement(own_runs, own_failures, result_set.dataset)
+        own_void_runs = void_runs.get(key, ())
+        void_repeats = {run.repeat for run in own_void_runs} - {run.repeat for run in own_runs}
         groups[key] = Group(
             runs=own_runs,
             failures=own_failures,
-            planned=len(planned.get(key, ())),
+            planned=sum(each.repeat not in void_repeats for each in planned.get(key, ())),
             status=status,
             invalid=invalid,
+            voids={run.block: reasons[run.block] for run in own_void_runs if run.block is not None},
         )
     return groups
+
+
+def row_key(record: PlannedRun | Run | Failure) -> RowKey:
+    """Return what a record has in common with its repeats."""
+    return (record.scenario, _any_seed(record.recipe))
 
 
 def _by_key(records: Iterable[_AnyRecord]) -> dict[RowKey, list[_AnyRecord]]:
     grouped: dict[RowKey, list[_AnyRecord]] = {}
     for record in records:
-        grouped.setdefault((record.scenario, _any_seed(record.recipe)), []).append(record)
+        grouped.setdefault(row_key(record), []).append(record)
     return grouped
 
 

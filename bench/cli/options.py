@@ -151,14 +151,27 @@ _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 def ratio(text: str, option: str) -> float:
     """Return 0.02 for "0.02" or "2%". Raises `ConfigurationError` for what is no number from 0 to below 1."""
-    number, percent = text.strip().removesuffix("%").rstrip(), text.strip().endswith("%")
-    try:
-        value = float(number) / (100 if percent else 1)
-    except ValueError:
-        value = math.nan
+    value = _ratio(text)
     if not 0 <= value < 1:
         raise ConfigurationError(f"{option} {text}: expected a ratio such as 0.02 or 2%")
     return value
+
+
+def half_width(text: str, option: str) -> float:
+    """Return 0.03 for "3%". Raises `ConfigurationError` for what is no number above 0 and up to 1."""
+    value = _ratio(text)
+    if not 0 < value <= 1:
+        raise ConfigurationError(f"{option} {text}: expected a half-width such as 3% or 0.03, at most 100%")
+    return value
+
+
+def _ratio(text: str) -> float:
+    """Return the number that a text stands for; NaN where it stands for none."""
+    number, percent = text.strip().removesuffix("%").rstrip(), text.strip().endswith("%")
+    try:
+        return float(number) / (100 if percent else 1)
+    except ValueError:
+        return math.nan
 
 
 def seconds(text: str, option: str) -> float:

@@ -1,12 +1,18 @@
-"""What the machine did while a block was measured."""
+"""What the machine did while a block was measured, and whether the block counts."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from bench.records.base import Count, Fraction, PositiveSeconds, Record, Seconds
+from bench.records.base import Count, Fraction, PositiveSeconds, Ratio, Record, Seconds
+
+#: The rules for void blocks, fixed beforehand and blind to what was measured. A block is void in which other tenants
+#: took more than this share of the machine,
+VOID_STEAL_FRACTION: Final[Fraction] = 0.05
+#: or whose anchor took longer than this times the median of all anchors so far.
+VOID_ANCHOR_RATIO: Final[Ratio] = 1.25
 
 #: A block is disturbed in which other tenants took more than this share of the machine: as much as a difference that
 #: matters, so that it shows in the throughputs, if not in the ratios.
@@ -32,19 +38,46 @@ class Health(Record, frozen=True, kw_only=True):
     anchor_seconds: tuple[PositiveSeconds, PositiveSeconds]
 
 
+def void_reason(
+    healths: Sequence[Health], steal_fraction: float = VOID_STEAL_FRACTION, anchor_ratio: float = VOID_ANCHOR_RATIO
+) -> str | None:
+    """Return why the last of a file's blocks does not count; None: it counts.
+
+    It is judged by what was known of the machine when it ended; later blocks never revise that.
+    """
+    return _reason(healths[-1], _usual_anchor_seconds(healths), steal_fraction, anchor_ratio)
+
+
+def void_reasons(healths: Sequence[Health]) -> dict[int, str]:
+    """Return why blocks of a file are void, by their index."""
+    return _known(void_reason(healths[: index + 1]) for index in range(len(healths)))
+
+
 def disturbances(healths: Sequence[Health]) -> dict[int, str]:
-    """Return what disturbed the blocks of a file, by their index: what a reader should know though they count."""
-    usual = statistics.median(seconds for health in healths for seconds in health.anchor_seconds) if healths else 0.0
-    reasons = {index: _disturbance(health, usual) for index, health in enumerate(healths)}
-    return {index: reason for index, reason in reasons.items() if reason is not None}
+    """Return what disturbed the blocks of a file, by their index: what a reader should know of those that count."""
+    usual = _usual_anchor_seconds(healths) if healths else 0.0
+    return _known(_disturbance(health, usual) for health in healths)
 
 
 def _disturbance(health: Health, usual_anchor_seconds: float) -> str | None:
-    if (health.steal_fraction or 0) > DISTURBING_STEAL_FRACTION:
-        return f"{100 * (health.steal_fraction or 0):.0f} % of the CPUs' time was stolen by other tenants"
-    if (health.cpu_pressure_fraction or 0) > DISTURBING_PRESSURE_FRACTION:
-        return f"for {100 * (health.cpu_pressure_fraction or 0):.0f} % of the time something waited for a CPU"
+    pressure = health.cpu_pressure_fraction or 0
+    if pressure > DISTURBING_PRESSURE_FRACTION:
+        return f"for {100 * pressure:.0f} % of the time something waited for a CPU"
+    return _reason(health, usual_anchor_seconds, DISTURBING_STEAL_FRACTION, DISTURBING_ANCHOR_RATIO)
+
+
+def _reason(health: Health, usual_anchor_seconds: float, steal_fraction: float, anchor_ratio: float) -> str | None:
+    """Say what is wrong with a block by these limits."""
+    stolen = health.steal_fraction or 0
+    if stolen > steal_fraction:
+        return f"{100 * stolen:.0f} % of the CPUs' time was stolen by other tenants"
     slowest = max(health.anchor_seconds) / usual_anchor_seconds
-    return (
-        f"the machine itself was {slowest:.2f} times slower than usual" if slowest > DISTURBING_ANCHOR_RATIO else None
-    )
+    return f"the machine itself was {slowest:.2f} times slower than usual" if slowest > anchor_ratio else None
+
+
+def _usual_anchor_seconds(healths: Sequence[Health]) -> float:
+    return statistics.median(seconds for health in healths for seconds in health.anchor_seconds)
+
+
+def _known(reasons: Iterable[str | None]) -> dict[int, str]:
+    return {index: reason for index, reason in enumerate(reasons) if reason is not None}

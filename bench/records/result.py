@@ -35,7 +35,8 @@ from mnist_core.recipe import Recipe
 #: 2. More axes of a scenario (the parts of the loop; other frameworks), `environment.peers`, `ceilings`. Every file of
 #:    version 1 is one of version 2 with the tutorial's values and nothing measured beside the runs.
 #: 3. Runs that take turns, in `blocks`: `in_turns` of a planned run, `block`, `place` and `test_samples` of a run,
-#:    `passes` of an epoch, whose evaluation may be absent. Every file of version 2 is one of version 3 without any.
+#:    `passes` of an epoch, whose evaluation may be absent. `precision` of a file and `added` of a
+#:    planned run. Every file of version 2 is one of version 3 without any.
 SCHEMA_VERSION: Final = 3
 
 
@@ -207,6 +208,9 @@ class ResultSet(Record, frozen=True, kw_only=True):
     dataset: Dataset
     #: What was to be run. A planned run in neither `runs` nor `failures` has not been tried.
     plan: tuple[PlannedRun, ...]
+    #: Half-width of the 95 % interval of a speed-up up to which rows that take turns are measured (0.03 = 3 %); None: a
+    #: fixed number of blocks.
+    precision: Annotated[float, Meta(gt=0, le=1)] | None = None
     runs: tuple[Run, ...] = ()
     failures: tuple[Failure, ...] = ()
     #: Measured before, between and after the rounds of runs, in the order of time.

@@ -88,6 +88,8 @@ class PlannedRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     timeout_seconds: PositiveFloat
     #: It takes turns with the other runs of its network, recipe and repeat, see `Sampling.in_turns`.
     in_turns: bool = False
+    #: Added while measuring, beside what the suite asks for: another block, or one in the place of a void one.
+    added: bool = False
 
 
 class Overrides(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ from bench.scenarios.scenario import Scenario
 from bench.stats import intervals
 from bench.stats.intervals import Estimate
 from mnist_core.recipe import Hybridize, Recipe
-from tests.support.executor import A_BLOCK, in_turns
+from tests.support.executor import A_BLOCK, a_slow_block, in_turns
 from tests.support.records import a_ceiling, a_dataset, a_failure, a_result_set, a_run, a_scenario, an_epoch, planned
 
 PART = Recipe(epochs=1, samples=20_000)
@@ -521,6 +521,27 @@ def test_a_row_that_took_turns_has_no_learning_curve(turns: int) -> None:
     assert row.measures.time_to_accuracy_seconds is None
     assert row.measures.final_accuracy == 0.97
     assert not learning_curves(summarize(a_result_set(in_turns(run, 0), blocks=(A_BLOCK,))))
+
+
+def test_a_void_block_counts_in_no_estimate() -> None:
+    """It is as if it had not been measured, and why it is void is known; a row that has no other block is not run."""
+    tutorial, other = a_scenario(), a_scenario(batch_size=500)
+    speeds, others = (10_000.0, 11_000.0, 9_000.0, 10_500.0), (20_000.0, 22_500.0, 50_000.0, 20_500.0)
+    runs = [
+        in_turns(run, block)
+        for scenario, throughputs in ((tutorial, speeds), (other, others))
+        for block, run in enumerate(repeats(*throughputs, scenario=scenario))
+    ]
+    blocks = (A_BLOCK, A_BLOCK, a_slow_block(2.0), A_BLOCK)
+    summary = summarize(a_result_set(*runs, blocks=blocks))
+    without = summarize(a_result_set(*[run for run in runs if run.block != 2], blocks=blocks))
+    assert [row.measures for row in summary.rows] == [row.measures for row in without.rows]
+    assert [(row.planned, row.not_run) for row in summary.rows] == [(3, 0), (3, 0)]
+    (words,) = {why for group in summary.groups.values() for why in group.voids.values()}
+    assert words == "the machine itself was 2.00 times slower than usual"
+    alone = [msgspec.structs.replace(run, block=2) for run in runs if run.block == 2]
+    rows = summarize(a_result_set(*alone, blocks=blocks)).rows
+    assert {(row.status, row.measures) for row in rows} == {(Status.NOT_RUN, None)}
 
 
 @pytest.mark.parametrize("blocks", [3, 4, 8])

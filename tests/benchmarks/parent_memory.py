@@ -18,7 +18,7 @@ import psutil
 
 from bench.experiments.run.runner import OnEpoch, run_plan
 from bench.records import store
-from bench.records.result import Epoch, Failure, Run
+from bench.records.result import Epoch, Failure, ResultSet, Run
 from bench.scenarios.axes import Framework
 from bench.scenarios.suite import PlannedRun
 from bench.worker.process import Cancellation
@@ -53,6 +53,7 @@ class Reporter:
     def epoch(self, planned: PlannedRun, index: int, epoch: Epoch) -> None: ...
 
     def finished(self, planned: PlannedRun, outcome: Run | Failure) -> None: ...
+    def block_saved(self, result_set: ResultSet, unit: Sequence[PlannedRun], later: Sequence[PlannedRun]) -> None: ...
 
 
 def no_device(_framework: Framework, _device: Device) -> Probe:

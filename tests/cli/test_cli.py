@@ -24,6 +24,7 @@ from bench.errors import SetupError
 from bench.experiments.run.runner import OnEpoch
 from bench.records import store
 from bench.records.environment import Software
+from bench.records.health import void_reasons
 from bench.records.result import Failure, FailureReason, ResultSet, Run
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
@@ -31,7 +32,7 @@ from bench.worker.process import Cancellation, Interpreters
 from bench.worker.protocol import RunRequest
 from mnist_core.devices import Device, Probe, Unusable
 from tests.support.cli import Command
-from tests.support.executor import FakeBlocks
+from tests.support.executor import FakeBlocks, a_slow_block
 from tests.support.idx_files import small_idx_folder
 from tests.support.records import a_result_set, a_run, a_scenario, a_software
 
@@ -323,6 +324,8 @@ def test_the_tutorial_suite_prints_the_tutorials_lines(
         (["--resume", "none.json", "--epochs", "3"], "--resume"),
         (["--unknown"], "--unknown"),
         (["--data-dir", "nowhere"], "nowhere"),
+        (["--precision", "3"], "--precision 3: expected a half-width"),
+        (["--budget", "soon"], "--budget soon: expected a time"),
     ],
 )
 def test_bad_input_gives_one_line_and_2(
@@ -381,6 +384,153 @@ def test_options_that_contradict_each_other_are_refused(
     assert command(*arguments) == cli.Exit.USAGE
     (line,) = capsys.readouterr().err.splitlines()
     assert words in line
+
+
+# --- run, with scenarios that take turns ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def turns(tmp_path: Path) -> Path:
+    """A suite of two scenarios that take turns in two blocks, and one of the tutorial's own that is alone."""
+    path = tmp_path / "turns.toml"
+    path.write_text(
+        'title = "turns"\n[[matrix]]\nnetwork = ["mlp"]\nsampling = { epochs = 3 }\n'
+        '[[matrix]]\nnetwork = ["mlp"]\nhybridize = ["off", "on"]\n'
+        "sampling = { in_turns = true, repeats = 2, epochs = 2, samples = 100 }\n"
+    )
+    return path
+
+
+def test_a_precision_adds_blocks_and_says_what_was_reached(
+    command: Command, fake_worker: type[FakeWorker], data_dir: Path, turns: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file keeps it, and holds all blocks in a plan that is complete."""
+    arguments = ("--suite", turns, "--data-dir", data_dir, "-o", "file.json", "--precision", "3%")
+    assert command("run", *arguments) == cli.Exit.DONE
+    printed = capsys.readouterr()
+    assert "then more blocks, so that speed-ups are known to 3 %, at most 50 a network" in printed.err
+    assert "speed-ups known to 0.0 % (median), 0.0 % (worst); asked 3 %\n" in printed.err
+    assert "n = 6" in printed.out
+    assert "not run" not in printed.out
+    result_set = store.read(Path("file.json"), ResultSet)
+    assert (result_set.precision, len(result_set.blocks)) == (0.03, 6)
+    assert [planned.added for planned in result_set.plan] == [False] * 5 + [True] * 8
+    assert command("check", "file.json") == cli.Exit.DONE
+
+
+def test_a_budget_that_ends_names_the_command_that_goes_on(
+    command: Command, fake_worker: type[FakeWorker], data_dir: Path, turns: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A fake's blocks say that they took half a minute: after the first, none fits into ten seconds."""
+    arguments = ("--suite", turns, "--data-dir", data_dir, "-o", "file.json", "--precision", "3%")
+    assert command("run", *arguments, "--budget", "10s") == cli.Exit.FAILED  # one of the suite's own blocks is missing
+    printed = capsys.readouterr()
+    assert "no block begins that would end after 10 s" in printed.err
+    assert (
+        "no speed-up has an interval yet; asked 3 %; the budget ended it: mnist-bench run --resume file.json goes on"
+    ) in printed.err
+    assert len(store.read(Path("file.json"), ResultSet).blocks) == 1
+    assert command("run", "--resume", "file.json", "--data-dir", data_dir, "--budget", "10s") == cli.Exit.FAILED
+    assert "; asked 3 %; the budget ended it: mnist-bench run --resume file.json goes on" in capsys.readouterr().err
+    assert len(store.read(Path("file.json"), ResultSet).blocks) == 1
+    assert command("run", "--resume", "file.json", "--data-dir", data_dir) == cli.Exit.DONE
+    assert "; asked 3 %\n" in capsys.readouterr().err
+    assert len(store.read(Path("file.json"), ResultSet).blocks) == 6
+
+
+def test_an_interrupted_block_of_a_precision_is_measured_when_it_goes_on(
+    command: Command, fake_worker: type[FakeWorker], data_dir: Path, turns: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C keeps every finished block, also one that the suite did not ask for."""
+    seen: list[RunRequest] = []
+
+    def signal_in_the_fourth_block(request: RunRequest) -> Run:
+        seen.append(request)
+        if len(seen) == 1 + 3 * 2 + 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return a_measured_run(request)
+
+    fake_worker.outcome = staticmethod(signal_in_the_fourth_block)
+    arguments = ("--suite", turns, "--data-dir", data_dir, "-o", "file.json", "--precision", "3%")
+    assert command("run", *arguments) == cli.Exit.INTERRUPTED
+    assert "mnist-bench run --resume file.json" in capsys.readouterr().err
+    assert 3 <= len(store.read(Path("file.json"), ResultSet).blocks) <= 4
+    assert command("run", "--resume", "file.json", "--data-dir", data_dir) == cli.Exit.DONE
+    result_set = store.read(Path("file.json"), ResultSet)
+    assert (len(result_set.blocks), len(result_set.runs), result_set.failures) == (6, 13, ())
+    assert command("check", "file.json") == cli.Exit.DONE
+
+
+def test_a_void_block_is_told_and_measured_again(
+    command: Command,
+    fake_worker: type[FakeWorker],
+    data_dir: Path,
+    turns: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """While it happens, and below the table, where it is in no number."""
+    monkeypatch.setattr(fake_worker, "block", lambda _self, index: a_slow_block(1.6 if index == 1 else 1.0))
+    assert command("run", "--suite", turns, "--data-dir", data_dir, "-o", "file.json") == cli.Exit.DONE
+    printed = capsys.readouterr()
+    why = "block 2 is void: the machine itself was 1.60 times slower than usual"
+    assert f"{why}; another is measured" in printed.err
+    assert why in printed.out
+    assert "n = 2" in printed.out
+    assert len(store.read(Path("file.json"), ResultSet).blocks) == 3
+
+
+@pytest.mark.parametrize("option", [("--precision", "3%"), ("--budget", "8m")])
+@pytest.mark.parametrize("dry_run", [(), ("--dry-run",)])
+def test_without_turns_there_is_nothing_that_could_be_more_precise(
+    command: Command,
+    fake_worker: type[FakeWorker],
+    capsys: pytest.CaptureFixture[str],
+    option: tuple[str, str],
+    dry_run: tuple[str, ...],
+) -> None:
+    assert command("run", "--suite", "tutorial", *option, *dry_run) == cli.Exit.USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--precision and --budget are for scenarios that take turns, and there are none here" in line
+    assert not Path("results").exists()
+
+
+def test_a_precision_is_the_files_own(
+    command: Command, fake_worker: type[FakeWorker], data_dir: Path, turns: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another one would have been chosen after a look at the results."""
+    assert command("run", "--suite", turns, "--data-dir", data_dir, "-o", "file.json") == cli.Exit.DONE
+    assert command("run", "--resume", "file.json", "--precision", "1%") == cli.Exit.USAGE
+    assert "--resume goes on as its file planned" in capsys.readouterr().err
+
+
+def test_dry_run_says_what_decides_on_more_blocks(
+    command: Command, fake_worker: type[FakeWorker], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("run", "--dry-run", "--precision", "3%", "--budget", "8m") == cli.Exit.DONE
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert "; then more blocks, so that speed-ups are known to 3 %, at most 50 a network" in line
+    assert line.endswith("; no block begins that would end after 8 min")
+
+
+def test_the_estimate_learns_from_this_machines_last_file(
+    command: Command, fake_worker: type[FakeWorker], data_dir: Path, turns: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says that it is rough, and by what it goes; a file of another machine or suite tells nothing."""
+
+    def estimated(suite: object) -> str:
+        assert command("run", "--suite", suite, "--dry-run") == cli.Exit.DONE
+        return capsys.readouterr().out.splitlines()[-1]
+
+    assert "(a rough estimate, by a 2-core machine)" in estimated(turns)
+    assert command("run", "--suite", turns, "--data-dir", data_dir) == cli.Exit.DONE
+    capsys.readouterr()
+    assert f"(a rough estimate, at the pace of {result_file()})" in estimated(turns)
+    assert "by a 2-core machine" in estimated("smoke")
+    document = json.loads(result_file().read_text())
+    document["environment"]["host_hash"] = "0" * 64
+    result_file().write_text(json.dumps(document))
+    assert "by a 2-core machine" in estimated(turns)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -530,7 +680,10 @@ def test_two_real_runs(data_dir: Path, tmp_path: Path) -> None:
 
 @pytest.mark.system
 def test_real_runs_that_take_turns(data_dir: Path, tmp_path: Path) -> None:
-    """With real MXNet: two blocks of two scenarios, compared within them, in a valid file."""
+    """With real MXNet: two blocks of two scenarios, compared within them, in a valid file.
+
+    A machine that is busy may spoil a block, which is measured again.
+    """
     (tmp_path / "turns.toml").write_text(
         'title = "turns"\n[[matrix]]\nnetwork = ["mlp"]\nhybridize = ["off", "on"]\n'
         "sampling = { in_turns = true, repeats = 2, epochs = 2, samples = 100 }\n"
@@ -538,11 +691,13 @@ def test_real_runs_that_take_turns(data_dir: Path, tmp_path: Path) -> None:
     process = start(data_dir, tmp_path, "--suite", "turns.toml")
     printed = process.communicate(timeout=120)[0]
     assert process.returncode == cli.Exit.DONE, printed
-    assert "[3-4/4] 2 scenarios of mlp take turns #2" in printed
+    result_set = store.read(tmp_path / "file.json", ResultSet)
+    voids = void_reasons([block.health for block in result_set.blocks])
+    assert f"[3-4/{6 if 0 in voids else 4}] 2 scenarios of mlp take turns #2" in printed
     assert "mlp: 2 turns of the first 100 images, n = 2" in printed
     assert store.violations(tmp_path / "file.json") == []
-    result_set = store.read(tmp_path / "file.json", ResultSet)
-    assert sorted((done.block or 0, done.place or 0) for done in result_set.runs) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    measured = [(block, place) for block in range(2 + len(voids)) for place in (0, 1)]
+    assert sorted((done.block or 0, done.place or 0) for done in result_set.runs) == measured
     for done in result_set.runs:
         assert all(epoch.samples == 100 * epoch.passes > 100 for epoch in done.epochs)
         assert done.startup_seconds > 0

@@ -29,6 +29,18 @@ def test_what_is_no_ratio_names_its_option(text: str) -> None:
         options.ratio(text, "--margin")
 
 
+@pytest.mark.parametrize(("text", "value"), [("3%", 0.03), ("0.03", 0.03), ("100%", 1.0), ("0.1 %", 0.001)])
+def test_a_half_width_may_be_as_large_as_the_value(text: str, value: float) -> None:
+    assert options.half_width(text, "--precision") == pytest.approx(value)
+
+
+@pytest.mark.parametrize("text", ["", "0", "0%", "-3%", "101%", "3", "nan", "x"])
+def test_what_is_no_half_width_names_its_option(text: str) -> None:
+    """A 3 without its sign would be 300 %."""
+    with pytest.raises(ConfigurationError, match=r"--precision .*3% or 0\.03, at most 100%"):
+        options.half_width(text, "--precision")
+
+
 @pytest.mark.parametrize(
     ("text", "value"), [("90s", 90), ("10m", 600), ("1h30m", 5400), ("45", 45), ("1.5m", 90), ("2h", 7200)]
 )
@@ -49,7 +61,7 @@ def test_an_option_is_given_even_if_it_repeats_the_default(
 ) -> None:
     """A user who writes --seed 42 means it, and an option that is left out conflicts with none."""
     assert command("run", "--resume", "none.json", "--seed", 42) == cli.Exit.USAGE
-    allowed = "--ceilings, --data-dir, --python, --dry-run and --format"
+    allowed = "--budget, --ceilings, --data-dir, --python, --dry-run and --format"
     assert f"--resume goes on as its file planned: leave out all but {allowed}" in capsys.readouterr().err
     assert command("run", "--resume", "none.json", "--format", "csv") == cli.Exit.USAGE
     assert "none.json: No such file" in capsys.readouterr().err

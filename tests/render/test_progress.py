@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -16,16 +16,19 @@ from bench.experiments.run.eta import pace
 from bench.experiments.tune import eta
 from bench.experiments.tune.rounds import run_rounds
 from bench.records.gate import GateFile, Purpose
-from bench.records.result import Failure, FailureReason, Run, RunKey, key
+from bench.records.result import Failure, FailureReason, ResultSet, Run
 from bench.records.tune import TuneFile, TunePhase
+from bench.render import units
 from bench.render.progress.gate import GateProgress
 from bench.render.progress.rounds import RoundsProgress
 from bench.render.progress.run import RunProgress
 from bench.render.progress.tune import TuneProgress
+from bench.scenarios.suite import PlannedRun
 from bench.worker.process import Cancellation
-from tests.support.executor import in_turns
+from mnist_core.recipe import Recipe
+from tests.support.executor import a_slow_block, in_turns
 from tests.support.gate import MLP, FakeSessions, a_gate_file, a_plan, make_machine_quiet
-from tests.support.records import a_failure, a_run, a_scenario, planned
+from tests.support.records import a_failure, a_result_set, a_run, a_scenario, planned
 from tests.support.tune import FakeWorkers, Machine, a_tune_file, a_tune_plan, bumpy, candidates, search
 
 
@@ -83,7 +86,11 @@ def test_the_pace_comes_closer_to_the_real_one_with_all_that_is_done(factor: flo
 # --- runs -------------------------------------------------------------------------------------------------------------
 
 RUNS = [a_run(scenario=a_scenario(batch_size=size)) for size in (50, 100, 200, 500)]
-EXPECTED: Mapping[RunKey, float] = {key(run): 20.0 for run in RUNS}
+TODO = [planned(run) for run in RUNS]
+
+
+def seconds_of(_planned: PlannedRun) -> float:
+    return 20.0
 
 
 def measured(progress: RunProgress, clock: Clock, run: Run | Failure, position: int, seconds: float) -> None:
@@ -95,7 +102,7 @@ def measured(progress: RunProgress, clock: Clock, run: Run | Failure, position: 
 def test_in_a_pipe_each_run_says_how_long_all_will_take(clock: Clock) -> None:
     """The first says the estimate. After a run that took twice as long, later ones are expected to be longer."""
     console = a_console(clock, terminal=False)
-    with RunProgress(console, EXPECTED) as progress:
+    with RunProgress(console, TODO, seconds_of) as progress:
         for position, run in enumerate(RUNS, start=1):
             measured(progress, clock, run, position, 40.0)
     left = [line.rpartition(" · ")[2] for line in lines(console) if line.startswith("[")]
@@ -105,7 +112,7 @@ def test_in_a_pipe_each_run_says_how_long_all_will_take(clock: Clock) -> None:
 def test_on_a_terminal_the_time_left_ticks(clock: Clock) -> None:
     """It needs no event. What a run takes beyond its estimate is not taken from the later ones."""
     console = a_console(clock, terminal=True)
-    progress = RunProgress(console, EXPECTED)
+    progress = RunProgress(console, TODO, seconds_of)
     progress.started([planned(RUNS[0])], 1, 4)
 
     for now, left in ((0.0, "about 80 s left"), (19.0, "about 61 s left"), (100.0, "about 60 s left")):
@@ -117,7 +124,7 @@ def test_an_epoch_tells_the_pace_of_a_single_long_run(clock: Clock) -> None:
     """Half of the epochs took as long as all were to take."""
     run = RUNS[0]
     console = a_console(clock, terminal=False)
-    progress = RunProgress(console, {key(run): 60.0})
+    progress = RunProgress(console, [planned(run)], lambda _planned: 60.0)
     progress.started([planned(run)], 1, 1)
     clock.seconds = 60.0
     halfway = run.recipe.epochs // 2
@@ -130,7 +137,7 @@ def test_a_failed_run_is_counted_but_says_nothing_of_the_pace(clock: Clock) -> N
     """A crash after a second would make all others look fast."""
     console = a_console(clock, terminal=False)
     crash = a_failure(scenario=RUNS[0].scenario, recipe=RUNS[0].recipe, repeat=0)
-    progress = RunProgress(console, EXPECTED)
+    progress = RunProgress(console, TODO, seconds_of)
     measured(progress, clock, crash, 1, 1.0)
     assert progress._seconds_left() == 60.0
     assert progress._progress.tasks[0].completed == 1
@@ -143,7 +150,7 @@ def test_an_interrupted_run_is_no_failure_and_not_counted(clock: Clock) -> None:
     interrupted = a_failure(
         scenario=RUNS[0].scenario, recipe=RUNS[0].recipe, repeat=0, reason=FailureReason.INTERRUPTED
     )
-    progress = RunProgress(console, EXPECTED)
+    progress = RunProgress(console, TODO, seconds_of)
     measured(progress, clock, interrupted, 1, 1.0)
     assert progress._progress.tasks[0].completed == 0
     assert lines(console) == [f"interrupted: {RUNS[0].scenario.name} #1"]
@@ -154,7 +161,7 @@ def test_runs_that_take_turns_are_told_together(clock: Clock) -> None:
     runs = [in_turns(run, 0) for run in RUNS]
     together = [msgspec.structs.replace(planned(run), in_turns=True) for run in runs]
     console = a_console(clock, terminal=False)
-    with RunProgress(console, EXPECTED) as progress:
+    with RunProgress(console, TODO, seconds_of) as progress:
         progress.started(together, 1, 4)
         clock.seconds = 40.0
         for one in together:
@@ -168,12 +175,105 @@ def test_runs_that_take_turns_are_told_together(clock: Clock) -> None:
     assert others == [f"    {run.scenario.name}: 10,000 images/s, final accuracy 0.9750" for run in runs]
 
     console = a_console(clock, terminal=True)
-    progress = RunProgress(console, EXPECTED)
+    progress = RunProgress(console, TODO, seconds_of)
     progress.started(together, 1, 4)
     progress.turn(together[2])
     assert f"{RUNS[2].scenario.name} #1: turn of 4 scenarios, 2% of the block" in shown(
         console, progress._live.get_renderable()
     )
+
+
+def blocks_of(*speeds: tuple[float, ...], precision: float | None = None, voids: Sequence[int] = ()) -> ResultSet:
+    """A file of as many rows as there are speeds, each of a process in every block."""
+    runs = [
+        msgspec.structs.replace(
+            in_turns(a_run(scenario=RUNS[row].scenario, throughput=speed, recipe=Recipe(seed=42 + block)), block),
+            repeat=block,
+        )
+        for row, own in enumerate(speeds)
+        for block, speed in enumerate(own)
+    ]
+    plan = [msgspec.structs.replace(planned(run), in_turns=True) for run in runs]
+    blocks = tuple(a_slow_block(1.6 if index in voids else 1.0) for index in range(len(speeds[0])))
+    return a_result_set(*runs, plan=tuple(plan), blocks=blocks, precision=precision)
+
+
+TWO_ROWS = ((10_000.0, 11_000.0, 9_000.0), (20_000.0, 21_500.0, 18_500.0))
+
+
+def test_in_a_pipe_each_block_says_how_well_speed_ups_are_known(clock: Clock) -> None:
+    """Nothing before there are two; what the single rows give is told of the first block alone."""
+    console = a_console(clock, terminal=False)
+    for done in (1, 2, 3):
+        result_set = blocks_of(*[own[:done] for own in TWO_ROWS])
+        unit = [each for each in result_set.plan if each.repeat == done - 1]
+        with RunProgress(console, unit, seconds_of) as progress:
+            progress.started(unit, 1, 2)
+            for one, run in zip(unit, [run for run in result_set.runs if run.block == done - 1], strict=True):
+                progress.finished(one, run)
+            progress.block_saved(result_set, unit, ())
+    told = [line for line in lines(console) if not line.startswith("[")]
+    assert [line.partition(": ")[2] for line in told[:2]] == [
+        "10,000 images/s, final accuracy 0.9750",
+        "20,000 images/s, final accuracy 0.9750",
+    ]
+    assert [line.rpartition(", ")[2] for line in told[2:]] == ["n = 2", "n = 3"]
+    assert all(line.startswith("    mlp: speed-ups known to ") for line in told[2:])
+    assert told[3] == "    mlp: speed-ups known to 6.5 % (median), 6.5 % (worst), n = 3"
+
+
+def test_on_a_terminal_each_rows_interval_shrinks(clock: Clock) -> None:
+    """Below the bar every row of the network stands with its short name, its speed, and its speed-up."""
+    console = a_console(clock, terminal=True)
+    progress = RunProgress(console, TODO, seconds_of)
+    seen = []
+    for done in (2, 3):
+        result_set = blocks_of(*[own[:done] for own in TWO_ROWS])
+        progress.block_saved(result_set, result_set.plan, ())
+        rows = shown(console, progress._live.get_renderable()).splitlines()[-2:]
+        seen.append([" ".join(line.split()).replace(units.TIMES, "x") for line in rows])
+    assert seen[0] == ["batch 50 10,488 images/s ±83 % 0.506x ±16 %", "batch 100 20,736 images/s ±58 %"]
+    assert seen[1] == ["batch 50 9,967 images/s ±28 % 0.499x ±6.5 %", "batch 100 19,962 images/s ±21 %"]
+
+
+def test_a_void_block_is_told_when_it_ends(clock: Clock) -> None:
+    """On a terminal, too, since it is the reason why there is another."""
+    console = a_console(clock, terminal=True)
+    result_set = blocks_of(*TWO_ROWS, voids=[2])
+    later = [msgspec.structs.replace(each, added=True) for each in result_set.plan[:2]]
+    progress = RunProgress(console, TODO, seconds_of)
+    progress.block_saved(result_set, result_set.plan, later)
+    progress.block_saved(result_set, result_set.plan, ())
+    why = "block 3 is void: the machine itself was 1.60 times slower than usual"
+    assert [line[line.index("block") :].removesuffix("\x1b[0m") for line in lines(console)] == [
+        f"{why}; another is measured",
+        why,
+    ]
+
+
+def test_added_blocks_are_in_the_time_left(clock: Clock) -> None:
+    """From when they are known; and no longer than the budget lasts."""
+    console = a_console(clock, terminal=False)
+    result_set = blocks_of(*[own[:1] for own in TWO_ROWS])
+    unit = result_set.plan
+    added = [
+        msgspec.structs.replace(each, repeat=repeat, recipe=Recipe(seed=42 + repeat), added=True)
+        for repeat in (1, 2, 3)
+        for each in unit
+    ]
+    progress = RunProgress(console, unit, seconds_of, budget_seconds=130.0)
+    assert progress._seconds_left() == 40.0
+    progress.started(unit, 1, 2)
+    clock.seconds = 40.0
+    for one, run in zip(unit, result_set.runs, strict=True):
+        progress.finished(one, run)
+    progress.block_saved(result_set, unit, added)
+    assert progress._seconds_left() == 90.0  # of the budget, where the blocks take 120 s
+    progress.block_saved(result_set, unit, added[:4])
+    assert progress._seconds_left() == 80.0
+    progress.started(added[:2], 3, 6)
+    assert progress._seconds_left() == 80.0
+    assert progress._progress.tasks[0].total == 6
 
 
 # --- rounds of a profile ----------------------------------------------------------------------------------------------

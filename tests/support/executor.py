@@ -38,7 +38,18 @@ class FakeBlocks(abc.ABC):
             alone = run_request(planned, request.data_directory, request.dataset, request.usable_cores)
             outcome = self.execute(alone, planned.timeout_seconds, lambda _index, _epoch: None)
             outcomes.append(in_turns(outcome, request.index, place) if isinstance(outcome, Run) else outcome)
-        return MeasuredRuns(A_BLOCK, tuple(outcomes))
+        return MeasuredRuns(self.block(request.index), tuple(outcomes))
+
+    def block(self, index: int) -> RunBlock:
+        """Return what the machine did during a block; nothing worth a word."""
+        return A_BLOCK
+
+
+def a_slow_block(factor: float) -> RunBlock:
+    """The block of a machine that is slower than usual by this factor."""
+    usual = A_BLOCK.health.anchor_seconds[0]
+    health = msgspec.structs.replace(A_BLOCK.health, anchor_seconds=(usual, factor * usual))
+    return msgspec.structs.replace(A_BLOCK, health=health)
 
 
 def in_turns(run: Run, block: int, place: int = 0) -> Run:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
+import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Final, NoReturn
 
 import typer
 
@@ -21,25 +24,33 @@ from bench.cli.console import err, fail, note, out, print_results, reject_junit,
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
 from bench.cli.session import measuring, new_file, note_saved, prepare_rest, resume_hint, resumed_file
+from bench.errors import ConfigurationError, StoreError
 from bench.experiments.gate import source
+from bench.experiments.run import policy
 from bench.experiments.run.ceilings import requests_of_plan
-from bench.experiments.run.eta import CEILING_SECONDS, expected_seconds
+from bench.experiments.run.eta import CEILING_SECONDS, expected_seconds, pace_of
 from bench.experiments.run.plan import describe_frameworks, plan_here
+from bench.experiments.run.policy import MOST_BLOCKS
 from bench.experiments.run.runner import CeilingRounds, SubprocessExecutor, remaining, run_plan, usable
 from bench.machine.capture import capture, usable_core_count
+from bench.machine.privacy import host_hash
+from bench.machine.system_files import ROOT
 from bench.records import store
 from bench.records.base import utc_now
 from bench.records.environment import Environment
-from bench.records.result import Ceiling, ResultSet, RunKey, key
+from bench.records.result import Ceiling, ResultSet
 from bench.render import units
 from bench.render.formats.export import Format
 from bench.render.phrases import format_count
-from bench.render.progress.run import RunProgress
+from bench.render.progress.run import RunProgress, format_reached
 from bench.render.views.results import result_tables
 from bench.scenarios.suite import BUILT_IN_SUITES, DEFAULT_SUITE, PlannedRun
 from bench.worker.process import Interpreters, interpreters_of
 from mnist_core import datasets
 from mnist_core.datasets import TEST_COUNT, TRAIN_COUNT, DatasetName
+
+#: Newest files that are looked at for one of the suite.
+_FILES_LOOKED_AT: Final = 20
 
 
 @app.command(
@@ -73,6 +84,13 @@ def run(
     samples: Annotated[int | None, typer.Option(min=1, help="Only the first so many training images.")] = None,
     repeats: Annotated[int | None, typer.Option(min=1, help="Fresh processes per scenario.")] = None,
     timeout: Annotated[float | None, typer.Option(min=1, help="Seconds a run may take.")] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="Of scenarios that take turns: more blocks, until speed-ups are known to e.g. 3%."),
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Begin no block of turns that would end later, e.g. 90s, 8m or 1h30m.")
+    ] = None,
     seed: options.RecipeSeed = options.DEFAULT_SEED,
     data: options.Data = DatasetName.AUTO,
     data_dir: options.DataDir = None,
@@ -94,7 +112,7 @@ def run(
     Axis options narrow the suite where it has the value, and replace the axis where it has not; each may be repeated.
     """
     reject_junit(output_format)
-    may_change = ("ceilings", "data_dir", "python", "dry_run", "output_format")
+    may_change = ("budget", "ceilings", "data_dir", "python", "dry_run", "output_format")
     options.reject_others(context, "resume", "goes on as its file planned", *may_change)
     overrides = options.overrides_of(
         framework=framework,
@@ -110,34 +128,45 @@ def run(
         samples=samples,
         timeout_seconds=timeout,
     )
+    half_width = None if precision is None else options.half_width(precision, "--precision")
+    budget_seconds = math.inf if budget is None else options.seconds(budget, "--budget")
     interpreters = interpreters_of(python or (), os.environ)
     executor = SubprocessExecutor(interpreters)
     if resume is not None:
-        plan = remaining(store.read(resume, ResultSet))
+        begun = store.read(resume, ResultSet)
+        suite, half_width, plan = begun.suite, begun.precision, remaining(begun)
+        may_take_turns = begun.plan
     else:
         with spinner("trying the devices out"):
             plan = plan_here(suite, overrides, keyword, seed, executor.probe)
+        may_take_turns = plan
+    if (precision or budget) and not any(planned.in_turns for planned in may_take_turns):
+        raise ConfigurationError(
+            "--precision and --budget are for scenarios that take turns, and there are none here: choose a suite with "
+            "some, such as standard, or leave them out"
+        )
     if dry_run:
-        _show_plan(plan)
+        _show_plan(plan, _suite_name(suite), half_width, budget_seconds)
         return
     if resume is not None:
         with resumed_file(resume, ResultSet) as result_set:
             here = _capture(executor, result_set.plan)
             prepared = prepare_rest(resume, result_set, here, data_dir)
             ceilings = ceilings or bool(result_set.ceilings)
-            _measure(result_set, prepared, resume, output_format, interpreters, ceilings=ceilings)
+            _measure(result_set, prepared, resume, output_format, interpreters, budget_seconds, ceilings=ceilings)
     environment = _capture(executor, plan)  # first: it fails at once where a framework is missing
     prepared = prepare(data, data_dir)
     result_set = ResultSet(
-        suite=suite if suite in BUILT_IN_SUITES else Path(suite).name,
+        suite=_suite_name(suite),
         created_at=utc_now(),
         seed=seed,
         environment=environment,
         dataset=dataset_of(prepared),
         plan=plan,
+        precision=half_width,
     )
     with new_file(output, Path(suite).stem) as path:
-        _measure(result_set, prepared, path, output_format, interpreters, ceilings=ceilings)
+        _measure(result_set, prepared, path, output_format, interpreters, budget_seconds, ceilings=ceilings)
 
 
 def _capture(executor: SubprocessExecutor, plan: Sequence[PlannedRun]) -> Environment:
@@ -153,17 +182,25 @@ def _measure(
     path: Path,
     output_format: Format,
     interpreters: Interpreters,
+    budget_seconds: float,
     *,
     ceilings: bool,
 ) -> NoReturn:
     """Make the remaining runs of the plan, save after each, show the tables and exit."""
-    expected = _expected_seconds(result_set)
-    _note_plan(result_set, path, sum(expected.values()), ceilings=ceilings)
+    estimate = _estimate(result_set.suite, result_set.dataset.train_samples, result_set.dataset.test_samples)
+    _note_plan(result_set, path, estimate, budget_seconds, ceilings=ceilings)
     hint = resume_hint("runs", path, f"mnist-bench run --resume {path}")
     is_tutorial = result_set.suite == "tutorial"
     with (
         measuring(hint) as stop,
-        RunProgress(err, expected, tutorial_lines=is_tutorial, verbose=verbosity.verbose) as observer,
+        RunProgress(
+            err,
+            remaining(result_set),
+            estimate.seconds,
+            budget_seconds=budget_seconds,
+            tutorial_lines=is_tutorial,
+            verbose=verbosity.verbose,
+        ) as observer,
     ):
         executor = SubprocessExecutor(interpreters, stop)
         probe_once = functools.cache(executor.probe)
@@ -179,10 +216,14 @@ def _measure(
             probe=probe_once,
             stop=stop,
             ceilings=functools.partial(_announced, rounds),
+            budget_seconds=budget_seconds,
         )
-    if stop.requested and remaining(result_set):
+    is_unfinished = bool(remaining(result_set) or policy.wanted_blocks(result_set))
+    if stop.requested and is_unfinished:
         fail(f"interrupted; {hint}", Exit.INTERRUPTED)
     print_results(result_tables([summarize(result_set)]), output_format)
+    if result_set.precision is not None or math.isfinite(budget_seconds):
+        _note_reached(result_set, path, is_unfinished=is_unfinished)
     note_saved(prepared, path)
     if result_set.failures:
         failed = f"{len(result_set.failures):,} of {format_count(len(result_set.plan), 'run')} failed"
@@ -190,25 +231,80 @@ def _measure(
     sys.exit(_status(result_set))
 
 
-def _expected_seconds(result_set: ResultSet) -> dict[RunKey, float]:
-    """Return about how long each remaining run will take."""
-    dataset = result_set.dataset
-    return {
-        key(planned): expected_seconds(planned, dataset.train_samples, dataset.test_samples)
-        for planned in remaining(result_set)
-    }
+def _suite_name(suite: str) -> str:
+    """Return how a result file calls a suite."""
+    return suite if suite in BUILT_IN_SUITES else Path(suite).name
 
 
-def _note_plan(result_set: ResultSet, path: Path, expected_seconds: float, *, ceilings: bool) -> None:
-    count = len(remaining(result_set))
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Estimate:
+    """How long runs take, roughly."""
+
+    train_samples: int
+    test_samples: int
+    #: Seconds that an expected second takes here, and how that is known.
+    pace: float
+    basis: str
+
+    def seconds(self, planned: PlannedRun) -> float:
+        return self.pace * expected_seconds(planned, self.train_samples, self.test_samples)
+
+    def describe(self, plan: Iterable[PlannedRun]) -> str:
+        return f"about {units.roughly(sum(map(self.seconds, plan)))} (a rough estimate, {self.basis})"
+
+
+def _estimate(suite: str, train_samples: int, test_samples: int) -> _Estimate:
+    """Estimate by the pace of this machine's newest file of the suite, if there is one."""
+    paths = options.RESULTS_DIRECTORY.glob("*.json")
+    for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True)[:_FILES_LOOKED_AT]:
+        with contextlib.suppress(StoreError):  # a file of another kind, or a broken one
+            found = store.read(path, ResultSet)
+            is_ours = found.suite == suite and found.environment.host_hash == host_hash(ROOT)
+            if is_ours and (pace := pace_of(found)) is not None:
+                return _Estimate(train_samples, test_samples, pace, f"at the pace of {path}")
+    return _Estimate(train_samples, test_samples, 1.0, "by a 2-core machine")
+
+
+def _note_plan(
+    result_set: ResultSet, path: Path, estimate: _Estimate, budget_seconds: float, *, ceilings: bool
+) -> None:
+    todo = remaining(result_set)
+    count = len(todo)
     if source.clone_around(Path.cwd()) not in {None, SOURCE_ROOT}:
         warn(f"{SOURCE_ROOT} is measured, not the clone around this folder; pip install -e . changes that")
     if result_set.failures and not count:
         warn("failed runs are not retried on --resume; use a new --output to measure them again")
     note(
         f"{format_count(count, 'run')} on {result_set.dataset.name} ({result_set.dataset.source}), into {path}, "
-        f"about {units.roughly(expected_seconds)}{' and the ceilings' if ceilings else ''}"
+        f"{estimate.describe(todo)}{' and the ceilings' if ceilings else ''}"
+        f"{_describe_policy(result_set.precision, budget_seconds)}"
     )
+
+
+def _describe_policy(precision: float | None, budget_seconds: float) -> str:
+    """Say what decides how many blocks there are, beside the suite."""
+    words = ""
+    if precision is not None:
+        wanted = units.percentage(precision)
+        words += f"; then more blocks, so that speed-ups are known to {wanted}, at most {MOST_BLOCKS} a network"
+    if math.isfinite(budget_seconds):
+        words += f"; no block begins that would end after {units.roughly(budget_seconds)}"
+    return words
+
+
+def _note_reached(result_set: ResultSet, path: Path, *, is_unfinished: bool) -> None:
+    """Say how well speed-ups are known, how well they should be, and why they are not known better."""
+    known, precision = policy.reached(policy.contests(result_set)), result_set.precision
+    words = "no speed-up has an interval yet"
+    if known is not None:
+        words = format_reached(known)
+    if precision is not None:
+        words += f"; asked {units.percentage(precision)}"
+    if is_unfinished:
+        words += f"; the budget ended it: mnist-bench run --resume {path} goes on"
+    elif precision is not None and (known is None or known.worst > precision):
+        words += f"; the first blocks told how many there are, at most {MOST_BLOCKS} a network"
+    note(words)
 
 
 def _announced(rounds: CeilingRounds) -> Iterator[Ceiling]:
@@ -231,9 +327,9 @@ def _describe_training(epochs: int, samples: int | None, *, in_turns: bool) -> s
     return f"{format_count(epochs, 'turn' if in_turns else 'epoch')} of {part}"
 
 
-def _show_plan(plan: Sequence[PlannedRun]) -> None:
+def _show_plan(plan: Sequence[PlannedRun], suite: str, precision: float | None, budget_seconds: float) -> None:
     """Print each scenario with its processes and the seconds of one, on MNIST."""
-    total = 0.0
+    estimate = _estimate(suite, TRAIN_COUNT, TEST_COUNT)
     processes: dict[str, int] = {}
     seconds: dict[str, float] = {}
     for planned in plan:
@@ -241,13 +337,12 @@ def _show_plan(plan: Sequence[PlannedRun]) -> None:
         training = _describe_training(recipe.epochs, recipe.samples, in_turns=planned.in_turns)
         line = f"{planned.scenario.name}  ·  {training}"
         processes[line] = processes.get(line, 0) + 1
-        seconds[line] = expected_seconds(planned, TRAIN_COUNT, TEST_COUNT)
-        total += seconds[line]
+        seconds[line] = estimate.seconds(planned)
     listed = (f"{count} x {seconds[line]:6.0f} s  {line}\n" for line, count in processes.items())
     out.file.write("".join(listed))  # the console takes longer for a hundred thousand lines than all the rest
     out.print(
         f"{format_count(len(processes), 'scenario')}, {format_count(len(plan), 'run')}, "
-        f"about {units.roughly(total)} on a 2-core machine",
+        f"{estimate.describe(plan)}{_describe_policy(precision, budget_seconds)}",
         highlight=False,
         soft_wrap=True,
     )

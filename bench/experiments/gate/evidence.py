@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.records.gate import Block, GatePhase, GatePlan, Invocation, ScenarioInvocation, draw
+from bench.records.health import void_reason
 from bench.scenarios.scenario import Scenario
 from bench.stats import paired
 from bench.stats.paired import Order, Side
@@ -49,15 +50,14 @@ def evidence_of(plan: GatePlan, blocks: Sequence[Block]) -> list[BlockEvidence]:
 def evidence_of_last(plan: GatePlan, blocks: Sequence[Block]) -> BlockEvidence:
     """Return the evidence of the last block.
 
-    It is void or not by what was known of the machine when it ended; later blocks never revise that.
+    Whether it is void is never revised by later blocks, see `void_reason`.
     """
     block = blocks[-1]
-    anchors = [seconds for each in blocks for seconds in each.health.anchor_seconds]
     failure = _failure_reason(plan, block, len(blocks) - 1)
     return BlockEvidence(
         phase=block.phase,
         order=block.order,
-        void=_void_reason(plan, block, statistics.median(anchors)) if failure is None else None,
+        void=_void_reason(plan, blocks) if failure is None else None,
         failure=failure,
         rows=_rows_of(block) if failure is None else {},
     )
@@ -81,14 +81,8 @@ def _failure_reason(plan: GatePlan, block: Block, index: int) -> str | None:
     return None
 
 
-def _void_reason(plan: GatePlan, block: Block, median_anchor: float) -> str | None:
-    stolen = block.health.steal_fraction
-    if stolen is not None and stolen > plan.void_steal_fraction:
-        return f"{100 * stolen:.0f} % of the CPUs' time was stolen by other tenants"
-    slowest = max(block.health.anchor_seconds) / median_anchor
-    if slowest > plan.void_anchor_ratio:
-        return f"the machine itself was {slowest:.2f} times slower than usual"
-    return None
+def _void_reason(plan: GatePlan, blocks: Sequence[Block]) -> str | None:
+    return void_reason([block.health for block in blocks], plan.void_steal_fraction, plan.void_anchor_ratio)
 
 
 def _rows_of(block: Block) -> dict[Scenario, RowEvidence]:

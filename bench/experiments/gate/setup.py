@@ -27,6 +27,7 @@ from bench.records.gate import (
     Purpose,
     SideDescription,
 )
+from bench.records.health import VOID_ANCHOR_RATIO, VOID_STEAL_FRACTION
 from bench.records.result import Dataset
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
@@ -60,9 +61,7 @@ _DETECTABLE_LIMIT: Final = 0.1
 _CONTROL_ALPHA: Final = 0.01
 #: Loss of test accuracy after the windows that is no regression: one image in a hundred.
 _ACCURACY_MARGIN: Final = 0.01
-#: The rules for void blocks and their limit are the method's: fixed beforehand, blind to the sides.
-_VOID_STEAL_FRACTION: Final = 0.05
-_VOID_ANCHOR_RATIO: Final = 1.25
+#: More void blocks than this share are the sign of an unhealthy machine.
 _UNHEALTHY_FRACTION: Final = 0.3
 #: All looks, each with its confirmation, and as many void blocks as a healthy machine may have.
 _MAX_BLOCKS: Final = 70
@@ -237,8 +236,8 @@ def _plan(request: GateRequest, scenarios: tuple[GatedScenario, ...]) -> GatePla
         control_alpha=_CONTROL_ALPHA,
         detectable_limit=_DETECTABLE_LIMIT,
         steadiness_margin=_STEADINESS_MARGIN,
-        void_steal_fraction=_VOID_STEAL_FRACTION,
-        void_anchor_ratio=_VOID_ANCHOR_RATIO,
+        void_steal_fraction=VOID_STEAL_FRACTION,
+        void_anchor_ratio=VOID_ANCHOR_RATIO,
         unhealthy_fraction=_UNHEALTHY_FRACTION,
         max_blocks=request.max_blocks,
     )

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
+import math
 import random
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias
@@ -15,8 +18,8 @@ from typing import Final, Protocol, TypeAlias
 import msgspec
 
 from bench.errors import SetupError
-from bench.experiments.pilot import StartSession
-from bench.experiments.run import turns
+from bench.experiments.pilot import Clock, StartSession
+from bench.experiments.run import policy, turns
 from bench.experiments.run.turns import BlockRequest, MeasuredRuns, OnTurn, failure_of
 from bench.machine.cgroup import usable_memory_bytes
 from bench.records.environment import Software
@@ -64,6 +67,7 @@ class Observer(Protocol):
     def turn(self, planned: PlannedRun) -> None: ...
     def epoch(self, planned: PlannedRun, index: int, epoch: Epoch) -> None: ...
     def finished(self, planned: PlannedRun, outcome: Run | Failure) -> None: ...
+    def block_saved(self, result_set: ResultSet, unit: Sequence[PlannedRun], later: Sequence[PlannedRun]) -> None: ...
 
 
 def schedule(plan: Sequence[PlannedRun], seed: int) -> tuple[PlannedRun, ...]:
@@ -100,37 +104,90 @@ def run_plan(
     probe: Callable[[Framework, Device], Probe],
     stop: Cancellation,
     ceilings: Callable[[], Iterable[Ceiling]] = tuple,
+    budget_seconds: float = math.inf,
+    now: Clock = time.monotonic,
 ) -> ResultSet:
     """Make every remaining run and save after each one, since an hour of measurements must survive what comes next.
 
-    `ceilings` measures some before the first run, between the rounds and after the last. If asked to stop, it saves the
-    run in progress, as interrupted if it had no result yet, and returns. Raises what `executor` and `save` raise.
+    Then measure the blocks that `policy` adds to the plan. No block begins that would not end within the budget; what
+    is alone comes first then, and is always measured. `ceilings` measures some before the first run, between the rounds
+    of the suite and after the last. If asked to stop, it saves the run in progress, as interrupted if it had no result
+    yet, and returns. Raises what `executor` and `save` raise.
     """
-    todo = schedule(remaining(result_set), result_set.seed)
-    dropped = {key(planned) for planned in todo}
-    result_set = msgspec.structs.replace(
-        result_set, failures=tuple(failure for failure in result_set.failures if key(failure) not in dropped)
-    )
-    save(result_set)
+    ahead = _Ahead(result_set, budget_seconds, now)
+    save(ahead.result_set)
     measuring = _Measuring(executor, data_directory, usable_cores, observer, functools.cache(probe), stop)
     repeat, position = None, 0
-    for unit in turns.units(todo, lambda: _most_alive(result_set)):  # noqa: B023  # by the newest results
-        if unit[0].repeat != repeat:
+    for unit in ahead.units():
+        if unit[0].repeat != repeat and not (unit[0].added and position):
             repeat = unit[0].repeat
-            result_set = _with_ceilings(result_set, ceilings, save)
+            ahead.result_set = _with_ceilings(ahead.result_set, ceilings, save)
             if stop.requested:
                 break
-        observer.started(unit, position + 1, len(todo))
-        result_set, outcomes = measuring.measure(result_set, unit)
+        observer.started(unit, position + 1, max(ahead.total, position + len(unit)))
+        ahead.result_set, outcomes = measuring.measure(ahead.result_set, unit)
         position += len(unit)
         for planned, outcome in zip(unit, outcomes, strict=True):
             observer.finished(planned, outcome)  # first: what cannot be saved has at least been shown
-        save(result_set)
+        save(ahead.result_set)
+        if unit[0].in_turns:
+            ahead.look_again()
+            if any(isinstance(outcome, Run) for outcome in outcomes):
+                observer.block_saved(ahead.result_set, unit, ahead.later)
         if stop.requested:
             break
-    if todo and not stop.requested:
-        result_set = _with_ceilings(result_set, ceilings, save)
-    return result_set
+    if position and not stop.requested:
+        ahead.result_set = _with_ceilings(ahead.result_set, ceilings, save)
+    return ahead.result_set
+
+
+class _Ahead:
+    """What is measured next: what is left of the plan, then the blocks that the policy adds to it."""
+
+    def __init__(self, result_set: ResultSet, budget_seconds: float, now: Clock) -> None:
+        self._now = now
+        self._ends_at = now() + budget_seconds
+        todo = schedule(remaining(result_set), result_set.seed)
+        if math.isfinite(budget_seconds):  # what is alone is measured in any case
+            todo = tuple(sorted(todo, key=lambda planned: planned.in_turns))
+        dropped = {key(planned) for planned in todo}
+        failures = tuple(failure for failure in result_set.failures if key(failure) not in dropped)
+        #: The file so far.
+        self.result_set = msgspec.structs.replace(result_set, failures=failures)
+        self._todo = todo
+        self._added = 0
+        self._later = policy.wanted_blocks(self.result_set)
+
+    @property
+    def later(self) -> list[PlannedRun]:
+        """The runs that the policy will add, as far as is known."""
+        return list(itertools.chain.from_iterable(self._later))
+
+    @property
+    def total(self) -> int:
+        """The number of runs, measured ones included."""
+        return len(self._todo) + self._added + len(self.later)
+
+    def look_again(self) -> None:
+        """Ask the policy again, after a block."""
+        self._later = policy.wanted_blocks(self.result_set)
+
+    def units(self) -> Iterator[tuple[PlannedRun, ...]]:
+        """Yield what is measured at once: a run, or a block that will end within the budget."""
+        for unit in self._units_of(self._todo):
+            if not unit[0].in_turns or self._fits(unit):
+                yield unit
+        while (block := next(filter(self._fits, self._later), None)) is not None:
+            self._later.remove(block)
+            self._added += len(block)
+            self.result_set = msgspec.structs.replace(self.result_set, plan=(*self.result_set.plan, *block))
+            yield from self._units_of(block)
+
+    def _units_of(self, runs: Sequence[PlannedRun]) -> Iterator[tuple[PlannedRun, ...]]:
+        return turns.units(runs, lambda: _most_alive(self.result_set))  # by the newest results
+
+    def _fits(self, unit: Sequence[PlannedRun]) -> bool:
+        return self._now() + policy.predicted_seconds(self.result_set, unit) <= self._ends_at
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -144,7 +144,7 @@ def _frame(summary: Summary, rows: Sequence[Row]) -> Frame:
         ],
         facts=_facts(summary, rows),
         answers=_answers(summary, rows),
-        notes=[*_notes(rows), *_disturbances(summary, rows)],
+        notes=[*_notes(rows), *_void_notes(summary, rows), *_disturbances(summary, rows)],
         file=f"{summary.suite}, {summary.created_at}",
     )
 
@@ -212,6 +212,14 @@ def _facts_of_each_framework(rows: Sequence[Row]) -> dict[str, Fact]:
         if software is not None
         for name, version in captions.software_facts(software).items()
     }
+
+
+def _void_notes(summary: Summary, rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Return a note on each block of these rows that does not count; blocks are numbered as in the file."""
+    voids: dict[int, str] = {}
+    for row in rows:
+        voids |= summary.groups[row.scenario, row.recipe].voids
+    return [("", f"block {index + 1} is void: {why}") for index, why in sorted(voids.items())]
 
 
 def _disturbances(summary: Summary, rows: Sequence[Row]) -> list[tuple[str, str]]:
