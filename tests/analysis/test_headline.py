@@ -190,7 +190,13 @@ def test_a_wide_interval_is_told_by_its_ends() -> None:
     words = words_of(a_sweep(*a_grid(), noise=0.08))["hybridize on instead of off"]
     assert words.startswith("not told apart: between ")
     assert " % slower and " in words
-    assert " % faster" in words
+    assert words.endswith(" % faster; run --precision 3% measures longer")
+
+
+def test_longer_measuring_is_advised_only_where_the_interval_is_wider_than_it_would_get() -> None:
+    words = words_of(a_sweep(*a_grid(on=1.003), noise=0.015))["hybridize on instead of off"]
+    assert words.startswith("not told apart: between ")
+    assert "--precision" not in words
 
 
 def test_an_effect_that_depends_on_another_setting_is_no_mean_alone() -> None:

@@ -32,7 +32,7 @@ from bench.render.formats.html import render_html
 from bench.render.formats.text import render_text
 from bench.render.model.captions import describe_recipe
 from bench.render.model.columns import AXES, VALUES, Column, find
-from bench.render.model.table import Table
+from bench.render.model.table import Table, by_file
 from bench.render.phrases import clean_text
 from bench.render.views.ceilings import ceiling_table
 from bench.render.views.results import result_tables
@@ -267,6 +267,14 @@ def test_what_all_tables_of_a_file_share_stands_once_above_them() -> None:
         assert places == sorted(places)
     alone = as_text(made[:1], 200)
     assert alone.index("10 epochs of 60,000 images") < alone.index("Imaginary Xeon 8000")
+
+
+def test_tables_of_no_file_keep_their_captions() -> None:
+    """A caption is shared only where it was made of the same file."""
+    (table,) = tables(a_result_set())
+    ((common, own),) = by_file([dataclasses.replace(table, file="")] * 2)
+    assert common == ()
+    assert [each.caption for each in own] == [table.caption] * 2
 
 
 def test_files_keep_captions_of_their_own() -> None:
@@ -743,3 +751,17 @@ def test_disturbed_blocks_are_named_under_the_table() -> None:
         + "; ".join(f"block {number}: 3 % of the CPUs' time was stolen by other tenants" for number in (2, 4))
     ]
     assert not any("disturbed" in text for _mark, text in tables(a_sweep_in_turns())[0].notes)
+
+
+def test_a_disturbed_block_is_a_matter_of_its_own_network_alone() -> None:
+    """Blocks of several networks are in one file, and each has a number in it."""
+    made = a_sweep_in_turns(3)
+    runs = [
+        run
+        if run.block != 3
+        else msgspec.structs.replace(run, scenario=a_scenario("lenet", hybridize=run.scenario.hybridize))
+        for run in made.runs
+    ]
+    mlp, lenet = tables(a_result_set(*runs, blocks=made.blocks))
+    assert not any("disturbed" in text for _mark, text in mlp.notes)
+    assert any("disturbed, but counted: block 4:" in text for _mark, text in lenet.notes)

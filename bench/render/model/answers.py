@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Final
 
 from bench.analysis.headline import Effect, Finding
 from bench.render import units
@@ -12,6 +13,10 @@ from bench.render.model.labels import full_setting
 from bench.scenarios.scenario import axis_text
 from bench.stats import intervals
 from bench.stats.intervals import TSummary
+
+#: The half-width that is advised: what a sweep reaches in some minutes on a shared machine with two cores.
+_ADVISED_PRECISION: Final = 0.03
+_MEASURE_LONGER: Final = f"; run --precision {100 * _ADVISED_PRECISION:.0f}% measures longer"
 
 
 def describe_effects(effects: Iterable[Effect]) -> list[tuple[str, str]]:
@@ -32,7 +37,7 @@ def _describe_change(effect: Effect) -> str:
 def _describe_gain(effect: Effect) -> str:
     found, ends = effect.finding, intervals.bounds(effect.gain)
     if ends is None:
-        return f"{found}: a single block has no interval ({_side(effect.gain.value)} in it)"
+        return f"{found}: a single block has no interval ({_side(effect.gain.value)} in it){_MEASURE_LONGER}"
     if effect.least_and_most is not None:
         least, most = (
             f"{_amount(gain.over_blocks)} ({full_setting(gain.scenario, without=effect.axis)})"
@@ -42,7 +47,8 @@ def _describe_gain(effect: Effect) -> str:
     if found is Finding.NO_DIFFERENCE:
         return f"{found} ({_amount(effect.gain)})"
     if found is Finding.NOT_TOLD_APART:
-        return f"{found}: between {_side(ends[0])} and {_side(ends[1])}"
+        hint = _MEASURE_LONGER if ends[1] - ends[0] > 2 * math.log1p(_ADVISED_PRECISION) else ""
+        return f"{found}: between {_side(ends[0])} and {_side(ends[1])}{hint}"
     if _half_width(effect.gain, ends) < abs(effect.gain.value) / 2:
         return _amount(effect.gain)
     # So wide that its ends are not as far from the mean as each other.
