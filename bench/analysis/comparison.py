@@ -3,19 +3,28 @@
 Files are joined on the scenario and on how it was trained, never on a name. Two files of one machine give verdicts; two
 machines, or two scenarios of one file, give ratios and which is faster: there nothing can regress.
 
-Two stored results are not paired: other work of the machine during one of the measurements counts as an effect of the
-code. The unit of replication is the process, and the interval is Welch's over processes.
+Two stored results are not paired. The unit of replication is the process, and the interval is Welch's over processes.
+Two sessions on one machine differ by more than that says, since the machine drifts in hours and days: what they differ
+by is estimated from sessions of the same code, and is part of the interval.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
-from bench.analysis.entries import ComparedFile, Entry, explain_other_data, explain_unmatched
+from bench.analysis.entries import (
+    ComparedFile,
+    Entry,
+    SessionSpread,
+    busier,
+    explain_other_data,
+    explain_unmatched,
+)
 from bench.analysis.groups import RowKey, difference_in_blocks
 from bench.analysis.verdict import (
     DEFAULT_SETTINGS,
@@ -33,6 +42,7 @@ from bench.records.environment import Environment
 from bench.scenarios.scenario import Scenario, axis_text
 from bench.stats import intervals, multiple_testing
 from bench.stats.intervals import TSummary
+from bench.stats.sessions import across_sessions, difference_of_sessions
 from mnist_core.recipe import Recipe
 
 
@@ -90,6 +100,8 @@ class Comparison:
     contender: ComparedFile
     settings: Settings
     rows: tuple[ComparedRow, ...]
+    #: What two sessions differ by anyway, as part of every interval; None: the files are taken for one session.
+    sessions: SessionSpread | None = None
     #: None: scenarios are compared with themselves.
     axis: AxisBaseline | None = None
     #: Why the files as wholes cannot be compared; one line. Then no row has a ratio.
@@ -114,7 +126,9 @@ class Comparison:
     def slowdown(self) -> TSummary | None:
         """Mean over the common scenarios only, each counting the same; None without any."""
         differences = [row.slowdown for row in self.rows if row.slowdown is not None]
-        return intervals.mean_difference(differences) if differences else None
+        if not differences:
+            return None
+        return intervals.mean_difference(differences, shared=self.sessions is not None)
 
     @property
     def machine_differences(self) -> tuple[Difference, ...]:
@@ -160,7 +174,12 @@ class _Pair:
     missing: str | None = None
 
 
-def compare(baseline: ComparedFile, contender: ComparedFile, settings: Settings = DEFAULT_SETTINGS) -> Comparison:
+def compare(
+    baseline: ComparedFile,
+    contender: ComparedFile,
+    settings: Settings = DEFAULT_SETTINGS,
+    sessions: SessionSpread | None = None,
+) -> Comparison:
     """Compare two files, every scenario of either: the baseline's in its order first."""
     kind = Kind.SAME_MACHINE if same_machine(baseline.environment, contender.environment) else Kind.HARDWARE
     refusal = explain_other_data(baseline.dataset, contender.dataset)
@@ -176,8 +195,19 @@ def compare(baseline: ComparedFile, contender: ComparedFile, settings: Settings 
         )
         for key in {**baseline.entries, **contender.entries}
     ]
-    rows = _rows(pairs, settings, judged=kind is Kind.SAME_MACHINE)
-    return Comparison(kind=kind, baseline=baseline, contender=contender, settings=settings, rows=rows, refusal=refusal)
+    rows = _rows(pairs, settings, sessions, judged=kind is Kind.SAME_MACHINE)
+    side = busier(baseline, contender)
+    if kind is Kind.SAME_MACHINE and side is not None:
+        rows = tuple(_doubted(row, "baseline" if side is baseline else "contender") for row in rows)
+    return Comparison(
+        kind=kind,
+        baseline=baseline,
+        contender=contender,
+        settings=settings,
+        rows=rows,
+        sessions=sessions,
+        refusal=refusal,
+    )
 
 
 def compare_scenarios(
@@ -185,12 +215,15 @@ def compare_scenarios(
     contender: ComparedFile,
     axis: AxisBaseline,
     settings: Settings = DEFAULT_SETTINGS,
+    sessions: SessionSpread | None = None,
 ) -> Comparison:
     """Compare the contender's rows with the baseline's that have the axis's value and differ in nothing else.
 
     Both sides may be the same file. Raises `ValueError` where the baseline has no scenario with that value.
     """
     within = baseline is contender
+    if within:
+        sessions = None
     same = within or same_machine(baseline.environment, contender.environment)
     refusal = explain_other_data(baseline.dataset, contender.dataset)
     partners = {_rest(key, axis.axis): key for key in baseline.entries if axis.holds(key[0])}
@@ -229,7 +262,8 @@ def compare_scenarios(
         baseline=baseline,
         contender=contender,
         settings=settings,
-        rows=_rows(pairs, settings, judged=False, within=within),
+        rows=_rows(pairs, settings, sessions, judged=False, within=within),
+        sessions=sessions,
         axis=axis,
         refusal=refusal,
     )
@@ -242,8 +276,10 @@ def _rest(key: RowKey, axis: str) -> tuple[object, ...]:
     return (recipe, *(getattr(scenario, name) for name in axes if name != axis))
 
 
-def _rows(pairs: Sequence[_Pair], settings: Settings, *, judged: bool, within: bool = False) -> tuple[ComparedRow, ...]:
-    slowdowns = [_slowdown(pair, within=within) for pair in pairs]
+def _rows(
+    pairs: Sequence[_Pair], settings: Settings, sessions: SessionSpread | None, *, judged: bool, within: bool = False
+) -> tuple[ComparedRow, ...]:
+    slowdowns = [_slowdown(pair, sessions, within=within) for pair in pairs]
     margin = math.log1p(settings.margin)
     p_slower = multiple_testing.holm_adjusted(
         [1.0 if each is None else intervals.p_above(each, margin) for each in slowdowns]
@@ -275,15 +311,19 @@ def _rows(pairs: Sequence[_Pair], settings: Settings, *, judged: bool, within: b
     return tuple(rows)
 
 
-def _slowdown(pair: _Pair, *, within: bool) -> TSummary | None:
+def _slowdown(pair: _Pair, sessions: SessionSpread | None, *, within: bool) -> TSummary | None:
     """Return how much slower the contender is, as a log ratio; rows of one file are compared within their blocks."""
     one, other = pair.baseline, pair.contender
     if pair.incomparable or one is None or other is None or not (one.is_ranked and other.is_ranked):
         return None
     assert one.speed is not None
     assert other.speed is not None
-    in_blocks = difference_in_blocks(one.log_speed_in_block, other.log_speed_in_block) if within else None
-    return intervals.welch_difference(one.speed, other.speed) if in_blocks is None else in_blocks
+    if within and (paired := difference_in_blocks(one.log_speed_in_block, other.log_speed_in_block)) is not None:
+        return paired
+    if sessions is not None and (known := sessions.scenarios.get(pair.key)) is not None:
+        return difference_of_sessions(one.speed, other.speed, known)
+    difference = intervals.welch_difference(one.speed, other.speed)
+    return difference if sessions is None else across_sessions(difference, sessions.sd, sessions.degrees_of_freedom)
 
 
 def _verdict(
@@ -305,6 +345,16 @@ def _verdict(
     if verdict is not Verdict.REGRESSED and pair.contender is not None and pair.contender.n < pair.contender.planned:
         return Verdict.MISSING, f"contender: {pair.contender.trouble}"  # a crash is never a pass
     return verdict, "n = 1 has no interval" if slowdown.error is None else None
+
+
+def _doubted(row: ComparedRow, busier_side: str) -> ComparedRow:
+    """Return an invalid row where other programs, which were busier under one side, may have made the verdict."""
+    slowed = row.outcome is Verdict.REGRESSED and busier_side == "contender"
+    passed = isinstance(row.outcome, Verdict) and row.outcome.passes and busier_side == "baseline"
+    if row.slowdown is None or not (slowed or passed):
+        return row
+    reason = f"{row.outcome}, but other programs were busier under the {busier_side}: measure it again"
+    return dataclasses.replace(row, outcome=Verdict.INVALID, reason=reason)
 
 
 def _relation(pair: _Pair, slowdown: TSummary | None) -> tuple[Outcome, str | None]:

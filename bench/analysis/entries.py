@@ -1,23 +1,27 @@
-"""What one result file says about each scenario, ready to be compared."""
+"""What one result file says about each scenario, ready to be compared, and how much files of the same code differ."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from importlib import resources
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
 from bench.analysis.groups import Group, RowKey, Status, group_by_row, log_speed_in_block, throughput
 from bench.analysis.summary import Summary
-from bench.machine.fingerprint import difference
+from bench.machine.fingerprint import difference, machine_class
 from bench.records.environment import Environment
 from bench.records.result import Dataset, ResultSet
 from bench.scenarios.scenario import Scenario, axis_text
 from bench.stats import intervals
 from bench.stats.intervals import Moments
+from bench.stats.sessions import FEWEST_DEGREES_OF_FREEDOM, Spread, between_sd, spread_over
 from mnist_core.recipe import Recipe
 
 
@@ -86,6 +90,65 @@ def index(name: str, result_set: ResultSet | Summary, shared: dict[RowKey, RowKe
         load_average=_median([block.health.load_average for block in result_set.blocks]),
         cpu_pressure=_median([block.health.cpu_pressure_fraction for block in result_set.blocks]),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionSpread:
+    """What sessions of the same code on one machine differ by."""
+
+    #: Standard deviation of the logarithm of a speed from one session to another, beyond the spread within them.
+    sd: float
+    degrees_of_freedom: int
+    #: How many sessions, of what, where; in words.
+    source: str
+    #: Of the scenarios that were measured in enough sessions.
+    scenarios: Mapping[RowKey, Spread] = dataclasses.field(default_factory=dict)
+
+
+class _ShippedSpread(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The file `session_spread.toml`."""
+
+    sd: Annotated[float, Meta(ge=0)]
+    degrees_of_freedom: Annotated[int, Meta(ge=1)]
+    source: str
+
+
+@functools.cache
+def shipped_spread() -> SessionSpread:
+    """Return what two sessions differ by on the machine that this was measured on, for want of one's own."""
+    text = (resources.files("bench.analysis") / "session_spread.toml").read_text(encoding="utf-8")
+    shipped = msgspec.toml.decode(text, type=_ShippedSpread)
+    return SessionSpread(sd=shipped.sd, degrees_of_freedom=shipped.degrees_of_freedom, source=shipped.source)
+
+
+def spread_of(files: Iterable[ComparedFile]) -> SessionSpread | None:
+    """Return what sessions of the same code, data and software on the same machine differ by; None from too few."""
+    alike: dict[tuple[object, ...], list[ComparedFile]] = {}
+    for file in files:
+        e = file.environment
+        code = (e.mnist_bench_version, e.git_commit, e.git_dirty, e.software)
+        alike.setdefault((file.dataset.digest, e.host_hash, *machine_class(e).values(), *code), []).append(file)
+    groups = [sessions for sessions in alike.values() if len(sessions) > 1]
+    keys = dict.fromkeys(key for sessions in groups for file in sessions for key in file.entries)
+    found = {key: spread_over(_ranked_speeds(sessions, key) for sessions in groups) for key in keys}
+    scenarios = {
+        key: spread
+        for key, spread in found.items()
+        if spread is not None and spread.degrees_of_freedom >= FEWEST_DEGREES_OF_FREEDOM
+    }
+    if not scenarios:
+        return None
+    return SessionSpread(
+        sd=between_sd(list(scenarios.values())),
+        degrees_of_freedom=max(spread.degrees_of_freedom for spread in scenarios.values()),
+        source=f"{sum(map(len, groups))} sessions of the same code on one machine, named with --sessions",
+        scenarios=scenarios,
+    )
+
+
+def _ranked_speeds(sessions: Iterable[ComparedFile], key: RowKey) -> list[Moments]:
+    entries = (file.entries.get(key) for file in sessions)
+    return [entry.speed for entry in entries if entry is not None and entry.is_ranked and entry.speed is not None]
 
 
 def _median(numbers: Iterable[float | None]) -> float | None:

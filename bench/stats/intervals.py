@@ -134,12 +134,15 @@ def welch_difference(above: Moments, below: Moments) -> TSummary:
     return TSummary(value, math.sqrt(total), freedom, n)
 
 
-def mean_difference(differences: Sequence[TSummary]) -> TSummary:
-    """Summarize the mean of several independent differences, each of the same weight.
+def mean_difference(differences: Sequence[TSummary], *, shared: bool = False) -> TSummary:
+    """Summarize the mean of several differences, each of the same weight.
 
     Of logarithms, exp of it is the geometric mean of the ratios. Its spread is only that of the processes behind each
     difference: it says how sure the mean of exactly these differences is, not what another choice of scenarios would
     have given. It has no interval if one of them has none.
+
+    The differences are independent, or, where `shared`, what disturbs one may disturb all alike: then errors add up
+    instead of their squares, which no dependence exceeds.
 
     Raises `ValueError` for no differences.
     """
@@ -151,8 +154,9 @@ def mean_difference(differences: Sequence[TSummary]) -> TSummary:
     if len(parts) < count:
         return TSummary(value, None, None, count)
     total = math.fsum(square for square, _freedom in parts)
-    if total == 0:
-        return TSummary(value, 0.0, min(freedom for _square, freedom in parts), count)
+    if total == 0 or shared:
+        error = math.fsum(math.sqrt(square) for square, _freedom in parts) / count
+        return TSummary(value, error, min(freedom for _square, freedom in parts), count)
     freedom = 1 / math.fsum((square / total) ** 2 / freedom for square, freedom in parts)
     return TSummary(value, math.sqrt(total) / count, freedom, count)
 

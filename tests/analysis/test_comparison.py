@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,12 +26,13 @@ from bench.analysis.comparison import (
     gate_verdict,
     is_incomparable,
 )
-from bench.analysis.entries import ComparedFile, busier, index
+from bench.analysis.entries import ComparedFile, SessionSpread, busier, index, shipped_spread, spread_of
 from bench.analysis.verdict import Outcome, Relation, Settings, Verdict, decide, detectable_slowdown
-from bench.records.result import FailureReason, ResultSet, Run
+from bench.records.result import FailureReason, ResultSet, Run, RunBlock
 from bench.scenarios.scenario import Scenario
 from bench.stats import intervals, multiple_testing
 from bench.stats.intervals import TSummary
+from bench.stats.sessions import Spread
 from mnist_core.recipe import Hybridize, Recipe
 from tests.support.executor import A_BLOCK, in_turns
 from tests.support.records import (
@@ -299,7 +301,7 @@ def test_the_p_value_is_welchs_against_the_margin() -> None:
 @pytest.mark.parametrize(
     "settings", [{"margin": -0.1}, {"margin": 0.2}, {"tolerance": math.inf}, {"alpha": 0.0}, {"alpha": 0.5}]
 )
-def test_limits_that_contradict_each_other_are_refused(settings: dict[str, float]) -> None:
+def test_limits_that_contradict_each_other_are_refused(settings: dict[str, Any]) -> None:
     """A tolerance below the margin would call one row both."""
     with pytest.raises(ValueError, match=r"margin|tolerance|alpha"):
         Settings(**settings)
@@ -563,6 +565,67 @@ def test_many_files_share_their_scenarios() -> None:
     assert all(one is other for one, other in zip(first.entries, second.entries, strict=True))
 
 
+# --- sessions
+
+
+def drawn_sessions(sd: float, count: int = 20, **changes: Any) -> list[ComparedFile]:  # noqa: ANN401
+    """Return files of the same code: each is faster or slower by a factor of its own."""
+    generator = random.Random(3)
+    return [side(*repeats(scaled(math.exp(generator.gauss(0, sd)))), **changes) for _ in range(count)]
+
+
+def test_sessions_that_differ_anyway_are_no_regression() -> None:
+    """Twelve percent between two files is a regression where sessions agree, and chance where they differ by ten."""
+    before, after = side(*repeats(QUIET)), side(*repeats(scaled(1 / 1.12)))
+    assert outcomes(compare(before, after)) == [Verdict.REGRESSED]
+    for sd, expected in ((0.005, Verdict.REGRESSED), (0.10, Verdict.INCONCLUSIVE)):
+        spread = spread_of(drawn_sessions(sd))
+        assert spread is not None
+        assert spread.sd == pytest.approx(sd, rel=0.3)
+        assert outcomes(compare(before, after, sessions=spread)) == [expected]
+        elsewhere = dataclasses.replace(spread, scenarios={})
+        assert outcomes(compare(before, after, sessions=elsewhere)) == [expected]
+
+
+def test_known_sessions_find_what_few_processes_do_not() -> None:
+    """Three uneven processes a side cannot show 20 %; twenty sessions of theirs say how little their mean varies."""
+    uneven = (9_000.0, 10_000.0, 11_000.0)
+    before, after = side(*repeats(uneven)), side(*repeats(scaled(1 / 1.2, uneven)))
+    assert outcomes(compare(before, after)) == [Verdict.INCONCLUSIVE]
+    calm = {key: Spread(of_means=0.02**2, within=0.03**2, processes=3, degrees_of_freedom=19) for key in before.entries}
+    spread = SessionSpread(sd=0.01, degrees_of_freedom=19, source="made up", scenarios=calm)
+    assert outcomes(compare(before, after, sessions=spread)) == [Verdict.REGRESSED]
+
+
+def test_a_mean_over_rows_of_two_sessions_is_as_unsure_as_they_are() -> None:
+    """What disturbs a session disturbs all its rows, so that many of them make nothing surer."""
+    rows = [a_scenario(batch_size=size) for size in (100, 200, 400, 800)]
+    before, after = (side(*(run for each in rows for run in repeats(scaled(f), each))) for f in (1, 1 / 1.05))
+    spread = SessionSpread(sd=0.05, degrees_of_freedom=19, source="made up")
+    comparison = compare(before, after, sessions=spread)
+    assert comparison.slowdown is not None
+    (error,) = {row.slowdown.error for row in comparison.rows if row.slowdown is not None}
+    assert comparison.slowdown.error == pytest.approx(error)
+
+
+def test_a_spread_is_of_the_same_code_on_the_same_machine() -> None:
+    """Two commits, two data sets and two machines are no sessions of one another; five sessions are too few."""
+    assert spread_of(drawn_sessions(0.1, count=5)) is None
+    commits = [an_environment(git_commit=letter * 40) for letter in "abcdef"]
+    assert spread_of([side(*repeats(QUIET), environment=each) for each in commits]) is None
+    mixed = [*drawn_sessions(0.0, count=4), *drawn_sessions(0.0, count=4, environment=ELSEWHERE)]
+    spread = spread_of(mixed)
+    assert spread is not None
+    assert spread.degrees_of_freedom == 6
+    assert spread.sd == 0
+
+
+def test_the_spread_that_ships_can_be_read() -> None:
+    """It says where it is from."""
+    assert shipped_spread().sd >= 0
+    assert "sessions" in shipped_spread().source
+
+
 # --- how busy the machine was -----------------------------------------------------------------------------------------
 
 
@@ -593,3 +656,34 @@ def test_the_side_under_which_the_machine_was_clearly_busier(
 
 def test_runs_alone_do_not_tell_how_busy_the_machine_was() -> None:
     assert busier(side(a_run()), under(5.0, 0.9)) is None
+
+
+@pytest.mark.parametrize(
+    ("factor", "busy", "expected"),
+    [
+        (0.5, "contender", Verdict.INVALID),
+        (0.5, "baseline", Verdict.REGRESSED),
+        (2.0, "baseline", Verdict.INVALID),
+        (2.0, "contender", Verdict.IMPROVED),
+        (1.0, "baseline", Verdict.INVALID),
+        (1.0, "contender", Verdict.UNCHANGED),
+    ],
+)
+def test_what_other_programs_may_have_made_is_no_verdict(factor: float, busy: str, expected: Verdict) -> None:
+    """They only ever slow: slower all the same under the quieter machine, or faster under the busier, stands."""
+    quiet, loaded = ((a_block_under(pressure),) * len(QUIET) for pressure in (0.1, 0.9))
+    files = [
+        side(
+            *(in_turns(run, block) for block, run in enumerate(repeats(scaled(speed)))),
+            blocks=loaded if name == busy else quiet,
+        )
+        for name, speed in (("baseline", 1.0), ("contender", factor))
+    ]
+    (row,) = compare(files[0], files[1]).rows
+    assert row.outcome is expected
+    assert expected is not Verdict.INVALID or f"busier under the {busy}" in str(row.reason)
+
+
+def a_block_under(pressure: float) -> RunBlock:
+    health = msgspec.structs.replace(A_BLOCK.health, cpu_pressure_fraction=pressure)
+    return msgspec.structs.replace(A_BLOCK, health=health)

@@ -32,7 +32,7 @@ from bench.worker.process import Cancellation, Interpreters
 from bench.worker.protocol import RunRequest
 from mnist_core.devices import Device, Probe, Unusable
 from tests.support.cli import Command
-from tests.support.executor import FakeBlocks, a_slow_block
+from tests.support.executor import EIGHT_ALONE, FakeBlocks, a_slow_block
 from tests.support.idx_files import small_idx_folder
 from tests.support.records import a_result_set, a_run, a_scenario, a_software
 
@@ -93,7 +93,7 @@ def test_run_saves_a_valid_file_and_prints_tables(
     command: Command, fake_worker: type[FakeWorker], data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The tables go to stdout, the file's name to stderr, and the file passes `check`."""
-    assert command("run", "--suite", "smoke", "--data-dir", data_dir) == cli.Exit.DONE
+    assert command("run", "--suite", EIGHT_ALONE, "--data-dir", data_dir) == cli.Exit.DONE
     printed = capsys.readouterr()
     assert "images/s" in printed.out
     assert "custom" in printed.out
@@ -132,12 +132,12 @@ def test_a_github_job_gets_the_tables_as_its_summary(
     """Where GitHub names a file for the job's summary, the tables are added to it as Markdown."""
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", "summary.md")
     Path("summary.md").write_text("before\n")
-    assert command("run", "--suite", "smoke", "--data-dir", data_dir) == cli.Exit.DONE
+    assert command("run", "--suite", EIGHT_ALONE, "--data-dir", data_dir) == cli.Exit.DONE
     summary = Path("summary.md").read_text()
     assert summary.startswith("before\n")
     assert "| contexts" in summary
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", "no/such/folder.md")
-    assert command("run", "--suite", "smoke", "--data-dir", data_dir, "-o", "again.json") == cli.Exit.DONE
+    assert command("run", "--suite", EIGHT_ALONE, "--data-dir", data_dir, "-o", "again.json") == cli.Exit.DONE
 
 
 def test_a_failed_scenario_gives_5_and_its_reason(
@@ -158,7 +158,7 @@ def test_a_failed_scenario_gives_5_and_its_reason(
         return a_measured_run(request)
 
     fake_worker.outcome = staticmethod(one_crashes)
-    assert command("run", "--suite", "smoke", "--data-dir", data_dir) == cli.Exit.FAILED
+    assert command("run", "--suite", EIGHT_ALONE, "--data-dir", data_dir) == cli.Exit.FAILED
     printed = capsys.readouterr()
     assert "SIGSEGV" in printed.out
     assert "FAILED (crashed)" in printed.err
@@ -178,7 +178,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(
         return a_measured_run(request)
 
     fake_worker.outcome = staticmethod(signal_during_the_third)
-    assert command("run", "--suite", "smoke", "--data-dir", data_dir) == cli.Exit.INTERRUPTED
+    assert command("run", "--suite", EIGHT_ALONE, "--data-dir", data_dir) == cli.Exit.INTERRUPTED
     path = result_file()
     assert f"mnist-bench run --resume {path}" in capsys.readouterr().err
     assert len(store.read(path, ResultSet).runs) == 3  # the third had its result when the signal came
@@ -192,7 +192,9 @@ def test_resume_refuses_other_data_and_other_machines(
     command: Command, fake_worker: type[FakeWorker], data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A file that is half of one thing and half of another would be worth nothing."""
-    assert command("run", "--suite", "smoke", "-k", "mlp", "--data-dir", data_dir, "-o", "file.json") == cli.Exit.DONE
+    assert (
+        command("run", "--suite", EIGHT_ALONE, "-k", "mlp", "--data-dir", data_dir, "-o", "file.json") == cli.Exit.DONE
+    )
     other = small_idx_folder(tmp_path / "other", train=201, test=50)
     assert command("run", "--resume", "file.json", "--data-dir", other) == cli.Exit.INCOMPARABLE
     assert "other data" in capsys.readouterr().err
@@ -207,7 +209,9 @@ def test_resume_refuses_other_software_and_other_choices(
     command: Command, fake_worker: type[FakeWorker], data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One environment stands above all rows; --dry-run shows the rest and measures nothing."""
-    assert command("run", "--suite", "smoke", "-k", "mlp", "--data-dir", data_dir, "-o", "file.json") == cli.Exit.DONE
+    assert (
+        command("run", "--suite", EIGHT_ALONE, "-k", "mlp", "--data-dir", data_dir, "-o", "file.json") == cli.Exit.DONE
+    )
     document = json.loads(Path("file.json").read_text())
     dropped = document["runs"].pop()
     Path("file.json").write_text(json.dumps(document))
@@ -231,7 +235,9 @@ def test_a_file_is_resumed_by_one_at_a_time(
     command: Command, fake_worker: type[FakeWorker], data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The folder is locked before the file is read, so that no other process's results are overwritten."""
-    assert command("run", "--suite", "smoke", "-k", "mlp", "--data-dir", data_dir, "-o", "file.json") == cli.Exit.DONE
+    assert (
+        command("run", "--suite", EIGHT_ALONE, "-k", "mlp", "--data-dir", data_dir, "-o", "file.json") == cli.Exit.DONE
+    )
     with store.exclusive(Path()):
         assert command("run", "--resume", "file.json", "--data-dir", data_dir) == cli.Exit.USAGE
     assert "another mnist-bench" in capsys.readouterr().err
@@ -278,7 +284,7 @@ def test_a_run_outside_its_band_gives_5(
 ) -> None:
     """What did not learn is no result, however fast it was."""
     monkeypatch.setattr(accuracy, "judge", lambda run, _dataset: "below" if run.scenario.batch_size == 64 else None)
-    arguments = ["--suite", "smoke", "--data-dir", data_dir]
+    arguments = ["--suite", EIGHT_ALONE, "--data-dir", data_dir]
     assert command("run", *arguments, "-o", "a.json") == cli.Exit.DONE
     assert command("run", *arguments, "--batch-size", 64, "-o", "b.json") == cli.Exit.FAILED
 
@@ -348,7 +354,7 @@ def test_an_existing_output_is_never_overwritten(
 ) -> None:
     """The result in it took time to measure."""
     Path("file.json").write_text("precious")
-    assert command("run", "--suite", "smoke", "--data-dir", data_dir, "-o", "file.json") == cli.Exit.USAGE
+    assert command("run", "--suite", EIGHT_ALONE, "--data-dir", data_dir, "-o", "file.json") == cli.Exit.USAGE
     assert Path("file.json").read_text() == "precious"
 
 
@@ -669,7 +675,7 @@ def wait_for_worker(parent: subprocess.Popen[str], file: Path) -> psutil.Process
 @pytest.mark.system
 def test_two_real_runs(data_dir: Path, tmp_path: Path) -> None:
     """Real MXNet measures two scenarios; the tables are there, and the file is valid."""
-    process = start(data_dir, tmp_path, "--suite", "smoke", "--network", "mlp", "--contexts", "cpu(0)")
+    process = start(data_dir, tmp_path, "--suite", EIGHT_ALONE, "--network", "mlp", "--contexts", "cpu(0)")
     printed = process.communicate(timeout=120)[0]
     assert process.returncode == cli.Exit.DONE, printed
     result_set = store.read(tmp_path / "file.json", ResultSet)
@@ -712,7 +718,7 @@ def test_real_runs_that_take_turns(data_dir: Path, tmp_path: Path) -> None:
 def test_a_killed_worker_is_a_row_and_a_killed_parent_leaves_no_worker(data_dir: Path, tmp_path: Path) -> None:
     """kill -9 of a worker costs its run alone; kill -9 of the parent costs nothing finished and leaves no process."""
     file = tmp_path / "file.json"
-    parent = start(data_dir, tmp_path, "--suite", "smoke", "--network", "mlp", "--epochs", "1000")
+    parent = start(data_dir, tmp_path, "--suite", EIGHT_ALONE, "--network", "mlp", "--epochs", "1000")
     wait_for_worker(parent, file).kill()
     for _ in range(600):
         if store.read(file, ResultSet).failures:
@@ -733,7 +739,7 @@ def test_a_killed_worker_is_a_row_and_a_killed_parent_leaves_no_worker(data_dir:
 def test_a_signal_stops_everything_and_names_the_file(data_dir: Path, tmp_path: Path, signal_number: int) -> None:
     """The exit status is 130, the interrupted run is noted, the next step printed, and no process left."""
     file = tmp_path / "file.json"
-    parent = start(data_dir, tmp_path, "--suite", "smoke", "--network", "mlp", "--epochs", "1000")
+    parent = start(data_dir, tmp_path, "--suite", EIGHT_ALONE, "--network", "mlp", "--epochs", "1000")
     worker = wait_for_worker(parent, file)
     parent.send_signal(signal_number)
     printed = parent.communicate(timeout=60)[0]
@@ -748,7 +754,7 @@ def test_a_run_in_another_clone_says_what_it_measures(
     command: Command, fake_worker: type[FakeWorker], data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its file would otherwise blame that clone's commit."""
-    arguments = ("run", "--suite", "smoke", "--data-dir", data_dir, "-o")
+    arguments = ("run", "--suite", EIGHT_ALONE, "--data-dir", data_dir, "-o")
     assert command(*arguments, "a.json") == cli.Exit.DONE
     assert "not the clone around" not in capsys.readouterr().err
     Path("pyproject.toml").touch()

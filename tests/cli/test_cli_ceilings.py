@@ -22,7 +22,7 @@ from bench.worker.process import Cancellation, Interpreters, WorkerFailure
 from bench.worker.protocol import CeilingRequest, RunRequest
 from mnist_core.devices import Device, Probe, Unusable
 from tests.support.cli import Command
-from tests.support.executor import FakeBlocks
+from tests.support.executor import EIGHT_ALONE, FakeBlocks
 from tests.support.idx_files import small_idx_folder
 from tests.support.records import a_ceiling, a_run, a_software, an_environment
 
@@ -141,7 +141,7 @@ def test_a_gpu_that_cannot_be_used_has_no_ceiling(
     assert {request.device for request in worker.asked} == {"cpu(0)"}
     worker.asked.clear()
     arguments = ("--network", "mlp", "--contexts", "gpu(0)", "--ceilings", "--data-dir", data_dir, "-o", "a.json")
-    assert command("run", "--suite", "smoke", *arguments) == cli.Exit.FAILED
+    assert command("run", "--suite", EIGHT_ALONE, *arguments) == cli.Exit.FAILED
     assert worker.asked == []
     assert {failure.reason for failure in store.read(Path("a.json"), ResultSet).failures} == {FailureReason.NO_DEVICE}
 
@@ -162,7 +162,7 @@ def test_a_run_with_ceilings_says_how_much_of_them_it_achieved(
 ) -> None:
     """They are in the file, before, between and after the rounds; the table names them; `check` accepts them."""
     arguments = ("--network", "mlp", "--contexts", "cpu(0)", "--hybridize", "off", "--epochs", 1, "--repeats", 2)
-    assert command("run", "--suite", "smoke", *arguments, "--ceilings", "--data-dir", data_dir, "-o", "a.json") == 0
+    assert command("run", "--suite", EIGHT_ALONE, *arguments, "--ceilings", "--data-dir", data_dir, "-o", "a.json") == 0
     printed = capsys.readouterr().out
     assert "utilisation" in printed
     assert "best of numpy, mxnet; n = 3 over the run" in printed
@@ -177,7 +177,7 @@ def test_a_resumed_run_goes_on_with_its_ceilings(
 ) -> None:
     """It needs no option for that. Where the file has none, --ceilings adds them."""
     monkeypatch.setattr("bench.cli.session.require_same_machine", lambda *_arguments: None)
-    command("run", "--suite", "smoke", "--network", "mlp", "--ceilings", "--data-dir", data_dir, "-o", "a.json")
+    command("run", "--suite", EIGHT_ALONE, "--network", "mlp", "--ceilings", "--data-dir", data_dir, "-o", "a.json")
     whole = store.read(Path("a.json"), ResultSet)
     for ceilings, flags in ((whole.ceilings[:1], ()), ((), ("--ceilings",)), ((), ())):
         store.write(Path("a.json"), msgspec.structs.replace(whole, runs=whole.runs[:1], ceilings=ceilings))

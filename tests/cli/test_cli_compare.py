@@ -10,13 +10,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from xml.etree import ElementTree as ET
 
 import msgspec
 import pytest
 
 from bench import cli
+from bench.analysis.entries import SessionSpread
+from bench.cli.commands import compare
 from bench.records import store
 from bench.records.result import ResultSet, Run
 from bench.scenarios.scenario import Scenario
@@ -31,9 +33,14 @@ ELSEWHERE = an_environment(host_hash="c" * 64, host_processor_model_name="Imagin
 CPU, GPU = a_scenario(contexts="cpu(0)"), a_scenario(contexts="gpu(0)")
 
 
+#: Of a machine on which two sessions do not differ; the one that ships is of a shared machine.
+QUIET_SPREAD: Final = SessionSpread(sd=0.0, degrees_of_freedom=19, source="made up")
+
+
 @pytest.fixture
-def command(command: Command) -> Command:
-    """Run `compare` where no other verb is named."""
+def command(command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run `compare` where no other verb is named, with a spread between sessions that decides nothing."""
+    monkeypatch.setattr(compare, "shipped_spread", lambda: QUIET_SPREAD)
 
     def run(*arguments: object, verb: str = "compare") -> int:
         return command(verb, *arguments)
@@ -113,7 +120,7 @@ def test_a_comparison_shows_both_speeds_the_change_and_the_verdict(
     )
     text = "\n".join(lines)
     assert "differs    numpy 1.26.4 -> 1.23.5" in text
-    assert "geometric mean over 2 common scenarios: 41 % slower [40, 42]" in text
+    assert "geometric mean over 2 common scenarios: 41 % slower [40, 43]" in text
     assert "in all: 1 regressed, 1 unchanged" in text
 
 
@@ -329,7 +336,7 @@ def test_the_gate_says_how_much_weaker_it_is(command: Command, capsys: pytest.Ca
     save_two_scenarios("b.json", (1, 1))
     assert command("a.json", "b.json", "--gate") == cli.Exit.DONE
     text = " ".join(capsys.readouterr().out.split())
-    assert "two stored results: a machine that was slower that day looks like a regression" in text
+    assert "two stored results: a machine that was much slower that day looks like a regression" in text
     assert "`mnist-bench gate` measures both sides in turns: drift cancels" in text
     assert "Here slowdowns show from 3.8 %, depending on the scenario" in text
 
@@ -518,6 +525,36 @@ def test_where_nothing_is_common_no_table_of_what_is_missing_is_printed(
     assert "run the same suite on both sides" in printed.err
     assert command("a.json", "b.json", "--format", "csv") == cli.Exit.INCOMPARABLE
     assert len(capsys.readouterr().out.splitlines()) > 1
+
+
+# --- sessions
+
+
+def test_what_sessions_differ_by_is_part_of_every_interval_and_is_said(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--sessions` names results of the same code; too few of them, or none, are refused with the next step."""
+    save("a.json")
+    save("b.json", *runs(0.9))
+    assert command("a.json", "b.json", "--gate") == cli.Exit.REGRESSED
+    assert "the same code differs by 0 % from one session to another (standard" in capsys.readouterr().out
+    for number, factor in enumerate((0.8, 1.0, 1.25, 0.85, 1.2, 0.9)):
+        save(f"runs/{number}.json", *runs(factor), created_at=f"2026-03-0{number + 1}T12:00:00Z")
+    assert command("a.json", "b.json", "--gate", "--sessions", "runs") == cli.Exit.INCONCLUSIVE
+    text = " ".join(capsys.readouterr().out.split())
+    assert "6 sessions of the same code on one machine, named with --sessions" in text
+    Path("runs/0.json").unlink()
+    assert command("a.json", "b.json", "--sessions", "runs") == cli.Exit.USAGE
+    assert "6 results of the same code on one machine are needed" in capsys.readouterr().err
+    assert command("a.json", "b.json", "--sessions", "nowhere") == cli.Exit.USAGE
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_rows_of_one_file_are_of_one_session(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing of other sessions is in their intervals."""
+    save_two_scenarios("a.json", (1, 2))
+    assert command("a.json", "--baseline-scenario", "hybridize=off") == cli.Exit.DONE
+    assert "sessions" not in capsys.readouterr().out
 
 
 def test_two_files_of_rows_in_turns_name_turns_and_the_busier_side(

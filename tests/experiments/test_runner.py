@@ -30,12 +30,12 @@ from bench.worker import process
 from bench.worker.process import Cancellation, Interpreters, WorkerFailure
 from bench.worker.protocol import CeilingRequest, RunRequest
 from mnist_core.devices import Device, Probe, Unusable
-from tests.support.executor import FakeBlocks
+from tests.support.executor import EIGHT_ALONE, FakeBlocks
 from tests.support.records import a_ceiling, a_dataset, a_result_set, a_run
 
 
 def a_plan(repeats: int = 2) -> tuple[PlannedRun, ...]:
-    return expand(override(load_suite("smoke"), Overrides(repeats=repeats)))
+    return expand(override(load_suite(EIGHT_ALONE), Overrides(repeats=repeats)))
 
 
 def untried(plan: tuple[PlannedRun, ...]) -> ResultSet:
@@ -171,7 +171,7 @@ def test_a_request_to_stop_keeps_what_is_finished(finished: bool, runs: int, fai
 
 def test_a_gpu_that_cannot_be_used_is_a_failure_row() -> None:
     """It is asked once, its runs fail with the reason, and nothing runs on the CPU instead."""
-    plan = expand(override(load_suite("smoke"), Overrides(contexts=("gpu(0)", "cpu(0)"))))
+    plan = expand(override(load_suite(EIGHT_ALONE), Overrides(contexts=("gpu(0)", "cpu(0)"))))
     asked: list[Device] = []
 
     def no_gpu(framework: Framework, device: Device) -> Probe:

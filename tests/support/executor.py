@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -12,6 +14,8 @@ from bench.records.health import Health
 from bench.records.result import Failure, Run, RunBlock
 from bench.worker.protocol import RunRequest
 
+#: A suite file: eight scenarios, each in processes that are alone.
+EIGHT_ALONE: Final = str(Path(__file__).with_name("eight_alone.toml"))
 A_BLOCK = RunBlock(
     started_at="2026-01-31T12:00:00Z",
     seconds=30.0,

@@ -18,14 +18,14 @@ from bench.analysis.comparison import (
     gate_verdict,
     is_incomparable,
 )
-from bench.analysis.entries import ComparedFile, index
+from bench.analysis.entries import ComparedFile, SessionSpread, index, shipped_spread, spread_of
 from bench.analysis.groups import RowKey
 from bench.analysis.verdict import Settings, Verdict
 from bench.cli import options
 from bench.cli.app import app, examples
 from bench.cli.console import add_to_job_summary, fail, print_results, print_tables, tolerate_closed_pipe, write
 from bench.cli.exit_status import EXIT_OF_VERDICT, Exit
-from bench.cli.inputs import read_each
+from bench.cli.inputs import read_each, result_files
 from bench.errors import ConfigurationError
 from bench.records import store
 from bench.records.result import ResultSet
@@ -37,6 +37,7 @@ from bench.render.views.comparison_columns import DEFAULT_VALUE
 from bench.render.views.comparisons import comparison_tables, junit_cases
 from bench.render.views.microbenchmarks import microbenchmark_table
 from bench.scenarios.axes import canonical_contexts
+from bench.stats.sessions import FEWEST_DEGREES_OF_FREEDOM
 
 #: Formats for people; programs get every scenario of every contender.
 _READABLE: Final = {Format.TEXT, Format.MARKDOWN, Format.HTML}
@@ -65,6 +66,14 @@ def compare_command(
         str | None,
         typer.Option(metavar="EXPR", help="Compare scenarios: with those that have 'cpu(0)', or 'hybridize=off'."),
     ] = None,
+    sessions: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--sessions",
+            metavar="PATH",
+            help="Results of the same code, or folders of them: what sessions on this machine differ by; repeatable.",
+        ),
+    ] = None,
     row: options.Row = None,
     column: options.Column = None,
     value: Annotated[str, typer.Option(metavar="COLUMN", help="Pivot: what the cells hold.")] = DEFAULT_VALUE,
@@ -83,6 +92,7 @@ def compare_command(
         _compare_micros(baseline, contenders or [], output_format)
         return
     settings = _settings(margin, tolerance, alpha)
+    spread = shipped_spread() if sessions is None else _spread_of(sessions)
     axis = None if baseline_scenario is None else _axis_baseline(baseline_scenario)
     options.reject_conflicts(
         (baseline.is_dir(), f"{baseline}: is a folder: name one of its result files as the baseline"),
@@ -96,7 +106,7 @@ def compare_command(
             "--format junit has one case per scenario: leave out --row and --column",
         ),
     )
-    comparisons = list(_comparisons(baseline, contenders or [], axis, settings, strict=gate))
+    comparisons = list(_comparisons(baseline, contenders or [], axis, settings, spread, strict=gate))
     if output_format in _READABLE and not any(comparison.has_pairs for comparison in comparisons):
         _exit(comparisons, gate=gate)  # tables of what is missing would say less than the reason
 
@@ -136,6 +146,16 @@ def _settings(margin: str, tolerance: str, alpha: str) -> Settings:
         raise ConfigurationError(str(error)) from None
 
 
+def _spread_of(paths: Sequence[Path]) -> SessionSpread:
+    spread = spread_of(index(str(path), result_set) for path, result_set in result_files(paths))
+    if spread is None:
+        raise ConfigurationError(
+            f"--sessions: {FEWEST_DEGREES_OF_FREEDOM + 1} results of the same code on one machine are needed, with two "
+            "processes and more for a scenario: run the same suite again, or leave the option out"
+        )
+    return spread
+
+
 def _axis_baseline(expression: str) -> AxisBaseline:
     """Return the axis and value that stand in an expression: axis=value, or a list of contexts alone.
 
@@ -157,16 +177,22 @@ def _axis_baseline(expression: str) -> AxisBaseline:
 
 
 def _comparisons(
-    baseline: Path, contenders: Sequence[Path], axis: AxisBaseline | None, settings: Settings, *, strict: bool
+    baseline: Path,
+    contenders: Sequence[Path],
+    axis: AxisBaseline | None,
+    settings: Settings,
+    sessions: SessionSpread,
+    *,
+    strict: bool,
 ) -> Iterator[Comparison]:
     shared: dict[RowKey, RowKey] = {}
     base = index(str(baseline), store.read(baseline, ResultSet), shared)
     for side in [base] if not contenders else _sides(baseline, contenders, shared, strict=strict):
         if axis is None:
-            yield compare(base, side, settings)
+            yield compare(base, side, settings, sessions)
             continue
         try:
-            yield compare_scenarios(base, side, axis, settings)
+            yield compare_scenarios(base, side, axis, settings, sessions)
         except ValueError as error:
             raise ConfigurationError(f"--baseline-scenario: {baseline}: {error}") from None
 

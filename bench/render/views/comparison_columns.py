@@ -144,7 +144,7 @@ def comparison_columns(
             interval=True,
             priority=0,
             words=lambda row: None if row.slowdown is None else change_or_ratio(comparison, row.slowdown),
-            explanation=_CHANGE if verdicts else _RATIO,
+            explanation=_describe_change(comparison),
         ),
         make_column(
             "epochs",
@@ -191,13 +191,18 @@ def comparison_columns(
     )
 
 
-_CHANGE: Final = (
-    "time per image, contender against baseline, and its 95 % Welch interval over processes (log scale); "
-    "a negative end lies on the other side: faster where it says slower"
-)
-
-_RATIO: Final = "contender's images/s over baseline's, and its 95 % Welch interval over processes (log scale)"
 _STANDING: Final = "faster or slower where the interval leaves out 1"
+
+
+def _describe_change(comparison: Comparison) -> str:
+    over = "processes" if comparison.sessions is None else "processes and sessions"
+    interval = f"its 95 % interval over {over} (log scale)"
+    if not comparison.gives_verdicts:
+        return f"contender's images/s over baseline's, and {interval}"
+    return (
+        f"time per image, contender against baseline, and {interval}; "
+        "a negative end lies on the other side: faster where it says slower"
+    )
 
 
 def _describe_verdict(comparison: Comparison) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 from bench.analysis.comparison import ComparedRow, Comparison, Kind, gate_refusal
-from bench.analysis.entries import ComparedFile, busier
+from bench.analysis.entries import ComparedFile, SessionSpread, busier
 from bench.analysis.groups import Status
 from bench.analysis.verdict import Outcome, Relation, Verdict, worst
 from bench.machine.fingerprint import Difference
@@ -173,6 +174,8 @@ def _caption(comparison: Comparison, *, gate: bool) -> list[tuple[str, str]]:
     lines += _differences(comparison)
     lines += _busier(comparison)
     lines += captions.virtual_contexts(row.scenario for row in comparison.rows)
+    if comparison.sessions is not None and comparison.common:
+        lines.append(("sessions", _describe_sessions(comparison.sessions)))
     if gate and gate_refusal(comparison) is None:
         lines.append(("method", _method(comparison)))
     return lines
@@ -233,6 +236,13 @@ def _format_differences(differences: Iterable[Difference]) -> str:
     return "; ".join(map(str, differences)) or "nothing that is recorded"
 
 
+def _describe_sessions(spread: SessionSpread) -> str:
+    return (
+        f"the same code differs by {units.percentage(math.expm1(spread.sd))} from one session to another (standard "
+        f"deviation; {spread.source}): part of every interval"
+    )
+
+
 def _method(comparison: Comparison) -> str:
     """Say how much weaker stored results are than measuring both sides in turns.
 
@@ -242,7 +252,7 @@ def _method(comparison: Comparison) -> str:
     tested = [row for row in comparison.rows if row.detectable is not None]
     shown = sorted(slowdown for row in tested if (slowdown := detectable(row)) is not None)
     words = (
-        "two stored results: a machine that was slower that day looks like a regression, and no interval shows it. "
+        "two stored results: a machine that was much slower that day looks like a regression. "
         "`mnist-bench gate` measures both sides in turns: drift cancels, and where both were recorded the spread was a "
         "third"
     )
@@ -276,6 +286,7 @@ def _facts(comparison: Comparison, recipe: Recipe) -> dict[str, Fact]:
         **facts,
         **captions.recipe_facts(recipe),
         **captions.facts_of(settings, "margin", "tolerance", "alpha"),
+        "session_sd": None if comparison.sessions is None else comparison.sessions.sd,
         "common_scenarios": len(comparison.common),
         "geometric_mean_ratio": None if ratio is None else ratio.value,
         "geometric_mean_ratio_lower": None if ratio is None else ratio.lower,
