@@ -35,8 +35,8 @@ from mnist_core.recipe import Recipe
 #: 2. More axes of a scenario (the parts of the loop; other frameworks), `environment.peers`, `ceilings`. Every file of
 #:    version 1 is one of version 2 with the tutorial's values and nothing measured beside the runs.
 #: 3. Runs that take turns, in `blocks`: `in_turns` of a planned run, `block`, `place` and `test_samples` of a run,
-#:    `passes` of an epoch, whose evaluation may be absent. `precision` of a file and `added` of a
-#:    planned run. Every file of version 2 is one of version 3 without any.
+#:    `passes` of an epoch, whose evaluation may be absent. `precision` of a file and `added` of a planned run, for
+#:    blocks beyond those of the suite. Every file of version 2 is one of version 3 without any.
 SCHEMA_VERSION: Final = 3
 
 

@@ -36,7 +36,7 @@ def test_a_suite_file_holds_exactly_the_scenario(scenario: Scenario, title: str,
 def test_a_command_line_runs_exactly_the_scenario(scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is parsed as a user's is."""
     plans: list[Sequence[PlannedRun]] = []
-    monkeypatch.setattr("bench.cli.commands.run._show_plan", plans.append)
+    monkeypatch.setattr("bench.cli.commands.run._show_plan", lambda plan, *_others: plans.append(plan))
     words = shlex.split(run_command(scenario, repeats=2))
     assert words[0] == "mnist-bench"
     monkeypatch.setattr(sys, "argv", [*words, "--dry-run"])

@@ -109,6 +109,22 @@ def test_a_drift_does_not_matter(draw: Callable[[np.random.Generator, tuple[int,
 
 
 @pytest.mark.slow
+def test_steins_own_interval_would_cover_too_little_with_outliers() -> None:
+    """The reason for the usual interval: the first stage alone seldom knows of the outliers that the later blocks hold.
+
+    Here the others of seven rows ask for many blocks, whose mean has them.
+    """
+    sample = outliers(np.random.default_rng(5), (3_000, 7, MOST))
+    inside = []
+    for session in sample:
+        count = max(wanted_count(list(row[:4]), 0.5, MOST) for row in session)
+        ends = scipy.special.stdtrit(3, 0.975) * session[:, :4].std(axis=1, ddof=1) / math.sqrt(count)
+        inside.append(np.abs(session[:, :count].mean(axis=1)) <= ends)
+    assert np.mean(inside) < 0.92
+    assert 0.93 <= covered(sample, 4, 0.5).mean() <= 0.97
+
+
+@pytest.mark.slow
 def test_without_a_second_stage_it_would_cover_too_little(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reason for `least_count`: one that stops at a lucky first stage is wrong too often."""
     monkeypatch.setattr("bench.stats.two_stage.least_count", lambda first: first)

@@ -188,4 +188,4 @@ def suites() -> None:
         default = " (default)" if name == DEFAULT_SUITE else ""
         out.print(f"{name}{default}: {suite.title}", markup=False, highlight=False)
         runs = format_count(len(plan), "run")
-        out.print(f"    {runs}, about {units.roughly(seconds)} on a 2-core machine", highlight=False)
+        out.print(f"    {runs}, roughly {units.roughly(seconds)} on a 2-core machine", highlight=False)

@@ -32,8 +32,7 @@ from bench.stats import intervals, two_stage
 from bench.stats.intervals import TSummary
 from mnist_core.recipe import Recipe
 
-#: The most blocks of a network, whatever precision was asked for. On the 2-core machines of results/ a block takes a
-#: quarter to a half of a minute: these are at most half an hour.
+#: The most blocks of a network, whatever precision was asked for: to halve the interval again would take 150 more.
 MOST_BLOCKS: Final = 50
 
 

@@ -212,7 +212,8 @@ def _describe(planned: PlannedRun) -> str:
 
 def format_reached(known: Reached) -> str:
     """Say how well speed-ups are known: speed-ups known to 2.1 % (median), 4.0 % (worst)."""
-    return f"speed-ups known to {units.tenths(known.median)} (median), {units.tenths(known.worst)} (worst)"
+    median, worst = (units.points(math.log1p(width)) for width in (known.median, known.worst))
+    return f"speed-ups known to {median} % (median), {worst} % (worst)"
 
 
 def _describe_rows(contest: Contest) -> Iterator[str]:
