@@ -4,8 +4,6 @@
 with the spread of all other sessions of the folder; then again with a contender that is slower by a fifth.
 """
 
-
-
 from __future__ import annotations
 
 import argparse
