@@ -14,8 +14,9 @@ from bench.worker.session import Session
 
 #: Training steps of each window of a pilot.
 _STEPS: Final = 10
-#: Seconds that a timed window lasts at least on the machine of the pilot: shorter ones measure the barriers.
-WINDOW_SECONDS: Final = 0.3
+#: Seconds that a timed window lasts at least. Neighbours in time are alike for about half a second on a shared machine,
+#: so that shorter turns pair better; much shorter ones measure the barriers, and caches that others have filled.
+WINDOW_SECONDS: Final = 0.1
 #: A pilot is short, so that its speed is only roughly right: windows are planned longer by this factor.
 _WINDOW_SLACK: Final = 1.2
 #: Images of an epoch, at most. `NDArrayIter.reset` copies all images. Up to 32 MB glibc reuses the same memory
@@ -65,11 +66,9 @@ def seconds_per_sample(session: Session, scenario: Scenario, train_samples: int,
     return min(set_up.epoch_seconds, *timed) / samples
 
 
-def window_size(
-    batch_size: int, seconds_per_sample: float, train_samples: int, *, seconds: float = WINDOW_SECONDS
-) -> WindowSize:
-    """Return the fewest epochs of whole batches that last so many seconds, each of at most 5,000 images."""
-    batches = math.ceil(_WINDOW_SLACK * seconds / (seconds_per_sample * batch_size))
+def window_size(batch_size: int, seconds_per_sample: float, train_samples: int) -> WindowSize:
+    """Return the fewest epochs of whole batches that last `WINDOW_SECONDS`, each of at most 5,000 images."""
+    batches = math.ceil(_WINDOW_SLACK * WINDOW_SECONDS / (seconds_per_sample * batch_size))
     batches_per_epoch = max(1, min(_EPOCH_SAMPLES, train_samples) // batch_size)
     epochs = math.ceil(batches / batches_per_epoch)
     samples = min(train_samples, batch_size * math.ceil(batches / epochs))

@@ -546,8 +546,8 @@ def test_dry_run_lists_and_writes_nothing(command: Command, capsys: pytest.Captu
     """It lists the scenarios, the processes of each, and the expected time."""
     assert command("run", "--dry-run") == cli.Exit.DONE
     printed = capsys.readouterr().out
-    assert "18 scenarios, 66 runs, about" in printed
-    assert "lenet cpu(0),cpu(1) batch=500 hybridize=on  ·  6 turns of 1,000 images" in printed
+    assert "18 scenarios, 90 runs, about" in printed
+    assert "lenet cpu(0),cpu(1) batch=500 hybridize=on  ·  4 turns of 1,000 images" in printed
     assert "lenet cpu(0),cpu(1) batch=100 hybridize=off  ·  10 epochs of all images" in printed
     assert list(Path.cwd().iterdir()) == []
 

@@ -49,8 +49,8 @@ from tests.support.gate import (
 from tests.support.idx_files import small_idx_folder
 from tests.support.records import a_software
 
-#: Windows of a pilot (two sides, four scenarios) and of a block (four processes, four scenarios, eight turns).
-PILOT, BLOCK = 2 * 4, 4 * 4 * 8
+#: Windows of a pilot (two sides, four scenarios) and of a block (four processes, four scenarios, six turns).
+PILOT, BLOCK = 2 * 4, 4 * 4 * 6
 
 
 @pytest.fixture(scope="module")

@@ -223,7 +223,7 @@ def test_in_a_pipe_each_block_says_how_well_speed_ups_are_known(clock: Clock) ->
 
 
 def test_on_a_terminal_each_rows_interval_shrinks(clock: Clock) -> None:
-    """Below the bar every row of the network stands with its short name, its speed, and its speed-up."""
+    """Below the bar every row of the network stands with its short name, its speed-up, and its speed."""
     console = a_console(clock, terminal=True)
     progress = RunProgress(console, TODO, seconds_of)
     seen = []
@@ -232,8 +232,8 @@ def test_on_a_terminal_each_rows_interval_shrinks(clock: Clock) -> None:
         progress.block_saved(result_set, result_set.plan, ())
         rows = shown(console, progress._live.get_renderable()).splitlines()[-2:]
         seen.append([" ".join(line.split()).replace(units.TIMES, "x") for line in rows])
-    assert seen[0] == ["batch 50 10,488 images/s ±83 % 0.506x ±16 %", "batch 100 20,736 images/s ±58 %"]
-    assert seen[1] == ["batch 50 9,967 images/s ±28 % 0.499x ±6.5 %", "batch 100 19,962 images/s ±21 %"]
+    assert seen[0] == ["batch 50 0.506x ±16 % 10,488 images/s ±83 %", "batch 100 reference 20,736 images/s ±58 %"]
+    assert seen[1] == ["batch 50 0.499x ±6.5 % 9,967 images/s ±28 %", "batch 100 reference 19,962 images/s ±21 %"]
 
 
 def test_a_void_block_is_told_when_it_ends(clock: Clock) -> None:

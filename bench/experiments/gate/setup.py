@@ -43,11 +43,8 @@ from mnist_core.recipe import Recipe
 GATE_SUITE: Final = "gate"
 #: Timed windows of each scenario in the pilot, besides the epoch of its set-up.
 _PILOT_WINDOWS: Final = 1
-#: Timed windows of a scenario in an invocation, and the seconds of each, at least: a tenth with the pilot's slack. What
-#: disturbs one turn of four windows does not disturb the next (results/NOTES.md), so that the noise of a block falls
-#: with the number of its turns. Shorter windows would measure the barriers.
-_WINDOWS: Final = 8
-_WINDOW_SECONDS: Final = 0.08
+#: Timed windows of a scenario in an invocation. A block has 24 of a tenth of a second: many short ones pair better.
+_WINDOWS: Final = 6
 #: Numbers of valid blocks at which the evidence is looked at. Eight are the fewest that can show anything for four
 #: scenarios and three looks at alpha 0.05: 2^-8 x 4 x 3 = 0.047.
 _LOOKS: Final = (8, 12, 20)
@@ -275,7 +272,7 @@ def window_sizes(
                         running[side].evaluate()
                         fastest[scenario] = min(seconds, fastest.get(scenario, math.inf))
     return {
-        scenario: pilot.window_size(scenario.batch_size, seconds, dataset.train_samples, seconds=_WINDOW_SECONDS)
+        scenario: pilot.window_size(scenario.batch_size, seconds, dataset.train_samples)
         for scenario, seconds in fastest.items()
     }
 

@@ -3,7 +3,7 @@
 The effects of a search are here: processes, the clock, and one save after every round. While
 screening, and in a heat, a process lives on and measures one candidate after the other, since starting one takes far
 longer than a window; thread count and engine are taken once for a process, so that each pair of them has its own. In a
-block each candidate has a fresh process, all are alive together, and turns are a third of a second apart.
+block each candidate has a fresh process, all are alive together, and turns are well below a second apart.
 """
 
 from __future__ import annotations

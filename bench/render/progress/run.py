@@ -217,7 +217,7 @@ def format_reached(known: Reached) -> str:
 
 
 def _describe_rows(contest: Contest) -> Iterator[str]:
-    """Say of each row its throughput and its speed-up, each with its interval so far."""
+    """Say of each row its speed-up and its throughput, each with its interval so far; 80 columns are enough."""
     labels = labels_of(("", scenario) for scenario, _recipe in contest.rows)
     names = {row: labels.of("", row[0]) for row in contest.rows}
     width = max(map(len, names.values()))
@@ -226,8 +226,9 @@ def _describe_rows(contest: Contest) -> Iterator[str]:
         if not group.runs:
             continue
         speed = intervals.geometric_mean([throughput(run) for run in group.runs])
-        line = f"  {names[row]:<{width}}  {units.significant(speed.value):>8} images/s {phrases.plus_minus(speed):<8}"
+        speedup = "reference" if row == contest.reference else ""
         if row in ratios:
             ratio = intervals.ratio_of(ratios[row])
-            line += f"  {units.factor(ratio.value)} {phrases.plus_minus(ratio)}"
-        yield line.rstrip()
+            speedup = f"{units.factor(ratio.value)} {phrases.plus_minus(ratio)}"
+        rate = f"{units.significant(speed.value)} images/s {phrases.plus_minus(speed)}"
+        yield f"  {names[row]:<{width}}  {speedup:<12}  {rate}".rstrip()
