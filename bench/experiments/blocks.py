@@ -1,7 +1,7 @@
 """Measure a block: processes that are alive together and take turns.
 
 The speed of a shared machine drifts within seconds, and by up to a factor of two within a minute. Processes that take
-turns of a third of a second meet the same drift, so that it cancels from the ratio of any two of them. Each is fresh
+turns of a tenth of a second meet the same drift, so that it cancels from the ratio of any two of them. Each is fresh
 in every block, since two processes of the same code can differ for as long as they live.
 
 A process may measure several scenarios, one after the other. That is honest where every process of the block measures

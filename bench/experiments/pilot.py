@@ -63,13 +63,10 @@ def seconds_per_sample(session: Session, scenario: Scenario, train_samples: int,
     return min(window.seconds / window.samples for window in timed)
 
 
-def window_size(batch_size: int, seconds_per_sample: float, train_samples: int, *, least_epochs: int = 1) -> WindowSize:
-    """Return the fewest epochs of whole batches that last `WINDOW_SECONDS`, each of at most 5,000 images.
-
-    `least_epochs` makes them shorter where fewer would do.
-    """
+def window_size(batch_size: int, seconds_per_sample: float, train_samples: int) -> WindowSize:
+    """Return the fewest epochs of whole batches that last `WINDOW_SECONDS`, each of at most 5,000 images."""
     batches = math.ceil(_WINDOW_SLACK * WINDOW_SECONDS / (seconds_per_sample * batch_size))
     batches_per_epoch = max(1, min(_EPOCH_SAMPLES, train_samples) // batch_size)
-    epochs = max(least_epochs, math.ceil(batches / batches_per_epoch))
+    epochs = math.ceil(batches / batches_per_epoch)
     samples = min(train_samples, batch_size * math.ceil(batches / epochs))
     return WindowSize(epoch_samples=samples, epochs=epochs)

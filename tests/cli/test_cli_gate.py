@@ -197,7 +197,7 @@ def test_an_interrupted_gate_goes_on(
     def interrupt(_side: Side, _scenario: Scenario) -> None:
         nonlocal windows
         windows += 1
-        if windows == 16 + 3 * 48 + 5:
+        if windows == 16 + 3 * 96 + 5:
             signal.raise_signal(signal.SIGINT)
             raise SessionError(WorkerFailure(FailureReason.CRASHED, "the worker was killed by SIGKILL"))
 
@@ -402,7 +402,7 @@ def test_the_selftest_demands_both_answers(
     def slow_in_the_first_half(_side: Side, _scenario: Scenario) -> None:
         nonlocal starts
         starts += 1
-        if starts > 16 + 8 * 48 + 5 * 48:  # pilot, eight blocks and a confirmation of the first gate
+        if starts > 16 + 8 * 96 + 5 * 96:  # pilot, eight blocks and a confirmation of the first gate
             passes.slowdown = 0.0
 
     passes.slowdown = found

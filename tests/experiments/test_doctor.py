@@ -167,12 +167,12 @@ def test_an_aa_test_lets_two_processes_take_turns(monkeypatch: pytest.MonkeyPatc
     workers.cost = lambda _scenario: 1e-4 * (1 + workers.clock.time / 60)
     found = run_aa_test(workers, monkeypatch, shares)
     assert found is not None
-    assert found.n == 17
+    assert found.n == 50
     assert found.seconds == pytest.approx(aa_test.SECONDS, rel=0.5)
     assert abs(found.difference) < 0.01
     assert found.detectable < 0.03
     turns = [number for number, what in workers.calls if what == "window"]
-    assert turns == 17 * [0, 1, 1, 0]
+    assert turns == 50 * [0, 1, 1, 0]
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
 

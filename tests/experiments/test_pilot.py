@@ -13,14 +13,10 @@ from bench.experiments.pilot import window_size
     batch_size=st.integers(1, 1000),
     seconds=st.floats(1e-7, 1e-2),
     train_samples=st.integers(1, 60_000),
-    least_epochs=st.integers(1, 5),
 )
-def test_a_window_is_whole_epochs_of_what_is_there(
-    batch_size: int, seconds: float, train_samples: int, least_epochs: int
-) -> None:
+def test_a_window_is_whole_epochs_of_what_is_there(batch_size: int, seconds: float, train_samples: int) -> None:
     """It has no more images than the data set, maps no memory anew, and is long enough where possible."""
-    size = window_size(batch_size, seconds, train_samples, least_epochs=least_epochs)
-    assert size.epochs >= least_epochs
+    size = window_size(batch_size, seconds, train_samples)
     assert 1 <= size.epoch_samples <= train_samples
     assert size.epoch_samples <= max(5000, batch_size)
     if train_samples >= batch_size:

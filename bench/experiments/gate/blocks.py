@@ -1,7 +1,7 @@
 """Measure interleaved blocks of baseline and contender until the decision wants no more or the budget ends.
 
 A block is four fresh processes, two of each side, alive together and taking turns: one window of the first, one of the
-second, and so on, for each scenario. Turns are a third of a second apart, so that the drift of a shared machine, which
+second, and so on, for each scenario. Turns are a tenth of a second apart, so that the drift of a shared machine, which
 takes seconds to minutes, hits all four alike. While one works the others wait for their next command.
 
 A gate's side effects are here: processes, the clock, and one save after every block.

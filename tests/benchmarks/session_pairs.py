@@ -1,0 +1,65 @@
+"""Compare every two of many sessions of the same code: how often does `compare --gate` call one slower?
+
+`python -m tests.benchmarks.session_pairs results/sessions`: without regard to sessions, with the spread that ships, and
+with the spread of all other sessions of the folder; then again with a contender that is slower by a fifth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.analysis.comparison import compare, gate_verdict
+from bench.analysis.entries import ComparedFile, SessionSpread, index, shipped_spread, spread_of
+from bench.records import store
+from bench.records.result import ResultSet
+
+SLOWDOWN = 0.2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    files = [index(path.name, store.read(path, ResultSet)) for path in sorted(folder.glob("*.json"))]
+    pairs = list(itertools.permutations(files, 2))
+    print(f"{len(files)} sessions, {len(pairs)} ordered pairs, {len(files[0].entries)} scenarios each")
+    for name, spread in (("no spread", None), ("the one that ships", shipped_spread())):
+        report(name, pairs, [spread] * len(pairs))
+    report("that of the other sessions", pairs, [spread_of(without(files, pair)) for pair in pairs])
+
+
+def without(files: Sequence[ComparedFile], pair: tuple[ComparedFile, ComparedFile]) -> list[ComparedFile]:
+    return [file for file in files if file not in pair]
+
+
+def report(
+    name: str, pairs: Sequence[tuple[ComparedFile, ComparedFile]], spreads: Sequence[SessionSpread | None]
+) -> None:
+    for slowdown in (0.0, SLOWDOWN):
+        verdicts = Counter(
+            str(gate_verdict([compare(before, slowed(after, slowdown), sessions=spread)]))
+            for (before, after), spread in zip(pairs, spreads, strict=True)
+        )
+        shares = ", ".join(f"{verdict} {count / len(pairs):.1%}" for verdict, count in verdicts.most_common())
+        print(f"{name}, contender {slowdown:.0%} slower: {shares}")
+
+
+def slowed(file: ComparedFile, slowdown: float) -> ComparedFile:
+    """Return the file with times that are longer by this share (0.2 = a fifth)."""
+    entries = {}
+    for key, entry in file.entries.items():
+        speed = entry.speed
+        if speed is not None:
+            speed = dataclasses.replace(speed, mean=speed.mean - math.log1p(slowdown))
+        entries[key] = dataclasses.replace(entry, speed=speed)
+    return dataclasses.replace(file, entries=entries)
+
+
+if __name__ == "__main__":
+    main()
