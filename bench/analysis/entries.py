@@ -205,6 +205,8 @@ def _trouble(group: Group) -> str | None:
     not_run = group.planned - len(group.runs)
     if not_run > 0:
         return f"{not_run} of {group.planned} planned processes not run" if group.planned > 1 else "not run"
+    if not group.runs and group.voids:
+        return f"only void blocks: {next(iter(group.voids.values()))}"
     return None
 
 

@@ -61,15 +61,12 @@ class Group:
     invalid: str | None
     #: Why blocks in which it took turns do not count, by their index; their runs are neither in `runs` nor `planned`.
     voids: Mapping[int, str]
+    #: Its processes took turns with those of other rows; where none gave anything, they were to take them.
+    in_turns: bool
 
     @property
     def is_ranked(self) -> bool:
         return self.status.is_ranked
-
-    @property
-    def in_turns(self) -> bool:
-        """Whether its processes took turns with those of other rows."""
-        return bool(self.runs) and all(run.block is not None for run in self.runs)
 
 
 @functools.lru_cache(maxsize=256)  # files hold few recipes, many times each
@@ -152,6 +149,7 @@ def group_by_row(result_set: ResultSet) -> dict[RowKey, Group]:
         own_failures = tuple(sorted(failures.get(key, ()), key=lambda failure: failure.repeat))
         status, invalid = _judgement(own_runs, own_failures, result_set.dataset)
         own_void_runs = void_runs.get(key, ())
+        measured = (*own_runs, *own_void_runs)
         void_repeats = {run.repeat for run in own_void_runs} - {run.repeat for run in own_runs}
         groups[key] = Group(
             runs=own_runs,
@@ -160,6 +158,9 @@ def group_by_row(result_set: ResultSet) -> dict[RowKey, Group]:
             status=status,
             invalid=invalid,
             voids={run.block: reasons[run.block] for run in own_void_runs if run.block is not None},
+            in_turns=all(run.block is not None for run in measured)
+            if measured
+            else any(each.in_turns for each in planned.get(key, ())),
         )
     return groups
 

@@ -654,6 +654,15 @@ def test_the_side_under_which_the_machine_was_clearly_busier(
     assert found is (None if busy is None else sides[busy])
 
 
+def test_a_row_of_void_blocks_alone_says_so() -> None:
+    """It has turns, and no result to compare."""
+    stolen = msgspec.structs.replace(A_BLOCK.health, steal_fraction=0.2)
+    void = side(in_turns(a_run(), 0), blocks=(msgspec.structs.replace(A_BLOCK, health=stolen),))
+    (row,) = compare(side(a_run()), void).rows
+    assert row.outcome is Verdict.MISSING
+    assert row.reason == "contender: only void blocks: 20 % of the CPUs' time was stolen by other tenants"
+
+
 def test_runs_alone_do_not_tell_how_busy_the_machine_was() -> None:
     assert busier(side(a_run()), under(5.0, 0.9)) is None
 

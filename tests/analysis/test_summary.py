@@ -501,6 +501,23 @@ def test_the_truly_fastest_row_is_marked_as_often_as_the_legend_says() -> None:
     assert missed <= 10
 
 
+def test_a_row_that_was_to_take_turns_has_turns_before_it_has_a_result() -> None:
+    """So its table and the list of failures say turns, and no epochs."""
+    made = a_result_set(a_failure(scenario=a_scenario()))
+    assert not summarize(made).rows[0].in_turns
+    plan = tuple(msgspec.structs.replace(each, in_turns=True) for each in made.plan)
+    assert summarize(msgspec.structs.replace(made, plan=plan)).rows[0].in_turns
+
+
+def test_a_row_of_void_blocks_alone_took_turns() -> None:
+    """So its table says turns, though it has no result."""
+    stolen = msgspec.structs.replace(A_BLOCK.health, steal_fraction=0.2)
+    (run,) = repeats(10_000.0)
+    (row,) = rows_of(in_turns(run, 0), blocks=(msgspec.structs.replace(A_BLOCK, health=stolen),))
+    assert row.in_turns
+    assert row.measures is None
+
+
 def test_a_single_block_tells_nothing_from_the_fastest() -> None:
     rows = rows_in_turns((a_scenario(), (10_000.0,)), (a_scenario(batch_size=500), (20_000.0,)))
     assert [row.may_be_fastest for row in rows] == [True, False]
