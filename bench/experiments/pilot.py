@@ -1,4 +1,4 @@
-"""What gate, tune and doctor share: how a session is started, and a pilot that says how long a timed window must be."""
+"""What gate and tune share: how a session is started, and a pilot that says how long a timed window must be."""
 
 from __future__ import annotations
 
