@@ -165,7 +165,7 @@ def comparison_columns(
             units.accuracy_change,
             title="accuracy\nchange",
             priority=4,
-            explanation="final accuracy on the whole test set, mean over processes: contender's less baseline's",
+            explanation="final accuracy, mean over processes: contender's less baseline's",
         ),
         make_column(
             "detectable_slowdown",
