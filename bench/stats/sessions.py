@@ -93,13 +93,11 @@ def difference_of_sessions(above: Moments, below: Moments, spread: Spread) -> TS
 def across_sessions(difference: TSummary, sd: float, degrees_of_freedom: float) -> TSummary:
     """Return a difference of two sessions with what they differ by anyway: twice the variance of one.
 
-    The degrees of freedom are Satterthwaite's ("An approximate distribution of estimates of variance components",
-    Biometrics Bulletin 2, 1946).
+    The degrees of freedom are the fewer of the two. Satterthwaite's would be more, and the interval narrower than
+    without any sessions where few processes happen to agree: of recorded sessions of the same code that called 6 % of
+    the pairs slower, and this none.
     """
-    if difference.error is None or difference.degrees_of_freedom is None or sd == 0:
+    if difference.error is None or difference.degrees_of_freedom is None:
         return difference
-    within, between = difference.error**2, 2 * sd**2
-    total = within + between
-    shares = ((within / total, difference.degrees_of_freedom), (between / total, degrees_of_freedom))
-    freedom = 1 / math.fsum(share**2 / freedom for share, freedom in shares)
-    return TSummary(difference.value, math.sqrt(total), freedom, difference.n)
+    freedom = min(difference.degrees_of_freedom, degrees_of_freedom)
+    return TSummary(difference.value, math.hypot(difference.error, math.sqrt(2) * sd), freedom, difference.n)

@@ -28,12 +28,15 @@ from bench.analysis.comparison import (
 )
 from bench.analysis.entries import ComparedFile, SessionSpread, busier, index, shipped_spread, spread_of
 from bench.analysis.verdict import Outcome, Relation, Settings, Verdict, decide, detectable_slowdown
+from bench.records import store
 from bench.records.result import FailureReason, ResultSet, Run, RunBlock
 from bench.scenarios.scenario import Scenario
 from bench.stats import intervals, multiple_testing
 from bench.stats.intervals import TSummary
 from bench.stats.sessions import Spread
 from mnist_core.recipe import Hybridize, Recipe
+from tests import ROOT
+from tests.benchmarks.session_pairs import comparable_pairs, slowed
 from tests.support.executor import A_BLOCK, in_turns
 from tests.support.records import (
     a_dataset,
@@ -696,3 +699,20 @@ def test_what_other_programs_may_have_made_is_no_verdict(factor: float, busy: st
 def a_block_under(pressure: float) -> RunBlock:
     health = msgspec.structs.replace(A_BLOCK.health, cpu_pressure_fraction=pressure)
     return msgspec.structs.replace(A_BLOCK, health=health)
+
+
+def test_recorded_sessions_of_the_same_code_raise_few_alarms() -> None:
+    """Of all pairs at most one in twenty is regressed, and most are where one side is slower by a fifth."""
+    paths = sorted((ROOT / "results/sessions").glob("*.json"))
+    files = [index(path.name, store.read(path, ResultSet)) for path in paths]
+    pairs = comparable_pairs(files)
+    assert len(pairs) == 11 * 10 + 6 * 5
+    regressed = {
+        slowdown: sum(
+            gate_verdict([compare(before, slowed(after, slowdown), sessions=shipped_spread())]) is Verdict.REGRESSED
+            for before, after in pairs
+        )
+        for slowdown in (0.0, 0.2)
+    }
+    assert regressed[0.0] <= 0.05 * len(pairs)
+    assert regressed[0.2] >= 0.6 * len(pairs)

@@ -27,11 +27,16 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
     files = [index(path.name, store.read(path, ResultSet)) for path in sorted(folder.glob("*.json"))]
-    pairs = list(itertools.permutations(files, 2))
-    print(f"{len(files)} sessions, {len(pairs)} ordered pairs, {len(files[0].entries)} scenarios each")
+    pairs = comparable_pairs(files)
+    print(f"{len(files)} sessions, {len(pairs)} ordered pairs of the same scenarios")
     for name, spread in (("no spread", None), ("the one that ships", shipped_spread())):
         report(name, pairs, [spread] * len(pairs))
     report("that of the other sessions", pairs, [spread_of(without(files, pair)) for pair in pairs])
+
+
+def comparable_pairs(files: Sequence[ComparedFile]) -> list[tuple[ComparedFile, ComparedFile]]:
+    """Return every ordered pair of sessions that measured the same."""
+    return [pair for pair in itertools.permutations(files, 2) if pair[0].entries.keys() == pair[1].entries.keys()]
 
 
 def without(files: Sequence[ComparedFile], pair: tuple[ComparedFile, ComparedFile]) -> list[ComparedFile]:

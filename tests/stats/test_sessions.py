@@ -94,7 +94,7 @@ def test_intervals_across_sessions_cover_the_truth(between: float, within: float
             covered["not at all"] += _holds_zero(difference)
             total += 1
     assert 0.93 <= covered["by scenario"] / total <= 0.98
-    assert 0.93 <= covered["over all"] / total <= 0.99
+    assert covered["over all"] / total >= 0.94
     assert between < 0.05 or covered["not at all"] / total < 0.6
 
 
@@ -105,11 +105,13 @@ def _holds_zero(difference: TSummary) -> bool:
 
 
 def test_a_difference_without_a_spread_stays_without_an_interval() -> None:
-    """Of single processes nothing is known; a spread of 0 changes nothing."""
+    """Of single processes nothing is known; a spread of 0 changes nothing, and none makes an interval narrower."""
     alone = TSummary(0.1, None, None, 1)
     assert across_sessions(alone, 0.1, 19) == alone
     known = TSummary(0.1, 0.01, 4.0, 3)
     assert across_sessions(known, 0.0, 19) == known
+    assert across_sessions(known, 0.001, 19).degrees_of_freedom == 4.0
     wide = across_sessions(known, 0.1, 19)
     assert wide.error == pytest.approx(math.sqrt(0.01**2 + 2 * 0.1**2))
-    assert wide.degrees_of_freedom == pytest.approx(19, rel=0.02)
+    assert wide.degrees_of_freedom == 4.0
+    assert across_sessions(known, 0.1, 2).degrees_of_freedom == 2
