@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 import re
+from collections.abc import Collection
 from typing import Annotated, Any
 
 import msgspec
@@ -166,6 +167,12 @@ def _summarize_loop(framework: Framework, network: str, contexts: tuple[str, ...
 def tutorial_setting(network: str) -> Scenario:
     """Return what the tutorial itself runs: the default of every axis."""
     return Scenario(network=network)
+
+
+def reference_of(scenarios: Collection[Scenario]) -> Scenario:
+    """Return what the others of one network are compared with: the tutorial's setting, or else the first by name."""
+    tutorial = tutorial_setting(next(iter(scenarios)).network)
+    return tutorial if tutorial in scenarios else min(scenarios, key=lambda scenario: scenario.name)
 
 
 def axis_value(scenario: Scenario, name: str) -> str | int | None:

@@ -26,7 +26,7 @@ from bench.analysis.groups import (
 )
 from bench.records.health import void_reasons
 from bench.records.result import ResultSet
-from bench.scenarios.scenario import tutorial_setting
+from bench.scenarios.scenario import reference_of
 from bench.scenarios.suite import PlannedRun
 from bench.stats import intervals, two_stage
 from bench.stats.intervals import TSummary
@@ -46,8 +46,9 @@ class Contest:
 
     @property
     def reference(self) -> RowKey:
-        """The tutorial's setting, or else the first row."""
-        return next((row for row in self.rows if row[0] == tutorial_setting(row[0].network)), next(iter(self.rows)))
+        """The row that is in every part of a block, and that the others are compared with."""
+        scenario = reference_of([row[0] for row in self.rows])
+        return next(row for row in self.rows if row[0] == scenario)
 
     @property
     def repeats(self) -> set[int]:

@@ -18,7 +18,7 @@ from bench.experiments.pilot import WINDOW_SECONDS, Clock, StartSession
 from bench.records.base import utc_now
 from bench.records.result import Dataset, Epoch, Failure, Run, RunBlock
 from bench.scenarios.axes import Framework
-from bench.scenarios.scenario import Scenario, tutorial_setting
+from bench.scenarios.scenario import Scenario, reference_of
 from bench.scenarios.suite import PlannedRun
 from bench.worker import session
 from bench.worker.process import Cancellation, WorkerFailure
@@ -39,8 +39,8 @@ def units(ordered: Sequence[PlannedRun], most_alive: Callable[[], int]) -> Itera
     """Divide runs into what is measured at once, in the order given: a run alone, or the runs of a block.
 
     A block holds the runs of one network, recipe and repeat that take turns. Where more of them would have to be alive
-    than `most_alive`, which is asked when their turn has come, the block is split, and the tutorial's setting, or else
-    the first run, is in each part: so every ratio to it is between processes of the same block.
+    than `most_alive`, which is asked when their turn has come, the block is split, and the reference of these scenarios
+    is in each part: so every ratio to it is between processes of the same block.
     """
     together: dict[tuple[str, Recipe, int], list[PlannedRun]] = {}
     found: list[list[PlannedRun]] = []
@@ -60,8 +60,8 @@ def _parts(unit: Sequence[PlannedRun], most_alive: int) -> list[tuple[PlannedRun
     most = max(_LEAST_ALIVE, most_alive)
     if len(unit) <= most:
         return [tuple(unit)]
-    tutorial = tutorial_setting(unit[0].scenario.network)
-    reference = next((planned for planned in unit if planned.scenario == tutorial), unit[0])
+    scenario = reference_of([planned.scenario for planned in unit])
+    reference = next(planned for planned in unit if planned.scenario == scenario)
     others = [planned for planned in unit if planned is not reference]
     return [(reference, *others[begin : begin + most - 1]) for begin in range(0, len(others), most - 1)]
 
