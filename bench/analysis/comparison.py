@@ -15,8 +15,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import msgspec
-
 from bench.analysis.entries import (
     ComparedFile,
     Entry,
@@ -39,7 +37,7 @@ from bench.analysis.verdict import (
 from bench.enums import StrEnum
 from bench.machine.fingerprint import Difference, difference, machine_differences, same_machine, software_differences
 from bench.records.environment import Environment
-from bench.scenarios.scenario import Scenario, axis_text
+from bench.scenarios.scenario import Scenario, all_but, axis_text
 from bench.stats import intervals, multiple_testing
 from bench.stats.intervals import TSummary
 from bench.stats.sessions import across_sessions, difference_of_sessions
@@ -272,8 +270,7 @@ def compare_scenarios(
 def _rest(key: RowKey, axis: str) -> tuple[object, ...]:
     """Return everything that identifies a row but this axis."""
     scenario, recipe = key
-    axes = (field.name for field in msgspec.structs.fields(Scenario))
-    return (recipe, *(getattr(scenario, name) for name in axes if name != axis))
+    return (recipe, *all_but(scenario, axis))
 
 
 def _rows(

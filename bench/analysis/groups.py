@@ -125,15 +125,15 @@ def log_speed_in_block(runs: Iterable[Run]) -> dict[int, float]:
     return {run.block: math.log(throughput(run)) for run in runs if run.block is not None}
 
 
-def differences_in_blocks(speeds: Mapping[int, float], others: Mapping[int, float]) -> list[float]:
-    """Return the differences within the blocks that two rows of one file share, in the order of the first row."""
-    return [speed - others[block] for block, speed in speeds.items() if block in others]
+def differences_in_blocks(speeds: Mapping[int, float], others: Mapping[int, float]) -> dict[int, float]:
+    """Return the difference within each block that two rows of one file share, in the order of the first row."""
+    return {block: speed - others[block] for block, speed in speeds.items() if block in others}
 
 
 def difference_in_blocks(speeds: Mapping[int, float], others: Mapping[int, float]) -> TSummary | None:
     """Summarize the differences within the blocks that two rows of one file share; None if they share none."""
     differences = differences_in_blocks(speeds, others)
-    return intervals.t_summary(differences) if differences else None
+    return intervals.t_summary(list(differences.values())) if differences else None
 
 
 def group_by_row(result_set: ResultSet) -> dict[RowKey, Group]:

@@ -11,14 +11,14 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from bench.analysis.groups import Status, log_speed_in_block, ratio_of_runs, throughput
+from bench.analysis.groups import Status, differences_in_blocks, log_speed_in_block, ratio_of_runs, throughput
 from bench.analysis.series import measured
 from bench.analysis.summary import Measures, Row, Summary, summarize
 from bench.analysis.verdict import DEFAULT_SETTINGS
 from bench.enums import StrEnum
 from bench.records.environment import Environment
 from bench.records.result import ResultSet, Run
-from bench.scenarios.scenario import Scenario, tutorial_setting
+from bench.scenarios.scenario import Scenario, all_but, tutorial_setting
 from bench.stats import intervals
 from bench.stats.intervals import Estimate, TSummary
 from bench.stats.multiple_testing import holm_adjusted
@@ -239,19 +239,15 @@ def effects(summary: Summary, network: str, recipe: Recipe) -> list[Effect]:
     for axis in (field.name for field in msgspec.structs.fields(Scenario)):
         by_value: dict[object, dict[tuple[object, ...], Scenario]] = {}
         for scenario in speeds:
-            by_value.setdefault(getattr(scenario, axis), {})[_rest(scenario, axis)] = scenario
+            by_value.setdefault(getattr(scenario, axis), {})[all_but(scenario, axis)] = scenario
         usual_value = _usual_value(axis, list(by_value), network)
         usual = by_value.pop(usual_value, {})
         for changed in by_value.values():
             pairs = {scenario: usual[rest] for rest, scenario in changed.items() if rest in usual}
-            differences = {pair: _differences(speeds[pair[0]], speeds[pair[1]]) for pair in pairs.items()}
+            differences = {pair: differences_in_blocks(speeds[pair[0]], speeds[pair[1]]) for pair in pairs.items()}
             effect = _effect(axis, {pair: known for pair, known in differences.items() if known})
             found += [] if effect is None else [effect]
     return found
-
-
-def _rest(scenario: Scenario, axis: str) -> tuple[object, ...]:
-    return tuple(getattr(scenario, field.name) for field in msgspec.structs.fields(Scenario) if field.name != axis)
 
 
 def _usual_value(axis: str, values: Sequence[Any], network: str) -> object:
@@ -259,10 +255,6 @@ def _usual_value(axis: str, values: Sequence[Any], network: str) -> object:
         return min(values, key=len, default=None)
     tutorials = getattr(tutorial_setting(network), axis)
     return tutorials if tutorials in values else next(iter(values), None)
-
-
-def _differences(speeds: Mapping[int, float], others: Mapping[int, float]) -> dict[int, float]:
-    return {block: speed - others[block] for block, speed in speeds.items() if block in others}
 
 
 def _effect(axis: str, differences: Mapping[tuple[Scenario, Scenario], Mapping[int, float]]) -> Effect | None:

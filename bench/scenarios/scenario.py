@@ -175,6 +175,11 @@ def reference_of(scenarios: Collection[Scenario]) -> Scenario:
     return tutorial if tutorial in scenarios else min(scenarios, key=lambda scenario: scenario.name)
 
 
+def all_but(scenario: Scenario, axis: str) -> tuple[object, ...]:
+    """Return what two scenarios share that differ in this axis alone."""
+    return tuple(getattr(scenario, field.name) for field in msgspec.structs.fields(Scenario) if field.name != axis)
+
+
 def axis_value(scenario: Scenario, name: str) -> str | int | None:
     """Return an axis's value as a suite file has it, contexts joined by commas; "loop" is the loop's parts in words."""
     if name == "loop":

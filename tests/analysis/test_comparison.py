@@ -702,9 +702,13 @@ def a_block_under(pressure: float) -> RunBlock:
 
 
 def test_recorded_sessions_of_the_same_code_raise_few_alarms() -> None:
-    """Of all pairs at most one in twenty is regressed, and most are where one side is slower by a fifth."""
+    """They give the spread that ships. Of all pairs at most one in twenty is regressed; a slowdown by a fifth shows."""
     paths = sorted((ROOT / "results/sessions").glob("*.json"))
     files = [index(path.name, store.read(path, ResultSet)) for path in paths]
+    spread = spread_of(files)
+    assert spread is not None
+    assert shipped_spread().sd == pytest.approx(spread.sd, abs=0.0005)
+    assert shipped_spread().degrees_of_freedom == spread.degrees_of_freedom
     pairs = comparable_pairs(files)
     assert len(pairs) == 11 * 10 + 6 * 5
     regressed = {
@@ -715,4 +719,4 @@ def test_recorded_sessions_of_the_same_code_raise_few_alarms() -> None:
         for slowdown in (0.0, 0.2)
     }
     assert regressed[0.0] <= 0.05 * len(pairs)
-    assert regressed[0.2] >= 0.6 * len(pairs)
+    assert regressed[0.2] >= 0.4 * len(pairs)

@@ -29,6 +29,8 @@ def main() -> None:
     files = [index(path.name, store.read(path, ResultSet)) for path in sorted(folder.glob("*.json"))]
     pairs = comparable_pairs(files)
     print(f"{len(files)} sessions, {len(pairs)} ordered pairs of the same scenarios")
+    if (spread_of_all := spread_of(files)) is not None:
+        print(f"spread: sd {spread_of_all.sd:.3f}, {spread_of_all.degrees_of_freedom} degrees of freedom")
     for name, spread in (("no spread", None), ("the one that ships", shipped_spread())):
         report(name, pairs, [spread] * len(pairs))
     report("that of the other sessions", pairs, [spread_of(without(files, pair)) for pair in pairs])

@@ -59,7 +59,7 @@ class Contest:
         """Return the logarithms of each row's ratio to the reference, block by block; of rows that carry a rank."""
         speeds = log_speed_in_block(self.rows[self.reference].runs)
         return {
-            row: differences_in_blocks(log_speed_in_block(group.runs), speeds)
+            row: list(differences_in_blocks(log_speed_in_block(group.runs), speeds).values())
             for row, group in self.rows.items()
             if row != self.reference and group.is_ranked and self.rows[self.reference].is_ranked
         }

@@ -1,0 +1,77 @@
+"""Say how well sweeps that took turns are known, and whether they agree: `python -m tests.benchmarks.sweeps FILE ...`.
+
+Half-widths are those of the 95 % intervals. The timed share is of the blocks' wall time, void ones included. Two sweeps
+contradict each other where one calls a row surely faster than another, and the other surely slower.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.analysis.groups import RowKey, epochs_seconds, log_ratio_of_runs
+from bench.analysis.summary import Measures, Summary, summarize
+from bench.records import store
+from bench.records.result import ResultSet
+from bench.stats.intervals import Estimate, bounds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    paths = parser.parse_args().files
+    result_sets = [store.read(path, ResultSet) for path in paths]
+    summaries = [summarize(result_set) for result_set in result_sets]
+    for path, result_set, summary in zip(paths, result_sets, summaries, strict=True):
+        measures = [row.measures for row in summary.rows if row.measures is not None and row.in_turns]
+        timed = sum(epochs_seconds(run) for run in result_set.runs if run.block is not None)
+        share = timed / sum(block.seconds for block in result_set.blocks)
+        print(f"{path.name}: {half_widths(measures)}; timed {share:.0%} of {len(result_set.blocks)} blocks")
+    for one, other in itertools.combinations(summaries, 2):
+        for network in dict.fromkeys(scenario.network for scenario, _recipe in one.groups):
+            print(f"{network}: {agreement(one, other, network)}")
+
+
+def half_widths(measures: Sequence[Measures]) -> str:
+    kinds: dict[str, list[Estimate | None]] = {
+        "speed-ups": [each.speedup for each in measures],
+        "throughputs": [each.throughput for each in measures],
+    }
+    words = []
+    for name, estimates in kinds.items():
+        widths = [width for each in estimates if each is not None and (width := half_width(each)) is not None]
+        words.append(f"{name} ± {statistics.median(widths):.1%} (median), {max(widths):.1%} (worst)")
+    return ", ".join(words)
+
+
+def half_width(estimate: Estimate) -> float | None:
+    if estimate.lower is None or estimate.upper is None:
+        return None
+    return math.sqrt(estimate.upper / estimate.lower) - 1
+
+
+def agreement(one: Summary, other: Summary, network: str) -> str:
+    """Count contradictions over all pairs of rows, and give Kendall's tau of the two orders."""
+    rows = [key for key in one.groups if key[0].network == network and key in other.groups]
+    pairs = list(itertools.combinations(rows, 2))
+    contradictions = tau = 0
+    for pair in pairs:
+        (value, side), (other_value, other_side) = relation(one, pair), relation(other, pair)
+        contradictions += side * other_side < 0
+        tau += 1 if value * other_value > 0 else -1
+    return f"{contradictions} contradictions in {len(pairs)} pairs of rows, Kendall's tau {tau / len(pairs):.2f}"
+
+
+def relation(summary: Summary, pair: tuple[RowKey, RowKey]) -> tuple[float, int]:
+    """Return a log ratio within blocks, and 1 or -1 where it is surely above or below 0."""
+    ratio = log_ratio_of_runs(*(summary.groups[key].runs for key in pair))
+    lower, upper = bounds(ratio) or (-math.inf, math.inf)
+    return ratio.value, 1 if lower > 0 else -1 if upper < 0 else 0
+
+
+if __name__ == "__main__":
+    main()
