@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from bench.analysis import accuracy
 from bench.enums import StrEnum
-from bench.records.health import void_reasons
-from bench.records.result import Dataset, Failure, FailureReason, ResultSet, Run
+from bench.records.health import SessionHealth, session_health, void_reasons
+from bench.records.result import Dataset, Failure, FailureReason, ResultSet, Run, RunBlock
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun
 from bench.stats import intervals
@@ -163,6 +163,16 @@ def group_by_row(result_set: ResultSet) -> dict[RowKey, Group]:
             else any(each.in_turns for each in planned.get(key, ())),
         )
     return groups
+
+
+def health_of(groups: Iterable[Group], blocks: Iterable[RunBlock]) -> SessionHealth:
+    """Return what the machine did while a file was measured."""
+    runs = [run for group in groups for run in group.runs]
+    switches = [
+        None if (count := run.involuntary_context_switches) is None else count / epochs_seconds(run) for run in runs
+    ]
+    healths = [*(block.health for block in blocks), *(run.health for run in runs if run.health is not None)]
+    return session_health(healths, switches)
 
 
 def row_key(record: PlannedRun | Run | Failure) -> RowKey:

@@ -22,7 +22,7 @@ from bench.cli.completion import (
 from bench.errors import ConfigurationError
 from bench.render.formats import export
 from bench.scenarios import axes
-from bench.scenarios.suite import Overrides, axis_settings
+from bench.scenarios.suite import Overrides, axis_settings, choices
 from mnist_core import recipe
 from mnist_core.datasets import DatasetName
 
@@ -65,7 +65,9 @@ Settings = Annotated[
     typer.Option(
         "--set",
         metavar="AXIS=VALUE,…",
-        help=f"Another part of the loop ({', '.join(axes.LOOP_AXES)}).",
+        help="Another part of the loop: "
+        + "; ".join(f"{axis}={'|'.join(choices(axis))}" for axis in axes.LOOP_AXES)
+        + ".",
         autocompletion=offer_settings,
     ),
 ]
@@ -181,6 +183,12 @@ def seconds(text: str, option: str) -> float:
     if "".join(map("".join, parts)) != text.strip() or value <= 0:
         raise ConfigurationError(f"{option} {text}: expected a time such as 90s, 10m or 1h30m")
     return value
+
+
+def budget_text(seconds: float) -> str:
+    """Write a time as --budget takes it, rounded up: 90s, 6m."""
+    minutes = math.ceil(seconds / _UNITS["m"])
+    return f"{minutes}m" if minutes > 1 else f"{max(1, math.ceil(seconds))}s"
 
 
 def seed_or_random(seed: int | None) -> int:

@@ -207,6 +207,14 @@ def test_contexts_of_one_file_are_compared(command: Command, capsys: pytest.Capt
     assert "faster" in text
 
 
+def test_a_printed_name_and_the_winner_are_baselines(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a table prints can be pasted, and all rows be compared with the fastest."""
+    save("a.json", *runs(), *runs(9, GPU))
+    for expression in ("best", "mlp gpu(0) batch=100 hybridize=off", "contexts=gpu(0) and batch=100"):
+        assert command("a.json", "--baseline-scenario", expression) == cli.Exit.DONE
+        assert "0.111\N{MULTIPLICATION SIGN}" in capsys.readouterr().out
+
+
 def test_several_contenders_have_an_overview(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     """It has one line for each of them, below their tables."""
     save("a.json")

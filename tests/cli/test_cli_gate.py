@@ -133,6 +133,28 @@ def test_an_undecided_gate_is_no_pass(command: Command, passes: FakeSessions, ot
     assert command("gate", "--base", other_code, "--data-dir", data_dir) == cli.Exit.INCONCLUSIVE
 
 
+def test_an_undecided_gate_says_what_it_needed_and_how_to_go_on(
+    command: Command, passes: FakeSessions, other_code: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The budget is in the file. What fits into it is said before, and the next command at the end."""
+    arguments = ("gate", "--base", other_code, "--data-dir", data_dir, "--budget", "0.001s")
+    assert command(*arguments) == cli.Exit.INCONCLUSIVE
+    printed = capsys.readouterr()
+    assert "a verdict needs 8, a regression 13: about " in printed.err
+    assert "take a larger --budget or fewer scenarios (-k)" in printed.err
+    hint = f"undecided; mnist-bench gate --resume {the_file()} --budget "
+    assert hint in printed.err
+    assert printed.out.count("block cannot show a regression") == 1
+    assert store.read(the_file(), GateFile).plan.budget_seconds == 0.001
+    assert command("gate", "--replay", the_file()) == cli.Exit.INCONCLUSIVE
+    assert hint in capsys.readouterr().err
+    blocks = len(store.read(the_file(), GateFile).blocks)
+    assert (
+        command("gate", "--resume", the_file(), "--data-dir", data_dir, "--base", other_code) == cli.Exit.INCONCLUSIVE
+    )
+    assert len(store.read(the_file(), GateFile).blocks) == blocks  # its budget is that of its file, not the default
+
+
 @pytest.mark.parametrize("side", Side)
 def test_a_crash_on_either_side_is_a_failure(
     command: Command,

@@ -257,17 +257,10 @@ VALUES: Final[Sequence[Column[Row]]] = (
         "speedup",
         units.factor,
         title="speed-up",
-        interval=True,
         priority=3,
         text=_speedup,
+        detail=plus_minus,
         explanation="images/s over those of the tutorial's own setting: {tutorial}{compared}",
-    ),
-    make_column(
-        "speedup_interval",
-        _measured(lambda measures: plus_minus(measures.speedup)),
-        title="speed-up\ninterval",
-        priority=9,
-        data=False,
     ),
     _measure(
         "scaling_efficiency",

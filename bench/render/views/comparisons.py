@@ -19,7 +19,7 @@ from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Column, find, grou
 from bench.render.model.marks import MARK_OF_OUTCOME, tone_of_outcome
 from bench.render.model.pivot import Frame, axes_of_pivot, pivot_table
 from bench.render.model.table import Fact, Table, hidden_column, make_table, numeric
-from bench.render.phrases import clean_text, format_count
+from bench.render.phrases import clean_text, format_count, with_arrows
 from bench.render.views.comparison_columns import (
     DEFAULT_VALUE,
     change_or_ratio,
@@ -28,8 +28,10 @@ from bench.render.views.comparison_columns import (
     describe_entry,
     detectable,
     epoch_seconds,
+    is_single,
     throughput_ratio,
 )
+from bench.scenarios.selection import Reference
 from bench.stats.intervals import bounds
 from mnist_core.recipe import Recipe
 
@@ -166,19 +168,31 @@ def _caption(comparison: Comparison, *, gate: bool) -> list[tuple[str, str]]:
     lines = []
     if comparison.refusal is not None:
         lines.append(("because", comparison.refusal))
-    if comparison.axis is not None:
-        lines.append(("against", f"{comparison.axis}: for each row, the one that differs from it only there"))
+    if comparison.reference is not None:
+        lines.append(("against", _describe_reference(comparison.reference)))
     lines += _sides(comparison)
     if comparison.refusal is None:
         lines.append(("data", captions.describe_dataset(comparison.baseline.dataset)))
     lines += _differences(comparison)
-    lines += _busier(comparison)
+    lines += _health(comparison)
     lines += captions.virtual_contexts(row.scenario for row in comparison.rows)
     if comparison.sessions is not None and comparison.common:
         lines.append(("sessions", _describe_sessions(comparison.sessions)))
     if gate and gate_refusal(comparison) is None:
         lines.append(("method", _method(comparison)))
+    elif comparison.gives_verdicts and comparison.common:
+        lines.append(("method", "two stored results, of two times: `mnist-bench gate` measures both sides in turns"))
     return lines
+
+
+def _describe_reference(reference: Reference) -> str:
+    if reference.matches is None:
+        return (
+            f"{reference} of each network and recipe; chosen for being the fastest, it looks a little faster than it is"
+        )
+    if reference.names_one:
+        return str(reference)
+    return f"{reference}: for each row, the one that differs from it only there"
 
 
 def _sides(comparison: Comparison) -> list[tuple[str, str]]:
@@ -215,25 +229,27 @@ def _differences(comparison: Comparison) -> list[tuple[str, str]]:
     return lines
 
 
-def _busier(comparison: Comparison) -> list[tuple[str, str]]:
-    """Say under which side the machine was clearly busier."""
-    side = busier(comparison.baseline, comparison.contender)
-    if side is None:
+def _health(comparison: Comparison) -> list[tuple[str, str]]:
+    """Say what the machine did beside either side, and under which one it was clearly busier."""
+    baseline, contender = comparison.baseline, comparison.contender
+    if comparison.kind is Kind.WITHIN:
+        return captions.health_caption(contender.health)
+    told = [captions.describe_health(side.health) or "not recorded" for side in (baseline, contender)]
+    if told == ["not recorded"] * 2:
         return []
-    name, other = "contender", comparison.baseline
-    if side is comparison.baseline:
-        name, other = "baseline", comparison.contender
-    told = []
-    if side.load_average is not None and other.load_average is not None:
-        told.append(f"load {side.load_average:.1f} against {other.load_average:.1f}")
-    if side.cpu_pressure is not None and other.cpu_pressure is not None:
-        shares = (units.percent(share) for share in (side.cpu_pressure, other.cpu_pressure))
-        told.append(f"a task waited for a CPU {' of the time against '.join(shares)}")
-    return [("note", f"the machine was busier under the {name}: {', '.join(told)}")]
+    lines = [("health", f"of the baseline: {told[0]} (medians)"), ("", f"of the contender: {told[1]}")]
+    side = busier(baseline, contender)
+    if side is not None:
+        name = "baseline" if side is baseline else "contender"
+        one, other = (contender, baseline) if side is contender else (baseline, contender)
+        lines.append(
+            ("note", f"the machine was busier under the {name}: {captions.contrast_health(one.health, other.health)}")
+        )
+    return lines
 
 
 def _format_differences(differences: Iterable[Difference]) -> str:
-    return "; ".join(map(str, differences)) or "nothing that is recorded"
+    return with_arrows("; ".join(map(str, differences))) or "nothing that is recorded"
 
 
 def _describe_sessions(spread: SessionSpread) -> str:
@@ -269,7 +285,7 @@ def _facts(comparison: Comparison, recipe: Recipe) -> dict[str, Fact]:
     facts: dict[str, Fact] = {
         "comparison": _kind(comparison),
         "refusal": comparison.refusal,
-        "against": None if comparison.axis is None else str(comparison.axis),
+        "against": None if comparison.reference is None else str(comparison.reference),
         "dataset": comparison.baseline.dataset.name,
         "dataset_digest": comparison.baseline.dataset.digest,
     }
@@ -280,6 +296,7 @@ def _facts(comparison: Comparison, recipe: Recipe) -> dict[str, Fact]:
             **captions.machine_facts(side.environment, without=["usable_vcpu_count", "virtualization"]),
             **captions.software_facts(side.environment.software),
             **captions.facts_of(side.environment, "mnist_bench_version", "git_commit"),
+            **captions.health_facts(side.health),
         }
         facts |= {f"{label}_{name}": fact for name, fact in of_side.items()}
     return {
@@ -296,12 +313,13 @@ def _facts(comparison: Comparison, recipe: Recipe) -> dict[str, Fact]:
 
 def _notes(comparison: Comparison, rows: Sequence[ComparedRow], *, last: bool) -> list[tuple[str, str]]:
     """Say why rows have no ratio, or not the verdict that it suggests; under the last table sum up all rows."""
+    shows_single = not comparison.gives_verdicts  # their rows say so themselves
     reasons: dict[tuple[Outcome, str], list[str]] = {}
     for row in rows:
-        if row.reason is not None and row.reason != comparison.refusal:
+        if row.reason is not None and row.reason != comparison.refusal and not (is_single(row) and shows_single):
             reasons.setdefault((row.outcome, row.reason), []).append(row.scenario.name)
     notes = [
-        (MARK_OF_OUTCOME[outcome], f"{outcome}: {'; '.join(names)}: {reason}")
+        (MARK_OF_OUTCOME[outcome], f"{outcome}: {_name_rows(names, len(rows))}: {with_arrows(reason)}")
         for (outcome, reason), names in reasons.items()
     ]
     paired = [row for row in rows if row.slowdown is not None]
@@ -313,11 +331,27 @@ def _notes(comparison: Comparison, rows: Sequence[ComparedRow], *, last: bool) -
     if last:
         slowdown = comparison.slowdown
         if slowdown is not None:
-            over = format_count(len(comparison.common), "common scenario")
-            unsure = "" if bounds(slowdown) else " (no interval: some have n = 1)"
+            common, averaged = len(comparison.common), len(comparison.averaged)
+            over = format_count(averaged, "common scenario")
+            unsure = "" if bounds(slowdown) else " (no interval: all have n = 1)"
+            if averaged < common:
+                over, unsure = (
+                    f"{averaged} of {common} common scenarios",
+                    f" (the other {common - averaged} have n = 1)",
+                )
             notes.append(("", f"geometric mean over {over}: {describe_difference(comparison, slowdown)}{unsure}"))
         notes.append(("", f"in all: {_format_counts(row.outcome for row in comparison.rows)}"))
     return notes
+
+
+#: The most names that are listed: the rows say it, too.
+_MOST_NAMES: Final = 3
+
+
+def _name_rows(names: Sequence[str], rows: int) -> str:
+    if len(names) <= _MOST_NAMES:
+        return "; ".join(names)
+    return "all rows" if len(names) == rows else f"{len(names)} of {rows} rows"
 
 
 # --- an overview of several
