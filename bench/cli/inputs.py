@@ -21,7 +21,7 @@ def json_files(paths: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
     seen: set[Path] = set()
     for path in paths:
         in_folder = path.is_dir()
-        for file in sorted(path.glob("*.json")) if in_folder else [path]:
+        for file in store.json_files(path) if in_folder else [path]:
             if file.resolve() not in seen:
                 seen.add(file.resolve())
                 yield file, in_folder

@@ -8,6 +8,7 @@ from typing import Final
 from xml.etree import ElementTree as ET  # only written, never read
 
 from bench.render.model.cases import CaseOutcome, JUnitCase
+from bench.render.phrases import CONTROL
 
 #: Characters that XML 1.0 cannot hold, not even escaped (its section 2.2), such as a terminal's escape character.
 _ILLEGAL: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -38,4 +39,4 @@ def render_junit(suite_name: str, cases: Sequence[JUnitCase]) -> str:
 
 
 def _legal(text: str) -> str:
-    return _ILLEGAL.sub("", text)
+    return CONTROL.sub("", _ILLEGAL.sub("", text))
