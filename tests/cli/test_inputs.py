@@ -122,3 +122,13 @@ def test_a_name_cannot_speak_for_the_program(command: Command, capsys: pytest.Ca
         assert "\x1b" not in printed.out + printed.err
         assert not [line for line in (printed.out + printed.err).splitlines() if line.startswith("mnist-bench: all is")]
         assert "\\x1b[2J\\nmnist-bench: all is well.json" in printed.out + printed.err
+
+
+def test_a_report_of_very_many_files_says_what_shows_them_better(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is made all the same."""
+    for number in range(21):
+        store.write(Path(f"many/{number}.json"), a_result_set())
+    assert command("report", "many", "--format", "markdown") == cli.Exit.DONE
+    assert "21 files side by side make a large page: mnist-bench history" in capsys.readouterr().err

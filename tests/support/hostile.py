@@ -50,7 +50,7 @@ BYTES: Final = (
 
 def mutate_document(document: bytes, random: Random) -> bytes:
     """Return a JSON document with one to three values, keys or lists changed, or with its bytes damaged."""
-    if random.random() < 0.2:
+    if random.random() < 0.15:
         return mutate_bytes(document, random)
     root = json.loads(document)
     for _ in range(random.choice((1, 1, 1, 2, 3))):
@@ -76,6 +76,9 @@ def _place(root: Any, random: Random) -> tuple[Any, Any]:  # noqa: ANN401  # wha
 
 def _change(container: Any, key: Any, random: Random) -> None:  # noqa: ANN401  # as above
     value = container[key]
+    if isinstance(value, int | float) and not isinstance(value, bool) and random.random() < 0.7:
+        container[key] = _another_number(value, random)
+        return
     match random.randrange(8):
         case 0:
             del container[key]
@@ -96,9 +99,20 @@ def _change(container: Any, key: Any, random: Random) -> None:  # noqa: ANN401  
             container[key] = random.choice(VALUES)
 
 
+def _another_number(value: float, random: Random) -> float:
+    """Return a number of the same kind that its range may allow: the ends of ranges, and numbers beside this one."""
+    if isinstance(value, int):
+        return random.choice((0, 1, 2, 5, value + 1, value - 1, 2 * value, value // 2, 10**6, 10**4, 2**31, 2**53))
+    return random.choice((0.0, 1e-12, 1e-9, 1e-3, 1.0, 1e3, 1e9, -value, value / 2, value * 2, value * (1 + 1e-12)))
+
+
 def mutate_bytes(content: bytes, random: Random) -> bytes:
     """Return the content cut, or with a few bytes flipped, removed, doubled or put in."""
     damaged = bytearray(content)
+    if random.random() < 0.2:  # as long as it was
+        for _ in range(random.choice((1, 10, 1000)) if damaged else 0):
+            damaged[random.randrange(len(damaged))] ^= 1 << random.randrange(8)
+        return bytes(damaged)
     for _ in range(random.choice((1, 1, 2, 5))):
         at = random.randint(0, len(damaged))
         length = random.choice((1, 1, 4, 100))
