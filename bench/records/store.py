@@ -108,7 +108,7 @@ def write(path: Path, record: Record) -> None:
 
 def real_path(path: Path) -> Path:
     """Return the path of the file that a link leads to; the path itself where it is no link."""
-    return Path(os.path.realpath(path))
+    return Path(os.path.realpath(path)) if os.path.islink(path) else path  # noqa: PTH114 - Path's may raise
 
 
 def _sync_file(descriptor: int) -> None:

@@ -63,7 +63,7 @@ def _expected(node: inspect.Type, axis: str) -> str | None:
         case inspect.UnionType(types=(kind, inspect.NoneType())):
             words = _expected(kind, axis)
         case inspect.IntType(ge=least, le=most):
-            words = f"a whole number from {least} to {most:,}"
+            words = f"a whole number of at least {least}, at most {most:,}"
         case inspect.FloatType(le=most):
             words = f"a number above 0, at most {most:,.0f}"
         case inspect.BoolType():

@@ -44,6 +44,8 @@ def history_command(
 ) -> None:
     """Show how fast each scenario was over time on a machine, and since which commit it changed."""
     reject_junit(output_format)
+    if options.ratio(alpha, "--alpha") == 0:
+        raise ConfigurationError("--alpha 0: no change would ever be found")
     probability = options.probability(alpha, "--alpha")
     matches = None if expression is None else matcher(expression)
     shared: dict[RowKey, RowKey] = {}

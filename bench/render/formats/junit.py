@@ -35,8 +35,9 @@ def render_junit(suite_name: str, cases: Sequence[JUnitCase]) -> str:
         else:
             ET.SubElement(element, case.outcome.value, {"message": _legal(case.message)}).text = _legal(case.detail)
     ET.indent(root)
-    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+    text = ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+    return CONTROL.sub(lambda match: f"&#{ord(match[0])};", text)  # what XML can hold may still steer a terminal
 
 
 def _legal(text: str) -> str:
-    return CONTROL.sub("", _ILLEGAL.sub("", text))
+    return _ILLEGAL.sub("", text).replace("\r\n", "\n").replace("\r", "\n")  # as who reads XML does
