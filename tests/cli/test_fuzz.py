@@ -132,7 +132,8 @@ def _fault(status: object, out: str, err: str, *, is_check: bool) -> str | None:
     if "Traceback" in err:
         return "a traceback"
     reasons = [line for line in err.split("\n") if line.startswith("mnist-bench: ")]
-    if status in {Exit.USAGE, Exit.INCOMPARABLE} and len(reasons) + is_check * bool(out) != 1:
+    lines_of_check = is_check and bool(out)  # one for each fault of each file
+    if status in {Exit.USAGE, Exit.INCOMPARABLE} and not (lines_of_check or len(reasons) == 1):
         return f"{len(reasons)} reasons"
     if any(len(reason) > 3000 for reason in reasons):
         return "a reason without end"
