@@ -10,7 +10,7 @@ from bench.cli import options
 from bench.cli.console import err, note, spinner, warn
 from bench.cli.datasets import dataset_of
 from bench.cli.exit_status import EXIT_OF_VERDICT, Exit
-from bench.cli.session import measuring, trying
+from bench.cli.session import ResumeHint, measuring, trying
 from bench.experiments.gate import eta
 from bench.experiments.gate.blocks import run_blocks, session_starters
 from bench.experiments.gate.decision import Conclusion
@@ -47,7 +47,7 @@ def measure_blocks(
     path: Path,
     *,
     budget_seconds: float,
-    hint: str,
+    hint: ResumeHint,
 ) -> tuple[GateFile, Conclusion, bool]:
     """Measure until it is decided, the budget ends or a signal comes, and save each block; True: a signal came."""
     note(f"blocks of four passes each, into {path}")

@@ -706,6 +706,49 @@ def test_the_side_under_which_the_machine_was_clearly_busier(
     assert found is (None if busy is None else sides[busy])
 
 
+@pytest.mark.parametrize(
+    ("changes", "busy"),
+    [
+        ({"steal_fraction": 0.04}, True),
+        ({"steal_fraction": 0.01}, False),
+        ({"anchor_seconds": (0.009, 0.009)}, True),
+        ({"anchor_seconds": (0.007, 0.007)}, False),
+    ],
+)
+def test_stolen_time_and_a_slower_machine_make_a_side_busier(changes: dict[str, Any], busy: bool) -> None:  # noqa: FBT001  # a case
+    """A fixed matrix product that takes 1.25 times as long is a slower machine, whatever its load."""
+    usual = msgspec.structs.replace(A_BLOCK.health, steal_fraction=0.001, anchor_seconds=(0.006, 0.006))
+    before, after = (
+        side(a_run(), blocks=(msgspec.structs.replace(A_BLOCK, health=health),))
+        for health in (usual, msgspec.structs.replace(usual, **changes))
+    )
+    assert (busier(before, after) is after) is busy
+
+
+def test_runs_alone_have_their_own_health() -> None:
+    """As blocks have: the file says what the machine did, and how often the kernel took a core away."""
+    runs = [
+        msgspec.structs.replace(
+            a_run(repeat=repeat), health=msgspec.structs.replace(A_BLOCK.health, load_average=float(repeat))
+        )
+        for repeat in range(3)
+    ]
+    health = side(*runs).health
+    assert health.load_average == 1.0
+    assert health.switches_per_second is not None
+    assert side(a_run()).health.load_average is None
+
+
+def test_the_mean_leaves_out_what_has_no_interval() -> None:
+    """One row of a single process must not take the interval from all others."""
+    other = a_scenario(batch_size=500)
+    one = side(*repeats(QUIET), a_run(scenario=other))
+    comparison = compare(one, side(*repeats(scaled(2)), a_run(scenario=other), environment=ELSEWHERE))
+    assert comparison.slowdown is not None
+    assert comparison.slowdown.error is not None
+    assert (len(comparison.averaged), len(comparison.common)) == (1, 2)
+
+
 def test_a_row_of_void_blocks_alone_says_so() -> None:
     """It has turns, and no result to compare."""
     stolen = msgspec.structs.replace(A_BLOCK.health, steal_fraction=0.2)

@@ -581,3 +581,9 @@ def test_two_files_of_rows_in_turns_name_turns_and_the_busier_side(
     said = " ".join(capsys.readouterr().out.split())
     assert "6 turns of the first 20,000 images" in said
     assert "the machine was busier under the contender: load 1.9 against 0.4" in said
+    assert "health of the baseline: load 0.4, " in said
+    assert "of the contender: load 1.9, " in said
+    assert "a fixed matrix product took" in said
+    command("before.json", "after.json", "--format", "json")
+    facts = json.loads(capsys.readouterr().out)[0]["facts"]
+    assert (facts["baseline_load_average"], facts["contender_load_average"]) == (0.4, 1.9)

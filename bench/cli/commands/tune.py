@@ -10,6 +10,7 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
+from bench import ranges
 from bench.cli import options
 from bench.cli.app import app, examples
 from bench.cli.console import (
@@ -28,12 +29,12 @@ from bench.cli.console import (
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
 from bench.cli.session import (
+    ResumeHint,
     measuring,
     new_file,
     note_saved,
     prepare_rest,
     require_gpus,
-    resume_hint,
     resumed_file,
     software_of,
     trying,
@@ -68,7 +69,9 @@ from mnist_core.datasets import DatasetName
 def tune(
     context: typer.Context,
     network: options.Network = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images per update; it is not searched.")] = 100,
+    batch_size: Annotated[
+        int, typer.Option(min=1, max=ranges.MOST_IMAGES, help="Images per update; it is not searched.")
+    ] = 100,
     budget: options.Budget = "5m",
     contexts: options.Contexts = None,
     cpu_threads: options.CpuThreads = None,
@@ -153,7 +156,7 @@ def _measure(
     """Measure round after round, save each, show the result and exit."""
     note(f"{format_count(len(tune_file.plan.candidates), 'setting')} to choose from, into {path}")
     _warn_of_a_small_budget(tune_file)
-    hint = resume_hint("rounds", path, f"mnist-bench tune --resume {path}")
+    hint = ResumeHint("rounds", path, f"mnist-bench tune --resume {path}")
     with measuring(hint) as stop, TuneProgress(err, tune_file) as observer:
         tune_file = run_rounds(
             tune_file,
@@ -207,14 +210,15 @@ def _warn_of_a_small_budget(tune_file: TuneFile) -> None:
 
 
 def _show_space(space: Space, budget_seconds: float | None) -> None:
-    """List every setting, and sum up at the end, where it is in sight."""
+    """List every setting, and sum up below, where it is in sight."""
     lines = [setting_names(space.reference), *map(format_setting, space.scenarios)]
-    values = describe_space(space.scenarios)
-    time = "with --exhaustive, for as long as it takes"
+    for line in (*lines, format_count(len(space.scenarios), "setting")):
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
+    time = "every one of them takes as long as it takes"
     if budget_seconds is not None:
         time = f"about {units.roughly(budget_seconds)}, the budget, for a part of them"
-    for line in (*lines, "", *values, f"{format_count(len(space.scenarios), 'setting')}, {time}"):
-        out.print(line, markup=False, highlight=False, soft_wrap=True)
+    for line in (*describe_space(space.scenarios), time):
+        note(line)
 
 
 _TO_PASTE: Final = "To paste, as a file fast.toml for `mnist-bench run --suite fast.toml`:"

@@ -312,7 +312,7 @@ def _aa_test(seen: Observations) -> Iterator[Finding]:
         "A/A pair",
         f"two processes of the same code in turns for {test.seconds:.0f} s: "
         f"{_percent(test.difference, '+')} apart, each comparison ±{_percent(test.spread)} (n = {test.n}); "
-        f"so many would show a slowdown from {_percent(test.detectable)} on",
+        f"{test.n} such comparisons find a slowdown of {_percent(test.detectable)} or more",
         bad=test.detectable > _DETECTABLE,
         advice="too noisy for a gate's tolerance of 10 %: end what else runs, or use a quieter machine",
     )

@@ -119,10 +119,15 @@ def describe_dataset(dataset: Dataset) -> str:
     return f"{dataset.name} ({dataset.digest[:12]}), {dataset.source}"
 
 
+def name_processor(environment: Environment) -> str:
+    """Name the processor, known or not."""
+    return environment.host_processor_model_name or f"an unnamed {environment.architecture} processor"
+
+
 def describe_machine(environment: Environment) -> str:
     """Name the processor, its cores, the virtualization and the accelerators."""
     words = [
-        environment.host_processor_model_name or f"an unnamed {environment.architecture} processor",
+        name_processor(environment),
         format_count(environment.usable_core_count, "usable core")
         + f" ({format_count(environment.usable_vcpu_count, 'vCPU')})",
     ]

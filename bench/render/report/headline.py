@@ -10,7 +10,7 @@ from bench.analysis.headline import Headline, Source, headlines, is_level
 from bench.analysis.summary import Measures, Row
 from bench.render import units
 from bench.render.model.answers import describe_effects
-from bench.render.model.captions import describe_machine, describe_recipe
+from bench.render.model.captions import describe_machine, describe_recipe, name_processor
 from bench.render.model.labels import full_setting
 from bench.render.phrases import format_count, format_estimate, format_ratio
 from bench.scenarios.axes import is_custom
@@ -30,7 +30,7 @@ def short(sources: Sequence[Source]) -> Iterator[tuple[str, str]]:
     for answer in found:
         where = ""
         if len(machines) > 1:
-            where = f"On {describe_machine(answer.source.environment)} ({answer.source.name}), "
+            where = f"On {name_processor(answer.source.environment)} ({answer.source.name}), "
         elif len(sources) > 1:
             where = f"In {answer.source.name}, "
         first = firsts.setdefault(answer.network, answer)

@@ -12,7 +12,7 @@ from bench.analysis.headline import Source
 from bench.analysis.series import measured
 from bench.analysis.summary import Measures
 from bench.render import units
-from bench.render.model.captions import describe_machine, describe_recipe
+from bench.render.model.captions import describe_machine, describe_recipe, name_processor
 from bench.render.model.columns import SHOWN_AXES, varies
 from bench.render.model.document import Picture, Section
 from bench.render.model.labels import full_setting, short_names
@@ -54,7 +54,9 @@ def comparison_sentences(comparisons: Sequence[Comparison]) -> Iterator[tuple[st
             over = f"over {format_count(len(comparison.averaged), 'common scenario')}"
             if comparison.kind is Kind.HARDWARE:
                 sides = (comparison.contender.environment, comparison.baseline.environment)
-                here, there = map(describe_machine, sides)
+                here, there = map(name_processor, sides)
+                if here == there:
+                    here, there = map(describe_machine, sides)
                 told = f"{here} does {format_ratio(ratio)} the images/s of {there}, {over}."
             else:
                 told = f"{describe_difference(comparison, slowdown)} on the same machine, {over}, in this file."
