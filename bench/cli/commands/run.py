@@ -272,8 +272,7 @@ def _estimate(suite: str, train_samples: int, test_samples: int) -> _Estimate:
                 return _Estimate(
                     train_samples, test_samples, pace, ("about", f"a rough estimate, at the pace of {path}")
                 )
-    slow = "a rough estimate, by a slow 2-core machine; the first runs tell better"
-    return _Estimate(train_samples, test_samples, 1.0, ("at most about", slow))
+    return _Estimate(train_samples, test_samples, 1.0, ("at most about", "a rough estimate, by a 2-core machine"))
 
 
 def _note_plan(

@@ -65,6 +65,8 @@ class Observations:
     aa_test: AATest | None
     #: Why the A/A test gave nothing; None: it gave a result, or was not run.
     aa_test_error: str | None = None
+    #: Other processes that take most of the CPUs, one line each.
+    busiest: tuple[str, ...] = ()
 
 
 #: Runnable tasks per CPU, at most: with more, they take turns with the process that is measured.
@@ -171,7 +173,7 @@ def _load(seen: Observations) -> Iterator[Finding]:
             "load",
             f"{load:.2f} runnable tasks over the last minute, on {cpus} CPUs",
             bad=load > _MOST_LOAD * cpus,
-            advice="something else computes here: end it, or wait",
+            advice=f"something else computes here{_named(seen.busiest)}: end it, or wait",
         )
     steal = seen.steal_fraction
     if steal is None:
@@ -183,6 +185,10 @@ def _load(seen: Observations) -> Iterator[Finding]:
             bad=steal > _MOST_STEAL,
             advice="neighbours on this host: single runs say little, `mnist-bench gate` takes turns",
         )
+
+
+def _named(processes: Sequence[str]) -> str:
+    return f", such as {', '.join(processes)}" if processes else ""
 
 
 def _clock(seen: Observations) -> Iterator[Finding]:

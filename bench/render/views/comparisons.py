@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from bench.analysis.comparison import ComparedRow, Comparison, Kind, gate_refusal
-from bench.analysis.entries import ComparedFile, SessionSpread, busier
+from bench.analysis.entries import ComparedFile, SessionSpread, busier, partners_in
 from bench.analysis.groups import Status
 from bench.analysis.verdict import Outcome, Relation, Verdict, worst
 from bench.machine.fingerprint import Difference
@@ -169,7 +169,7 @@ def _caption(comparison: Comparison, *, gate: bool) -> list[tuple[str, str]]:
     if comparison.refusal is not None:
         lines.append(("because", comparison.refusal))
     if comparison.reference is not None:
-        lines.append(("against", _describe_reference(comparison.reference)))
+        lines.append(("against", _describe_reference(comparison, comparison.reference)))
     lines += _sides(comparison)
     if comparison.refusal is None:
         lines.append(("data", captions.describe_dataset(comparison.baseline.dataset)))
@@ -185,14 +185,13 @@ def _caption(comparison: Comparison, *, gate: bool) -> list[tuple[str, str]]:
     return lines
 
 
-def _describe_reference(reference: Reference) -> str:
-    if reference.matches is None:
-        return (
-            f"{reference} of each network and recipe; chosen for being the fastest, it looks a little faster than it is"
-        )
-    if reference.names_one:
-        return str(reference)
-    return f"{reference}: for each row, the one that differs from it only there"
+def _describe_reference(comparison: Comparison, reference: Reference) -> str:
+    """Say what each row is compared with: the scenario that was meant, or one that differs in the axes alone."""
+    if not reference.names_one:
+        return f"{reference}: for each row, the one that differs from it only there"
+    names = "; ".join(dict.fromkeys(key[0].name for key in partners_in(comparison.baseline, reference).values()))
+    luck = "" if reference.matches else "; chosen for being the fastest, it looks a little faster than it is"
+    return f"{names} ({reference}){luck}" if luck else names
 
 
 def _sides(comparison: Comparison) -> list[tuple[str, str]]:
