@@ -326,7 +326,7 @@ def planned(workers: FakeWorkers, **changes: object) -> TunePlan:
 @pytest.mark.parametrize(
     ("cost", "screening", "final"),
     [
-        (1e-4, 500, 1300),  # 0.05 and 0.12 seconds
+        (1e-4, 500, 600),  # 0.05 and 0.06 seconds
         (1e-2, 100, 100),  # a slow machine: one whole batch is long enough for any window
         (1e-6, 5000, 5000),  # a fast one: no more images than memory is kept for
     ],

@@ -23,7 +23,7 @@ SCREENING_SHARE: Final = 0.4
 SEARCH_SHARE: Final = 0.6
 #: Seconds that a timed window lasts at least: in the screening, in a block.
 SCREENING_SECONDS: Final = 0.05
-BLOCK_SECONDS: Final = 0.2
+BLOCK_SECONDS: Final = 0.1
 #: Log ratio below which candidates are not told apart before the final: two processes differ by more.
 INDIFFERENCE: Final = math.log(1.03)
 #: Standard deviation of a single measurement before any was repeated, as a logarithm: 2.5 of them, for a difference of

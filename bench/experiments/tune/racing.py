@@ -95,9 +95,7 @@ def _in_final(rounds: Sequence[Round], left: Sequence[int]) -> bool:
 
 
 def _block(plan: TunePlan, rounds: Sequence[Round], phase: TunePhase, chosen: Sequence[int]) -> Step:
-    return Step(
-        phase=phase, candidates=_shuffled(plan, rounds, [REFERENCE, *chosen]), window_seconds=BLOCK_SECONDS
-    )
+    return Step(phase=phase, candidates=_shuffled(plan, rounds, [REFERENCE, *chosen]), window_seconds=BLOCK_SECONDS)
 
 
 def _next_of_pass(plan: TunePlan, rounds: Sequence[Round], phase: TunePhase, left: Sequence[int]) -> list[int]:

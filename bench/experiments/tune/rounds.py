@@ -61,7 +61,7 @@ _REFERENCE_WINDOWS: Final = 2
 #: Windows of a candidate: short ones that say how fast it is, and then long ones.
 _SHORT_WINDOWS: Final = 3
 _LONG_WINDOWS: Final = 2
-_BLOCK_WINDOWS: Final = 5
+_BLOCK_WINDOWS: Final = 10
 _LEAST_COMMAND_SECONDS: Final = 30.0
 
 
