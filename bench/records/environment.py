@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bench.records.base import Count, PositiveCount, Record, Timestamp
+from bench.ranges import Count, PositiveCount, Ratio, Threads
+from bench.records.base import Record, Timestamp
 from bench.scenarios.axes import Framework
 
 
@@ -14,7 +15,7 @@ class ThreadPool(Record, frozen=True):
     internal_api: str
     version: str | None
     architecture: str | None
-    num_threads: PositiveCount
+    num_threads: Threads
 
 
 class Software(Record, frozen=True):
@@ -54,10 +55,10 @@ class Environment(Record, frozen=True):
     host_processor_max_frequency_hz: PositiveCount | None
     host_memory_capacity_bytes: PositiveCount
     #: One cache of each kind that a core sees, e.g. {"L1d": 32768, "L3": 33554432}.
-    host_processor_caches_bytes: dict[str, int]
+    host_processor_caches_bytes: dict[str, Count]
     accelerators_per_node: Count
     accelerator_model_names: tuple[str, ...]
-    accelerator_memory_capacity_bytes: tuple[int, ...]
+    accelerator_memory_capacity_bytes: tuple[Count, ...]
     accelerator_driver: str | None
     operating_system: str
     kernel: str
@@ -66,7 +67,7 @@ class Environment(Record, frozen=True):
     #: "kvm", "docker", …; None: none seen.
     virtualization: str | None
     #: CPUs the control group may use; None: no limit.
-    cgroup_cpu_quota: float | None
+    cgroup_cpu_quota: Ratio | None
     cgroup_memory_limit_bytes: PositiveCount | None
     scaling_governor: str | None
     turbo: bool | None

@@ -8,6 +8,7 @@ from typing import Final
 from xml.etree import ElementTree as ET  # only written, never read
 
 from bench.render.model.cases import CaseOutcome, JUnitCase
+from bench.render.phrases import CONTROL
 
 #: Characters that XML 1.0 cannot hold, not even escaped (its section 2.2), such as a terminal's escape character.
 _ILLEGAL: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -34,8 +35,9 @@ def render_junit(suite_name: str, cases: Sequence[JUnitCase]) -> str:
         else:
             ET.SubElement(element, case.outcome.value, {"message": _legal(case.message)}).text = _legal(case.detail)
     ET.indent(root)
-    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+    text = ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+    return CONTROL.sub(lambda match: f"&#{ord(match[0])};", text)  # what XML can hold may still steer a terminal
 
 
 def _legal(text: str) -> str:
-    return _ILLEGAL.sub("", text)
+    return _ILLEGAL.sub("", text).replace("\r\n", "\n").replace("\r", "\n")  # as who reads XML does
