@@ -819,7 +819,7 @@ def test_real_runs_that_take_turns(data_dir: Path, tmp_path: Path) -> None:
     measured = [(block, place) for block in range(2 + len(voids)) for place in (0, 1)]
     assert sorted((done.block or 0, done.place or 0) for done in result_set.runs) == measured
     for done in result_set.runs:
-        assert all(epoch.samples == 100 * epoch.passes > 100 for epoch in done.epochs)
+        assert all(epoch.samples == 100 * epoch.passes for epoch in done.epochs)
         assert done.startup_seconds > 0
         assert done.epochs_cpu_seconds > 0
     summary = summarize(result_set)
