@@ -19,8 +19,8 @@ from bench.analysis.groups import (
     group_by_row,
     health_of,
     learning_curve,
-    log_ratio_of_runs,
-    ratio_of_runs,
+    log_ratio_of_rows,
+    ratio_of_rows,
     throughput,
     time_to_accuracy_seconds,
 )
@@ -219,7 +219,7 @@ def as_fast(groups: Mapping[RowKey, Group], best: RowKey, rows: Iterable[RowKey]
     the fastest and these.
     """
     rivals = [key for key in rows if key != best]
-    p_values = [intervals.p_nonzero(log_ratio_of_runs(groups[best].runs, groups[key].runs)) for key in rivals]
+    p_values = [intervals.p_nonzero(log_ratio_of_rows(groups[best], groups[key])) for key in rivals]
     adjusted = holm_adjusted(p_values)
     return {key for key, p_value in zip(rivals, adjusted, strict=True) if p_value > 1 - intervals.CONFIDENCE}
 
@@ -350,7 +350,7 @@ def _relative(key: RowKey, other: RowKey, groups: dict[RowKey, Group]) -> Estima
     """Return the ratio of two rows' throughputs; None unless both are there and neither is invalid."""
     if other not in groups or not (groups[key].is_ranked and groups[other].is_ranked):
         return None
-    return ratio_of_runs(groups[key].runs, groups[other].runs)
+    return ratio_of_rows(groups[key], groups[other])
 
 
 def _grouped(failures: Iterable[Failure]) -> tuple[FailureGroup, ...]:
