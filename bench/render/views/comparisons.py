@@ -8,13 +8,19 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from bench.analysis.comparison import ComparedRow, Comparison, Kind, gate_refusal
-from bench.analysis.entries import ComparedFile, SessionSpread, busier, partners_in
 from bench.analysis.groups import Status
 from bench.analysis.verdict import Outcome, Relation, Verdict, worst
-from bench.machine.fingerprint import Difference
 from bench.render import units
 from bench.render.model import captions
 from bench.render.model.cases import CaseOutcome, JUnitCase
+from bench.render.model.comparison_captions import (
+    describe_file,
+    describe_reference,
+    describe_sessions,
+    difference_lines,
+    health_lines,
+    side_lines,
+)
 from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Column, find, group_rows, make_column, varies
 from bench.render.model.marks import MARK_OF_OUTCOME, tone_of_outcome
 from bench.render.model.pivot import Frame, axes_of_pivot, pivot_table
@@ -31,7 +37,6 @@ from bench.render.views.comparison_columns import (
     is_single,
     throughput_ratio,
 )
-from bench.scenarios.selection import Reference
 from bench.stats.intervals import bounds
 from mnist_core.recipe import Recipe
 
@@ -169,93 +174,20 @@ def _caption(comparison: Comparison, *, gate: bool) -> list[tuple[str, str]]:
     if comparison.refusal is not None:
         lines.append(("because", comparison.refusal))
     if comparison.reference is not None:
-        lines.append(("against", _describe_reference(comparison, comparison.reference)))
-    lines += _sides(comparison)
+        lines.append(("against", describe_reference(comparison, comparison.reference)))
+    lines += side_lines(comparison)
     if comparison.refusal is None:
         lines.append(("data", captions.describe_dataset(comparison.baseline.dataset)))
-    lines += _differences(comparison)
-    lines += _health(comparison)
+    lines += difference_lines(comparison)
+    lines += health_lines(comparison)
     lines += captions.virtual_contexts(row.scenario for row in comparison.rows)
     if comparison.sessions is not None and comparison.common:
-        lines.append(("sessions", _describe_sessions(comparison.sessions)))
+        lines.append(("sessions", describe_sessions(comparison.sessions)))
     if gate and gate_refusal(comparison) is None:
         lines.append(("method", _method(comparison)))
     elif comparison.gives_verdicts and comparison.common:
         lines.append(("method", "two stored results, of two times: `mnist-bench gate` measures both sides in turns"))
     return lines
-
-
-def _describe_reference(comparison: Comparison, reference: Reference) -> str:
-    """Say what each row is compared with: the scenario that was meant, or one that differs in the axes alone."""
-    if not reference.names_one:
-        return f"{reference}: for each row, the one that differs from it only there"
-    names = "; ".join(dict.fromkeys(key[0].name for key in partners_in(comparison.baseline, reference).values()))
-    luck = "" if reference.matches else "; chosen for being the fastest, it looks a little faster than it is"
-    return f"{names} ({reference}){luck}" if luck else names
-
-
-def _sides(comparison: Comparison) -> list[tuple[str, str]]:
-    """Name the files and their machines, both machines where there are two."""
-    baseline, contender = comparison.baseline, comparison.contender
-    if comparison.kind is Kind.HARDWARE:
-        return [
-            line
-            for name, side in (("baseline", baseline), ("contender", contender))
-            for line in (
-                (name, _describe_file(side)),
-                ("on", captions.describe_machine(side.environment)),
-                ("with", captions.describe_versions(side.environment)),
-            )
-        ]
-    within = comparison.kind is Kind.WITHIN
-    files = [("file", baseline)] if within else [("baseline", baseline), ("contender", contender)]
-    return [
-        *((name, _describe_file(side)) for name, side in files),
-        ("machine", captions.describe_machine(contender.environment)),
-        ("software", captions.describe_versions(contender.environment)),
-    ]
-
-
-def _differences(comparison: Comparison) -> list[tuple[str, str]]:
-    if comparison.kind is Kind.WITHIN:
-        return []
-    machine, software = comparison.machine_differences, comparison.software_differences
-    lines = [("differs", _format_differences(machine or software))]
-    if machine and software:
-        lines.append(("besides", _format_differences(software)))
-    if comparison.is_copy:
-        lines.append(("note", "both files hold the same measurements: one is a copy of the other"))
-    return lines
-
-
-def _health(comparison: Comparison) -> list[tuple[str, str]]:
-    """Say what the machine did beside either side, and under which one it was clearly busier."""
-    baseline, contender = comparison.baseline, comparison.contender
-    if comparison.kind is Kind.WITHIN:
-        return captions.health_caption(contender.health)
-    told = [captions.describe_health(side.health) or "not recorded" for side in (baseline, contender)]
-    if told == ["not recorded"] * 2:
-        return []
-    lines = [("health", f"of the baseline: {told[0]} (medians)"), ("", f"of the contender: {told[1]}")]
-    side = busier(baseline, contender)
-    if side is not None:
-        name = "baseline" if side is baseline else "contender"
-        one, other = (contender, baseline) if side is contender else (baseline, contender)
-        lines.append(
-            ("note", f"the machine was busier under the {name}: {captions.contrast_health(one.health, other.health)}")
-        )
-    return lines
-
-
-def _format_differences(differences: Iterable[Difference]) -> str:
-    return with_arrows("; ".join(map(str, differences))) or "nothing that is recorded"
-
-
-def _describe_sessions(spread: SessionSpread) -> str:
-    return (
-        f"the same code differs by {units.percentage(math.expm1(spread.sd))} from one session to another (standard "
-        f"deviation; {spread.source}): part of every interval"
-    )
 
 
 def _method(comparison: Comparison) -> str:
@@ -377,7 +309,7 @@ def _overview(comparisons: Sequence[Comparison]) -> Table:
         _COLUMNS,
         shown,
         caption=[
-            ("baseline", _describe_file(baseline)),
+            ("baseline", describe_file(baseline)),
             ("data", captions.describe_dataset(baseline.dataset)),
             ("machine", captions.describe_machine(baseline.environment)),
             ("contenders", f"{len(comparisons):,}: {outcomes}"),
@@ -385,11 +317,6 @@ def _overview(comparisons: Sequence[Comparison]) -> Table:
         notes=notes,
         tone=lambda comparison: tone_of_outcome(_overall(comparison)),
     )
-
-
-def _describe_file(side: ComparedFile) -> str:
-    """Name a result file of a comparison."""
-    return f"{side.name}, suite {side.suite}, {side.created_at}"
 
 
 _COLUMNS: Final[Sequence[Column[Comparison]]] = (
