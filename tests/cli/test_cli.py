@@ -439,6 +439,7 @@ def test_the_tutorial_suite_prints_the_tutorials_lines(
         (["--batch-size", "0"], "--batch-size"),
         (["--hybridize", "maybe"], "maybe"),
         (["-k", "nothing like this"], "(mnist-bench run --suite standard --dry-run lists what it has)"),
+        (["-k", "best"], "'best' is known of results alone: compare FILE --baseline-scenario best"),
         (["-k", "and"], "-k"),
         (["--resume", "none.json"], "No such file"),
         (["--resume", "none.json", "--epochs", "3"], "--resume"),

@@ -123,6 +123,7 @@ def test_a_gate_says_what_it_found_and_its_file_says_it_again(
     assert command("gate", "--base", other_code, "--data-dir", data_dir) == status
     printed = capsys.readouterr()
     assert f"gate: {word}" in printed.out
+    assert "health" in printed.out
     assert "block 1:" in printed.err
     assert command("gate", "--replay", the_file()) == status
     assert capsys.readouterr().out == printed.out

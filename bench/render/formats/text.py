@@ -124,7 +124,8 @@ def render_text(tables: Sequence[Table], console: Console, legend: Legend = Lege
         console.print()
         shown.append((table, layout.shown))
     _print_legend(shown, legend, console, write)
-    if told := [title for title, picture in hidden.items() if not picture]:
+    told = [title for title, picture in hidden.items() if not picture]
+    if told and legend is not Legend.NONE:
         line = f"Hidden where {console.width} columns are too few: {', '.join(told)}."
         console.print(Text(write(f"{line} A wider terminal or --format csv shows them."), style="dim"))
 

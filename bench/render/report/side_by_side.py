@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from bench.analysis.comparison import ComparedRow, Comparison, Kind, compare
-from bench.analysis.entries import index, shipped_spread
+from bench.analysis.entries import busier, index, shipped_spread
 from bench.analysis.headline import Source
 from bench.analysis.series import measured
 from bench.analysis.summary import Measures
@@ -61,7 +61,10 @@ def comparison_sentences(comparisons: Sequence[Comparison]) -> Iterator[tuple[st
             else:
                 told = f"{describe_difference(comparison, slowdown)} on the same machine, {over}, in this file."
             level = (ends := bounds(slowdown)) is None or ends[0] <= 0 <= ends[1]
-            yield about, f"{told}{' The two cannot be told apart.' if level else ''}"
+            doubt = ""
+            if comparison.kind is Kind.SAME_MACHINE and (side := busier(comparison.baseline, comparison.contender)):
+                doubt = f" The machine was busier under {names[side.name]}."
+            yield about, f"{told}{' The two cannot be told apart.' if level else ''}{doubt}"
 
 
 def side_by_side(sources: Sequence[Source], comparisons: Sequence[Comparison]) -> Section:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from bench.analysis.verdict import Verdict
 from bench.experiments.gate.decision import Conclusion
 from bench.experiments.gate.look import GateRow
 from bench.records.gate import GateFile, Purpose, SideDescription
+from bench.records.health import session_health
 from bench.render import units
-from bench.render.model.captions import common_setting, facts_of, file_caption, format_n, virtual_contexts
+from bench.render.model.captions import common_setting, facts_of, file_caption, format_n, health_caption, virtual_contexts
 from bench.render.model.cases import CaseOutcome, JUnitCase
 from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Axis, Column, make_change_column, make_column, varies
 from bench.render.model.marks import MARK_OF_OUTCOME, tone_of_outcome
@@ -222,10 +223,18 @@ def _caption(gate_file: GateFile, conclusion: Conclusion) -> list[tuple[str, str
         *_software_difference(gate_file),
         *file_caption(gate_file),
         ("blocks", blocks),
+        *health_caption(session_health([block.health for block in gate_file.blocks], _switches_per_second(gate_file))),
         *([("note", _NO_CALIBRATION)] if any(planned.noise_floor is None for planned in plan.scenarios) else []),
         *constant_setting(scenarios),
         *virtual_contexts(scenarios),
     ]
+
+
+def _switches_per_second(gate_file: GateFile) -> Iterator[float]:
+    """Yield how often the kernel took a core away in a second of each process's windows."""
+    for block in gate_file.blocks:
+        for each in (each for invocation in block.passes for each in invocation.scenarios):
+            yield each.involuntary_context_switches / sum(each.window_seconds)
 
 
 _NO_CALIBRATION: Final = (
