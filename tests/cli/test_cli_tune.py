@@ -364,7 +364,7 @@ def test_a_dry_run_sums_up_at_its_end(command: Command, capsys: pytest.CaptureFi
     assert last == "about 2 min, the budget, for a part of them"
     a_finished_file(Path("tune.json"))
     command("--replay", "tune.json")
-    assert "the data set stays on the device" in " ".join(capsys.readouterr().out.split())
+    assert "flat: all weights in one array" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_dry_run_names_the_positions(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
@@ -392,8 +392,14 @@ def test_a_dry_run_names_the_positions(command: Command, capsys: pytest.CaptureF
             ["--network", "mlp", "--contexts", "cpu(0),cpu(1)", "--hybridize", "off", *ONLY_THE_TUTORIALS],
             "only the tutorial's loop is left",
         ),
-        (["--replay", "t.json", "--network", "mlp"], "--replay measures nothing: leave out all but --format"),
-        (["--replay", "t.json", "--data", "mnist"], "--replay measures nothing: leave out all but --format"),
+        (
+            ["--replay", "t.json", "--network", "mlp"],
+            "--replay measures nothing: leave out all but --write-suite and --format",
+        ),
+        (
+            ["--replay", "t.json", "--data", "mnist"],
+            "--replay measures nothing: leave out all but --write-suite and --format",
+        ),
         (["--replay", "t.json", "--resume", "t.json"], "--replay measures nothing"),
         (["--network", "mlp", "--network", "lenet"], "one network at a time: name one of mlp, lenet"),
         (["--network", "mlp", "--exhaustive", "--budget", "5m"], "leave out --budget or --exhaustive"),

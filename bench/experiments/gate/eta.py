@@ -30,15 +30,19 @@ def block_seconds(gate_file: GateFile, scenarios: Sequence[GatedScenario]) -> fl
 
 def blocks_in(gate_file: GateFile, budget_seconds: float) -> tuple[int, float] | None:
     """Return how many blocks of all scenarios fit into the budget, and the seconds of one; None: not known yet."""
-    one = block_seconds(gate_file, gate_file.plan.scenarios)
-    if one is None and gate_file.plan.pilot_seconds is not None:
-        one = _PILOTS_PER_BLOCK * gate_file.plan.pilot_seconds
+    one = _whole_block_seconds(gate_file)
     return None if one is None else (max(1, math.floor(budget_seconds / one)), one)
+
+
+def _whole_block_seconds(gate_file: GateFile) -> float | None:
+    """Predict the duration of a block of all scenarios, before the first one by the pilot."""
+    known, pilot = block_seconds(gate_file, gate_file.plan.scenarios), gate_file.plan.pilot_seconds
+    return _PILOTS_PER_BLOCK * pilot if known is None and pilot is not None else known
 
 
 def seconds_to_verdict(gate_file: GateFile) -> float:
     """Return the seconds of the blocks that are missing to the fewest that a regression needs, or else of one look."""
-    one = block_seconds(gate_file, gate_file.plan.scenarios) or 0.0
+    one = _whole_block_seconds(gate_file) or 0.0
     valid = sum(block.phase is GatePhase.MAIN and block.failure is None for block in gate_file.blocks)
     _passing, regression = fewest_blocks(gate_file.plan)
     missing = regression - valid

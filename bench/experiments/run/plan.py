@@ -40,7 +40,9 @@ def plan_here(
         listing = f"mnist-bench run --suite {shlex.quote(suite)} --dry-run"
         best = f"; {BEST!r} is known of results alone: compare FILE --baseline-scenario {BEST}"
         hint = best if keyword is not None and keyword.strip().lower() == BEST else ""
-        raise ConfigurationError(f"no scenario is left: nothing in the suite matches ({listing} lists what it has){hint}")
+        raise ConfigurationError(
+            f"no scenario is left: nothing in the suite matches ({listing} lists what it has){hint}"
+        )
     return plan
 
 

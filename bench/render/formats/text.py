@@ -202,12 +202,7 @@ def _drop(table: Table, all_widths: dict[int, int], limit: int) -> _Layout:
         least = droppable.pop()
         del widths[least]
         hidden.append(least)
-    for index in reversed(hidden):  # a wide one may have made more room than was needed
-        if width + all_widths[index] + _BETWEEN <= limit:
-            width += all_widths[index] + _BETWEEN
-            widths[index] = all_widths[index]
-    shown = [index for index in all_widths if index in widths]
-    return _Layout(shown, [index for index in all_widths if index not in widths], width)
+    return _Layout([*widths], sorted(hidden), width)
 
 
 def _column_width(table: Table, index: int, write: Writer) -> int:

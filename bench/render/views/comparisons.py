@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -13,6 +12,7 @@ from bench.analysis.verdict import Outcome, Relation, Verdict, worst
 from bench.render import units
 from bench.render.model import captions
 from bench.render.model.cases import CaseOutcome, JUnitCase
+from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Column, find, group_rows, make_column, varies
 from bench.render.model.comparison_captions import (
     describe_file,
     describe_reference,
@@ -21,7 +21,6 @@ from bench.render.model.comparison_captions import (
     health_lines,
     side_lines,
 )
-from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Column, find, group_rows, make_column, varies
 from bench.render.model.marks import MARK_OF_OUTCOME, tone_of_outcome
 from bench.render.model.pivot import Frame, axes_of_pivot, pivot_table
 from bench.render.model.table import Fact, Table, hidden_column, make_table, numeric

@@ -12,7 +12,14 @@ from bench.experiments.gate.look import GateRow
 from bench.records.gate import GateFile, Purpose, SideDescription
 from bench.records.health import session_health
 from bench.render import units
-from bench.render.model.captions import common_setting, facts_of, file_caption, format_n, health_caption, virtual_contexts
+from bench.render.model.captions import (
+    common_setting,
+    facts_of,
+    file_caption,
+    format_n,
+    health_caption,
+    virtual_contexts,
+)
 from bench.render.model.cases import CaseOutcome, JUnitCase
 from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Axis, Column, make_change_column, make_column, varies
 from bench.render.model.marks import MARK_OF_OUTCOME, tone_of_outcome

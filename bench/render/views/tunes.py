@@ -167,7 +167,7 @@ _STANDING_COLUMNS: Final[Sequence[Column[RankedCandidate]]] = (
         "n",
         lambda row: row.throughput.n,
         key="n_processes",
-        priority=2,
+        priority=1,
         explanation="fresh processes, each in a block with one of the tutorial's loop",
     ),
     make_column(
