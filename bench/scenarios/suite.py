@@ -143,6 +143,8 @@ def parse_suite(text: str, *, where: str) -> Suite:
             _scenarios(matrix, ())
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"suite {where}: {diagnostics.explain(error, Suite)}") from None
+    except RecursionError:
+        raise ConfigurationError(f"suite {where}: brackets are nested too deeply") from None
     except (msgspec.DecodeError, ConfigurationError, ValueError) as error:
         raise ConfigurationError(f"suite {where}: {' '.join(str(error).split())}") from None
     return suite
