@@ -657,6 +657,14 @@ def test_the_estimate_learns_from_this_machines_last_file(
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
+def test_a_link_that_leads_nowhere_costs_no_estimate(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    """A `latest.json` may be older than the cleaning of its folder."""
+    Path("results/runs").mkdir(parents=True)
+    Path("results/runs/latest.json").symlink_to("gone.json")
+    assert command("run", "--suite", "tutorial", "--dry-run") == cli.Exit.DONE
+    assert "by a 2-core machine" in capsys.readouterr().out
+
+
 def test_dry_run_lists_and_writes_nothing(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     """It lists the scenarios, the processes of each, and the expected time."""
     assert command("run", "--dry-run") == cli.Exit.DONE

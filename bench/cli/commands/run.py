@@ -263,7 +263,7 @@ class _Estimate:
 
 def _estimate(suite: str, train_samples: int, test_samples: int) -> _Estimate:
     """Estimate by the pace of this machine's newest file of the suite, if there is one."""
-    paths = options.RESULTS_DIRECTORY.glob("*.json")
+    paths = filter(Path.is_file, options.RESULTS_DIRECTORY.glob("*.json"))  # a link may lead nowhere
     for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True)[:_FILES_LOOKED_AT]:
         with contextlib.suppress(StoreError):  # a file of another kind, or a broken one
             found = store.read(path, ResultSet)
