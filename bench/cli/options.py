@@ -67,7 +67,7 @@ Settings = Annotated[
         "--set",
         metavar="AXIS=VALUE,…",
         help="Another part of the loop: "
-        + "; ".join(f"{axis}={'|'.join(choices(axis))}" for axis in axes.LOOP_AXES)
+        + "; ".join(f"{axis}: {', '.join(choices(axis))}" for axis in axes.LOOP_AXES)
         + ".",
         autocompletion=offer_settings,
     ),

@@ -38,7 +38,7 @@ from tests.support.cli import Command
 from tests.support.dataset_sources import LABELS, fill, make_contents, publish
 from tests.support.executor import EIGHT_ALONE, FakeBlocks, a_slow_block
 from tests.support.idx_files import small_idx_folder
-from tests.support.records import a_result_set, a_run, a_scenario, a_software
+from tests.support.records import a_failure, a_result_set, a_run, a_scenario, a_software
 
 
 @pytest.fixture(scope="module")
@@ -684,6 +684,21 @@ def test_show_reads_several_files(command: Command, capsys: pytest.CaptureFixtur
     assert {"100", "500"} <= set(capsys.readouterr().out.replace(",", " ").split())
     assert command("show", "a.json", "--sort", "speeed") == cli.Exit.USAGE
     assert "speed" in capsys.readouterr().err
+
+
+def test_verbose_shows_what_a_failed_run_printed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file has it, so that nobody has to measure again to see a traceback: a line for each of its lines."""
+    failure = a_failure(log="Traceback (most recent call last):\n  File 'my_nets.py', line 7\nValueError: no")
+    store.write(tmp_path / "failed.json", a_result_set(failure))
+    monkeypatch.setattr(sys, "argv", ["mnist-bench", "show", str(tmp_path / "failed.json"), "--verbose"])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code in {None, 0}
+    printed = capsys.readouterr()
+    assert "      File 'my_nets.py', line 7" in printed.err.splitlines()
+    assert "show FILE --verbose prints the whole output" in " ".join(printed.out.split())
 
 
 def test_check_names_every_violation(command: Command, capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,7 +56,9 @@ def show(
     print_tables(shown, output_format)
     if verbosity.verbose:
         for failure in (failure for result_set in result_sets for failure in result_set.failures):
-            note(f"\n{failure.scenario.name}: {failure.reason}: {failure.detail}\n{failure.log}".rstrip(), style="dim")
+            note(f"{failure.scenario.name}: {failure.reason}: {failure.detail}")
+            for line in failure.log.splitlines():
+                note(f"    {line}", style="dim")
 
 
 @app.command(epilog=examples("check results/runs/here.json", "check --schema"))
