@@ -118,6 +118,21 @@ def test_tables_say_the_level_now_and_since_when() -> None:
     assert len(changes.rows) == 1
 
 
+def test_two_recipes_of_a_scenario_are_told_apart_at_any_width() -> None:
+    """Rows that look the same would be read as the same."""
+    made = result_sets(3)
+    short = Recipe(epochs=1, samples=20_000)
+    made += [
+        a_result_set(
+            a_run(scenario=MLP, recipe=short, accuracy=0.9), environment=each.environment, created_at=each.created_at
+        )
+        for each in made
+    ]
+    file = io.StringIO()
+    render_text(history_tables(histories(sides(made))), Console(width=80, file=file))
+    assert "1 epoch of the first" in " ".join(file.getvalue().split())
+
+
 def test_scenarios_that_took_turns_have_turns_and_no_epochs() -> None:
     """Those of other files that were alone would make it untrue."""
     recipe = Recipe(epochs=6, samples=10_000)

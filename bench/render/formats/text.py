@@ -62,6 +62,8 @@ _TONES = {Tone.GOOD: "green", Tone.BAD: "red", Tone.DIM: "dim"}
 _STYLES = {mark: _TONES[tone] for mark, tone in TONE_OF_MARK.items()} | {FASTEST: "bold green", OTHER: "red"}
 #: Text is wrapped no narrower than this, to stay readable.
 _NARROWEST_TEXT = 20
+#: Or, where the alternative is no table at all, in a cell no narrower than this.
+_NARROWEST_CELL = 12
 #: Columns up to this priority are not hidden where a text can be wrapped instead.
 _MATTERS = 2
 #: Spaces between two columns.
@@ -180,9 +182,12 @@ def _layout(table: Table, limit: int, write: Writer, without: Container[str] = (
     if not texts or not (matter or whole.width > limit):
         return whole
     widest = max(texts, key=widths.__getitem__)
-    narrow = _drop(table, widths | {widest: _NARROWEST_TEXT}, limit)
-    room = min(widths[widest], _NARROWEST_TEXT + max(0, limit - narrow.width))
-    return _Layout(narrow.shown, narrow.hidden, narrow.width + room - _NARROWEST_TEXT, (widest, room))
+    for least in (_NARROWEST_TEXT, _NARROWEST_CELL):
+        narrow = _drop(table, widths | {widest: least}, limit)
+        room = min(widths[widest], least + max(0, limit - narrow.width))
+        if narrow.width <= limit:
+            break
+    return _Layout(narrow.shown, narrow.hidden, narrow.width + room - least, (widest, room))
 
 
 def _is_text(table: Table, index: int) -> bool:

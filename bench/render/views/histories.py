@@ -9,11 +9,12 @@ from typing import Final
 from bench.analysis.history import Change, History, HistoryPoint, Trend
 from bench.render import units
 from bench.render.model.captions import describe_dataset, describe_machine, describe_recipe, virtual_contexts
-from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Axis, Column, make_column, varies
+from bench.render.model.columns import Column, make_column
 from bench.render.model.marks import FASTER, LEVEL, OPEN, SLOWER, Tone
-from bench.render.model.table import Table, hidden_column, make_table
+from bench.render.model.table import Table, make_table
 from bench.render.phrases import ends, format_count, plus_minus, shorten_hash
 from bench.render.sparklines import sparkline
+from bench.render.views.gates import constant_setting, varying_axes
 from bench.scenarios.scenario import Scenario
 from bench.stats.intervals import Estimate
 
@@ -58,17 +59,9 @@ def history_tables(histories: Sequence[History]) -> list[Table]:
     return tables
 
 
-def _axes(scenarios: Sequence[Scenario]) -> list[Axis]:
-    """Return all axes, hidden but for network, contexts, batch, hybridize and those that tell the scenarios apart."""
-    return [
-        axis if axis.heading.name in {"network", *MAIN_AXES} or varies(axis, scenarios) else hidden_column(axis)
-        for axis in SHOWN_AXES
-    ]
-
-
 def _trends(history: History, rows: Sequence[_TrendRow]) -> Table:
     scenarios = [row.scenario for row in rows]
-    columns: list[Column[_TrendRow]] = [*_axes(scenarios), *_trend_columns(history)]
+    columns: list[Column[_TrendRow]] = [*varying_axes(scenarios), *_trend_columns(history)]
     changed = sum(bool(row.trend.changes) for row in rows)
     times = sorted(point.created_at for row in rows for point in row.trend.measured)
     return make_table(
@@ -80,6 +73,7 @@ def _trends(history: History, rows: Sequence[_TrendRow]) -> Table:
             ("data", describe_dataset(history.dataset)),
             ("files", f"{history.files:,}, {times[0]} to {times[-1]}"),
             ("note", f"a change, however large, shows in no fewer than {history.trends[0].fewest} files"),
+            *constant_setting(scenarios),
             *virtual_contexts(scenarios),
         ],
         facts={"files": history.files, "dataset": history.dataset.name, "dataset_digest": history.dataset.digest},
@@ -104,8 +98,10 @@ def _trend_columns(history: History) -> Sequence[Column[_TrendRow]]:
     def recipe(row: _TrendRow) -> str:
         return describe_recipe(row.trend.key[1], history.dataset.train_samples, in_turns=row.trend.in_turns)
 
+    scenarios = [trend.key[0] for trend in history.trends]
+    tells_rows_apart = len({*scenarios}) < len(scenarios)
     return (
-        make_column("recipe", recipe, number=False, priority=6),
+        make_column("recipe", recipe, number=False, priority=0 if tells_rows_apart else 6),
         make_column(
             "files", lambda row: len(row.trend.measured), priority=5, explanation="with a valid result of the scenario"
         ),
@@ -127,7 +123,7 @@ def _trend_columns(history: History) -> Sequence[Column[_TrendRow]]:
             detail=plus_minus,
             explanation="geometric mean over the files since the last change; ± is its 95 % t interval over files",
         ),
-        make_column("changes", lambda row: len(row.trend.changes), priority=2),
+        make_column("changes", lambda row: len(row.trend.changes), priority=3),
         make_column(
             "last_change",
             lambda row: None if row.last is None else row.last.ratio,
@@ -161,7 +157,8 @@ def _changes(history: History) -> Table:
         for change in trend.changes
     ]
     rows.sort(key=lambda row: row.since.created_at)
-    columns: list[Column[_ChangeRow]] = [*_axes([row.scenario for row in rows]), *_CHANGE_COLUMNS]
+    scenarios = [trend.key[0] for trend in history.trends]
+    columns: list[Column[_ChangeRow]] = [*varying_axes(scenarios), *_CHANGE_COLUMNS]
     return make_table(
         f"history: {format_count(len(rows), 'change')}, in the order of time",
         columns,

@@ -245,7 +245,7 @@ def _unsteady_notes(summary: Summary, rows: Sequence[Row]) -> list[tuple[str, st
         return []
     more = "--precision 3%" if in_turns else "a larger --repeats"
     what = "blocks" if in_turns else "processes"
-    advice = f"run {more} or on a quieter machine; mnist-bench environment says what disturbs"
+    advice = f"run with {more}, or on a quieter machine; mnist-bench environment says what disturbs"
     return [("", f"unsteady, {what} disagree by more than {units.percent(_UNSTEADY)}: {'; '.join(told)}: {advice}")]
 
 
