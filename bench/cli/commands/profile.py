@@ -171,5 +171,7 @@ def report(measured: ProfileFile, output_format: Format) -> NoReturn:
     breakdown = break_down(measured)
     print_results(profile_tables(measured, breakdown), output_format)
     if not breakdown.closes:
-        fail(f"the machine was too unsteady: {describe_closure(breakdown)}; measure again", Exit.INCONCLUSIVE)
+        rounds = 2 * len(measured.phases.epoch_seconds)
+        again = f"measure again with --rounds {rounds}, on a quieter machine if you can"
+        fail(f"the machine was too unsteady: {describe_closure(breakdown)}; {again}", Exit.INCONCLUSIVE)
     sys.exit(Exit.DONE)
