@@ -46,6 +46,7 @@ def side_lines(comparison: Comparison) -> list[tuple[str, str]]:
 
 
 def difference_lines(comparison: Comparison) -> list[tuple[str, str]]:
+    """Say in what machines and software differ, and whether one file is a copy of the other."""
     if comparison.kind is Kind.WITHIN:
         return []
     machine, software = comparison.machine_differences, comparison.software_differences
@@ -81,6 +82,7 @@ def _format_differences(differences: Iterable[Difference]) -> str:
 
 
 def describe_sessions(spread: SessionSpread) -> str:
+    """Say how much sessions of the same code differ, and how that is known."""
     return (
         f"the same code differs by {units.percentage(math.expm1(spread.sd))} from one session to another (standard "
         f"deviation; {spread.source}): part of every interval"

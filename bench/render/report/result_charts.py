@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeVar
+from typing import Final
 
 from bench.analysis import accuracy, series
 from bench.analysis.headline import Source
 from bench.analysis.series import Curve
-from bench.analysis.summary import Measures, Row
+from bench.analysis.summary import Row
 from bench.render import units
 from bench.render.model.captions import format_n
 from bench.render.model.document import Picture
@@ -18,6 +17,16 @@ from bench.render.model.labels import full_setting, labels_of, short_names
 from bench.render.phrases import clean_text, format_count, format_estimate
 from bench.render.report import charts
 from bench.render.report.charts import MOST_CURVES, Axis, Plotted, PlottedRow, Point
+from bench.render.report.chosen_rows import (
+    MeasuredRow,
+    fairly,
+    labelled,
+    places_of,
+    point_of,
+    say_more,
+    under_roof,
+    value_axis,
+)
 from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.stats.intervals import Estimate
 from mnist_core.devices import DeviceKind
@@ -27,17 +36,6 @@ from mnist_core.recipe import Recipe
 _MOST_ROWS: Final = 16
 #: A bar alone, or a setting beside nothing, compares nothing.
 _FEWEST: Final = 2
-
-
-class MeasuredRow(NamedTuple):
-    """A row that carries a rank, and its file."""
-
-    source: Source
-    row: Row
-    measures: Measures
-
-
-_FoundT = TypeVar("_FoundT")
 
 
 def draw_network(key: str, network: str, recipe: Recipe, rows: Sequence[MeasuredRow]) -> tuple[Picture, ...]:
@@ -77,7 +75,7 @@ class _Network:
         found = [(each, ratio) for each in others if (ratio := each.measures.speedup) is not None]
         if not found:
             return None
-        shown = _labelled(sorted(found, key=lambda pair: -pair[1].value), _MOST_ROWS)
+        shown = labelled(sorted(found, key=lambda pair: -pair[1].value), _MOST_ROWS)
         sizes = {each.row.scenario.batch_size for _label, each, _ratio in shown}
         fewer = " A larger batch makes fewer updates, and learns less in an epoch." if len(sizes) > 1 else ""
         return charts.draw_rows(
@@ -90,7 +88,8 @@ class _Network:
             legend=self._file_names,
             caption=f"Right of the line is faster than {full_setting(tutorial_setting(self.network))} in the same "
             f"file; an interval that crosses it shows no difference.{fewer}"
-            f"{_more(len(found), len(shown), 'setting')}{self._intervals(ratio.n for _label, _each, ratio in shown)}",
+            f"{say_more(len(found), len(shown), 'setting')}"
+            f"{self._intervals(ratio.n for _label, _each, ratio in shown)}",
         )
 
     def throughput(self) -> Picture | None:
@@ -98,16 +97,16 @@ class _Network:
         one_file = len(self.sources) == 1
         if len(self.rows) < _FEWEST or (one_file and any(each.row.is_baseline for each in self.rows)):
             return None
-        shown = _labelled([(each, each.measures.throughput) for each in self.rows], _MOST_ROWS)
+        shown = labelled([(each, each.measures.throughput) for each in self.rows], _MOST_ROWS)
         return charts.draw_rows(
             f"{self.key}-throughput",
             self._rows(shown, "images/s"),
             title="Images per second",
             subject=self.network,
-            x=_value_axis("images/s", [speed.value for _label, _each, speed in shown]),
+            x=value_axis("images/s", [speed.value for _label, _each, speed in shown]),
             legend=self._file_names,
             caption="The fastest stands at the top. Where an interval reaches another's mark, their order may be luck."
-            f"{_more(len(self.rows), len(shown), 'setting')}"
+            f"{say_more(len(self.rows), len(shown), 'setting')}"
             f"{self._intervals(each.measures.n for _label, each, _speed in shown)}",
         )
 
@@ -123,10 +122,10 @@ class _Network:
             title="Throughput over batch size",
             subject=self.network,
             x=Axis(title="images per update", logarithmic=True),
-            y=_value_axis("images/s", values),
-            marks=_places(lines),
+            y=value_axis("images/s", values),
+            marks=places_of(lines),
             caption="What still rises gains from larger batches: a step costs more than its images. What is flat has "
-            f"found the machine's limit.{_more(len(found), len(lines), 'curve')}{self._intervals_of(found)}",
+            f"found the machine's limit.{say_more(len(found), len(lines), 'curve')}{self._intervals_of(found)}",
         )
 
     def scaling(self) -> Picture | None:
@@ -134,7 +133,7 @@ class _Network:
         if not found:
             return None
         lines = self._lines(found, "contexts", lambda x: format_count(x, "context"), "times one")
-        counts = _places(lines)
+        counts = places_of(lines)
         shown = [curve.scenario for _source, curve in found[: len(lines)]]
         # A second context gets a part of what the first alone had.
         shares_cores = [each.cpu_threads is None and each.devices[0].kind is DeviceKind.CPU for each in shown]
@@ -157,7 +156,7 @@ class _Network:
             y=Axis(title="throughput over that of one context", from_zero=True),
             marks=counts,
             references=references,
-            caption=f"{' '.join(words)}{_more(len(found), len(lines), 'curve')}{self._intervals_of(found)}",
+            caption=f"{' '.join(words)}{say_more(len(found), len(lines), 'curve')}{self._intervals_of(found)}",
         )
 
     def learning(self, *, over_seconds: bool) -> Picture | None:
@@ -170,7 +169,7 @@ class _Network:
         if not found:
             return None
         fastest_first = sorted(found, key=lambda pair: pair[1].reached[-1].seconds)
-        shown = _fairly(fastest_first, MOST_CURVES, lambda pair: pair[0])
+        shown = fairly(fastest_first, MOST_CURVES, lambda pair: pair[0])
         label = labels_of((source.name, curve.scenario) for source, curve in shown)
         lines = [
             Plotted(
@@ -212,7 +211,7 @@ class _Network:
             else Axis(title="epochs", whole=True),
             y=Axis(title="test accuracy"),
             references=references,
-            caption=f"{' '.join(words)}{_more(len(found), len(lines), 'curve')}"
+            caption=f"{' '.join(words)}{say_more(len(found), len(lines), 'curve')}"
             f"{self._intervals(curve.n for _source, curve in shown)}",
         )
 
@@ -222,7 +221,7 @@ class _Network:
         ]
         if len(found) < _FEWEST:
             return None
-        shown = _labelled(sorted(found, key=lambda pair: pair[1]), _MOST_ROWS)
+        shown = labelled(sorted(found, key=lambda pair: pair[1]), _MOST_ROWS)
         return charts.draw_rows(
             f"{self.key}-target",
             [
@@ -236,16 +235,16 @@ class _Network:
             x=Axis(title="seconds", from_zero=True),
             bars=True,
             caption="Up to the end of the first epoch that reached it, evaluation excluded; the shortest bar is the "
-            f"quickest.{_more(len(found), len(shown), 'setting')}"
+            f"quickest.{say_more(len(found), len(shown), 'setting')}"
             f" Medians, {format_n(each.measures.n for _label, each, _seconds in shown)}.",
         )
 
     def roofline(self) -> Picture | None:
         """After Williams, Waterman and Patterson, CACM 52(4), 2009; under the roofs that `Measures.bound` goes by."""
-        found = [(each, place) for each in self.rows if (place := _under_roof(each.measures)) is not None]
+        found = [(each, place) for each in self.rows if (place := under_roof(each.measures)) is not None]
         if not found:
             return None
-        shown = _labelled(found, MOST_CURVES, first=lambda pair: pair[0].row.is_baseline)
+        shown = labelled(found, MOST_CURVES, first=lambda pair: pair[0].row.is_baseline)
         places = [place for _label, _each, place in shown]
         lines = [
             Plotted(
@@ -288,12 +287,12 @@ class _Network:
             references=references[: charts.MOST_REFERENCES],
             caption="Each grey roof is the best that was measured here with so many threads: sums of arrays as large "
             "as what a step touches on its slope, matrix products on its flat part. The distance to it is what a "
-            f"setting leaves unused.{_more(len(found), len(lines), 'setting')}"
+            f"setting leaves unused.{say_more(len(found), len(lines), 'setting')}"
             f"{self._intervals(place.achieved.n for place in places)}",
         )
 
     def first_steps(self) -> Picture | None:
-        shown = _labelled([(each, each.measures) for each in self.rows], _MOST_ROWS)
+        shown = labelled([(each, each.measures) for each in self.rows], _MOST_ROWS)
         bars = []
         for label, _each, measures in shown:
             step, first = measures.update_microseconds.value / 1e6, measures.first_step_seconds
@@ -308,7 +307,7 @@ class _Network:
             legend=("every step", "once: from building the network to the first update"),
             caption="The square is paid once, the circle at every step: what is built or compiled for faster steps "
             f"must train for long enough to pay. Medians, {format_n(measures.n for _label, _each, measures in shown)}."
-            f"{_more(len(self.rows), len(shown), 'setting')}",
+            f"{say_more(len(self.rows), len(shown), 'setting')}",
         )
 
     @property
@@ -328,7 +327,7 @@ class _Network:
     def _rows(self, shown: Sequence[tuple[str, MeasuredRow, Estimate]], unit: str) -> list[PlottedRow]:
         """Make a row for each scenario: with several files a point for each of them, in the order of the legend."""
         if not self._by_file:
-            return [PlottedRow(label, [_point(value, label, unit)]) for label, _each, value in shown]
+            return [PlottedRow(label, [point_of(value, label, unit)]) for label, _each, value in shown]
         by_scenario: dict[Scenario, dict[str, Estimate]] = {}
         for _label, each, value in shown:
             by_scenario.setdefault(each.row.scenario, {})[each.source.name] = value
@@ -337,7 +336,7 @@ class _Network:
         for scenario, values in by_scenario.items():
             label = labels.of("", scenario)
             points = [
-                None if (its := values.get(source.name)) is None else _point(its, f"{label}, {name}", unit)
+                None if (its := values.get(source.name)) is None else point_of(its, f"{label}, {name}", unit)
                 for source, name in zip(self._ordered_sources, self._file_names, strict=True)
             ]
             rows.append(PlottedRow(label, points))
@@ -354,7 +353,7 @@ class _Network:
     def _lines(
         self, found: Sequence[tuple[Source, Curve]], along: str, place: Callable[[int], str], unit: str
     ) -> list[Plotted]:
-        shown = _fairly(found, MOST_CURVES, lambda pair: pair[0])
+        shown = fairly(found, MOST_CURVES, lambda pair: pair[0])
         labels = labels_of((each.source.name, each.row.scenario) for each in self.rows)
         made = []
         for source, curve in shown:
@@ -377,71 +376,3 @@ class _Network:
 
     def _intervals_of(self, found: Sequence[tuple[Source, Curve]]) -> str:
         return self._intervals(estimate.n for _source, curve in found for _x, estimate in curve.points)
-
-
-class _Place(NamedTuple):
-    """A place in a roofline."""
-
-    #: Operations per byte.
-    intensity: float
-    #: GFLOP/s.
-    achieved: Estimate
-    ceiling: float
-    #: Bytes per second.
-    bandwidth: float
-    where: str
-
-
-def _under_roof(measures: Measures) -> _Place | None:
-    achieved, moved = measures.achieved_gflop_per_second, measures.bytes_per_second
-    ceiling, bandwidth = measures.ceiling_gflop_per_second, measures.ceiling_bytes_per_second
-    if measures.roof is None or achieved is None or moved is None or ceiling is None or bandwidth is None:
-        return None
-    place = measures.roof.place
-    where = "GPU" if place.kind is DeviceKind.GPU else format_count(place.threads, "thread")
-    return _Place(1e9 * achieved.value / moved.value, achieved, ceiling, bandwidth, where)
-
-
-def _fairly(
-    found: Sequence[_FoundT],
-    most: int,
-    source: Callable[[_FoundT], Source],
-    first: Callable[[_FoundT], bool] = lambda _each: False,
-) -> list[_FoundT]:
-    """Return as many of each file, in the order given, so that no slow machine is left out; the `first` are kept."""
-    taken: Counter[str] = Counter()
-    ranks = []
-    for index, each in enumerate(found):
-        name = source(each).name
-        ranks.append((not first(each), taken[name], index))
-        taken[name] += 1
-    return [found[index] for _not_first, _rank, index in sorted(sorted(ranks)[:most], key=lambda rank: rank[2])]
-
-
-def _labelled(
-    found: Sequence[tuple[MeasuredRow, _FoundT]],
-    most: int,
-    first: Callable[[tuple[MeasuredRow, _FoundT]], bool] = lambda _pair: False,
-) -> list[tuple[str, MeasuredRow, _FoundT]]:
-    """Choose rows for a picture, and label each by what tells it from the others."""
-    shown = _fairly(found, most, lambda pair: pair[0].source, first)
-    labels = labels_of((each.source.name, each.row.scenario) for each, _value in shown)
-    return [(labels.of(each.source.name, each.row.scenario), each, value) for each, value in shown]
-
-
-def _point(estimate: Estimate, label: str, unit: str) -> Point:
-    """Return the point of a row, whose value lies along x."""
-    return Point(estimate.value, 0, f"{label}: {format_estimate(estimate, unit)}", estimate.lower, estimate.upper)
-
-
-def _places(lines: Sequence[Plotted]) -> list[float]:
-    return sorted({point.x for line in lines for point in line.points})
-
-
-def _value_axis(title: str, values: Sequence[float]) -> Axis:
-    wide = charts.decades(values)
-    return Axis(title=title, logarithmic=wide, from_zero=not wide)
-
-
-def _more(count: int, shown: int, noun: str) -> str:
-    return f" Shown: the first {shown} of {format_count(count, noun)}, by speed." if count > shown else ""
