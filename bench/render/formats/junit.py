@@ -34,7 +34,9 @@ def render_junit(suite_name: str, cases: Sequence[JUnitCase]) -> str:
         else:
             ET.SubElement(element, case.outcome.value, {"message": _legal(case.message)}).text = _legal(case.detail)
     ET.indent(root)
-    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+    # Not "unicode", whose declaration names the encoding of the locale.
+    document: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return document.decode() + "\n"
 
 
 def _legal(text: str) -> str:
