@@ -231,6 +231,59 @@ def test_resume_refuses_other_software_and_other_choices(
     assert command("run", "--resume", "file.json", "--data-dir", data_dir) == cli.Exit.INCOMPARABLE
 
 
+@pytest.mark.parametrize(
+    ("fact", "value", "words"),
+    [
+        ("source_digest", "0" * 64, "other source code of mnist-bench"),
+        ("variables", {"MXNET_CPU_WORKER_NTHREADS": "9"}, "other environment variables (MXNET_CPU_WORKER_NTHREADS)"),
+        ("cgroup_cpu_quota", 1.25, "another CPU quota"),
+        ("accelerator_driver", "1.2.3", "another GPU driver"),
+        ("git_commit", "0" * 40, None),
+        ("variables", {"OMP_NUM_THREADS": "9", "OMP_THREAD_LIMIT": "1"}, None),
+    ],
+)
+def test_resume_refuses_what_its_header_would_not_tell(
+    command: Command,
+    fake_worker: type[FakeWorker],
+    data_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    fact: str,
+    value: object,
+    words: str | None,
+) -> None:
+    """An edit that is not committed counts as another commit does. What no worker is given does not count."""
+    for name in ("MXNET_CPU_WORKER_NTHREADS", "OMP_NUM_THREADS", "OMP_THREAD_LIMIT"):
+        monkeypatch.delenv(name, raising=False)
+    begin = ("run", "--suite", EIGHT_ALONE, "-k", "mlp", "--data-dir", data_dir, "-o", "file.json")
+    assert command(*begin) == cli.Exit.DONE
+    document = json.loads(Path("file.json").read_text())
+    before = document["environment"][fact]
+    document["environment"][fact] = {**before, **value} if isinstance(value, dict) else value
+    Path("file.json").write_text(json.dumps(document))
+    capsys.readouterr()
+    expected = cli.Exit.DONE if words is None else cli.Exit.INCOMPARABLE
+    assert command("run", "--resume", "file.json", "--data-dir", data_dir) == expected
+    if words is not None:
+        assert f"file.json: was begun with {words}; start a new measurement" in capsys.readouterr().err
+
+
+def test_an_old_file_is_resumed_by_its_commit(
+    command: Command, fake_worker: type[FakeWorker], data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Files had no digest of the code, and must not become another code by that."""
+    begin = ("run", "--suite", EIGHT_ALONE, "-k", "mlp", "--data-dir", data_dir, "-o", "file.json")
+    assert command(*begin) == cli.Exit.DONE
+    document = json.loads(Path("file.json").read_text())
+    del document["environment"]["source_digest"]
+    Path("file.json").write_text(json.dumps(document))
+    assert command("run", "--resume", "file.json", "--data-dir", data_dir) == cli.Exit.DONE
+    document["environment"]["git_commit"] = "0" * 40
+    Path("file.json").write_text(json.dumps(document))
+    assert command("run", "--resume", "file.json", "--data-dir", data_dir) == cli.Exit.INCOMPARABLE
+    assert "was begun with another commit of mnist-bench" in capsys.readouterr().err
+
+
 def test_a_file_is_resumed_by_one_at_a_time(
     command: Command, fake_worker: type[FakeWorker], data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
