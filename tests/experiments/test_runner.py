@@ -468,6 +468,25 @@ def test_a_worker_that_hangs_is_killed_with_its_children(worker: Callable[[str],
     assert not [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "600"]]
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_worker_that_cannot_be_killed_is_not_waited_for(
+    worker: Callable[[str], SubprocessExecutor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver or a file system that hangs keeps a process and its pipes alive, whatever is sent to it."""
+    monkeypatch.setattr(process, "REAP_SECONDS", 0.2)
+    real, groups = os.killpg, set[int]()
+    monkeypatch.setattr(os, "killpg", lambda group, _signal: groups.add(group))
+    try:
+        outcome = execute(worker("time.sleep(600)"), timeout_seconds=0.5)
+    finally:
+        (group,) = groups
+        real(group, signal.SIGKILL)
+        os.waitpid(group, 0)
+    assert isinstance(outcome, Failure)
+    assert outcome.reason is FailureReason.TIMEOUT
+    assert outcome.detail.startswith("no result within 0.5 s; it could not be killed")
+
+
 def test_only_the_end_of_a_long_log_is_kept(worker: Callable[[str], SubprocessExecutor]) -> None:
     """A flood on stderr neither blocks the worker nor fills the result file."""
     outcome = execute(worker("for i in range(100_000): print(i, file=sys.stderr)\nsys.exit(1)"))

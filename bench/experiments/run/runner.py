@@ -21,7 +21,7 @@ from bench.errors import SetupError
 from bench.experiments.pilot import Clock, StartSession
 from bench.experiments.run import policy, turns
 from bench.experiments.run.turns import BlockRequest, MeasuredRuns, OnTurn, failure_of
-from bench.machine.cgroup import usable_memory_bytes
+from bench.machine.cgroup import available_memory_bytes
 from bench.records.environment import Software
 from bench.records.result import Ceiling, Dataset, Epoch, Failure, FailureReason, Library, ResultSet, Run, RunKey, key
 from bench.scenarios.axes import Framework
@@ -259,7 +259,7 @@ def run_request(planned: PlannedRun, data_directory: Path, dataset: Dataset, usa
 
 def _most_alive(result_set: ResultSet) -> int:
     """Return how many processes may be alive together, by what is free now and what those so far took."""
-    return turns.most_alive(usable_memory_bytes(), [run.peak_rss_bytes for run in result_set.runs])
+    return turns.most_alive(available_memory_bytes(), [run.peak_rss_bytes for run in result_set.runs])
 
 
 def _with_ceilings(
