@@ -25,7 +25,9 @@ LABELS_RANK: Final = 1
 
 #: 0x08 stands for unsigned bytes; the rank follows in the lowest byte.
 _MAGIC: Final = 0x0800
-_GZIP_MAGIC: Final = b"\x1f\x8b"
+GZIP_MAGIC: Final = b"\x1f\x8b"
+#: What may stand before the first tag of a web page.
+_BEFORE_A_TAG: Final = b"\xef\xbb\xbf \t\r\n"
 
 
 class DataError(Exception):
@@ -61,10 +63,12 @@ def expected_bytes(head: bytes | bytearray, rank: int, what: str) -> int:
     """Bytes that the whole of a file with this header has."""
     if not head:
         raise DataError(f"{what}: is empty")
+    if head.lstrip(_BEFORE_A_TAG).startswith(b"<"):
+        raise DataError(f"{what}: is a web page, such as a server's error message, in place of the data")
     if len(head) < header_bytes(rank):
         raise DataError(f"{what}: ends after {len(head)} bytes, within its header of {header_bytes(rank)}")
-    if head.startswith(_GZIP_MAGIC):
-        raise DataError(f"{what}: is gzip inside; give it a name that ends in .gz (once) or unpack it")
+    if head.startswith(GZIP_MAGIC):
+        raise DataError(f"{what}: is gzip inside gzip; unpack it once")
     magic, count, *sides = (int(number) for number in struct.unpack_from(f">{1 + rank}I", head))
     if magic != _MAGIC | rank:
         raise DataError(f"{what}: starts with the magic number 0x{magic:08x} instead of 0x{_MAGIC | rank:08x}")

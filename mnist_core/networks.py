@@ -180,7 +180,20 @@ def build_own(reference: str) -> Block:
         raise NetworkError(f"{reference}: {_cause(error)}") from error
     if not isinstance(net, gluon.Block):
         raise NetworkError(f"{reference}: returned a {type(net).__name__}, not a Gluon Block")
+    if any(map(_is_initialized, net.collect_params().values())):
+        raise NetworkError(
+            f"{reference}: is initialized already: return it without initialize(), so that each run draws its weights "
+            "by the seed, on its own devices"
+        )
     return net
+
+
+def _is_initialized(parameter: Any) -> bool:  # noqa: ANN401  # MXNet has no types
+    try:
+        parameter.list_ctx()
+    except RuntimeError:
+        return False
+    return True
 
 
 def fault_of(reference: str, *, compiled: bool) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Final
 
 
 class Network(str, enum.Enum):
@@ -134,6 +135,12 @@ class Loop:
     update_on_kvstore: bool = True
 
 
+MOST_EPOCHS: Final = 1_000_000
+MOST_SAMPLES: Final = 1_000_000
+MOST_SEED: Final = 2**32 - 1
+_MOST_FACTOR: Final = 1e6
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """Everything about a training that a scenario does not vary. The defaults are the tutorial's."""
@@ -146,3 +153,14 @@ class Recipe:
     xavier_magnitude: float = 2.24
     #: Seeds MXNet's generator (initial weights) and NumPy's (the order of the training images).
     seed: int = 42
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for what nothing can be trained with."""
+        if not 1 <= self.epochs <= MOST_EPOCHS:
+            raise ValueError(f"expected 1 to {MOST_EPOCHS:,} epochs")
+        if self.samples is not None and not 1 <= self.samples <= MOST_SAMPLES:
+            raise ValueError(f"expected 1 to {MOST_SAMPLES:,} samples")
+        if not 0 <= self.seed <= MOST_SEED:
+            raise ValueError(f"expected a seed from 0 to {MOST_SEED:,}, the greatest that NumPy takes")
+        if not (0 < self.learning_rate <= _MOST_FACTOR and 0 < self.xavier_magnitude <= _MOST_FACTOR):
+            raise ValueError(f"expected a learning rate and a magnitude above 0, at most {_MOST_FACTOR:,.0f}")

@@ -24,6 +24,8 @@ MXNET_IS_MISSING = importlib.util.find_spec("mxnet") is None
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-golden", action="store_true", help="write tests/render/golden again; read the difference")
+    parser.addoption("--fuzz", type=int, default=500, help="inputs of each kind for tests/cli/test_fuzz.py")
+    parser.addoption("--fuzz-seed", type=int, default=14, help="another seed makes other inputs")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,18 +18,38 @@ import msgspec
 from msgspec import Meta
 
 from bench.errors import ConfigurationError, StoreError
+from bench.ranges import PositiveSeconds
+from bench.records import store
 from bench.records.environment import Environment
+from bench.records.store import FileKind
 from bench.scenarios.scenario import Scenario
 from bench.stats import intervals
 from bench.stats.intervals import Estimate
 
 #: As pytest-benchmark begins a file.
 _BEGIN: Final = re.compile(rb'\s*\{\s*"machine_info"')
+#: Any of its keys that is before that one in the alphabet.
+_BEGIN_SORTED: Final = re.compile(rb'\s*\{\s*"(benchmarks|commit_info|datetime)"')
 _BEGIN_BYTES: Final = 200
 
 
 class _Stats(msgspec.Struct, frozen=True):
-    data: Annotated[tuple[Annotated[float, Meta(gt=0)], ...], Meta(min_length=1)]
+    #: Seconds of each round; pytest-benchmark saves them only with --benchmark-json or --benchmark-save-data.
+    data: tuple[PositiveSeconds, ...] | None = None
+    #: Of the rounds.
+    median: PositiveSeconds | None = None
+
+    def __post_init__(self) -> None:
+        if not self.data and self.median is None:
+            raise ValueError("neither the rounds nor their median is there: save with --benchmark-json")
+
+    @property
+    def seconds(self) -> float:
+        """What the process counts as."""
+        if self.data:
+            return statistics.median(self.data)
+        assert self.median is not None
+        return self.median
 
 
 class _Extra(msgspec.Struct, frozen=True):
@@ -90,7 +110,7 @@ class MicrobenchmarkRow:
 
 def is_micro(path: Path) -> bool:
     """Tell whether this is a file of pytest-benchmark, or a folder with one."""
-    return any(_begins_so(each) for each in _files(path))
+    return any(_is_of_pytest_benchmark(each) for each in _files(path))
 
 
 def read(path: Path) -> MicrobenchmarkFile:
@@ -103,7 +123,7 @@ def read(path: Path) -> MicrobenchmarkFile:
     for _path, document in documents:
         for each in document.benchmarks:
             micro = Microbenchmark(each.extra_info.micro, each.extra_info.scenario)
-            seconds[micro] = (*seconds.get(micro, ()), statistics.median(each.stats.data))
+            seconds[micro] = (*seconds.get(micro, ()), each.stats.seconds)
     hosts = {environment.host_hash for environment in environments}
     if len(hosts) > 1:
         raise StoreError(f"{path}: its files are of {len(hosts)} machines; one side is one machine")
@@ -132,15 +152,26 @@ def compare(baseline: MicrobenchmarkFile, contender: MicrobenchmarkFile) -> tupl
 
 
 def _files(path: Path) -> Sequence[Path]:
-    return sorted(path.glob("*.json")) if path.is_dir() else [path]
+    return store.json_files(path) if path.is_dir() else [path]
 
 
-def _begins_so(path: Path) -> bool:
+def _is_of_pytest_benchmark(path: Path) -> bool:
+    """Tell by the first key, or where a program has sorted the keys, by all of them."""
     try:
         with path.open("rb") as file:
-            return _BEGIN.match(file.read(_BEGIN_BYTES)) is not None
+            begin = file.read(_BEGIN_BYTES)
+            if _BEGIN.match(begin) is not None:
+                return True
+            return _BEGIN_SORTED.match(begin) is not None and FileKind.MICRO.top_key in _keys(begin + file.read())
     except OSError:
         return False
+
+
+def _keys(content: bytes) -> Mapping[str, object]:
+    try:
+        return msgspec.json.decode(content, type=dict[str, msgspec.Raw])
+    except (ValueError, msgspec.DecodeError, RecursionError):
+        return {}
 
 
 def _document(path: Path) -> _Document:
@@ -148,7 +179,7 @@ def _document(path: Path) -> _Document:
         return msgspec.json.decode(path.read_bytes(), type=_Document)
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror or error}") from None
-    except (msgspec.DecodeError, ConfigurationError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError, ConfigurationError) as error:
         raise StoreError(f"{path}: not a file of mnist-bench's micro-benchmarks: {error}") from None
 
 

@@ -74,4 +74,5 @@ def _explain(error: Exception) -> None:
         report.stack = traceback.StackSummary.from_list(
             [frame for frame in report.stack if any(Path(frame.filename).is_relative_to(folder) for folder in packages)]
         )
-        note("".join(report.format(chain=False)).rstrip(), style="dim")
+        for line in "".join(report.format(chain=False)).splitlines():
+            note(line, style="dim")

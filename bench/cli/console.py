@@ -97,6 +97,11 @@ def write(text: str) -> None:
     out.out(text, highlight=False, end="")
 
 
+def say(line: str) -> None:
+    """Print a line of a result that is no table to stdout, whatever stands in it."""
+    print_line(out, line)
+
+
 def note(message: str, style: str = "") -> None:
     """Print a line about how results come to be on stderr."""
     print_line(err, message, style)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.cli.console import err, note, spinner
 from bench.cli.datasets import dataset_of
-from bench.cli.session import measuring, trying
+from bench.cli.session import ResumeHint, measuring, trying
 from bench.experiments.gate.blocks import run_blocks, session_starters
 from bench.experiments.gate.decision import Conclusion
 from bench.experiments.gate.setup import GateRequest, Sides, describe_sides, new_gate_file
@@ -42,7 +42,7 @@ def measure_blocks(
     path: Path,
     *,
     budget_seconds: float,
-    hint: str,
+    hint: ResumeHint,
 ) -> tuple[GateFile, Conclusion, bool]:
     """Measure until it is decided, the budget ends or a signal comes, and save each block; True: a signal came."""
     note(f"blocks of four passes each, into {path}")

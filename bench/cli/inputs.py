@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -20,8 +21,8 @@ def json_files(paths: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
     """Yield each file once, and whether it was found in a folder, where files of other kinds may lie beside it."""
     seen: set[Path] = set()
     for path in paths:
-        in_folder = path.is_dir()
-        for file in sorted(path.glob("*.json")) if in_folder else [path]:
+        in_folder = os.path.isdir(path)  # noqa: PTH112 - Path's may raise; reading it says why
+        for file in store.json_files(path) if in_folder else [path]:
             if file.resolve() not in seen:
                 seen.add(file.resolve())
                 yield file, in_folder

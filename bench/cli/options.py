@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from bench import ranges
 from bench.cli.completion import (
     offer_contexts,
     offer_keywords,
@@ -27,8 +28,6 @@ from mnist_core import recipe
 from mnist_core.datasets import DatasetName
 
 RESULTS_DIRECTORY: Final = Path("results/runs")
-#: Block b trains with seed + b, and NumPy takes seeds below 2^32.
-MOST_SEED: Final = 2**31 - 1
 #: The seed of the tutorial's recipe.
 DEFAULT_SEED: Final = recipe.Recipe().seed
 #: The limits of a comparison, as they are written on the command line.
@@ -56,9 +55,11 @@ Contexts = Annotated[
     ),
 ]
 
-BatchSize = Annotated[list[int] | None, typer.Option(min=1, help="Images per update.")]
+BatchSize = Annotated[list[int] | None, typer.Option(min=1, max=ranges.MOST_IMAGES, help="Images per update.")]
 Hybridize = Annotated[list[recipe.Hybridize] | None, typer.Option(help="How the network is executed.")]
-CpuThreads = Annotated[list[int] | None, typer.Option(min=1, help="OpenMP threads per CPU context.")]
+CpuThreads = Annotated[
+    list[int] | None, typer.Option(min=1, max=ranges.MOST_THREADS, help="OpenMP threads per CPU context.")
+]
 
 Settings = Annotated[
     list[str] | None,
@@ -101,15 +102,30 @@ Python = Annotated[
 ]
 
 #: Of verbs that train as a recipe says.
-RecipeSeed = Annotated[int, typer.Option(min=0, help="Seeds weights, shuffling and the order of the measurements.")]
+RecipeSeed = Annotated[
+    int, typer.Option(min=0, max=ranges.MOST_SEED, help="Seeds weights, shuffling and the order of the measurements.")
+]
 
 #: Of verbs that draw a new seed each time.
 Seed = Annotated[
     int | None,
     typer.Option(
-        min=0, max=MOST_SEED, help="Orders the measurements, seeds the trainings; default: a new one, recorded."
+        min=0, max=ranges.MOST_SEED, help="Orders the measurements, seeds the trainings; default: a new one, recorded."
     ),
 ]
+
+
+def timeout(explanation: str) -> Any:  # noqa: ANN401  # Typer's own type is private
+    """Return the option for a limit in seconds."""
+    return typer.Option(min=1, max=ranges.MOST_GIVEN_SECONDS, callback=_reject_nan, help=explanation)
+
+
+def _reject_nan(value: float | None) -> float | None:
+    """Raise `typer.BadParameter` for NaN, which is neither below a limit nor above it."""
+    if value is not None and math.isnan(value):
+        raise typer.BadParameter("nan is no number of seconds")
+    return value
+
 
 Budget = Annotated[str, typer.Option(help="Time for the measurements, e.g. 90s, 10m or 1h30m.")]
 
@@ -160,8 +176,16 @@ def ratio(text: str, option: str) -> float:
 def half_width(text: str, option: str) -> float:
     """Return 0.03 for "3%". Raises `ConfigurationError` for what is no number above 0 and up to 1."""
     value = _ratio(text)
-    if not 0 < value <= 1:
+    if not ranges.LEAST_PROBABILITY <= value <= 1:
         raise ConfigurationError(f"{option} {text}: expected a half-width such as 3% or 0.03, at most 100%")
+    return value
+
+
+def probability(text: str, option: str) -> float:
+    """Return 0.05 for "5%". Raises `ConfigurationError` for what is no number above 0 and below 1."""
+    value = _ratio(text)
+    if not ranges.LEAST_PROBABILITY <= value < 1:
+        raise ConfigurationError(f"{option} {text}: expected a probability between 0 and 1, e.g. 5%")
     return value
 
 
@@ -180,12 +204,14 @@ def seconds(text: str, option: str) -> float:
     value = sum(float(number) * _UNITS[unit or "s"] for number, unit in parts)
     if "".join(map("".join, parts)) != text.strip() or value <= 0:
         raise ConfigurationError(f"{option} {text}: expected a time such as 90s, 10m or 1h30m")
+    if value > ranges.MOST_GIVEN_SECONDS:
+        raise ConfigurationError(f"{option} {text}: at most 720h, which is 30 days")
     return value
 
 
 def seed_or_random(seed: int | None) -> int:
     """Return the seed that was given, else a new one."""
-    return secrets.randbelow(MOST_SEED) if seed is None else seed
+    return secrets.randbelow(ranges.MOST_SEED) if seed is None else seed
 
 
 def overrides_of(*, settings: Sequence[str] | None = None, **values: Any) -> Overrides:  # noqa: ANN401  # lists and numbers

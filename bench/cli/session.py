@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -58,7 +59,7 @@ def new_file(output: Path | None, name: str, *, resumable: bool = True) -> Itera
     Raises `ConfigurationError` where it exists, `StoreError` where something else measures into the folder.
     """
     path = output or options.RESULTS_DIRECTORY / f"{name}-{timestamp()}.json"
-    with store.exclusive(path.parent):
+    with store.exclusive(store.real_path(path).parent):
         if path.exists():
             raise ConfigurationError(
                 f"{path} exists: name another --output{f', or --resume {path}' if resumable else ''}"
@@ -73,7 +74,7 @@ def resumed_file(path: Path, kind: type[FileT]) -> Iterator[FileT]:
     Raises what `store.read` raises, and `StoreError` where something else measures into the folder.
     """
     store.read(path, kind)  # a file of another kind must not leave a lock in its folder
-    with store.exclusive(path.parent):
+    with store.exclusive(store.real_path(path).parent):
         yield store.read(path, kind)
 
 
@@ -95,7 +96,7 @@ def prepare_rest(
         name = DatasetName(dataset.name)
     except ValueError:
         raise errors.StoreError(f"{path}: its data set {dataset.name!r} is unknown here") from None
-    prepared = prepare(DatasetName.AUTO if name is DatasetName.CUSTOM else name, data_dir)
+    prepared = prepare(name, data_dir)
     if prepared.digest != dataset.digest:
         raise IncomparableError(
             f"{path}: was begun on other data ({dataset.name} {dataset.digest[:12]}); name the same with --data-dir"
@@ -176,22 +177,31 @@ def cancelled_by_signals() -> Iterator[Cancellation]:
             signal.signal(number, handler)
 
 
-@contextlib.contextmanager
-def measuring(hint: str) -> Iterator[Cancellation]:
-    """Yield what SIGINT and SIGTERM cancel; where nothing more can be measured or saved, exit with the reason.
+@dataclasses.dataclass(frozen=True, slots=True)
+class ResumeHint:
+    """What is saved of an unfinished measurement, and which command goes on with it: as it is when it is printed."""
 
-    `hint` says what is saved by then and how to go on; see `resume_hint`.
-    """
+    #: What is saved one by one, in the plural.
+    parts: str
+    path: Path
+    #: None: the measurement cannot be resumed.
+    command: str | None = None
+
+    def __str__(self) -> str:
+        if not self.path.exists():  # the first save failed, or did not come
+            return "nothing is saved"
+        saved = f"finished {self.parts} are in {self.path}"
+        return saved if self.command is None else f"{saved}; go on with {self.command}"
+
+
+@contextlib.contextmanager
+def measuring(hint: ResumeHint) -> Iterator[Cancellation]:
+    """Yield what SIGINT and SIGTERM cancel; where nothing more can be measured or saved, exit with the reason."""
     try:
         with cancelled_by_signals() as stop:
             yield stop
     except (SetupError, errors.StoreError) as error:
         fail(f"{error}; {hint}", Exit.USAGE)
-
-
-def resume_hint(parts: str, path: Path, command: str) -> str:
-    """Say what of an unfinished measurement is saved where, and which command goes on with it."""
-    return f"finished {parts} are in {path}; go on with {command}"
 
 
 def note_saved(prepared: datasets.Prepared, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What every record is made of: its settings, the units of its numbers, and the time."""
+"""What every record is made of: its settings, what its texts look like, and the time."""
 
 from __future__ import annotations
 
@@ -8,11 +8,6 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-Count = Annotated[int, Meta(ge=0)]
-PositiveCount = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(ge=0)]
-PositiveSeconds = Annotated[float, Meta(gt=0)]
-Fraction = Annotated[float, Meta(ge=0, le=1)]
 #: UTC, ISO 8601 with seconds, e.g. 2026-01-31T12:00:00Z.
 Timestamp = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
 #: As `mnist_core.devices` writes one.
@@ -32,7 +27,3 @@ def utc_now() -> str:
 def format_timestamp(moment: datetime) -> str:
     """Return a moment of UTC as a `Timestamp`."""
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-Ratio = Annotated[float, Meta(ge=0)]
-Probability = Annotated[float, Meta(gt=0, lt=1)]

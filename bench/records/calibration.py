@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Final
 
-from msgspec import Meta
-
-from bench.records.base import Count, Fraction, PositiveCount, PositiveSeconds, Ratio, Record, Timestamp
+from bench.ranges import Count, Fraction, PositiveCount, PositiveSeconds, Ratio, Seconds, TrainingSeed
+from bench.records.base import Record, Timestamp
 from bench.records.environment import Environment
 from bench.records.result import Dataset
 from bench.scenarios.scenario import Scenario
@@ -25,11 +24,11 @@ class ScenarioCalibration(Record, frozen=True, kw_only=True):
     #: 95 % of first looks at identical code saw a slowdown or speed-up of less than this (0.02 = 2 %).
     noise_floor: Ratio
     #: Spread of the blocks' effects (log ratios): median absolute deviation, scaled to a standard deviation.
-    effect_robust_sd: Annotated[float, Meta(ge=0)]
+    effect_robust_sd: Ratio
     #: Mean effect over all blocks, as a ratio, and its 95 % interval: 1 for identical code.
-    ratio: float
-    ratio_lower: float
-    ratio_upper: float
+    ratio: Ratio
+    ratio_lower: Ratio
+    ratio_upper: Ratio
     #: Share of the replays' 95 % intervals, at the first look, that held the truth.
     coverage: Fraction
 
@@ -40,7 +39,7 @@ class Replays(Record, frozen=True, kw_only=True):
     slowdown: Ratio
     gates: PositiveCount
     #: Gates by verdict.
-    verdicts: dict[str, int]
+    verdicts: dict[str, Count]
     #: Share of gates with the verdict "regressed": false alarms at slowdown 0, power elsewhere.
     regressed: Fraction
     #: Exact one-sided 95 % upper bound of that share.
@@ -48,8 +47,8 @@ class Replays(Record, frozen=True, kw_only=True):
     #: Exact one-sided 95 % lower bound of that share.
     regressed_lower: Fraction
     #: Blocks that a gate took, and their time.
-    median_blocks: Annotated[float, Meta(ge=0)]
-    median_seconds: Annotated[float, Meta(ge=0)]
+    median_blocks: Ratio
+    median_seconds: Seconds
 
 
 class Calibration(Record, frozen=True, kw_only=True):
@@ -65,7 +64,7 @@ class Calibration(Record, frozen=True, kw_only=True):
     blocks: PositiveCount
     void_blocks: Count
     median_block_seconds: PositiveSeconds
-    seed: Count
+    seed: TrainingSeed
     alpha: Fraction
     margin: Ratio
     tolerance: Ratio

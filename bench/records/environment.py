@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from bench.records.base import Count, PositiveCount, Record, Timestamp
+from bench.ranges import Count, PositiveCount, Ratio, Threads
+from bench.records.base import Record, Sha256, Timestamp
 from bench.scenarios.axes import Framework
 
 
@@ -16,7 +17,7 @@ class ThreadPool(Record, frozen=True):
     internal_api: str
     version: str | None
     architecture: str | None
-    num_threads: PositiveCount
+    num_threads: Threads
 
 
 class Software(Record, frozen=True):
@@ -56,10 +57,10 @@ class Environment(Record, frozen=True):
     host_processor_max_frequency_hz: PositiveCount | None
     host_memory_capacity_bytes: PositiveCount
     #: One cache of each kind that a core sees, e.g. {"L1d": 32768, "L3": 33554432}.
-    host_processor_caches_bytes: dict[str, int]
+    host_processor_caches_bytes: dict[str, Count]
     accelerators_per_node: Count
     accelerator_model_names: tuple[str, ...]
-    accelerator_memory_capacity_bytes: tuple[int, ...]
+    accelerator_memory_capacity_bytes: tuple[Count, ...]
     accelerator_driver: str | None
     operating_system: str
     kernel: str
@@ -68,7 +69,7 @@ class Environment(Record, frozen=True):
     #: "kvm", "docker", …; None: none seen.
     virtualization: str | None
     #: CPUs the control group may use; None: no limit.
-    cgroup_cpu_quota: float | None
+    cgroup_cpu_quota: Ratio | None
     cgroup_memory_limit_bytes: PositiveCount | None
     scaling_governor: str | None
     turbo: bool | None
@@ -88,9 +89,9 @@ class Environment(Record, frozen=True):
     scaling_driver: str | None = None
     energy_preference: str | None = None
     #: Usable physical cores of each kind, where there are several: {"cpu_core": 6, "cpu_atom": 8}.
-    usable_core_kinds: dict[str, int] = msgspec.field(default_factory=dict)
+    usable_core_kinds: dict[str, PositiveCount] = msgspec.field(default_factory=dict)
     #: SHA-256 of the source that measures and is measured; None: not known.
-    source_digest: str | None = None
+    source_digest: Sha256 | None = None
 
     def software_of(self, framework: Framework) -> Software | None:
         """Return what the workers of one framework loaded; None where none of them reported."""

@@ -14,18 +14,21 @@ import msgspec
 from msgspec import Meta
 
 from bench.enums import StrEnum
-from bench.records.base import (
+from bench.ranges import (
     Count,
+    Epochs,
     Fraction,
+    Images,
     PositiveCount,
     PositiveSeconds,
     Probability,
     Ratio,
-    Record,
+    Repeats,
     Seconds,
-    Sha256,
-    Timestamp,
+    Threads,
+    TrainingSeed,
 )
+from bench.records.base import Record, Sha256, Timestamp
 from bench.records.environment import Environment, Software
 from bench.records.health import Health
 from bench.records.result import Dataset, FailureReason
@@ -61,10 +64,10 @@ class GatedScenario(Record, frozen=True, kw_only=True):
     """A scenario of the gate's suite, and how a pass measures it."""
 
     scenario: Scenario
-    omp_num_threads: PositiveCount
+    omp_num_threads: Threads
     #: Training images of an epoch, and epochs of a timed window, fixed by a pilot so that a window is long enough.
-    epoch_samples: PositiveCount
-    window_epochs: PositiveCount
+    epoch_samples: Images
+    window_epochs: Epochs
     #: Relative slowdown that identical code seemed to have here (0.02 = 2 %); None: this machine has no calibration.
     noise_floor: Ratio | None
 
@@ -80,9 +83,9 @@ class GatePlan(Record, frozen=True, kw_only=True):
     suite: str
     scenarios: Annotated[tuple[GatedScenario, ...], Meta(min_length=1)]
     #: Timed windows per scenario and pass.
-    windows: PositiveCount
+    windows: Repeats
     #: Orders the passes and the scenarios, and seeds the trainings: block b trains with seed + b on both sides.
-    seed: Count
+    seed: TrainingSeed
     #: Relative slowdown up to which nothing counts as a regression (0.02 = 2 % slower).
     margin: Ratio
     #: Relative slowdown below which the whole interval must lie for "unchanged" (0.10 = 10 % slower).
@@ -92,10 +95,10 @@ class GatePlan(Record, frozen=True, kw_only=True):
     #: Family-wise, one-sided, shared by all looks and scenarios.
     alpha: Probability
     #: Valid blocks at which the evidence is looked at.
-    looks: Annotated[tuple[PositiveCount, ...], Meta(min_length=1)]
+    looks: Annotated[tuple[Repeats, ...], Meta(min_length=1)]
     #: Shared by the confirmation's looks.
     confirmation_alpha: Probability
-    confirmation_looks: Annotated[tuple[PositiveCount, ...], Meta(min_length=1)]
+    confirmation_looks: Annotated[tuple[Repeats, ...], Meta(min_length=1)]
     #: Significance level of each check of the measurement itself, shared by all scenarios.
     control_alpha: Probability
     #: A row in which a relative slowdown of this size would not have been suspected is never called unchanged.
@@ -109,7 +112,7 @@ class GatePlan(Record, frozen=True, kw_only=True):
     #: More void blocks than this share make the machine unhealthy.
     unhealthy_fraction: Fraction
     #: The most blocks: a gate counts void ones, too, a calibration valid ones alone.
-    max_blocks: PositiveCount
+    max_blocks: Repeats
 
 
 class SideDescription(Record, frozen=True, kw_only=True):
@@ -167,7 +170,7 @@ class Block(Record, frozen=True, kw_only=True):
     started_at: Timestamp
     #: Start to end, processes included.
     seconds: PositiveSeconds
-    seed: Count
+    seed: TrainingSeed
     health: Health
     #: In the order of their turns.
     passes: tuple[Invocation, ...]

@@ -6,7 +6,8 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from bench.records.base import Count, Fraction, PositiveSeconds, Ratio, Record, Seconds
+from bench.ranges import Count, Fraction, PositiveSeconds, Ratio, Seconds
+from bench.records.base import Record
 
 #: The rules for void blocks, fixed beforehand and blind to what was measured. A block is void in which other tenants
 #: took more than this share of the machine,

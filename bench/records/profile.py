@@ -10,7 +10,8 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from bench.enums import StrEnum
-from bench.records.base import Count, PositiveCount, PositiveSeconds, Record, Seconds, Timestamp
+from bench.ranges import Count, PositiveCount, PositiveSeconds, Seconds, Threads, TrainingSeed
+from bench.records.base import Record, Timestamp
 from bench.records.environment import Environment
 from bench.records.result import Dataset
 from bench.scenarios.scenario import Scenario
@@ -100,8 +101,8 @@ class ProfileFile(Record, frozen=True, kw_only=True):
     dataset: Dataset
     scenario: Scenario
     #: Seeds the weights, the shuffling, and the order in which the windows of a round were measured.
-    seed: Count
-    omp_num_threads: PositiveCount
+    seed: TrainingSeed
+    omp_num_threads: Threads
     phases: PhaseRounds
     profiled: ProfiledEpoch
 

@@ -11,17 +11,21 @@ import msgspec
 from msgspec import Meta
 
 from bench.enums import StrEnum
-from bench.records.base import (
+from bench.ranges import (
     Count,
-    DeviceName,
+    Epochs,
     Fraction,
+    Images,
+    Number,
     PositiveCount,
+    PositiveFraction,
+    PositiveRate,
     PositiveSeconds,
-    Record,
     Seconds,
-    Sha256,
-    Timestamp,
+    Threads,
+    TrainingSeed,
 )
+from bench.records.base import DeviceName, Record, Sha256, Timestamp
 from bench.records.environment import Environment, ThreadPool
 from bench.records.health import Health
 from bench.scenarios.scenario import Scenario
@@ -59,8 +63,8 @@ class Dataset(Record, frozen=True):
     digest: Sha256
     #: Where they came from, in words.
     source: str
-    train_samples: PositiveCount
-    test_samples: PositiveCount
+    train_samples: Images
+    test_samples: Images
 
 
 class Epoch(Record, frozen=True):
@@ -73,13 +77,13 @@ class Epoch(Record, frozen=True):
     #: Over the epoch's own batches while the weights still changed, as the tutorial prints it.
     train_accuracy: Fraction
     #: Mean loss of the epoch's last batch.
-    last_batch_loss: float
+    last_batch_loss: Number
     #: After this epoch, on the whole test set or the run's `test_samples`; None where it was not evaluated.
     test_accuracy: Fraction | None
     #: Evaluation's own window; not part of `epoch_seconds`.
     evaluation_seconds: PositiveSeconds | None
     #: Epochs inside the window, each over the images of the recipe.
-    passes: PositiveCount = 1
+    passes: Epochs = 1
 
 
 class Run(Record, frozen=True):
@@ -90,7 +94,7 @@ class Run(Record, frozen=True):
     repeat: Count
     started_at: Timestamp
     #: OpenMP threads each context was given, set before the framework was imported.
-    omp_num_threads: PositiveCount
+    omp_num_threads: Threads
     #: Images per context and full batch.
     per_context_batch_sizes: tuple[PositiveCount, ...]
     #: From the process's start to the framework imported and the data in memory.
@@ -114,7 +118,7 @@ class Run(Record, frozen=True):
     #: Its place in the first turn of the block; every turn reverses the order.
     place: Count | None = None
     #: Test images of the accuracies, the first ones of the data set; None: all of them.
-    test_samples: PositiveCount | None = None
+    test_samples: Images | None = None
 
 
 class Failure(Record, frozen=True):
@@ -144,7 +148,7 @@ class MatrixProduct(Record, frozen=True):
 
     size: PositiveCount
     #: Rate of the fastest repetition: 2 size³ operations over its seconds.
-    gflop_per_second: Annotated[float, Meta(gt=0)]
+    gflop_per_second: PositiveRate
 
 
 class VectorSum(Record, frozen=True):
@@ -153,7 +157,7 @@ class VectorSum(Record, frozen=True):
     #: Numbers in each of the three arrays.
     elements: PositiveCount
     #: Rate of the fastest repetition: 12 bytes per element, two numbers read and one written, over its seconds.
-    bytes_per_second: Annotated[float, Meta(gt=0)]
+    bytes_per_second: PositiveRate
 
 
 class Ceiling(Record, frozen=True, kw_only=True):
@@ -162,7 +166,7 @@ class Ceiling(Record, frozen=True, kw_only=True):
     measured_at: Timestamp
     device: DeviceName
     #: Threads in all, set before the library was imported.
-    omp_num_threads: PositiveCount
+    omp_num_threads: Threads
     framework: Library
     framework_version: str
     #: What the process had loaded: a BLAS without kernels for the processor is a low ceiling.
@@ -203,14 +207,14 @@ class ResultSet(Record, frozen=True, kw_only=True):
     suite: str
     created_at: Timestamp
     #: Orders the runs and seeds the trainings.
-    seed: Count
+    seed: TrainingSeed
     environment: Environment
     dataset: Dataset
     #: What was to be run. A planned run in neither `runs` nor `failures` has not been tried.
     plan: tuple[PlannedRun, ...]
     #: Half-width of the 95 % interval of a speed-up up to which rows that take turns are measured (0.03 = 3 %); None: a
     #: fixed number of blocks.
-    precision: Annotated[float, Meta(gt=0, le=1)] | None = None
+    precision: PositiveFraction | None = None
     runs: tuple[Run, ...] = ()
     failures: tuple[Failure, ...] = ()
     #: Measured before, between and after the rounds of runs, in the order of time.

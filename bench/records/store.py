@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import errno
 import json
 import math
 import os
@@ -19,7 +20,7 @@ import jsonschema
 import msgspec
 
 from bench.errors import ConfigurationError, NoResultError, SchemaError, StoreError
-from bench.records import profile
+from bench.records import profile, tune
 from bench.records.base import Record
 from bench.records.calibration import CALIBRATION_SCHEMA_VERSION, Calibration
 from bench.records.gate import GATE_SCHEMA_VERSION, GateFile
@@ -57,6 +58,10 @@ class FileKind(enum.Enum):
         return f"mnist-bench {self._command.format(shlex.quote(str(path)))}"
 
 
+#: Of a file that is being written, whatever it will be called: a name may be as long as the file system allows.
+_TEMPORARY_PREFIX: Final = ".mnist-bench."
+#: What a file system answers that cannot do what is asked of it.
+_NOT_SUPPORTED: Final = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 #: The kinds that `read` knows, and the newest schema version of each.
 _KINDS: Final[Mapping[type[Record], tuple[FileKind, int]]] = {
     ResultSet: (FileKind.RESULT, SCHEMA_VERSION),
@@ -77,35 +82,68 @@ class OtherKindError(NoResultError):
 def write(path: Path, record: Record) -> None:
     """Replace `path` in one step: a reader finds a whole file at any time, even after the machine stopped.
 
-    Raise `StoreError` if the file system refuses.
+    Where `path` is a link, the file that it leads to is replaced. Raise `StoreError` if the file system refuses.
     """
     text = msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
+    target = real_path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=_TEMPORARY_PREFIX, suffix=".tmp")
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(text)
                 file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).chmod(0o644)  # mkstemp's 0600 suits a secret, not a result
-            Path(temporary).replace(path)
+                _sync_file(file.fileno())
+            with contextlib.suppress(OSError):  # a file system without modes
+                Path(temporary).chmod(0o644)  # mkstemp's 0600 suits a secret, not a result
+            Path(temporary).replace(target)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
                 Path(temporary).unlink()
             raise
-        _sync_directory(path.parent)
+        _sync_directory(target.parent)
     except OSError as error:
         raise StoreError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def _sync_directory(directory: Path) -> None:
-    """Flush the folder, without which the rename itself may be lost with the power."""
-    descriptor = os.open(directory, os.O_RDONLY)
+def real_path(path: Path) -> Path:
+    """Return the path of the file that a link leads to; the path itself where it is no link."""
+    return Path(os.path.realpath(path)) if os.path.islink(path) else path  # noqa: PTH114 - Path's may raise
+
+
+def _sync_file(descriptor: int) -> None:
+    """Flush a file, where the file system can: only then is a full disk told by some of them."""
     try:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NOT_SUPPORTED:
+            raise
+
+
+def _sync_directory(directory: Path) -> None:
+    """Flush the folder, where the file system can: else the rename itself may be lost with the power."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def json_files(folder: Path) -> list[Path]:
+    """Return the JSON files of a folder; where it has none, those of its folders, as a CI's downloads lie there.
+
+    Hidden ones are not meant: macOS puts a `._name.json` beside a file.
+    """
+    for pattern in ("*.json", "*/*.json"):
+        found = [
+            path
+            for path in sorted(folder.glob(pattern))
+            if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        ]
+        if found:
+            return found
+    return []
 
 
 def read(path: Path, *kinds: type[RecordT]) -> RecordT:
@@ -117,7 +155,9 @@ def read(path: Path, *kinds: type[RecordT]) -> RecordT:
     content = _content(path)
     begin = _BEGIN.match(content)  # where `write` began it, a short way: ten thousand results are read at once
     if ResultSet in kinds and begin is not None and int(begin[1]) == SCHEMA_VERSION:
-        with contextlib.suppress(msgspec.DecodeError, ConfigurationError, RecursionError):  # explained below
+        with contextlib.suppress(
+            msgspec.DecodeError, ValueError, ConfigurationError, RecursionError
+        ):  # explained below
             result_set: Any = _DECODER.decode(content)
             if result_set.schema_version == SCHEMA_VERSION:
                 return cast("RecordT", result_set)
@@ -130,9 +170,20 @@ def read(path: Path, *kinds: type[RecordT]) -> RecordT:
     except (msgspec.ValidationError, ConfigurationError) as error:
         hint = f" (`mnist-bench check {path}` names every violation)" if kind is FileKind.RESULT else ""
         raise StoreError(f"{path}: not a valid {kind.word} file: {error}{hint}") from None
-    if isinstance(found, ProfileFile) and (contradictions := profile.inconsistencies(found)):
-        raise StoreError(f"{path}: not a valid profile file: {contradictions[0]}")
+    if contradictions := _contradictions(found):
+        raise StoreError(f"{path}: not a valid {kind.word} file: {contradictions[0]}")
     return found
+
+
+def _contradictions(record: Record) -> list[str]:
+    """Return what the types of a record cannot say; `check` tells of a result file, of which thousands are read."""
+    match record:
+        case ProfileFile():
+            return profile.inconsistencies(record)
+        case TuneFile():
+            return tune.inconsistencies(record)
+        case _:
+            return []
 
 
 def violations(path: Path) -> list[str]:
@@ -203,16 +254,19 @@ def exclusive(directory: Path) -> Iterator[None]:
 
     Raise `StoreError` if another measurement holds the lock, or the folder cannot be written.
     """
+    lock = filelock.FileLock(directory / ".lock", timeout=0)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(directory / ".lock", timeout=0)
         lock.acquire()
     except filelock.Timeout:
         raise StoreError(
             f"{directory}: another mnist-bench is measuring into this folder; wait for it (two at once slow each other)"
         ) from None
+    except NotImplementedError:  # the file system has no locks: all else that is done to a file needs none
+        pass
     except OSError as error:
-        raise StoreError(f"{directory}: cannot be written: {error.strerror or error}") from error
+        if error.errno not in _NOT_SUPPORTED:
+            raise StoreError(f"{directory}: cannot be written: {error.strerror or error}") from error
     try:
         yield  # outside the handlers above: what fails in here has its own name
     finally:
@@ -228,8 +282,9 @@ def _content(path: Path) -> bytes:
 
 def _document(path: Path, content: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(content)
-    except (ValueError, RecursionError):
+        # In UTF-8, or as a program of Windows saved it. msgspec is stricter than json: no NaN, and no half of a pair.
+        document = msgspec.json.decode(content.decode(json.detect_encoding(content)))
+    except (ValueError, msgspec.DecodeError, RecursionError):
         raise StoreError(f"{path}: not JSON, or cut off") from None
     return document if isinstance(document, dict) else {}
 
@@ -237,7 +292,7 @@ def _document(path: Path, content: bytes) -> dict[str, Any]:
 def _kind_of(path: Path, document: Mapping[str, Any], wanted: Sequence[type[RecordT]]) -> type[RecordT]:
     """Return which of the wanted records a document is; raise `NoResultError` if it is none of them."""
     for record in wanted:
-        if isinstance(document.get(_KINDS[record][0].top_key), int):
+        if type(document.get(_KINDS[record][0].top_key)) is int:
             return record
     kinds = [_KINDS[record][0] for record in wanted]
     other = next((kind for kind in FileKind if kind not in kinds and kind.top_key in document), None)

@@ -12,7 +12,8 @@ import msgspec
 from msgspec import Meta
 
 from bench.enums import StrEnum
-from bench.records.base import Count, Fraction, PositiveCount, PositiveSeconds, Record, Seconds, Timestamp
+from bench.ranges import Count, Fraction, Images, PositiveCount, PositiveSeconds, Seconds, Threads, TrainingSeed
+from bench.records.base import Record, Timestamp
 from bench.records.environment import Environment
 from bench.records.result import Dataset, FailureReason
 from bench.scenarios.scenario import Scenario
@@ -60,7 +61,7 @@ class Candidate(Record, frozen=True, kw_only=True):
     """One setting."""
 
     scenario: Scenario
-    omp_num_threads: PositiveCount
+    omp_num_threads: Threads
 
 
 class TunePlan(Record, frozen=True, kw_only=True):
@@ -75,12 +76,12 @@ class TunePlan(Record, frozen=True, kw_only=True):
     #: Budget of the whole search; None: unlimited.
     budget_seconds: PositiveSeconds | None
     #: Orders the measurements and seeds the trainings.
-    seed: Count
+    seed: TrainingSeed
     #: Training images of an epoch while screening, and in the final.
-    screening_samples: PositiveCount
-    final_samples: PositiveCount
+    screening_samples: Images
+    final_samples: Images
     #: Test images of an accuracy.
-    test_samples: PositiveCount
+    test_samples: Images
     #: A process that takes longer for one command, such as training a window, hangs.
     command_seconds: PositiveSeconds
     #: Duration of the pilot, which finds out before the first round how fast the reference is.
@@ -149,3 +150,20 @@ class TuneFile(Record, frozen=True, kw_only=True):
 
 def with_round(tune_file: TuneFile, finished: Round) -> TuneFile:
     return msgspec.structs.replace(tune_file, rounds=(*tune_file.rounds, finished))
+
+
+def inconsistencies(tune_file: TuneFile) -> list[str]:
+    """Return what the types cannot say, one line for each contradiction."""
+    found = []
+    candidates = tune_file.plan.candidates
+    if len({candidate.scenario for candidate in candidates}) != len(candidates):
+        found.append("the plan has a candidate twice")
+    for index, measured in enumerate(tune_file.rounds):
+        named = [each.candidate for each in measured.measurements]
+        named += [each.candidate for each in measured.failures]
+        named += [each.candidate for each in measured.ruled]
+        if max(named, default=0) >= len(candidates):
+            found.append(f"round {index}: candidate {max(named)} of {len(candidates)}")
+        if any(len(each.samples) != len(each.window_seconds) for each in measured.measurements):
+            found.append(f"round {index}: a measurement has not as many samples as window_seconds")
+    return found

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
+from typing import Final
 
 from bench.render import units
 from bench.stats.intervals import Estimate
+
+#: What steers a terminal, or the direction of what is read; not the ends of lines.
+CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]")
+#: Nobody reads a longer text in a table or a message; a file may hold megabytes.
+_MOST_CHARACTERS: Final = 2000
 
 
 def change(ratio: Estimate) -> tuple[str, str]:
@@ -59,11 +66,29 @@ def ends(estimate: Estimate, unit: Callable[[float], str] = units.bound) -> str:
 
 
 def clean_text(text: str) -> str:
-    """Remove control characters, which could steer a terminal, and needless blanks; keep line breaks."""
+    """Remove control characters, which could steer a terminal, and needless blanks; keep line breaks; cut at a page."""
     return "\n".join(
         " ".join("".join(character if character.isprintable() else " " for character in line).split())
-        for line in text.split("\n")
+        for line in shorten(text).split("\n")
     )
+
+
+def printable_line(text: str) -> str:
+    """Write control characters as Python does: what stands in a file begins no line of its own, and steers nothing."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in shorten(text)
+    )
+
+
+def harmless(text: str) -> str:
+    """Return a text as it is, without control characters, and cut where nobody reads on."""
+    return CONTROL.sub(" ", shorten(text))
+
+
+def shorten(text: str) -> str:
+    """Cut a text that nobody can read to its end."""
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}…"
 
 
 def one_line(title: str) -> str:

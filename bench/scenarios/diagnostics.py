@@ -62,10 +62,10 @@ def _expected(node: inspect.Type, axis: str) -> str | None:
             words = f"one of {', '.join(each.value for each in kind)}, in quotes"
         case inspect.UnionType(types=(kind, inspect.NoneType())):
             words = _expected(kind, axis)
-        case inspect.IntType(ge=least):
-            words = f"a whole number of at least {least}"
-        case inspect.FloatType(gt=above):
-            words = f"a number above {above}"
+        case inspect.IntType(ge=least, le=most):
+            words = f"a whole number of at least {least}, at most {most:,}"
+        case inspect.FloatType(le=most):
+            words = f"a number above 0, at most {most:,.0f}"
         case inspect.BoolType():
             words = "true or false, without quotes"
         case inspect.StrType():

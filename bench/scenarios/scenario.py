@@ -6,19 +6,17 @@ import functools
 import operator
 import re
 from collections.abc import Collection
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from msgspec import Meta
 
 from bench import suggest
 from bench.errors import ConfigurationError
+from bench.ranges import Images, Threads
 from bench.scenarios.axes import CHOICES, LOOP_AXES, PEERS_LOOP, Framework, LoopName, format_axis_value, preset
 from mnist_core.devices import Device, DeviceError, DeviceKind, parse_devices
 from mnist_core.recipe import Engine, Hybridize, InputPipeline, Kvstore, Layers, Loop, MetricSync, Network, Update
 
-PositiveInt = Annotated[int, Meta(ge=1)]
-PositiveFloat = Annotated[float, Meta(gt=0)]
 #: The parts of a scenario's loop, in the order of `LOOP_AXES`.
 _parts = operator.attrgetter(*LOOP_AXES)
 _OWN_NETWORK = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")
@@ -26,7 +24,7 @@ _OWN_NETWORK = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")
 
 @functools.lru_cache(maxsize=256)  # ten thousand result files name the same few, a hundred times each
 def _check_network(network: str) -> None:
-    if network not in {known.value for known in Network} and not _OWN_NETWORK.match(network):
+    if network not in {known.value for known in Network} and not _OWN_NETWORK.fullmatch(network):
         known = [known.value for known in Network]
         words = f"known: {', '.join(known)}, or package.module:factory"
         raise ConfigurationError(suggest.unknown("network", network, known, known_words=words))
@@ -55,10 +53,10 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     #: Device names, e.g. ("cpu(0)", "cpu(1)"). CPU devices are virtual: no core is bound to one.
     contexts: tuple[str, ...] = ("cpu(0)", "cpu(1)")
     #: The global batch: images per update, split over the contexts.
-    batch_size: PositiveInt = 100
+    batch_size: Images = 100
     hybridize: Hybridize = Hybridize.OFF
     #: OpenMP threads of each CPU context; None: physical cores / CPU contexts, at least 1.
-    cpu_threads: PositiveInt | None = None
+    cpu_threads: Threads | None = None
     input_pipeline: InputPipeline = InputPipeline.NDARRAYITER
     metric_sync: MetricSync = MetricSync.BATCH
     layers: Layers = Layers.TUTORIAL

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 import itertools
+import math
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -15,11 +16,13 @@ from msgspec import Meta
 
 from bench import suggest
 from bench.errors import ConfigurationError
+from bench.ranges import MOST_RUNS, Count, Epochs, GivenSeconds, Images, Repeats, Threads
 from bench.scenarios import diagnostics
 from bench.scenarios.axes import AXES, LOOP_AXES, Framework, LoopName, canonical_contexts, loop_on, preset
-from bench.scenarios.scenario import DEFAULTS, PositiveFloat, PositiveInt, Scenario
+from bench.scenarios.scenario import DEFAULTS, Scenario
 from mnist_core.recipe import Engine, Hybridize, InputPipeline, Kvstore, Layers, MetricSync, Recipe, Update
 
+_MATRIX_AXES: Final = ("framework", "network", "loop", *AXES)
 BUILT_IN_SUITES = ("smoke", "standard", "tutorial", "full", "gate", "ablation", "peers")
 DEFAULT_SUITE = "standard"
 T = TypeVar("T")
@@ -30,11 +33,11 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How often and how long the scenarios of a matrix are measured."""
 
     #: Fresh processes per scenario.
-    repeats: PositiveInt = 1
-    epochs: PositiveInt = 10
+    repeats: Repeats = 1
+    epochs: Epochs = 10
     #: Training images of an epoch, the first ones of the data set; None: all of them.
-    samples: PositiveInt | None = None
-    timeout_seconds: PositiveFloat = 3600.0
+    samples: Images | None = None
+    timeout_seconds: GivenSeconds = 3600.0
     #: The processes of a repeat are alive together and take turns, a turn for each of the `epochs`. Their speeds are
     #: compared within the repeat, and the accuracy is measured once, at the end. False: each is alone.
     in_turns: bool = False
@@ -47,9 +50,9 @@ class Matrix(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     network: NonEmpty[str]
     loop: NonEmpty[LoopName] = (LoopName.TUTORIAL,)
     contexts: tuple[str, ...] = ()
-    batch_size: tuple[PositiveInt, ...] = ()
+    batch_size: tuple[Images, ...] = ()
     hybridize: tuple[Hybridize, ...] = ()
-    cpu_threads: tuple[PositiveInt, ...] = ()
+    cpu_threads: tuple[Threads, ...] = ()
     input_pipeline: tuple[InputPipeline, ...] = ()
     metric_sync: tuple[MetricSync, ...] = ()
     layers: tuple[Layers, ...] = ()
@@ -84,8 +87,8 @@ class PlannedRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     scenario: Scenario
     recipe: Recipe
     #: 0 for the first process of a scenario.
-    repeat: Annotated[int, Meta(ge=0)]
-    timeout_seconds: PositiveFloat
+    repeat: Count
+    timeout_seconds: GivenSeconds
     #: It takes turns with the other runs of its network, recipe and repeat, see `Sampling.in_turns`.
     in_turns: bool = False
     #: Added while measuring, beside what the suite asks for: another block, or one in the place of a void one.
@@ -135,6 +138,7 @@ def parse_suite(text: str, *, where: str) -> Suite:
     """Parse a suite. Raise `ConfigurationError`, naming `where`, for anything but a suite with at least one run."""
     try:
         suite = msgspec.toml.decode(text, type=Suite)
+        _check_size(suite)
         for matrix in suite.matrix:
             _scenarios(matrix, ())
     except msgspec.ValidationError as error:
@@ -184,6 +188,7 @@ def expand(suite: Suite, *, seed: int = Recipe().seed, gpu_contexts: Sequence[st
     `gpu_contexts` is what `auto` stands for on this machine; without any it is the CPU.
     """
     planned: dict[tuple[Scenario, Recipe, int], PlannedRun] = {}
+    _check_size(suite)
     for matrix in suite.matrix:
         sampling = matrix.sampling
         recipes = [
@@ -206,6 +211,16 @@ def expand(suite: Suite, *, seed: int = Recipe().seed, gpu_contexts: Sequence[st
                     in_turns=before.in_turns or run.in_turns,
                 )
     return tuple(planned.values())
+
+
+def _check_size(suite: Suite) -> None:
+    """Raise `ConfigurationError` for a suite of so many runs that their plan alone would fill the memory."""
+    runs = sum(
+        matrix.sampling.repeats * math.prod(len(values) for name in _MATRIX_AXES if (values := getattr(matrix, name)))
+        for matrix in suite.matrix
+    )
+    if runs > MOST_RUNS:
+        raise ConfigurationError(f"asks for {runs:,} runs: at most {MOST_RUNS:,} can be planned")
 
 
 @functools.lru_cache(maxsize=64)  # a suite is made once when it is read, to find what is wrong with it, and then again

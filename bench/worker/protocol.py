@@ -10,7 +10,20 @@ from typing import Annotated, Final, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from bench.records.base import DeviceName, Fraction, Timestamp
+from bench.ranges import (
+    Count,
+    Epochs,
+    Fraction,
+    Images,
+    Number,
+    PositiveCount,
+    PositiveSeconds,
+    Repeats,
+    Seconds,
+    Threads,
+    TrainingSeed,
+)
+from bench.records.base import DeviceName, Timestamp
 from bench.records.environment import Software
 from bench.records.profile import PhaseRounds, Rounds
 from bench.records.result import Ceiling, Dataset, Epoch, FailureReason, Library, Run
@@ -33,12 +46,12 @@ class RunRequest(Message, frozen=True, tag="run"):
 
     scenario: Scenario
     recipe: Recipe
-    repeat: Annotated[int, Meta(ge=0)]
+    repeat: Count
     #: The folder of the four verified IDX files; the worker checks them against `dataset.digest` again.
     data_directory: str
     dataset: Dataset
     #: OpenMP threads of each context, as in the worker's environment; the worker refuses to measure under any other.
-    omp_num_threads: Annotated[int, Meta(ge=1)]
+    omp_num_threads: Threads
 
 
 class SessionRequest(Message, frozen=True, tag="pass"):
@@ -47,9 +60,9 @@ class SessionRequest(Message, frozen=True, tag="pass"):
     data_directory: str
     dataset: Dataset
     #: Test images for the accuracy after a scenario's windows.
-    test_samples: Annotated[int, Meta(ge=1)]
-    seed: Annotated[int, Meta(ge=0)]
-    omp_num_threads: Annotated[int, Meta(ge=1)]
+    test_samples: Images
+    seed: TrainingSeed
+    omp_num_threads: Threads
     #: As in the worker's environment; all scenarios of the session share it.
     engine: Engine = Engine.THREADED
     #: Imported before the session is ready, so that sessions which start together do so at the same time.
@@ -61,13 +74,13 @@ class SetUp(Message, frozen=True, tag="set_up"):
 
     scenario: Scenario
     #: Training images of an epoch: the first ones of the data set.
-    samples: Annotated[int, Meta(ge=1)]
+    samples: PositiveCount
 
 
 class RunWindow(Message, frozen=True, tag="run_window"):
     """Train one window: whole epochs on the first `samples` images."""
 
-    epochs: Annotated[int, Meta(ge=1)]
+    epochs: Epochs
 
 
 class Evaluate(Message, frozen=True, tag="evaluate"):
@@ -103,18 +116,18 @@ class CeilingRequest(Message, frozen=True, tag="ceiling"):
     framework: Library
     device: DeviceName
     #: Threads of the library in all: two contexts of one thread each have the ceiling of two threads.
-    omp_num_threads: Annotated[int, Meta(ge=1)]
+    omp_num_threads: Threads
     #: Rows and columns, ascending.
-    matrix_sizes: Annotated[tuple[Annotated[int, Meta(ge=1)], ...], Meta(min_length=1)]
+    matrix_sizes: Annotated[tuple[PositiveCount, ...], Meta(min_length=1)]
     #: Numbers in each of three arrays, ascending.
-    vector_elements: Annotated[tuple[Annotated[int, Meta(ge=1)], ...], Meta(min_length=1)]
+    vector_elements: Annotated[tuple[PositiveCount, ...], Meta(min_length=1)]
 
 
 class ProfileTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The training that both parts of a profile measure."""
 
     scenario: Scenario
-    seed: Annotated[int, Meta(ge=0)]
+    seed: TrainingSeed
     data_directory: str
     dataset: Dataset
 
@@ -124,24 +137,24 @@ class PhasesRequest(Message, frozen=True, tag="phases"):
 
     target: ProfileTarget
     #: Updates of an epoch; None: enough for the epoch to be measured.
-    steps: Annotated[int, Meta(ge=1)] | None
-    rounds: Annotated[int, Meta(ge=1)]
-    omp_num_threads: Annotated[int, Meta(ge=1)]
+    steps: PositiveCount | None
+    rounds: Repeats
+    omp_num_threads: Threads
 
 
 class OperatorsRequest(Message, frozen=True, tag="operators"):
     """Record one epoch with the framework's profiler, into `RAW_TRACE_FILE` in this directory."""
 
     target: ProfileTarget
-    steps: Annotated[int, Meta(ge=1)]
+    steps: PositiveCount
     directory: str
-    omp_num_threads: Annotated[int, Meta(ge=1)]
+    omp_num_threads: Threads
 
 
 class EpochDone(Message, frozen=True, tag="epoch"):
     """An epoch's window and evaluation are over."""
 
-    index: int
+    index: Count
     epoch: Epoch
 
 
@@ -149,7 +162,7 @@ class RoundDone(Message, frozen=True, tag="round"):
     """Another round of a profile is over, or the warm-up before the first."""
 
     #: Rounds that are over.
-    done: Annotated[int, Meta(ge=0)]
+    done: Count
 
 
 class RunReply(Message, frozen=True, tag="measured"):
@@ -161,37 +174,37 @@ class SessionReady(Message, frozen=True, tag="pass_ready"):
 
     started_at: Timestamp
     #: From the process's start until now.
-    startup_seconds: Annotated[float, Meta(ge=0)]
+    startup_seconds: Seconds
 
 
 class SetUpDone(Message, frozen=True, tag="set_up_done"):
-    first_step_seconds: Annotated[float, Meta(ge=0)]
+    first_step_seconds: Seconds
     #: With the epoch below.
-    warm_up_seconds: Annotated[float, Meta(ge=0)]
+    warm_up_seconds: Seconds
     #: Of the last part of the warm-up: one whole epoch, which is up to a quarter slower than those that follow.
-    epoch_seconds: Annotated[float, Meta(gt=0)]
+    epoch_seconds: PositiveSeconds
 
 
 class WindowDone(Message, frozen=True, tag="window_done"):
     #: Images really trained.
-    samples: Annotated[int, Meta(ge=1)]
+    samples: PositiveCount
     #: From the barrier before the first epoch to the barrier after the last.
-    seconds: Annotated[float, Meta(gt=0)]
+    seconds: PositiveSeconds
     #: User and system time of the process inside the window, all threads.
-    cpu_seconds: Annotated[float, Meta(ge=0)]
-    involuntary_context_switches: Annotated[int, Meta(ge=0)]
+    cpu_seconds: Seconds
+    involuntary_context_switches: Count
     #: Of the last epoch of the window.
     train_accuracy: Fraction
-    last_batch_loss: float
+    last_batch_loss: Number
 
 
 class Evaluated(Message, frozen=True, tag="evaluated"):
     test_accuracy: Fraction
-    seconds: Annotated[float, Meta(gt=0)]
+    seconds: PositiveSeconds
     #: High-water mark of the process's resident memory until now.
-    peak_rss_bytes: Annotated[int, Meta(ge=1)]
+    peak_rss_bytes: PositiveCount
     #: Memory in use on the GPUs of the scenario; None without a GPU.
-    device_memory_bytes: Annotated[int, Meta(ge=0)] | None
+    device_memory_bytes: Count | None
 
 
 class DescribeReply(Message, frozen=True, tag="described"):
@@ -213,7 +226,7 @@ class PhasesReply(Message, frozen=True, tag="phases_measured"):
 class OperatorsReply(Message, frozen=True, tag="operators_profiled"):
     #: Epochs as the profiled one, before the profiler began.
     unprofiled_seconds: Rounds
-    profiled_seconds: Annotated[float, Meta(gt=0)]
+    profiled_seconds: PositiveSeconds
 
 
 class FailureReply(Message, frozen=True, tag="failed"):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mnist_core.idx import IMAGES_RANK, LABELS_RANK, DataError, Split, parse, read_bounded
+from mnist_core.idx import GZIP_MAGIC, IMAGES_RANK, LABELS_RANK, DataError, Split, parse, read_bounded
 
 #: The four files, in the canonical order.
 FILES: Final = (
@@ -38,15 +38,12 @@ class Held:
     digests: tuple[str, ...]
     train: Split
     test: Split
+    #: The folder serves as it is: the files are raw, have their canonical names and lie in it.
+    in_place: bool
 
     @property
     def digest(self) -> str:
         return joint_digest(self.digests)
-
-    @property
-    def in_place(self) -> bool:
-        """Whether the files are raw and have their canonical names, so that the folder serves as it is."""
-        return tuple(path.name for path in self.paths) == FILES
 
 
 def joint_digest(digests: Iterable[str]) -> str:
@@ -55,16 +52,18 @@ def joint_digest(digests: Iterable[str]) -> str:
 
 
 def read_folder(folder: Path) -> Held:
-    """Read and check the four files, raw or gzip, under any of their spellings."""
+    """Read and check the four files, raw or gzip, under any of their spellings: their content tells which they are."""
     names = _names(folder)
     paths = tuple(_find(folder, names, file) for file in FILES)
-    contents = tuple(map(_read_file, paths, _RANKS))
+    read = [_read_file(path, rank) for path, rank in zip(paths, _RANKS, strict=True)]
+    contents = tuple(data for data, _packed in read)
     arrays = [parse(data, rank, str(path)) for data, rank, path in zip(contents, _RANKS, paths, strict=True)]
     for images, labels, path in zip(arrays[::2], arrays[1::2], paths[1::2], strict=True):
         if len(images) != len(labels):
             raise DataError(f"{path}: has {len(labels)} labels for {len(images)} images")
     digests = tuple(hashlib.sha256(data).hexdigest() for data in contents)
-    return Held(paths, contents, digests, Split(*arrays[:2]), Split(*arrays[2:]))
+    in_place = paths == tuple(folder / file for file in FILES) and not any(packed for _data, packed in read)
+    return Held(paths, contents, digests, Split(*arrays[:2]), Split(*arrays[2:]), in_place)
 
 
 def _names(folder: Path) -> frozenset[str]:
@@ -80,18 +79,27 @@ def _spellings(file: str) -> tuple[str, ...]:
 
 
 def _find(folder: Path, names: frozenset[str], file: str) -> Path:
-    for name in _spellings(file):
-        if name in names:
-            return folder / name
+    """Return the file under one of its spellings; some programs unpack it into a folder that has such a name, too."""
+    here = [folder / name for name in _spellings(file) if name in names]
+    inside = [path / name for path in here for name in _spellings(file)]
+    for path in (*here, *inside):
+        if os.path.isfile(path):  # noqa: PTH113 - Path's may raise
+            return path
+    if here:
+        return here[0]  # reading it says what it is instead
     raise DataError(f"{folder / file}: is not there, nor is {file}.gz")
 
 
-def _read_file(path: Path, rank: int) -> bytearray:
+def _read_file(path: Path, rank: int) -> tuple[bytearray, bool]:
+    """Return the content, unpacked, and whether it was packed: browsers unpack a file and leave it its .gz name."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise DataError(f"{path}: is not a file")
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            return read_bounded(stream, rank, str(path))
+        with path.open("rb") as file:
+            if not file.peek(len(GZIP_MAGIC)).startswith(GZIP_MAGIC):
+                return read_bounded(file, rank, str(path)), False
+            with gzip.GzipFile(fileobj=file) as stream:
+                return read_bounded(stream, rank, str(path)), True
     except (gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path}: is not a sound gzip file ({error})") from error
     except EOFError as error:

@@ -199,3 +199,27 @@ def test_what_is_a_file_of_micros(tmp_path: Path) -> None:
     assert microbenchmarks.is_micro(tmp_path / "m")
     (tmp_path / "r.json").write_text('{"schema_version": 1}')
     assert not any(map(microbenchmarks.is_micro, (tmp_path / "r.json", tmp_path, tmp_path / "none.json")))
+
+
+def test_sorted_keys_are_no_other_file(tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    """A formatter that sorts keys puts others before the one that tells."""
+    path = a_file(tmp_path / "a.json", {"step": [1.0]})
+    path.write_text(json.dumps(json.loads(path.read_text()), sort_keys=True, indent=1))
+    assert microbenchmarks.is_micro(path)
+    assert command("compare", path, path) == cli.Exit.DONE
+    assert "step" in capsys.readouterr().out
+    path.write_text('{"benchmarks": [1, 2')
+    assert not microbenchmarks.is_micro(path)
+
+
+def test_without_its_rounds_a_file_has_their_median(tmp_path: Path) -> None:
+    """pytest-benchmark saves rounds only if asked, and always what we make of them."""
+    path = a_file(tmp_path / "a.json", {"step": [1.0, 2.0, 9.0]})
+    document = json.loads(path.read_text())
+    document["benchmarks"][0]["stats"] = {"median": 2.0, "mean": 4.0}
+    path.write_text(json.dumps(document))
+    assert list(microbenchmarks.read(path).seconds.values()) == [(2.0,)]
+    document["benchmarks"][0]["stats"] = {"mean": 4.0}
+    path.write_text(json.dumps(document))
+    with pytest.raises(StoreError, match="save with --benchmark-json"):
+        microbenchmarks.read(path)

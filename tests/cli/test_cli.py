@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -30,8 +31,11 @@ from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from bench.worker.process import Cancellation, Interpreters
 from bench.worker.protocol import RunRequest
+from mnist_core import datasets
+from mnist_core.datasets import DatasetName
 from mnist_core.devices import Device, Probe, Unusable
 from tests.support.cli import Command
+from tests.support.dataset_sources import LABELS, fill, make_contents, publish
 from tests.support.executor import EIGHT_ALONE, FakeBlocks, a_slow_block
 from tests.support.idx_files import small_idx_folder
 from tests.support.records import a_result_set, a_run, a_scenario, a_software
@@ -294,6 +298,116 @@ def test_a_file_is_resumed_by_one_at_a_time(
     with store.exclusive(Path()):
         assert command("run", "--resume", "file.json", "--data-dir", data_dir) == cli.Exit.USAGE
     assert "another mnist-bench" in capsys.readouterr().err
+
+
+def test_a_data_set_with_changed_labels_is_resumed(
+    command: Command,
+    fake_worker: type[FakeWorker],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nearly MNIST is damaged unless it is asked for as custom; a file that was begun with it has asked for it."""
+    contents = make_contents(1, train=200, test=50)
+    monkeypatch.setitem(datasets.PUBLISHED, DatasetName.MNIST, publish(contents))
+    labels = bytearray(contents[LABELS])
+    labels[-10:] = bytes((label + 1) % 10 for label in labels[-10:])
+    folder = fill(tmp_path / "changed", contents | {LABELS: bytes(labels)})
+    arguments = ("run", "--suite", EIGHT_ALONE, "-k", "mlp", "--data-dir", folder, "-o", "file.json")
+    assert command(*arguments) == cli.Exit.USAGE
+    assert "'custom' takes it as it is" in capsys.readouterr().err
+    assert command(*arguments, "--data", "custom") == cli.Exit.DONE
+    assert command("run", "--resume", "file.json", "--data-dir", folder) == cli.Exit.DONE
+
+
+def test_a_link_is_resumed_where_it_leads(
+    command: Command, fake_worker: type[FakeWorker], data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file itself gets the rest, and the link stays a link. Its folder is locked, and not the link's."""
+    path = Path("real/file.json")
+    assert command("run", "--suite", EIGHT_ALONE, "-k", "mlp", "--data-dir", data_dir, "-o", path) == cli.Exit.DONE
+    whole = store.read(path, ResultSet)
+    store.write(path, msgspec.structs.replace(whole, runs=whole.runs[:1]))
+    Path("latest.json").symlink_to(path)
+    resume = ("run", "--resume", "latest.json", "--data-dir", data_dir)
+    with store.exclusive(path.parent):
+        assert command(*resume) == cli.Exit.USAGE
+    assert command(*resume) == cli.Exit.DONE
+    assert Path("latest.json").is_symlink()
+    assert len(store.read(path, ResultSet).runs) == len(whole.runs)
+
+
+def _full_from(save: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the disk be full from this save on; the first is 1."""
+    saves, replace = 0, Path.replace
+
+    def replace_or_fail(self: Path, target: Path) -> Path:
+        nonlocal saves
+        saves += 1
+        if saves >= save:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace_or_fail)
+
+
+@pytest.mark.parametrize(
+    ("save", "hint"),
+    [(1, "nothing is saved"), (3, "finished runs are in file.json; go on with mnist-bench run --resume file.json")],
+)
+def test_a_full_disk_is_one_line_that_says_what_there_is(
+    command: Command,
+    fake_worker: type[FakeWorker],
+    data_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    save: int,
+    hint: str,
+) -> None:
+    """At the first save there is no file to go on with; later all that was saved before is there."""
+    _full_from(save, monkeypatch)
+    assert command("run", "--suite", EIGHT_ALONE, "--data-dir", data_dir, "-o", "file.json") == cli.Exit.USAGE
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f"mnist-bench: file.json: cannot be written: No space left on device; {hint}"
+    assert Path("file.json").exists() == (save > 1)
+    assert [path.name for path in Path().iterdir() if path.suffix == ".tmp"] == []
+    if save > 1:
+        assert len(store.read(Path("file.json"), ResultSet).runs) == save - 2  # the first save is of the plan
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:100])])
+def test_a_file_that_is_deleted_or_cut_while_it_is_measured_into_is_whole_again(
+    command: Command, fake_worker: type[FakeWorker], data_dir: Path, damage: Callable[[Path], object]
+) -> None:
+    """The next save writes all of it."""
+    path, seen = Path("own/file.json"), 0
+
+    def damage_in_the_third(request: RunRequest) -> Run:
+        nonlocal seen
+        seen += 1
+        if seen == 3:
+            damage(path)
+        return a_measured_run(request)
+
+    fake_worker.outcome = staticmethod(damage_in_the_third)
+    assert command("run", "--suite", EIGHT_ALONE, "--data-dir", data_dir, "-o", path) == cli.Exit.DONE
+    assert len(store.read(path, ResultSet).runs) == 8
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_measured(
+    command: Command,
+    fake_worker: type[FakeWorker],
+    data_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def read_only(*_arguments: object, **_named: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    fake_worker.outcome = staticmethod(lambda _request: pytest.fail("measured in vain"))
+    monkeypatch.setattr("filelock.FileLock.acquire", read_only)
+    assert command("run", "--suite", EIGHT_ALONE, "--data-dir", data_dir, "-o", "own/file.json") == cli.Exit.USAGE
+    assert capsys.readouterr().err.splitlines()[-1] == "mnist-bench: own: cannot be written: Read-only file system"
 
 
 def test_a_fault_of_the_program_is_never_taken_for_a_regression(

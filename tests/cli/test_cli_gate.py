@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import functools
 import json
 import os
@@ -235,6 +236,25 @@ def test_an_interrupted_gate_goes_on(
     assert "the baseline's code is not what it was" in capsys.readouterr().err
     assert command(*resume, "--base", other_code) == cli.Exit.DONE
     assert len(store.read(the_file(), GateFile).blocks) == 8
+
+
+def test_a_full_disk_at_the_first_block_names_no_file(
+    command: Command,
+    passes: FakeSessions,
+    other_code: Path,
+    data_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """There is none to go on with."""
+
+    def full(_self: Path, _target: Path) -> Path:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "replace", full)
+    assert command("gate", "--base", other_code, "--data-dir", data_dir, "-o", "g.json") == cli.Exit.USAGE
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == "mnist-bench: g.json: cannot be written: No space left on device; nothing is saved"
 
 
 @pytest.mark.parametrize("output_format", ["markdown", "csv", "json", "junit", "html"])

@@ -89,3 +89,46 @@ def test_check_takes_folders(command: Command, folder: Path, capsys: pytest.Capt
     (folder / "a.json").unlink()
     assert command("check", "in") == cli.Exit.USAGE
     assert "no result file in in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["show"], ["check"], ["history"], ["report", "--format", "markdown"], ["compare", "b.json"]],
+    ids=str,
+)
+def test_results_one_folder_deeper_are_found(
+    command: Command, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    """So lies what a CI's download makes: a folder for each artifact."""
+    store.write(Path("b.json"), a_result_set())
+    store.write(Path("runs/first/a.json"), a_result_set())
+    store.write(Path("runs/second/a.json"), a_result_set())
+    Path("runs/first/._a.json").write_bytes(b"\0\5\x16\7")  # macOS keeps its own attributes so
+    assert command(*arguments, "runs") == cli.Exit.DONE
+    assert "left out" not in capsys.readouterr().err
+    store.write(Path("runs/own.json"), a_result_set())
+    assert command("check", "runs") == cli.Exit.DONE
+    assert capsys.readouterr().out == "runs/own.json: valid\n"  # a folder's own files are what it is named for
+
+
+def test_a_name_cannot_speak_for_the_program(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file's name may hold line breaks and escapes, and so may a key in it; they are shown, and not obeyed."""
+    Path("in").mkdir()
+    Path("in/\x1b[2J\nmnist-bench: all is well.json").write_text("{")
+    Path("in/key.json").write_text('{"schema_version": 3, "\\u001b[31m\\nmnist-bench: fine": 1}')
+    for verb in ("show", "check"):
+        assert command(verb, "in") == cli.Exit.USAGE
+        printed = capsys.readouterr()
+        assert "\x1b" not in printed.out + printed.err
+        assert not [line for line in (printed.out + printed.err).splitlines() if line.startswith("mnist-bench: all is")]
+        assert "\\x1b[2J\\nmnist-bench: all is well.json" in printed.out + printed.err
+
+
+def test_a_report_of_very_many_files_says_what_shows_them_better(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is made all the same."""
+    for number in range(21):
+        store.write(Path(f"many/{number}.json"), a_result_set())
+    assert command("report", "many", "--format", "markdown") == cli.Exit.DONE
+    assert "21 files side by side make a large page: mnist-bench history" in capsys.readouterr().err

@@ -22,6 +22,7 @@ from tests.support.dataset_sources import (
     TEST_LABELS,
     Desk,
     fill,
+    joint,
     listing,
     set_up,
 )
@@ -58,14 +59,14 @@ BAD_FILES = {
     "too many": (TEST_IMAGES, header_changed(TEST_IMAGES, 4, 255), False, "announces 42"),
     "label": (TEST_LABELS, DIGITS[TEST_LABELS][:-1] + b"\x0c", False, "label 12 at index 9"),
     "counts": (TEST_LABELS, DIGITS[LABELS], False, "30 labels for 10 images"),
-    "raw as gzip": (IMAGES, DIGITS[IMAGES], True, "not a sound gzip file"),
-    "html as gzip": (IMAGES, b"<html>", True, "not a sound gzip file"),
+    "html as gzip": (IMAGES, b"<html>", True, "is a web page"),
+    "html": (LABELS, b"\n<!DOCTYPE html>\n<title>404</title>", False, "is a web page"),
     "empty gzip": (IMAGES, b"", True, "is empty"),
     "cut gzip": (IMAGES, gzip.compress(DIGITS[IMAGES])[:-9], True, "gzip file that was cut off"),
     "bad checksum": (IMAGES, gzip.compress(DIGITS[IMAGES])[:-8] + bytes(8), True, "not a sound gzip file"),
     "bad deflate": (LABELS, gzip.compress(DIGITS[LABELS])[:10] + b"\xff" * 40, True, "not a sound gzip file"),
     "gzip bomb": (LABELS, bomb(), True, "trailing bytes"),
-    "gzip as raw": (IMAGES, gzip.compress(DIGITS[IMAGES]), False, "is gzip inside"),
+    "gzip twice": (IMAGES, gzip.compress(gzip.compress(DIGITS[IMAGES])), True, "is gzip inside"),
 }
 
 
@@ -134,3 +135,49 @@ def test_a_bad_folder_is_one_line(desk: Desk, make: Callable[[Path], Path], caus
     desk.obtain(MNIST, fill(desk.root / "good", DIGITS, suffix=".gz"))
     with pytest.raises(DataError, match=f"^--data-dir: .*{cause}"):
         desk.obtain(MNIST, make(desk.root))
+
+
+def unpacked_by_a_browser(path: Path) -> Path:
+    return fill_as(path / "mine", {file: (f"{file}.gz", data) for file, data in DIGITS.items()})
+
+
+def packed_without_saying_so(path: Path) -> Path:
+    return fill_as(path / "mine", {file: (file, gzip.compress(data)) for file, data in DIGITS.items()})
+
+
+def beside_folders_of_their_name(path: Path) -> Path:
+    folder = fill(path / "mine", DIGITS, dotted=True)
+    for file in DIGITS:
+        (folder / file).mkdir()
+    return folder
+
+
+def inside_folders_of_their_name(path: Path) -> Path:
+    for number, (file, data) in enumerate(DIGITS.items()):
+        fill_as(path / "mine" / file, {file: (file if number % 2 else file.replace("-idx", ".idx"), data)})
+    return path / "mine"
+
+
+def fill_as(folder: Path, files: dict[str, tuple[str, bytes]]) -> Path:
+    """Write each content under a name of its own."""
+    folder.mkdir(parents=True)
+    for name, data in files.values():
+        (folder / name).write_bytes(data)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        unpacked_by_a_browser,
+        packed_without_saying_so,
+        beside_folders_of_their_name,
+        inside_folders_of_their_name,
+    ],
+)
+def test_sound_data_are_read_whatever_unpacked_them(desk: Desk, make: Callable[[Path], Path]) -> None:
+    """The content tells whether it is packed; what the worker gets are four raw files in one folder."""
+    for name in (MNIST, AUTO):
+        prepared = desk.obtain(name, make(desk.root / name.value))
+        assert (prepared.name, prepared.digest) == (MNIST, joint(DIGITS))
+        assert {file: (prepared.directory / file).read_bytes() for file in DIGITS} == DIGITS

@@ -292,6 +292,11 @@ def too_small():
 def needs_an_argument(units):
     return gluon.nn.Dense(units)
 
+def initialized():
+    net = gluon.nn.Dense(10)
+    net.initialize()
+    return net
+
 not_a_function = 7
 '''
 
@@ -360,6 +365,7 @@ def test_a_users_network_that_cannot_be_built_is_named_in_one_line(factory: str,
     [
         ("imperative", None),
         ("watched", None),
+        ("initialized", r"is initialized already: return it without initialize\(\), .*"),
         ("seven", r"gives \(2, 7\) for 2 images, and must give \(2, 10\): a score per digit"),
         ("pictures", r"gives \(2, 10, 26, 26\) for 2 images"),
         ("pair", r"gives a tuple for 2 images"),

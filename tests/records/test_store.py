@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -64,6 +66,103 @@ def test_a_failed_write_leaves_the_old_file(file: Path, monkeypatch: pytest.Monk
         store.write(file, a_result_set())
     assert file.read_bytes() == before
     assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EPERM])
+def test_a_file_system_without_niceties_takes_a_file(file: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """One that cannot flush a folder, change a mode or lock a file holds what is written as well as any other."""
+    sync = os.fsync
+
+    def refuse(*_arguments: object, **_named: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    def sync_files(descriptor: int) -> None:
+        if number == errno.EPERM and stat.S_ISREG(os.fstat(descriptor).st_mode):
+            sync(descriptor)
+        else:
+            refuse()
+
+    monkeypatch.setattr(os, "fsync", sync_files)
+    monkeypatch.setattr(Path, "chmod", refuse)
+    store.write(file, a_result_set(suite="another"))
+    assert store.read(file, ResultSet).suite == "another"
+
+
+def test_a_folder_that_cannot_be_opened_takes_a_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can be written, and not be listed."""
+    opened = os.open
+
+    def refuse(path: object, *arguments: Any, **named: Any) -> int:  # noqa: ANN401  # whatever os.open takes
+        if path == file.parent:
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        return opened(path, *arguments, **named)  # type: ignore[arg-type]  # passed on as it came
+
+    monkeypatch.setattr(os, "open", refuse)
+    store.write(file, a_result_set(suite="another"))
+    assert store.read(file, ResultSet).suite == "another"
+
+
+@pytest.mark.parametrize("error", [NotImplementedError("no flock"), OSError(errno.ENOLCK, "No locks available")])
+def test_a_file_system_without_locks_can_be_measured_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse(*_arguments: object, **_named: object) -> None:
+        raise error
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    with store.exclusive(tmp_path):
+        store.write(tmp_path / "file.json", a_result_set())
+    assert store.read(tmp_path / "file.json", ResultSet) == a_result_set()
+
+
+def test_a_link_is_written_through(file: Path, tmp_path: Path) -> None:
+    """The file that it leads to is the one that is replaced; a link that leads nowhere yet gets its file."""
+    for target in (file, tmp_path / "new.json"):
+        link = tmp_path / f"link-to-{target.name}"
+        link.symlink_to(target)
+        store.write(link, a_result_set(suite="another"))
+        assert link.is_symlink()
+        assert store.read(target, ResultSet).suite == "another"
+
+
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path: Path) -> None:
+    """What it is called while it is written needs no more room."""
+    path = tmp_path / ("n" * 250 + ".json")
+    store.write(path, a_result_set())
+    assert store.read(path, ResultSet) == a_result_set()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_what_a_program_of_windows_saved_is_read(file: Path, encoding: str) -> None:
+    """Such as PowerShell's `>`, or an editor that marks the order of bytes."""
+    file.write_bytes(file.read_text(encoding="utf-8").encode(encoding))
+    assert store.read(file, ResultSet) == a_result_set()
+    assert store.violations(file) == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text.replace(b'"made-up"', b'"made\xffup"'),
+        lambda text: text.replace(b'"made-up"', b'"\\ud800"'),
+        lambda text: text.replace(b'"mnist"', b'"\\ud800"'),
+        lambda text: text.replace(b'"off"', b'"\\ud800"'),
+        lambda text: text.replace(b"0.08", b"NaN"),
+        lambda text: text.replace(b"0.08", b"1e999"),
+        lambda text: text.replace(b"0.25", b"1e-320").replace(b"6.0", b"1e-320"),
+        lambda text: text.replace(b'"batch_size": 100', b'"batch_size": ' + b"9" * 400),
+        lambda text: text.replace(b'"batch_size": 100', b'"batch_size": ' + b"9" * 5000),
+    ],
+)
+def test_what_json_or_arithmetic_cannot_hold_is_one_line(file: Path, damage: Callable[[bytes], bytes]) -> None:
+    """A byte that is no UTF-8, half of a pair, no number, no end, nothing: none of them gets past the reader."""
+    before = file.read_bytes()
+    file.write_bytes(damage(before))
+    assert file.read_bytes() != before
+    with pytest.raises(errors.StoreError) as caught:
+        store.read(file, ResultSet)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
 
 
 def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path: Path) -> None:

@@ -140,6 +140,7 @@ def test_a_training_that_diverges_is_a_failure(request_for: Callable[[Scenario, 
     [
         ("return nn.Dense(10)", None, ""),
         ("return 5", FailureReason.CRASHED, "not a Gluon Block"),
+        ("net = nn.Dense(10); net.initialize(); return net", FailureReason.CRASHED, "without initialize()"),
         ("return nn.Dense(10, in_units=3)", FailureReason.CRASHED, "MXNetError"),
         ("raise MemoryError('cannot allocate memory')", FailureReason.OUT_OF_MEMORY, "MemoryError"),
         ("raise KeyError('x')", FailureReason.CRASHED, "KeyError"),

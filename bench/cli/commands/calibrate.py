@@ -9,6 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
+from bench import ranges
 from bench.analysis.verdict import Verdict
 from bench.cli import options
 from bench.cli.app import app, examples
@@ -16,7 +17,7 @@ from bench.cli.console import fail, note, print_tables, reject_junit, spinner, t
 from bench.cli.datasets import prepare
 from bench.cli.exit_status import Exit
 from bench.cli.gating import measure_blocks, plan_gate, scenarios_here
-from bench.cli.session import prepare_rest, resume_hint, timestamp
+from bench.cli.session import ResumeHint, prepare_rest, timestamp
 from bench.errors import ConfigurationError, IncomparableError
 from bench.experiments.gate import calibration, source
 from bench.experiments.gate.decision import Conclusion
@@ -43,7 +44,9 @@ _ANEW: Final = "use --anew to start again; it keeps these blocks aside"
 @app.command(epilog=examples("calibrate", 'calibrate --suite gate -k "mlp"'))
 def calibrate(
     context: typer.Context,
-    blocks: Annotated[int, typer.Option(min=8, help="Valid blocks of identical code to record, in all.")] = 100,
+    blocks: Annotated[
+        int, typer.Option(min=8, max=ranges.MOST_REPEATS, help="Valid blocks of identical code to record, in all.")
+    ] = 100,
     suite: options.Suite = GATE_SUITE,
     keyword: options.Keyword = None,
     seed: options.Seed = None,
@@ -110,7 +113,7 @@ def _record(
         else:
             prepared = prepare(data, data_dir)
             gate_file = plan_gate(request, sides, prepared)
-        hint = resume_hint("blocks", path, "the same command")
+        hint = ResumeHint("blocks", path, "the same command")
         gate_file, conclusion, interrupted = measure_blocks(
             gate_file, sides, prepared, path, budget_seconds=math.inf, hint=hint
         )
@@ -208,7 +211,7 @@ def _gate_with_slowdown(
             inject(tree.folder, share)
             trees[side] = source.redescribe(tree, f"working tree, {100 * share:g} % spun into each step")
         sides = Sides(trees)
-        hint = f"finished blocks are in {path}"
+        hint = ResumeHint("blocks", path)
         gate_file, conclusion, interrupted = measure_blocks(
             plan_gate(request, sides, prepared),
             sides,

@@ -140,7 +140,7 @@ def _settings(margin: str, tolerance: str, alpha: str) -> Settings:
         return Settings(
             margin=options.ratio(margin, "--margin"),
             tolerance=options.ratio(tolerance, "--tolerance"),
-            alpha=options.ratio(alpha, "--alpha"),
+            alpha=options.probability(alpha, "--alpha"),
         )
     except ValueError as error:
         raise ConfigurationError(str(error)) from None

@@ -10,7 +10,7 @@ import typer
 
 from bench.cli import options
 from bench.cli.app import app, examples
-from bench.cli.console import out
+from bench.cli.console import say
 from bench.cli.datasets import dataset_of, prepare
 from bench.errors import ConfigurationError
 from mnist_core import datasets
@@ -39,12 +39,9 @@ def data_command(
         return
     prepared = prepare(data, data_dir)
     dataset = dataset_of(prepared)
-    out.print(
+    say(
         f"{dataset.name} from {dataset.source}: {dataset.train_samples:,} training and {dataset.test_samples:,} test "
-        f"images, digest {dataset.digest[:12]}, in {prepared.directory}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
+        f"images, digest {dataset.digest[:12]}, in {prepared.directory}"
     )
     if grid is not None:
         train, _ = datasets.load(prepared.directory, digest=prepared.digest)
@@ -52,13 +49,13 @@ def data_command(
             preview.save_grid(train, grid)
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"--picture {grid}: {error}") from error
-        out.print(f"drawn into {grid}", markup=False, highlight=False, soft_wrap=True)
+        say(f"drawn into {grid}")
 
 
 def _show(places: Sequence[datasets.DatasetOption]) -> None:
     """Print what each place has. Raises `DataError` where none of them can give the images."""
     for place in places:
-        out.print(f"{place.state:<8} {place.where}: {place.detail}", markup=False, highlight=False, soft_wrap=True)
+        say(f"{place.state:<8} {place.where}: {place.detail}")
     first = places[0]
     if not any(place.used or place.can_be_made for place in places):
         helps = "" if first.directory is None else f"; {datasets.remedy(first.where)}"

@@ -12,6 +12,7 @@ import msgspec
 import typer
 from rich.progress import Progress
 
+from bench import ranges
 from bench.cli import options
 from bench.cli.app import app, examples
 from bench.cli.console import err, fail, note, out, print_tables, reject_junit, spinner, warn, write
@@ -57,7 +58,9 @@ def environment_command(
         bool,
         typer.Option("--ceilings", help="Measure the fastest float32 matrix product and the memory bandwidth instead."),
     ] = False,
-    repeats: Annotated[int, typer.Option(min=1, help="Fresh processes per ceiling, in turns.")] = 3,
+    repeats: Annotated[
+        int, typer.Option(min=1, max=ranges.MOST_REPEATS, help="Fresh processes per ceiling, in turns.")
+    ] = 3,
     python: options.Python = None,
     quick: Annotated[bool, typer.Option("--quick", help="Without the 20 seconds of an A/A pair.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 3 where there is a warning.")] = False,

@@ -15,7 +15,7 @@ from bench.cli.console import add_to_job_summary, fail, note, print_tables, tole
 from bench.cli.datasets import prepare
 from bench.cli.exit_status import EXIT_OF_VERDICT, Exit
 from bench.cli.gating import measure_blocks, plan_gate, scenarios_here
-from bench.cli.session import new_file, note_saved, prepare_rest, resume_hint, resumed_file, trying
+from bench.cli.session import ResumeHint, new_file, note_saved, prepare_rest, resumed_file, trying
 from bench.errors import ConfigurationError
 from bench.experiments.gate import source
 from bench.experiments.gate.decision import Conclusion, conclusion_of
@@ -101,7 +101,7 @@ def gate(
         seed=options.seed_or_random(seed),
         margin=options.ratio(margin, "--margin"),
         tolerance=options.ratio(margin if strict else tolerance, "--tolerance"),
-        alpha=options.ratio(alpha, "--alpha"),
+        alpha=options.probability(alpha, "--alpha"),
     )
     clone = _clone_here()
     with new_file(output, "gate") as path, source.scratch_folder() as scratch:
@@ -174,7 +174,7 @@ def _measure(
     budget_seconds: float,
     output_format: Format,
 ) -> NoReturn:
-    hint = resume_hint("blocks", path, f"mnist-bench gate --resume {path}")
+    hint = ResumeHint("blocks", path, f"mnist-bench gate --resume {path}")
     gate_file, conclusion, interrupted = measure_blocks(
         gate_file, sides, prepared, path, budget_seconds=budget_seconds, hint=hint
     )

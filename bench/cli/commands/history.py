@@ -49,9 +49,9 @@ def history_command(
 ) -> None:
     """Show how fast each scenario was over time on a machine, and since which commit it changed."""
     reject_junit(output_format)
-    probability = options.ratio(alpha, "--alpha")
-    if probability == 0:
+    if options.ratio(alpha, "--alpha") == 0:
         raise ConfigurationError("--alpha 0: no change would ever be found")
+    probability = options.probability(alpha, "--alpha")
     matches = None if expression is None else matcher(expression)
     shared: dict[RowKey, RowKey] = {}
     entries = (index(str(path), result_set, shared) for path, result_set in result_files(files))

@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from bench import ranges
 from bench.cli import options
 from bench.cli.app import app, examples
 from bench.cli.console import err, fail, note, print_results, reject_junit, spinner
@@ -49,12 +50,17 @@ def profile(
     cpu_threads: options.CpuThreads = None,
     settings: options.Settings = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Updates of a measured epoch; default: as many as last long enough.")
+        int | None,
+        typer.Option(
+            min=1, max=ranges.MOST_IMAGES, help="Updates of a measured epoch; default: as many as last long enough."
+        ),
     ] = None,
     # An even number gives either order of a pair the same weight.
-    rounds: Annotated[int, typer.Option(min=1, help="How often every phase is measured.")] = 16,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=ranges.MOST_REPEATS, help="How often every phase is measured.")
+    ] = 16,
     seed: options.RecipeSeed = options.DEFAULT_SEED,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds each of the two processes may take.")] = 1800.0,
+    timeout: Annotated[float, options.timeout("Seconds each of the two processes may take.")] = 1800.0,
     data: options.Data = DatasetName.AUTO,
     data_dir: options.DataDir = None,
     chrome_trace: Annotated[

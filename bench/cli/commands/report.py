@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import typer
 
 from bench import errors
 from bench.analysis.headline import source_of
 from bench.cli.app import app, examples
-from bench.cli.console import note, write
+from bench.cli.console import note, warn, write
 from bench.cli.inputs import read_each
 from bench.enums import StrEnum
 from bench.errors import ConfigurationError
@@ -25,6 +25,8 @@ from bench.render.formats.html import render_report
 from bench.render.phrases import format_count
 from bench.render.report.assemble import Gate, Profile, make_report
 
+#: More files than this have tables that are wider than any screen.
+_MOST_SIDE_BY_SIDE: Final = 20
 #: What a report can be of.
 Readable: TypeAlias = ResultSet | GateFile | ProfileFile
 
@@ -52,6 +54,8 @@ def report(
 ) -> None:
     """Make one page that opens offline and prints: headline, charts, tables, failures; of one machine or several."""
     stored = _read_all(files)
+    if len(stored) > _MOST_SIDE_BY_SIDE:
+        warn(f"{len(stored)} files side by side make a large page: mnist-bench history shows results over time")
     named = list(zip(_names(list(stored)), stored.values(), strict=True))
     page = make_report(
         [source_of(name, file) for name, file in named if isinstance(file, ResultSet)],

@@ -14,7 +14,7 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from bench import SOURCE_ROOT
+from bench import SOURCE_ROOT, ranges
 from bench.analysis import accuracy
 from bench.analysis.summary import summarize
 from bench.cli import options
@@ -23,7 +23,7 @@ from bench.cli.completion import offer_suites
 from bench.cli.console import err, fail, note, out, print_results, reject_junit, spinner, verbosity, warn
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
-from bench.cli.session import measuring, new_file, note_saved, prepare_rest, resume_hint, resumed_file
+from bench.cli.session import ResumeHint, measuring, new_file, note_saved, prepare_rest, resumed_file
 from bench.errors import ConfigurationError, StoreError
 from bench.experiments.gate import source
 from bench.experiments.run import policy
@@ -80,10 +80,14 @@ def run(
     hybridize: options.Hybridize = None,
     cpu_threads: options.CpuThreads = None,
     settings: options.Settings = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs per run.")] = None,
-    samples: Annotated[int | None, typer.Option(min=1, help="Only the first so many training images.")] = None,
-    repeats: Annotated[int | None, typer.Option(min=1, help="Fresh processes per scenario.")] = None,
-    timeout: Annotated[float | None, typer.Option(min=1, help="Seconds a run may take.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, max=ranges.MOST_EPOCHS, help="Epochs per run.")] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, max=ranges.MOST_IMAGES, help="Only the first so many training images.")
+    ] = None,
+    repeats: Annotated[
+        int | None, typer.Option(min=1, max=ranges.MOST_REPEATS, help="Fresh processes per scenario.")
+    ] = None,
+    timeout: Annotated[float | None, options.timeout("Seconds a run may take.")] = None,
     precision: Annotated[
         str | None,
         typer.Option(help="Of scenarios that take turns: more blocks, until speed-ups are known to e.g. 3%."),
@@ -189,7 +193,7 @@ def _measure(
     """Make the remaining runs of the plan, save after each, show the tables and exit."""
     estimate = _estimate(result_set.suite, result_set.dataset.train_samples, result_set.dataset.test_samples)
     _note_plan(result_set, path, estimate, budget_seconds, ceilings=ceilings)
-    hint = resume_hint("runs", path, f"mnist-bench run --resume {path}")
+    hint = ResumeHint("runs", path, f"mnist-bench run --resume {path}")
     is_tutorial = result_set.suite == "tutorial"
     with (
         measuring(hint) as stop,

@@ -13,7 +13,7 @@ from bench.analysis.summary import summarize
 from bench.cli import options
 from bench.cli.app import app, examples
 from bench.cli.completion import offer_sort_columns, offer_values
-from bench.cli.console import out, print_tables, reject_junit, write
+from bench.cli.console import print_tables, reject_junit, say, write
 from bench.cli.exit_status import Exit
 from bench.cli.inputs import json_files, result_files
 from bench.errors import ConfigurationError
@@ -89,5 +89,5 @@ def _is_valid(path: Path, *, in_folder: bool) -> bool | None:
             return None
         violations = [str(error).removeprefix(f"{path}: ")]
     for violation in violations or ["valid"]:
-        out.print(f"{path}: {violation}", markup=False, highlight=False, soft_wrap=True)
+        say(f"{path}: {violation}")
     return not violations

@@ -10,6 +10,7 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
+from bench import ranges
 from bench.cli import options
 from bench.cli.app import app, examples
 from bench.cli.console import (
@@ -28,12 +29,12 @@ from bench.cli.console import (
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
 from bench.cli.session import (
+    ResumeHint,
     measuring,
     new_file,
     note_saved,
     prepare_rest,
     require_gpus,
-    resume_hint,
     resumed_file,
     software_of,
     trying,
@@ -68,7 +69,9 @@ from mnist_core.datasets import DatasetName
 def tune(
     context: typer.Context,
     network: options.Network = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images per update; it is not searched.")] = 100,
+    batch_size: Annotated[
+        int, typer.Option(min=1, max=ranges.MOST_IMAGES, help="Images per update; it is not searched.")
+    ] = 100,
     budget: options.Budget = "5m",
     contexts: options.Contexts = None,
     cpu_threads: options.CpuThreads = None,
@@ -144,7 +147,7 @@ def _measure(tune_file: TuneFile, prepared: datasets.Prepared, path: Path, outpu
     """Measure round after round, save each, show the result and exit."""
     note(f"{format_count(len(tune_file.plan.candidates), 'setting')} to choose from, into {path}")
     _warn_of_a_small_budget(tune_file)
-    hint = resume_hint("rounds", path, f"mnist-bench tune --resume {path}")
+    hint = ResumeHint("rounds", path, f"mnist-bench tune --resume {path}")
     with measuring(hint) as stop, TuneProgress(err, tune_file) as observer:
         tune_file = run_rounds(
             tune_file,

@@ -15,11 +15,18 @@ from bench.render import units
 from bench.render.model.columns import Heading, Raw
 from bench.render.model.document import Report
 from bench.render.model.table import Cell, Fact, Table, by_file, legend_of, readable
+from bench.render.phrases import CONTROL, harmless, one_line
 from bench.stats.intervals import Estimate
 
 #: Columns of greater priority are left out: a page is not wide enough for them.
 _MARKDOWN_PRIORITY: Final = 8
 _MARKDOWN_SPECIAL: Final = re.compile(r"([\\`*_\[\]<>|~#&])")
+#: What GitHub makes a link of although it is escaped: a user or an issue, in the text that has been rendered.
+_MENTION: Final = re.compile(r"([@#])(?=\w)")
+#: And an address, which it looks for in what is written.
+_ADDRESS: Final = re.compile(r"(https?:|ftp:|www)(/|\.)", re.IGNORECASE)
+#: As spreadsheets begin a formula.
+_FORMULA_BEGINS: Final = ("=", "+", "-", "@", "\t")
 _ENDS: Final = ("lower", "upper")
 
 
@@ -90,7 +97,8 @@ def _items(pairs: Sequence[tuple[str, str]]) -> str:
 
 
 def _escaped(text: str) -> str:
-    return _MARKDOWN_SPECIAL.sub(r"\\\1", text.replace("\n", " "))
+    escaped = _MARKDOWN_SPECIAL.sub(r"\\\1", one_line(text))
+    return _MENTION.sub(r"\1<!-- -->", _ADDRESS.sub(r"\1\\\2", escaped))
 
 
 def render_csv(tables: Sequence[Table]) -> str:
@@ -126,8 +134,13 @@ def _flat(heading: Heading, raw: Raw) -> list[tuple[str, Fact]]:
 
 
 def _csv_value(value: Fact) -> Fact:
-    """Write Booleans as JSON does: true, not True."""
-    return str(value).lower() if isinstance(value, bool) else value
+    """Write Booleans as JSON does: true, not True. A spreadsheet must not calculate what stands in a text."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, str):
+        return value
+    text = harmless(value)
+    return f"'{text}" if text.startswith(_FORMULA_BEGINS) else text
 
 
 def render_json(tables: Sequence[Table]) -> str:
@@ -141,4 +154,6 @@ def render_json(tables: Sequence[Table]) -> str:
         }
         for table in tables
     ]
-    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+    # msgspec escapes what JSON must not hold; the rest would still steer a terminal.
+    text = msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+    return CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

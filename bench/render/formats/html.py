@@ -20,7 +20,7 @@ from bench.render.model.columns import Heading
 from bench.render.model.document import Report, Section
 from bench.render.model.marks import TONE_OF_MARK, Tone
 from bench.render.model.table import Cell, Table, by_file, legend_of, readable
-from bench.render.phrases import format_estimate
+from bench.render.phrases import CONTROL, format_estimate
 from bench.stats.intervals import Estimate
 
 #: Longer texts are broken into lines.
@@ -40,7 +40,7 @@ def render_report(report: Report) -> str:
     shown = [(table, readable(table)) for section in report.sections for table in section.tables]
     script = _asset("page.js")
     digest = base64.b64encode(hashlib.sha256(f"\n{script}".encode()).digest()).decode()
-    return _template().render(
+    page = _template().render(
         title=report.title,
         short=report.short,
         sections=report.sections,
@@ -56,6 +56,7 @@ def render_report(report: Report) -> str:
         script=script,
         script_digest=digest,
     )
+    return CONTROL.sub(" ", page)
 
 
 @functools.cache

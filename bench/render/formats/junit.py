@@ -8,6 +8,7 @@ from typing import Final
 from xml.etree import ElementTree as ET  # only written, never read
 
 from bench.render.model.cases import CaseOutcome, JUnitCase
+from bench.render.phrases import CONTROL
 
 #: Characters that XML 1.0 cannot hold, not even escaped (its section 2.2), such as a terminal's escape character.
 _ILLEGAL: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -36,8 +37,9 @@ def render_junit(suite_name: str, cases: Sequence[JUnitCase]) -> str:
     ET.indent(root)
     # Not "unicode", whose declaration names the encoding of the locale.
     document: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
-    return document.decode() + "\n"
+    text = document.decode() + "\n"
+    return CONTROL.sub(lambda match: f"&#{ord(match[0])};", text)  # what XML can hold may still steer a terminal
 
 
 def _legal(text: str) -> str:
-    return _ILLEGAL.sub("", text)
+    return _ILLEGAL.sub("", text).replace("\r\n", "\n").replace("\r", "\n")  # as who reads XML does

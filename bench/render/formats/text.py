@@ -24,6 +24,7 @@ from bench.render.model.marks import (
     Tone,
 )
 from bench.render.model.table import Table, by_file, legend_of, readable
+from bench.render.phrases import printable_line
 
 _UNICODE_RULE = Box("    \n    \n ── \n    \n    \n    \n    \n    \n")
 _ASCII_RULE = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
@@ -104,8 +105,8 @@ def _with_captions(tables: Sequence[Table], console: Console, write: Writer) -> 
 
 
 def print_line(console: Console, line: str, style: str = "") -> None:
-    """Print a line without reading markup in it, in ASCII where the console has no more."""
-    text = writer(console.encoding)(line)
+    """Print one line without reading markup or control characters in it, in ASCII where the console has no more."""
+    text = writer(console.encoding)(printable_line(line))
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -15,7 +15,7 @@ from bench.analysis.summary import Row
 from bench.render import units
 from bench.render.model.columns import Column, Heading, Raw, RowT
 from bench.render.model.marks import MARKS, Tone
-from bench.render.phrases import clean_text, one_line
+from bench.render.phrases import clean_text, harmless, one_line
 from bench.stats.intervals import Estimate
 
 Fact = str | int | float | None
@@ -84,9 +84,9 @@ def make_table(
     `mark` gives a row one of MARKS or "".
     """
     return Table(
-        title=clean_text(title),
+        title=one_line(clean_text(title)),
         caption=clean_pairs(caption),
-        facts=dict(facts or {}),
+        facts={name: harmless(fact) if isinstance(fact, str) else fact for name, fact in (facts or {}).items()},
         headings=tuple(column.heading for column in columns),
         rows=tuple(
             TableRow(cells=tuple(cell_of(column, row) for column in columns), mark=mark(row), tone=tone(row))
@@ -112,13 +112,13 @@ def by_file(tables: Iterable[Table]) -> list[tuple[Pairs, list[Table]]]:
 
 def clean_pairs(pairs: Iterable[tuple[str, str]]) -> Pairs:
     """Clean the texts of a caption or of notes."""
-    return tuple((label, clean_text(text)) for label, text in pairs)
+    return tuple((clean_text(label), clean_text(text)) for label, text in pairs)
 
 
 def cell_of(column: Column[RowT], row: RowT) -> Cell:
     """Return what the row has in the column."""
     text, detail = column.words(row) or ("", "")
-    return Cell(raw=column.value(row), text=clean_text(text or ""), detail=detail)
+    return Cell(raw=column.value(row), text=one_line(clean_text(text or "")), detail=one_line(clean_text(detail)))
 
 
 def hidden_column(column: Column[RowT]) -> Column[RowT]:

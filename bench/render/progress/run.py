@@ -141,7 +141,8 @@ class RunProgress:
         if isinstance(outcome, Failure):
             self._print(f"FAILED ({outcome.reason}) {_describe(planned)}: {outcome.detail}", style="bold red")
             if self._verbose and outcome.log:
-                self._print(outcome.log.rstrip(), style="dim")
+                for line in outcome.log.rstrip().splitlines():
+                    self._print(line.expandtabs(), style="dim")
             return
         self._done_seconds += expected
         self._real_seconds += seconds

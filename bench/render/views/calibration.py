@@ -88,7 +88,7 @@ _SCENARIO_COLUMNS: Final[Sequence[Column[ScenarioCalibration]]] = (
 
 
 def _passed(replays: Replays) -> float:
-    good = sum(count for verdict, count in replays.verdicts.items() if Verdict(verdict).passes)
+    good = sum(replays.verdicts.get(verdict, 0) for verdict in Verdict if verdict.passes)
     return good / replays.gates
 
 

@@ -13,7 +13,7 @@ from bench.render.model.captions import facts_of, file_caption, file_facts, virt
 from bench.render.model.columns import AXES, Column, make_change_column, make_column
 from bench.render.model.marks import FAILED, FASTEST, INVALID, LEVEL, SLOWER, Tone
 from bench.render.model.table import Fact, Table, hidden_column, make_table
-from bench.render.phrases import clean_text, ends, format_count, format_ratio, plus_minus
+from bench.render.phrases import clean_text, ends, format_count, format_ratio, one_line, plus_minus
 from bench.scenarios.export import run_command, suite_text
 from bench.scenarios.scenario import Scenario, tutorial_setting
 from mnist_core.recipe import Network, Update
@@ -76,7 +76,7 @@ def paste_text(tune_file: TuneFile, scenario: Scenario) -> tuple[str, str]:
         f"Found by mnist-bench tune for {scenario.network} at batch {scenario.batch_size} on {machine}, "
         f"{tune_file.created_at}"
     )
-    return suite_text(scenario, title=title, repeats=_REPEATS), run_command(scenario, repeats=_REPEATS)
+    return suite_text(scenario, title=one_line(title), repeats=_REPEATS), run_command(scenario, repeats=_REPEATS)
 
 
 # --- who won
