@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from bench.errors import SetupError
 from bench.experiments.run import runner
-from bench.experiments.run.runner import CeilingRounds, SubprocessExecutor, remaining, run_plan, schedule, usable
+from bench.experiments.run.ceilings import CeilingRounds, usable
+from bench.experiments.run.runner import SubprocessExecutor, remaining, run_plan, schedule
 from bench.experiments.run.turns import BlockRequest, MeasuredRuns, OnTurn
 from bench.records import store
 from bench.records.result import Ceiling, Epoch, Failure, FailureReason, Library, ResultSet, Run, key
@@ -81,13 +82,14 @@ def run_with(
     stop: Cancellation | None = None,
     ceilings: Callable[[], Iterable[Ceiling]] = tuple,
 ) -> tuple[ResultSet, list[ResultSet]]:
+    """Return the file in the end, and as it was saved each time but where a run began."""
     saved: list[ResultSet] = []
     final = run_plan(
         result_set,
         executor=executor,
         data_directory=Path("/data"),
         usable_cores=2,
-        save=saved.append,
+        save=lambda each: saved.append(each) if each.in_progress is None else None,
         observer=Silent(),
         probe=probe or (lambda framework, device: pytest.fail(f"asked {framework} for {device}")),
         stop=stop or Cancellation(),
@@ -120,6 +122,46 @@ def test_every_run_is_saved_as_it_ends() -> None:
     assert [len(result_set.runs) for result_set in saved] == list(range(len(plan) + 1))
     assert saved[-1] == final
     assert remaining(final) == ()
+
+
+@pytest.mark.parametrize("in_turns", [False, True])
+def test_what_kills_the_program_with_its_worker_is_measured_twice_at_most(*, in_turns: bool) -> None:
+    """A container whose memory ends takes both. The file, as it was saved last, would be resumed into the same death."""
+
+    class Killed(BaseException):
+        pass
+
+    plan = tuple(msgspec.structs.replace(planned, in_turns=in_turns) for planned in a_plan(1)[:2])
+    deaths, saved = [0], [untried(plan)]
+
+    def resume() -> None:
+        def dies(_position: int, request: RunRequest) -> Run | Failure:
+            if in_turns or request.scenario == plan[1].scenario:
+                deaths[0] += 1
+                raise Killed
+            return measured(request)
+
+        run_plan(
+            saved[-1],
+            executor=FakeExecutor(dies),
+            data_directory=Path("/data"),
+            usable_cores=2,
+            save=saved.append,
+            observer=Silent(),
+            probe=lambda framework, device: pytest.fail(f"asked {framework} for {device}"),
+            stop=Cancellation(),
+        )
+
+    for _ in range(2):
+        with pytest.raises(Killed):
+            resume()
+        assert saved[-1].in_progress is not None
+        assert plan[1] in remaining(saved[-1])
+    resume()
+    assert deaths == [2]
+    assert (remaining(saved[-1]), saved[-1].in_progress) == ((), None)
+    deadly = [failure for failure in saved[-1].failures if "killed 2 times" in failure.detail]
+    assert plan[1].scenario in {failure.scenario for failure in deadly}
 
 
 def test_a_failure_does_not_stop_the_suite() -> None:
