@@ -126,7 +126,7 @@ def test_every_run_is_saved_as_it_ends() -> None:
 
 @pytest.mark.parametrize("in_turns", [False, True])
 def test_what_kills_the_program_with_its_worker_is_measured_twice_at_most(*, in_turns: bool) -> None:
-    """A container whose memory ends takes both. The file, as it was saved last, would be resumed into the same death."""
+    """A container whose memory ends takes both. The file as it was saved last would lead to the same death."""
 
     class Killed(BaseException):
         pass
