@@ -315,8 +315,10 @@ def _slowdown(pair: _Pair, sessions: SessionSpread | None, *, within: bool) -> T
         return None
     assert one.speed is not None
     assert other.speed is not None
-    if within and (paired := difference_in_blocks(one.log_speed_in_block, other.log_speed_in_block)) is not None:
-        return paired
+    if within:
+        paired = difference_in_blocks(one.log_speed_in_block, other.log_speed_in_block, one.spread_in_blocks)
+        if paired is not None:
+            return paired
     if sessions is not None and (known := sessions.scenarios.get(pair.key)) is not None:
         return difference_of_sessions(one.speed, other.speed, known)
     difference = intervals.welch_difference(one.speed, other.speed)

@@ -19,7 +19,7 @@ from bench.machine.fingerprint import difference, machine_class
 from bench.records.environment import Environment
 from bench.records.result import Dataset, ResultSet
 from bench.scenarios.scenario import Scenario, axis_text
-from bench.stats import intervals
+from bench.stats import block_design, intervals
 from bench.stats.intervals import Moments
 from bench.stats.sessions import FEWEST_DEGREES_OF_FREEDOM, Spread, between_sd, spread_over
 from mnist_core.recipe import Recipe
@@ -36,6 +36,8 @@ class Entry:
     speed: Moments | None
     #: The logarithm of the images per second in each block in which it took turns; empty for processes that were alone.
     log_speed_in_block: Mapping[int, float]
+    #: How far the processes of its file scatter that took turns with it; None: not known.
+    spread_in_blocks: block_design.Spread | None
     #: Mean of the final accuracies; None where no process ended.
     accuracy: float | None
     #: Processes that were measured, and that were asked for.
@@ -188,6 +190,7 @@ def _entry(group: Group) -> Entry:
         trouble=trouble,
         speed=speed,
         log_speed_in_block=in_block,
+        spread_in_blocks=group.spread,
         accuracy=statistics.fmean([run.final_accuracy for run in group.runs]) if group.runs else None,
         n=len(group.runs),
         planned=group.planned,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,7 +15,8 @@ from bench.records.health import void_reasons
 from bench.records.result import Dataset, Failure, FailureReason, ResultSet, Run
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun
-from bench.stats import intervals
+from bench.stats import block_design, intervals
+from bench.stats.block_design import Spread
 from bench.stats.intervals import Estimate, TSummary
 from mnist_core.recipe import Recipe
 
@@ -63,6 +64,8 @@ class Group:
     voids: Mapping[int, str]
     #: Its processes took turns with those of other rows; where none gave anything, they were to take them.
     in_turns: bool
+    #: How far the processes scatter that took turns, of all rows of its network and recipe together; None: not known.
+    spread: Spread | None = None
 
     @property
     def is_ranked(self) -> bool:
@@ -102,21 +105,21 @@ def learning_curve(run: Run) -> tuple[float, ...]:
     return tuple(epoch.test_accuracy for epoch in run.epochs if epoch.test_accuracy is not None)
 
 
-def ratio_of_runs(runs: Sequence[Run], others: Sequence[Run]) -> Estimate:
+def ratio_of_rows(row: Group, other: Group) -> Estimate:
     """Return the ratio of the throughputs of two rows of one file.
 
     Rows that took turns in the same blocks are compared block by block, and the interval is over the blocks: what the
     machine did to one of a block's processes it did to the others. All others are two independent samples.
     """
-    return intervals.ratio_of(log_ratio_of_runs(runs, others))
+    return intervals.ratio_of(log_ratio_of_rows(row, other))
 
 
-def log_ratio_of_runs(runs: Sequence[Run], others: Sequence[Run]) -> TSummary:
-    """Summarize the logarithm of the ratio that `ratio_of_runs` returns."""
-    in_blocks = difference_in_blocks(log_speed_in_block(runs), log_speed_in_block(others))
+def log_ratio_of_rows(row: Group, other: Group) -> TSummary:
+    """Summarize the logarithm of the ratio that `ratio_of_rows` returns."""
+    in_blocks = difference_in_blocks(log_speed_in_block(row.runs), log_speed_in_block(other.runs), row.spread)
     if in_blocks is not None:
         return in_blocks
-    alone, others_alone = (intervals.log_moments([throughput(run) for run in each]) for each in (runs, others))
+    alone, others_alone = (intervals.log_moments([throughput(run) for run in each.runs]) for each in (row, other))
     return intervals.welch_difference(alone, others_alone)
 
 
@@ -130,10 +133,12 @@ def differences_in_blocks(speeds: Mapping[int, float], others: Mapping[int, floa
     return {block: speed - others[block] for block, speed in speeds.items() if block in others}
 
 
-def difference_in_blocks(speeds: Mapping[int, float], others: Mapping[int, float]) -> TSummary | None:
+def difference_in_blocks(
+    speeds: Mapping[int, float], others: Mapping[int, float], spread: Spread | None
+) -> TSummary | None:
     """Summarize the differences within the blocks that two rows of one file share; None if they share none."""
     differences = differences_in_blocks(speeds, others)
-    return intervals.t_summary(list(differences.values())) if differences else None
+    return block_design.summarize_difference(list(differences.values()), spread) if differences else None
 
 
 def group_by_row(result_set: ResultSet) -> dict[RowKey, Group]:
@@ -162,7 +167,19 @@ def group_by_row(result_set: ResultSet) -> dict[RowKey, Group]:
             if measured
             else any(each.in_turns for each in planned.get(key, ())),
         )
-    return groups
+    return _with_spreads(groups)
+
+
+def _with_spreads(groups: Mapping[RowKey, Group]) -> dict[RowKey, Group]:
+    speeds: dict[tuple[str, Recipe], list[dict[int, float]]] = {}
+    for (scenario, recipe), group in groups.items():
+        if group.is_ranked and group.in_turns and all(0 < throughput(run) < math.inf for run in group.runs):
+            speeds.setdefault((scenario.network, recipe), []).append(log_speed_in_block(group.runs))
+    spreads = {contest: block_design.spread_of_rows(rows) for contest, rows in speeds.items()}
+    return {
+        (scenario, recipe): dataclasses.replace(group, spread=spreads.get((scenario.network, recipe)))
+        for (scenario, recipe), group in groups.items()
+    }
 
 
 def row_key(record: PlannedRun | Run | Failure) -> RowKey:

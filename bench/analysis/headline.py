@@ -11,15 +11,16 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from bench.analysis.groups import Status, differences_in_blocks, log_speed_in_block, ratio_of_runs, throughput
+from bench.analysis.groups import Group, Status, differences_in_blocks, log_speed_in_block, ratio_of_rows, throughput
 from bench.analysis.series import measured
 from bench.analysis.summary import Measures, Row, Summary, summarize
 from bench.analysis.verdict import DEFAULT_SETTINGS
 from bench.enums import StrEnum
 from bench.records.environment import Environment
-from bench.records.result import ResultSet, Run
+from bench.records.result import ResultSet
 from bench.scenarios.scenario import Scenario, all_but, tutorial_setting
 from bench.stats import intervals
+from bench.stats.block_design import Spread, summarize_difference
 from bench.stats.intervals import Estimate, TSummary
 from bench.stats.multiple_testing import holm_adjusted
 from mnist_core.devices import DeviceKind
@@ -88,7 +89,7 @@ class Headline:
         if self.fastest.recipe != other.fastest.recipe or ours.dataset.digest != theirs.dataset.digest:
             return None
         sides = ((ours, self.fastest), (theirs, other.fastest))
-        one, another = ([throughput(run) for run in _runs(*side)] for side in sides)
+        one, another = ([throughput(run) for run in _group(*side).runs] for side in sides)
         return intervals.ratio(one, another)
 
 
@@ -99,8 +100,8 @@ def headlines(sources: Sequence[Source]) -> list[Headline]:
     return sorted(found, key=lambda answer: (order[answer.network], -answer.measures.throughput.value))
 
 
-def _runs(summary: Summary, row: Row) -> Sequence[Run]:
-    return summary.groups[row.scenario, row.recipe].runs
+def _group(summary: Summary, row: Row) -> Group:
+    return summary.groups[row.scenario, row.recipe]
 
 
 def _of_source(source: Source) -> Iterable[Headline]:
@@ -164,7 +165,7 @@ def _gpu_against_cpu(summary: Summary, peers: Ranked) -> GpuAgainstCpu | None:
     if len(fastest) < len(DeviceKind):
         return None
     gpu, cpu = fastest[DeviceKind.GPU][0], fastest[DeviceKind.CPU][0]
-    return GpuAgainstCpu(gpu=gpu, cpu=cpu, ratio=ratio_of_runs(_runs(summary, gpu), _runs(summary, cpu)))
+    return GpuAgainstCpu(gpu=gpu, cpu=cpu, ratio=ratio_of_rows(_group(summary, gpu), _group(summary, cpu)))
 
 
 def is_level(ratio: Estimate) -> bool:
@@ -230,11 +231,13 @@ def effects(summary: Summary, network: str, recipe: Recipe) -> list[Effect]:
 
     Every value is compared with the tutorial's, and contexts with the fewest of them.
     """
-    speeds = {
-        scenario: log_speed_in_block(group.runs)
+    rows = {
+        scenario: group
         for (scenario, its), group in summary.groups.items()
         if (scenario.network, its) == (network, recipe) and group.is_ranked and group.in_turns
     }
+    speeds = {scenario: log_speed_in_block(group.runs) for scenario, group in rows.items()}
+    spread = next((group.spread for group in rows.values()), None)
     found = []
     for axis in (field.name for field in msgspec.structs.fields(Scenario)):
         by_value: dict[object, dict[tuple[object, ...], Scenario]] = {}
@@ -245,7 +248,7 @@ def effects(summary: Summary, network: str, recipe: Recipe) -> list[Effect]:
         for changed in by_value.values():
             pairs = {scenario: usual[rest] for rest, scenario in changed.items() if rest in usual}
             differences = {pair: differences_in_blocks(speeds[pair[0]], speeds[pair[1]]) for pair in pairs.items()}
-            effect = _effect(axis, {pair: known for pair, known in differences.items() if known})
+            effect = _effect(axis, {pair: known for pair, known in differences.items() if known}, spread)
             found += [] if effect is None else [effect]
     return found
 
@@ -257,14 +260,16 @@ def _usual_value(axis: str, values: Sequence[Any], network: str) -> object:
     return tutorials if tutorials in values else next(iter(values), None)
 
 
-def _effect(axis: str, differences: Mapping[tuple[Scenario, Scenario], Mapping[int, float]]) -> Effect | None:
+def _effect(
+    axis: str, differences: Mapping[tuple[Scenario, Scenario], Mapping[int, float]], spread: Spread | None
+) -> Effect | None:
     if not differences:
         return None
     blocks = _common_blocks([frozenset(known) for known in differences.values()])
     complete = {pair: known for pair, known in differences.items() if known.keys() >= {*blocks}}
     means = {block: statistics.fmean(known[block] for known in complete.values()) for block in blocks}
     gains = [
-        Gain(scenario=changed, over_blocks=intervals.t_summary([known[block] for block in blocks]))
+        Gain(scenario=changed, over_blocks=summarize_difference([known[block] for block in blocks], spread))
         for (changed, _usual), known in complete.items()
     ]
     deviations = [intervals.t_summary([known[block] - means[block] for block in blocks]) for known in complete.values()]
@@ -275,7 +280,7 @@ def _effect(axis: str, differences: Mapping[tuple[Scenario, Scenario], Mapping[i
         axis=axis,
         changed=changed,
         usual=usual,
-        gain=intervals.t_summary([means[block] for block in blocks]),
+        gain=summarize_difference([means[block] for block in blocks], spread, pairs=len(complete)),
         pairs=len(complete),
         least_and_most=(min(gains, key=_gained), max(gains, key=_gained)) if depends else None,
     )

@@ -18,8 +18,8 @@ from bench.analysis.groups import (
     epochs_seconds,
     group_by_row,
     learning_curve,
-    log_ratio_of_runs,
-    ratio_of_runs,
+    log_ratio_of_rows,
+    ratio_of_rows,
     throughput,
     time_to_accuracy_seconds,
 )
@@ -203,13 +203,13 @@ def _tied(groups: dict[RowKey, Group], fastest: Iterable[RowKey]) -> set[RowKey]
     for best in fastest:
         if not groups[best].in_turns:
             continue
-        (network, recipe), runs = (best[0].network, best[1]), groups[best].runs
+        network, recipe = best[0].network, best[1]
         rivals = [
             key
             for key, group in groups.items()
             if key != best and (key[0].network, key[1]) == (network, recipe) and group.is_ranked and group.in_turns
         ]
-        p_values = [intervals.p_nonzero(log_ratio_of_runs(runs, groups[key].runs)) for key in rivals]
+        p_values = [intervals.p_nonzero(log_ratio_of_rows(groups[best], groups[key])) for key in rivals]
         adjusted = holm_adjusted(p_values)
         tied |= {key for key, p_value in zip(rivals, adjusted, strict=True) if p_value > 1 - intervals.CONFIDENCE}
     return tied
@@ -341,7 +341,7 @@ def _relative(key: RowKey, other: RowKey, groups: dict[RowKey, Group]) -> Estima
     """Return the ratio of two rows' throughputs; None unless both are there and neither is invalid."""
     if other not in groups or not (groups[key].is_ranked and groups[other].is_ranked):
         return None
-    return ratio_of_runs(groups[key].runs, groups[other].runs)
+    return ratio_of_rows(groups[key], groups[other])
 
 
 def _grouped(failures: Iterable[Failure]) -> tuple[FailureGroup, ...]:

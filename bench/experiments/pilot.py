@@ -16,7 +16,7 @@ from bench.worker.session import Session
 _STEPS: Final = 10
 #: Seconds that a timed window lasts at least. Neighbours in time are alike for about half a second on a shared machine,
 #: so that shorter turns pair better; much shorter ones measure the barriers, and caches that others have filled.
-WINDOW_SECONDS: Final = 0.1
+WINDOW_SECONDS: Final = 0.05
 #: A pilot is short, so that its speed is only roughly right: windows are planned longer by this factor.
 _WINDOW_SLACK: Final = 1.2
 #: Images of an epoch, at most. `NDArrayIter.reset` copies all images. Up to 32 MB glibc reuses the same memory

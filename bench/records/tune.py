@@ -34,11 +34,12 @@ class TunePhase(StrEnum):
 
     #: Candidates one after the other, each once, in processes that live on; the reference in between.
     SCREENING = "screening"
-    #: All that are left, in fresh processes that live for the round, to even out the luck of a process.
+    #: A few of those that are left and the reference, in a block: each has a fresh process, all are alive together and
+    #: take turns.
     HEAT = "heat"
-    #: The last few and the reference, each in a fresh process of its own, all alive together and taking turns.
+    #: All of the last few and the reference, in a block.
     FINAL = "final"
-    #: As the final, but all candidates in turn and none ruled out: an exhaustive search.
+    #: As in a heat, but none is out for being slow: an exhaustive search.
     EXHAUSTIVE = "exhaustive"
 
 

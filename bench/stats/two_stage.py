@@ -13,10 +13,9 @@ increasing the efficiency of clinical trials", Statistics in Medicine 9, 1990, w
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Final
 
-from bench.stats.intervals import CONFIDENCE, moments, t_quantile
+from bench.stats.intervals import TSummary, bounds
 
 #: The fewest numbers that have a spread.
 FEWEST_FIRST: Final = 2
@@ -29,14 +28,14 @@ def least_count(first: int) -> int:
     return max(FEWEST, math.ceil(1.5 * first))
 
 
-def wanted_count(first: Sequence[float], half_width: float, most: int) -> int:
+def wanted_count(first: TSummary, half_width: float, most: int) -> int:
     """Return how many numbers there must be in all for a 95 % interval of about this half-width; at most so many.
 
     n = ceil((t s / half_width)^2), with the standard deviation s of the first stage's n0 numbers, at least two, and t
-    the 0.975 quantile of Student's distribution with n0 - 1 degrees of freedom; never less than `least_count`.
+    the 0.975 quantile of Student's distribution with its degrees of freedom; never less than `least_count`.
     """
-    variance = moments(first).variance
-    if variance is None:
+    ends = bounds(first)
+    if ends is None:
         raise ValueError("a single number has no spread")
-    root = t_quantile(len(first) - 1, (1 + CONFIDENCE) / 2) * math.sqrt(variance) / half_width
-    return max(least_count(len(first)), math.ceil(min(most, root * root)))
+    root = (ends[1] - first.value) * math.sqrt(first.n) / half_width
+    return max(least_count(first.n), math.ceil(min(most, root * root)))

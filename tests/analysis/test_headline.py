@@ -16,6 +16,7 @@ from bench.records.result import ResultSet, Run
 from bench.render.model.answers import describe_effects
 from bench.scenarios.scenario import Scenario
 from bench.stats import intervals
+from bench.stats.block_design import summarize_difference
 from mnist_core.recipe import Hybridize, Recipe
 from tests.support.executor import A_BLOCK, in_turns
 from tests.support.records import a_failure, a_result_set, a_run, a_scenario, an_epoch
@@ -100,7 +101,8 @@ def test_the_interval_is_over_blocks_and_the_drift_of_the_machine_is_not_in_it()
         / 2
         for block in range(6)
     ]
-    expected = intervals.t_summary(in_each)
+    spread = next(iter(summarize(result_set).groups.values())).spread
+    expected = summarize_difference(in_each, spread, pairs=2)
     assert effect.gain.value == pytest.approx(expected.value)
     assert effect.gain.error == pytest.approx(expected.error)
     assert effect.gain.n == 6
@@ -194,7 +196,7 @@ def test_a_wide_interval_is_told_by_its_ends() -> None:
 
 
 def test_longer_measuring_is_advised_only_where_the_interval_is_wider_than_it_would_get() -> None:
-    words = words_of(a_sweep(*a_grid(on=1.003), noise=0.015))["hybridize on instead of off"]
+    words = words_of(a_sweep(*a_grid(on=1.0015), noise=0.015))["hybridize on instead of off"]
     assert words.startswith("not told apart: between ")
     assert "--precision" not in words
 

@@ -572,7 +572,7 @@ def test_the_interval_of_a_ratio_covers_the_truth_as_often_as_it_says(blocks: in
     for _session in range(1000):
         drift = generator.normal(0, 0.3, blocks)
         one, other = (dict(enumerate(drift + generator.normal(0, 0.02, blocks))) for _name in range(2))
-        difference = difference_in_blocks(one, other)
+        difference = difference_in_blocks(one, other, None)
         assert difference is not None
         ends = intervals.bounds(difference)
         assert ends is not None

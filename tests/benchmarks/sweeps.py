@@ -13,7 +13,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.analysis.groups import RowKey, epochs_seconds, log_ratio_of_runs
+from bench.analysis.groups import RowKey, epochs_seconds, log_ratio_of_rows
 from bench.analysis.summary import Measures, Summary, summarize
 from bench.records import store
 from bench.records.result import ResultSet
@@ -68,7 +68,7 @@ def agreement(one: Summary, other: Summary, network: str) -> str:
 
 def relation(summary: Summary, pair: tuple[RowKey, RowKey]) -> tuple[float, int]:
     """Return a log ratio within blocks, and 1 or -1 where it is surely above or below 0."""
-    ratio = log_ratio_of_runs(*(summary.groups[key].runs for key in pair))
+    ratio = log_ratio_of_rows(*(summary.groups[key] for key in pair))
     lower, upper = bounds(ratio) or (-math.inf, math.inf)
     return ratio.value, 1 if lower > 0 else -1 if upper < 0 else 0
 

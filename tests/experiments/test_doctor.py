@@ -182,15 +182,15 @@ def run_aa_test(workers: FakeWorkers, monkeypatch: pytest.MonkeyPatch, shares: l
 def test_an_aa_test_lets_two_processes_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that slows down by half while they do is told apart from a difference."""
     workers, shares = FakeWorkers(), list[float]()
-    workers.cost = lambda _scenario: 1e-4 * (1 + workers.clock.time / 60)
+    workers.cost = lambda _scenario: 5e-5 * (1 + workers.clock.time / 60)
     found = run_aa_test(workers, monkeypatch, shares)
     assert found is not None
-    assert found.n == 50
+    assert found.n == 100
     assert found.seconds == pytest.approx(aa_test.SECONDS, rel=0.5)
     assert abs(found.difference) < 0.01
     assert found.detectable < 0.03
     turns = [number for number, what in workers.calls if what == "window"]
-    assert turns == 50 * [0, 1, 1, 0]
+    assert turns == 100 * [0, 1, 1, 0]
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
 

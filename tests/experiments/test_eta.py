@@ -53,10 +53,10 @@ title = "turns"
 network = ["lenet"]
 contexts = ["cpu(0)"]
 batch_size = [1000000]
-sampling = { in_turns = true, repeats = 1, epochs = EPOCHS, samples = 140 }
+sampling = { in_turns = true, repeats = 1, epochs = EPOCHS, samples = 70 }
 """
     few, many = (
         expected_seconds(expand(parse_suite(suite.replace("EPOCHS", str(epochs)), where="here"))[0], 60_000, 10_000)
         for epochs in (1, 11)
     )
-    assert (many - few) / 10 == pytest.approx(2 * (1e-3 + 140 * 4.5e-4))
+    assert (many - few) / 10 == pytest.approx(2 * (1e-3 + 70 * 4.5e-4))

@@ -165,11 +165,10 @@ def test_a_machine_that_spoils_every_block_is_not_measured_for_ever() -> None:
 
 def test_the_first_blocks_tell_how_many_there_are() -> None:
     """By the noisiest row of the network, and never again: later blocks change nothing."""
-    machine = Machine(noisy(0.04))
+    machine = Machine(noisy(0.06))
     final = measure(machine, untried(precision=0.03))
     (contest,) = contests(final)
-    noisiest = max(contest.differences().values(), key=lambda known: max(known) - min(known))
-    expected = two_stage.wanted_count(noisiest[:3], math.log1p(0.03), MOST_BLOCKS)
+    expected = max(two_stage.wanted_count(each, math.log1p(0.03), MOST_BLOCKS) for each in contest.ratios(3).values())
     assert 6 < expected < MOST_BLOCKS
     assert len(final.blocks) == expected
     assert [planned.added for planned in final.plan] == [False] * 9 + [True] * 3 * (expected - 3)
@@ -254,7 +253,7 @@ def test_without_the_tutorials_setting_the_first_row_by_name_is_the_reference() 
     assert contest.reference[0] == min((planned.scenario for planned in plan), key=lambda scenario: scenario.name)
     (split, *others) = units(plan[::-1], lambda: 2)
     assert all(contest.reference[0] in {planned.scenario for planned in unit} for unit in (split, *others))
-    assert len(contest.differences()) == 1
+    assert len(contest.ratios()) == 1
     assert len(final.blocks) > two_stage.least_count(3)
 
 

@@ -89,7 +89,7 @@ def test_what_is_known_of_the_memory_decides() -> None:
 
 def test_all_take_turns_and_give_a_run_each() -> None:
     """All alive before the first is set up; as many windows as the recipe has epochs, one evaluation, at the end."""
-    workers = FakeWorkers(cost=lambda scenario: 3.7e-5 if scenario.hybridize == "on" else 7.4e-5)
+    workers = FakeWorkers(cost=lambda scenario: 1.8e-5 if scenario.hybridize == "on" else 3.7e-5)
     found = measured(workers)
     assert workers.most_alive == len(BLOCK) == 4
     what = [what for _number, what in workers.calls]

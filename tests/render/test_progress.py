@@ -348,7 +348,13 @@ def test_a_round_ticks_on_a_terminal(clock: Clock) -> None:
 
 
 def blocks(
-    console: Console, clock: Clock, gate_file: GateFile, budget_seconds: float, *, interrupted_in: int = 0
+    console: Console,
+    clock: Clock,
+    gate_file: GateFile,
+    budget_seconds: float,
+    *,
+    interrupted_in: int = 0,
+    sd: float = 0.01,
 ) -> list[str]:
     """Measure blocks of twelve windows of a second each; return what a terminal shows before each window."""
     seen: list[str] = []
@@ -363,7 +369,7 @@ def blocks(
 
         run_blocks(
             gate_file,
-            sessions=FakeSessions(on_window=tick).sessions,
+            sessions=FakeSessions(on_window=tick, sd=sd).sessions,
             data_directory=Path("/data"),
             budget_seconds=budget_seconds,
             save=lambda _file: None,
@@ -404,6 +410,17 @@ def test_the_budget_of_a_gate_ticks(clock: Clock, monkeypatch: pytest.MonkeyPatc
     ]
     assert seen[0].split(", ")[0] == "block 1"
     assert next(iter(lines(console))).endswith(", 88 s of the budget left")
+
+
+def test_a_gate_that_goes_on_after_a_look_says_why(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log names what keeps each scenario from an end, and how many blocks it takes until the next look."""
+    make_machine_quiet(monkeypatch)
+    console = a_console(clock, terminal=False)
+    blocks(console, clock, a_gate_file(plan=a_plan([MLP])), 1000.0, interrupted_in=9, sd=0.5)
+    first, *_later, last_row, look = lines(console)
+    assert first.startswith("block 1: ")
+    assert last_row.split(", ", 2)[2].startswith("n = 8, inconclusive: ")
+    assert look == "    not decided yet: all are judged again after 4 more blocks"
 
 
 # --- rounds of a search -----------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import pytest
 import scipy.special
 import scipy.stats
 
+from bench.stats.intervals import t_summary
 from bench.stats.two_stage import FEWEST, least_count, wanted_count
 
 MOST = 50
@@ -23,26 +24,26 @@ def test_it_is_steins_number() -> None:
     t = scipy.stats.t.ppf(0.975, 3)
     for half_width in (0.01, 0.005):
         expected = math.ceil((t * np.std(first, ddof=1) / half_width) ** 2)
-        assert wanted_count(first, half_width, 10_000) == expected > least_count(4)
-    hundredfold = wanted_count([10 * number for number in first], 0.01, 10**6)
-    assert hundredfold == pytest.approx(100 * wanted_count(first, 0.01, 10**6), rel=0.02)
+        assert wanted_count(t_summary(first), half_width, 10_000) == expected > least_count(4)
+    hundredfold = wanted_count(t_summary([10 * number for number in first]), 0.01, 10**6)
+    assert hundredfold == pytest.approx(100 * wanted_count(t_summary(first), 0.01, 10**6), rel=0.02)
 
 
 @pytest.mark.parametrize(("first", "least"), [(2, 6), (3, 6), (4, 6), (5, 8), (8, 12)])
 def test_there_is_always_a_second_stage(first: int, least: int) -> None:
     """Even where the first numbers are all the same, by luck."""
-    assert wanted_count([1.0] * first, 0.01, MOST) == least_count(first) == least >= FEWEST
+    assert wanted_count(t_summary([1.0] * first), 0.01, MOST) == least_count(first) == least >= FEWEST
 
 
 def test_there_are_no_more_than_the_most() -> None:
     """However small the half-width is, down to the smallest number there is."""
-    assert wanted_count([0.0, 1.0], 5e-324, MOST) == MOST
-    assert wanted_count([0.0, 1.0], 0.01, MOST) == MOST
+    assert wanted_count(t_summary([0.0, 1.0]), 5e-324, MOST) == MOST
+    assert wanted_count(t_summary([0.0, 1.0]), 0.01, MOST) == MOST
 
 
 def test_a_single_number_has_no_spread() -> None:
     with pytest.raises(ValueError, match="no spread"):
-        wanted_count([1.0], 0.01, MOST)
+        wanted_count(t_summary([1.0]), 0.01, MOST)
 
 
 # --- how often the interval covers the truth --------------------------------------------------------------------------
@@ -67,7 +68,9 @@ def covered(sample: Floats, first: int, half_width: float) -> Floats:
 
     The first row is one that decides how many blocks there are, where the rows are not equally noisy.
     """
-    counts = [max(wanted_count(list(row[:first]), half_width, MOST) for row in session) for session in sample]
+    counts = [
+        max(wanted_count(t_summary(list(row[:first])), half_width, MOST) for row in session) for session in sample
+    ]
     inside = []
     for session, count in zip(sample, counts, strict=True):
         known = session[:, :count]
@@ -117,7 +120,7 @@ def test_steins_own_interval_would_cover_too_little_with_outliers() -> None:
     sample = outliers(np.random.default_rng(5), (3_000, 7, MOST))
     inside = []
     for session in sample:
-        count = max(wanted_count(list(row[:4]), 0.5, MOST) for row in session)
+        count = max(wanted_count(t_summary(list(row[:4])), 0.5, MOST) for row in session)
         ends = scipy.special.stdtrit(3, 0.975) * session[:, :4].std(axis=1, ddof=1) / math.sqrt(count)
         inside.append(np.abs(session[:, :count].mean(axis=1)) <= ends)
     assert np.mean(inside) < 0.92

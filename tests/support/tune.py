@@ -104,14 +104,13 @@ class Machine:
     def measure(self, step: Step) -> Round:
         """Return what a session would have brought of it."""
         begin = self.seconds
-        in_turns = step.phase in {TunePhase.FINAL, TunePhase.EXHAUSTIVE}
         alive = [each for each in step.candidates if each not in self.crashing]
         failures = tuple(
             MeasurementFailure(candidate=each, reason="crashed", detail="status 1", log="", fresh=True)  # type: ignore[arg-type]
             for each in step.candidates
             if each in self.crashing
         )
-        measured = self._in_turns(alive) if in_turns else self._one_by_one(alive, step)
+        measured = self._one_by_one(alive, step) if step.phase is TunePhase.SCREENING else self._in_turns(alive)
         return Round(
             phase=step.phase,
             started_at=CREATED_AT,

@@ -319,7 +319,9 @@ def test_the_suite_measures_every_way_of_every_framework() -> None:
             for execution, loop in (("off", "tutorial"), ("bound", "tuned"))
         ),
     }
-    assert {planned.repeat for planned in plan} == {0, 1, 2, 3, 4}
+    repeats = {planned.scenario.network: planned.repeat + 1 for planned in plan}
+    assert repeats == {"mlp": 5, "lenet": 6}
+    assert all(planned.in_turns for planned in plan)
 
 
 def test_a_missing_framework_is_one_line_with_the_next_step(

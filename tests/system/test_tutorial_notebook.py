@@ -28,6 +28,7 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     nbclient, nbformat = (importlib.import_module(name) for name in ("nbclient", "nbformat"))
     data = small_idx_folder(tmp_path / "data", train=2100, test=200)
     monkeypatch.setenv("MNIST_BENCH_DATA_DIR", str(data))
+    monkeypatch.setenv("HOME", str(tmp_path))  # a kernel writes there
     monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     (parameters,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ())]

@@ -43,8 +43,8 @@ from mnist_core.recipe import Recipe
 GATE_SUITE: Final = "gate"
 #: Timed windows of each scenario in the pilot, besides the epoch of its set-up.
 _PILOT_WINDOWS: Final = 1
-#: Timed windows of a scenario in an invocation. A block has 24 of a tenth of a second: many short ones pair better.
-_WINDOWS: Final = 6
+#: Timed windows of a scenario in an invocation. A block has 48 of a twentieth of a second: many short ones pair better.
+_WINDOWS: Final = 12
 #: Numbers of valid blocks at which the evidence is looked at. Eight are the fewest that can show anything for four
 #: scenarios and three looks at alpha 0.05: 2^-8 x 4 x 3 = 0.047.
 _LOOKS: Final = (8, 12, 20)

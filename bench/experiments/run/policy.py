@@ -19,7 +19,7 @@ import msgspec
 from bench.analysis.groups import (
     Group,
     RowKey,
-    differences_in_blocks,
+    difference_in_blocks,
     group_by_row,
     log_speed_in_block,
     row_key,
@@ -29,6 +29,7 @@ from bench.records.result import ResultSet
 from bench.scenarios.scenario import reference_of
 from bench.scenarios.suite import PlannedRun
 from bench.stats import intervals, two_stage
+from bench.stats.block_design import spread_of_rows
 from bench.stats.intervals import TSummary
 from mnist_core.recipe import Recipe
 
@@ -55,18 +56,21 @@ class Contest:
         """The repeats that were planned, each of which is a block, or several where it does not fit into memory."""
         return {planned.repeat for row in self.rows for planned in self.plan[row]}
 
-    def differences(self) -> dict[RowKey, list[float]]:
-        """Return the logarithms of each row's ratio to the reference, block by block; of rows that carry a rank."""
-        speeds = log_speed_in_block(self.rows[self.reference].runs)
-        return {
-            row: list(differences_in_blocks(log_speed_in_block(group.runs), speeds).values())
+    def ratios(self, first: int | None = None) -> dict[RowKey, TSummary]:
+        """Summarize the logarithm of each row's ratio to the reference; of rows that carry a rank and share its blocks.
+
+        `first` are the blocks of each row that count, so many in the order of time; None: all.
+        """
+        reference = log_speed_in_block(self.rows[self.reference].runs)
+        speeds = {
+            row: dict(list(log_speed_in_block(group.runs).items())[:first])
             for row, group in self.rows.items()
             if row != self.reference and group.is_ranked and self.rows[self.reference].is_ranked
         }
-
-    def ratios(self) -> dict[RowKey, TSummary]:
-        """Summarize the logarithm of each row's ratio to the reference, where they share blocks."""
-        return {row: intervals.t_summary(known) for row, known in self.differences().items() if known}
+        counted = {block: speed for block, speed in reference.items() if any(block in each for each in speeds.values())}
+        spread = spread_of_rows([counted, *speeds.values()])
+        found = {row: difference_in_blocks(each, counted, spread) for row, each in speeds.items()}
+        return {row: ratio for row, ratio in found.items() if ratio is not None}
 
 
 def contests(result_set: ResultSet) -> list[Contest]:
@@ -103,9 +107,9 @@ def _wanted_count(contest: Contest, precision: float | None) -> int:
     if precision is None or len(contest.rows) == 1:
         return of_suite
     first = max(two_stage.FEWEST_FIRST, of_suite)
-    complete = [known[:first] for known in contest.differences().values() if len(known) >= first]
+    complete = [ratio for ratio in contest.ratios(first).values() if ratio.n == first]
     return max(
-        (two_stage.wanted_count(known, math.log1p(precision), MOST_BLOCKS) for known in complete),
+        (two_stage.wanted_count(ratio, math.log1p(precision), MOST_BLOCKS) for ratio in complete),
         default=two_stage.least_count(first),
     )
 

@@ -16,6 +16,7 @@ from bench.experiments.tune.estimates import (
     elapsed_seconds,
     fastest_candidate,
     fastest_rate,
+    fewest_measured,
     fit_model,
     is_share_spent,
     leading_candidate,
@@ -159,7 +160,7 @@ def _after_heat(plan: TunePlan, rounds: Sequence[Round], left: Sequence[int]) ->
         if by > INDIFFERENCE + quantile * error:
             found.append(_slower(candidate, leader, by, f"in {known[candidate].n} processes"))
     gone = {ruled.candidate for ruled in found}
-    heats = sum(each.phase is TunePhase.HEAT for each in rounds)
+    heats = fewest_measured(rounds, TunePhase.HEAT, left)
     if heats >= MOST_HEATS or is_share_spent(plan, rounds, SEARCH_SHARE):
         found += _outranked(known, [candidate for candidate in left if candidate not in gone])
     return found

@@ -51,9 +51,10 @@ def log_rate(measurement: Measurement, *, fastest: bool) -> float:
 
 
 def screening_samples(rounds: Iterable[Round]) -> dict[int, Sample]:
-    """Return the samples of screening and heats, where the reference was measured before and after a few candidates.
+    """Return the samples of screening and heats.
 
-    A value is a log ratio to the reference. A candidate that was screened twice, because its first value was doubtful,
+    In the screening the reference was measured before and after a few candidates, in a block of a heat beside them. A
+    value is a log ratio to the reference. A candidate that was screened twice, because its first value was doubtful,
     has the faster of both as one value.
     """
     screened: dict[int, float] = {}
@@ -226,6 +227,17 @@ def neighbours_of_the_fastest(plan: TunePlan, known: Mapping[int, Sample], unmea
         for candidate, other in zip(unmeasured, positions(plan, unmeasured), strict=True)
         if sum(mine != theirs for mine, theirs in zip(own, other, strict=True)) == 1
     }
+
+
+def times_measured(rounds: Iterable[Round], phase: TunePhase) -> Counter[int]:
+    """Return in how many rounds of a phase each candidate was to be measured."""
+    return Counter(candidate for each in rounds if each.phase is phase for candidate in asked(each))
+
+
+def fewest_measured(rounds: Iterable[Round], phase: TunePhase, left: Iterable[int]) -> int:
+    """Return in how many rounds of a phase each of the remaining candidates was to be measured, at least."""
+    times = times_measured(rounds, phase)
+    return min(times[candidate] for candidate in left)
 
 
 def asked(each: Round) -> set[int]:

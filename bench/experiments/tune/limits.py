@@ -21,10 +21,9 @@ HOPELESS: Final = math.log(4)
 #: Shares of the budget after which the screening ends, and after which the heats end.
 SCREENING_SHARE: Final = 0.4
 SEARCH_SHARE: Final = 0.6
-#: Seconds that a timed window lasts at least: in the screening, in a heat, in a block.
+#: Seconds that a timed window lasts at least: in the screening, in a block.
 SCREENING_SECONDS: Final = 0.05
-HEAT_SECONDS: Final = 0.1
-BLOCK_SECONDS: Final = 0.2
+BLOCK_SECONDS: Final = 0.1
 #: Log ratio below which candidates are not told apart before the final: two processes differ by more.
 INDIFFERENCE: Final = math.log(1.03)
 #: Standard deviation of a single measurement before any was repeated, as a logarithm: 2.5 of them, for a difference of
@@ -35,10 +34,12 @@ FIRST_LIMIT: Final = INDIFFERENCE + 2.5 * FIRST_DEVIATION * math.sqrt(2)
 DOUBT: Final = 1.5
 #: Lower bound of the standard deviation of a measurement: a few repetitions agree by chance.
 LEAST_DEVIATION: Final = 0.01
+#: Candidates in a block beside the reference: as many processes as fit into the memory of a small machine.
+MOST_IN_BLOCK: Final = 7
 #: One-sided significance level of each comparison with the fastest in a heat.
 HEAT_ALPHA: Final = 0.005
+#: Blocks of each candidate in heats.
 MOST_HEATS: Final = 3
-#: Candidates in a block beside the reference: as many processes as fit into the memory of a small machine.
 FINALISTS: Final = 6
 #: Blocks after which a finalist may drop out, after which the final may end, and after which it does.
 FIRST_LOOK: Final = 3
@@ -51,8 +52,7 @@ FINAL_ALPHA: Final = 0.01
 #: Log ratio: when all remaining candidates are surely within this of the fastest, the choice does not matter.
 CHOICE_FREE: Final = math.log(1.01)
 CHOICE_FREE_ALPHA: Final = 0.025
-#: Candidates of a block in an exhaustive search, and blocks of each candidate.
-EXHAUSTIVE_BLOCK: Final = 7
+#: Blocks of each candidate in an exhaustive search.
 EXHAUSTIVE_PASSES: Final = 2
 #: After the same epoch of the same images from the same weights two loops differ by rounding: by a few images.
 ACCURACY_DIFFERENCE: Final = 0.02

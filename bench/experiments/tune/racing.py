@@ -2,9 +2,10 @@
 
 A search begins wide and ends narrow. While it screens, candidates are measured once, the most promising first: that is
 predicted from those that were measured (`surrogate`), until what is left is surely no faster or its share of the budget
-is spent. In heats all that are left are measured again, each heat in fresh processes, and the surely slower ones drop
-out. In the final the last few and the tutorial's loop are each measured in fresh processes of their own, alive together
-and taking turns, block by block, until one is left or nothing worth knowing can be learnt (a race: Maron and Moore,
+is spent. From then on everything is measured in blocks, in which a few candidates and the tutorial's loop have a fresh
+process each, are alive together and take turns. In heats all that are left are measured once more, a few in each block,
+and the surely slower ones drop out. In the final the last few are in every block, until one is left or nothing worth
+knowing can be learnt (a race: Maron and Moore,
 "The racing algorithm", Artificial Intelligence Review 11, 1997; with t tests: Birattari et al., "A racing algorithm for
 configuring metaheuristics", GECCO 2002).
 
@@ -18,34 +19,33 @@ from __future__ import annotations
 
 import math
 import random
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.experiments.tune.eliminations import final_is_over
 from bench.experiments.tune.estimates import (
     Sample,
-    asked,
     contenders,
     doubtful_candidates,
     eliminated,
     fastest_rate,
+    fewest_measured,
     fit_model,
     is_share_spent,
     neighbours_of_the_fastest,
     optimistic_rates,
     positions,
     screening_samples,
+    times_measured,
 )
 from bench.experiments.tune.limits import (
     BATCH,
     BLOCK_SECONDS,
-    EXHAUSTIVE_BLOCK,
     EXHAUSTIVE_PASSES,
     FINALISTS,
     FIRST_PER_PLACE,
-    HEAT_SECONDS,
     HOPELESS,
+    MOST_IN_BLOCK,
     SCREENING_SECONDS,
     SCREENING_SHARE,
 )
@@ -72,13 +72,15 @@ def next_step(plan: TunePlan, rounds: Sequence[Round]) -> Step | None:
     if REFERENCE in eliminated(rounds) or not left:
         return None
     if plan.exhaustive:
-        return _exhaustive_step(plan, rounds, left)
+        if fewest_measured(rounds, TunePhase.EXHAUSTIVE, left) >= EXHAUSTIVE_PASSES:
+            return None
+        return _block(plan, rounds, TunePhase.EXHAUSTIVE, _next_of_pass(plan, rounds, TunePhase.EXHAUSTIVE, left))
     if _in_final(rounds, left):
-        return None if final_is_over(plan, rounds, left) else _block(plan, rounds, left)
+        return None if final_is_over(plan, rounds, left) else _block(plan, rounds, TunePhase.FINAL, left)
     known = screening_samples(rounds)
     chosen = [] if any(each.phase is TunePhase.HEAT for each in rounds) else _to_screen(plan, rounds, known, left)
     if not chosen:
-        return Step(phase=TunePhase.HEAT, candidates=_shuffled(plan, rounds, left), window_seconds=HEAT_SECONDS)
+        return _block(plan, rounds, TunePhase.HEAT, _next_of_pass(plan, rounds, TunePhase.HEAT, left))
     return Step(
         phase=TunePhase.SCREENING,
         candidates=_shuffled(plan, rounds, chosen),
@@ -92,29 +94,17 @@ def _in_final(rounds: Sequence[Round], left: Sequence[int]) -> bool:
     return len(left) <= FINALISTS or any(each.phase is TunePhase.FINAL for each in rounds)
 
 
-def _block(plan: TunePlan, rounds: Sequence[Round], left: Sequence[int]) -> Step:
-    return Step(
-        phase=TunePhase.FINAL,
-        candidates=_shuffled(plan, rounds, [REFERENCE, *left]),
-        window_seconds=BLOCK_SECONDS,
-    )
+def _block(plan: TunePlan, rounds: Sequence[Round], phase: TunePhase, chosen: Sequence[int]) -> Step:
+    return Step(phase=phase, candidates=_shuffled(plan, rounds, [REFERENCE, *chosen]), window_seconds=BLOCK_SECONDS)
 
 
-def _exhaustive_step(plan: TunePlan, rounds: Sequence[Round], left: Sequence[int]) -> Step | None:
-    """Return the next block of an exhaustive search: each pass has the remaining candidates in a new random order."""
-    times = Counter(m for each in rounds for m in asked(each))
-    for number in range(EXHAUSTIVE_PASSES):
-        order = list(range(1, len(plan.candidates)))
-        random.Random(f"{plan.seed}/pass {number}").shuffle(order)  # noqa: S311  # an order, not a secret
-        todo = [candidate for candidate in order if candidate in left and times[candidate] <= number]
-        if todo:
-            chosen = [REFERENCE, *todo[:EXHAUSTIVE_BLOCK]]
-            return Step(
-                phase=TunePhase.EXHAUSTIVE,
-                candidates=_shuffled(plan, rounds, chosen),
-                window_seconds=BLOCK_SECONDS,
-            )
-    return None
+def _next_of_pass(plan: TunePlan, rounds: Sequence[Round], phase: TunePhase, left: Sequence[int]) -> list[int]:
+    """Return who is in the next block of a phase that takes all candidates in passes, each in a new random order."""
+    done = fewest_measured(rounds, phase, left)
+    times = times_measured(rounds, phase)
+    order = [*left]
+    random.Random(f"{plan.seed}/pass {done}").shuffle(order)  # noqa: S311  # an order, not a secret
+    return [candidate for candidate in order if times[candidate] <= done][:MOST_IN_BLOCK]
 
 
 def _shuffled(plan: TunePlan, rounds: Sequence[Round], candidates: Sequence[int]) -> tuple[int, ...]:

@@ -1,9 +1,8 @@
 """Measures what `race` wants to know next, until it wants no more or the budget ends.
 
-The effects of a search are here: processes, the clock, and one save after every round. While
-screening, and in a heat, a process lives on and measures one candidate after the other, since starting one takes far
-longer than a window; thread count and engine are taken once for a process, so that each pair of them has its own. In a
-block each candidate has a fresh process, all are alive together, and turns are well below a second apart.
+The effects of a search are here: processes, the clock, and one save after every round. While screening, a process
+lives on and measures one candidate after the other, since starting one takes far longer than a window; thread count and
+engine are taken once for a process, so that each pair of them has its own. Everything else is measured in blocks.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ _REFERENCE_WINDOWS: Final = 2
 #: Windows of a candidate: short ones that say how fast it is, and then long ones.
 _SHORT_WINDOWS: Final = 3
 _LONG_WINDOWS: Final = 2
-_BLOCK_WINDOWS: Final = 5
+_BLOCK_WINDOWS: Final = 10
 _LEAST_COMMAND_SECONDS: Final = 30.0
 
 
@@ -131,11 +130,10 @@ def run_rounds(
         while not stop.requested and (step := racing.next_step(tune_file.plan, tune_file.rounds)) is not None:
             index, started_at = len(tune_file.rounds), utc_now()
             observer.round_started(index, step)
-            if step.phase is not TunePhase.SCREENING:  # a heat's processes are fresh, a block needs their memory
-                pool.close()
-            if step.phase in {TunePhase.SCREENING, TunePhase.HEAT}:
+            if step.phase is TunePhase.SCREENING:
                 measured = _measure_one_by_one(session, pool, step)
             else:
+                pool.close()  # a block needs the memory
                 measured = _measure_in_turns(session, step, index)
             if (kept := measured.kept(stop)) is None:
                 break

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from rich.console import Console
 
+from bench.analysis.verdict import Verdict
 from bench.experiments.gate.decision import Conclusion, Wanted
 from bench.experiments.gate.look import GateRow
 from bench.records.gate import Block, GatePhase
@@ -32,12 +33,15 @@ class GateProgress(LiveLine):
         self._scenario = ""
         self._block_began_at = console.get_time()
         self._block_seconds = [block.seconds for block in blocks]
+        #: The evidence is looked at after the block in progress, if that is valid.
+        self._ends_look = False
         #: Blocks left, with the one in progress; None: unknown.
         self._blocks_left: int | None = None
 
     def block_started(self, index: int, wanted: Wanted, order: Order) -> None:
         self._scenario = ""
         self._block_began_at = self._console.get_time()
+        self._ends_look = wanted.done + 1 == wanted.until
         if self._has_budget:
             what = f"block {index + 1}" if wanted.phase is GatePhase.MAIN else f"block {index + 1} (confirmation)"
             self._block = f"{what}, {order}, {wanted.done + 1} of {wanted.until} before the next look"
@@ -68,6 +72,8 @@ class GateProgress(LiveLine):
             self._print(head)
             for row in conclusion.rows:
                 self._print(f"    {_describe(row)}")
+            if self._ends_look and self._has_budget and conclusion.wanted is not None:
+                self._print(f"    {_describe_wanted(conclusion.wanted)}")
 
     @property
     def _has_budget(self) -> bool:
@@ -92,4 +98,13 @@ def _describe(row: GateRow) -> str:
     again = (
         "" if row.confirmation is None else f", in {row.confirmation.n} fresh blocks {format_change(row.confirmation)}"
     )
-    return f"{row.scenario.name}: {ratio}, n = {row.n}{again}, {row.verdict}"
+    why = "" if row.verdict.passes or row.verdict is Verdict.UNDERPOWERED else f": {row.reason}"
+    return f"{row.scenario.name}: {ratio}, n = {row.n}{again}, {row.verdict}{why}"
+
+
+def _describe_wanted(wanted: Wanted) -> str:
+    """Say after a look what is measured next, and for which scenarios."""
+    if wanted.phase is GatePhase.CONFIRMATION:
+        names = "; ".join(gated.scenario.name for gated in wanted.scenarios)
+        return f"suspected: {names}; {wanted.until - wanted.done} fresh blocks must show it again"
+    return f"not decided yet: all are judged again after {wanted.until - wanted.done} more blocks"

@@ -32,7 +32,7 @@ class TuneProgress(LiveLine):
     def round_started(self, index: int, step: Step) -> None:
         settings = format_count(len({*step.candidates} - {REFERENCE}), "setting")
         self._in_final = step.phase is TunePhase.FINAL
-        self._one_by_one = len(step.candidates) if step.phase in {TunePhase.SCREENING, TunePhase.HEAT} else 0
+        self._one_by_one = len(step.candidates) if step.phase is TunePhase.SCREENING else 0
         self._begun = 0
         self._round, self._setting = f"round {index + 1}, {step.phase}, {settings}", ""
         if not moves_cursor(self._console):
