@@ -10,6 +10,7 @@ import contextlib
 import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -45,7 +46,8 @@ def explain(
         there = "{}.{}".format(*python)
         return f"MXNet 1.9.1 needs numpy < 2, which does not exist for Python {there}: use Python 3.10, 3.11 or 3.12"
     if missing_module == "mxnet":
-        return "MXNet is not installed: pip install '.[cpu]', or '.[gpu]' for an NVIDIA GPU"
+        here = _distribution()
+        return f"MXNet is not installed: pip install '{here}[cpu]', or '{here}[gpu]' for an NVIDIA GPU"
     if numpy_too_new:
         return f"MXNet 1.9.1 needs numpy < 2, and {numpy_version} is installed: pip install 'numpy<2'"
     if missing_module == "distutils":
@@ -57,14 +59,22 @@ def explain(
     )
 
 
+def _distribution() -> str:
+    """Return what pip installs this program from here: the clone, or the distribution where it is none."""
+    clone = Path(__file__).parents[1]
+    if not (clone / "pyproject.toml").is_file():
+        return "mnist-bench"
+    return "." if Path.cwd() == clone else str(clone)
+
+
 def _explain_missing(library: str) -> str:
     if library == DRIVER_SONAME:
         return (
             f"MXNet's GPU build needs NVIDIA's driver, which is not here ({library}): install the driver, "
-            "or the CPU build instead: pip uninstall mxnet-cu117; pip install '.[cpu]'"
+            f"or the CPU build instead: pip uninstall mxnet-cu117; pip install '{_distribution()}[cpu]'"
         )
     if library in SONAMES:
-        return f"MXNet's GPU build needs the CUDA library {library}: pip install '.[gpu]'"
+        return f"MXNet's GPU build needs the CUDA library {library}: pip install '{_distribution()}[gpu]'"
     package = _SYSTEM_PACKAGES.get(library, "the package of your system that has it")
     return f"MXNet needs the system library {library}: apt-get install {package}"
 

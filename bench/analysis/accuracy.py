@@ -11,9 +11,12 @@ import msgspec
 from msgspec import Meta
 
 from bench.records.result import Dataset, Run
+from bench.scenarios.axes import is_custom
 
 #: Of an accuracy on a part of the test images, in which nothing is found wrong: one run of 700 is off by more.
 _STANDARD_ERRORS = 3
+#: What always answering with the most frequent digit of MNIST's test images reaches.
+_CHANCE = 0.1135
 Accuracy = Annotated[float, Meta(ge=0, le=1)]
 #: Where the number is from, in words.
 Source = Annotated[str, Meta(min_length=1)]
@@ -94,22 +97,27 @@ def _sampling_error(run: Run, accuracy: float) -> float:
 
     Three standard errors of a share, of a binomial distribution.
     """
-    if run.test_samples is None:
-        return 0.0
-    return _STANDARD_ERRORS * math.sqrt(accuracy * (1 - accuracy) / run.test_samples)
+    return 0.0 if run.test_samples is None else _error_of_share(accuracy, run.test_samples)
+
+
+def _error_of_share(share: float, count: int) -> float:
+    return _STANDARD_ERRORS * math.sqrt(share * (1 - share) / count)
 
 
 def judge(run: Run, dataset: Dataset, bands: Bands | None = None) -> str | None:
     """Return None for a valid run, else one line that says why it carries no rank.
 
     No floor applies to a custom network, to custom data, or to very little training. None then means only that nothing
-    is known against the run; `band` tells whether a floor applies.
+    is known against the run; `band` tells whether a floor applies. But a custom network must be better than chance.
     """
     for index, epoch in enumerate(run.epochs):
         if not math.isfinite(epoch.last_batch_loss):
             return f"the loss was not finite at the end of epoch {index}"
     applicable = band(run, dataset, bands)
     accuracy = run.final_accuracy
+    images = run.test_samples or dataset.test_samples
+    if is_custom(run.scenario.network) and accuracy <= _CHANCE + _error_of_share(_CHANCE, images):
+        return f"accuracy {accuracy:.6g} is at chance level after {updates(run):,} updates: it did not learn"
     if applicable.lower is not None and not accuracy >= applicable.lower - _sampling_error(run, applicable.lower):
         side = "below"
     elif applicable.upper is not None and not accuracy <= applicable.upper + _sampling_error(run, applicable.upper):

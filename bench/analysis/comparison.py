@@ -19,9 +19,11 @@ from bench.analysis.entries import (
     ComparedFile,
     Entry,
     SessionSpread,
+    all_but_axes,
     busier,
     explain_other_data,
     explain_unmatched,
+    partners_in,
 )
 from bench.analysis.groups import RowKey, difference_in_blocks
 from bench.analysis.verdict import (
@@ -37,7 +39,8 @@ from bench.analysis.verdict import (
 from bench.enums import StrEnum
 from bench.machine.fingerprint import Difference, difference, machine_differences, same_machine, software_differences
 from bench.records.environment import Environment
-from bench.scenarios.scenario import Scenario, all_but, axis_text
+from bench.scenarios.scenario import Scenario
+from bench.scenarios.selection import Reference
 from bench.stats import intervals, multiple_testing
 from bench.stats.intervals import TSummary
 from bench.stats.sessions import across_sessions, difference_of_sessions
@@ -75,21 +78,6 @@ class ComparedRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AxisBaseline:
-    """Scenarios with this value are the baseline of those that differ from them in nothing else."""
-
-    axis: str
-    #: As it is written in a suite file; "default" for none.
-    value: str
-
-    def holds(self, scenario: Scenario) -> bool:
-        return axis_text(scenario, self.axis) == self.value
-
-    def __str__(self) -> str:
-        return self.value if self.axis == "contexts" else f"{self.axis}={self.value}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """One contender against one baseline."""
 
@@ -101,14 +89,14 @@ class Comparison:
     #: What two sessions differ by anyway, as part of every interval; None: the files are taken for one session.
     sessions: SessionSpread | None = None
     #: None: scenarios are compared with themselves.
-    axis: AxisBaseline | None = None
+    reference: Reference | None = None
     #: Why the files as wholes cannot be compared; one line. Then no row has a ratio.
     refusal: str | None = None
 
     @property
     def gives_verdicts(self) -> bool:
         """Whether the outcomes are verdicts. Otherwise they are relations, and nothing can regress."""
-        return self.kind is Kind.SAME_MACHINE and self.axis is None
+        return self.kind is Kind.SAME_MACHINE and self.reference is None
 
     @property
     def common(self) -> tuple[ComparedRow, ...]:
@@ -122,11 +110,17 @@ class Comparison:
 
     @property
     def slowdown(self) -> TSummary | None:
-        """Mean over the common scenarios only, each counting the same; None without any."""
-        differences = [row.slowdown for row in self.rows if row.slowdown is not None]
+        """Mean over the averaged scenarios, each counting the same; None without any."""
+        differences = [row.slowdown for row in self.averaged if row.slowdown is not None]
         if not differences:
             return None
         return intervals.mean_difference(differences, shared=self.sessions is not None)
+
+    @property
+    def averaged(self) -> tuple[ComparedRow, ...]:
+        """The common rows that have an interval: one process more or less must not take it from all; or else all."""
+        sure = tuple(row for row in self.common if row.slowdown is not None and row.slowdown.error is not None)
+        return sure or self.common
 
     @property
     def machine_differences(self) -> tuple[Difference, ...]:
@@ -138,7 +132,7 @@ class Comparison:
         threads = {
             (row.baseline.omp_num_threads, row.contender.omp_num_threads): None
             for row in self.rows
-            if row.baseline and row.contender and self.axis is None and row.baseline.n and row.contender.n
+            if row.baseline and row.contender and self.reference is None and row.baseline.n and row.contender.n
         }
         changed = [(before, after) for before, after in threads if before != after]
         return software_differences(*self._environments) + tuple(
@@ -211,27 +205,24 @@ def compare(
 def compare_scenarios(
     baseline: ComparedFile,
     contender: ComparedFile,
-    axis: AxisBaseline,
+    reference: Reference,
     settings: Settings = DEFAULT_SETTINGS,
     sessions: SessionSpread | None = None,
 ) -> Comparison:
-    """Compare the contender's rows with the baseline's that have the axis's value and differ in nothing else.
+    """Compare the contender's rows with those of the baseline that are the reference.
 
-    Both sides may be the same file. Raises `ValueError` where the baseline has no scenario with that value.
+    Each is compared with the one that differs from it in nothing but the reference's axes. Both sides may be the same
+    file. Raises `ValueError` where the baseline has no such scenario, or several of which none is meant.
     """
     within = baseline is contender
     if within:
         sessions = None
     same = within or same_machine(baseline.environment, contender.environment)
     refusal = explain_other_data(baseline.dataset, contender.dataset)
-    partners = {_rest(key, axis.axis): key for key in baseline.entries if axis.holds(key[0])}
-    if not partners:
-        known = dict.fromkeys(axis_text(scenario, axis.axis) for scenario, _recipe in baseline.entries)
-        there = ", ".join(map(repr, known)) or "none"
-        raise ValueError(f"no scenario has {axis.axis} {axis.value!r} (there are: {there})")
+    partners = partners_in(baseline, reference)
     pairs, met = [], set()
     for key, entry in contender.entries.items():
-        partner = partners.get(_rest(key, axis.axis))
+        partner = partners.get(all_but_axes(key, reference.axes))
         if within and key == partner:
             continue
         pairs.append(
@@ -240,7 +231,7 @@ def compare_scenarios(
                 baseline=None if partner is None else baseline.entries[partner],
                 contender=entry,
                 incomparable=refusal,
-                missing=f"nothing with {axis} to compare with" if partner is None else None,
+                missing=f"nothing with {reference} to compare with" if partner is None else None,
             )
         )
         met.add(partner)
@@ -250,10 +241,10 @@ def compare_scenarios(
             baseline=baseline.entries[key],
             contender=None,
             incomparable=refusal,
-            missing=f"nothing that differs only in {axis.axis}",
+            missing=f"nothing that differs only in {' and '.join(sorted(reference.axes))}",
         )
         for key in partners.values()
-        if key not in met
+        if key not in met and len(partners) > 1
     ]
     return Comparison(
         kind=Kind.WITHIN if within else Kind.SAME_MACHINE if same else Kind.HARDWARE,
@@ -262,15 +253,9 @@ def compare_scenarios(
         settings=settings,
         rows=_rows(pairs, settings, sessions, judged=False, within=within),
         sessions=sessions,
-        axis=axis,
+        reference=reference,
         refusal=refusal,
     )
-
-
-def _rest(key: RowKey, axis: str) -> tuple[object, ...]:
-    """Return everything that identifies a row but this axis."""
-    scenario, recipe = key
-    return (recipe, *all_but(scenario, axis))
 
 
 def _rows(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Annotated, Final
@@ -13,12 +14,14 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from bench.analysis.groups import Group, RowKey, Status, group_by_row, log_speed_in_block, throughput
+from bench.analysis.groups import Group, RowKey, Status, group_by_row, health_of, log_speed_in_block, throughput
 from bench.analysis.summary import Summary
 from bench.machine.fingerprint import difference, machine_class
 from bench.records.environment import Environment
+from bench.records.health import DISTURBING_STEAL_FRACTION, VOID_ANCHOR_RATIO, SessionHealth
 from bench.records.result import Dataset, ResultSet
-from bench.scenarios.scenario import Scenario, axis_text
+from bench.scenarios.scenario import Scenario, all_but, axis_text
+from bench.scenarios.selection import Reference
 from bench.stats import block_design, intervals
 from bench.stats.intervals import Moments
 from bench.stats.sessions import FEWEST_DEGREES_OF_FREEDOM, Spread, between_sd, spread_over
@@ -68,9 +71,8 @@ class ComparedFile:
     dataset: Dataset
     #: In the order of the plan.
     entries: Mapping[RowKey, Entry]
-    #: Runnable tasks, and share of the time in which one waited for a CPU: median over its blocks; None: not known.
-    load_average: float | None
-    cpu_pressure: float | None
+    #: What the machine did meanwhile.
+    health: SessionHealth
 
 
 def index(name: str, result_set: ResultSet | Summary, shared: dict[RowKey, RowKey] | None = None) -> ComparedFile:
@@ -89,8 +91,7 @@ def index(name: str, result_set: ResultSet | Summary, shared: dict[RowKey, RowKe
         environment=result_set.environment,
         dataset=result_set.dataset,
         entries={keep.setdefault(key, key): _entry(group) for key, group in groups.items()},
-        load_average=_median([block.health.load_average for block in result_set.blocks]),
-        cpu_pressure=_median([block.health.cpu_pressure_fraction for block in result_set.blocks]),
+        health=health_of(groups.values(), result_set.blocks),
     )
 
 
@@ -153,28 +154,32 @@ def _ranked_speeds(sessions: Iterable[ComparedFile], key: RowKey) -> list[Moment
     return [entry.speed for entry in entries if entry is not None and entry.is_ranked and entry.speed is not None]
 
 
-def _median(numbers: Iterable[float | None]) -> float | None:
-    known = [number for number in numbers if number is not None]
-    return statistics.median(known) if known else None
-
-
 #: What one side must have more to be called busier: as much as a program adds that always wants a CPU,
 _BUSIER_LOAD: Final = 1.0
-#: or twice what processes that take turns wait for each other.
+#: or twice what processes that take turns wait for each other,
 _BUSIER_PRESSURE: Final = 0.2
+#: or as much of the CPUs' time stolen by other tenants as disturbs a block.
+_BUSIER_STEAL: Final = DISTURBING_STEAL_FRACTION
+#: Or the machine itself was this many times slower, by a fixed matrix product: as for a void block.
+_SLOWER_ANCHOR: Final = VOID_ANCHOR_RATIO
 
 
 def busier(baseline: ComparedFile, contender: ComparedFile) -> ComparedFile | None:
-    """Return the side under which the machine was clearly busier, by the health of its blocks; None: neither."""
+    """Return the side under which the machine was clearly busier, by the health of both files; None: neither."""
     for side, other in ((baseline, contender), (contender, baseline)):
-        load, pressure = _excess(side.load_average, other.load_average), _excess(side.cpu_pressure, other.cpu_pressure)
-        if load >= _BUSIER_LOAD or pressure >= _BUSIER_PRESSURE:
+        more, less = side.health, other.health
+        if (
+            _excess(more.load_average, less.load_average) >= _BUSIER_LOAD
+            or _excess(more.cpu_pressure_fraction, less.cpu_pressure_fraction) >= _BUSIER_PRESSURE
+            or _excess(more.steal_fraction, less.steal_fraction) >= _BUSIER_STEAL
+            or _excess(more.anchor_seconds, less.anchor_seconds and _SLOWER_ANCHOR * less.anchor_seconds) >= 0
+        ):
             return side
     return None
 
 
 def _excess(number: float | None, other: float | None) -> float:
-    return 0.0 if number is None or other is None else number - other
+    return -math.inf if number is None or other is None else number - other
 
 
 def _entry(group: Group) -> Entry:
@@ -211,6 +216,55 @@ def _trouble(group: Group) -> str | None:
     if not group.runs and group.voids:
         return f"only void blocks: {next(iter(group.voids.values()))}"
     return None
+
+
+def partners_in(baseline: ComparedFile, reference: Reference) -> dict[tuple[object, ...], RowKey]:
+    """Return the rows that are the reference, by what the rows that are compared with them share with them.
+
+    Raises `ValueError` where there are none, or several of which none is meant.
+    """
+    matches = reference.matches
+    partners: dict[tuple[object, ...], RowKey] = {}
+    chosen = _fastest(baseline) if matches is None else [key for key in baseline.entries if matches(key[0])]
+    for key in chosen:
+        other = partners.setdefault(all_but_axes(key, reference.axes), key)
+        if other != key:
+            raise ValueError(
+                f"{reference} is several scenarios: {other[0].name}; {key[0].name}; write the whole name of one"
+            )
+    if not partners:
+        raise ValueError(_explain_none(baseline, reference))
+    return partners
+
+
+def _explain_none(baseline: ComparedFile, reference: Reference) -> str:
+    """Say what there is instead: the values of the one axis that was asked for, or else the names."""
+    terms = () if reference.matches is None else reference.matches.terms
+    scenarios = [scenario for scenario, _recipe in baseline.entries]
+    if len(terms) == 1 and (axis := terms[0].axis) is not None and terms[0].wanted:
+        what = f"{axis} {terms[0].value!r}"
+        there = ", ".join(map(repr, dict.fromkeys(axis_text(scenario, axis) for scenario in scenarios)))
+    else:
+        what = "a rank" if reference.matches is None else f"{reference.expression!r} in its name"
+        there = "; ".join(dict.fromkeys(scenario.name for scenario in scenarios))
+    hint = "; or axis=value, e.g. hybridize=off" if terms and terms[0].axis is None else ""
+    return f"no scenario has {what} (there are: {there or 'none'}){hint}"
+
+
+def _fastest(file: ComparedFile) -> list[RowKey]:
+    """Return the fastest row of each network and recipe among those that carry a rank."""
+    best: dict[tuple[str, Recipe], tuple[float, RowKey]] = {}
+    for key, entry in file.entries.items():
+        if entry.is_ranked and entry.speed is not None:
+            contest = (key[0].network, key[1])
+            best[contest] = max(best.get(contest, (-math.inf, key)), (entry.speed.mean, key), key=lambda pair: pair[0])
+    return [key for _speed, key in best.values()]
+
+
+def all_but_axes(key: RowKey, axes: Collection[str]) -> tuple[object, ...]:
+    """Return everything that identifies a row but these axes."""
+    scenario, recipe = key
+    return (recipe, *all_but(scenario, *axes))
 
 
 def explain_other_data(baseline: Dataset, contender: Dataset) -> str | None:

@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from bench.analysis import accuracy
 from bench.enums import StrEnum
-from bench.records.health import void_reasons
-from bench.records.result import Dataset, Failure, FailureReason, ResultSet, Run
+from bench.records.health import SessionHealth, session_health, void_reasons
+from bench.records.result import Dataset, Failure, FailureReason, ResultSet, Run, RunBlock
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun
 from bench.stats import block_design, intervals
@@ -180,6 +180,16 @@ def _with_spreads(groups: Mapping[RowKey, Group]) -> dict[RowKey, Group]:
         (scenario, recipe): dataclasses.replace(group, spread=spreads.get((scenario.network, recipe)))
         for (scenario, recipe), group in groups.items()
     }
+
+
+def health_of(groups: Iterable[Group], blocks: Iterable[RunBlock]) -> SessionHealth:
+    """Return what the machine did while a file was measured."""
+    runs = [run for group in groups for run in group.runs]
+    switches = [
+        None if (count := run.involuntary_context_switches) is None else count / epochs_seconds(run) for run in runs
+    ]
+    healths = [*(block.health for block in blocks), *(run.health for run in runs if run.health is not None)]
+    return session_health(healths, switches)
 
 
 def row_key(record: PlannedRun | Run | Failure) -> RowKey:

@@ -13,11 +13,11 @@ import msgspec
 
 from bench.analysis.groups import Group, Status, differences_in_blocks, log_speed_in_block, ratio_of_rows, throughput
 from bench.analysis.series import measured
-from bench.analysis.summary import Measures, Row, Summary, summarize
+from bench.analysis.summary import Measures, Row, Summary, as_fast, summarize
 from bench.analysis.verdict import DEFAULT_SETTINGS
 from bench.enums import StrEnum
 from bench.records.environment import Environment
-from bench.records.result import ResultSet
+from bench.records.result import Dataset, ResultSet
 from bench.scenarios.scenario import Scenario, all_but, tutorial_setting
 from bench.stats import intervals
 from bench.stats.block_design import Spread, summarize_difference
@@ -42,6 +42,14 @@ class Source:
     @property
     def environment(self) -> Environment:
         return self.summary.environment
+
+    @property
+    def dataset(self) -> Dataset:
+        return self.summary.dataset
+
+    @property
+    def created_at(self) -> str:
+        return self.summary.created_at
 
 
 def source_of(name: str, result_set: ResultSet) -> Source:
@@ -78,7 +86,7 @@ class Headline:
     gpu_against_cpu: GpuAgainstCpu | None
     #: Rows that carry a rank under this recipe.
     ranked: int
-    #: Those of them that took turns with the fastest and cannot be told from it.
+    #: Those of them that cannot be told from the fastest.
     as_fast: tuple[Row, ...]
     #: What the varied axes do under this recipe; empty where nothing took turns.
     effects: tuple[Effect, ...]
@@ -127,9 +135,16 @@ def _of_source(source: Source) -> Iterable[Headline]:
             whole_training=_whole_training(fastest, own),
             gpu_against_cpu=_gpu_against_cpu(source.summary, peers),
             ranked=len(peers),
-            as_fast=tuple(row for row, _measures in peers if row.may_be_fastest and fastest.is_fastest),
+            as_fast=_as_fast(source.summary, fastest, peers),
             effects=tuple(effects(source.summary, network, fastest.recipe)),
         )
+
+
+def _as_fast(summary: Summary, fastest: Row, peers: Ranked) -> tuple[Row, ...]:
+    """Return the rows that cannot be told from the fastest, which is that of the judged rows where there are any."""
+    rows = {(row.scenario, row.recipe): row for row, _measures in peers}
+    level = as_fast(summary.groups, (fastest.scenario, fastest.recipe), rows)
+    return tuple(row for key, row in rows.items() if key in level)
 
 
 def _of_tutorial_batch(fastest: Row, peers: Ranked) -> tuple[Row, Measures] | None:

@@ -20,6 +20,7 @@ from msgspec import Meta
 from bench.errors import ConfigurationError, StoreError
 from bench.ranges import PositiveSeconds
 from bench.records import store
+from bench.records.base import format_timestamp
 from bench.records.environment import Environment
 from bench.records.store import FileKind
 from bench.scenarios.scenario import Scenario
@@ -184,8 +185,8 @@ def _document(path: Path) -> _Document:
 
 
 def _environment(path: Path, document: _Document) -> Environment:
-    captured_at = document.datetime.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     try:
+        captured_at = format_timestamp(document.datetime.astimezone(timezone.utc))
         return msgspec.convert({**document.machine_info.environment, "captured_at": captured_at}, Environment)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, OverflowError) as error:  # a date on the other side of the first or the last year
         raise StoreError(f"{path}: its machine_info is not mnist-bench's: {error}") from None

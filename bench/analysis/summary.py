@@ -17,6 +17,7 @@ from bench.analysis.groups import (
     Status,
     epochs_seconds,
     group_by_row,
+    health_of,
     learning_curve,
     log_ratio_of_rows,
     ratio_of_rows,
@@ -25,6 +26,7 @@ from bench.analysis.groups import (
 )
 from bench.analysis.roofline import Bound, Costs, Place, Roof, costs_of, place_of, roofs
 from bench.records.environment import Environment, Software
+from bench.records.health import SessionHealth
 from bench.records.result import Dataset, Failure, ResultSet, Run, RunBlock
 from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.stats import intervals, regression
@@ -117,7 +119,7 @@ class Row:
     is_baseline: bool
     #: The highest throughput among the valid rows of its network and recipe, where there are several.
     is_fastest: bool
-    #: Took turns with the fastest, and cannot be told from it.
+    #: Cannot be told from the fastest.
     may_be_fastest: bool
     #: Its processes took turns with those of other rows.
     in_turns: bool
@@ -135,6 +137,8 @@ class Summary:
     groups: Mapping[RowKey, Group]
     rows: tuple[Row, ...]
     blocks: tuple[RunBlock, ...]
+    #: What the machine did meanwhile.
+    health: SessionHealth
 
 
 def summarize(result_set: ResultSet) -> Summary:
@@ -178,6 +182,7 @@ def summarize(result_set: ResultSet) -> Summary:
         groups=groups,
         rows=tuple(rows),
         blocks=result_set.blocks,
+        health=health_of(groups.values(), result_set.blocks),
     )
 
 
@@ -193,26 +198,30 @@ def _fastest(groups: dict[RowKey, Group]) -> set[RowKey]:
 
 
 def _tied(groups: dict[RowKey, Group], fastest: Iterable[RowKey]) -> set[RowKey]:
-    """Return the rows that took turns with the fastest of their network and recipe and may be as fast.
+    """Return the rows that may be as fast as the fastest of their network and recipe."""
+    tied: set[RowKey] = set()
+    for best in fastest:
+        contest = [
+            key
+            for key, group in groups.items()
+            if (key[0].network, key[1]) == (best[0].network, best[1]) and group.is_ranked
+        ]
+        tied |= as_fast(groups, best, contest)
+    return tied
 
-    Each is tested against it by its ratios within blocks. The tests are two-sided, since the same numbers chose the
+
+def as_fast(groups: Mapping[RowKey, Group], best: RowKey, rows: Iterable[RowKey]) -> set[RowKey]:
+    """Return those of the rows that may be as fast as the best of them.
+
+    Each is tested against it: by its ratios within blocks where both took turns, and as an independent sample where
+    not, for which a single process tells nothing apart. The tests are two-sided, since the same numbers chose the
     fastest, and hold together by Holm's method: in at least 95 of 100 tables the row that truly is the fastest is among
     the fastest and these.
     """
-    tied: set[RowKey] = set()
-    for best in fastest:
-        if not groups[best].in_turns:
-            continue
-        network, recipe = best[0].network, best[1]
-        rivals = [
-            key
-            for key, group in groups.items()
-            if key != best and (key[0].network, key[1]) == (network, recipe) and group.is_ranked and group.in_turns
-        ]
-        p_values = [intervals.p_nonzero(log_ratio_of_rows(groups[best], groups[key])) for key in rivals]
-        adjusted = holm_adjusted(p_values)
-        tied |= {key for key, p_value in zip(rivals, adjusted, strict=True) if p_value > 1 - intervals.CONFIDENCE}
-    return tied
+    rivals = [key for key in rows if key != best]
+    p_values = [intervals.p_nonzero(log_ratio_of_rows(groups[best], groups[key])) for key in rivals]
+    adjusted = holm_adjusted(p_values)
+    return {key for key, p_value in zip(rivals, adjusted, strict=True) if p_value > 1 - intervals.CONFIDENCE}
 
 
 def _family(key: RowKey) -> RowKey:

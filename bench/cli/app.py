@@ -84,10 +84,13 @@ def examples(*commands: str) -> str:
 def _options(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", help="Print results and errors alone: no progress, no notes.")
+        bool, typer.Option("--quiet", help="Print results and errors alone: no progress, no notes, no legend.")
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", help="Print a failed run's whole output, and where an error came from.")
+        bool,
+        typer.Option(
+            "--verbose", help="Explain every column; print a failed run's whole output, and where an error came from."
+        ),
     ] = False,
 ) -> None:
     set_verbosity(quiet=quiet, verbose=verbose)

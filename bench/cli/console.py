@@ -19,7 +19,7 @@ from bench.cli.exit_status import Exit
 from bench.errors import ConfigurationError
 from bench.render.formats.export import Format, render_csv, render_json, render_markdown
 from bench.render.formats.html import render_html
-from bench.render.formats.text import print_line, render_text, writer
+from bench.render.formats.text import Legend, print_line, render_text, writer
 from bench.render.model.table import Table
 from bench.render.progress.live import elapsing
 
@@ -148,7 +148,8 @@ def print_tables(tables: Sequence[Table], output_format: Format) -> None:
     """Print tables in any format but JUnit, for which it raises `ConfigurationError`."""
     match output_format:
         case Format.TEXT:
-            render_text(tables, out)
+            quiet, verbose = err.quiet, verbosity.verbose
+            render_text(tables, out, Legend.NONE if quiet else Legend.FULL if verbose else Legend.SIGNS)
         case Format.MARKDOWN:
             write(render_markdown(tables))
         case Format.CSV:

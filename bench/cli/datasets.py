@@ -11,6 +11,7 @@ from rich.text import Text
 from bench.cli.console import err, warn
 from bench.records.result import Dataset
 from bench.render.formats.text import writer
+from bench.render.phrases import printable_line
 from bench.render.progress.live import moves_cursor
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
@@ -42,7 +43,7 @@ def prepare(name: DatasetName, data_dir: Path | None) -> datasets.Prepared:
 
         prepared = datasets.obtain(name, data_dir=data_dir, progress=report)
     if prepared.notice is not None:  # now, and again in `note_dataset`: whoever reads the numbers must know
-        notice = Text(writer(err.encoding)(prepared.notice))
+        notice = Text(writer(err.encoding)(printable_line(prepared.notice)))
         err.print(Panel(notice, title="NOT MNIST", border_style="bold yellow", style="yellow"))
     return prepared
 

@@ -23,7 +23,7 @@ from bench.cli.completion import (
 from bench.errors import ConfigurationError
 from bench.render.formats import export
 from bench.scenarios import axes
-from bench.scenarios.suite import Overrides, axis_settings
+from bench.scenarios.suite import Overrides, axis_settings, choices
 from mnist_core import recipe
 from mnist_core.datasets import DatasetName
 
@@ -66,7 +66,9 @@ Settings = Annotated[
     typer.Option(
         "--set",
         metavar="AXIS=VALUE,…",
-        help=f"Another part of the loop ({', '.join(axes.LOOP_AXES)}).",
+        help="Another part of the loop: "
+        + "; ".join(f"{axis}={'|'.join(choices(axis))}" for axis in axes.LOOP_AXES)
+        + ".",
         autocompletion=offer_settings,
     ),
 ]
@@ -207,6 +209,12 @@ def seconds(text: str, option: str) -> float:
     if value > ranges.MOST_GIVEN_SECONDS:
         raise ConfigurationError(f"{option} {text}: at most 720h, which is 30 days")
     return value
+
+
+def budget_text(seconds: float) -> str:
+    """Write a time as --budget takes it, rounded up: 90s, 6m."""
+    minutes = math.ceil(seconds / _UNITS["m"])
+    return f"{minutes}m" if minutes > 1 else f"{max(1, math.ceil(seconds))}s"
 
 
 def seed_or_random(seed: int | None) -> int:

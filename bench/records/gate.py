@@ -40,8 +40,8 @@ from bench.stats.paired import Order, Side
 #: History:
 #: 1. The first: plan, sides, environment, dataset, blocks.
 #: 2. More axes of a scenario, as in the result file's version 2. Every file of version 1 is one of version 2.
-#: 3. More facts of the environment: kinds of core, who scales the clock, a digest of the source.
-#:    Every file of version 2 is one of version 3.
+#: 3. `budget_seconds` and `pilot_seconds` of the plan, and more facts of the environment: kinds of core, who scales the
+#:    clock, a digest of the source. Every file of version 2 is one of version 3 without them.
 GATE_SCHEMA_VERSION: Final = 3
 
 
@@ -115,6 +115,10 @@ class GatePlan(Record, frozen=True, kw_only=True):
     unhealthy_fraction: Fraction
     #: The most blocks: a gate counts void ones, too, a calibration valid ones alone.
     max_blocks: Repeats
+    #: Time for the blocks of a session; None: not recorded, or without a limit. No verdict depends on it.
+    budget_seconds: PositiveSeconds | None = None
+    #: What the pilot took, from which the time of a block is estimated; None: not recorded.
+    pilot_seconds: PositiveSeconds | None = None
 
 
 class SideDescription(Record, frozen=True, kw_only=True):

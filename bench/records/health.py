@@ -39,6 +39,33 @@ class Health(Record, frozen=True, kw_only=True):
     anchor_seconds: tuple[PositiveSeconds, PositiveSeconds]
 
 
+class SessionHealth(Record, frozen=True, kw_only=True):
+    """What the machine did to all of a file's measurements: medians; None: it does not tell, or nothing is recorded."""
+
+    load_average: float | None = None
+    cpu_pressure_fraction: Fraction | None = None
+    steal_fraction: Fraction | None = None
+    anchor_seconds: PositiveSeconds | None = None
+    #: Times the kernel took a core away, in a second of the measured windows.
+    switches_per_second: float | None = None
+
+
+def session_health(healths: Sequence[Health], switches_per_second: Iterable[float | None] = ()) -> SessionHealth:
+    """Summarize the health of blocks and of processes that were alone."""
+    return SessionHealth(
+        load_average=_median(health.load_average for health in healths),
+        cpu_pressure_fraction=_median(health.cpu_pressure_fraction for health in healths),
+        steal_fraction=_median(health.steal_fraction for health in healths),
+        anchor_seconds=_median(seconds for health in healths for seconds in health.anchor_seconds),
+        switches_per_second=_median(switches_per_second),
+    )
+
+
+def _median(numbers: Iterable[float | None]) -> float | None:
+    known = [number for number in numbers if number is not None]
+    return statistics.median(known) if known else None
+
+
 def void_reason(
     healths: Sequence[Health], steal_fraction: float = VOID_STEAL_FRACTION, anchor_ratio: float = VOID_ANCHOR_RATIO
 ) -> str | None:

@@ -40,8 +40,9 @@ from mnist_core.recipe import Recipe
 #:    version 1 is one of version 2 with the tutorial's values and nothing measured beside the runs.
 #: 3. Runs that take turns, in `blocks`: `in_turns` of a planned run, `block`, `place` and `test_samples` of a run,
 #:    `passes` of an epoch, whose evaluation may be absent. `precision` of a file and `added` of a planned run, for
-#:    blocks beyond those of the suite. `in_progress`, and more facts of the environment: kinds of core, who scales
-#:    the clock, a digest of the source. Every file of version 2 is one of version 3 without any.
+#:    blocks beyond those of the suite. `health` of a run that was alone. `in_progress`, and more facts of the
+#:    environment: kinds of core, who scales the clock, a digest of the source. Every file of version 2 is one of
+#:    version 3 without any.
 SCHEMA_VERSION: Final = 3
 
 
@@ -120,6 +121,8 @@ class Run(Record, frozen=True):
     place: Count | None = None
     #: Test images of the accuracies, the first ones of the data set; None: all of them.
     test_samples: Images | None = None
+    #: What the machine did meanwhile; of a run that took turns it is the block's.
+    health: Health | None = None
 
 
 class Failure(Record, frozen=True):

@@ -96,6 +96,11 @@ def one_line(title: str) -> str:
     return title.replace("\n", " ")
 
 
+def with_arrows(text: str) -> str:
+    """Write a change with the arrow that tables have."""
+    return text.replace(" -> ", " → ")
+
+
 def format_count(number: int, noun: str, plural: str | None = None) -> str:
     """Count something: 1 scenario, 2,000 scenarios."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

@@ -173,9 +173,9 @@ def reference_of(scenarios: Collection[Scenario]) -> Scenario:
     return tutorial if tutorial in scenarios else min(scenarios, key=lambda scenario: scenario.name)
 
 
-def all_but(scenario: Scenario, axis: str) -> tuple[object, ...]:
-    """Return what two scenarios share that differ in this axis alone."""
-    return tuple(getattr(scenario, field.name) for field in msgspec.structs.fields(Scenario) if field.name != axis)
+def all_but(scenario: Scenario, *axes: str) -> tuple[object, ...]:
+    """Return what two scenarios share that differ in these axes alone."""
+    return tuple(getattr(scenario, field.name) for field in msgspec.structs.fields(Scenario) if field.name not in axes)
 
 
 def axis_value(scenario: Scenario, name: str) -> str | int | None:

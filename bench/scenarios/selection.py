@@ -1,17 +1,26 @@
-"""Select scenarios by an expression, as pytest's `-k` selects tests."""
+"""Select scenarios by an expression, as pytest's `-k` selects tests: one grammar for every option that chooses some."""
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 
 from bench import suggest
 from bench.errors import ConfigurationError
-from bench.scenarios.axes import AXES, format_axis_value
+from bench.scenarios.axes import AXES, canonical_contexts, format_axis_value
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun
+
+#: In a name some axes are shorter than in a suite file.
+_SHORT_AXES: Final = {"batch": "batch_size", "threads": "cpu_threads"}
+_NAMED_AXES: Final = ("framework", "network", *AXES, *_SHORT_AXES)
+
+#: What two scenarios of one network may differ in.
+_EVERY_AXIS: Final = frozenset(_NAMED_AXES) - {"network", *_SHORT_AXES}
 
 
 def select(planned: Iterable[PlannedRun], expression: str) -> tuple[PlannedRun, ...]:
@@ -20,20 +29,54 @@ def select(planned: Iterable[PlannedRun], expression: str) -> tuple[PlannedRun, 
     return tuple(run for run in planned if matches(run.scenario))
 
 
-class _Matcher(msgspec.Struct, frozen=True):
-    #: An OR of ANDs of (wanted, word).
-    alternatives: tuple[tuple[tuple[bool, str], ...], ...]
+class Term(msgspec.Struct, frozen=True):
+    """A word of an expression, or a whole name."""
+
+    wanted: bool
+    text: str
+
+    @property
+    def axis(self) -> str | None:
+        """The axis of axis=value; None for another word, and for a name."""
+        name, equals, _value = self.text.partition("=")
+        return _SHORT_AXES.get(name, name) if equals and " " not in self.text else None
+
+    @property
+    def value(self) -> str:
+        """The value of axis=value."""
+        return self.text.partition("=")[2]
+
+    def holds(self, scenario: Scenario, name: str) -> bool:
+        """Tell whether the scenario, which has this name, is as the word says."""
+        if self.axis is None:
+            # A name that was copied is made of whole words.
+            return f" {self.text} " in f" {name} " if " " in self.text else self.text in name
+        own = getattr(scenario, self.axis)
+        text = (",".join(own) if self.axis == "contexts" else format_axis_value(own)).lower()
+        return self.value == ("default" if own is None else text)
+
+
+class Matcher(msgspec.Struct, frozen=True):
+    """An expression that was read: it holds for a scenario where all terms of one alternative do."""
+
+    alternatives: tuple[tuple[Term, ...], ...]
 
     def __call__(self, scenario: Scenario) -> bool:
         name = scenario.name.lower()
-        return any(all(_holds(scenario, name, word) is wanted for wanted, word in terms) for terms in self.alternatives)
+        return any(all(term.holds(scenario, name) is term.wanted for term in terms) for terms in self.alternatives)
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The terms of all alternatives."""
+        return tuple(term for terms in self.alternatives for term in terms)
 
 
-def matcher(expression: str) -> Callable[[Scenario], bool]:
-    """Parse an expression like pytest's `-k`, without grouping: words joined by `and`, `or` and `not`, in any case.
+def matcher(expression: str, option: str = "-k") -> Matcher:
+    """Read an expression like pytest's `-k`, without grouping: words joined by `and`, `or` and `not`, in any case.
 
     A word is a part of the scenario's name; axis=value is the whole value of that axis, so that batch=10 is not
-    batch=100 and contexts=cpu(0) is that device alone. Raises `ConfigurationError` for what is no expression.
+    batch=100 and contexts=cpu(0) is that device alone. A name as it is printed is one word. Raises
+    `ConfigurationError`, which names the option, for what is no expression.
     """
     alternatives = []
     for alternative in re.split(r"\s+or\s+", re.sub(r",\s+", ",", expression.strip().lower())):
@@ -43,34 +86,79 @@ def matcher(expression: str) -> Callable[[Scenario], bool]:
             wanted = words[:1] != ["not"]
             text = " ".join(words if wanted else words[1:])
             if not text or {"and", "or", "not"} & {*text.split()}:
-                raise ConfigurationError(f"-k {expression!r}: expected words joined by 'and', 'or' and 'not'")
-            _check_word(text, expression)
-            terms.append((wanted, text))
+                raise ConfigurationError(f"{option} {expression!r}: expected words joined by 'and', 'or' and 'not'")
+            _check_word(text, f"{option} {expression!r}")
+            terms.append(Term(wanted, _with_numbers(text)))
         alternatives.append(tuple(terms))
-    return _Matcher(tuple(alternatives))
+    return Matcher(tuple(alternatives))
 
 
-#: In a name some axes are shorter than in a suite file.
-_SHORT_AXES = {"batch": "batch_size", "threads": "cpu_threads"}
-_NAMED_AXES = ("framework", "network", *AXES, *_SHORT_AXES)
-
-
-def _check_word(text: str, expression: str) -> None:
+def _check_word(text: str, where: str) -> None:
     if re.search(r"[()]", re.sub(r"\w\(\d+\)", "", text)):
         raise ConfigurationError(
-            f"-k {expression!r}: parentheses belong to a device such as cpu(0); they do not group: "
+            f"{where}: parentheses belong to a device such as cpu(0); they do not group: "
             "'a and b or c' is either both of a and b, or c"
         )
     axis, equals, _value = text.partition("=")
     if equals and " " not in text and axis not in _NAMED_AXES:
-        raise ConfigurationError(f"-k {expression!r}: {suggest.unknown('axis', axis, _NAMED_AXES)}")
+        raise ConfigurationError(f"{where}: {suggest.unknown('axis', axis, _NAMED_AXES)}")
 
 
-def _holds(scenario: Scenario, name: str, word: str) -> bool:
-    axis, equals, value = word.partition("=")
-    if not equals:
-        return word in name
-    if " " in word:  # of a name that was copied
-        return f" {word} " in f" {name} "
-    own = getattr(scenario, _SHORT_AXES.get(axis, axis))
-    return value == (",".join(own) if axis == "contexts" else format_axis_value(own)).lower()
+def _with_numbers(text: str) -> str:
+    """Write a device without a number as the first: contexts=cpu is contexts=cpu(0)."""
+    axis, _equals, value = text.partition("=")
+    if axis == "contexts":
+        with contextlib.suppress(ConfigurationError):  # then it is no device, and no scenario has it
+            return f"contexts={','.join(canonical_contexts(value))}"
+    return text
+
+
+#: The word for the fastest scenario of each network, which only results know.
+BEST: Final = "best"
+
+
+class Reference(msgspec.Struct, frozen=True):
+    """The scenarios that the others are compared with, and what these may differ in from them."""
+
+    #: As the user wrote it.
+    expression: str
+    #: None: the fastest.
+    matches: Matcher | None
+    #: A scenario is compared with the one that differs from it in nothing but these axes.
+    axes: frozenset[str]
+
+    @property
+    def names_one(self) -> bool:
+        """Whether it is one scenario of a network, with which all others are compared."""
+        return self.axes == _EVERY_AXIS
+
+    def __str__(self) -> str:
+        return "the fastest" if self.matches is None else self.expression
+
+
+def reference(expression: str, option: str) -> Reference:
+    """Read the same expression as `matcher`, or `best`, for scenarios to compare others with.
+
+    What is compared differs in the axes that stand in the expression; a name, or a part of one, stands for every axis
+    but the network. A list of devices is that list exactly, as in contexts=cpu(0), since it is a part of most names.
+    Raises `ConfigurationError`, which names the option, for what is no expression.
+    """
+    if expression.strip().lower() == BEST:
+        return Reference(expression, None, _EVERY_AXIS)
+    matches = matcher(expression, option)
+    try:
+        exact = Matcher(tuple(tuple(map(_whole_list, terms)) for terms in matches.alternatives))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{option} {expression!r}: {error}") from None
+    axes = (_EVERY_AXIS if term.axis is None else {term.axis} for term in exact.terms)
+    return Reference(expression, exact, frozenset().union(*axes))
+
+
+def _whole_list(term: Term) -> Term:
+    """Return contexts=cpu(0) for cpu(0). Raises `ConfigurationError` for a device that does not exist."""
+    try:
+        return Term(term.wanted, f"contexts={','.join(canonical_contexts(term.text))}")
+    except ConfigurationError:
+        if re.fullmatch(r"\w+\(\d+\)(,\w+\(\d+\))*", term.text):
+            raise
+        return term

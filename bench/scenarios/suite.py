@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from bench import suggest
 from bench.errors import ConfigurationError
-from bench.ranges import MOST_RUNS, Count, Epochs, GivenSeconds, Images, Repeats, Threads
+from bench.ranges import MOST_RUNS, Count, Epochs, GivenSeconds, Images, PositiveSeconds, Repeats, Threads
 from bench.scenarios import diagnostics
 from bench.scenarios.axes import AXES, LOOP_AXES, Framework, LoopName, canonical_contexts, loop_on, preset
 from bench.scenarios.scenario import DEFAULTS, Scenario
@@ -88,7 +88,7 @@ class PlannedRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     recipe: Recipe
     #: 0 for the first process of a scenario.
     repeat: Count
-    timeout_seconds: GivenSeconds
+    timeout_seconds: PositiveSeconds
     #: It takes turns with the other runs of its network, recipe and repeat, see `Sampling.in_turns`.
     in_turns: bool = False
     #: Added while measuring, beside what the suite asks for: another block, or one in the place of a void one.
@@ -143,6 +143,8 @@ def parse_suite(text: str, *, where: str) -> Suite:
             _scenarios(matrix, ())
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"suite {where}: {diagnostics.explain(error, Suite)}") from None
+    except RecursionError:
+        raise ConfigurationError(f"suite {where}: brackets are nested too deeply") from None
     except (msgspec.DecodeError, ConfigurationError, ValueError) as error:
         raise ConfigurationError(f"suite {where}: {' '.join(str(error).split())}") from None
     return suite

@@ -20,6 +20,8 @@ from typing import BinaryIO, Protocol, TypeVar
 import msgspec
 from typing_extensions import assert_never
 
+import bench
+import mnist_core
 from bench.errors import ConfigurationError
 from bench.records.result import FailureReason
 from bench.worker.measure.ceilings import measure_ceiling
@@ -187,9 +189,24 @@ def _reason(error: BaseException) -> FailureReason:
 
 
 def _one_line(error: BaseException) -> str:
-    """MXNet's errors are stack traces of many lines; the last one says what happened."""
+    """Say what was raised, and where in the user's own files.
+
+    MXNet's errors are stack traces of many lines; the last one says what happened.
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
+    return (f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__) + _own_place(error)
+
+
+def _own_place(error: BaseException) -> str:
+    """Return the last place that is in a file below the current folder and not ours; "" where there is none."""
+    here = Path.cwd()
+    ours = [Path(module.__file__).parent for module in (bench, mnist_core) if module.__file__]
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = Path(frame.filename)
+        is_ours = any(file.is_relative_to(folder) for folder in ours)
+        if file.is_relative_to(here) and not is_ours and "site-packages" not in file.parts:
+            return f" ({file.relative_to(here)}, line {frame.lineno})"
+    return ""
 
 
 @contextlib.contextmanager

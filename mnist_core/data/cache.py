@@ -64,7 +64,7 @@ class Cache:
         lock = self.folder / f".{name}.lock"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with filelock.FileLock(lock, timeout=self.lock_seconds):
+            with _locked(lock, self.lock_seconds):
                 try:
                     with tempfile.TemporaryDirectory(
                         prefix=f".{name}-", dir=self.folder, ignore_cleanup_errors=True
@@ -75,8 +75,8 @@ class Cache:
                         lock.unlink()
         except filelock.Timeout as error:
             raise DataError(f"{lock}: another process has been making {name} for {self.lock_seconds:.0f} s") from error
-        except (OSError, NotImplementedError) as error:
-            cause = getattr(error, "strerror", None) or error
+        except OSError as error:
+            cause = error.strerror or error
             raise DataError(
                 f"{self.folder}: cannot be written as cache ({cause}); set {CACHE_DIR_VARIABLE} to a folder that can"
             ) from error
@@ -95,6 +95,18 @@ class Cache:
         else:
             made.rename(entry)
         _sync(self.folder)
+
+
+@contextmanager
+def _locked(path: Path, seconds: float) -> Iterator[None]:
+    """Hold the lock while the block lasts, where the file system has locks at all."""
+    lock = filelock.FileLock(path, timeout=seconds)
+    with suppress(NotImplementedError):
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _write_files(folder: Path, contents: Sequence[bytearray]) -> None:

@@ -101,7 +101,7 @@ def test_a_partial_batch_is_an_update() -> None:
 )
 def test_what_has_no_band_is_not_judged(network: str, dataset: str) -> None:
     """A custom network, custom data, and data sets that were never measured have no band."""
-    run = a_run(scenario=a_scenario(network), accuracy=0.1)
+    run = a_run(scenario=a_scenario(network), accuracy=0.2)  # above chance
     assert judge(run, a_dataset(name=dataset)) is None
     assert Band(lower=None, upper=None) == band(run, a_dataset(name=dataset))
 
@@ -148,3 +148,12 @@ def test_every_pass_of_a_turn_has_its_updates() -> None:
     """Two passes over 150 images at batch 100 are four updates, not three."""
     turn = msgspec.structs.replace(an_epoch(samples=300), passes=2)
     assert updates(a_run(recipe=Recipe(epochs=1, samples=150), epochs=(turn,))) == 4
+
+
+@pytest.mark.parametrize(("accuracy", "is_valid"), [(0.1134, False), (0.12, False), (0.2, True)])
+def test_a_custom_network_must_be_better_than_chance(accuracy: float, *, is_valid: bool) -> None:
+    """It has no band, but what always answers with the same digit learned nothing, however fast it is."""
+    run = a_run(scenario=a_scenario("my_nets:build"), accuracy=accuracy)
+    reason = judge(run, a_dataset())
+    assert (reason is None) is is_valid
+    assert is_valid or "chance level" in str(reason)

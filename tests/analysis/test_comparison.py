@@ -16,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.analysis.comparison import (
-    AxisBaseline,
     ComparedRow,
     Comparison,
     Kind,
@@ -31,6 +30,7 @@ from bench.analysis.verdict import Outcome, Relation, Settings, Verdict, decide,
 from bench.records import store
 from bench.records.result import FailureReason, ResultSet, Run, RunBlock
 from bench.scenarios.scenario import Scenario
+from bench.scenarios.selection import reference
 from bench.stats import intervals, multiple_testing
 from bench.stats.intervals import TSummary
 from bench.stats.sessions import Spread
@@ -433,7 +433,7 @@ def test_openmp_threads_that_differ_are_named() -> None:
 
 
 CPU, GPU = "cpu(0)", "gpu(0)"
-ON_CPU = AxisBaseline(axis="contexts", value=CPU)
+ON_CPU = reference(CPU, "--baseline-scenario")
 
 
 def test_contexts_are_compared_within_one_file() -> None:
@@ -506,10 +506,59 @@ def test_any_axis_can_be_the_baselines() -> None:
     """hybridize=off is compared with on and static; an error for a value that is not there names those that are."""
     modes = (Hybridize.OFF, Hybridize.ON, Hybridize.STATIC)
     one = side(*(run for mode in modes for run in repeats(QUIET, a_scenario(hybridize=mode))))
-    comparison = compare_scenarios(one, one, AxisBaseline(axis="hybridize", value="off"))
+    comparison = compare_scenarios(one, one, reference("hybridize=off", "--baseline-scenario"))
     assert [row.scenario.hybridize for row in comparison.rows] == [Hybridize.ON, Hybridize.STATIC]
     with pytest.raises(ValueError, match=r"no scenario has hybridize 'of' \(there are: 'off', 'on', 'static'\)"):
-        compare_scenarios(one, one, AxisBaseline(axis="hybridize", value="of"))
+        compare_scenarios(one, one, reference("hybridize=of", "--baseline-scenario"))
+
+
+def sweep() -> ComparedFile:
+    """Return two contexts x two modes at two batch sizes; the fastest is cpu(0), batch 500, hybridize on."""
+    factors = {(CPU, 100): 1.0, (CPU, 500): 4.0, ("cpu(0),cpu(1)", 100): 0.8, ("cpu(0),cpu(1)", 500): 2.0}
+    return side(
+        *(
+            run
+            for (contexts, size), factor in factors.items()
+            for mode, more in ((Hybridize.OFF, 1.0), (Hybridize.ON, 1.5))
+            for run in repeats(scaled(factor * more), a_scenario(contexts=contexts, batch_size=size, hybridize=mode))
+        )
+    )
+
+
+def names_of_pairs(expression: str) -> dict[str, float]:
+    """Return each row's ratio to what it was compared with, by its name."""
+    file = sweep()
+    compared = compare_scenarios(file, file, reference(expression, "--baseline-scenario"))
+    return {
+        row.scenario.name: round(math.exp(-row.slowdown.value), 3) for row in compared.rows if row.slowdown is not None
+    }
+
+
+@pytest.mark.parametrize(
+    "expression", ["best", "mlp cpu(0) batch=500 hybridize=on", "batch=500 and contexts=cpu(0) and not hybridize=off"]
+)
+def test_all_rows_can_be_compared_with_one(expression: str) -> None:
+    """The winner by its word or by its printed name."""
+    found = names_of_pairs(expression)
+    least = {"mlp cpu(0) batch=500 hybridize=off": 0.667, "mlp cpu(0),cpu(1) batch=100 hybridize=off": 0.133}
+    assert found.items() >= least.items()
+    assert len(found) == 7
+
+
+def test_rows_differ_from_their_baseline_in_the_axes_of_the_expression() -> None:
+    """Two axes in one expression, with the grammar of -k: batch sizes are kept apart."""
+    found = names_of_pairs("contexts=cpu(0) and hybridize=off")
+    assert found["mlp cpu(0),cpu(1) batch=100 hybridize=on"] == 1.2
+    assert found["mlp cpu(0),cpu(1) batch=500 hybridize=on"] == 0.75
+    assert len(found) == 6
+    assert names_of_pairs("not hybridize=on") == names_of_pairs("hybridize=off")
+
+
+def test_a_baseline_of_several_scenarios_asks_for_one() -> None:
+    """A part of a name that two have says which of them are there."""
+    file = sweep()
+    with pytest.raises(ValueError, match=r"mlp is several scenarios: mlp cpu.* write the whole name of one"):
+        compare_scenarios(file, file, reference("mlp", "--baseline-scenario"))
 
 
 # --- what all rows together say
@@ -655,6 +704,49 @@ def test_the_side_under_which_the_machine_was_clearly_busier(
     sides = {"baseline": under(*baseline), "contender": under(*contender)}
     found = busier(*sides.values())
     assert found is (None if busy is None else sides[busy])
+
+
+@pytest.mark.parametrize(
+    ("changes", "busy"),
+    [
+        ({"steal_fraction": 0.04}, True),
+        ({"steal_fraction": 0.01}, False),
+        ({"anchor_seconds": (0.009, 0.009)}, True),
+        ({"anchor_seconds": (0.007, 0.007)}, False),
+    ],
+)
+def test_stolen_time_and_a_slower_machine_make_a_side_busier(changes: dict[str, Any], busy: bool) -> None:  # noqa: FBT001  # a case
+    """A fixed matrix product that takes 1.25 times as long is a slower machine, whatever its load."""
+    usual = msgspec.structs.replace(A_BLOCK.health, steal_fraction=0.001, anchor_seconds=(0.006, 0.006))
+    before, after = (
+        side(a_run(), blocks=(msgspec.structs.replace(A_BLOCK, health=health),))
+        for health in (usual, msgspec.structs.replace(usual, **changes))
+    )
+    assert (busier(before, after) is after) is busy
+
+
+def test_runs_alone_have_their_own_health() -> None:
+    """As blocks have: the file says what the machine did, and how often the kernel took a core away."""
+    runs = [
+        msgspec.structs.replace(
+            a_run(repeat=repeat), health=msgspec.structs.replace(A_BLOCK.health, load_average=float(repeat))
+        )
+        for repeat in range(3)
+    ]
+    health = side(*runs).health
+    assert health.load_average == 1.0
+    assert health.switches_per_second is not None
+    assert side(a_run()).health.load_average is None
+
+
+def test_the_mean_leaves_out_what_has_no_interval() -> None:
+    """One row of a single process must not take the interval from all others."""
+    other = a_scenario(batch_size=500)
+    one = side(*repeats(QUIET), a_run(scenario=other))
+    comparison = compare(one, side(*repeats(scaled(2)), a_run(scenario=other), environment=ELSEWHERE))
+    assert comparison.slowdown is not None
+    assert comparison.slowdown.error is not None
+    assert (len(comparison.averaged), len(comparison.common)) == (1, 2)
 
 
 def test_a_row_of_void_blocks_alone_says_so() -> None:

@@ -201,6 +201,15 @@ def test_what_is_a_file_of_micros(tmp_path: Path) -> None:
     assert not any(map(microbenchmarks.is_micro, (tmp_path / "r.json", tmp_path, tmp_path / "none.json")))
 
 
+@pytest.mark.parametrize("date", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "0099-01-01T00:00:00Z"])
+def test_a_date_that_no_clock_had_is_one_line(tmp_path: Path, date: str) -> None:
+    """In UTC it would be of a year that no calendar here has, or is written with fewer digits."""
+    path = a_file(tmp_path / "a.json", {"step": [1.0]})
+    path.write_text(path.read_text().replace("2026-01-31T12:00:00.5+00:00", date))
+    with pytest.raises(StoreError, match="its machine_info is not mnist-bench's"):
+        microbenchmarks.read(path)
+
+
 def test_sorted_keys_are_no_other_file(tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     """A formatter that sorts keys puts others before the one that tells."""
     path = a_file(tmp_path / "a.json", {"step": [1.0]})

@@ -523,9 +523,14 @@ def test_a_single_block_tells_nothing_from_the_fastest() -> None:
     assert [row.may_be_fastest for row in rows] == [True, False]
 
 
-def test_rows_alone_have_no_such_mark() -> None:
-    rows = rows_of(*repeats(10_000.0, 11_000.0), *repeats(10_500.0, 10_600.0, scenario=a_scenario(batch_size=500)))
-    assert not any(row.may_be_fastest or row.in_turns for row in rows)
+def test_rows_alone_are_told_from_the_fastest_as_independent_samples() -> None:
+    """Overlapping processes are not; a single process tells nothing apart, and ten times the speed does."""
+    one, other, far = (a_scenario(batch_size=size) for size in (100, 200, 500))
+    near = (*repeats(10_000.0, 11_000.0, scenario=one), *repeats(10_500.0, 10_600.0, scenario=other))
+    rows = rows_of(*near, *repeats(1_000.0, 1_010.0, 1_020.0, scenario=far))
+    assert [(row.is_fastest, row.may_be_fastest) for row in rows] == [(False, True), (True, False), (False, False)]
+    single = rows_of(*repeats(10_000.0, scenario=one), *repeats(90_000.0, scenario=other))
+    assert [row.may_be_fastest for row in single] == [True, False]
 
 
 @pytest.mark.parametrize("turns", [1, 3])

@@ -119,7 +119,7 @@ def test_a_comparison_shows_both_speeds_the_change_and_the_verdict(
         ]
     )
     text = "\n".join(lines)
-    assert "differs    numpy 1.26.4 -> 1.23.5" in text
+    assert "differs    numpy 1.26.4 → 1.23.5" in text
     assert "geometric mean over 2 common scenarios: 41 % slower [40, 43]" in text
     assert "in all: 1 regressed, 1 unchanged" in text
 
@@ -135,7 +135,7 @@ def test_other_hardware_is_titled_so_with_both_machines_above_the_table(
     table = text.index("contender is")
     assert text.startswith("hardware comparison: mlp")
     assert 0 < text.index("Imaginary Xeon 8000") < text.index("Imaginary EPYC") < table
-    assert "differs    processor Imaginary Xeon 8000 @ 2.50GHz -> Imaginary EPYC; host aaaaaaaa -> cccccccc" in text
+    assert "differs    processor Imaginary Xeon 8000 @ 2.50GHz → Imaginary EPYC; host aaaaaaaa → cccccccc" in text
     assert "0.100\N{MULTIPLICATION SIGN} [0.0989, 0.101]" in text
     assert "2.00\N{MULTIPLICATION SIGN} [1.98, 2.02]" in " ".join(text.split())
     assert "regressed" not in text
@@ -205,6 +205,16 @@ def test_contexts_of_one_file_are_compared(command: Command, capsys: pytest.Capt
     assert "against   cpu(0)" in text
     assert "9.00\N{MULTIPLICATION SIGN} [8.90, 9.10]" in text
     assert "faster" in text
+
+
+def test_a_printed_name_and_the_winner_are_baselines(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a table prints can be pasted, and all rows be compared with the fastest."""
+    save("a.json", *runs(), *runs(9, GPU))
+    for expression in ("best", "mlp gpu(0) batch=100 hybridize=off", "contexts=gpu(0) and batch=100"):
+        assert command("a.json", "--baseline-scenario", expression) == cli.Exit.DONE
+        text = capsys.readouterr().out
+        assert "0.111\N{MULTIPLICATION SIGN}" in text
+        assert expression != "best" or "against   mlp gpu(0) batch=100 hybridize=off (the fastest)" in text
 
 
 def test_several_contenders_have_an_overview(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
@@ -593,3 +603,9 @@ def test_two_files_of_rows_in_turns_name_turns_and_the_busier_side(
     said = " ".join(capsys.readouterr().out.split())
     assert "6 turns of the first 20,000 images" in said
     assert "the machine was busier under the contender: load 1.9 against 0.4" in said
+    assert "health of the baseline: load 0.4, " in said
+    assert "of the contender: load 1.9, " in said
+    assert "a fixed matrix product took" in said
+    command("before.json", "after.json", "--format", "json")
+    facts = json.loads(capsys.readouterr().out)[0]["facts"]
+    assert (facts["baseline_load_average"], facts["contender_load_average"]) == (0.4, 1.9)

@@ -123,6 +123,7 @@ def test_a_gate_says_what_it_found_and_its_file_says_it_again(
     assert command("gate", "--base", other_code, "--data-dir", data_dir) == status
     printed = capsys.readouterr()
     assert f"gate: {word}" in printed.out
+    assert "health" in printed.out
     assert "block 1:" in printed.err
     assert command("gate", "--replay", the_file()) == status
     assert capsys.readouterr().out == printed.out
@@ -132,6 +133,28 @@ def test_an_undecided_gate_is_no_pass(command: Command, passes: FakeSessions, ot
     """The blocks are too noisy to tell, and the exit status is 3."""
     passes.sd = 0.3
     assert command("gate", "--base", other_code, "--data-dir", data_dir) == cli.Exit.INCONCLUSIVE
+
+
+def test_an_undecided_gate_says_what_it_needed_and_how_to_go_on(
+    command: Command, passes: FakeSessions, other_code: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The budget is in the file. What fits into it is said before, and the next command at the end."""
+    arguments = ("gate", "--base", other_code, "--data-dir", data_dir, "--budget", "0.001s")
+    assert command(*arguments) == cli.Exit.INCONCLUSIVE
+    printed = capsys.readouterr()
+    assert "a verdict needs 8, a regression 13: about " in printed.err
+    assert "take a larger --budget or fewer scenarios (-k)" in printed.err
+    hint = f"undecided; mnist-bench gate --resume {the_file()} --budget "
+    assert hint in printed.err
+    assert printed.out.count("no valid block yet") == 1  # and not once for each scenario
+    assert store.read(the_file(), GateFile).plan.budget_seconds == 0.001
+    assert command("gate", "--replay", the_file()) == cli.Exit.INCONCLUSIVE
+    assert hint in capsys.readouterr().err
+    blocks = len(store.read(the_file(), GateFile).blocks)
+    assert (
+        command("gate", "--resume", the_file(), "--data-dir", data_dir, "--base", other_code) == cli.Exit.INCONCLUSIVE
+    )
+    assert len(store.read(the_file(), GateFile).blocks) == blocks  # its budget is that of its file, not the default
 
 
 @pytest.mark.parametrize("side", Side)
@@ -287,7 +310,7 @@ def test_the_job_summary_gets_the_table(command: Command, monkeypatch: pytest.Mo
     store.write(Path("g.json"), a_gate_file(blocks(8, noisy(42))))
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
     assert command("gate", "--replay", "g.json") == cli.Exit.DONE
-    assert "| unchanged |" in (tmp_path / "summary.md").read_text()
+    assert "| = unchanged |" in (tmp_path / "summary.md").read_text()
 
 
 def test_an_edited_file_gives_no_pass(command: Command, capsys: pytest.CaptureFixture[str]) -> None:

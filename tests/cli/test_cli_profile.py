@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import msgspec
@@ -25,7 +27,7 @@ from mnist_core.recipe import Engine, Network
 from tests.support.cli import Command
 from tests.support.idx_files import small_idx_folder
 from tests.support.profile import a_profile, phase_rounds
-from tests.support.records import a_result_set, tuned
+from tests.support.records import a_result_set, a_software, tuned
 
 STEPS = 3
 
@@ -248,3 +250,21 @@ def test_a_scenario_is_named_as_for_a_run(network: str) -> None:
     assert one_scenario(Overrides(network=(network,))) == Scenario(network=network)
     assert one_scenario(Overrides(network=(network,), loop=(LoopName.TUNED,))) == tuned(network)
     assert one_scenario(Overrides(network=("my.nets:build",))).network == "my.nets:build"
+
+
+def test_a_full_disk_does_not_cost_the_profile(
+    command: Command, data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What cannot be saved is shown, and the reason is the last line."""
+
+    def full(_self: Path, _target: Path) -> Path:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    place = "bench.cli.commands.profile"
+    monkeypatch.setattr(f"{place}.software_of", lambda _scenarios: a_software())
+    monkeypatch.setattr(f"{place}._measure", lambda *_arguments: (a_profile(), None))
+    monkeypatch.setattr(Path, "replace", full)
+    assert command("profile", "--network", "mlp", "--data-dir", data_dir, "-o", "p.json") == cli.Exit.USAGE
+    printed = capsys.readouterr()
+    assert "where an epoch goes" in printed.out
+    assert printed.err.splitlines()[-1] == "mnist-bench: p.json: cannot be written: No space left on device"

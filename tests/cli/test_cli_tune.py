@@ -338,6 +338,35 @@ def test_a_gpu_that_mxnet_cannot_use_is_said_at_once(
     assert tried == [Device(DeviceKind.GPU, 0)]
 
 
+def test_the_winner_is_written_as_a_suite(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is the file that is printed to paste, and no file is replaced by it."""
+    a_finished_file(Path("tune.json"))
+    assert command("--replay", "tune.json", "--write-suite", "fast.toml") == cli.Exit.DONE
+    printed = capsys.readouterr()
+    text = Path("fast.toml").read_text(encoding="utf-8")
+    assert text in printed.out
+    assert "mnist-bench run --suite fast.toml measures it" in printed.err
+    (run, *_others) = expand(parse_suite(text, where="fast.toml"))
+    winner = tune_result(store.read(Path("tune.json"), TuneFile)).winner
+    assert winner is not None
+    assert run.scenario == winner
+    assert command("--replay", "tune.json", "--write-suite", "fast.toml") == cli.Exit.USAGE
+    assert "fast.toml: exists: name another file" in capsys.readouterr().err
+    assert command("--replay", "tune.json", "--write-suite", "no/fast.toml") == cli.Exit.USAGE
+    assert "no such folder" in capsys.readouterr().err
+
+
+def test_a_dry_run_sums_up_at_its_end(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    """After hundreds of lines the axes, their values and the time are in sight; the winner's words are explained."""
+    assert command("--network", "mlp", "--dry-run", "--budget", "2m") == cli.Exit.DONE
+    *_contexts, execution, _input, _metric, _update, _engine, last = capsys.readouterr().err.splitlines()
+    assert execution == "hybridize: off, on, static, bound"
+    assert last == "about 2 min, the budget, for a part of them"
+    a_finished_file(Path("tune.json"))
+    command("--replay", "tune.json")
+    assert "flat: all weights in one array" in " ".join(capsys.readouterr().out.split())
+
+
 def test_a_dry_run_names_the_positions(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     """There are as many names above as there are words in a line."""
     assert command("--network", "lenet", "--dry-run", "--contexts", "cpu(0)") == cli.Exit.DONE
@@ -363,8 +392,14 @@ def test_a_dry_run_names_the_positions(command: Command, capsys: pytest.CaptureF
             ["--network", "mlp", "--contexts", "cpu(0),cpu(1)", "--hybridize", "off", *ONLY_THE_TUTORIALS],
             "only the tutorial's loop is left",
         ),
-        (["--replay", "t.json", "--network", "mlp"], "--replay measures nothing: leave out all but --format"),
-        (["--replay", "t.json", "--data", "mnist"], "--replay measures nothing: leave out all but --format"),
+        (
+            ["--replay", "t.json", "--network", "mlp"],
+            "--replay measures nothing: leave out all but --write-suite and --format",
+        ),
+        (
+            ["--replay", "t.json", "--data", "mnist"],
+            "--replay measures nothing: leave out all but --write-suite and --format",
+        ),
         (["--replay", "t.json", "--resume", "t.json"], "--replay measures nothing"),
         (["--network", "mlp", "--network", "lenet"], "one network at a time: name one of mlp, lenet"),
         (["--network", "mlp", "--exhaustive", "--budget", "5m"], "leave out --budget or --exhaustive"),

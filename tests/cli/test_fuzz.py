@@ -413,6 +413,8 @@ def test_option_values(fuzz: Fuzz, monkeypatch: pytest.MonkeyPatch) -> None:
         *("environment._observe", "environment._measure_ceilings", "data.prepare", "data._show"),
     ):
         monkeypatch.setattr(f"bench.cli.commands.{place}", _passed)
+    monkeypatch.setattr("bench.experiments.tune.setup.available", tuple)  # it would start a process
+    monkeypatch.setattr("bench.cli.commands.profile.available", tuple)
     images = datasets.Prepared(Path.cwd(), DatasetName.SYNTHETIC, "0" * 64, "nowhere", 60_000, 10_000)
     monkeypatch.setattr("bench.cli.commands.run._capture", lambda *_: an_environment())
     monkeypatch.setattr("bench.cli.commands.run.prepare", lambda *_: images)

@@ -126,6 +126,13 @@ def test_a_suites_number_out_of_range_is_one_line(
     assert field in line
 
 
+def test_a_suite_without_end_is_one_line(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("own.toml").write_text(f"title = {'[' * 5000}")
+    assert command("run", "--suite", "own.toml", "--dry-run") == cli.Exit.USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "nested too deeply" in line
+
+
 def test_a_suite_of_too_many_runs_is_one_line(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     """Their plan would fill the memory long before the first of them began."""
     sizes = ", ".join(map(str, range(1, 1001)))

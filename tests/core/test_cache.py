@@ -102,3 +102,13 @@ def test_a_process_that_never_finishes_is_not_waited_for_without_end(desk: Desk)
         pytest.raises(DataError, match=r"\.mnist\.lock: another process"),
     ):
         desk.obtain(MNIST, folder)
+
+
+def test_a_file_system_without_locks_keeps_data_all_the_same(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock only saves a second process the work."""
+
+    def refuse(*_arguments: object, **_named: object) -> None:
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    check(desk.obtain(MNIST, fill(desk.root / "mine", DIGITS, suffix=".gz")), DIGITS, MNIST)

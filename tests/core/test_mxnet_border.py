@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mnist_core import mxnet_border
 from mnist_core.cuda_libraries import installed_cuda_build
 from mnist_core.devices import Device, DeviceKind
 from mnist_core.mxnet_border import explain, features, mx, nd, to_context, version
+from tests import ROOT
 
 pytestmark = pytest.mark.system
 
@@ -37,9 +39,10 @@ NOT_FOUND = "{}: cannot open shared object file: No such file or directory"
     ],
 )
 def test_a_failed_import_ends_with_the_next_step(
-    error: Exception, python: tuple[int, int], numpy_version: str, next_step: str
+    monkeypatch: pytest.MonkeyPatch, error: Exception, python: tuple[int, int], numpy_version: str, next_step: str
 ) -> None:
     """Every known failure of `import mxnet` becomes one line that says what to do, an unknown one says what it was."""
+    monkeypatch.chdir(ROOT)
     line = explain(error, python=python, numpy_version=numpy_version)
 
     assert next_step in line
@@ -125,3 +128,12 @@ def test_a_device_becomes_a_context() -> None:
 
     assert list(map(str, contexts)) == ["cpu(1)", "gpu(2)"]
     assert nd.ones(1, ctx=contexts[0]).context == contexts[0]
+
+
+def test_the_advice_to_install_fits_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A dot means the clone only inside of it, and a wheel has no clone."""
+    missing = ModuleNotFoundError(name="mxnet")
+    monkeypatch.chdir(tmp_path)
+    assert f"pip install '{ROOT}[cpu]'" in explain(missing, python=(3, 11))
+    monkeypatch.setattr(mxnet_border, "__file__", str(tmp_path / "site-packages" / "mnist_core" / "mxnet_border.py"))
+    assert "pip install 'mnist-bench[cpu]'" in explain(missing, python=(3, 11))

@@ -211,12 +211,14 @@ def test_an_aa_test_of_a_loop_that_does_not_work_says_why(monkeypatch: pytest.Mo
 def test_findings_fit_any_terminal(width: int, encoding: str) -> None:
     """Nothing is cut off."""
     file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
-    observations = seen(load_average=9.0)
+    observations = seen(load_average=9.0, busiest=("firefox (98 %)",))
     render_doctor(observations.environment, examine(observations), Console(width=width, file=file))
     file.flush()
     text = file.buffer.getvalue().decode(encoding)
     assert max(map(len, text.splitlines())) <= width
-    assert "something else computes here" in " ".join(text.split())
+    said = " ".join(text.split())
+    assert "something else computes here, such as firefox (98 %): end it" in said
+    assert said.startswith("Numbers measured here will suffer from: load")  # before the facts
 
 
 # --- the command line -------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from bench.errors import SetupError
 from bench.experiments.run import runner
 from bench.experiments.run.ceilings import CeilingRounds, usable
-from bench.experiments.run.runner import SubprocessExecutor, remaining, run_plan, schedule
+from bench.experiments.run.runner import SubprocessExecutor, remaining, run_plan, run_request, schedule
 from bench.experiments.run.turns import BlockRequest, MeasuredRuns, OnTurn
 from bench.records import store
 from bench.records.result import Ceiling, Epoch, Failure, FailureReason, Library, ResultSet, Run, key
@@ -29,7 +29,7 @@ from bench.scenarios.scenario import tutorial_setting
 from bench.scenarios.suite import Overrides, PlannedRun, expand, load_suite, override
 from bench.worker import process
 from bench.worker.process import Cancellation, Interpreters, WorkerFailure
-from bench.worker.protocol import CeilingRequest, RunRequest
+from bench.worker.protocol import CeilingRequest, RunReply, RunRequest
 from mnist_core.devices import Device, Probe, Unusable
 from tests.support.executor import EIGHT_ALONE, FakeBlocks
 from tests.support.records import a_ceiling, a_dataset, a_result_set, a_run
@@ -572,3 +572,13 @@ def test_the_order_generator_is_its_own() -> None:
     random.seed(5)
     schedule(a_plan(2), 3)
     assert random.random() == expected
+
+
+def test_a_run_alone_has_what_the_machine_did_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block has it for its runs."""
+    monkeypatch.setattr(process, "send_request", lambda *_arguments, **_options: RunReply(run=a_run()))
+    request = run_request(a_plan(1)[0], Path("/data"), a_dataset(), 2)
+    run = SubprocessExecutor().execute(request, 60.0, lambda _index, _epoch: None)
+    assert isinstance(run, Run)
+    assert run.health is not None
+    assert all(seconds > 0 for seconds in run.health.anchor_seconds)

@@ -12,10 +12,11 @@ import pytest
 from rich.console import Console
 
 from bench.experiments.gate.blocks import run_blocks
+from bench.experiments.gate.decision import conclusion_of
 from bench.experiments.run.eta import pace
 from bench.experiments.tune import eta
 from bench.experiments.tune.rounds import run_rounds
-from bench.records.gate import GateFile, Purpose
+from bench.records.gate import GateFile, GatePhase, Purpose
 from bench.records.result import Failure, FailureReason, ResultSet, Run
 from bench.records.tune import TuneFile, TunePhase
 from bench.render import units
@@ -27,7 +28,8 @@ from bench.scenarios.suite import PlannedRun
 from bench.worker.process import Cancellation
 from mnist_core.recipe import Recipe
 from tests.support.executor import a_slow_block, in_turns
-from tests.support.gate import MLP, FakeSessions, a_gate_file, a_plan, make_machine_quiet
+from tests.support.gate import MLP, FakeSessions, a_gate_file, a_plan, make_machine_quiet, noisy, slowed
+from tests.support.gate import blocks as gate_blocks
 from tests.support.records import a_failure, a_result_set, a_run, a_scenario, planned
 from tests.support.tune import FakeWorkers, Machine, a_tune_file, a_tune_plan, bumpy, candidates, search
 
@@ -410,6 +412,24 @@ def test_the_budget_of_a_gate_ticks(clock: Clock, monkeypatch: pytest.MonkeyPatc
     ]
     assert seen[0].split(", ")[0] == "block 1"
     assert next(iter(lines(console))).endswith(", 88 s of the budget left")
+
+
+def test_a_suspect_is_said_to_be_confirmed(clock: Clock) -> None:
+    """While fresh blocks decide, its row is neither regressed nor merely inconclusive."""
+    console = a_console(clock, terminal=False)
+    progress = GateProgress(console, 1000.0)
+    gate_file = a_gate_file(gate_blocks(9, slowed(noisy(3), 0.2), scenarios=[MLP]), plan=a_plan([MLP]))
+    for count in (8, 9):
+        found = tuple(
+            msgspec.structs.replace(block, phase=GatePhase.MAIN if block.index < 8 else GatePhase.CONFIRMATION)
+            for block in gate_file.blocks[:count]
+        )
+        part = msgspec.structs.replace(gate_file, blocks=found)
+        progress.block_finished(found[-1], conclusion_of(part), 900.0)
+    said = " ".join(lines(console))
+    assert "suspected, being confirmed (0 of 5)" in said
+    assert "in 1 fresh block " in said
+    assert "suspected, being confirmed (1 of 5)" in said
 
 
 def test_a_gate_that_goes_on_after_a_look_says_why(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,10 +29,10 @@ from bench.records.result import FailureReason, Library, ResultSet
 from bench.render import units
 from bench.render.formats.export import Format, render_csv, render_json, render_markdown
 from bench.render.formats.html import render_html
-from bench.render.formats.text import render_text
+from bench.render.formats.text import Legend, render_text
 from bench.render.model.captions import describe_recipe
-from bench.render.model.columns import AXES, VALUES, Column, find
-from bench.render.model.table import Table, by_file
+from bench.render.model.columns import AXES, VALUES, Column, find, make_column
+from bench.render.model.table import Table, by_file, make_table
 from bench.render.phrases import clean_text
 from bench.render.views.ceilings import ceiling_table
 from bench.render.views.results import result_tables
@@ -113,11 +113,13 @@ def a_troubled_set() -> ResultSet:
     return msgspec.structs.replace(result_set, plan=(*result_set.plan, not_run))
 
 
-def as_text(made: Sequence[Table], width: int, *, encoding: str = "utf-8", color: bool = False) -> str:
+def as_text(
+    made: Sequence[Table], width: int, *, encoding: str = "utf-8", color: bool = False, legend: Legend = Legend.FULL
+) -> str:
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding=encoding)
     console = Console(file=file, width=width, force_terminal=color, color_system="standard" if color else None)
-    render_text(made, console)
+    render_text(made, console, legend)
     file.flush()
     return raw.getvalue().decode(encoding)
 
@@ -160,9 +162,47 @@ def test_no_line_is_wider_than_the_terminal(result_set: ResultSet, width: int) -
 def test_a_terminal_too_narrow_for_any_table_gets_a_line_for_each_cell() -> None:
     """No cell is torn into pieces, and no line runs over."""
     lines = as_text(tables(a_sweep()), 34).splitlines()
-    at = lines.index("contexts   ★ cpu(0)")
-    assert lines[at : at + 4] == ["contexts   ★ cpu(0)", "batch      100", "hybridize  on", "images/s   16,930 ±3.8 %"]
+    at = next(place for place, line in enumerate(lines) if line.split() == ["contexts", "★", "cpu(0)"])
+    record = [" ".join(line.split()) for line in lines[at : at + 5]]
+    assert record == ["contexts ★ cpu(0)", "batch 100", "hybridize on", "images/s 16,930 ±3.8 %", "n 3"]
+    assert any(re.fullmatch(r"speed-up +\d.*±.* %", line) for line in lines)
     assert max(map(len, lines)) <= 34
+
+
+def test_tables_of_an_answer_hide_the_same_columns() -> None:
+    """What one of two tables has no room for is in neither, so that they can be read together."""
+    text = as_text(tables(a_sweep(), a_troubled_set()), 90)
+    headers = [line.split() for line in text.splitlines() if "images/s" in line and "contexts" in line]
+    assert len(headers) > 1
+    named = text.split("too few: ")[1]
+    for word in ("epoch", "speed-up"):
+        assert len({word in header for header in headers}) == 1 or word in named
+
+
+def test_a_long_text_is_wrapped_before_a_number_that_matters_is_hidden() -> None:
+    """A setting of many words must not cost the reader its verdict, or its speed."""
+    long = "cpu(0) x 2, bound, resident, epoch, padded, flat, naive, and more of the same kind"
+    columns: Sequence[Column[None]] = (
+        make_column("setting", lambda row: long, number=False, priority=0),
+        make_column("n", lambda row: 3, priority=2),
+        make_column("verdict", lambda row: "unchanged", number=False, priority=0),
+    )
+    lines = as_text([make_table("made up", columns, [None], mark=lambda _row: "★")], 40).splitlines()
+    header = next(line for line in lines if "setting" in line)
+    assert header.split() == ["setting", "n", "verdict"]
+    assert " ".join(" ".join(lines).split()).count("unchanged") == 1
+    assert max(map(len, lines)) <= 40
+
+
+def test_the_legend_is_as_long_as_asked() -> None:
+    """Signs alone unless more is asked for; nothing for --quiet."""
+    made = tables(a_troubled_set())
+    full, signs, none = (as_text(made, 120, legend=legend) for legend in (Legend.FULL, Legend.SIGNS, Legend.NONE))
+    assert "images trained per second" in full
+    assert "images trained per second" not in signs
+    assert "--verbose explains the columns." in signs
+    assert "fastest valid row of its network" in signs
+    assert "fastest valid row of its network" not in none
 
 
 def test_a_wide_terminal_shows_every_column_and_hides_none() -> None:
@@ -175,7 +215,7 @@ def test_a_wide_terminal_shows_every_column_and_hides_none() -> None:
 def test_hidden_columns_are_named() -> None:
     """A note says where to find them."""
     narrow = " ".join(as_text(tables(a_sweep()), 80).split())
-    assert "Hidden in some tables, where 80 columns are too few: " in narrow
+    assert "Hidden where 80 columns are too few: " in narrow
     assert "scaling" in narrow.split("too few: ")[1]
     assert "--format csv shows them" in narrow
 
@@ -238,7 +278,7 @@ def test_the_caption_says_what_is_not_known() -> None:
     caption = caption_of(a_result_set(a_failure(), environment=environment))
     assert caption["machine"] == ("an unnamed x86_64 processor, 1 usable core (1 vCPU), 2 x Imaginary G1, Imaginary G2")
     assert caption["software"] == "versions not recorded: no run finished, mnist-bench 0.1.0"
-    assert tables(a_result_set(a_failure()))[0].title.endswith("n = 0")
+    assert tables(a_result_set(a_failure()))[0].title.endswith("no result yet")
 
 
 @pytest.mark.parametrize(

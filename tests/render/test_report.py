@@ -112,7 +112,7 @@ def test_what_the_tutorial_costs_is_said_whole() -> None:
         for contexts, size, speed in (("cpu(0),cpu(1)", 100, 1e4), ("cpu(0)", 100, 2e4), ("cpu(0)", 500, 5e4))
     ]
     said = said_of(a_result_set(a_run(scenario=TUTORIAL), *short_runs, dataset=a_dataset(name="fashion-mnist")))
-    assert "cpu(0), batch 500, hybridize off is the fastest of 3" in said
+    assert "cpu(0), batch 500, hybridize off was measured fastest of 3, but a single process tells nothing from" in said
     assert "Of those that update the weights as often as the tutorial, cpu(0), batch 100, hybridize off" in said
     assert "single processes" in said
     assert "whole training, 10 epochs of 60,000 images, takes" in said
@@ -184,7 +184,7 @@ def test_the_fastest_is_not_called_so_where_others_cannot_be_told_from_it() -> N
 
 def test_nothing_measured_is_said_without_an_answer() -> None:
     report = report_of(a_result_set(a_failure()))
-    (nothing, failed) = report.short
+    (failed, nothing) = report.short
     assert nothing == ("no answer", "nothing was measured that carries a rank.")
     assert failed == ("file0", "1 scenario failed: see Failures.")
 
@@ -310,12 +310,50 @@ def test_machines_stand_side_by_side_with_their_differences_marked() -> None:
     here = a_rich_result()
     there = a_rich_result(environment=an_environment(host_hash="e" * 64, host_processor_model_name="Another CPU"))
     report = report_of(here, there)
-    machines = next(section for section in report.sections if section.key == "machines").tables[0]
-    marked = {row.cells[0].text for row in machines.rows if row.mark}
-    assert "processor" in marked
-    assert "architecture" not in marked
+    machines = next(section for section in report.sections if section.key == "machines")
+    differing = {row.cells[0].text for row in machines.tables[0].rows}
+    assert "processor" in differing
+    assert "architecture" not in differing
+    assert machines.folded is not None
+    assert "architecture" in {row.cells[0].text for row in machines.folded.rows}
     assert any(section.key == "compared" for section in report.sections)
-    assert sum("Another CPU" in text for _about, text in report.short) == 2
+    assert sum("Another CPU" in text for about, text in report.short if about in {"mlp", "lenet"}) == 2
+
+
+def test_two_machines_are_compared_before_all_else() -> None:
+    """One sentence with its interval, and a picture of all ratios, before any other."""
+    here = a_rich_result()
+    there = a_rich_result(environment=an_environment(host_hash="e" * 64, host_processor_model_name="Another CPU"))
+    slow = msgspec.structs.replace(
+        there,
+        runs=tuple(
+            msgspec.structs.replace(
+                run,
+                epochs=tuple(msgspec.structs.replace(e, epoch_seconds=2 * e.epoch_seconds) for e in run.epochs),
+            )
+            for run in there.runs
+        ),
+    )
+    report = report_of(here, slow)
+    about, sentence = next(pair for pair in report.short if "against" in pair[0])
+    assert about == "file1 against file0"
+    assert re.search(rf"Another CPU.* does 0\.500{TIMES} \[0\.\d+, 0\.\d+\] the images/s of Imaginary", sentence)
+    first = next(picture for section in report.sections for picture in section.pictures)
+    assert first.key == "ratio0"
+    assert first.numbers[0].startswith("mean of 6 scenarios: 0.500, 95 % interval")
+    assert len(first.numbers) == 8
+    assert any("cannot be told apart" in text for _about, text in report_of(here, there).short)
+
+
+def test_files_of_one_machine_are_files() -> None:
+    """Nothing is said twice of one machine; its failures come before what they may explain."""
+    report = report_of(a_rich_result(), a_rich_result(created_at="2026-02-01T12:00:00Z"))
+    machines = next(section for section in report.sections if section.key == "machines")
+    assert machines.title == "The machine and its files"
+    assert not machines.tables
+    assert report.sections[0].key == "failures"
+    assert "see Failures" in report.short[0][1]
+    assert report.about.endswith("2026-01-31 to 2026-02-01")
 
 
 # --- a stranger's file ------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bench import cli
 from bench.experiments.tune.search_space import search_space
+from bench.scenarios.axes import is_custom
 from bench.scenarios.export import run_command, suite_text
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun, expand, parse_suite
@@ -37,6 +38,8 @@ def test_a_command_line_runs_exactly_the_scenario(scenario: Scenario, monkeypatc
     """It is parsed as a user's is."""
     plans: list[Sequence[PlannedRun]] = []
     monkeypatch.setattr("bench.cli.commands.run._show_plan", lambda plan, *_others: plans.append(plan))
+    tried: list[Sequence[PlannedRun]] = []  # a user's network is imported, and this one does not exist
+    monkeypatch.setattr("bench.cli.commands.run.describe_frameworks", lambda _executor, plan: tried.append(plan))
     words = shlex.split(run_command(scenario, repeats=2))
     assert words[0] == "mnist-bench"
     monkeypatch.setattr(sys, "argv", [*words, "--dry-run"])
@@ -45,3 +48,4 @@ def test_a_command_line_runs_exactly_the_scenario(scenario: Scenario, monkeypatc
     assert caught.value.code in {None, 0}
     (runs,) = plans
     assert [run.scenario for run in runs] == [scenario] * 2
+    assert bool(tried) is is_custom(scenario.network)

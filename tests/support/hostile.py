@@ -20,7 +20,7 @@ VALUES: Final[tuple[Any, ...]] = (
     *("", " ", "x", "0", "nan", "null", "\0", ESCAPE, "\x9b31m", "\u202e", "\ud800", "a\nmnist-bench: all is well"),
     *("=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "<script>alert(1)</script>", "[x](javascript:alert(1))"),
     *("@somebody", "https://example.org", "{{ 1 }}", "{0}", "%s", "$(id)", "`id`", "x" * 5000, "é" * 50, "語" * 50),
-    *("9999-99-99T99:99:99Z", "0000-00-00T00:00:00Z", "2026-01-31T12:00:00Z", "1970-01-01T00:00:00Z"),
+    *("9999-99-99T99:99:99Z", "0000-00-00T00:00:00Z", "2026-01-31T12:00:00Z", "0001-01-01T00:00:00+14:00"),
     *("cpu(0)", "cpu(9999)", "gpu(0)", "cpu(0),cpu(0)", "mlp", "lenet", "a.b:c", "off", "on", "bound", "torch", "jax"),
     *("f" * 64, "regressed", "improved", "missing", "baseline", "contender", "ABBA", "timeout", "final", "heat"),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -358,3 +359,17 @@ def test_describe_in_this_process() -> None:
     reply = main.handle_request(msgspec.json.encode(DescribeRequest(framework=Framework.MXNET)), lambda _event: None)
     assert isinstance(reply, DescribeReply)
     assert reply.software.framework == "mxnet"
+
+
+def test_what_a_users_file_raises_is_reported_with_its_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also after measuring has begun, so that nobody has to look for it in a log."""
+    (tmp_path / "my_nets_that_raise.py").write_text("def build():\n    raise ValueError('no such layer')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    build = importlib.import_module("my_nets_that_raise").build
+    reply = main._guarded(build)
+    assert isinstance(reply, FailureReply)
+    assert reply.detail == "ValueError: no such layer (my_nets_that_raise.py, line 2)"
+    assert "Traceback" in capsys.readouterr().err

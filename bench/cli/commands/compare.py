@@ -10,7 +10,6 @@ import typer
 
 from bench.analysis import microbenchmarks
 from bench.analysis.comparison import (
-    AxisBaseline,
     Comparison,
     compare,
     compare_scenarios,
@@ -31,12 +30,11 @@ from bench.records import store
 from bench.records.result import ResultSet
 from bench.render.formats.export import Format, render_markdown
 from bench.render.formats.junit import render_junit
-from bench.render.model.columns import AXES, find
 from bench.render.model.table import Table
 from bench.render.views.comparison_columns import DEFAULT_VALUE
 from bench.render.views.comparisons import comparison_tables, junit_cases
 from bench.render.views.microbenchmarks import microbenchmark_table
-from bench.scenarios.axes import canonical_contexts
+from bench.scenarios.selection import Reference, reference
 from bench.stats.sessions import FEWEST_DEGREES_OF_FREEDOM
 
 #: Formats for people; programs get every scenario of every contender.
@@ -64,7 +62,11 @@ def compare_command(
     alpha: options.Alpha = options.ALPHA,
     baseline_scenario: Annotated[
         str | None,
-        typer.Option(metavar="EXPR", help="Compare scenarios: with those that have 'cpu(0)', or 'hybridize=off'."),
+        typer.Option(
+            metavar="EXPR",
+            help="Compare scenarios with these of the baseline, chosen as by -k ('cpu(0)', 'hybridize=off', a whole "
+            "name), or with the fastest: 'best'.",
+        ),
     ] = None,
     sessions: Annotated[
         list[Path] | None,
@@ -93,20 +95,20 @@ def compare_command(
         return
     settings = _settings(margin, tolerance, alpha)
     spread = shipped_spread() if sessions is None else _spread_of(sessions)
-    axis = None if baseline_scenario is None else _axis_baseline(baseline_scenario)
+    chosen = None if baseline_scenario is None else reference(baseline_scenario, "--baseline-scenario")
     options.reject_conflicts(
         (baseline.is_dir(), f"{baseline}: is a folder: name one of its result files as the baseline"),
         (
-            not contenders and axis is None,
+            not contenders and chosen is None,
             "compare: name a contender too, or --baseline-scenario to compare within the one file",
         ),
-        (gate and axis, "--gate decides about two files of the same scenarios: leave out --baseline-scenario"),
+        (gate and chosen, "--gate decides about two files of the same scenarios: leave out --baseline-scenario"),
         (
             output_format is Format.JUNIT and (row or column),
             "--format junit has one case per scenario: leave out --row and --column",
         ),
     )
-    comparisons = list(_comparisons(baseline, contenders or [], axis, settings, spread, strict=gate))
+    comparisons = list(_comparisons(baseline, contenders or [], chosen, settings, spread, strict=gate))
     if output_format in _READABLE and not any(comparison.has_pairs for comparison in comparisons):
         _exit(comparisons, gate=gate)  # tables of what is missing would say less than the reason
 
@@ -156,30 +158,10 @@ def _spread_of(paths: Sequence[Path]) -> SessionSpread:
     return spread
 
 
-def _axis_baseline(expression: str) -> AxisBaseline:
-    """Return the axis and value that stand in an expression: axis=value, or a list of contexts alone.
-
-    Raises `ConfigurationError` for an axis or a context that does not exist.
-    """
-    name, equals, value = expression.partition("=")
-    if not equals:
-        name, value = "contexts", expression
-    try:
-        axis = find(name, AXES, "axis").heading.name
-    except ValueError as error:
-        raise ConfigurationError(f"--baseline-scenario: {error}") from None
-    try:
-        value = ",".join(canonical_contexts(value)) if axis == "contexts" else value.strip()
-    except ConfigurationError as error:
-        hint = "" if equals else "; or axis=value, e.g. hybridize=off"
-        raise ConfigurationError(f"--baseline-scenario {expression!r}: {error}{hint}") from None
-    return AxisBaseline(axis=axis, value=value)
-
-
 def _comparisons(
     baseline: Path,
     contenders: Sequence[Path],
-    axis: AxisBaseline | None,
+    chosen: Reference | None,
     settings: Settings,
     sessions: SessionSpread,
     *,
@@ -188,11 +170,11 @@ def _comparisons(
     shared: dict[RowKey, RowKey] = {}
     base = index(str(baseline), store.read(baseline, ResultSet), shared)
     for side in [base] if not contenders else _sides(baseline, contenders, shared, strict=strict):
-        if axis is None:
+        if chosen is None:
             yield compare(base, side, settings, sessions)
             continue
         try:
-            yield compare_scenarios(base, side, axis, settings, sessions)
+            yield compare_scenarios(base, side, chosen, settings, sessions)
         except ValueError as error:
             raise ConfigurationError(f"--baseline-scenario: {baseline}: {error}") from None
 

@@ -29,6 +29,7 @@ from bench.machine.accelerators import gpu_processes
 from bench.machine.capture import capture, usable_core_count
 from bench.machine.cgroup import available_memory_bytes
 from bench.machine.counters import Counters, load_average, read_counters
+from bench.machine.processes import busiest
 from bench.records.result import Ceiling
 from bench.render import units
 from bench.render.formats.doctor import render_doctor
@@ -111,6 +112,7 @@ def _observe(
         error = str(unusable)
     with spinner("looking at this machine"):
         environment = capture(software=software)
+        computing = busiest()
     gpus = [Device(DeviceKind.GPU, index) for index in range(environment.accelerators_per_node)]
     before, busy = read_counters(), load_average()
     aa_test, aa_test_error = None, None
@@ -137,6 +139,7 @@ def _observe(
         steal_fraction=after.steal_fraction_since(before),
         aa_test=aa_test,
         aa_test_error=aa_test_error,
+        busiest=computing,
     )
 
 

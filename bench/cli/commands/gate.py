@@ -14,7 +14,7 @@ from bench.cli.app import app, examples
 from bench.cli.console import add_to_job_summary, fail, note, print_tables, tolerate_closed_pipe, warn, write
 from bench.cli.datasets import prepare
 from bench.cli.exit_status import EXIT_OF_VERDICT, Exit
-from bench.cli.gating import measure_blocks, plan_gate, scenarios_here
+from bench.cli.gating import measure_blocks, note_next_step, plan_gate, scenarios_here
 from bench.cli.session import ResumeHint, new_file, note_saved, prepare_rest, resumed_file, trying
 from bench.errors import ConfigurationError
 from bench.experiments.gate import source
@@ -84,10 +84,12 @@ def gate(
         raise ConfigurationError("--strict makes the tolerance the margin: leave out --tolerance or --strict")
     if replay is not None:
         gate_file = _read(replay)
-        report(gate_file, conclusion_of(gate_file), output_format)
+        report(gate_file, conclusion_of(gate_file), replay, output_format)
     budget_seconds = options.seconds(budget, "--budget")
     if resume is not None:
-        _read(resume)  # a calibration's file is resumed by `calibrate`
+        begun = _read(resume)  # a calibration's file is resumed by `calibrate`
+        if not options.is_given(context, "budget"):
+            budget_seconds = begun.plan.budget_seconds or budget_seconds
         with resumed_file(resume, GateFile) as gate_file, source.scratch_folder() as scratch:
             sides = _sides_of(resume, gate_file, scratch, base, base_python)
             here = capture(software=gate_file.contender.software)
@@ -102,6 +104,7 @@ def gate(
         margin=options.ratio(margin, "--margin"),
         tolerance=options.ratio(margin if strict else tolerance, "--tolerance"),
         alpha=options.probability(alpha, "--alpha"),
+        budget_seconds=budget_seconds,
     )
     clone = _clone_here()
     with new_file(output, "gate") as path, source.scratch_folder() as scratch:
@@ -181,10 +184,10 @@ def _measure(
     if interrupted and conclusion.wanted is not None:
         fail(f"interrupted; {hint}", Exit.INTERRUPTED)
     note_saved(prepared, path)
-    report(gate_file, conclusion, output_format)
+    report(gate_file, conclusion, path, output_format)
 
 
-def report(gate_file: GateFile, conclusion: Conclusion, output_format: Format) -> NoReturn:
+def report(gate_file: GateFile, conclusion: Conclusion, path: Path, output_format: Format) -> NoReturn:
     """Print the verdicts and exit with their status: the same for the same file."""
     table = gate_table(gate_file, conclusion)
     with tolerate_closed_pipe():
@@ -193,6 +196,7 @@ def report(gate_file: GateFile, conclusion: Conclusion, output_format: Format) -
         else:
             print_tables([table], output_format)
     add_to_job_summary(render_markdown([table]))
+    note_next_step(gate_file, conclusion, path)
     sys.exit(EXIT_OF_VERDICT[conclusion.verdict])
 
 

@@ -16,7 +16,7 @@ from bench.cli.console import err, fail, note, print_results, reject_junit, spin
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
 from bench.cli.session import cancelled_by_signals, new_file, note_saved, require_gpus, software_of
-from bench.errors import ConfigurationError
+from bench.errors import ConfigurationError, StoreError
 from bench.experiments.profile import trace
 from bench.experiments.profile.breakdown import break_down
 from bench.experiments.profile.profile import ProfileError, Profiler
@@ -100,7 +100,11 @@ def profile(
             scenario=scenario, seed=seed, data_directory=str(prepared.directory), dataset=dataset_of(prepared)
         )
         measured, recorded = _measure(target, capture(software=software), steps, rounds, timeout)
-        store.write(path, measured)
+        try:
+            store.write(path, measured)
+        except StoreError:  # what took minutes is shown at least
+            print_results(profile_tables(measured, break_down(measured)), output_format)
+            raise
     note_saved(prepared, path)
     if chrome_trace is not None:
         chrome_trace.write_bytes(trace.to_chrome(recorded, scenario.name))
@@ -167,5 +171,7 @@ def report(measured: ProfileFile, output_format: Format) -> NoReturn:
     breakdown = break_down(measured)
     print_results(profile_tables(measured, breakdown), output_format)
     if not breakdown.closes:
-        fail(f"the machine was too unsteady: {describe_closure(breakdown)}; measure again", Exit.INCONCLUSIVE)
+        rounds = 2 * len(measured.phases.epoch_seconds)
+        again = f"measure again with --rounds {rounds}, on a quieter machine if you can"
+        fail(f"the machine was too unsteady: {describe_closure(breakdown)}; {again}", Exit.INCONCLUSIVE)
     sys.exit(Exit.DONE)

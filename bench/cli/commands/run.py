@@ -44,6 +44,7 @@ from bench.render.formats.export import Format
 from bench.render.phrases import format_count
 from bench.render.progress.run import RunProgress, format_reached
 from bench.render.views.results import result_tables
+from bench.scenarios.axes import is_custom
 from bench.scenarios.suite import BUILT_IN_SUITES, DEFAULT_SUITE, PlannedRun
 from bench.worker.process import Interpreters, interpreters_of
 from mnist_core import datasets
@@ -150,6 +151,9 @@ def run(
             "some, such as standard, or leave them out"
         )
     if dry_run:
+        if custom := [planned for planned in plan if is_custom(planned.scenario.network)]:
+            with spinner("trying your network out"):
+                describe_frameworks(executor, custom)
         _show_plan(plan, _suite_name(suite), half_width, budget_seconds)
         return
     if resume is not None:
@@ -246,27 +250,29 @@ class _Estimate:
 
     train_samples: int
     test_samples: int
-    #: Seconds that an expected second takes here, and how that is known.
+    #: Seconds that an expected second takes here, and how sure that is: words before the time, and why.
     pace: float
-    basis: str
+    basis: tuple[str, str]
 
     def seconds(self, planned: PlannedRun) -> float:
         return self.pace * expected_seconds(planned, self.train_samples, self.test_samples)
 
     def describe(self, plan: Iterable[PlannedRun]) -> str:
-        return f"about {units.roughly(sum(map(self.seconds, plan)))} (a rough estimate, {self.basis})"
+        return f"{self.basis[0]} {units.roughly(sum(map(self.seconds, plan)))} ({self.basis[1]})"
 
 
 def _estimate(suite: str, train_samples: int, test_samples: int) -> _Estimate:
     """Estimate by the pace of this machine's newest file of the suite, if there is one."""
-    paths = options.RESULTS_DIRECTORY.glob("*.json")
+    paths = filter(Path.is_file, options.RESULTS_DIRECTORY.glob("*.json"))  # a link may lead nowhere
     for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True)[:_FILES_LOOKED_AT]:
         with contextlib.suppress(StoreError):  # a file of another kind, or a broken one
             found = store.read(path, ResultSet)
             is_ours = found.suite == suite and found.environment.host_hash == host_hash(ROOT)
             if is_ours and (pace := pace_of(found)) is not None:
-                return _Estimate(train_samples, test_samples, pace, f"at the pace of {path}")
-    return _Estimate(train_samples, test_samples, 1.0, "by a 2-core machine")
+                return _Estimate(
+                    train_samples, test_samples, pace, ("about", f"a rough estimate, at the pace of {path}")
+                )
+    return _Estimate(train_samples, test_samples, 1.0, ("at most about", "a rough estimate, by a 2-core machine"))
 
 
 def _note_plan(

@@ -13,7 +13,7 @@ from bench.analysis.summary import summarize
 from bench.cli import options
 from bench.cli.app import app, examples
 from bench.cli.completion import offer_sort_columns, offer_values
-from bench.cli.console import print_tables, reject_junit, say, write
+from bench.cli.console import note, print_tables, reject_junit, say, verbosity, write
 from bench.cli.exit_status import Exit
 from bench.cli.inputs import json_files, result_files
 from bench.errors import ConfigurationError
@@ -54,6 +54,9 @@ def show(
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
     print_tables(shown, output_format)
+    if verbosity.verbose:
+        for failure in (failure for result_set in result_sets for failure in result_set.failures):
+            note(f"\n{failure.scenario.name}: {failure.reason}: {failure.detail}\n{failure.log}".rstrip(), style="dim")
 
 
 @app.command(epilog=examples("check results/runs/here.json", "check --schema"))

@@ -53,7 +53,7 @@ from bench.render import units
 from bench.render.formats.export import Format, render_markdown
 from bench.render.phrases import format_count
 from bench.render.progress.tune import TuneProgress
-from bench.render.views.tunes import format_setting, paste_text, setting_names, tune_tables
+from bench.render.views.tunes import describe_space, format_setting, paste_text, setting_names, tune_tables
 from bench.scenarios.axes import AUTO_CONTEXTS
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
@@ -63,7 +63,7 @@ from mnist_core.datasets import DatasetName
     epilog=examples(
         "tune --network lenet",
         "tune --network mlp --batch-size 500 --budget 2m",
-        "tune --replay results/runs/tune.json",
+        "tune --replay results/runs/tune.json --write-suite fast.toml",
     )
 )
 def tune(
@@ -86,6 +86,10 @@ def tune(
     output: options.Output = None,
     replay: options.Replay = None,
     resume: options.Resume = None,
+    write_suite: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the winner into a suite file, for `mnist-bench run --suite FILE`."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the settings to choose from.")] = False,
     output_format: options.Format = Format.TEXT,
 ) -> None:
@@ -96,17 +100,20 @@ def tune(
     All settings learn the same. Exit 0: found, 3: none was shown to be faster than the tutorial's loop, 5: none works.
     """
     reject_junit(output_format)
-    options.reject_others(context, "replay", "measures nothing", "output_format")
-    options.reject_others(context, "resume", "goes on as its file planned", "data_dir", "output_format")
+    options.reject_others(context, "replay", "measures nothing", "write_suite", "output_format")
+    options.reject_others(context, "resume", "goes on as its file planned", "data_dir", "write_suite", "output_format")
+    if write_suite is not None and (write_suite.exists() or not write_suite.parent.is_dir()):
+        why = "exists: name another file" if write_suite.exists() else "no such folder"
+        raise ConfigurationError(f"--write-suite {write_suite}: {why}")
     if exhaustive and options.is_given(context, "budget"):
         raise ConfigurationError("--exhaustive takes as long as it takes: leave out --budget or --exhaustive")
     if replay is not None:
-        report(store.read(replay, TuneFile), output_format)
+        report(store.read(replay, TuneFile), output_format, write_suite)
     if resume is not None:
         with resumed_file(resume, TuneFile) as tune_file:
             software = software_of([candidate.scenario for candidate in tune_file.plan.candidates])
             prepared = prepare_rest(resume, tune_file, capture(software=software), data_dir)
-            _measure(tune_file, prepared, resume, output_format)
+            _measure(tune_file, prepared, resume, output_format, write_suite)
     restrictions = options.overrides_of(
         contexts=contexts, cpu_threads=cpu_threads, hybridize=hybridize, settings=settings
     )
@@ -114,7 +121,7 @@ def tune(
     with spinner("trying the devices out"):
         space = space_here(_one_network(network or ()), batch_size, restrictions)
     if dry_run:
-        _show_space(space)
+        _show_space(space, budget_seconds)
         return
     with new_file(output, "tune") as path:
         software = software_of(space.scenarios)  # first: it fails at once where MXNet is missing
@@ -132,7 +139,7 @@ def tune(
                 budget_seconds=budget_seconds,
                 seed=options.seed_or_random(seed),
             )
-        _measure(tune_file, prepared, path, output_format)
+        _measure(tune_file, prepared, path, output_format, write_suite)
 
 
 def _one_network(named: Sequence[str]) -> str:
@@ -143,7 +150,9 @@ def _one_network(named: Sequence[str]) -> str:
     return named[0]
 
 
-def _measure(tune_file: TuneFile, prepared: datasets.Prepared, path: Path, output_format: Format) -> NoReturn:
+def _measure(
+    tune_file: TuneFile, prepared: datasets.Prepared, path: Path, output_format: Format, write_suite: Path | None
+) -> NoReturn:
     """Measure round after round, save each, show the result and exit."""
     note(f"{format_count(len(tune_file.plan.candidates), 'setting')} to choose from, into {path}")
     _warn_of_a_small_budget(tune_file)
@@ -163,15 +172,19 @@ def _measure(tune_file: TuneFile, prepared: datasets.Prepared, path: Path, outpu
         with tolerate_closed_pipe():
             _print(tune_file, result, output_format)
         fail(f"interrupted; {hint}", Exit.INTERRUPTED)
-    report(tune_file, output_format)
+    report(tune_file, output_format, write_suite)
 
 
-def report(tune_file: TuneFile, output_format: Format) -> NoReturn:
-    """Print what was found and exit with its status: the same for the same file."""
+def report(tune_file: TuneFile, output_format: Format, write_suite: Path | None = None) -> NoReturn:
+    """Print what was found, write the winner where asked, and exit with its status: the same for the same file."""
     result = tune_result(tune_file)
     with tolerate_closed_pipe():
         _print(tune_file, result, output_format)
     add_to_job_summary(_markdown(tune_file, result))
+    if write_suite is not None and result.winner is not None:
+        suite, _command = paste_text(tune_file, result.winner)
+        write_suite.write_text(suite, encoding="utf-8")
+        note(f"the winner is in {write_suite}: mnist-bench run --suite {write_suite} measures it")
     sys.exit(status(tune_file, result))
 
 
@@ -196,11 +209,16 @@ def _warn_of_a_small_budget(tune_file: TuneFile) -> None:
         )
 
 
-def _show_space(space: Space) -> None:
-    out.print(setting_names(space.reference), markup=False, highlight=False, soft_wrap=True)
-    for scenario in space.scenarios:
-        out.print(format_setting(scenario), markup=False, highlight=False, soft_wrap=True)
-    out.print(format_count(len(space.scenarios), "setting"), highlight=False, soft_wrap=True)
+def _show_space(space: Space, budget_seconds: float | None) -> None:
+    """List every setting, and sum up below, where it is in sight."""
+    lines = [setting_names(space.reference), *map(format_setting, space.scenarios)]
+    for line in (*lines, format_count(len(space.scenarios), "setting")):
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
+    time = "every one of them takes as long as it takes"
+    if budget_seconds is not None:
+        time = f"about {units.roughly(budget_seconds)}, the budget, for a part of them"
+    for line in (*describe_space(space.scenarios), time):
+        note(line)
 
 
 _TO_PASTE: Final = "To paste, as a file fast.toml for `mnist-bench run --suite fast.toml`:"

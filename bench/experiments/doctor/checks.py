@@ -66,6 +66,8 @@ class Observations:
     aa_test: AATest | None
     #: Why the A/A test gave nothing; None: it gave a result, or was not run.
     aa_test_error: str | None = None
+    #: Other processes that take most of the CPUs, one line each.
+    busiest: tuple[str, ...] = ()
 
 
 #: Runnable tasks per CPU, at most: with more, they take turns with the process that is measured.
@@ -179,7 +181,7 @@ def _load(seen: Observations) -> Iterator[Finding]:
             f"{load:.2f} runnable tasks over the last minute, on {cpus} CPUs{'' if is_ours else ' of the whole host'}",
             bad=load > _MOST_LOAD * cpus,
             level=Level.WARNING if is_ours else Level.NOTE,
-            advice="something else computes here: end it, or wait"
+            advice=f"something else computes here{_named(seen.busiest)}: end it, or wait"
             if is_ours
             else "others compute on this host: the A/A pair tells what they do to the CPUs that are yours",
         )
@@ -193,6 +195,10 @@ def _load(seen: Observations) -> Iterator[Finding]:
             bad=steal > _MOST_STEAL,
             advice="neighbours on this host: single runs say little, `mnist-bench gate` takes turns",
         )
+
+
+def _named(processes: Sequence[str]) -> str:
+    return f", such as {', '.join(processes)}" if processes else ""
 
 
 def _clock(seen: Observations) -> Iterator[Finding]:
@@ -323,7 +329,7 @@ def _aa_test(seen: Observations) -> Iterator[Finding]:
         "A/A pair",
         f"two processes of the same code in turns for {test.seconds:.0f} s: "
         f"{_percent(test.difference, '+')} apart, each comparison ±{_percent(test.spread)} (n = {test.n}); "
-        f"so many would show a slowdown from {_percent(test.detectable)} on",
+        f"{test.n} such comparisons find a slowdown of {_percent(test.detectable)} or more",
         bad=test.detectable > _DETECTABLE,
         advice="too noisy for a gate's tolerance of 10 %: end what else runs, or use a quieter machine",
     )

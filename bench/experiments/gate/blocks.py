@@ -10,7 +10,6 @@ A gate's side effects are here: processes, the clock, and one save after every b
 from __future__ import annotations
 
 import functools
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Final, Protocol
 
 from bench.experiments import blocks
 from bench.experiments.blocks import Arm, HealthWatch, Measurement, Task, exactly
+from bench.experiments.gate import eta
 from bench.experiments.gate.decision import Conclusion, Wanted, conclusion_of
 from bench.experiments.pilot import Clock, StartSession
 from bench.records.base import utc_now
@@ -82,7 +82,7 @@ def run_blocks(
     conclusion = conclusion_of(gate_file)
     anchor_seconds = None
     while (wanted := conclusion.wanted) is not None and not stop.requested:
-        if now() - begin + _expected_seconds(gate_file, wanted) > budget_seconds:
+        if now() - begin + (eta.block_seconds(gate_file, wanted.scenarios) or 0.0) > budget_seconds:
             break
         watch = HealthWatch(now, anchor_seconds)
         block = _measure_block(gate_file, wanted, sessions, data_directory, observer, stop, watch)
@@ -94,16 +94,6 @@ def run_blocks(
         conclusion = conclusion_of(gate_file)
         observer.block_finished(block, conclusion, budget_seconds - (now() - begin))
     return gate_file, conclusion
-
-
-def _expected_seconds(gate_file: GateFile, wanted: Wanted) -> float:
-    """Predict the duration of the next block from the blocks before it; 0 for the first one."""
-    of_one = [
-        block.seconds / len(block.passes[0].scenarios)
-        for block in gate_file.blocks
-        if block.passes and block.passes[0].scenarios
-    ]
-    return statistics.median(of_one) * len(wanted.scenarios) if of_one else 0.0
 
 
 def _measure_block(

@@ -163,7 +163,7 @@ def _confirmation(row: GateRow, fresh: Sequence[BlockEvidence]) -> Estimate | No
 def _confirmed(row: GateRow, fresh: Sequence[BlockEvidence]) -> GateRow:
     confirmation = _confirmation(row, fresh)
     return dataclasses.replace(
-        row, confirmation=confirmation, reason=f"{row.reason}; confirmed in {len(fresh)} fresh blocks"
+        row, confirmation=confirmation, reason=f"{row.reason}; confirmed in {_count_fresh(fresh)}"
     )
 
 
@@ -171,7 +171,7 @@ def _unconfirmed(row: GateRow, fresh: Sequence[BlockEvidence] = ()) -> GateRow:
     """Return an inconclusive row for a suspicion, which is no regression yet; any other row as it is."""
     if row.suspicion is None:
         return row
-    blocks = f"not confirmed in {len(fresh)} fresh blocks" if fresh else "not confirmed yet"
+    blocks = f"not confirmed in {_count_fresh(fresh)}" if fresh else "not confirmed yet"
     return dataclasses.replace(
         row,
         verdict=Verdict.INCONCLUSIVE,
@@ -179,6 +179,10 @@ def _unconfirmed(row: GateRow, fresh: Sequence[BlockEvidence] = ()) -> GateRow:
         reason=f"suspected ({row.reason}), {blocks}",
         confirmation=_confirmation(row, fresh),
     )
+
+
+def _count_fresh(fresh: Sequence[BlockEvidence]) -> str:
+    return f"{len(fresh)} fresh block{'' if len(fresh) == 1 else 's'}"
 
 
 def _all(plan: GatePlan, main: Sequence[BlockEvidence], verdict: Verdict, reason: str) -> list[GateRow]:

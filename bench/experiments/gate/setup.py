@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from bench.errors import ConfigurationError, IncomparableError, SetupError
 from bench.experiments import pilot
@@ -87,6 +90,8 @@ class GateRequest:
     alpha: float = 0.05
     purpose: Purpose = Purpose.GATE
     max_blocks: int = _MAX_BLOCKS
+    #: None: without a limit.
+    budget_seconds: float | None = None
 
     def __post_init__(self) -> None:
         """Check the limits."""
@@ -190,6 +195,7 @@ def new_gate_file(
     """
     environment = capture(software=software[Side.CONTENDER])
     calibration = calibration_for(environment)
+    begin = time.monotonic()
     windows = window_sizes(
         scenarios,
         sessions=session_starters(sides.interpreters, Cancellation(), len(scenarios)),
@@ -213,7 +219,7 @@ def new_gate_file(
         dataset=dataset,
         baseline=_description(sides.sources[Side.BASELINE], software[Side.BASELINE], sides.base_python),
         contender=_description(sides.sources[Side.CONTENDER], software[Side.CONTENDER]),
-        plan=_plan(request, gated),
+        plan=msgspec.structs.replace(_plan(request, gated), pilot_seconds=time.monotonic() - begin),
     )
 
 
@@ -239,6 +245,7 @@ def _plan(request: GateRequest, scenarios: tuple[GatedScenario, ...]) -> GatePla
         void_anchor_ratio=VOID_ANCHOR_RATIO,
         unhealthy_fraction=_UNHEALTHY_FRACTION,
         max_blocks=request.max_blocks,
+        budget_seconds=request.budget_seconds,
     )
 
 

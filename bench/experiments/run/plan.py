@@ -10,7 +10,7 @@ from bench.errors import ConfigurationError
 from bench.experiments.run.runner import SubprocessExecutor
 from bench.records.environment import Software
 from bench.scenarios.axes import AUTO_CONTEXTS, Framework
-from bench.scenarios.selection import select
+from bench.scenarios.selection import BEST, select
 from bench.scenarios.suite import Overrides, PlannedRun, expand, load_suite, override
 from mnist_core.devices import Device, Probe, probe_row
 
@@ -38,7 +38,11 @@ def plan_here(
         plan = select(plan, keyword)
     if not plan:
         listing = f"mnist-bench run --suite {shlex.quote(suite)} --dry-run"
-        raise ConfigurationError(f"no scenario is left: nothing in the suite matches ({listing} lists what it has)")
+        best = f"; {BEST!r} is known of results alone: compare FILE --baseline-scenario {BEST}"
+        hint = best if keyword is not None and keyword.strip().lower() == BEST else ""
+        raise ConfigurationError(
+            f"no scenario is left: nothing in the suite matches ({listing} lists what it has){hint}"
+        )
     return plan
 
 

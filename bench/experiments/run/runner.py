@@ -17,6 +17,7 @@ from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
+from bench.experiments.blocks import HealthWatch
 from bench.experiments.pilot import Clock, StartSession
 from bench.experiments.run import policy, turns
 from bench.experiments.run.turns import BlockRequest, MeasuredRuns, OnTurn, failure_of
@@ -322,6 +323,7 @@ class SubprocessExecutor:
             if isinstance(event, EpochDone):
                 on_epoch(event.index, event.epoch)
 
+        watch = HealthWatch(time.monotonic)
         reply = process.send_request(
             self.interpreters.of(request.scenario.framework),
             request,
@@ -332,7 +334,8 @@ class SubprocessExecutor:
             on_event=tell,
         )
         if isinstance(reply, RunReply):
-            return reply.run
+            _seconds, health = watch.health()
+            return msgspec.structs.replace(reply.run, health=health)
         return failure_of(request, reply)
 
     def execute_block(self, request: BlockRequest, on_turn: OnTurn) -> MeasuredRuns | None:

@@ -19,13 +19,13 @@ _STYLES: Final = {Level.GOOD: "green", Level.NOTE: "", Level.WARNING: "bold red"
 
 
 def render_doctor(environment: Environment, findings: Sequence[Finding], console: Console) -> None:
-    """Print the facts, the findings with advice, and how many there are of each level."""
+    """Print whether the machine is fit, the findings with advice, and the facts."""
     write = writer(console.encoding)
 
     def text(words: str, style: str = "") -> Text:
         return Text(write(words), style=style)
 
-    console.print(_grid([(text(name, "dim"), [text(value)]) for name, value in facts_of(environment)]))
+    console.print(text(*_verdict(findings)))
     console.print()
     rows = []
     for finding in findings:
@@ -37,8 +37,18 @@ def render_doctor(environment: Environment, findings: Sequence[Finding], console
         rows.append((label, lines))
     console.print(_grid(rows))
     console.print()
+    console.print(_grid([(text(name, "dim"), [text(value)]) for name, value in facts_of(environment)]))
+    console.print()
     counts = [(level, sum(finding.level is level for finding in findings)) for level in Level]
     console.print(text("; ".join(f"{MARK_OF_LEVEL[level]} {level}: {count}" for level, count in counts), "dim"))
+
+
+def _verdict(findings: Sequence[Finding]) -> tuple[str, str]:
+    """Return the answer to what was asked, and its style."""
+    warnings = list(dict.fromkeys(clean_text(each.check) for each in findings if each.level is Level.WARNING))
+    if not warnings:
+        return "Fit to measure on: nothing that was looked at spoils a measurement.", "bold green"
+    return f"Numbers measured here will suffer from: {', '.join(warnings)}.", "bold red"
 
 
 def _grid(rows: Sequence[tuple[Text, Sequence[Text]]]) -> RichTable:

@@ -80,10 +80,12 @@ def _with_captions(tables: Sequence[Table], blocks: list[str]) -> Iterator[Table
 
 def render_report_markdown(report: Report) -> str:
     """Write a report for a pull request, without its pictures: what they show is in the tables."""
-    answers = (f"- **{_escaped(about)}**: {_escaped(text)}" for about, text in report.short)
+    about = [_escaped(report.about), ""] if report.about else []
+    answers = (f"- **{_escaped(what)}**: {_escaped(text)}" for what, text in report.short)
     # Without the rule a caption would continue the list of the answers.
-    text = "\n".join([f"## {_escaped(report.title)}", "", *answers, "", "---"]) + "\n\n"
-    return text + render_markdown([table for section in report.sections for table in section.tables])
+    text = "\n".join([f"## {_escaped(report.title)}", "", *about, *answers, "", "---"]) + "\n\n"
+    tables = [table for section in report.sections for table in (*section.tables, section.folded) if table is not None]
+    return text + render_markdown(tables)
 
 
 def _line(cells: Any) -> str:  # noqa: ANN401

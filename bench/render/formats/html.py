@@ -42,6 +42,7 @@ def render_report(report: Report) -> str:
     digest = base64.b64encode(hashlib.sha256(f"\n{script}".encode()).digest()).decode()
     page = _template().render(
         title=report.title,
+        about=report.about,
         short=report.short,
         sections=report.sections,
         absent=units.ABSENT,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import enum
+import textwrap
+from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import dataclass
 
 from rich.box import Box
 from rich.cells import cell_len
@@ -16,6 +19,7 @@ from bench.render.model.marks import (
     FAILED,
     FASTER,
     FASTEST,
+    MARKS,
     MISSING,
     NOT_RUN,
     OTHER,
@@ -23,8 +27,8 @@ from bench.render.model.marks import (
     TONE_OF_MARK,
     Tone,
 )
-from bench.render.model.table import Table, by_file, legend_of, readable
-from bench.render.phrases import printable_line
+from bench.render.model.table import Pairs, Table, by_file, legend_of, readable
+from bench.render.phrases import one_line, printable_line
 
 _UNICODE_RULE = Box("    \n    \n ── \n    \n    \n    \n    \n    \n")
 _ASCII_RULE = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
@@ -59,49 +63,93 @@ _TONES = {Tone.GOOD: "green", Tone.BAD: "red", Tone.DIM: "dim"}
 _STYLES = {mark: _TONES[tone] for mark, tone in TONE_OF_MARK.items()} | {FASTEST: "bold green", OTHER: "red"}
 #: Text is wrapped no narrower than this, to stay readable.
 _NARROWEST_TEXT = 20
+#: Columns up to this priority are not hidden where a text can be wrapped instead.
+_MATTERS = 2
 #: Spaces between two columns.
 _BETWEEN = 2
 Writer = Callable[[str], str]
 
 
-def render_text(tables: Sequence[Table], console: Console) -> None:
+class Legend(enum.Enum):
+    """How much is explained below the tables."""
+
+    NONE = "none"
+    #: The signs of rows, and how to see the rest.
+    SIGNS = "signs"
+    #: The columns, too.
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How a table fits into a number of columns of text."""
+
+    #: Places of the columns that are shown, and of those that are not.
+    shown: list[int]
+    hidden: list[int]
+    width: int
+    #: The place of the column of text that is wrapped, and its width; None: none is.
+    wrapped: tuple[int, int] | None = None
+
+
+def render_text(tables: Sequence[Table], console: Console, legend: Legend = Legend.FULL) -> None:
     """Print each table with its caption, answers and notes, then one legend of what any of them shows."""
     write = writer(console.encoding)
-    fitting: list[tuple[Table, list[int]]] = []
-    hidden: dict[str, None] = {}
-    for table in _with_captions(tables, console, write):
-        shown, left_out, width = _fitting(table, console.width, write)
+    shown: list[tuple[Table, list[int]]] = []
+    captioned = list(_with_captions(tables))
+    # What one table has no room for is hidden in all: their columns are to be compared.
+    hidden = {
+        one_line(table.headings[index].title): table.headings[index].picture
+        for _common, table in captioned
+        if (layout := _layout(table, console.width, write)).width <= console.width
+        for index in layout.hidden
+    }
+    for common, table in captioned:
+        if common:
+            _print_pairs(common, console, write)
+            console.print()
+        layout = _layout(table, console.width, write, without=hidden)
         console.print(Text(write(table.title), style="bold"))
         _print_pairs(table.caption, console, write)
         console.print()
-        if width <= console.width:
-            body = _body(table, shown, write)
-            body.width = width
+        if layout.width <= console.width:
+            body = _body(table, layout, write)
+            body.width = layout.width
             console.print(body, no_wrap=True)
         else:
-            _print_records(table, shown, console, write)
+            _print_records(table, console, write)
         if table.answers:
             console.print()
             _print_pairs(table.answers, console, write)
         _print_pairs(table.notes, console, write)
         console.print()
-        fitting.append((table, shown))
-        told = (table.headings[index] for index in left_out if not table.headings[index].picture)
-        hidden |= dict.fromkeys(" ".join(heading.title.split()) for heading in told)
-    _print_pairs(legend_of(fitting), console, write)
-    if hidden:
-        which = "in some tables, " if len(tables) > 1 else ""
-        line = f"Hidden {which}where {console.width} columns are too few: {', '.join(hidden)}."
+        shown.append((table, layout.shown))
+    _print_legend(shown, legend, console, write)
+    told = [title for title, picture in hidden.items() if not picture]
+    if told and legend is not Legend.NONE:
+        line = f"Hidden where {console.width} columns are too few: {', '.join(told)}."
         console.print(Text(write(f"{line} A wider terminal or --format csv shows them."), style="dim"))
 
 
-def _with_captions(tables: Sequence[Table], console: Console, write: Writer) -> Iterator[Table]:
-    """Yield the tables, and print what neighbours have in common above the first of them."""
+def _print_legend(
+    shown: Sequence[tuple[Table, Sequence[int]]], legend: Legend, console: Console, write: Writer
+) -> None:
+    everything = legend_of(shown)
+    signs = [(term, text) for term, text in everything if term in MARKS]
+    match legend:
+        case Legend.FULL:
+            _print_pairs(everything, console, write)
+        case Legend.SIGNS:
+            _print_pairs(signs, console, write)
+            if len(everything) > len(signs):
+                console.print(Text(write("--verbose explains the columns."), style="dim"))
+
+
+def _with_captions(tables: Sequence[Table]) -> Iterator[tuple[Pairs, Table]]:
+    """Yield the tables, the first of neighbours with what their captions have in common."""
     for common, own in by_file(tables):
-        if common:
-            _print_pairs(common, console, write)
-            console.print()
-        yield from own
+        for place, table in enumerate(own):
+            yield (() if place else common), table
 
 
 def print_line(console: Console, line: str, style: str = "") -> None:
@@ -117,16 +165,37 @@ def writer(encoding: str) -> Writer:
     return lambda text: text.translate(_ASCII).encode("ascii", "backslashreplace").decode("ascii")
 
 
-def _fitting(table: Table, limit: int, write: Writer) -> tuple[list[int], list[int], int]:
-    """Return the columns that fit, those that do not, and the width of the table.
+def _layout(table: Table, limit: int, write: Writer, without: Container[str] = ()) -> _Layout:
+    """Return what fits of a table; the least important columns make room first, of equals the rightmost.
 
-    The least important make room first, of equals the rightmost.
+    Before one that matters does, the widest column of text is wrapped. `without` names columns by their titles.
     """
-    shown = readable(table, pictures=True)
-    widths = {index: _column_width(table, index, write) for index in shown}
+    widths = {
+        index: _column_width(table, index, write)
+        for index in readable(table, pictures=True)
+        if one_line(table.headings[index].title) not in without
+    }
+    whole = _drop(table, widths, limit)
+    texts = [index for index, width in widths.items() if _is_text(table, index) and width > _NARROWEST_TEXT]
+    matter = any((table.headings[index].priority or 0) <= _MATTERS for index in whole.hidden)
+    if not texts or not (matter or whole.width > limit):
+        return whole
+    widest = max(texts, key=widths.__getitem__)
+    narrow = _drop(table, widths | {widest: _NARROWEST_TEXT}, limit)
+    room = min(widths[widest], _NARROWEST_TEXT + max(0, limit - narrow.width))
+    return _Layout(narrow.shown, narrow.hidden, narrow.width + room - _NARROWEST_TEXT, (widest, room))
+
+
+def _is_text(table: Table, index: int) -> bool:
+    return not table.headings[index].number and not table.headings[index].picture
+
+
+def _drop(table: Table, all_widths: dict[int, int], limit: int) -> _Layout:
+    """Hide columns until the others fit."""
+    widths = dict(all_widths)
     mark_width = 2 if any(row.mark for row in table.rows) else 0
     droppable = sorted(
-        (index for index in shown if table.headings[index].priority),
+        (index for index in widths if table.headings[index].priority),
         key=lambda index: (table.headings[index].priority, index),
     )
     hidden: list[int] = []
@@ -134,7 +203,7 @@ def _fitting(table: Table, limit: int, write: Writer) -> tuple[list[int], list[i
         least = droppable.pop()
         del widths[least]
         hidden.append(least)
-    return [*widths], sorted(hidden), width
+    return _Layout([*widths], sorted(hidden), width)
 
 
 def _column_width(table: Table, index: int, write: Writer) -> int:
@@ -142,7 +211,7 @@ def _column_width(table: Table, index: int, write: Writer) -> int:
     return max(map(cell_len, (*header.split("\n"), *texts)))
 
 
-def _body(table: Table, shown: Sequence[int], write: Writer) -> RichTable:
+def _body(table: Table, layout: _Layout, write: Writer) -> RichTable:
     body = RichTable(
         box=_UNICODE_RULE if write(units.ABSENT) == units.ABSENT else _ASCII_RULE,
         padding=(0, 1, 0, 0),
@@ -150,8 +219,16 @@ def _body(table: Table, shown: Sequence[int], write: Writer) -> RichTable:
         show_edge=False,
     )
     columns = []
-    for place, index in enumerate(shown):
-        header, texts = _aligned(table, index, write, marked=place == 0 and any(row.mark for row in table.rows))
+    for place, index in enumerate(layout.shown):
+        marked = place == 0 and any(row.mark for row in table.rows)
+        header, texts = _aligned(table, index, write, marked=marked)
+        if layout.wrapped is not None and layout.wrapped[0] == index:
+            indent = " " * 2 * marked
+            width = layout.wrapped[1] + len(indent)
+            texts = [
+                "\n".join(textwrap.wrap(text, width, subsequent_indent=indent, break_on_hyphens=False))
+                for text in texts
+            ]
         body.add_column(Text(header, style="bold"), no_wrap=True)
         columns.append(
             [Text(text, _STYLES.get(row.cells[index].mark, "")) for text, row in zip(texts, table.rows, strict=True)]
@@ -184,8 +261,9 @@ def _aligned(table: Table, index: int, write: Writer, *, marked: bool) -> tuple[
     return "\n".join(line.rjust(width) for line in lines), [text.rjust(width) for text in texts]
 
 
-def _print_records(table: Table, shown: Sequence[int], console: Console, write: Writer) -> None:
+def _print_records(table: Table, console: Console, write: Writer) -> None:
     """Print each row as lines of its own, where even the fewest columns are too wide for a table."""
+    shown = readable(table)
     headings = [" ".join(table.headings[index].title.partition("[")[0].split()) for index in shown]
     for row in table.rows:
         cells = [row.cells[index] for index in shown]

@@ -9,6 +9,7 @@ from typing import Protocol
 from bench.analysis.roofline import Roof
 from bench.analysis.summary import Row
 from bench.records.environment import Environment, Software
+from bench.records.health import SessionHealth
 from bench.records.result import Dataset
 from bench.render import units
 from bench.render.model.columns import LOOP, VERSIONS, Axis
@@ -70,6 +71,11 @@ def facts_of(record: object, *names: str) -> dict[str, Fact]:
     return {name: getattr(record, name) for name in names}
 
 
+def health_facts(health: SessionHealth) -> dict[str, Fact]:
+    """Return what the machine did beside the measurement."""
+    return facts_of(health, *health.__struct_fields__)
+
+
 def recipe_facts(recipe: Recipe) -> dict[str, Fact]:
     """Return what a recipe fixes, but for its seed."""
     return facts_of(recipe, "epochs", "samples", "learning_rate", "xavier_magnitude")
@@ -113,10 +119,15 @@ def describe_dataset(dataset: Dataset) -> str:
     return f"{dataset.name} ({dataset.digest[:12]}), {dataset.source}"
 
 
+def name_processor(environment: Environment) -> str:
+    """Name the processor, known or not."""
+    return environment.host_processor_model_name or f"an unnamed {environment.architecture} processor"
+
+
 def describe_machine(environment: Environment) -> str:
     """Name the processor, its cores, the virtualization and the accelerators."""
     words = [
-        environment.host_processor_model_name or f"an unnamed {environment.architecture} processor",
+        name_processor(environment),
         format_count(environment.usable_core_count, "usable core")
         + f" ({format_count(environment.usable_vcpu_count, 'vCPU')})",
     ]
@@ -134,6 +145,46 @@ def describe_versions(environment: Environment) -> str:
     loaded = [*([environment.software] if environment.software else []), *environment.peers]
     versions = "; ".join(f"{s.framework} {s.framework_version}, numpy {s.numpy}, Python {s.python}" for s in loaded)
     return f"{versions or 'versions not recorded: no run finished'}, mnist-bench {environment.mnist_bench_version}"
+
+
+def describe_health(health: SessionHealth) -> str | None:
+    """Say what the machine did beside the measurement: load 1.0, 0 % of the CPUs' time stolen; None: not recorded."""
+    if health.anchor_seconds is None:
+        return None
+    return ", ".join(f"{before}{value}{after}" for before, value, after in _health_words(health) if value is not None)
+
+
+def contrast_health(health: SessionHealth, other: SessionHealth) -> str:
+    """Say the same of two sessions, as far as both are known: load 1.9 against 0.4."""
+    return ", ".join(
+        f"{before}{value}{after} against {its}"
+        for (before, value, after), (_before, its, _after) in zip(
+            _health_words(health), _health_words(other), strict=True
+        )
+        if value is not None and its is not None
+    )
+
+
+def _health_words(health: SessionHealth) -> list[tuple[str, str | None, str]]:
+    """Return what stands before each number, the number in words, and what stands behind it."""
+
+    def write(number: float | None, form: str) -> str | None:
+        return None if number is None else form.format(number).replace("%", " %")
+
+    milliseconds = None if health.anchor_seconds is None else 1e3 * health.anchor_seconds
+    return [
+        ("load ", write(health.load_average, "{:.1f}"), ""),
+        ("", write(health.steal_fraction, "{:.1%}"), " of the CPUs' time stolen"),
+        ("a task waited for a CPU ", write(health.cpu_pressure_fraction, "{:.0%}"), " of the time"),
+        ("", write(health.switches_per_second, "{:,.0f}"), " involuntary switches/s"),
+        ("a fixed matrix product took ", write(milliseconds, "{:.3g} ms"), ""),
+    ]
+
+
+def health_caption(health: SessionHealth) -> list[tuple[str, str]]:
+    """Return a caption's line on what the machine did beside the measurement; none where it is not recorded."""
+    words = describe_health(health)
+    return [] if words is None else [("health", f"{words} (medians)")]
 
 
 def virtual_contexts(scenarios: Iterable[Scenario]) -> list[tuple[str, str]]:
@@ -175,7 +226,7 @@ def format_n(processes: Iterable[int]) -> str:
     """Write numbers of processes: n = 3, or n = 1 to 5."""
     ns = sorted({*processes})
     if not ns:
-        return "n = 0"
+        return "no result yet"
     return f"n = {ns[0]}" if len(ns) == 1 else f"n = {ns[0]} to {ns[-1]}"
 
 

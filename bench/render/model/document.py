@@ -32,6 +32,8 @@ class Section:
     words: tuple[str, ...] = ()
     pictures: tuple[Picture, ...] = ()
     tables: tuple[Table, ...] = ()
+    #: What only few readers want; it has a line to be unfolded by.
+    folded: Table | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,8 @@ class Report:
     """A page, or a comment on a pull request."""
 
     title: str
+    #: Machines and days.
+    about: str = ""
     #: The answer for each network and gate, as (what it is about, a sentence or two).
     short: tuple[tuple[str, str], ...]
     sections: tuple[Section, ...]

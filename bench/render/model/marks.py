@@ -26,7 +26,7 @@ MARKS: Final = {
     AS_FAST: "not told from the fastest: what separates them may be chance; in 19 of 20 tables the row that truly is "
     "the fastest has one of these two signs",
     INVALID: "invalid, carries no rank: the reason stands under the table",
-    FAILED: "failed: the reason stands under the table",
+    FAILED: "failed: the reason stands under the table; show FILE --verbose prints the whole output",
     NOT_RUN: "not run yet",
     FASTER: "faster, or improved",
     SLOWER: "slower, or regressed",

@@ -64,6 +64,8 @@ class Table:
     notes: Pairs = ()
     #: What the table was made of: neighbours of the same have one caption. "": nothing that another table shares.
     file: str = ""
+    #: Facts and their values, which are not to be filtered and stand below each other where there is little room.
+    is_facts: bool = False
 
 
 def make_table(

@@ -13,7 +13,7 @@ from bench.experiments.gate.decision import Conclusion, Wanted
 from bench.experiments.gate.look import GateRow
 from bench.records.gate import Block, GatePhase
 from bench.render import units
-from bench.render.phrases import format_change
+from bench.render.phrases import format_change, format_count
 from bench.render.progress.live import LiveLine
 from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order
@@ -71,7 +71,7 @@ class GateProgress(LiveLine):
         else:
             self._print(head)
             for row in conclusion.rows:
-                self._print(f"    {_describe(row)}")
+                self._print(f"    {_describe(row, conclusion.wanted)}")
             if self._ends_look and self._has_budget and conclusion.wanted is not None:
                 self._print(f"    {_describe_wanted(conclusion.wanted)}")
 
@@ -93,13 +93,17 @@ class GateProgress(LiveLine):
         return separator + self._format_pieces_left(self._blocks_left, mean_seconds, self._block_began_at)
 
 
-def _describe(row: GateRow) -> str:
+def _describe(row: GateRow, wanted: Wanted | None) -> str:
     ratio = "no result yet" if row.ratio is None else format_change(row.ratio)
-    again = (
-        "" if row.confirmation is None else f", in {row.confirmation.n} fresh blocks {format_change(row.confirmation)}"
-    )
+    again = ""
+    if row.confirmation is not None:
+        again = f", in {format_count(row.confirmation.n, 'fresh block')} {format_change(row.confirmation)}"
     why = "" if row.verdict.passes or row.verdict is Verdict.UNDERPOWERED else f": {row.reason}"
-    return f"{row.scenario.name}: {ratio}, n = {row.n}{again}, {row.verdict}{why}"
+    verdict = f"{row.verdict}{why}"
+    suspects = wanted.scenarios if wanted is not None and wanted.phase is GatePhase.CONFIRMATION else ()
+    if wanted is not None and row.scenario in {gated.scenario for gated in suspects}:
+        verdict = f"suspected, being confirmed ({wanted.done} of {wanted.until})"
+    return f"{row.scenario.name}: {ratio}, n = {row.n}{again}, {verdict}"
 
 
 def _describe_wanted(wanted: Wanted) -> str:

@@ -106,7 +106,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Plotted:
-    """Points under one label: a curve, or a row of a picture with a row per scenario."""
+    """Points under one label: a curve."""
 
     label: str
     points: Sequence[Point]
@@ -114,6 +114,15 @@ class Plotted:
     joined: bool = True
     #: Hollow marks are of what does not count.
     filled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class PlottedRow:
+    """A row of a picture with a row per scenario."""
+
+    label: str
+    #: In the order of the picture's legend, where it has one; None: not measured.
+    points: Sequence[Point | None]
 
 
 @dataclass(slots=True)
@@ -241,6 +250,8 @@ class Axis:
     from_zero: bool = False
     #: Whether the axis has whole numbers, so that no tick lies between two of them.
     whole: bool = False
+    #: Its ends, where several pictures are to be compared; None: those of what is drawn.
+    ends: tuple[float, float] | None = None
 
 
 def draw_lines(
@@ -299,6 +310,8 @@ def _coordinates(line: Plotted) -> tuple[list[float], list[float]]:
 
 
 def _draw_line(sheet: _Sheet, axes: _Axes, line: Plotted, style: dict[str, Any], aside: float) -> None:
+    if not line.points:
+        return
     shift = _load("matplotlib.transforms").ScaledTranslation(aside / 72, 0, sheet.figure.dpi_scale_trans)
     place = {"color": style["color"], "transform": axes.transData + shift}
     if line.joined:
@@ -334,6 +347,8 @@ def _set_axis(axis: Any, set_scale: Any, wanted: Axis, marks: Sequence[float] | 
         axis.set_minor_locator(ticker.NullLocator())
     else:
         axis.set_major_locator(ticker.MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=wanted.whole))
+        if wanted.ends is not None:
+            axis.set_view_interval(*wanted.ends, ignore=True)
         if wanted.from_zero:
             axis.set_view_interval(0, axis.get_view_interval()[1], ignore=True)
     if marks is not None:
@@ -347,7 +362,7 @@ def _set_axis(axis: Any, set_scale: Any, wanted: Axis, marks: Sequence[float] | 
 
 def draw_rows(
     key: str,
-    rows: Sequence[Plotted],
+    rows: Sequence[PlottedRow],
     *,
     title: str,
     subject: str,
@@ -369,8 +384,9 @@ def draw_rows(
             axes.axvline(reference, **_REFERENCE_LOOKS[0])
         for place, row in enumerate(rows):
             for number, (point, style) in enumerate(zip(row.points, _LOOKS, strict=False)):
-                # Every second point is drawn lower, else two points of a row could hide each other.
-                _draw_row_point(sheet, axes, point, place + _DRAWN_AT + 0.14 * (number % 2), style, bar=bars)
+                if point is not None:
+                    # Every second point is drawn lower, else two points of a row could hide each other.
+                    _draw_row_point(sheet, axes, point, place + _DRAWN_AT + 0.14 * (number % 2), style, bar=bars)
         _set_axis(axes.xaxis, axes.set_xscale, x)
         if legend:
             _draw_signs(_legend(sheet, below, legend), [Plotted(name, (), joined=False) for name in legend])

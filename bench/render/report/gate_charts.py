@@ -42,14 +42,27 @@ def _over(row: GateRow) -> str:
 
 
 def draw_gate(key: str, conclusion: Conclusion, evidence: Sequence[BlockEvidence]) -> tuple[Picture, ...]:
+    """Draw a picture for each row; all have the same axis, and the first one's legend is that of all."""
+    rows = [row for row in conclusion.rows if any(row.scenario in block.rows for block in evidence)]
+    ends = _ends(rows, evidence)
     return tuple(
-        _draw_blocks(f"{key}-{number}", row, evidence)
-        for number, row in enumerate(conclusion.rows)
-        if any(row.scenario in block.rows for block in evidence)
+        _draw_blocks(f"{key}-{number}", row, evidence, ends, is_first=number == 0) for number, row in enumerate(rows)
     )
 
 
-def _draw_blocks(key: str, row: GateRow, evidence: Sequence[BlockEvidence]) -> Picture:
+def _ends(rows: Sequence[GateRow], evidence: Sequence[BlockEvidence]) -> tuple[float, float] | None:
+    """Return the ends of an axis that has room for every number of every row; None where one is no number."""
+    found = [block.rows[row.scenario] for row in rows for block in evidence if row.scenario in block.rows]
+    logarithms = [number for each in found for number in (each.effect, each.control)]
+    numbers = [0.0, *(100 * math.expm1(number) for number in logarithms), *(100 * row.threshold for row in rows)]
+    low, high = min(numbers), max(numbers)
+    margin = 0.05 * (high - low)
+    return (low - margin, high + margin) if math.isfinite(high - low) and margin > 0 else None
+
+
+def _draw_blocks(
+    key: str, row: GateRow, evidence: Sequence[BlockEvidence], ends: tuple[float, float] | None, *, is_first: bool
+) -> Picture:
     """Each block's effect beside its control: what counted, what confirmed, what did not count."""
     points: dict[str, list[Point]] = {name: [] for name in _SERIES}
     for number, block in enumerate(evidence, start=1):
@@ -63,8 +76,13 @@ def _draw_blocks(key: str, row: GateRow, evidence: Sequence[BlockEvidence]) -> P
         points[series].append(_percent_point(number, found.effect, f"{where}: contender's time per image"))
         if block.void is None:
             points[_CONTROL].append(_percent_point(number, found.control, f"{where}: the same side against itself"))
+    # Also those that this row has none of, so that a sign means the same in every picture of the gate.
+    used = {_EFFECT, _CONTROL, *(_VOID for block in evidence if block.void is not None)}
+    used |= {_CONFIRMATION for block in evidence if block.phase is GatePhase.CONFIRMATION}
     lines = [
-        Plotted(name, made, joined=False, filled=name not in {_VOID, _CONTROL}) for name, made in points.items() if made
+        Plotted(name, made, joined=False, filled=name not in {_VOID, _CONTROL})
+        for name, made in points.items()
+        if name in used
     ]
     span = (1, max(len(evidence), 2))
     levels = {"no difference": 0.0, f"slower by {units.percentage(row.threshold)}: more is harm": 100 * row.threshold}
@@ -74,16 +92,20 @@ def _draw_blocks(key: str, row: GateRow, evidence: Sequence[BlockEvidence]) -> P
     alternative = (
         f"{title}. Blocks 1 to {span[1]}, the contender's time per image against the baseline's. {_over(row)}."
     )
+    method = (
+        "Each block compares four processes that took turns. Harm is what keeps above the upper line; the control must "
+        "scatter around zero. All pictures of this gate have these signs and this axis. "
+    )
     return charts.draw_lines(
         key,
         lines,
         title=title,
-        caption="Each block compares four processes that took turns. Harm is what keeps above the upper line; the "
-        f"control must scatter around zero. {_over(row)[0].upper()}{_over(row)[1:]} (95 % t interval over blocks).",
+        caption=f"{method if is_first else ''}{_over(row)[0].upper()}{_over(row)[1:]} (95 % t interval over blocks).",
         alternative=alternative,
         x=Axis(title="block", whole=True),
-        y=Axis(title="% more time per image"),
+        y=Axis(title="% more time per image", ends=ends),
         references=references,
+        legend=is_first,
     )
 
 

@@ -10,9 +10,10 @@ from bench.analysis.headline import Headline, Source, headlines, is_level
 from bench.analysis.summary import Measures, Row
 from bench.render import units
 from bench.render.model.answers import describe_effects
-from bench.render.model.captions import describe_machine, describe_recipe
+from bench.render.model.captions import describe_machine, describe_recipe, name_processor
 from bench.render.model.labels import full_setting
 from bench.render.phrases import format_count, format_estimate, format_ratio
+from bench.scenarios.axes import is_custom
 from mnist_core.datasets import DatasetName
 
 #: Number of rows from which the best one is said to be partly luck, and no more of those as fast are named.
@@ -25,17 +26,27 @@ def short(sources: Sequence[Source]) -> Iterator[tuple[str, str]]:
     if sources and not found:
         yield "no answer", "nothing was measured that carries a rank."
     firsts: dict[str, Headline] = {}
+    machines = {describe_machine(source.environment) for source in sources}
     for answer in found:
+        where = ""
+        if len(machines) > 1:
+            where = f"On {name_processor(answer.source.environment)} ({answer.source.name}), "
+        elif len(sources) > 1:
+            where = f"In {answer.source.name}, "
         first = firsts.setdefault(answer.network, answer)
-        for sentence in _sentences(answer, first, several=len(sources) > 1):
+        for sentence in _sentences(answer, first, where):
             yield answer.network, sentence
+
+
+def troubles(sources: Sequence[Source]) -> Iterator[tuple[str, str]]:
+    """(a file, what failed in it or has not run): it may be the reason for all that follows."""
     for source in sources:
         for sentence in _troubles(source):
             yield source.name, sentence
 
 
-def _sentences(answer: Headline, first: Headline, *, several: bool) -> Iterator[str]:
-    yield _fastest(answer, first, several=several)
+def _sentences(answer: Headline, first: Headline, where: str) -> Iterator[str]:
+    yield _fastest(answer, first, where)
     if answer is not first:
         return  # what they have in common was said of the fastest file
     yield from _tutorial(answer)
@@ -46,7 +57,7 @@ def _sentences(answer: Headline, first: Headline, *, several: bool) -> Iterator[
         ratio = (
             "" if measures.speedup is None else f", {format_ratio(measures.speedup)} that of the tutorial's own setting"
         )
-        rank = "was measured fastest" if row.in_turns else "is the fastest"
+        rank = "was measured fastest"
         yield (
             f"Of those that update the weights as often as the tutorial, {full_setting(row.scenario)} {rank}: "
             f"{_speed(measures)}{ratio}, accuracy {units.accuracy(measures.final_accuracy)}."
@@ -59,12 +70,12 @@ def _sentences(answer: Headline, first: Headline, *, several: bool) -> Iterator[
         yield f"The fastest GPU setting ({gpu}) does {times} what the fastest on the CPU ({cpu}) does."
 
 
-def _fastest(answer: Headline, first: Headline, *, several: bool) -> str:
+def _fastest(answer: Headline, first: Headline, where: str) -> str:
     rank = _rank(answer)
     accuracy = f"accuracy {units.accuracy(answer.measures.final_accuracy)}"
     if answer.fastest.status is Status.NOT_JUDGED:
-        accuracy += ", which nothing judges after so little training"
-    where = f"On {describe_machine(answer.source.environment)} ({answer.source.name}), " if several else ""
+        own = is_custom(answer.network)
+        accuracy += f", which nothing judges: no band {'for an own network' if own else 'for so little training'}"
     fastest = f"{where}{full_setting(answer.fastest.scenario)} {rank}: {_speed(answer.measures)}"
     ratio = None if answer is first else answer.over(first)
     if ratio is not None:
@@ -79,6 +90,9 @@ def _rank(answer: Headline) -> str:
         return "was measured"
     if not answer.as_fast:
         return f"is the fastest of {answer.ranked}"
+    if answer.measures.n == 1:
+        what = "block" if answer.fastest.in_turns else "process"
+        return f"was measured fastest of {answer.ranked}, but a single {what} tells nothing from it"
     named = [full_setting(row.scenario) for row in answer.as_fast[:_MANY]]
     if more := answer.as_fast[_MANY:]:
         named.append(f"{len(more)} more")

@@ -14,11 +14,11 @@ from bench.analysis.summary import Measures, Row
 from bench.render import units
 from bench.render.model.captions import format_n
 from bench.render.model.document import Picture
-from bench.render.model.labels import full_setting, labels_of
-from bench.render.phrases import format_count, format_estimate
+from bench.render.model.labels import full_setting, labels_of, short_names
+from bench.render.phrases import clean_text, format_count, format_estimate
 from bench.render.report import charts
-from bench.render.report.charts import MOST_CURVES, Axis, Plotted, Point
-from bench.scenarios.scenario import tutorial_setting
+from bench.render.report.charts import MOST_CURVES, Axis, Plotted, PlottedRow, Point
+from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.stats.intervals import Estimate
 from mnist_core.devices import DeviceKind
 from mnist_core.recipe import Recipe
@@ -82,11 +82,12 @@ class _Network:
         fewer = " A larger batch makes fewer updates, and learns less in an epoch." if len(sizes) > 1 else ""
         return charts.draw_rows(
             f"{self.key}-speedup",
-            [Plotted(label, [_point(ratio, label, "times as fast")]) for label, _each, ratio in shown],
+            self._rows(shown, "times as fast"),
             title="Speed-up over the tutorial's own setting",
             subject=self.network,
             x=Axis(title="times as fast", logarithmic=True),
             reference=1.0,
+            legend=self._file_names,
             caption=f"Right of the line is faster than {full_setting(tutorial_setting(self.network))} in the same "
             f"file; an interval that crosses it shows no difference.{fewer}"
             f"{_more(len(found), len(shown), 'setting')}{self._intervals(ratio.n for _label, _each, ratio in shown)}",
@@ -100,10 +101,11 @@ class _Network:
         shown = _labelled([(each, each.measures.throughput) for each in self.rows], _MOST_ROWS)
         return charts.draw_rows(
             f"{self.key}-throughput",
-            [Plotted(label, [_point(speed, label, "images/s")]) for label, _each, speed in shown],
+            self._rows(shown, "images/s"),
             title="Images per second",
             subject=self.network,
             x=_value_axis("images/s", [speed.value for _label, _each, speed in shown]),
+            legend=self._file_names,
             caption="The fastest stands at the top. Where an interval reaches another's mark, their order may be luck."
             f"{_more(len(self.rows), len(shown), 'setting')}"
             f"{self._intervals(each.measures.n for _label, each, _speed in shown)}",
@@ -224,7 +226,7 @@ class _Network:
         return charts.draw_rows(
             f"{self.key}-target",
             [
-                Plotted(
+                PlottedRow(
                     label, [Point(seconds, 0, f"{label}: {units.seconds(seconds)}, median of n = {each.measures.n}")]
                 )
                 for label, each, seconds in shown
@@ -296,7 +298,7 @@ class _Network:
         for label, _each, measures in shown:
             step, first = measures.update_microseconds.value / 1e6, measures.first_step_seconds
             tip = f"{label}: {units.seconds(step)} a step, {units.seconds(first)} to the first update, n = {measures.n}"
-            bars.append(Plotted(label, [Point(step, 0, tip), Point(first, 0, tip)]))
+            bars.append(PlottedRow(label, [Point(step, 0, tip), Point(first, 0, tip)]))
         return charts.draw_rows(
             f"{self.key}-first",
             bars,
@@ -308,6 +310,38 @@ class _Network:
             f"must train for long enough to pay. Medians, {format_n(measures.n for _label, _each, measures in shown)}."
             f"{_more(len(self.rows), len(shown), 'setting')}",
         )
+
+    @property
+    def _file_names(self) -> tuple[str, ...]:
+        """Files by their short names, where there are several: each has a sign and a colour of its own."""
+        names = [source.name for source in self._ordered_sources]
+        return tuple(clean_text(name) for name in short_names(names).values()) if self._by_file else ()
+
+    @property
+    def _ordered_sources(self) -> Sequence[Source]:
+        return sorted(self.sources, key=lambda source: source.name)
+
+    @property
+    def _by_file(self) -> bool:
+        return 1 < len(self.sources) <= MOST_CURVES
+
+    def _rows(self, shown: Sequence[tuple[str, MeasuredRow, Estimate]], unit: str) -> list[PlottedRow]:
+        """Make a row for each scenario: with several files a point for each of them, in the order of the legend."""
+        if not self._by_file:
+            return [PlottedRow(label, [_point(value, label, unit)]) for label, _each, value in shown]
+        by_scenario: dict[Scenario, dict[str, Estimate]] = {}
+        for _label, each, value in shown:
+            by_scenario.setdefault(each.row.scenario, {})[each.source.name] = value
+        labels = labels_of(("", scenario) for scenario in by_scenario)
+        rows = []
+        for scenario, values in by_scenario.items():
+            label = labels.of("", scenario)
+            points = [
+                None if (its := values.get(source.name)) is None else _point(its, f"{label}, {name}", unit)
+                for source, name in zip(self._ordered_sources, self._file_names, strict=True)
+            ]
+            rows.append(PlottedRow(label, points))
+        return rows
 
     def _curves(self, make: Callable[[Sequence[Row]], list[Curve]]) -> list[tuple[Source, Curve]]:
         found = [
@@ -410,4 +444,4 @@ def _value_axis(title: str, values: Sequence[float]) -> Axis:
 
 
 def _more(count: int, shown: int, noun: str) -> str:
-    return f" Shown: {shown} of {format_count(count, noun)}." if count > shown else ""
+    return f" Shown: the first {shown} of {format_count(count, noun)}, by speed." if count > shown else ""

@@ -76,6 +76,11 @@ def _processes(row: ComparedRow) -> str:
     return ns[0] if ns[0] == ns[1] else ", ".join(ns)
 
 
+def is_single(row: ComparedRow) -> bool:
+    """Tell whether a side has a single process, so that nothing can be told apart."""
+    return row.slowdown is not None and row.slowdown.error is None
+
+
 def _accuracy_change(row: ComparedRow) -> float | None:
     before, after = (None if entry is None else entry.accuracy for entry in (row.baseline, row.contender))
     return None if before is None or after is None else after - before
@@ -110,26 +115,24 @@ def comparison_columns(
             units.significant,
             key="baseline_images_per_second",
             title="baseline\nimages/s",
-            interval=True,
+            detail=plus_minus,
             priority=2,
             explanation="images trained per second of the epoch windows, geometric mean over n processes; ± is its "
             f"95 % t interval over processes (log scale; {units.TIMES_OVER} where wider than 100 %): n = 1 has none",
         ),
-        make_column("baseline_interval", lambda row: plus_minus(before(row)), title="\n±", priority=7, data=False),
         make_column(
             "contender_throughput",
             after,
             units.significant,
             key="contender_images_per_second",
             title="contender\nimages/s",
-            interval=True,
+            detail=plus_minus,
             priority=1,
         ),
-        make_column("contender_interval", lambda row: plus_minus(after(row)), title="\n±", priority=7, data=False),
         make_column(
             "n",
             _processes,
-            priority=5,
+            priority=2,
             data=False,
             text=lambda row: _processes(row) if n_varies else None,
             explanation="fresh processes; 3, 2/3: 2 of 3 of the contender",
@@ -182,6 +185,7 @@ def comparison_columns(
             "verdict" if verdicts else "standing",
             lambda row: str(row.outcome),
             key="verdict",
+            text=lambda row: "n = 1: no interval" if is_single(row) and not verdicts else str(row.outcome),
             title="verdict" if verdicts else "contender is",
             number=False,
             priority=0,

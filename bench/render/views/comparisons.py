@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 from bench.analysis.comparison import ComparedRow, Comparison, Kind, gate_refusal
-from bench.analysis.entries import ComparedFile, SessionSpread, busier
 from bench.analysis.groups import Status
 from bench.analysis.verdict import Outcome, Relation, Verdict, worst
-from bench.machine.fingerprint import Difference
 from bench.render import units
 from bench.render.model import captions
 from bench.render.model.cases import OUTCOME_OF_VERDICT, CaseOutcome, JUnitCase
 from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Column, find, group_rows, make_column, varies
+from bench.render.model.comparison_captions import (
+    describe_file,
+    describe_reference,
+    describe_sessions,
+    difference_lines,
+    health_lines,
+    side_lines,
+)
 from bench.render.model.marks import MARK_OF_OUTCOME, tone_of_outcome
 from bench.render.model.pivot import Frame, axes_of_pivot, pivot_table
 from bench.render.model.table import Fact, Table, hidden_column, make_table, numeric
-from bench.render.phrases import clean_text, format_count
+from bench.render.phrases import clean_text, format_count, with_arrows
 from bench.render.views.comparison_columns import (
     DEFAULT_VALUE,
     change_or_ratio,
@@ -28,6 +33,7 @@ from bench.render.views.comparison_columns import (
     describe_entry,
     detectable,
     epoch_seconds,
+    is_single,
     throughput_ratio,
 )
 from bench.stats.intervals import bounds
@@ -179,81 +185,21 @@ def _caption(comparison: Comparison, *, gate: bool) -> list[tuple[str, str]]:
     lines = []
     if comparison.refusal is not None:
         lines.append(("because", comparison.refusal))
-    if comparison.axis is not None:
-        lines.append(("against", f"{comparison.axis}: for each row, the one that differs from it only there"))
-    lines += _sides(comparison)
+    if comparison.reference is not None:
+        lines.append(("against", describe_reference(comparison, comparison.reference)))
+    lines += side_lines(comparison)
     if comparison.refusal is None:
         lines.append(("data", captions.describe_dataset(comparison.baseline.dataset)))
-    lines += _differences(comparison)
-    lines += _busier(comparison)
+    lines += difference_lines(comparison)
+    lines += health_lines(comparison)
     lines += captions.virtual_contexts(row.scenario for row in comparison.rows)
     if comparison.sessions is not None and comparison.common:
-        lines.append(("sessions", _describe_sessions(comparison.sessions)))
+        lines.append(("sessions", describe_sessions(comparison.sessions)))
     if gate and gate_refusal(comparison) is None:
         lines.append(("method", _method(comparison)))
+    elif comparison.gives_verdicts and comparison.common:
+        lines.append(("method", "two stored results, of two times: `mnist-bench gate` measures both sides in turns"))
     return lines
-
-
-def _sides(comparison: Comparison) -> list[tuple[str, str]]:
-    """Name the files and their machines, both machines where there are two."""
-    baseline, contender = comparison.baseline, comparison.contender
-    if comparison.kind is Kind.HARDWARE:
-        return [
-            line
-            for name, side in (("baseline", baseline), ("contender", contender))
-            for line in (
-                (name, _describe_file(side)),
-                ("on", captions.describe_machine(side.environment)),
-                ("with", captions.describe_versions(side.environment)),
-            )
-        ]
-    within = comparison.kind is Kind.WITHIN
-    files = [("file", baseline)] if within else [("baseline", baseline), ("contender", contender)]
-    return [
-        *((name, _describe_file(side)) for name, side in files),
-        ("machine", captions.describe_machine(contender.environment)),
-        ("software", captions.describe_versions(contender.environment)),
-    ]
-
-
-def _differences(comparison: Comparison) -> list[tuple[str, str]]:
-    if comparison.kind is Kind.WITHIN:
-        return []
-    machine, software = comparison.machine_differences, comparison.software_differences
-    lines = [("differs", _format_differences(machine or software))]
-    if machine and software:
-        lines.append(("besides", _format_differences(software)))
-    if comparison.is_copy:
-        lines.append(("note", "both files hold the same measurements: one is a copy of the other"))
-    return lines
-
-
-def _busier(comparison: Comparison) -> list[tuple[str, str]]:
-    """Say under which side the machine was clearly busier."""
-    side = busier(comparison.baseline, comparison.contender)
-    if side is None:
-        return []
-    name, other = "contender", comparison.baseline
-    if side is comparison.baseline:
-        name, other = "baseline", comparison.contender
-    told = []
-    if side.load_average is not None and other.load_average is not None:
-        told.append(f"load {side.load_average:.1f} against {other.load_average:.1f}")
-    if side.cpu_pressure is not None and other.cpu_pressure is not None:
-        shares = (units.percent(share) for share in (side.cpu_pressure, other.cpu_pressure))
-        told.append(f"a task waited for a CPU {' of the time against '.join(shares)}")
-    return [("note", f"the machine was busier under the {name}: {', '.join(told)}")]
-
-
-def _format_differences(differences: Iterable[Difference]) -> str:
-    return "; ".join(map(str, differences)) or "nothing that is recorded"
-
-
-def _describe_sessions(spread: SessionSpread) -> str:
-    return (
-        f"the same code differs by {units.percentage(math.expm1(spread.sd))} from one session to another (standard "
-        f"deviation; {spread.source}): part of every interval"
-    )
 
 
 def _method(comparison: Comparison) -> str:
@@ -282,7 +228,7 @@ def _facts(comparison: Comparison, recipe: Recipe) -> dict[str, Fact]:
     facts: dict[str, Fact] = {
         "comparison": _kind(comparison),
         "refusal": comparison.refusal,
-        "against": None if comparison.axis is None else str(comparison.axis),
+        "against": None if comparison.reference is None else str(comparison.reference),
         "dataset": comparison.baseline.dataset.name,
         "dataset_digest": comparison.baseline.dataset.digest,
     }
@@ -293,6 +239,7 @@ def _facts(comparison: Comparison, recipe: Recipe) -> dict[str, Fact]:
             **captions.machine_facts(side.environment, without=["usable_vcpu_count", "virtualization"]),
             **captions.software_facts(side.environment.software),
             **captions.facts_of(side.environment, "mnist_bench_version", "git_commit"),
+            **captions.health_facts(side.health),
         }
         facts |= {f"{label}_{name}": fact for name, fact in of_side.items()}
     return {
@@ -309,12 +256,13 @@ def _facts(comparison: Comparison, recipe: Recipe) -> dict[str, Fact]:
 
 def _notes(comparison: Comparison, rows: Sequence[ComparedRow], *, last: bool) -> list[tuple[str, str]]:
     """Say why rows have no ratio, or not the verdict that it suggests; under the last table sum up all rows."""
+    shows_single = not comparison.gives_verdicts  # their rows say so themselves
     reasons: dict[tuple[Outcome, str], list[str]] = {}
     for row in rows:
-        if row.reason is not None and row.reason != comparison.refusal:
+        if row.reason is not None and row.reason != comparison.refusal and not (is_single(row) and shows_single):
             reasons.setdefault((row.outcome, row.reason), []).append(row.scenario.name)
     notes = [
-        (MARK_OF_OUTCOME[outcome], f"{outcome}: {'; '.join(names)}: {reason}")
+        (MARK_OF_OUTCOME[outcome], f"{outcome}: {_name_rows(names, len(rows))}: {with_arrows(reason)}")
         for (outcome, reason), names in reasons.items()
     ]
     paired = [row for row in rows if row.slowdown is not None]
@@ -326,11 +274,27 @@ def _notes(comparison: Comparison, rows: Sequence[ComparedRow], *, last: bool) -
     if last:
         slowdown = comparison.slowdown
         if slowdown is not None:
-            over = format_count(len(comparison.common), "common scenario")
-            unsure = "" if bounds(slowdown) else " (no interval: some have n = 1)"
+            common, averaged = len(comparison.common), len(comparison.averaged)
+            over = format_count(averaged, "common scenario")
+            unsure = "" if bounds(slowdown) else " (no interval: all have n = 1)"
+            if averaged < common:
+                over, unsure = (
+                    f"{averaged} of {common} common scenarios",
+                    f" (the other {common - averaged} have n = 1)",
+                )
             notes.append(("", f"geometric mean over {over}: {describe_difference(comparison, slowdown)}{unsure}"))
         notes.append(("", f"in all: {_format_counts(row.outcome for row in comparison.rows)}"))
     return notes
+
+
+#: The most names that are listed: the rows say it, too.
+_MOST_NAMES: Final = 3
+
+
+def _name_rows(names: Sequence[str], rows: int) -> str:
+    if len(names) <= _MOST_NAMES:
+        return "; ".join(names)
+    return "all rows" if len(names) == rows else f"{len(names)} of {rows} rows"
 
 
 # --- an overview of several
@@ -357,7 +321,7 @@ def _overview(comparisons: Sequence[Comparison]) -> Table:
         _COLUMNS,
         shown,
         caption=[
-            ("baseline", _describe_file(baseline)),
+            ("baseline", describe_file(baseline)),
             ("data", captions.describe_dataset(baseline.dataset)),
             ("machine", captions.describe_machine(baseline.environment)),
             ("contenders", f"{len(comparisons):,}: {outcomes}"),
@@ -365,11 +329,6 @@ def _overview(comparisons: Sequence[Comparison]) -> Table:
         notes=notes,
         tone=lambda comparison: tone_of_outcome(_overall(comparison)),
     )
-
-
-def _describe_file(side: ComparedFile) -> str:
-    """Name a result file of a comparison."""
-    return f"{side.name}, suite {side.suite}, {side.created_at}"
 
 
 _COLUMNS: Final[Sequence[Column[Comparison]]] = (

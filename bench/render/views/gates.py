@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
+from bench.analysis.verdict import Verdict
 from bench.experiments.gate.decision import Conclusion
 from bench.experiments.gate.look import GateRow
 from bench.records.gate import GateFile, Purpose, SideDescription
+from bench.records.health import session_health
 from bench.render import units
-from bench.render.model.captions import common_setting, facts_of, file_caption, virtual_contexts
+from bench.render.model.captions import (
+    common_setting,
+    facts_of,
+    file_caption,
+    format_n,
+    health_caption,
+    virtual_contexts,
+)
 from bench.render.model.cases import OUTCOME_OF_VERDICT, JUnitCase
 from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Axis, Column, make_change_column, make_column, varies
 from bench.render.model.marks import MARK_OF_OUTCOME, tone_of_outcome
@@ -25,22 +34,35 @@ from bench.stats.paired import Order
 def gate_table(gate_file: GateFile, conclusion: Conclusion) -> Table:
     """Return one row per planned scenario, with the reasons and the void blocks as notes."""
     columns: list[Column[GateRow]] = [
+        _verdict_column(gate_file),
         *varying_axes([row.scenario for row in conclusion.rows]),
-        *_columns(gate_file, _scale(gate_file, conclusion)),
+        *_columns(gate_file, conclusion),
     ]
     return make_table(
-        f"gate: {conclusion.verdict}",
+        f"gate: {conclusion.verdict}, {format_n(row.n for row in conclusion.rows)}",
         columns,
         conclusion.rows,
         caption=_caption(gate_file, conclusion),
         facts=_facts(gate_file, conclusion),
         notes=[
-            *((MARK_OF_OUTCOME[row.verdict], f"{row.scenario.name}: {row.reason}") for row in conclusion.rows),
+            *_reasons(conclusion),
             *(("", f"block {index + 1} is void: {why}") for index, why in conclusion.voids),
         ],
         mark=lambda row: MARK_OF_OUTCOME[row.verdict],
         tone=lambda row: tone_of_outcome(row.verdict),
     )
+
+
+def _reasons(conclusion: Conclusion) -> list[tuple[str, str]]:
+    """Return why each row has its verdict; what holds for all of several is said once."""
+    alike: dict[tuple[Verdict, str], list[str]] = {}
+    for row in conclusion.rows:
+        alike.setdefault((row.verdict, row.reason), []).append(row.scenario.name)
+    everything = len(alike) == 1 < len(conclusion.rows)
+    return [
+        (MARK_OF_OUTCOME[verdict], f"{'all rows' if everything else '; '.join(names)}: {reason}")
+        for (verdict, reason), names in alike.items()
+    ]
 
 
 def gate_cases(conclusion: Conclusion) -> list[JUnitCase]:
@@ -93,10 +115,12 @@ def _draw_interval(row: GateRow, most: float) -> str | None:
     return interval(math.log(row.ratio.value), ends[0], ends[1], most)
 
 
-def _columns(gate_file: GateFile, scale: float) -> list[Column[GateRow]]:
-    plan = gate_file.plan
+def _columns(gate_file: GateFile, conclusion: Conclusion) -> list[Column[GateRow]]:
+    plan, scale = gate_file.plan, _scale(gate_file, conclusion)
+    most = max((row.n for row in conclusion.rows), default=0)
+    least_p = min(1.0, 2.0**-most * len(plan.scenarios) * len(plan.looks))
     return [
-        make_column("n", key="n_blocks", priority=6, explanation="valid blocks of four passes"),
+        make_column("n", key="n_blocks", priority=1, explanation="valid blocks of four passes"),
         make_change_column(
             "ratio",
             key="time_ratio",
@@ -112,9 +136,6 @@ def _columns(gate_file: GateFile, scale: float) -> list[Column[GateRow]]:
             priority=3,
             picture=True,
             explanation=f"the same, from {units.points(-scale)} to +{units.points(scale)} %",
-        ),
-        make_column(
-            "verdict", lambda row: str(row.verdict), number=False, priority=0, explanation=_verdicts(gate_file)
         ),
         make_column(
             "threshold",
@@ -157,7 +178,7 @@ def _columns(gate_file: GateFile, scale: float) -> list[Column[GateRow]]:
             priority=8,
             explanation=f"of being no slower than that: exact sign-flip test, adjusted for "
             f"{format_count(len(plan.scenarios), 'scenario')} (Holm) and {format_count(len(plan.looks), 'look')}; "
-            f"alpha {plan.alpha:g}",
+            f"alpha {plan.alpha:g}; {format_count(most, 'block')} can give {least_p:.2g} at least",
         ),
         make_change_column(
             "confirmation",
@@ -167,6 +188,13 @@ def _columns(gate_file: GateFile, scale: float) -> list[Column[GateRow]]:
         ),
         make_column("reason", number=False),
     ]
+
+
+def _verdict_column(gate_file: GateFile) -> Column[GateRow]:
+    """Make the first column: on a narrow screen nothing else may be in sight."""
+    return make_column(
+        "verdict", lambda row: str(row.verdict), number=False, priority=0, explanation=_verdicts(gate_file)
+    )
 
 
 def _verdicts(gate_file: GateFile) -> str:
@@ -194,10 +222,18 @@ def _caption(gate_file: GateFile, conclusion: Conclusion) -> list[tuple[str, str
         *_software_difference(gate_file),
         *file_caption(gate_file),
         ("blocks", blocks),
+        *health_caption(session_health([block.health for block in gate_file.blocks], _switches_per_second(gate_file))),
         *([("note", _NO_CALIBRATION)] if any(planned.noise_floor is None for planned in plan.scenarios) else []),
         *constant_setting(scenarios),
         *virtual_contexts(scenarios),
     ]
+
+
+def _switches_per_second(gate_file: GateFile) -> Iterator[float]:
+    """Yield how often the kernel took a core away in a second of each process's windows."""
+    for block in gate_file.blocks:
+        for each in (each for invocation in block.passes for each in invocation.scenarios):
+            yield each.involuntary_context_switches / sum(each.window_seconds)
 
 
 _NO_CALIBRATION: Final = (

@@ -90,10 +90,20 @@ def _phases(profile: ProfileFile, breakdown: Breakdown, facts: dict[str, Fact]) 
         rows,
         caption=[*file_caption(profile), ("epoch", epoch), *virtual_contexts([profile.scenario])],
         facts=facts,
-        notes=[(mark, describe_closure(breakdown))],
+        notes=[(mark, describe_closure(breakdown)), *_negative(breakdown)],
         mark=lambda row: mark if row.name == _ALL_PHASES else "",
         tone=lambda row: Tone.BAD if mark and row.name == _ALL_PHASES else Tone.PLAIN,
     )
+
+
+def _negative(breakdown: Breakdown) -> list[tuple[str, str]]:
+    """Explain phases that seem to take less than no time."""
+    phases = [str(part.phase) for part in breakdown.parts if part.seconds < 0]
+    if not phases:
+        return []
+    below = f"{' and '.join(phases)} below 0: epochs that ended after it were faster than those that ended before it"
+    why = "to wait early can be cheaper than to wait late, and more --rounds cut the noise"
+    return [("", f"{below}; {why}")]
 
 
 def _operators(profile: ProfileFile, breakdown: Breakdown, facts: dict[str, Fact]) -> Table:

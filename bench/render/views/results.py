@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from bench.analysis import accuracy
-from bench.analysis.groups import Status
+from bench.analysis.groups import Status, throughput
 from bench.analysis.headline import effects
 from bench.analysis.summary import Row, Summary
 from bench.records.health import disturbances
+from bench.render import units
 from bench.render.model import captions
 from bench.render.model.answers import describe_effects
 from bench.render.model.columns import (
@@ -31,6 +32,7 @@ from bench.render.model.pivot import Axes, Frame, axes_of_pivot, pivot_table
 from bench.render.model.table import Fact, Table, hidden_column, make_table, numeric, sort_rows
 from bench.render.phrases import format_count, one_line
 from bench.scenarios.scenario import tutorial_setting
+from bench.stats.modes import two_groups
 
 DEFAULT_VALUE: Final = "throughput"
 
@@ -94,7 +96,7 @@ def _listing(summary: Summary, rows: Sequence[Row]) -> Table:
 
 
 #: Priorities of columns in a table of rows that took turns.
-_IN_TURNS: Final = {"speedup": 1, "speedup_interval": 1, "epoch_seconds": 4}
+_IN_TURNS: Final = {"speedup": 1, "epoch_seconds": 4}
 
 
 def _at_priority(column: Column[Row], priority: int | None) -> Column[Row]:
@@ -139,12 +141,18 @@ def _frame(summary: Summary, rows: Sequence[Row]) -> Frame:
         caption=[
             *captions.file_caption(summary),
             ("result", f"suite {summary.suite}, {summary.created_at}"),
+            *captions.health_caption(summary.health),
             *captions.virtual_contexts(row.scenario for row in rows),
             *captions.describe_ceilings(rows),
         ],
         facts=_facts(summary, rows),
         answers=_answers(summary, rows),
-        notes=[*_notes(rows), *_void_notes(summary, rows), *_disturbances(summary, rows)],
+        notes=[
+            *_notes(rows),
+            *_unsteady_notes(summary, rows),
+            *_void_notes(summary, rows),
+            *_disturbances(summary, rows),
+        ],
         file=f"{summary.suite}, {summary.created_at}",
     )
 
@@ -197,6 +205,7 @@ def _facts(summary: Summary, rows: Sequence[Row]) -> dict[str, Fact]:
         **captions.machine_facts(summary.environment),
         **captions.software_facts(softwares.pop() if len(softwares) == 1 else None),
         "mnist_bench_version": summary.environment.mnist_bench_version,
+        **captions.health_facts(summary.health),
         **captions.recipe_facts(rows[0].recipe),
     }
 
@@ -212,6 +221,32 @@ def _facts_of_each_framework(rows: Sequence[Row]) -> dict[str, Fact]:
         if software is not None
         for name, version in captions.software_facts(software).items()
     }
+
+
+#: A row is unsteady whose images/s, or of rows that took turns whose speed-up, is known to no better than this.
+_UNSTEADY: Final = 0.25
+
+
+def _unsteady_notes(summary: Summary, rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Say which rows' processes disagree so much that their number says little, and what helps."""
+    told, in_turns = [], rows[0].in_turns
+    for row in rows:
+        if row.measures is None or not row.status.is_ranked:
+            continue
+        estimate = row.measures.speedup if in_turns else row.measures.throughput
+        if estimate is None or estimate.upper is None or estimate.upper / estimate.value <= 1 + _UNSTEADY:
+            continue
+        speeds = [throughput(run) for run in summary.groups[row.scenario, row.recipe].runs]
+        groups = two_groups(speeds)
+        parts = [speeds] if groups is None else groups
+        ranges = " and ".join(f"{units.significant(min(part))} to {units.significant(max(part))}" for part in parts)
+        told.append(f"{row.scenario.name} ({'two speeds: ' if groups else ''}{ranges})")
+    if not told:
+        return []
+    more = "--precision 3%" if in_turns else "a larger --repeats"
+    what = "blocks" if in_turns else "processes"
+    advice = f"run {more} or on a quieter machine; mnist-bench environment says what disturbs"
+    return [("", f"unsteady, {what} disagree by more than {units.percent(_UNSTEADY)}: {'; '.join(told)}: {advice}")]
 
 
 def _void_notes(summary: Summary, rows: Sequence[Row]) -> list[tuple[str, str]]:

@@ -50,6 +50,36 @@ def setting_names(scenario: Scenario) -> str:
     return ", ".join("contexts x cpu_threads" if knob == "contexts" else knob for knob in _knobs(scenario))
 
 
+def describe_space(scenarios: Sequence[Scenario]) -> list[str]:
+    """Return a line for each knob with the values that it has in these settings."""
+    return [
+        f"{knob}: {', '.join(dict.fromkeys(format_knob(scenario, knob) for scenario in scenarios))}"
+        for knob in _knobs(scenarios[0])
+    ]
+
+
+#: What the values of knobs mean, but for the tutorial's.
+_GLOSSES: Final = {
+    "bound": "network, loss and accuracy in one compiled graph with fixed arrays",
+    "static": "Gluon's compiled graph with its memory planned once",
+    "on": "Gluon's compiled graph",
+    "resident": "the data set stays on the device",
+    "epoch": "the accuracy is read once an epoch",
+    "flat": "all weights in one array",
+    "naive": "each operation runs at once, and not in another thread",
+    "padded": "channels filled up to whole vectors",
+    "pool_first": "tanh after the pooling",
+    "activation": "oneDNN's tanh",
+}
+
+
+def _gloss(scenario: Scenario) -> str:
+    """Explain the words of a setting that are not the tutorial's."""
+    words = (format_knob(scenario, knob) for knob in _knobs(scenario))
+    told = "; ".join(f"{word}: {_GLOSSES[word]}" for word in words if word in _GLOSSES)
+    return told and f"{told} (more in results/README.md, The parts of a loop)"
+
+
 def _knobs(scenario: Scenario) -> list[str]:
     return [knob for knob in KNOBS if knob != "layers" or scenario.network == Network.LENET]
 
@@ -128,7 +158,7 @@ _STANDING_COLUMNS: Final[Sequence[Column[RankedCandidate]]] = (
         unit=units.significant,
         key="throughput_images_per_second",
         title="images/s",
-        priority=3,
+        priority=1,
         detail=plus_minus,
         explanation="geometric mean over n processes of the median window; ± is its 95 % t interval (log scale), the "
         "machine's drift included",
@@ -137,7 +167,7 @@ _STANDING_COLUMNS: Final[Sequence[Column[RankedCandidate]]] = (
         "n",
         lambda row: row.throughput.n,
         key="n_processes",
-        priority=5,
+        priority=1,
         explanation="fresh processes, each in a block with one of the tutorial's loop",
     ),
     make_column(
@@ -190,13 +220,16 @@ def _caption(tune_file: TuneFile, found: TuneResult) -> list[tuple[str, str]]:
     reference = plan.candidates[0].scenario
     budget = "" if plan.budget_seconds is None else f" of {units.seconds(plan.budget_seconds)}"
     ended = "" if found.complete else ", not finished"
+    late = sum(stage.ruled.get(Reason.OUT_OF_TIME, 0) for stage in found.stages)
+    out_of_time = f"{late:,} out of time (a larger --budget measures them), " if late else ""
     search = (
-        f"{format_count(found.candidates, 'setting')}, {found.measured:,} measured, "
+        f"{format_count(found.candidates, 'setting')}, {found.measured:,} measured, {out_of_time}"
         f"{units.seconds(found.seconds)}{budget}{ended}; seed {plan.seed}, {tune_file.created_at}"
     )
     scenarios = [row.scenario for row in found.standings] or [reference]
     return [
         ("recommended", _headline(found, reference)),
+        *([("in words", gloss)] if found.winner is not None and (gloss := _gloss(found.winner)) else []),
         ("tutorial's loop", format_setting(reference)),
         ("search", search),
         *file_caption(tune_file),
@@ -275,7 +308,7 @@ def _worths_table(found: TuneResult) -> Table:
             explanation="time per image with that one knob turned, and its 95 % interval where something was measured "
             "twice",
         ),
-        make_column("measured_in", _describe_measured, number=False, priority=0),
+        make_column("measured_in", _describe_measured, number=False, priority=3),
     )
     return make_table(
         "tune: what each knob is worth to the winner",

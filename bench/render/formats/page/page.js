@@ -38,7 +38,7 @@ for (const table of document.querySelectorAll("table")) {
       body.append(...present, ...absent);
     });
   });
-  if (rows.length < 4) continue;
+  if (rows.length < 4 || table.closest(".facts")) continue;
   const box = document.createElement("label");
   box.className = "filter";
   const small = (element) => element.textContent.toLowerCase();
