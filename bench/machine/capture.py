@@ -16,7 +16,6 @@ import psutil
 from bench import SOURCE_ROOT
 from bench.machine.accelerators import describe_accelerators
 from bench.machine.cgroup import cpu_quota, limited_to, memory_bytes, memory_limit_bytes
-from bench.machine.checkout import read_git, tree_digest
 from bench.machine.cpu import (
     CPUS,
     caches_bytes,
@@ -32,7 +31,7 @@ from bench.machine.cpu import (
     usable_cpus,
 )
 from bench.machine.privacy import host_hash
-from bench.machine.software import PACKAGES, installed_versions, relevant_variables
+from bench.machine.software import PACKAGES, installed_versions, read_git, relevant_variables, tree_digest
 from bench.machine.system_files import ROOT, ask_or_none
 from bench.machine.virtualization import virtualization
 from bench.records.base import utc_now

@@ -15,7 +15,7 @@ from rich.console import Console
 from bench import cli
 from bench.analysis.entries import ComparedFile, index
 from bench.analysis.history import By, histories
-from bench.machine.checkout import commit_order
+from bench.machine.software import commit_order
 from bench.records import store
 from bench.records.result import ResultSet
 from bench.render.formats.html import render_html, render_report

@@ -15,7 +15,7 @@ from bench.errors import ConfigurationError
 from bench.experiments.gate import source
 from bench.experiments.gate.slowdown import inject
 from bench.experiments.gate.source import SourceTree
-from bench.machine.checkout import tree_digest
+from bench.machine.software import tree_digest
 from bench.stats.paired import Side
 from tests import ROOT
 

@@ -26,7 +26,6 @@ from hypothesis import strategies as st
 
 from bench import SOURCE_ROOT
 from bench.machine import cgroup, privacy, software
-from bench.machine import checkout as git_facts
 from bench.machine.accelerators import gpu_processes, visible_cards
 from bench.machine.capture import capture, usable_core_count
 from bench.machine.cgroup import available_memory_bytes
@@ -47,7 +46,7 @@ def lay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lay:
     """Lay out a machine: path below the root -> what the file says. Installation, git and py-cpuinfo know nothing."""
     monkeypatch.setattr(software, "version", {}.__getitem__)
     monkeypatch.setattr(cpuinfo, "get_cpu_info", dict)
-    monkeypatch.setattr(git_facts, "git_status", lambda _source: "")
+    monkeypatch.setattr(software, "git_status", lambda _source: "")
 
     def lay_out(files: Mapping[str, str]) -> Path:
         for name, content in files.items():
@@ -370,7 +369,7 @@ def test_any_text_is_parsed_without_an_error(text: str) -> None:
     cgroup.parse_cgroups(text)
     parse_cpu_list(text)
     parse_cpuinfo(text)
-    git_facts.parse_git_status(text)
+    software.parse_git_status(text)
     quota, size = cgroup.parse_quota(text), parse_size(text)
     assert quota is None or quota > 0
     assert size is None or size >= 0
@@ -623,31 +622,31 @@ class TestGit:
         """Untracked files cannot be imported by tracked ones, so they make nothing dirty; a changed file does."""
         commit = self.git(checkout, "rev-parse", "HEAD")
         (checkout / "untracked").write_text("2")
-        assert git_facts.read_git(checkout) == (commit, False)
+        assert software.read_git(checkout) == (commit, False)
         (checkout / "file").write_text("2")
-        assert git_facts.read_git(checkout) == (commit, True)
+        assert software.read_git(checkout) == (commit, True)
 
     def test_a_hook_of_another_repository(self, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Its GIT_DIR does not change what this source is."""
         commit = self.git(checkout, "rev-parse", "HEAD")
         monkeypatch.setenv("GIT_DIR", str(checkout.parent / "none"))
-        assert git_facts.read_git(checkout) == (commit, False)
+        assert software.read_git(checkout) == (commit, False)
 
     def test_no_commit_is_told_where_there_is_none(self, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """It may lie below a checkout, have no commit, be no repository, or git may be missing or refuse."""
         (checkout / "site-packages").mkdir()
-        assert git_facts.read_git(checkout / "site-packages") == (None, None)
+        assert software.read_git(checkout / "site-packages") == (None, None)
         fresh = checkout.parent / "fresh"
         fresh.mkdir()
         self.git(fresh, "init")
-        assert git_facts.read_git(fresh) == (None, None)
+        assert software.read_git(fresh) == (None, None)
         (checkout.parent / ".git").write_text("gitdir: nowhere")
-        assert git_facts.read_git(checkout.parent) == (None, None)
+        assert software.read_git(checkout.parent) == (None, None)
         with monkeypatch.context() as patched:
             patched.setenv("PATH", "")
-            assert git_facts.read_git(checkout) == (None, None)
+            assert software.read_git(checkout) == (None, None)
         monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own way to test safe.directory
-        assert git_facts.read_git(checkout) == (None, None)
+        assert software.read_git(checkout) == (None, None)
 
     def test_the_commit_is_known_where_git_looks_for_changes_too_long(
         self, checkout: Path, monkeypatch: pytest.MonkeyPatch
@@ -657,8 +656,8 @@ class TestGit:
         def slow(_source: Path) -> str:
             raise subprocess.TimeoutExpired("git", 2.0)
 
-        monkeypatch.setattr(git_facts, "git_status", slow)
-        assert git_facts.read_git(checkout) == (self.git(checkout, "rev-parse", "HEAD"), None)
+        monkeypatch.setattr(software, "git_status", slow)
+        assert software.read_git(checkout) == (self.git(checkout, "rev-parse", "HEAD"), None)
 
     def test_a_hanging_git_is_given_up(self, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A file system that does not answer costs the commit, not the run."""
@@ -667,9 +666,9 @@ class TestGit:
         (slow / "git").write_text("#!/bin/sh\nexec sleep 60\n")
         (slow / "git").chmod(0o755)
         monkeypatch.setenv("PATH", f"{slow}:{os.environ['PATH']}")
-        monkeypatch.setattr(git_facts, "GIT_SECONDS", 0.1)
+        monkeypatch.setattr(software, "GIT_SECONDS", 0.1)
         begin = time.monotonic()
-        assert git_facts.read_git(checkout) == (None, None)
+        assert software.read_git(checkout) == (None, None)
         assert time.monotonic() - begin < 5
 
 
@@ -789,7 +788,7 @@ def test_an_empty_machine_is_still_told(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(psutil, "cpu_count", lambda **_keywords: None)
     for module, name in [(socket, "gethostname"), (getpass, "getuser"), (cpuinfo, "get_cpu_info"), (Path, "home")]:
         monkeypatch.setattr(module, name, refuse)
-    for module, name in [(software, "version"), (git_facts, "run_git")]:
+    for module, name in [(software, "version"), (software, "run_git")]:
         monkeypatch.setattr(module, name, refuse)
     for name in ("libc_ver", "freedesktop_os_release"):
         monkeypatch.setattr(platform, name, refuse)

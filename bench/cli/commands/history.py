@@ -18,7 +18,7 @@ from bench.cli.console import note, print_tables, reject_junit, write
 from bench.cli.inputs import result_files
 from bench.errors import ConfigurationError
 from bench.experiments.gate import source
-from bench.machine.checkout import commit_order
+from bench.machine.software import commit_order
 from bench.render.formats.export import Format
 from bench.render.formats.html import render_report
 from bench.render.phrases import format_count

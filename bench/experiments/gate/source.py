@@ -20,7 +20,7 @@ from typing import Final
 
 from bench import SOURCE_ROOT
 from bench.errors import ConfigurationError
-from bench.machine.checkout import package_files, run_git, tree_digest
+from bench.machine.software import package_files, run_git, tree_digest
 from bench.stats.paired import Side
 
 #: The package that is measured; the harness around it is this program's own on both sides.
