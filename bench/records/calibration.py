@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
+
+from msgspec import Meta
 
 from bench.ranges import Count, Fraction, PositiveCount, PositiveSeconds, Ratio, Seconds, TrainingSeed
 from bench.records.base import Record, Timestamp
@@ -70,8 +72,8 @@ class Calibration(Record, frozen=True, kw_only=True):
     alpha: Fraction
     margin: Ratio
     tolerance: Ratio
-    scenarios: tuple[ScenarioCalibration, ...]
-    replays: tuple[Replays, ...]
+    scenarios: Annotated[tuple[ScenarioCalibration, ...], Meta(min_length=1)]
+    replays: Annotated[tuple[Replays, ...], Meta(min_length=1)]
 
     def noise_floor(self, scenario: Scenario) -> float | None:
         return next((each.noise_floor for each in self.scenarios if each.scenario == scenario), None)

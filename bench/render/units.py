@@ -24,6 +24,8 @@ _TWO_DIGITS = 10.0
 _FOUR_DIGITS = 1000.0
 #: A limit for logarithms: its exponential is far beyond what is written out, and does not overflow.
 _HUGE_LOGARITHM = 100.0
+#: Numbers beyond these are written as 0 and as infinite: no unit here makes one of anything that can be measured.
+_NOTHING, _ENDLESS = 1e-30, 1e30
 #: Wider intervals are written as beyond this: they only say that there are too few processes.
 _WIDEST_PERCENT = 999.0
 _WIDEST_FACTOR = 10.0
@@ -31,8 +33,10 @@ _WIDEST_FACTOR = 10.0
 
 def significant(number: float, digits: int = 3) -> str:
     """Round to significant digits, but never before the decimal point: 12,345, 930, 93.1, 0.0931."""
-    if number == 0:
+    if abs(number) < _NOTHING:
         return "0"
+    if abs(number) > _ENDLESS:
+        return f"{'-' if number < 0 else ''}\N{INFINITY}"
     # Rounded first: 99.96 has three digits before the point once it has become 100.
     rounded = float(f"{number:.{digits - 1}e}")
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(rounded))))
@@ -129,7 +133,7 @@ def signed(ratio: float) -> str:
 
 def bound(ratio: float) -> str:
     """Write an end of a ratio's interval, which may be infinite: 1.40, 12.3, ∞."""
-    return "∞" if math.isinf(ratio) else significant(ratio)
+    return significant(ratio)
 
 
 def accuracy_change(number: float) -> str:

@@ -633,6 +633,13 @@ def test_an_interval_is_plus_minus_percent(upper: float, text: str) -> None:
     assert units.plus_minus(10_000.0, upper) == text
 
 
+@given(st.floats(allow_nan=False))
+def test_every_number_can_be_written(number: float) -> None:
+    """A file may hold what no machine measured, and what is computed of it may be nothing or without end."""
+    for unit in (units.significant, units.factor, units.share, units.bound, units.giga, units.percentage, units.tenths):
+        assert unit(number).isprintable()
+
+
 @settings(deadline=None)  # a busy machine is no failure
 @given(st.floats(min_value=1e-9, max_value=1e9))
 def test_significant_digits_are_never_off_by_more_than_half_of_the_third(number: float) -> None:

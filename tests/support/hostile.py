@@ -53,8 +53,12 @@ def mutate_document(document: bytes, random: Random) -> bytes:
     if random.random() < 0.15:
         return mutate_bytes(document, random)
     root = json.loads(document)
+    only_numbers = random.random() < 0.4  # most of them are read, and come as far as the arithmetic
     for _ in range(random.choice((1, 1, 1, 2, 3))):
-        _change(*_place(root, random), random)
+        container, key = _place(root, random)
+        while only_numbers and not _is_number(container[key]):
+            container, key = _place(root, random)
+        _change(container, key, random)
     text = json.dumps(root, sort_keys=random.random() < 0.1)
     return text.replace("Infinity", "1e999").encode() if random.random() < 0.5 else text.encode()
 
@@ -76,7 +80,7 @@ def _place(root: Any, random: Random) -> tuple[Any, Any]:  # noqa: ANN401  # wha
 
 def _change(container: Any, key: Any, random: Random) -> None:  # noqa: ANN401  # as above
     value = container[key]
-    if isinstance(value, int | float) and not isinstance(value, bool) and random.random() < 0.7:
+    if _is_number(value) and random.random() < 0.7:
         container[key] = _another_number(value, random)
         return
     match random.randrange(8):
@@ -97,6 +101,10 @@ def _change(container: Any, key: Any, random: Random) -> None:  # noqa: ANN401  
             container[key] = random.choice([each for each in VALUES if isinstance(each, int | float)])
         case _:
             container[key] = random.choice(VALUES)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _another_number(value: float, random: Random) -> float:
