@@ -107,6 +107,14 @@ def typecheck(session: nox.Session) -> None:
     session.run("mypy", "noxfile.py")
 
 
+def measure(session: nox.Session, *arguments: str) -> None:
+    """Run `mnist-bench ARGS`, which ends by itself after Ctrl-C: it saves, and says how to go on.
+
+    By itself nox kills a command half a second after it.
+    """
+    session.run("mnist-bench", *arguments, interrupt_timeout=None, terminate_timeout=None)
+
+
 #: Sessions that are a verb of the command, installed with MXNet and nothing in its way: no coverage, no tracing.
 VERBS = {
     "bench": ("run", "Measure."),
@@ -122,7 +130,7 @@ def make_session(name: str, verb: str, summary: str) -> None:
 
     def run(session: nox.Session) -> None:
         install(session)
-        session.run("mnist-bench", verb, *session.posargs)
+        measure(session, verb, *session.posargs)
 
     run.__doc__ = f"{summary} `nox -s {name} -- ARGS` is `mnist-bench {verb} ARGS`."
     nox.session(name=name, python=PYTHON, default=False)(run)
@@ -173,7 +181,7 @@ def peers(session: nox.Session) -> None:
     """MXNet beside PyTorch and JAX, each from its own environment: `nox -s peers -- ARGS`, as of `mnist-bench run`."""
     install(session)
     pythons = [word for name, path in PEERS.items() for word in ("--python", f"{name}={path}")]
-    session.run("mnist-bench", "run", "--suite", "peers", *pythons, *session.posargs)
+    measure(session, "run", "--suite", "peers", *pythons, *session.posargs)
 
 
 @nox.session(python=PYTHON, default=False)

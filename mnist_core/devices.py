@@ -14,9 +14,10 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
+from pathlib import Path
 
 
 class DeviceError(ValueError):
@@ -155,10 +156,29 @@ PROBE_TIMEOUT_SECONDS = 120.0
 _REAP_SECONDS = 5.0
 
 
+def program(packages: Mapping[str, Path], entry: str) -> str:
+    """A program for `python -c` that calls `main` of a module, and takes these packages from their folders.
+
+    It takes nothing from the current folder or from those around the packages, unlike `-m`: a `random.py` there would
+    be taken for Python's own.
+    """
+    located = "".join(
+        f"s = u.spec_from_file_location({name!r}, {str(folder / '__init__.py')!r},"
+        f" submodule_search_locations=[{str(folder)!r}])\n"
+        f"m = sys.modules[{name!r}] = u.module_from_spec(s)\n"
+        "s.loader.exec_module(m)\n"
+        for name, folder in packages.items()
+    )
+    return f"import sys\ndel sys.path[0]\nimport importlib.util as u\n{located}from {entry} import main; main()"
+
+
 def probe(device: Device, *, python: str = sys.executable, timeout_seconds: float = PROBE_TIMEOUT_SECONDS) -> Probe:
     """Try one device out in a child process; never raises for what the child does."""
     try:
-        child = _run([python, "-m", "mnist_core.probe", str(device)], timeout_seconds)
+        child = _run(
+            [python, "-c", program({"mnist_core": Path(__file__).parent}, "mnist_core.probe"), str(device)],
+            timeout_seconds,
+        )
     except subprocess.TimeoutExpired:
         return Probe(device, Unusable.HUNG, f"{device} gave no answer within {timeout_seconds:g} s")
     reply = last_line(child.stdout)

@@ -138,7 +138,8 @@ class Loop:
 MOST_EPOCHS: Final = 1_000_000
 MOST_SAMPLES: Final = 1_000_000
 MOST_SEED: Final = 2**32 - 1
-_MOST_FACTOR: Final = 1e6
+#: The greatest power of ten that a 32-bit float holds.
+_MOST_FACTOR: Final = 1e38
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,4 +164,4 @@ class Recipe:
         if not 0 <= self.seed <= MOST_SEED:
             raise ValueError(f"expected a seed from 0 to {MOST_SEED:,}, the greatest that NumPy takes")
         if not (0 < self.learning_rate <= _MOST_FACTOR and 0 < self.xavier_magnitude <= _MOST_FACTOR):
-            raise ValueError(f"expected a learning rate and a magnitude above 0, at most {_MOST_FACTOR:,.0f}")
+            raise ValueError(f"expected a learning rate and a magnitude above 0, at most {_MOST_FACTOR:g}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,16 +103,37 @@ class History:
     trends: tuple[Trend, ...]
 
 
-def histories(sides: Iterable[ComparedFile], by: By = By.MACHINE, alpha: float = ALPHA) -> list[History]:
+def histories(
+    sides: Iterable[ComparedFile],
+    by: By = By.MACHINE,
+    alpha: float = ALPHA,
+    places: Callable[[Iterable[str]], Mapping[str, int]] = lambda _commits: {},
+) -> list[History]:
     """Return a history for each machine, or class of machines, and data set; the one with most files first.
 
-    `alpha` is the probability of finding a change in a history without any; its trends share it (Bonferroni).
+    `places` returns the place in git's history of the commits that are known: a file of an earlier commit comes first,
+    whenever it was measured. Files of other commits stand by their date. `alpha` is the probability of finding a change
+    in a history without any; its trends share it (Bonferroni).
     """
     groups: dict[tuple[object, ...], list[ComparedFile]] = {}
     for side in sides:
         groups.setdefault(_place(side, by), []).append(side)
-    made = [_history(sorted(group, key=lambda side: side.created_at), alpha) for group in groups.values()]
+    known = places(
+        side.environment.git_commit for side in itertools.chain(*groups.values()) if side.environment.git_commit
+    )
+    made = [_history(_in_order(group, known), alpha) for group in groups.values()]
     return sorted(made, key=lambda history: history.files, reverse=True)
+
+
+def _in_order(sides: Iterable[ComparedFile], known: Mapping[str, int]) -> list[ComparedFile]:
+    """Return files by their date, those of known commits by these among themselves."""
+    by_date = sorted(sides, key=lambda side: side.created_at)
+    by_commit = sorted(
+        (side for side in by_date if side.environment.git_commit in known),
+        key=lambda side: known[side.environment.git_commit or ""],
+    )
+    following = iter(by_commit)
+    return [next(following) if side.environment.git_commit in known else side for side in by_date]
 
 
 def _place(side: ComparedFile, by: By) -> tuple[object, ...]:

@@ -16,7 +16,7 @@ import mnist_core
 from bench import errors
 from bench.cli import usage
 from bench.cli.app import app, global_flags_first
-from bench.cli.console import fail, note, verbosity
+from bench.cli.console import degrade_outputs, fail, note, verbosity
 from bench.cli.exit_status import Exit
 from bench.errors import ConfigurationError, IncomparableError, SetupError
 from mnist_core.idx import DataError
@@ -27,6 +27,7 @@ __all__ = ["Exit", "main"]
 def main() -> NoReturn:
     """Run the command line; every foreseen error is one line on stderr and an exit status."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    degrade_outputs()
     try:
         status = app(global_flags_first(sys.argv[1:]), standalone_mode=False)
         if status == Exit.INTERRUPTED:  # Typer returns it for a KeyboardInterrupt, and prints nothing

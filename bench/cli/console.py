@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import dataclasses
+import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from rich.console import Console
 
@@ -17,7 +19,7 @@ from bench.cli.exit_status import Exit
 from bench.errors import ConfigurationError
 from bench.render.formats.export import Format, render_csv, render_json, render_markdown
 from bench.render.formats.html import render_html
-from bench.render.formats.text import Legend, print_line, render_text
+from bench.render.formats.text import Legend, print_line, render_text, writer
 from bench.render.model.table import Table
 from bench.render.progress.live import elapsing
 
@@ -52,6 +54,8 @@ class ProgressConsole(Console):
 
 out = ResultConsole()
 err = ProgressConsole()
+#: The error handler of our outputs: what they cannot encode is written in ASCII.
+_DEGRADED: Final = "mnist-bench"
 #: For the reason why the program ends, which --quiet does not silence.
 _last_words = ProgressConsole()
 
@@ -73,8 +77,23 @@ def set_verbosity(*, quiet: bool, verbose: bool) -> None:
     verbosity.verbose = verbose
 
 
+def degrade_outputs() -> None:
+    """Let no character end the program that stdout or stderr cannot encode, as in a C or Latin-1 locale."""
+    codecs.register_error(_DEGRADED, _in_ascii)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_DEGRADED)
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    return writer("ascii")(error.object[error.start : error.end]), error.end
+
+
 def write(text: str) -> None:
-    """Write text for programs to stdout: every character as it is, no wrapping, no colour."""
+    """Write text for programs to stdout: in UTF-8 whatever the locale says, no wrapping, no colour."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors=_DEGRADED)
     out.out(text, highlight=False, end="")
 
 

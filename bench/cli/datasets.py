@@ -12,6 +12,7 @@ from bench.cli.console import err, warn
 from bench.records.result import Dataset
 from bench.render.formats.text import writer
 from bench.render.phrases import printable_line
+from bench.render.progress.live import moves_cursor
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 
@@ -28,7 +29,7 @@ def prepare(name: DatasetName, data_dir: Path | None) -> datasets.Prepared:
         TimeRemainingColumn(),
         console=err,
         transient=True,
-        disable=not err.is_terminal,
+        disable=not moves_cursor(err),
     ) as progress:
         searching = progress.add_task(
             "preparing the images" if name is DatasetName.AUTO else f"preparing {name}", total=None

@@ -25,6 +25,7 @@ from bench.records.tune import TuneFile
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from bench.worker import process
+from bench.worker.environment import WITHHELD, worker_variables
 from bench.worker.process import Cancellation, Interpreter
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
@@ -38,7 +39,11 @@ _CHANGES: Final = {
     "peers": "other versions of the frameworks beside MXNet",
     "mnist_bench_version": "another version of mnist-bench",
     "git_commit": "another commit of mnist-bench",
+    "source_digest": "other source code of mnist-bench",
     "usable_core_count": "another number of usable cores",
+    "cgroup_cpu_quota": "another CPU quota",
+    "accelerator_driver": "another GPU driver",
+    "variables": "other environment variables",
 }
 
 
@@ -103,9 +108,34 @@ def require_same_machine(path: Path, before: Environment, here: Environment, fac
     """Raise `IncomparableError` where a file's one environment would not be true of what is measured from now on."""
     if here.host_hash is None or here.host_hash != before.host_hash:
         raise IncomparableError(f"{path}: was begun on another machine; its rest must be measured there")
-    if changed := [fact for fact in facts if getattr(before, fact) != getattr(here, fact)]:
-        changes = " and ".join(_CHANGES[fact] for fact in changed)
-        raise IncomparableError(f"{path}: was begun with {changes}; start a new measurement")
+    if changes := [_describe_change(fact, before, here) for fact in facts if _has_changed(fact, before, here)]:
+        raise IncomparableError(f"{path}: was begun with {' and '.join(changes)}; start a new measurement")
+
+
+def _has_changed(fact: str, before: Environment, here: Environment) -> bool:
+    """Tell whether a fact is not what it was. The digest of the code counts, where known, else the commit."""
+    digests_known = before.source_digest is not None and here.source_digest is not None
+    match fact:
+        case "git_commit" if digests_known:
+            return False
+        case "source_digest" if not digests_known:
+            return False
+        case "variables":
+            return bool(_changed_variables(before, here))
+        case _:
+            return bool(getattr(before, fact) != getattr(here, fact))
+
+
+def _describe_change(fact: str, before: Environment, here: Environment) -> str:
+    names = f" ({', '.join(_changed_variables(before, here))})" if fact == "variables" else ""
+    return _CHANGES[fact] + names
+
+
+def _changed_variables(before: Environment, here: Environment) -> list[str]:
+    """Return the variables that differ and reach a worker: it gets some as its scenario says, and others never."""
+    never = {*worker_variables(1), *WITHHELD}
+    names = sorted({*before.variables, *here.variables} - never)
+    return [name for name in names if before.variables.get(name) != here.variables.get(name)]
 
 
 def software_of(scenarios: Sequence[Scenario]) -> Software:

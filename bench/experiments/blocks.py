@@ -24,6 +24,7 @@ import numpy as np
 
 from bench.experiments.pilot import Clock
 from bench.machine.counters import load_average, read_counters
+from bench.machine.software import threads_within_quota
 from bench.records.health import Health
 from bench.scenarios.scenario import Scenario
 from bench.worker import session
@@ -211,8 +212,9 @@ def _anchor_seconds(now: Clock) -> float:
     """Time a fixed matrix product in this process, the same whatever is measured: the machine's speed."""
     matrix = np.linspace(0, 1, _ANCHOR_SIZE**2, dtype=np.float32).reshape(_ANCHOR_SIZE, _ANCHOR_SIZE)
     seconds = []
-    for _ in range(_ANCHOR_REPEATS):
-        begin = now()
-        matrix @ matrix
-        seconds.append(now() - begin)
+    with threads_within_quota():
+        for _ in range(_ANCHOR_REPEATS):
+            begin = now()
+            matrix @ matrix
+            seconds.append(now() - begin)
     return statistics.median(seconds)

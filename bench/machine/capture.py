@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import psutil
@@ -20,6 +20,7 @@ from bench.machine.cpu import (
     CPUS,
     caches_bytes,
     core_count,
+    core_kinds,
     describe_processor,
     has_turbo,
     instruction_sets,
@@ -30,7 +31,7 @@ from bench.machine.cpu import (
     usable_cpus,
 )
 from bench.machine.privacy import host_hash
-from bench.machine.software import PACKAGES, installed_versions, read_git, relevant_variables
+from bench.machine.software import PACKAGES, installed_versions, read_git, relevant_variables, tree_digest
 from bench.machine.system_files import ROOT, ask_or_none
 from bench.machine.virtualization import virtualization
 from bench.records.base import utc_now
@@ -46,7 +47,11 @@ def capture(
 ) -> Environment:
     """Return the facts about this machine; `software` and `peers` are what workers reported. Never raises."""
     online, usable, quota = online_cpus(root), usable_cpus(root), cpu_quota(root)
-    processor, gpus, (git_commit, git_dirty) = describe_processor(root), describe_accelerators(), read_git(SOURCE_ROOT)
+    processor, gpus, (git_commit, git_dirty) = (
+        describe_processor(root),
+        describe_accelerators(root, variables),
+        read_git(SOURCE_ROOT),
+    )
     return Environment(
         captured_at=utc_now(),
         host_hash=host_hash(root),
@@ -73,11 +78,15 @@ def capture(
         virtualization=virtualization(root),
         cgroup_cpu_quota=quota,
         cgroup_memory_limit_bytes=memory_limit_bytes(root),
-        scaling_governor=",".join(sorted({*read_of_each(root, usable, "cpufreq/scaling_governor")} - {""})) or None,
+        scaling_governor=_told_by_each(root, usable, "scaling_governor"),
+        scaling_driver=_told_by_each(root, usable, "scaling_driver"),
+        energy_preference=_told_by_each(root, usable, "energy_performance_preference"),
+        usable_core_kinds=core_kinds(root, usable),
         turbo=has_turbo(root),
         mnist_bench_version=installed_versions(["mnist-bench"]).get("mnist-bench", "0+unknown"),
         git_commit=git_commit,
         git_dirty=git_dirty,
+        source_digest=ask_or_none(lambda: tree_digest(SOURCE_ROOT, "bench", "mnist_core")),
         software=software,
         packages=installed_versions(PACKAGES),
         variables=relevant_variables(variables),
@@ -90,6 +99,11 @@ def usable_core_count(root: Path = ROOT) -> int:
     usable = usable_cpus(root)
     cores = core_count(root, usable) or ask_or_none(lambda: psutil.cpu_count(logical=False)) or len(usable)
     return limited_to(cpu_quota(root), min(cores, len(usable)))
+
+
+def _told_by_each(root: Path, cpus: Iterable[int], fact: str) -> str | None:
+    """Return what the frequency driver tells of these CPUs, each value once."""
+    return ",".join(sorted({*read_of_each(root, cpus, f"cpufreq/{fact}")} - {""})) or None
 
 
 def _operating_system() -> str:

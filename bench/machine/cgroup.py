@@ -63,16 +63,21 @@ def memory_bytes() -> int:
     )
 
 
-def available_memory_bytes() -> int | None:
-    """Return the memory that programs could get without swapping."""
-    return ask_or_none(lambda: int(psutil.virtual_memory().available))
+def available_memory_bytes(root: Path = ROOT) -> int | None:
+    """Return the memory that this process could get without swapping: the machine's, and what its limits leave."""
+    of_machine = ask_or_none(lambda: int(psutil.virtual_memory().available))
+    known = [of_machine, *(_left_of_limit(group) for group in groups(root, "memory"))]
+    return min((left for left in known if left is not None), default=None)
 
 
-def usable_memory_bytes(root: Path = ROOT) -> int | None:
-    """Return the memory that this control group could get without swapping, as if none of its limit were used."""
-    available, limit = available_memory_bytes(), memory_limit_bytes(root)
-    return available if available is None or limit is None else min(available, limit)
-
-
-def swap_used_bytes() -> int | None:
-    return ask_or_none(lambda: int(psutil.swap_memory().used))
+def _left_of_limit(group: Path) -> int | None:
+    """Return what a control group may still take, with the file cache that it would give up; None: no limit."""
+    for limit_file, usage_file, prefix in (
+        ("memory.max", "memory.current", ""),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+    ):
+        limit, used = (parse_count(read_text(group / name)) for name in (limit_file, usage_file))
+        if limit is not None and used is not None:
+            told = re.findall(rf"^{prefix}(?:in)?active_file (\d+)$", read_text(group / "memory.stat"), re.MULTILINE)
+            return max(0, limit - used + sum(map(int, told)))
+    return None

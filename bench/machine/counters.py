@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bench.machine.cgroup import groups
 from bench.machine.system_files import ROOT, read_text
 
 #: Fields of /proc/stat's first line that add up to all time (proc(5)); guest time is part of user time already.
@@ -20,14 +21,16 @@ _STEAL: Final = 7
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """The kernel's counters at one moment; differences of two are facts about the time between them."""
+    """The kernel's counters at one moment; differences of two are facts about the time between them. None: not told."""
 
     #: Clock ticks of all CPUs together.
-    stolen_ticks: int | None
-    all_ticks: int | None
+    stolen_ticks: int | None = None
+    all_ticks: int | None = None
     #: Microseconds in which a task waited for a CPU.
-    cpu_pressure_microseconds: int | None
-    throttle_count: int | None
+    cpu_pressure_microseconds: int | None = None
+    throttle_count: int | None = None
+    #: Memory pages that were written to the swap, or read from it.
+    swapped_pages: int | None = None
 
     def steal_fraction_since(self, before: Counters) -> float | None:
         """Return the share of all CPUs' time that a hypervisor gave to others; None: not told, or no tick passed."""
@@ -40,15 +43,21 @@ class Counters:
         return None if waited is None else min(1.0, max(0.0, waited / 1e6 / seconds))
 
     def throttled_since(self, before: Counters) -> int | None:
-        counted = _since(self.throttle_count, before.throttle_count)
-        return None if counted is None else max(0, counted)
+        return _grown(self.throttle_count, before.throttle_count)
+
+    def swapped_since(self, before: Counters) -> int | None:
+        """Return how many pages went to the swap or came back."""
+        return _grown(self.swapped_pages, before.swapped_pages)
 
 
 def read_counters(root: Path = ROOT) -> Counters:
     """Read the kernel's counters. Never raises."""
     ticks = [int(word) for word in _line(root / "proc/stat", "cpu ").split()[1:] if word.isdigit()]
     has_steal = len(ticks) > _STEAL
-    pressure = _line(root / "proc/pressure/cpu", "some ").rpartition("total=")[2]
+    # In a container the machine's own file tells of strangers, too: a group's tells of the tasks in it.
+    files = [*(group / "cpu.pressure" for group in groups(root, "cpu")), root / "proc/pressure/cpu"]
+    pressure = next((told for file in files if (told := _line(file, "some ").rpartition("total=")[2]).isdigit()), "")
+    swapped = [_line(root / "proc/vmstat", f"{name} ").partition(" ")[2] for name in ("pswpin", "pswpout")]
     throttled = [
         int(text)
         for path in sorted((root / "sys/devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))
@@ -59,6 +68,7 @@ def read_counters(root: Path = ROOT) -> Counters:
         all_ticks=sum(ticks[_ALL_TIME]) if has_steal else None,
         cpu_pressure_microseconds=int(pressure) if pressure.isdigit() else None,
         throttle_count=sum(throttled) if throttled else None,
+        swapped_pages=sum(map(int, swapped)) if all(text.isdigit() for text in swapped) else None,
     )
 
 
@@ -71,6 +81,12 @@ def load_average() -> float | None:
 
 def _since(after: int | None, before: int | None) -> int | None:
     return None if after is None or before is None else after - before
+
+
+def _grown(after: int | None, before: int | None) -> int | None:
+    """Return by how much a counter grew; one that was started anew meanwhile has not."""
+    grown = _since(after, before)
+    return None if grown is None else max(0, grown)
 
 
 def _line(path: Path, start: str) -> str:

@@ -46,8 +46,11 @@ def online_cpus(root: Path) -> frozenset[int]:
 def usable_cpus(root: Path) -> frozenset[int]:
     """Return the logical CPUs that this process may run on; never empty."""
     allowed = re.search(r"^Cpus_allowed_list:\s*(\S+)$", read_text(root / "proc/self/status"), re.MULTILINE)
-    told = parse_cpu_list(allowed[1]) if allowed else None
-    return told or frozenset(ask_or_none(lambda: psutil.Process().cpu_affinity()) or online_cpus(root) or {0})
+    online = online_cpus(root)
+    listed = parse_cpu_list(allowed[1]) if allowed else frozenset[int]()
+    # The kernel may list CPUs that could be plugged in.
+    told = listed & online or listed
+    return told or frozenset(ask_or_none(lambda: psutil.Process().cpu_affinity()) or online or {0})
 
 
 def read_of_each(root: Path, cpus: Iterable[int], fact: str) -> list[str]:
@@ -58,6 +61,23 @@ def core_count(root: Path, cpus: Iterable[int]) -> int | None:
     """Count the physical cores behind these CPUs; None where the kernel does not tell for one of them."""
     cores = {parse_cpu_list(siblings) for siblings in read_of_each(root, cpus, "topology/thread_siblings_list")}
     return len(cores) if cores and all(cores) else None
+
+
+def core_kinds(root: Path, cpus: frozenset[int]) -> dict[str, int]:
+    """Count the cores of each kind behind these CPUs, as Intel names them or by ARM's capacity; {} for one kind."""
+    kinds = {
+        folder.parent.name: parse_cpu_list(read_text(folder)) for folder in sorted(root.glob("sys/devices/cpu_*/cpus"))
+    }
+    if not kinds:
+        capacities = dict(zip(cpus, read_of_each(root, cpus, "cpu_capacity"), strict=True))
+        kinds = {
+            f"capacity {told}": frozenset(cpu for cpu in cpus if capacities[cpu] == told)
+            for told in sorted({*capacities.values()} - {""})
+        }
+    if len(kinds) < 2:  # noqa: PLR2004  # all are alike
+        return {}
+    usable = {kind: of_kind & cpus for kind, of_kind in kinds.items()}
+    return {kind: core_count(root, own) or len(own) for kind, own in usable.items() if own}
 
 
 def socket_count(root: Path, cpus: Iterable[int]) -> int | None:

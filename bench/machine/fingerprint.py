@@ -46,7 +46,10 @@ MACHINE_FACTS: Final[Mapping[str, Callable[[Environment], Fact]]] = {
     "accelerators": lambda e: e.accelerators_per_node,
     "accelerator models": lambda e: tuple(sorted(e.accelerator_model_names)),
     "virtualization": lambda e: e.virtualization,
+    "kinds of core": lambda e: tuple(f"{count} {kind}" for kind, count in sorted(e.usable_core_kinds.items())),
 }
+#: Facts that only some machines have: absent from the class of all others, whose digest they leave as it was.
+_RARE_FACTS: Final = frozenset({"kinds of core"})
 
 
 def _of_software(fact: Callable[[Software], Fact]) -> Callable[[Environment], Fact]:
@@ -61,7 +64,8 @@ def _thread_pools(software: Software) -> tuple[str, ...]:
 def _source(environment: Environment) -> str | None:
     if environment.git_commit is None:
         return None
-    return environment.git_commit[:_SHORT] + (" with changes" if environment.git_dirty else "")
+    changes = f" {environment.source_digest[:_SHORT]}" if environment.source_digest else ""
+    return environment.git_commit[:_SHORT] + (f" with changes{changes}" if environment.git_dirty else "")
 
 
 #: What may differ on one machine, and is then said. What is installed or set follows by its own name.
@@ -110,7 +114,8 @@ class Difference:
 
 def machine_class(environment: Environment) -> dict[str, Fact]:
     """Return what another machine of the same kind would share, by the names people know."""
-    return {name: fact(environment) for name, fact in MACHINE_FACTS.items()}
+    facts = {name: fact(environment) for name, fact in MACHINE_FACTS.items()}
+    return {name: fact for name, fact in facts.items() if fact or name not in _RARE_FACTS}
 
 
 def class_digest(environment: Environment) -> str:

@@ -16,7 +16,9 @@ from bench.scenarios.scenario import Scenario
 #:
 #: History:
 #: 1. The first.
-CALIBRATION_SCHEMA_VERSION: Final = 1
+#: 2. More facts of the environment: kinds of core, who scales the clock, a digest of the source.
+#:    Every file of version 1 is one of version 2.
+CALIBRATION_SCHEMA_VERSION: Final = 2
 
 
 class ScenarioCalibration(Record, frozen=True, kw_only=True):

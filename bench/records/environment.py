@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from bench.ranges import Count, PositiveCount, Ratio, Threads
-from bench.records.base import Record, Timestamp
+from bench.records.base import Record, Sha256, Timestamp
 from bench.scenarios.axes import Framework
 
 
@@ -83,6 +85,13 @@ class Environment(Record, frozen=True):
     variables: dict[str, str]
     #: What the workers of the plan's other frameworks loaded, each in an environment of its own.
     peers: tuple[Software, ...] = ()
+    #: Who scales the clock, e.g. intel_pstate, and whether it was told to save energy.
+    scaling_driver: str | None = None
+    energy_preference: str | None = None
+    #: Usable physical cores of each kind, where there are several: {"cpu_core": 6, "cpu_atom": 8}.
+    usable_core_kinds: dict[str, PositiveCount] = msgspec.field(default_factory=dict)
+    #: SHA-256 of the source that measures and is measured; None: not known.
+    source_digest: Sha256 | None = None
 
     def software_of(self, framework: Framework) -> Software | None:
         """Return what the workers of one framework loaded; None where none of them reported."""

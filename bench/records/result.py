@@ -40,8 +40,9 @@ from mnist_core.recipe import Recipe
 #:    version 1 is one of version 2 with the tutorial's values and nothing measured beside the runs.
 #: 3. Runs that take turns, in `blocks`: `in_turns` of a planned run, `block`, `place` and `test_samples` of a run,
 #:    `passes` of an epoch, whose evaluation may be absent. `precision` of a file and `added` of a planned run, for
-#:    blocks beyond those of the suite. `health` of a run that was alone. Every file of version 2 is one of version 3
-#:    without any.
+#:    blocks beyond those of the suite. `health` of a run that was alone. `in_progress`, and more facts of the
+#:    environment: kinds of core, who scales the clock, a digest of the source. Every file of version 2 is one of
+#:    version 3 without any.
 SCHEMA_VERSION: Final = 3
 
 
@@ -203,6 +204,15 @@ class RunBlock(Record, frozen=True, kw_only=True):
     health: Health
 
 
+class InProgress(Record, frozen=True, kw_only=True):
+    """Runs that were begun and have not ended. In a file that nobody writes, the program was killed in them."""
+
+    #: Indices of the plan.
+    runs: tuple[Count, ...]
+    #: Times that they were begun.
+    times: PositiveCount
+
+
 class ResultSet(Record, frozen=True, kw_only=True):
     """A result file."""
 
@@ -224,6 +234,7 @@ class ResultSet(Record, frozen=True, kw_only=True):
     ceilings: tuple[Ceiling, ...] = ()
     #: In the order of time; `Run.block` points into it.
     blocks: tuple[RunBlock, ...] = ()
+    in_progress: InProgress | None = None
 
 
 RunKey = tuple[Scenario, Recipe, int]

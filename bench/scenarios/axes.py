@@ -93,6 +93,15 @@ def preset(framework: Framework, network: str, name: LoopName, contexts: Sequenc
     return {**chosen, "engine": Engine.NAIVE}
 
 
+def loop_on(framework: Framework, network: str, name: LoopName, contexts: Sequence[str]) -> dict[str, Any]:
+    """Return a named loop's axes on contexts that somebody else chose; without any it chooses them, too.
+
+    The naive engine, the fastest on one context, runs everything where it is called: two contexts one after the other.
+    """
+    chosen = preset(framework, network, name, contexts)
+    return {axis: value for axis, value in chosen.items() if axis != "engine" or len(contexts) < 2}  # noqa: PLR2004
+
+
 def _peer_preset(framework: Framework, network: str, name: LoopName) -> dict[str, Any]:
     is_torch, is_tuned = framework is Framework.TORCH, name is LoopName.TUNED
     plain, compiled = (Hybridize.OFF, Hybridize.COMPILE) if is_torch else (Hybridize.JIT, Hybridize.SCAN)

@@ -18,7 +18,7 @@ from bench import suggest
 from bench.errors import ConfigurationError
 from bench.ranges import MOST_RUNS, Count, Epochs, GivenSeconds, Images, PositiveSeconds, Repeats, Threads
 from bench.scenarios import diagnostics
-from bench.scenarios.axes import AXES, LOOP_AXES, Framework, LoopName, canonical_contexts, preset
+from bench.scenarios.axes import AXES, LOOP_AXES, Framework, LoopName, canonical_contexts, loop_on, preset
 from bench.scenarios.scenario import DEFAULTS, Scenario
 from mnist_core.recipe import Engine, Hybridize, InputPipeline, Kvstore, Layers, MetricSync, Recipe, Update
 
@@ -237,7 +237,7 @@ def _scenarios(matrix: Matrix, gpu_contexts: tuple[str, ...]) -> tuple[Scenario,
         matrix.framework, matrix.network, matrix.loop, *given.values()
     ):
         chosen = {axis: value for axis, value in zip(given, written, strict=True) if value is not None}
-        own = preset(framework, network, loop, chosen.get("contexts", ()))
+        own = loop_on(framework, network, loop, chosen.get("contexts", ()))
         made.append(Scenario(**{"framework": framework, "network": network, **own, **chosen}))
     return tuple(made)
 

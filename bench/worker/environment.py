@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from mnist_core.recipe import (
     Engine,
 )
 
+#: Variables that would make a row say what was not so: fewer threads than the scenario has, or nothing compiled.
+WITHHELD: Final = (
+    *("OMP_THREAD_LIMIT", "OMP_MAX_ACTIVE_LEVELS", "OMP_NESTED", "MXNET_OMP_MAX_THREADS"),
+    *("TORCH_COMPILE_DISABLE", "TORCHDYNAMO_DISABLE", "JAX_DISABLE_JIT"),
+)
+#: MXNet's own choice is the first.
+_ENGINES: Final = {Engine.THREADED: "ThreadedEnginePerDevice", Engine.NAIVE: "NaiveEngine"}
+
 
 def worker_variables(threads: int, engine: Engine = Engine.THREADED) -> Mapping[str, str]:
     """Return the variables of a worker each of whose contexts may use this many threads.
 
-    All of them, since a library that reads another name than OMP_NUM_THREADS would oversubscribe silently. The threaded
-    engine is MXNet's own choice, which the user's variables may refine.
+    All of them, since a library that reads another name than OMP_NUM_THREADS would oversubscribe silently. What a
+    scenario names is set also where it is the default: the user's own variable may say something else.
     """
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-    variables = {name: str(threads) for name in names} | {"OMP_DYNAMIC": "FALSE"}
-    if engine is Engine.NAIVE:
-        variables["MXNET_ENGINE_TYPE"] = "NaiveEngine"
-    return variables
+    return {
+        **{name: str(threads) for name in names},
+        "OMP_DYNAMIC": "FALSE",
+        "MXNET_ENGINE_TYPE": _ENGINES[engine],
+        "MXNET_UPDATE_ON_KVSTORE": "1",  # the default of a trainer that is not told; a scenario's "false" is told to it
+    }
+
+
+def worker_environment(inherited: Mapping[str, str], variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the whole environment of a worker: what this process has, without what is withheld, and its variables."""
+    return {name: value for name, value in inherited.items() if name not in WITHHELD} | dict(variables)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -27,7 +28,7 @@ from bench.records.environment import Software
 from bench.records.result import FailureReason
 from bench.scenarios.axes import Framework, is_custom
 from bench.scenarios.scenario import Scenario
-from bench.worker.environment import worker_variables
+from bench.worker.environment import worker_environment, worker_variables
 from bench.worker.protocol import (
     Command,
     CustomNetwork,
@@ -43,7 +44,7 @@ from bench.worker.protocol import (
     Request,
     UnusableReply,
 )
-from mnist_core.devices import PROBE_TIMEOUT_SECONDS, Device, Probe, Unusable
+from mnist_core.devices import PROBE_TIMEOUT_SECONDS, Device, Probe, Unusable, program
 from mnist_core.recipe import Hybridize
 
 #: Lines of a failed worker's error output that are kept.
@@ -52,6 +53,9 @@ LOG_LINES = 40
 DESCRIBE_TIMEOUT_SECONDS = 120.0
 #: After its reply a worker has nothing left to do but unload libraries.
 EXIT_SECONDS = 10.0
+#: A killed process is gone at once, or waits inside the kernel for something that may never come.
+REAP_SECONDS = 5.0
+_READ_BYTES = 1 << 16
 OnEvent: TypeAlias = Callable[[Event], None]
 ReplyT = TypeVar("ReplyT", bound=Message)
 
@@ -75,21 +79,21 @@ class Cancellation:
 
     def __init__(self) -> None:
         self.requested = False
-        self._workers: list[subprocess.Popen[bytes]] = []
+        self._workers: list[WorkerProcess] = []
 
     def __call__(self, _signal: int = 0, _frame: object = None) -> None:
         """Request the end. May also be called directly, and more than once."""
         self.requested = True
         for worker in self._workers:
-            kill_group(worker)
+            worker.kill()
 
     @contextlib.contextmanager
-    def kill_on_cancel(self, worker: subprocess.Popen[bytes]) -> Iterator[None]:
+    def kill_on_cancel(self, worker: WorkerProcess) -> Iterator[None]:
         """Within the block, a cancellation kills this worker."""
         self._workers = [*self._workers, worker]
         try:
             if self.requested:  # it came while the worker was started
-                kill_group(worker)
+                worker.kill()
             yield
         finally:
             self._workers = [other for other in self._workers if other is not worker]
@@ -191,6 +195,13 @@ class WorkerProcess:
     timed_out: threading.Event
     timeout_seconds: float
     kills_before: str
+    killed: threading.Event
+
+    def kill(self) -> None:
+        """Kill the worker and everything that it started."""
+        self.killed.set()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
 
     def send(self, message: Request | Command) -> None:
         assert self.process.stdin is not None
@@ -217,8 +228,7 @@ class WorkerProcess:
 
     def _reply(self, on_event: OnEvent) -> Reply | None:
         """Return None if the worker ended, or was killed, without a reply."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
+        for line in self._lines():
             try:
                 message: FromWorker = msgspec.json.decode(line, type=FromWorker)
             except (msgspec.DecodeError, ConfigurationError):
@@ -228,6 +238,25 @@ class WorkerProcess:
             on_event(message)
         return None
 
+    def _lines(self) -> Iterator[bytes]:
+        """Yield what the worker writes, line by line, until its end, or until it outlives its killing.
+
+        A process that waits for a driver or a file system that hangs cannot be killed, and keeps its pipe open.
+        """
+        assert self.process.stdout is not None
+        descriptor, unfinished = self.process.stdout.fileno(), b""
+        while True:
+            was_killed = self.killed.is_set()
+            if not select.select([descriptor], [], [], REAP_SECONDS)[0]:
+                if was_killed:
+                    return
+                continue
+            part = os.read(descriptor, _READ_BYTES)
+            if not part:
+                return
+            *whole, unfinished = (unfinished + part).split(b"\n")
+            yield from whole
+
     def _explain_end(self) -> WorkerFailure:
         status = self.end()
         if self.timed_out.is_set():
@@ -236,17 +265,26 @@ class WorkerProcess:
             reason, detail = FailureReason.OUT_OF_MEMORY, "the kernel killed the worker: the machine's memory ended"
         else:
             reason, detail = FailureReason.CRASHED, _describe_status(status)
+        if status is None:
+            detail += "; it could not be killed: it waits for a driver or a file system"
         return WorkerFailure(reason, detail, self.log())
 
-    def end(self) -> int:
-        """Give the worker a moment to leave by itself, then kill it; return its exit status."""
+    def end(self) -> int | None:
+        """Give the worker a moment to leave by itself, then kill it; return its exit status, None if it lives on."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
+        if not self.killed.is_set():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return self.process.wait(EXIT_SECONDS)
+        return self.reap()
+
+    def reap(self) -> int | None:
+        """Kill the worker; return its exit status, None if it lives on."""
+        self.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            return self.process.wait(EXIT_SECONDS)
-        kill_group(self.process)
-        return self.process.wait()
+            self.process.wait(REAP_SECONDS)
+        return self.process.returncode
 
     def log(self) -> str:
         """Return the end of the worker's error output."""
@@ -270,25 +308,25 @@ def start(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            env={**os.environ, **variables},
+            env=worker_environment(os.environ, variables),
             start_new_session=True,  # Ctrl-C is ours to handle: the terminal must not send it to the worker as well
         )
         timed_out = threading.Event()
+        worker = WorkerProcess(process, errors, timed_out, timeout_seconds, kills_before, threading.Event())
 
         def end() -> None:
             timed_out.set()
-            kill_group(process)
+            worker.kill()
 
         timer = threading.Timer(timeout_seconds, end)
         timer.daemon = True
         try:
             timer.start()
-            with stop.kill_on_cancel(process):
-                yield WorkerProcess(process, errors, timed_out, timeout_seconds, kills_before)
+            with stop.kill_on_cancel(worker):
+                yield worker
         finally:
             timer.cancel()
-            kill_group(process)
-            process.wait()
+            worker.reap()
             for pipe in (process.stdin, process.stdout):
                 with contextlib.suppress(BrokenPipeError):
                     assert pipe is not None
@@ -296,33 +334,16 @@ def start(
 
 
 def _code(measured: Path) -> str:
-    """Return the program of a worker that measures the `mnist_core` in this folder.
+    """Return the program of a worker that measures the `mnist_core` in this folder, and nothing of it from elsewhere.
 
-    It is not `-m bench.worker.main`, with which a folder `bench` in the current directory would be taken for ours.
-
-    `mnist_core` is registered before anything imports it, so that it alone comes from `measured`. Both sides of a gate
-    are started in this same way.
+    Both sides of a gate are started in this same way.
     """
-    package = str(measured / "mnist_core")
-    return (
-        "import sys, importlib.util as u\n"
-        f"sys.path[0] = {str(SOURCE_ROOT)!r}\n"
-        f"s = u.spec_from_file_location('mnist_core', {package + '/__init__.py'!r},"
-        f" submodule_search_locations=[{package!r}])\n"
-        "m = sys.modules['mnist_core'] = u.module_from_spec(s)\n"
-        "s.loader.exec_module(m)\n"
-        "from bench.worker.main import main\n"
-        "main()\n"
-    )
+    return program({"mnist_core": measured / "mnist_core", "bench": SOURCE_ROOT / "bench"}, "bench.worker.main")
 
 
-def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill a worker and everything that it started."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-def _describe_status(status: int) -> str:
+def _describe_status(status: int | None) -> str:
+    if status is None:
+        return "the worker gave no result"
     if status < 0:
         with contextlib.suppress(ValueError):
             return f"the worker was killed by {signal.Signals(-status).name}"

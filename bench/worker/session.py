@@ -118,7 +118,7 @@ class _WorkerSession:
 
         def end() -> None:
             late.set()
-            process.kill_group(self.worker.process)
+            self.worker.kill()
 
         timer = threading.Timer(self.command_seconds, end)
         timer.daemon = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,7 @@ from rich.console import Console
 from bench import cli
 from bench.analysis.entries import ComparedFile, index
 from bench.analysis.history import By, histories
+from bench.machine.software import commit_order
 from bench.records import store
 from bench.records.result import ResultSet
 from bench.render.formats.html import render_html, render_report
@@ -51,6 +53,40 @@ def result_sets(count: int, *, step_at: int | None = None, seed: int = 1, host: 
 
 def sides(made: list[ResultSet]) -> list[ComparedFile]:
     return [index(f"{number}.json", each) for number, each in enumerate(made)]
+
+
+def test_commits_stand_in_the_order_that_git_has() -> None:
+    """An old commit that is measured today is no news; a file of an unknown commit stays at its date."""
+    made = sides(result_sets(6))
+    bisected = made[3]
+    places = {COMMITS[number]: place for place, number in enumerate((3, 0, 1, 4, 5))}  # 2 is unknown to git
+    (history,) = histories(made, places=lambda _commits: places)
+    assert [point.name for point in history.trends[0].measured] == [
+        bisected.name,
+        "0.json",
+        "2.json",
+        "1.json",
+        "4.json",
+        "5.json",
+    ]
+
+
+def test_git_orders_the_commits_of_a_repository(tmp_path: Path) -> None:
+    """Ancestors come first whatever their dates say; unknown commits have no place, nor has any without git."""
+
+    def git(*words: str) -> str:
+        author = ("-c", "user.name=x", "-c", "user.email=x@example.org")
+        command = ["git", "-C", str(tmp_path), *author, *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "-q")
+    commits = []
+    for day in (3, 2, 1):
+        git("commit", "-q", "--allow-empty", "-m", str(day), "--date", f"2026-01-0{day}T00:00:00Z")
+        commits.append(git("rev-parse", "HEAD"))
+    assert commit_order(tmp_path, [commits[2], COMMITS[7], commits[0]]) == {commits[0]: 0, commits[2]: 2}
+    assert commit_order(tmp_path, COMMITS[:2]) == commit_order(tmp_path, []) == {}
+    assert commit_order(tmp_path / "nowhere", commits) == {}
 
 
 def test_a_change_is_told_with_its_commit() -> None:

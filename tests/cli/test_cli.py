@@ -235,6 +235,59 @@ def test_resume_refuses_other_software_and_other_choices(
     assert command("run", "--resume", "file.json", "--data-dir", data_dir) == cli.Exit.INCOMPARABLE
 
 
+@pytest.mark.parametrize(
+    ("fact", "value", "words"),
+    [
+        ("source_digest", "0" * 64, "other source code of mnist-bench"),
+        ("variables", {"MXNET_CPU_WORKER_NTHREADS": "9"}, "other environment variables (MXNET_CPU_WORKER_NTHREADS)"),
+        ("cgroup_cpu_quota", 1.25, "another CPU quota"),
+        ("accelerator_driver", "1.2.3", "another GPU driver"),
+        ("git_commit", "0" * 40, None),
+        ("variables", {"OMP_NUM_THREADS": "9", "OMP_THREAD_LIMIT": "1"}, None),
+    ],
+)
+def test_resume_refuses_what_its_header_would_not_tell(
+    command: Command,
+    fake_worker: type[FakeWorker],
+    data_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    fact: str,
+    value: object,
+    words: str | None,
+) -> None:
+    """An edit that is not committed counts as another commit does. What no worker is given does not count."""
+    for name in ("MXNET_CPU_WORKER_NTHREADS", "OMP_NUM_THREADS", "OMP_THREAD_LIMIT"):
+        monkeypatch.delenv(name, raising=False)
+    begin = ("run", "--suite", EIGHT_ALONE, "-k", "mlp", "--data-dir", data_dir, "-o", "file.json")
+    assert command(*begin) == cli.Exit.DONE
+    document = json.loads(Path("file.json").read_text())
+    before = document["environment"][fact]
+    document["environment"][fact] = {**before, **value} if isinstance(value, dict) else value
+    Path("file.json").write_text(json.dumps(document))
+    capsys.readouterr()
+    expected = cli.Exit.DONE if words is None else cli.Exit.INCOMPARABLE
+    assert command("run", "--resume", "file.json", "--data-dir", data_dir) == expected
+    if words is not None:
+        assert f"file.json: was begun with {words}; start a new measurement" in capsys.readouterr().err
+
+
+def test_an_old_file_is_resumed_by_its_commit(
+    command: Command, fake_worker: type[FakeWorker], data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Files had no digest of the code, and must not become another code by that."""
+    begin = ("run", "--suite", EIGHT_ALONE, "-k", "mlp", "--data-dir", data_dir, "-o", "file.json")
+    assert command(*begin) == cli.Exit.DONE
+    document = json.loads(Path("file.json").read_text())
+    del document["environment"]["source_digest"]
+    Path("file.json").write_text(json.dumps(document))
+    assert command("run", "--resume", "file.json", "--data-dir", data_dir) == cli.Exit.DONE
+    document["environment"]["git_commit"] = "0" * 40
+    Path("file.json").write_text(json.dumps(document))
+    assert command("run", "--resume", "file.json", "--data-dir", data_dir) == cli.Exit.INCOMPARABLE
+    assert "was begun with another commit of mnist-bench" in capsys.readouterr().err
+
+
 def test_a_file_is_resumed_by_one_at_a_time(
     command: Command, fake_worker: type[FakeWorker], data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -300,7 +353,7 @@ def _full_from(save: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("save", "hint"),
-    [(1, "nothing is saved"), (3, "finished runs are in file.json; go on with mnist-bench run --resume file.json")],
+    [(1, "nothing is saved"), (4, "finished runs are in file.json; go on with mnist-bench run --resume file.json")],
 )
 def test_a_full_disk_is_one_line_that_says_what_there_is(
     command: Command,
@@ -319,7 +372,9 @@ def test_a_full_disk_is_one_line_that_says_what_there_is(
     assert Path("file.json").exists() == (save > 1)
     assert [path.name for path in Path().iterdir() if path.suffix == ".tmp"] == []
     if save > 1:
-        assert len(store.read(Path("file.json"), ResultSet).runs) == save - 2  # the first save is of the plan
+        assert (
+            len(store.read(Path("file.json"), ResultSet).runs) == (save - 2) // 2
+        )  # of the plan, then of each run's begin and end
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:100])])

@@ -270,17 +270,37 @@ def test_csv_and_json_hold_the_raw_numbers(command: Command, capsys: pytest.Capt
 
 
 def test_junit_has_one_case_per_scenario(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    """Regressed and missing are failures, undecided is skipped, and unchanged passes."""
+    """Regressed and missing are failures, undecided is an error, as in a gate's report, and unchanged passes."""
     static = a_scenario(hybridize=Hybridize.STATIC)
     save("a.json", *runs(), *runs(scenario=GPU), *runs(scenario=a_scenario()), *runs(scenario=static, n=1))
     save("b.json", *runs(0.5), *runs(scenario=a_scenario()), *runs(scenario=static, n=1))
     assert command("a.json", "b.json", "--gate", "--format", "junit") == cli.Exit.REGRESSED
     (suite,) = ET.fromstring(capsys.readouterr().out)
-    assert [case[0].tag for case in suite] == ["failure", "failure", "system-out", "skipped"]
+    assert [case[0].tag for case in suite] == ["failure", "failure", "system-out", "error"]
     assert suite[0].attrib["name"] == "mlp cpu(0) batch=100 hybridize=off, 1 epoch of the first 20,000 images"
     assert suite[0][0].attrib["message"] == "regressed: 100 % slower [98, 102]"
     assert suite[1][0].attrib["message"] == "missing: not in the contender"
-    assert (suite.attrib["tests"], suite.attrib["failures"], suite.attrib["skipped"]) == ("4", "2", "1")
+    assert (suite.attrib["tests"], suite.attrib["failures"], suite.attrib["errors"]) == ("4", "2", "1")
+
+
+@pytest.mark.parametrize("gate", [True, False])
+def test_junit_is_red_where_the_exit_status_is(
+    command: Command, capsys: pytest.CaptureFixture[str], *, gate: bool
+) -> None:
+    """A report that a CI system shows as green must not come with a status that fails the job, nor the reverse."""
+    save("a.json", *runs())
+    save("same.json", *runs())
+    save("slower.json", *runs(0.5))
+    save("undecided.json", *runs(n=1))
+    save("other.json", *runs(scenario=GPU))
+    save("empty.json")
+    for contender in ("same", "slower", "undecided", "other", "empty"):
+        options = ["--gate"] if gate else []
+        status = command("a.json", f"{contender}.json", "--format", "junit", *options)
+        counts = ET.fromstring(capsys.readouterr().out).attrib
+        is_red = counts["failures"] != "0" or counts["errors"] != "0"
+        assert is_red == (status != cli.Exit.DONE), contender
+        assert counts["tests"] != "0"
 
 
 def test_junit_of_what_the_gate_refuses_is_errors(command: Command, capsys: pytest.CaptureFixture[str]) -> None:

@@ -201,6 +201,25 @@ def test_identical_code_is_said_and_not_measured(
     assert len(store.read(the_file(), GateFile).blocks) == 8
 
 
+def test_an_own_network_is_not_judged_by_identical_code(
+    command: Command, passes: FakeSessions, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is read from the same folder on both sides, so that a change of it would have passed as identical."""
+    Path("own.toml").write_text('title = "own"\n[[matrix]]\nnetwork = ["my_nets:build"]\ncontexts = ["cpu(0)"]\n')
+    arguments = ("gate", "--base", ROOT, "--data-dir", data_dir, "--suite", "own.toml")
+    assert command(*arguments) == cli.Exit.INCONCLUSIVE
+    assert "my_nets:build: your own code" in capsys.readouterr().err
+    assert command(*arguments, "--format", "junit") == cli.Exit.INCONCLUSIVE
+    assert "<error" in capsys.readouterr().out
+
+
+def test_identical_code_is_an_answer_that_programs_can_read(
+    command: Command, passes: FakeSessions, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("gate", "--base", ROOT, "--data-dir", data_dir, "--format", "json") == cli.Exit.DONE
+    assert json.loads(capsys.readouterr().out) == []
+
+
 def test_strict_accepts_nothing_above_the_margin(
     command: Command, passes: FakeSessions, other_code: Path, data_dir: Path
 ) -> None:

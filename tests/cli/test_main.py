@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -35,17 +36,39 @@ def in_shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
         ("mnist-bench gate --replay gate.json > /dev/full", cli.Exit.REGRESSED, "the output could not be written: No"),
         ("mnist-bench", cli.Exit.USAGE, "name a verb"),
         ("mnist-bench show 'my:boom:nets.json'", cli.Exit.USAGE, "my:boom:nets.json: No such file"),
+        ("PYTHONIOENCODING=ascii mnist-bench run --dry-run --suite smoke > plan.txt", cli.Exit.DONE, ""),
+        ("PYTHONIOENCODING=latin-1 mnist-bench run --dry-run --suite smoke > plan.txt", cli.Exit.DONE, ""),
+        ("PYTHONIOENCODING=ascii mnist-bench show $'caf\\xe9.json' > shown.txt", cli.Exit.DONE, ""),
+        ("PYTHONIOENCODING=ascii mnist-bench check $'caf\\xe9.json' > checked.txt", cli.Exit.DONE, ""),
+        ("PYTHONIOENCODING=utf-8 mnist-bench check $'caf\\xe9.json' > checked.txt", cli.Exit.DONE, ""),
         ("PYTHONIOENCODING=ascii mnist-bench run --contexts x", cli.Exit.USAGE, "write cpu(0), cpu(1), ... or"),
     ],
 )
 def test_outputs_that_end_early(tmp_path: Path, command: str, status: cli.Exit, words: str) -> None:
     """There is at most one line on stderr and never a traceback, and the status is the one that the work deserves."""
     store.write(tmp_path / "run.json", a_result_set(a_run()))
+    store.write(tmp_path / os.fsdecode(b"caf\xe9.json"), a_result_set(a_run()))
     store.write(tmp_path / "gate.json", a_gate_file(whole_gate(a_plan(), slowed(noisy(1), 0.2))))
     ended = in_shell(command, tmp_path)
     assert ended.returncode == status, ended.stderr
     assert words in ended.stderr
     assert len(ended.stderr.splitlines()) == (1 if words else 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("output_format", ["markdown", "csv", "json", "html"])
+def test_formats_for_programs_are_utf_8_in_any_locale(tmp_path: Path, output_format: str) -> None:
+    """What a program reads does not depend on the locale of the shell that wrote it."""
+    store.write(tmp_path / "run.json", a_result_set(a_run(), suite="Grüße"))
+    ended = [
+        in_shell(
+            f"PYTHONIOENCODING={encoding} mnist-bench show run.json --format {output_format} > {encoding}", tmp_path
+        )
+        for encoding in ("ascii", "latin-1", "utf-8")
+    ]
+    assert [each.returncode for each in ended] == [0, 0, 0], ended
+    texts = {(tmp_path / encoding).read_text(encoding="utf-8") for encoding in ("ascii", "latin-1", "utf-8")}
+    assert len(texts) == 1
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])

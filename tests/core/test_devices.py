@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from mnist_core.devices import (
     parse_devices,
     probe,
     probe_gpus,
+    program,
 )
 
 GPU0, GPU1, GPU2 = (Device(DeviceKind.GPU, index) for index in range(3))
@@ -104,7 +106,7 @@ FakePython = Callable[[str], str]
 
 @pytest.fixture
 def fake_python(tmp_path: Path) -> FakePython:
-    """Make a stand-in for the interpreter from a shell script, which is given `-m mnist_core.probe gpu(0)`."""
+    """Make a stand-in for the interpreter from a shell script, which is given the program of the child and `gpu(0)`."""
 
     def make(script: str) -> str:
         path = tmp_path / "python"
@@ -136,10 +138,24 @@ def test_the_childs_reason_is_the_answer(fake_python: FakePython) -> None:
 
 
 def test_the_child_is_asked_for_the_device(fake_python: FakePython) -> None:
-    """The command line is the module of the child and the device."""
+    """The command line is the program of the child and the device."""
     found = probe(GPU1, python=fake_python('echo "asked: $*" >&2; exit 1'))
 
-    assert found.detail.endswith("asked: -m mnist_core.probe gpu(1)")
+    assert found.detail.endswith("from mnist_core.probe import main; main() gpu(1)")
+
+
+@pytest.mark.parametrize("name", ["random", "shutil", "tempfile", "importlib", "mnist_core"])
+def test_nothing_is_taken_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A stray `random.py` there hid every GPU: Python takes it for its own, and MXNet does not start."""
+    (tmp_path / f"{name}.py").write_text("raise SystemExit('a stray module was imported')")
+    package = tmp_path / "folder" / "mnist_core"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "entry.py").write_text(f"import {name}, shutil, tempfile, random\ndef main(): print({name}.__name__)")
+    monkeypatch.chdir(tmp_path)
+    command = [sys.executable, "-c", program({"mnist_core": package}, "mnist_core.entry")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.stdout, ended.stderr) == (f"{name}\n", "")
 
 
 @pytest.mark.slow

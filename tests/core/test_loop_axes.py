@@ -16,7 +16,7 @@ from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.scenarios.suite import Overrides, axis_settings, expand, load_suite, override, parse_suite
 from bench.worker.backends import base
 from bench.worker.backends.mxnet import ExchangedLoopWorkload, TutorialWorkload
-from bench.worker.environment import worker_variables
+from bench.worker.environment import WITHHELD, worker_environment, worker_variables
 from mnist_core.idx import Split
 from mnist_core.recipe import (
     Engine,
@@ -131,7 +131,21 @@ def test_every_part_of_a_loop_is_an_axis() -> None:
 
 def test_the_engine_is_the_workers_variable() -> None:
     assert worker_variables(2, Engine.NAIVE)["MXNET_ENGINE_TYPE"] == "NaiveEngine"
-    assert "MXNET_ENGINE_TYPE" not in worker_variables(2, Engine.THREADED)
+    assert worker_variables(2, Engine.THREADED)["MXNET_ENGINE_TYPE"] == "ThreadedEnginePerDevice"
+
+
+def test_what_a_scenario_names_is_enforced() -> None:
+    """A row that says threaded, so many threads or compiled was so, whatever the caller's variables say."""
+    callers = {
+        "MXNET_ENGINE_TYPE": "NaiveEngine",
+        "MXNET_UPDATE_ON_KVSTORE": "0",
+        "OMP_NUM_THREADS": "7",
+        "PATH": "/bin",
+        **dict.fromkeys(WITHHELD, "1"),
+    }
+    given = worker_environment(callers, worker_variables(2))
+    assert given == {**worker_variables(2), "PATH": "/bin"}
+    assert (given["MXNET_ENGINE_TYPE"], given["MXNET_UPDATE_ON_KVSTORE"]) == ("ThreadedEnginePerDevice", "1")
 
 
 def test_the_ablation_exchanges_one_part_at_a_time() -> None:

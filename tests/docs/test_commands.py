@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import sys
@@ -127,3 +128,13 @@ def test_a_misspelt_value_or_option_is_one_line(
     assert command(*arguments.split()) == cli.Exit.USAGE
     (line,) = capsys.readouterr().err.splitlines()
     assert words in line
+
+
+def test_nox_lets_the_program_end_by_itself() -> None:
+    """By itself nox kills a command half a second after Ctrl-C: the last run is lost, and no word says how to go on."""
+    tree = ast.parse((ROOT / "noxfile.py").read_text(encoding="utf-8"))
+    calls = [call for call in ast.walk(tree) if isinstance(call, ast.Call) and ast.unparse(call.func) == "session.run"]
+    ours = [call for call in calls if ast.unparse(call.args[0]) == "'mnist-bench'"]
+    waits = {"interrupt_timeout=None", "terminate_timeout=None"}
+    assert ours
+    assert all({ast.unparse(keyword) for keyword in call.keywords} == waits for call in ours)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from bench.experiments import blocks
 from bench.experiments.blocks import Arm, BlockOutcome, HealthWatch, Task, exactly, lasting, measure_block
+from bench.machine import software
 from bench.records.result import FailureReason
 from bench.scenarios.scenario import Scenario
 from bench.worker import session
@@ -68,6 +70,18 @@ def failing_at(call: int, before: Callable[[], None] = lambda: None) -> Callable
 
 def everyone(what: str, order: str = "abc") -> list[tuple[int, str]]:
     return [("abc".index(label), what) for label in order]
+
+
+def test_the_anchor_takes_no_more_threads_than_a_quota_grants(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With as many as the host has CPUs the whole group would be stopped, and the block's workers with it."""
+    monkeypatch.delenv("KMP_DUPLICATE_LIB_OK", raising=False)
+    threadpoolctl = software._threadpoolctl()
+    monkeypatch.setattr(software, "cpu_quota", lambda _root: 1.5)
+    with software.threads_within_quota():
+        inside = [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
+    assert inside
+    assert {*inside} == {1}
+    assert "KMP_DUPLICATE_LIB_OK" not in os.environ
 
 
 def test_everyone_does_a_stage_before_anyone_does_the_next() -> None:

@@ -47,7 +47,7 @@ def seen(**changes: Any) -> Observations:  # noqa: ANN401  # fields of two recor
         "gpu_processes": (),
         "load_average": 0.1,
         "available_memory_bytes": 8 * GIB,
-        "swap_used_bytes": 0,
+        "swapped_pages": 0,
         "throttle_count": 0,
         "steal_fraction": 0.0,
         "aa_test": AATest(n=12, seconds=20.0, difference=0.001, spread=0.01, detectable=0.03),
@@ -66,6 +66,8 @@ def test_a_quiet_machine_has_no_warning() -> None:
     assert not any(finding.advice for finding in findings if finding.level is Level.GOOD)
 
 
+#: Intel's driver, which scales the clock with the load.
+SELF_CLOCKED = {"environment_scaling_governor": "powersave", "environment_scaling_driver": "intel_pstate"}
 TWO_RUNTIMES = tuple(
     ThreadPool(user_api="openmp", internal_api=name, version=None, architecture=None, num_threads=2)
     for name in ("openmp", "intel_openmp")
@@ -83,12 +85,12 @@ TWO_RUNTIMES = tuple(
         ("load", {"load_average": 9.0}),
         ("steal", {"steal_fraction": 0.05}),
         ("governor", {"environment_scaling_governor": "powersave"}),
+        ("governor", {**SELF_CLOCKED, "environment_energy_preference": "balance_power"}),
         ("throttling", {"throttle_count": 3}),
         ("CPU quota", {"environment_cgroup_cpu_quota": 1.5}),
         ("memory", {"available_memory_bytes": GIB}),
-        ("swap", {"swap_used_bytes": GIB}),
+        ("swap", {"swapped_pages": 300}),
         ("thread variables", {"environment_variables": {"GOMP_CPU_AFFINITY": "0"}}),
-        ("thread variables", {"environment_variables": {"OMP_THREAD_LIMIT": "1"}}),
         ("A/A pair", {"aa_test": None, "aa_test_error": "crashed: status 1"}),
         ("A/A pair", {"aa_test": AATest(n=3, seconds=20.0, difference=0.1, spread=0.3, detectable=0.4)}),
     ],
@@ -100,6 +102,21 @@ def test_what_spoils_a_measurement_is_a_warning_with_advice(check: str, changes:
     assert check in warned
     assert warned <= {check, "framework"}
     assert all(finding.advice or finding.check == "framework" for finding in findings if finding.level is Level.WARNING)
+
+
+@pytest.mark.parametrize(
+    ("check", "changes"),
+    [
+        ("governor", {**SELF_CLOCKED, "environment_energy_preference": "balance_performance"}),
+        ("governor", SELF_CLOCKED),
+        ("swap", {"swapped_pages": 3}),
+        ("thread variables", {"environment_variables": {"MXNET_ENGINE_TYPE": "NaiveEngine", "OMP_THREAD_LIMIT": "1"}}),
+    ],
+)
+def test_what_spoils_nothing_is_good(check: str, changes: dict[str, Any]) -> None:
+    """It may look bad, and was warned of."""
+    findings = examine(seen(**changes))
+    assert [finding.level for finding in findings if finding.check == check] == [Level.GOOD]
 
 
 def test_a_card_that_cannot_be_used_says_why() -> None:
@@ -117,7 +134,8 @@ def test_a_card_that_cannot_be_used_says_why() -> None:
         ("turbo", {"environment_turbo": True}),
         ("hyper-threading", {"environment_usable_vcpu_count": 8, "environment_usable_core_count": 4}),
         ("CPU quota", {"environment_cgroup_cpu_quota": 2.0}),
-        ("engine variables", {"environment_variables": {"MXNET_ENGINE_TYPE": "NaiveEngine"}}),
+        ("load", {"load_average": 9.0, "environment_usable_vcpu_count": 2}),
+        ("engine variables", {"environment_variables": {"MXNET_CPU_WORKER_NTHREADS": "4"}}),
     ],
 )
 def test_what_a_number_means_here_is_a_note(check: str, changes: dict[str, Any]) -> None:
@@ -125,10 +143,10 @@ def test_what_a_number_means_here_is_a_note(check: str, changes: dict[str, Any])
 
 
 def test_a_machine_that_does_not_tell_is_not_blamed() -> None:
-    silent = dict.fromkeys(("load_average", "throttle_count", "steal_fraction", "aa_test"))
+    silent = dict.fromkeys(("load_average", "throttle_count", "steal_fraction", "swapped_pages", "aa_test"))
     findings = examine(seen(**silent, environment_scaling_governor=None, environment_turbo=None))
     assert Level.WARNING not in levels(findings).values()
-    assert sum(level is Level.UNKNOWN for level in levels(findings).values()) == 6
+    assert sum(level is Level.UNKNOWN for level in levels(findings).values()) == 7
 
 
 def test_an_aa_test_detects_what_its_spread_allows() -> None:

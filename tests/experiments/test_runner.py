@@ -19,15 +19,8 @@ from hypothesis import strategies as st
 
 from bench.errors import SetupError
 from bench.experiments.run import runner
-from bench.experiments.run.runner import (
-    CeilingRounds,
-    SubprocessExecutor,
-    remaining,
-    run_plan,
-    run_request,
-    schedule,
-    usable,
-)
+from bench.experiments.run.ceilings import CeilingRounds, usable
+from bench.experiments.run.runner import SubprocessExecutor, remaining, run_plan, run_request, schedule
 from bench.experiments.run.turns import BlockRequest, MeasuredRuns, OnTurn
 from bench.records import store
 from bench.records.result import Ceiling, Epoch, Failure, FailureReason, Library, ResultSet, Run, key
@@ -89,13 +82,14 @@ def run_with(
     stop: Cancellation | None = None,
     ceilings: Callable[[], Iterable[Ceiling]] = tuple,
 ) -> tuple[ResultSet, list[ResultSet]]:
+    """Return the file in the end, and as it was saved each time but where a run began."""
     saved: list[ResultSet] = []
     final = run_plan(
         result_set,
         executor=executor,
         data_directory=Path("/data"),
         usable_cores=2,
-        save=saved.append,
+        save=lambda each: saved.append(each) if each.in_progress is None else None,
         observer=Silent(),
         probe=probe or (lambda framework, device: pytest.fail(f"asked {framework} for {device}")),
         stop=stop or Cancellation(),
@@ -128,6 +122,46 @@ def test_every_run_is_saved_as_it_ends() -> None:
     assert [len(result_set.runs) for result_set in saved] == list(range(len(plan) + 1))
     assert saved[-1] == final
     assert remaining(final) == ()
+
+
+@pytest.mark.parametrize("in_turns", [False, True])
+def test_what_kills_the_program_with_its_worker_is_measured_twice_at_most(*, in_turns: bool) -> None:
+    """A container whose memory ends takes both. The file as it was saved last would lead to the same death."""
+
+    class Killed(BaseException):
+        pass
+
+    plan = tuple(msgspec.structs.replace(planned, in_turns=in_turns) for planned in a_plan(1)[:2])
+    deaths, saved = [0], [untried(plan)]
+
+    def resume() -> None:
+        def dies(_position: int, request: RunRequest) -> Run | Failure:
+            if in_turns or request.scenario == plan[1].scenario:
+                deaths[0] += 1
+                raise Killed
+            return measured(request)
+
+        run_plan(
+            saved[-1],
+            executor=FakeExecutor(dies),
+            data_directory=Path("/data"),
+            usable_cores=2,
+            save=saved.append,
+            observer=Silent(),
+            probe=lambda framework, device: pytest.fail(f"asked {framework} for {device}"),
+            stop=Cancellation(),
+        )
+
+    for _ in range(2):
+        with pytest.raises(Killed):
+            resume()
+        assert saved[-1].in_progress is not None
+        assert plan[1] in remaining(saved[-1])
+    resume()
+    assert deaths == [2]
+    assert (remaining(saved[-1]), saved[-1].in_progress) == ((), None)
+    deadly = [failure for failure in saved[-1].failures if "killed 2 times" in failure.detail]
+    assert plan[1].scenario in {failure.scenario for failure in deadly}
 
 
 def test_a_failure_does_not_stop_the_suite() -> None:
@@ -474,6 +508,25 @@ def test_a_worker_that_hangs_is_killed_with_its_children(worker: Callable[[str],
     assert isinstance(outcome, Failure)
     assert (outcome.reason, outcome.detail) == (FailureReason.TIMEOUT, "no result within 1 s")
     assert not [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "600"]]
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_worker_that_cannot_be_killed_is_not_waited_for(
+    worker: Callable[[str], SubprocessExecutor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver or a file system that hangs keeps a process and its pipes alive, whatever is sent to it."""
+    monkeypatch.setattr(process, "REAP_SECONDS", 0.2)
+    real, groups = os.killpg, set[int]()
+    monkeypatch.setattr(os, "killpg", lambda group, _signal: groups.add(group))
+    try:
+        outcome = execute(worker("time.sleep(600)"), timeout_seconds=0.5)
+    finally:
+        (group,) = groups
+        real(group, signal.SIGKILL)
+        os.waitpid(group, 0)
+    assert isinstance(outcome, Failure)
+    assert outcome.reason is FailureReason.TIMEOUT
+    assert outcome.detail.startswith("no result within 0.5 s; it could not be killed")
 
 
 def test_only_the_end_of_a_long_log_is_kept(worker: Callable[[str], SubprocessExecutor]) -> None:

@@ -15,6 +15,7 @@ from bench.errors import ConfigurationError
 from bench.experiments.gate import source
 from bench.experiments.gate.slowdown import inject
 from bench.experiments.gate.source import SourceTree
+from bench.machine.software import tree_digest
 from bench.stats.paired import Side
 from tests import ROOT
 
@@ -82,9 +83,9 @@ def test_the_digest_is_of_names_and_contents(repository: Path, scratch: Path) ->
     cache = tree.folder / "mnist_core" / "__pycache__"
     cache.mkdir()
     (cache / "training.pyc").write_bytes(b"compiled")
-    assert source.tree_digest(tree.folder) == folder.tree_digest
+    assert tree_digest(tree.folder, "mnist_core") == folder.tree_digest
     (tree.folder / "mnist_core" / "training.py").rename(tree.folder / "mnist_core" / "trainings.py")
-    assert source.tree_digest(tree.folder) != folder.tree_digest
+    assert tree_digest(tree.folder, "mnist_core") != folder.tree_digest
 
 
 @pytest.mark.parametrize("reference", ["no-such-branch", "-x", "--output=x", "", "old:mnist_core"])
@@ -172,3 +173,71 @@ def test_outside_of_a_clone_there_is_no_working_tree(tmp_path: Path, monkeypatch
     monkeypatch.setattr(source, "SOURCE_ROOT", tmp_path / "site-packages")
     with pytest.raises(ConfigurationError, match="start it inside of one"):
         source.clone_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", [".#training.py", ".training.py.swp", "training.py~", "#training.py#", "training.py.orig"]
+)
+def test_what_an_editor_leaves_is_no_change(repository: Path, scratch: Path, name: str) -> None:
+    """Emacs' lock is a link that leads nowhere, and a swap file is no module: neither can be measured."""
+    git(repository, "checkout", "-q", "--", ".")
+    left = repository / "mnist_core" / name
+    left.symlink_to("user@host.1234:1700000000") if name.startswith(".#") else left.write_text("b0VIM")
+    working = source.check_out(source.WORKING_TREE, Side.CONTENDER, scratch, source=repository)
+    committed = source.check_out("old", Side.BASELINE, scratch, source=repository)
+    assert working.tree_digest == committed.tree_digest
+    assert not (working.folder / "mnist_core" / name).exists()
+
+
+def test_a_new_module_is_a_change(repository: Path, scratch: Path) -> None:
+    """It is one also before git knows it, and in a folder of its own."""
+    git(repository, "checkout", "-q", "--", ".")
+    (repository / "mnist_core" / "data").mkdir()
+    (repository / "mnist_core" / "data" / "new.py").write_text("")
+    working = source.check_out(source.WORKING_TREE, Side.CONTENDER, scratch, source=repository)
+    committed = source.check_out("old", Side.BASELINE, scratch, source=repository)
+    assert working.tree_digest != committed.tree_digest
+
+
+def test_gits_own_words_reach_the_user(
+    repository: Path, scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clone without blobs and without its origin says so itself, and so does a repository of somebody else's."""
+    git(repository, "config", "uploadpack.allowFilter", "true")
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", "--no-checkout", "--filter=blob:none", f"file://{repository}", str(clone))
+    git(clone, "remote", "set-url", "origin", f"file://{tmp_path}/gone")
+    with pytest.raises(ConfigurationError, match=r"--base HEAD: git says: .*gone") as caught:
+        source.check_out("HEAD", Side.BASELINE, scratch, source=clone)
+    assert "\n" not in str(caught.value)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own way to test safe.directory
+    with pytest.raises(ConfigurationError, match=r"--base old: git says: .*dubious ownership.*safe\.directory"):
+        source.check_out("old", Side.CONTENDER, scratch, source=repository)
+
+
+def test_a_base_that_has_moved_on_is_told(repository: Path, scratch: Path) -> None:
+    """Only commits to the package count, and only those that the working tree's history lacks."""
+    git(repository, "checkout", "-q", "--", ".")
+    (repository / "README").write_text("")
+    git(repository, "add", ".")
+    git(repository, "commit", "-qm", "words")
+    git(repository, "checkout", "-qb", "mine", "old")
+    main = git(repository, "rev-parse", "--abbrev-ref", "@{-1}")
+    base = source.check_out(main, Side.BASELINE, scratch, source=repository)
+    assert source.commits_ahead(base, repository) is None
+    git(repository, "checkout", "-q", main)
+    (repository / "mnist_core" / "training.py").write_text("SPEED = 3\n")
+    git(repository, "commit", "-qam", "faster")
+    git(repository, "checkout", "-q", "mine")
+    base = source.check_out(main, Side.CONTENDER, scratch, source=repository)
+    assert source.commits_ahead(base, repository) == (1, git(repository, "rev-parse", "old"))
+
+
+def test_a_stray_module_in_the_current_folder_disturbs_no_cleaner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "random.py").write_text("raise SystemExit('a stray module was imported')")
+    monkeypatch.chdir(tmp_path)
+    with source.scratch_folder() as folder:
+        assert folder.is_dir()
+    assert not folder.exists()

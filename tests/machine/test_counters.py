@@ -25,10 +25,16 @@ def test_counters_are_read_from_the_kernels_files(tmp_path: Path) -> None:
     throttle = "sys/devices/system/cpu/cpu{}/thermal_throttle/core_throttle_count"
     root = lay_out(
         tmp_path,
-        {"proc/stat": STAT, "proc/pressure/cpu": PRESSURE, throttle.format(0): "3\n", throttle.format(1): "4\n"},
+        {
+            "proc/stat": STAT,
+            "proc/pressure/cpu": PRESSURE,
+            "proc/vmstat": "pgfault 9\npswpin 20\npswpout 3\n",
+            throttle.format(0): "3\n",
+            throttle.format(1): "4\n",
+        },
     )
     assert read_counters(root) == Counters(
-        stolen_ticks=35, all_ticks=1000, cpu_pressure_microseconds=123456, throttle_count=7
+        stolen_ticks=35, all_ticks=1000, cpu_pressure_microseconds=123456, throttle_count=7, swapped_pages=23
     )
 
 
@@ -38,10 +44,18 @@ def test_counters_are_read_from_the_kernels_files(tmp_path: Path) -> None:
 def test_a_machine_that_does_not_tell_is_no_error(tmp_path: Path, files: dict[str, str]) -> None:
     """What is absent is None, never 0."""
     counters = read_counters(lay_out(tmp_path, files))
-    assert counters == Counters(None, None, None, None)
+    assert counters == Counters(None, None, None, None, None)
     assert counters.steal_fraction_since(counters) is None
     assert counters.cpu_pressure_fraction_since(counters, 1.0) is None
     assert counters.throttled_since(counters) is None
+    assert counters.swapped_since(counters) is None
+
+
+def test_in_a_container_the_pressure_is_the_one_on_its_own_tasks(tmp_path: Path) -> None:
+    """On a machine with many other containers some task always waits for a CPU."""
+    own = "sys/fs/cgroup/box/cpu.pressure"
+    files = {"proc/self/cgroup": "0::/box\n", own: PRESSURE.replace("123456", "42"), "proc/pressure/cpu": PRESSURE}
+    assert read_counters(lay_out(tmp_path, files)).cpu_pressure_microseconds == 42
 
 
 def test_differences_are_facts_about_the_time_between() -> None:

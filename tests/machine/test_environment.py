@@ -26,8 +26,11 @@ from hypothesis import strategies as st
 
 from bench import SOURCE_ROOT
 from bench.machine import cgroup, privacy, software
+from bench.machine.accelerators import gpu_processes, visible_cards
 from bench.machine.capture import capture, usable_core_count
+from bench.machine.cgroup import available_memory_bytes
 from bench.machine.cpu import parse_cpu_list, parse_cpuinfo, parse_size
+from bench.machine.fingerprint import same_machine
 from bench.machine.software import describe_software
 from bench.records.base import Timestamp, utc_now
 from bench.records.environment import Environment, Software
@@ -97,6 +100,31 @@ def test_affinity_limits_cpus_and_the_cores_behind_them(lay: Lay, affinity: str,
     assert (told.usable_vcpu_count, told.usable_core_count) == (vcpus, cores)
     assert (told.host_processor_vcpu_count, told.host_processor_core_count) == (8, 4)
     assert usable_core_count(root) == cores
+
+
+def test_cpus_that_are_not_there_do_not_count(lay: Lay) -> None:
+    """A container's list may name all CPUs that could be plugged in."""
+    root = lay(topology(4, threads=2) | {"proc/self/status": allowed("0-127")})
+    told = capture(root=root)
+    assert (told.usable_vcpu_count, told.usable_core_count) == (8, 4)
+
+
+def test_kinds_of_core_are_told_apart(lay: Lay) -> None:
+    """On the fast cores and on the economical ones of one processor a result is not of the same machine."""
+    kinds = {"sys/devices/cpu_core/cpus": "0-1", "sys/devices/cpu_atom/cpus": "2-3"}
+    files = topology(4) | x86("avx2") | kinds
+    every, fast, slow = (
+        capture(root=lay(files | {"proc/self/status": allowed(cpus)})) for cpus in ("0-3", "0-1", "2-3")
+    )
+    assert every.usable_core_kinds == {"cpu_atom": 2, "cpu_core": 2}
+    assert (fast.usable_core_kinds, slow.usable_core_kinds) == ({"cpu_core": 2}, {"cpu_atom": 2})
+    assert not same_machine(fast, slow)
+
+
+def test_arm_tells_the_kinds_of_core_by_their_capacity(lay: Lay) -> None:
+    capacities = {f"{CPU}/cpu{cpu}/cpu_capacity": "1024" if cpu < 2 else "446" for cpu in range(4)}
+    assert capture(root=lay(topology(4) | capacities)).usable_core_kinds == {"capacity 1024": 2, "capacity 446": 2}
+    assert capture(root=lay(dict.fromkeys(capacities, "1024"))).usable_core_kinds == {}
 
 
 @pytest.mark.parametrize(("quota", "vcpus", "cores"), [("20000", 1, 1), ("350000", 3, 3), ("600000", 6, 4)])
@@ -292,6 +320,37 @@ def test_the_tightest_control_group_wins(
     assert (told.cgroup_cpu_quota, told.cgroup_memory_limit_bytes) == expected
 
 
+@pytest.mark.parametrize(
+    "files",
+    [
+        {
+            "proc/self/cgroup": "0::/box",
+            "sys/fs/cgroup/box/memory.max": "5000",
+            "sys/fs/cgroup/box/memory.current": "4000",
+            "sys/fs/cgroup/box/memory.stat": "anon 3000\nactive_file 300\ninactive_file 200",
+        },
+        {
+            "proc/self/cgroup": "4:memory:/box",
+            "sys/fs/cgroup/memory/box/memory.limit_in_bytes": "5000",
+            "sys/fs/cgroup/memory/box/memory.usage_in_bytes": "4000",
+            "sys/fs/cgroup/memory/box/memory.stat": "active_file 1\ntotal_active_file 300\ntotal_inactive_file 200",
+        },
+    ],
+)
+def test_available_memory_is_what_the_limit_leaves(lay: Lay, files: dict[str, str]) -> None:
+    """In a container the machine's own may be a hundred times as much. The file cache makes room."""
+    assert available_memory_bytes(lay(files)) == 1500
+
+
+def test_without_a_limit_the_machine_says_what_is_available(lay: Lay) -> None:
+    files = {
+        "proc/self/cgroup": "0::/box",
+        "sys/fs/cgroup/box/memory.max": "max",
+        "sys/fs/cgroup/box/memory.current": "1",
+    }
+    assert (available_memory_bytes(lay(files)) or 0) > 1 << 20
+
+
 _groups = st.lists(st.sampled_from(["cpu", "cpuacct", "memory", "name=systemd"]), min_size=1, unique=True)
 _path = st.from_regex("(/[a-c:.-]{1,3}){1,3}|/", fullmatch=True)
 
@@ -423,6 +482,7 @@ def nvml(**changes: Callable[..., object] | None) -> types.SimpleNamespace:
         "nvmlShutdown": lambda: None,
         "nvmlDeviceGetCount": lambda: 2,
         "nvmlDeviceGetHandleByIndex": lambda index: index,
+        "nvmlDeviceGetUUID": lambda device: f"GPU-{device}a",
         "nvmlDeviceGetName": lambda device: ["NVIDIA A100", b"NVIDIA T4"][device],
         "nvmlDeviceGetMemoryInfo": lambda device: types.SimpleNamespace(total=(40 + device) * 1024**3),
         "nvmlSystemGetDriverVersion": lambda: "550.54.14",
@@ -430,10 +490,12 @@ def nvml(**changes: Callable[..., object] | None) -> types.SimpleNamespace:
     return types.SimpleNamespace(**calls | {name: change or refuse for name, change in changes.items()})
 
 
-def accelerators(monkeypatch: pytest.MonkeyPatch, root: Path, module: object) -> tuple[object, ...]:
+def accelerators(
+    monkeypatch: pytest.MonkeyPatch, root: Path, module: object, visible: str | None = None
+) -> tuple[object, ...]:
     """Return what is told of them where `import pynvml` gives this."""
     monkeypatch.setitem(sys.modules, "pynvml", module)
-    told = capture(root=root)
+    told = capture(root=root, variables={} if visible is None else {"CUDA_VISIBLE_DEVICES": visible})
     return (
         told.accelerators_per_node,
         told.accelerator_model_names,
@@ -460,6 +522,51 @@ def test_no_driver_or_no_library_is_no_accelerator(lay: Lay, monkeypatch: pytest
     """That is the usual case of a CPU machine."""
     assert accelerators(monkeypatch, lay({}), nvml(nvmlInit=None)) == (0, (), (), None)
     assert accelerators(monkeypatch, lay({}), None) == (0, (), (), None)  # None: the import raises
+
+
+def test_only_the_cards_that_programs_see_are_told(lay: Lay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another card under the same name gpu(0) is another machine."""
+    assert accelerators(monkeypatch, lay({}), nvml(), "1") == (1, ("NVIDIA T4",), (41 * 1024**3,), "550.54.14")
+    assert accelerators(monkeypatch, lay({}), nvml(), "") == (0, (), (), "550.54.14")
+    running = types.SimpleNamespace(usedGpuMemory=2**30)
+    busy = nvml(nvmlDeviceGetComputeRunningProcesses=lambda device: [running] * device)
+    monkeypatch.setitem(sys.modules, "pynvml", busy)
+    assert gpu_processes({}) == ("gpu(1): 1.0 GiB by 1",)
+    assert gpu_processes({"CUDA_VISIBLE_DEVICES": "1"}) == ("gpu(0): 1.0 GiB by 1",)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "visible"),
+    [
+        (None, [0, 1, 2]),
+        ("", []),
+        ("-1", []),
+        ("2,0", [2, 0]),
+        ("0,7,1", [0]),
+        ("GPU-bb, GPU-aa1", [2, 0]),
+        ("GPU-a", []),
+        ("NoDevFiles", []),
+        ("MIG-GPU-aa1/0/0", [0, 1, 2]),
+    ],
+)
+def test_visible_cards_are_chosen_as_cuda_does(chosen: str | None, visible: list[int]) -> None:
+    """They come in the order of the variable; what names no card, or several, ends the list."""
+    assert visible_cards(chosen, ["GPU-aa1", "GPU-aa2", "GPU-bb3"]) == visible
+
+
+def test_a_card_is_named_beside_a_cpu_build(lay: Lay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the GPU builds bring nvidia-ml-py; the kernel's files name the card as well."""
+    gpu = "proc/driver/nvidia/gpus/0000:0{}:00.0/information"
+    information = "Model: \t\t NVIDIA {}\nIRQ:   \t\t 60\nGPU UUID: \t GPU-{}\nBus Type: \t PCIe"
+    root = lay(
+        {
+            gpu.format(1): information.format("H100 80GB HBM3", "aa"),
+            gpu.format(2): information.format("T4", "bb"),
+            "sys/module/nvidia/version": "550.54.14",
+        }
+    )
+    assert accelerators(monkeypatch, root, None) == (2, ("NVIDIA H100 80GB HBM3", "NVIDIA T4"), (), "550.54.14")
+    assert accelerators(monkeypatch, root, None, "GPU-bb") == (1, ("NVIDIA T4",), (), "550.54.14")
 
 
 # Software
@@ -540,6 +647,17 @@ class TestGit:
             assert software.read_git(checkout) == (None, None)
         monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own way to test safe.directory
         assert software.read_git(checkout) == (None, None)
+
+    def test_the_commit_is_known_where_git_looks_for_changes_too_long(
+        self, checkout: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """On a slow file system a resumed file was told of another commit."""
+
+        def slow(_source: Path) -> str:
+            raise subprocess.TimeoutExpired("git", 2.0)
+
+        monkeypatch.setattr(software, "git_status", slow)
+        assert software.read_git(checkout) == (self.git(checkout, "rev-parse", "HEAD"), None)
 
     def test_a_hanging_git_is_given_up(self, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A file system that does not answer costs the commit, not the run."""
@@ -670,7 +788,7 @@ def test_an_empty_machine_is_still_told(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(psutil, "cpu_count", lambda **_keywords: None)
     for module, name in [(socket, "gethostname"), (getpass, "getuser"), (cpuinfo, "get_cpu_info"), (Path, "home")]:
         monkeypatch.setattr(module, name, refuse)
-    for module, name in [(software, "version"), (software, "git_status")]:
+    for module, name in [(software, "version"), (software, "run_git")]:
         monkeypatch.setattr(module, name, refuse)
     for name in ("libc_ver", "freedesktop_os_release"):
         monkeypatch.setattr(platform, name, refuse)

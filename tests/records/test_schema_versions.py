@@ -19,11 +19,11 @@ from tests import ROOT
 #: The version of each kind of file, and a digest of the keys and values that it may hold. Replace a line only together
 #: with the version, or where every older version reads the changed file as before.
 KNOWN = {
-    "ResultSet": (3, "6932905092840200"),
-    "GateFile": (3, "272c1b9f186ce8b9"),
-    "TuneFile": (1, "42f3bffac27bb79f"),
-    "ProfileFile": (1, "8cb48f574fd851ca"),
-    "Calibration": (1, "5c75b111bc797393"),
+    "ResultSet": (3, "a77ab9c14a1b22ba"),
+    "GateFile": (3, "1e527584f686e168"),
+    "TuneFile": (2, "d9831db6d3a6f2e8"),
+    "ProfileFile": (2, "bc16ffc391f9844d"),
+    "Calibration": (2, "4850eec593d708b0"),
 }
 
 

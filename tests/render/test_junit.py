@@ -7,8 +7,10 @@ from xml.etree import ElementTree as ET
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.analysis.verdict import Verdict
+from bench.cli.exit_status import EXIT_OF_VERDICT, Exit
 from bench.render.formats.junit import render_junit
-from bench.render.model.cases import CaseOutcome, JUnitCase
+from bench.render.model.cases import OUTCOME_OF_VERDICT, CaseOutcome, JUnitCase
 
 
 def a_case(outcome: CaseOutcome, **changes: object) -> JUnitCase:
@@ -38,6 +40,20 @@ def test_every_outcome_has_its_element() -> None:
     assert children["failure"].attrib == {"message": "why"}
     assert children["failure"].text == "more"
     assert children["passed"].text == "why\nmore"
+
+
+def test_only_what_passes_is_green() -> None:
+    """Each verdict is green in a report exactly where the exit status is 0."""
+    for verdict in Verdict:
+        is_green = OUTCOME_OF_VERDICT[verdict] is CaseOutcome.PASSED
+        assert is_green == verdict.passes == (EXIT_OF_VERDICT[verdict] is Exit.DONE)
+
+
+def test_the_encoding_that_it_names_is_its_own() -> None:
+    """Another locale changes neither."""
+    assert render_junit("s", [a_case(CaseOutcome.PASSED, message="±")]).startswith(
+        "<?xml version='1.0' encoding='utf-8'?>"
+    )
 
 
 def test_a_case_that_never_ran_has_no_time() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -49,8 +49,22 @@ def clock() -> Clock:
     return Clock()
 
 
-def a_console(clock: Clock, *, terminal: bool) -> Console:
-    return Console(file=io.StringIO(), get_time=clock, force_terminal=terminal, width=120, color_system="standard")
+class Terminal(io.StringIO):
+    """What is written to a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def a_console(clock: Callable[[], float], *, terminal: bool, width: int = 120) -> Console:
+    return Console(
+        file=Terminal() if terminal else io.StringIO(),
+        get_time=clock,
+        force_terminal=terminal,
+        force_interactive=terminal,
+        width=width,
+        color_system="standard",
+    )
 
 
 def printed(console: Console) -> str:
@@ -109,6 +123,22 @@ def test_in_a_pipe_each_run_says_how_long_all_will_take(clock: Clock) -> None:
             measured(progress, clock, run, position, 40.0)
     left = [line.rpartition(" · ")[2] for line in lines(console) if line.startswith("[")]
     assert left == ["about 80 s left", "about 95 s left", "about 70 s left", "about 36 s left"]
+
+
+@pytest.mark.parametrize(("file", "term"), [(Terminal(), "dumb"), (io.StringIO(), "xterm")])
+def test_where_no_cursor_moves_there_are_lines(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, file: io.StringIO, term: str
+) -> None:
+    """A dumb terminal, as Emacs has it, and a log that FORCE_COLOR colours show what a pipe shows."""
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.delenv("TTY_INTERACTIVE", raising=False)
+    console = Console(file=file, get_time=clock, force_terminal=True, width=120, color_system="standard")
+    with RunProgress(console, TODO, seconds_of) as progress:
+        measured(progress, clock, RUNS[0], 1, 40.0)
+    assert lines(console)[0].startswith("[1/4] mlp")
+    assert "final accuracy" in lines(console)[1]
+    assert "\x1b[2K" not in printed(console)
+    assert "\x1b[?25l" not in printed(console)
 
 
 def test_on_a_terminal_the_time_left_ticks(clock: Clock) -> None:
@@ -419,7 +449,7 @@ def test_a_gate_that_goes_on_after_a_look_says_why(clock: Clock, monkeypatch: py
 def rounds(tune_file: TuneFile, *, terminal: bool) -> tuple[Console, list[str]]:
     """Search with fake sessions; return the console, and what it shows before each window."""
     workers = FakeWorkers()
-    console = Console(file=io.StringIO(), get_time=workers.clock, force_terminal=terminal, width=200)
+    console = a_console(workers.clock, terminal=terminal, width=200)
     seen: list[str] = []
     progress = TuneProgress(console, tune_file)  # not entered: this terminal is looked at only where a test does
 

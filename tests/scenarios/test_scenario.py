@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import ConfigurationError
+from bench.scenarios.axes import LoopName
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.selection import select
-from bench.scenarios.suite import BUILT_IN_SUITES, Overrides, Suite, expand, load_suite, override, parse_suite
+from bench.scenarios.suite import BUILT_IN_SUITES, Matrix, Overrides, Suite, expand, load_suite, override, parse_suite
 from bench.worker.environment import worker_variables
-from mnist_core.recipe import Hybridize
+from mnist_core.recipe import Engine, Hybridize
 
 TWO_BY_TWO = """
 title = "two by two"
@@ -83,6 +84,17 @@ def test_cores_are_shared_by_the_cpu_contexts(
     """The default is physical cores divided by CPU contexts, at least one; what is set explicitly wins."""
     scenario = Scenario(network="mlp", contexts=contexts, cpu_threads=cpu_threads)
     assert scenario.threads_per_context(cores) == expected
+
+
+@pytest.mark.parametrize("network", ["mlp", "lenet"])
+def test_the_tuned_loop_lets_several_contexts_work_at_once(network: str) -> None:
+    """The naive engine, which wins on one context, would run two one after the other."""
+    suite = Suite(title="", matrix=(Matrix(network=(network,), loop=(LoopName.TUNED,)),))
+    two, one = (
+        expand(override(suite, Overrides(contexts=(contexts,))))[0].scenario for contexts in ("cpu(0),cpu(1)", "cpu(0)")
+    )
+    assert two.engine is Engine.THREADED
+    assert one == expand(suite)[0].scenario
 
 
 def test_every_thread_library_is_told() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,6 +45,7 @@ from bench.worker.protocol import (
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 from mnist_core.recipe import Engine, Hybridize, Recipe
+from tests import ROOT
 from tests.support.idx_files import small_idx_folder
 
 TRAIN, TEST = 250, 60
@@ -326,6 +329,20 @@ def test_prints_of_the_measured_code_do_not_disturb_the_reply() -> None:
         noise = process.stderr.read()
     assert msgspec.json.decode(said, type=FromWorker) == UnusableReply(detail="quiet")
     assert {b"noise", b"more noise"} <= {*noise.splitlines()}
+
+
+def test_the_start_up_is_counted_from_the_start(tmp_path: Path) -> None:
+    """The boot's clock and the parent's agree to a tick of the kernel; one cut to whole seconds may be a second off."""
+    code = "from bench.worker.measure.run import started; r = started(); import time; "
+    code += "print(r.startup_seconds, time.clock_gettime(time.CLOCK_BOOTTIME))"
+    begin = time.clock_gettime(time.CLOCK_BOOTTIME)
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
+        forked = time.clock_gettime(time.CLOCK_BOOTTIME)
+        assert child.stdout is not None
+        told, end = map(float, child.stdout.read().split())
+    tick = 1 / os.sysconf("SC_CLK_TCK")
+    assert begin - tick <= end - told  # the last clock reading is a little after that of the start-up
+    assert end - told <= forked + tick + 0.05
 
 
 def test_the_end_of_stdin_ends_the_worker() -> None:

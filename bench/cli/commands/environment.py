@@ -22,19 +22,20 @@ from bench.cli.session import cancelled_by_signals
 from bench.errors import ConfigurationError, SetupError
 from bench.experiments.doctor.aa_test import SECONDS, AATest, run_aa_test
 from bench.experiments.doctor.checks import Level, Observations, examine
-from bench.experiments.run.ceilings import requests_of_machine
+from bench.experiments.run.ceilings import CeilingRounds, requests_of_machine, usable
 from bench.experiments.run.eta import expected_seconds
-from bench.experiments.run.runner import CeilingRounds, SubprocessExecutor, usable
+from bench.experiments.run.runner import SubprocessExecutor
 from bench.machine.accelerators import gpu_processes
 from bench.machine.capture import capture, usable_core_count
-from bench.machine.cgroup import available_memory_bytes, swap_used_bytes
-from bench.machine.counters import load_average, read_counters
+from bench.machine.cgroup import available_memory_bytes
+from bench.machine.counters import Counters, load_average, read_counters
 from bench.machine.processes import busiest
 from bench.records.result import Ceiling
 from bench.render import units
 from bench.render.formats.doctor import render_doctor
 from bench.render.formats.export import Format
 from bench.render.phrases import format_count
+from bench.render.progress.live import moves_cursor
 from bench.render.progress.rounds import CeilingProgress
 from bench.render.views.ceilings import ceiling_table
 from bench.render.views.doctor import doctor_tables
@@ -123,7 +124,7 @@ def _observe(
                 aa_test_error = explain_failure(ended.failure)
         if stop.requested:
             fail("interrupted", Exit.INTERRUPTED)
-    after = read_counters()
+    after = Counters() if aa_test is None else read_counters()  # what counts is what grew while something was measured
     with spinner("trying the GPUs out"):
         tried = tuple(worker.probe(Framework.MXNET, gpu) for gpu in gpus)
     return Observations(
@@ -133,9 +134,9 @@ def _observe(
         gpu_processes=gpu_processes(),
         load_average=busy,
         available_memory_bytes=available_memory_bytes(),
-        swap_used_bytes=swap_used_bytes(),
-        throttle_count=after.throttle_count,
-        steal_fraction=None if aa_test is None else after.steal_fraction_since(before),
+        swapped_pages=after.swapped_since(before),
+        throttle_count=after.throttled_since(before),
+        steal_fraction=after.steal_fraction_since(before),
         aa_test=aa_test,
         aa_test_error=aa_test_error,
         busiest=computing,
@@ -146,9 +147,10 @@ def _run_aa_test(data: DatasetName, data_dir: Path | None, stop: Cancellation) -
     """Measure the same code against itself; None where a signal interrupts it."""
     prepared = prepare(data, data_dir)
     what = f"the same code against itself, {SECONDS:.0f} s"
-    if not err.is_terminal:
+    is_live = moves_cursor(err)
+    if not is_live:
         note(what)
-    with Progress(console=err, transient=True) as progress:
+    with Progress(console=err, transient=True, disable=not is_live) as progress:
         task = progress.add_task(what, total=1.0)
 
         def show(share: float) -> None:

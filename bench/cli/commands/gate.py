@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
@@ -13,7 +14,7 @@ from bench.cli.app import app, examples
 from bench.cli.console import add_to_job_summary, fail, note, print_tables, tolerate_closed_pipe, warn, write
 from bench.cli.datasets import prepare
 from bench.cli.exit_status import EXIT_OF_VERDICT, Exit
-from bench.cli.gating import measure_blocks, note_next_step, plan_gate
+from bench.cli.gating import measure_blocks, note_next_step, plan_gate, scenarios_here
 from bench.cli.session import ResumeHint, new_file, note_saved, prepare_rest, resumed_file, trying
 from bench.errors import ConfigurationError
 from bench.experiments.gate import source
@@ -25,14 +26,20 @@ from bench.records.gate import GateFile, Purpose
 from bench.render.formats.export import Format, render_markdown
 from bench.render.formats.junit import render_junit
 from bench.render.model.cases import CaseOutcome, JUnitCase
+from bench.render.phrases import format_count
 from bench.render.views.gates import gate_cases, gate_table
+from bench.scenarios.axes import is_custom
+from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Side
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 
 #: What the rest of a file must share with its beginning. The measured code is checked by its digest, and the commit of
 #: the harness may be another.
-_LASTING_FACTS: Final = ("software", "mnist_bench_version", "usable_core_count")
+_LASTING_FACTS: Final = (
+    *("software", "mnist_bench_version", "usable_core_count"),
+    *("cgroup_cpu_quota", "accelerator_driver", "variables"),
+)
 
 
 @app.command(
@@ -103,9 +110,13 @@ def gate(
     with new_file(output, "gate") as path, source.scratch_folder() as scratch:
         sides = check_out_sides(base, scratch, clone, base_python)
         if sides.are_identical and not force:
-            _report_identical(base, clone, sides.sources[Side.BASELINE].tree_digest, output_format)
+            own = own_networks(scenario for scenario, _threads in scenarios_here(request))
+            _report_identical(base, clone, sides.sources[Side.BASELINE].tree_digest, own, output_format)
+        _warn_of_a_base_ahead(base, sides, clone)
         prepared = prepare(data, data_dir)
         gate_file = plan_gate(request, sides, prepared)
+        if own := own_networks(gated.scenario for gated in gate_file.plan.scenarios):
+            warn(f"{own}: your own code is the same on both sides; only what {source.PACKAGE} does with it is judged")
         _measure(gate_file, sides, prepared, path, budget_seconds, output_format)
 
 
@@ -121,6 +132,22 @@ def _clone_here() -> Path:
     if not Path.cwd().is_relative_to(clone):
         warn(f"not in a clone: the working tree is {clone}")
     return clone
+
+
+def own_networks(scenarios: Iterable[Scenario]) -> str:
+    """Name the user's own networks among scenarios; "" for none."""
+    return ", ".join(dict.fromkeys(scenario.network for scenario in scenarios if is_custom(scenario.network)))
+
+
+def _warn_of_a_base_ahead(base: str, sides: Sides, clone: Path) -> None:
+    """Say where the baseline has moved on since this tree left it."""
+    ahead = source.commits_ahead(sides.sources[Side.BASELINE], clone)
+    if ahead is not None:
+        count, parting = ahead
+        warn(
+            f"{base} has {format_count(count, 'commit')} to {source.PACKAGE} that this working tree lacks, and is "
+            f"compared with all of them: merge {base}, or compare with --base {parting[:12]}, where the two part"
+        )
 
 
 def _sides_of(path: Path, gate_file: GateFile, scratch: Path, base: str | None, base_python: Path | None) -> Sides:
@@ -173,17 +200,24 @@ def report(gate_file: GateFile, conclusion: Conclusion, path: Path, output_forma
     sys.exit(EXIT_OF_VERDICT[conclusion.verdict])
 
 
-def _report_identical(base: str, clone: Path, tree_digest: str, output_format: Format) -> NoReturn:
+def _report_identical(base: str, clone: Path, tree_digest: str, own: str, output_format: Format) -> NoReturn:
+    """Exit where nothing is to be measured: with INCONCLUSIVE where own networks are not judged."""
     same = f"the same measured code ({tree_digest[:12]}), under the same Python"
     message = f"{base} and the working tree, {clone}, hold {same}"
-    note(f"identical: {message}: nothing to measure (--force measures all the same)")
+    unjudged = f"{own}: your own code is read from this folder on both sides, and a change of it is not judged"
     if output_format is Format.JUNIT:
         case = JUnitCase(
             name="identical code",
             seconds=None,
-            outcome=CaseOutcome.PASSED,
-            message=message,
+            outcome=CaseOutcome.ERROR if own else CaseOutcome.PASSED,
+            message=unjudged if own else message,
             detail="nothing to measure",
         )
         write(render_junit("mnist-bench gate", [case]))
+    elif output_format is not Format.TEXT:  # a program reads an empty answer, not none
+        print_tables([], output_format)
+    if own:
+        advice = "compare two versions of it by mnist-bench run and compare, or leave it out with -k"
+        fail(f"identical: {message}; {unjudged}: {advice}", Exit.INCONCLUSIVE)
+    note(f"identical: {message}: nothing to measure (--force measures all the same)")
     sys.exit(Exit.DONE)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from bench import SOURCE_ROOT
 from bench.analysis.entries import index
 from bench.analysis.groups import RowKey
 from bench.analysis.history import By, histories, select
@@ -14,6 +17,8 @@ from bench.cli.app import app, examples
 from bench.cli.console import note, print_tables, reject_junit, write
 from bench.cli.inputs import result_files
 from bench.errors import ConfigurationError
+from bench.experiments.gate import source
+from bench.machine.software import commit_order
 from bench.render.formats.export import Format
 from bench.render.formats.html import render_report
 from bench.render.phrases import format_count
@@ -50,7 +55,9 @@ def history_command(
     matches = None if expression is None else matcher(expression)
     shared: dict[RowKey, RowKey] = {}
     entries = (index(str(path), result_set, shared) for path, result_set in result_files(files))
-    shown = [history for history in histories(entries, by, probability) if history.trends]
+    clone = source.clone_around(Path.cwd()) or SOURCE_ROOT
+    found = histories(entries, by, probability, functools.partial(commit_order, clone))
+    shown = [history for history in found if history.trends]
     if not shown:
         raise ConfigurationError("no scenario has a valid result in these files: nothing to show over time")
     if matches is not None:

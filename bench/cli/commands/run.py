@@ -27,11 +27,11 @@ from bench.cli.session import ResumeHint, measuring, new_file, note_saved, prepa
 from bench.errors import ConfigurationError, StoreError
 from bench.experiments.gate import source
 from bench.experiments.run import policy
-from bench.experiments.run.ceilings import requests_of_plan
+from bench.experiments.run.ceilings import CeilingRounds, requests_of_plan, usable
 from bench.experiments.run.eta import CEILING_SECONDS, expected_seconds, pace_of
 from bench.experiments.run.plan import describe_frameworks, plan_here
 from bench.experiments.run.policy import MOST_BLOCKS
-from bench.experiments.run.runner import CeilingRounds, SubprocessExecutor, remaining, run_plan, usable
+from bench.experiments.run.runner import SubprocessExecutor, remaining, run_plan
 from bench.machine.capture import capture, usable_core_count
 from bench.machine.privacy import host_hash
 from bench.machine.system_files import ROOT

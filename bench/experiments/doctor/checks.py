@@ -9,7 +9,7 @@ from typing import Final
 
 from bench.experiments.doctor.aa_test import AATest
 from bench.records.environment import Environment
-from bench.worker.environment import worker_variables
+from bench.worker.environment import WITHHELD, worker_variables
 from mnist_core.devices import Probe
 
 
@@ -56,8 +56,9 @@ class Observations:
     #: Runnable tasks of the whole machine, mean over the last minute.
     load_average: float | None
     available_memory_bytes: int | None
-    swap_used_bytes: int | None
-    #: How often the processor has slowed itself for heat since it was started.
+    #: Pages that were written to the swap or read from it while the machine was watched.
+    swapped_pages: int | None
+    #: How often the processor slowed itself for heat meanwhile.
     throttle_count: int | None
     #: Share of the CPUs' time that the hypervisor gave to others in the last seconds.
     steal_fraction: float | None
@@ -74,11 +75,16 @@ _MOST_LOAD: Final = 0.5
 _MOST_STEAL: Final = 0.01
 #: The largest process of a suite, and room for the file cache.
 _LEAST_MEMORY_BYTES: Final = 2 << 30
-_SWAP_BYTES: Final = 64 << 20
+#: A MiB of the usual pages: less is the kernel's housekeeping.
+_SWAPPED_PAGES: Final = 256
 #: Relative slowdown, the gate's tolerance: a machine on which it is not detectable decides nothing.
 _DETECTABLE: Final = 0.10
+_NOT_WATCHED: Final = "not reported, or not measured"
+#: Scaling drivers whose processor chooses its clock itself: their `powersave` follows the load, as `performance` does.
+_SELF_CLOCKED: Final = ("intel_pstate", "amd-pstate-epp", "amd_pstate_epp")
+#: What such a processor was told to save energy by.
+_SAVING: Final = ("power", "balance_power")
 _PINNING: Final = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY")
-_LIMITING: Final = ("OMP_THREAD_LIMIT", "MXNET_OMP_MAX_THREADS", "OMP_MAX_ACTIVE_LEVELS", "OMP_NESTED")
 _ONEDNN: Final = "MKLDNN"
 
 
@@ -169,15 +175,19 @@ def _load(seen: Observations) -> Iterator[Finding]:
     if load is None:
         yield _unknown("load")
     else:
+        is_ours = seen.environment.usable_vcpu_count >= cpus
         yield _judged(
             "load",
-            f"{load:.2f} runnable tasks over the last minute, on {cpus} CPUs",
+            f"{load:.2f} runnable tasks over the last minute, on {cpus} CPUs{'' if is_ours else ' of the whole host'}",
             bad=load > _MOST_LOAD * cpus,
-            advice=f"something else computes here{_named(seen.busiest)}: end it, or wait",
+            level=Level.WARNING if is_ours else Level.NOTE,
+            advice=f"something else computes here{_named(seen.busiest)}: end it, or wait"
+            if is_ours
+            else "others compute on this host: the A/A pair tells what they do to the CPUs that are yours",
         )
     steal = seen.steal_fraction
     if steal is None:
-        yield _unknown("steal", "not reported, or not measured")
+        yield _unknown("steal", _NOT_WATCHED)
     else:
         yield _judged(
             "steal",
@@ -193,8 +203,16 @@ def _named(processes: Sequence[str]) -> str:
 
 def _clock(seen: Observations) -> Iterator[Finding]:
     governor, turbo, count = seen.environment.scaling_governor, seen.environment.turbo, seen.throttle_count
+    driver, preference = seen.environment.scaling_driver, seen.environment.energy_preference
     if governor is None:
         yield _unknown("governor", "not reported, as in most virtual machines")
+    elif governor == "powersave" and driver in _SELF_CLOCKED:
+        yield _judged(
+            "governor",
+            f"powersave of {driver}, which follows the load; energy preference {preference or 'unknown'}",
+            bad=preference in _SAVING,
+            advice="the processor prefers low clocks: cpupower frequency-set -g performance",
+        )
     else:
         yield _judged(
             "governor",
@@ -213,11 +231,11 @@ def _clock(seen: Observations) -> Iterator[Finding]:
             advice="for figures that repeat, switch it off",
         )
     if count is None:
-        yield _unknown("throttling")
+        yield _unknown("throttling", _NOT_WATCHED)
     else:
         yield _judged(
             "throttling",
-            f"the processor slowed itself for heat {count:,} times since it was started" if count else "never",
+            f"the processor slowed itself for heat {count:,} times while it was watched" if count else "none meanwhile",
             bad=count > 0,
             advice="better cooling, or a lower clock that lasts",
         )
@@ -248,7 +266,7 @@ def _cores(seen: Observations) -> Iterator[Finding]:
 
 
 def _memory(seen: Observations) -> Iterator[Finding]:
-    available, swap = seen.available_memory_bytes, seen.swap_used_bytes
+    available, swapped = seen.available_memory_bytes, seen.swapped_pages
     if available is not None:
         yield _judged(
             "memory",
@@ -256,21 +274,21 @@ def _memory(seen: Observations) -> Iterator[Finding]:
             bad=available < _LEAST_MEMORY_BYTES,
             advice="a gate holds four processes at once, each with its images and its framework: end something",
         )
-    if swap is not None:
-        swaps = swap > _SWAP_BYTES
+    if swapped is None:
+        yield _unknown("swap", _NOT_WATCHED)
+    else:
         yield _judged(
             "swap",
-            f"{swap / 2**30:.1f} GiB in use" if swaps else "not in use",
-            bad=swaps,
-            advice="what was swapped out comes back in the middle of a window: free memory, then swapoff -a",
+            f"{swapped:,} pages went out or came back while the machine was watched",
+            bad=swapped > _SWAPPED_PAGES,
+            advice="memory comes back from the disk in the middle of a window: end something that needs memory",
         )
 
 
 def _variables(seen: Observations) -> Iterator[Finding]:
     variables = seen.environment.variables
     pinned = [name for name in _PINNING if name in variables]
-    limited = [name for name in _LIMITING if name in variables]
-    harmless = [name for name in worker_variables(1) if name in variables]
+    harmless = [name for name in (*worker_variables(1), *WITHHELD) if name in variables]
     if pinned:
         yield Finding(
             check="thread variables",
@@ -278,23 +296,16 @@ def _variables(seen: Observations) -> Iterator[Finding]:
             seen=_assigned(variables, pinned),
             advice="several contexts' threads would be bound to the same cores: unset them",
         )
-    if limited:
-        yield Finding(
-            check="thread variables",
-            level=Level.WARNING,
-            seen=_assigned(variables, limited),
-            advice="a scenario's threads are not what its result says: unset them",
-        )
-    if not pinned and not limited:
-        every = f"{', '.join(harmless)} set, which every run sets for itself" if harmless else "none set"
+    else:
+        every = f"{', '.join(harmless)} set, which every run sets or unsets for itself" if harmless else "none set"
         yield _good("thread variables", every)
-    engine = [name for name in ("MXNET_ENGINE_TYPE", "MXNET_CPU_WORKER_NTHREADS", "LD_PRELOAD") if name in variables]
+    engine = [name for name in ("MXNET_CPU_WORKER_NTHREADS", "LD_PRELOAD") if name in variables]
     if engine:
         yield Finding(
             check="engine variables",
             level=Level.NOTE,
             seen=_assigned(variables, engine),
-            advice="they count for every scenario that does not name an engine, and are in the result file",
+            advice="they count for every scenario, and are in the result file",
         )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import io
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ from typing import Final
 
 from bench import SOURCE_ROOT
 from bench.errors import ConfigurationError
+from bench.machine.software import package_files, run_git, tree_digest
 from bench.stats.paired import Side
 
 #: The package that is measured; the harness around it is this program's own on both sides.
@@ -28,11 +28,15 @@ PACKAGE: Final = "mnist_core"
 WORKING_TREE: Final = "working tree"
 _FOLDERS: Final = {Side.BASELINE: "a", Side.CONTENDER: "b"}
 _GIT_SECONDS: Final = 60.0
+#: Characters of git's own words: an error of a few lines.
+_LONGEST_WORDS: Final = 500
 
 #: Program that makes a folder, prints its name, and removes it when its stdin ends. However this process ends, even by
 #: SIGKILL, the pipe closes. A worker may still be writing bytecode into the folder then, so it tries for a while.
 _CLEANER: Final = """
-import shutil, sys, tempfile, time, pathlib
+import sys
+del sys.path[0]  # the current folder, which may have a module of any of these names
+import shutil, tempfile, time, pathlib
 folder = tempfile.mkdtemp(prefix="mnist-bench-")
 print(folder, flush=True)
 sys.stdin.read()
@@ -120,23 +124,12 @@ def check_out(reference: str, side: Side, scratch: Path, *, source: Path = SOURC
     else:
         commit = resolve(reference, source)
         _extract(commit, reference, target, source)
-    return SourceTree(reference, commit, target, tree_digest(target))
+    return SourceTree(reference, commit, target, tree_digest(target, PACKAGE))
 
 
 def redescribe(tree: SourceTree, name: str) -> SourceTree:
     """Return the tree under another name, with the digest of its folder as it is now."""
-    return dataclasses.replace(tree, name=name, tree_digest=tree_digest(tree.folder))
-
-
-def tree_digest(folder: Path) -> str:
-    """Return the SHA-256 over names and contents of the package's files, without compiled ones."""
-    digest = hashlib.sha256()
-    files = [path for path in (folder / PACKAGE).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    for path in sorted(files, key=lambda path: path.relative_to(folder).as_posix()):
-        content = path.read_bytes()
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{len(content)}\0".encode())
-        digest.update(content)
-    return digest.hexdigest()
+    return dataclasses.replace(tree, name=name, tree_digest=tree_digest(tree.folder, PACKAGE))
 
 
 def resolve(reference: str, source: Path = SOURCE_ROOT) -> str:
@@ -145,7 +138,9 @@ def resolve(reference: str, source: Path = SOURCE_ROOT) -> str:
         raise ConfigurationError(f"--base {reference}: neither a folder nor a git reference")
     try:
         found = _git(source, "rev-parse", "--verify", "--quiet", f"{reference}^{{commit}}")
-    except subprocess.CalledProcessError:
+    except subprocess.CalledProcessError as error:
+        if error.stderr:  # it would not even look, as in a repository that belongs to somebody else
+            raise ConfigurationError(f"--base {reference}: {_words(error)}") from None
         raise ConfigurationError(
             f"--base {reference}: neither a folder nor a git reference of {source.name} "
             "(in CI: fetch it first, e.g. with fetch-depth: 0)"
@@ -156,15 +151,20 @@ def resolve(reference: str, source: Path = SOURCE_ROOT) -> str:
 def _copy(folder: Path, target: Path, reference: str) -> None:
     if not (folder / PACKAGE / "__init__.py").is_file():
         raise ConfigurationError(f"--base {reference}: no package {PACKAGE} in this folder")
-    shutil.copytree(folder / PACKAGE, target / PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in package_files(folder / PACKAGE):
+        copied = target / path.relative_to(folder)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copied)
 
 
 def _extract(commit: str, reference: str, target: Path, source: Path) -> None:
     """Extract the package by `git archive`, not as a registered work tree: nothing is left in the repository."""
     try:
         archive = _git(source, "archive", "--format=tar", commit, PACKAGE)
-    except subprocess.CalledProcessError:
-        raise ConfigurationError(f"--base {reference}: no package {PACKAGE} in this commit") from None
+    except subprocess.CalledProcessError as error:
+        if b"did not match any files" in error.stderr:
+            raise ConfigurationError(f"--base {reference}: no package {PACKAGE} in this commit") from None
+        raise ConfigurationError(f"--base {reference}: {_words(error)}") from None
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         for member in tar:
             if member.isfile():
@@ -175,17 +175,29 @@ def _extract(commit: str, reference: str, target: Path, source: Path) -> None:
                 path.write_bytes(content.read())
 
 
-def _git(source: Path, *arguments: str) -> bytes:
-    git = shutil.which("git")
-    if git is None:
-        raise ConfigurationError("a git reference needs git, which is not installed: name a folder instead")
+def commits_ahead(base: SourceTree, source: Path) -> tuple[int, str] | None:
+    """Return how many commits to the package a baseline has that the working tree's history lacks, and where they part.
+
+    None where it has none, or where git cannot tell.
+    """
+    if base.git_commit is None:
+        return None
     try:
-        return subprocess.run(
-            [git, "-C", str(source), *arguments],
-            check=True,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_GIT_SECONDS,
-        ).stdout
+        count = int(_git(source, "rev-list", "--count", f"HEAD..{base.git_commit}", "--", PACKAGE))
+        return (count, _git(source, "merge-base", "HEAD", base.git_commit).decode().strip()) if count else None
+    except (subprocess.CalledProcessError, ConfigurationError):
+        return None
+
+
+def _words(error: subprocess.CalledProcessError) -> str:
+    """Return what git said, in one line."""
+    return f"git says: {' '.join(error.stderr.decode(errors='replace').split())[:_LONGEST_WORDS]}"
+
+
+def _git(source: Path, *arguments: str) -> bytes:
+    try:
+        return run_git(source, *arguments, seconds=_GIT_SECONDS)
+    except FileNotFoundError:
+        raise ConfigurationError("a git reference needs git, which is not installed: name a folder instead") from None
     except subprocess.TimeoutExpired:
         raise ConfigurationError(f"git gave no answer within {_GIT_SECONDS:g} s: name a folder instead") from None

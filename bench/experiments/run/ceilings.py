@@ -1,17 +1,19 @@
-"""Plan which ceilings to measure: matrix and vector sizes for the devices of a plan, or of the machine."""
+"""Plan which ceilings to measure, matrix and vector sizes for the devices of a plan or of the machine, and measure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, Protocol
 
 from bench.analysis.roofline import BEYOND_CACHE, BYTES_PER_ELEMENT, MEMORY_PART, Place, place_of
+from bench.errors import SetupError
 from bench.records.environment import Environment
-from bench.records.result import Library
+from bench.records.result import Ceiling, FailureReason, Library
 from bench.scenarios.axes import Framework
 from bench.scenarios.suite import PlannedRun
+from bench.worker.process import Cancellation, WorkerFailure
 from bench.worker.protocol import CeilingRequest
-from mnist_core.devices import Device, DeviceKind
+from mnist_core.devices import Device, DeviceKind, Probe, parse_devices
 
 #: Rows of the square matrices. Small ones are fastest with fast caches and few cores, large ones on GPUs. The last
 #: needs 0.8 GB.
@@ -83,3 +85,60 @@ def vector_elements(environment: Environment, kind: DeviceKind) -> tuple[int, ..
     while sizes[-1] * _BYTES_STEP < largest:
         sizes = [*sizes, sizes[-1] * _BYTES_STEP]
     return tuple(size // BYTES_PER_ELEMENT for size in dict.fromkeys([*sizes, largest]))
+
+
+class CeilingExecutor(Protocol):
+    """Measures one ceiling; what goes wrong in it is returned as a `WorkerFailure`."""
+
+    @property
+    def stop(self) -> Cancellation: ...
+
+    def measure_ceiling(self, request: CeilingRequest) -> Ceiling | WorkerFailure:
+        """Measure a ceiling. Raises `SetupError` if the library is not installed."""
+
+
+def usable(
+    requests: Iterable[CeilingRequest], probe: Callable[[Framework, Device], Probe]
+) -> tuple[CeilingRequest, ...]:
+    """Return the requests for the CPU, and for GPUs that work with their framework."""
+    return tuple(
+        request
+        for request in requests
+        if all(
+            device.kind is DeviceKind.CPU or probe(Framework(request.framework.value), device).usable
+            for device in parse_devices(request.device)
+        )
+    )
+
+
+class CeilingRounds:
+    """Measures every ceiling once each time it is called; one that fails is reported and not tried again."""
+
+    def __init__(
+        self, requests: Iterable[CeilingRequest], executor: CeilingExecutor, report: Callable[[str], None]
+    ) -> None:
+        self._requests = list(requests)
+        self._executor = executor
+        self._report = report
+
+    def __len__(self) -> int:
+        """Return the number of ceilings in a round."""
+        return len(self._requests)
+
+    def __call__(self) -> Iterator[Ceiling]:
+        """Yield the ceilings of a round; end early if the executor is asked to stop."""
+        for request in tuple(self._requests):
+            try:
+                outcome = self._executor.measure_ceiling(request)
+            except SetupError as error:
+                outcome = WorkerFailure(FailureReason.CRASHED, str(error))
+            if self._executor.stop.requested:
+                return
+            if isinstance(outcome, Ceiling):
+                yield outcome
+            else:
+                self._requests.remove(request)
+                self._report(
+                    f"no ceiling of {request.device} through {request.framework}, "
+                    f"OMP_NUM_THREADS={request.omp_num_threads}: {outcome.detail}"
+                )

@@ -17,14 +17,25 @@ from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
-from bench.errors import SetupError
 from bench.experiments.blocks import HealthWatch
 from bench.experiments.pilot import Clock, StartSession
 from bench.experiments.run import policy, turns
 from bench.experiments.run.turns import BlockRequest, MeasuredRuns, OnTurn, failure_of
-from bench.machine.cgroup import usable_memory_bytes
+from bench.machine.cgroup import available_memory_bytes
 from bench.records.environment import Software
-from bench.records.result import Ceiling, Dataset, Epoch, Failure, FailureReason, Library, ResultSet, Run, RunKey, key
+from bench.records.result import (
+    Ceiling,
+    Dataset,
+    Epoch,
+    Failure,
+    FailureReason,
+    InProgress,
+    Library,
+    ResultSet,
+    Run,
+    RunKey,
+    key,
+)
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun
@@ -32,12 +43,19 @@ from bench.worker import process, session
 from bench.worker.environment import worker_variables
 from bench.worker.process import Cancellation, Interpreter, Interpreters, WorkerFailure
 from bench.worker.protocol import CeilingReply, CeilingRequest, EpochDone, Event, RunReply, RunRequest
-from mnist_core.devices import Device, DeviceKind, Probe, parse_devices
+from mnist_core.devices import Device, DeviceKind, Probe
 
 #: Enough for the start-up and a dozen sizes of a few seconds at most.
 CEILING_TIMEOUT_SECONDS = 180.0
 #: Seconds that a process of a block lives at most: most of them it waits, and each of its commands has a time-out.
 _LIFE_SECONDS: Final = 7 * 24 * 3600.0
+#: A program that is killed once may have met somebody's time limit; twice in the same run, it is the run.
+_MOST_TIMES: Final = 2
+_DEADLY: Final = WorkerFailure(
+    FailureReason.CRASHED,
+    f"mnist-bench itself was killed {_MOST_TIMES} times while this was measured, perhaps because the memory of its "
+    "container ended; a new --output tries it again",
+)
 OnEpoch: TypeAlias = Callable[[int, Epoch], None]
 
 
@@ -49,16 +67,6 @@ class Executor(Protocol):
 
     def execute_block(self, request: BlockRequest, on_turn: OnTurn) -> MeasuredRuns | None:
         """Measure runs in turns; None if asked to stop. Raises as `execute`."""
-
-
-class CeilingExecutor(Protocol):
-    """Measures one ceiling; what goes wrong in it is returned as a `WorkerFailure`."""
-
-    @property
-    def stop(self) -> Cancellation: ...
-
-    def measure_ceiling(self, request: CeilingRequest) -> Ceiling | WorkerFailure:
-        """Measure a ceiling. Raises `SetupError` if the library is not installed."""
 
 
 class Observer(Protocol):
@@ -126,7 +134,9 @@ def run_plan(
             if stop.requested:
                 break
         observer.started(unit, position + 1, max(ahead.total, position + len(unit)))
-        ahead.result_set, outcomes = measuring.measure(ahead.result_set, unit)
+        ahead.result_set, times = _begun(ahead.result_set, unit)
+        save(ahead.result_set)  # so that a resumed file knows in which run this program was killed
+        ahead.result_set, outcomes = measuring.measure(ahead.result_set, unit, is_deadly=times > _MOST_TIMES)
         position += len(unit)
         for planned, outcome in zip(unit, outcomes, strict=True):
             observer.finished(planned, outcome)  # first: what cannot be saved has at least been shown
@@ -202,11 +212,17 @@ class _Measuring:
     probe: Callable[[Framework, Device], Probe]
     stop: Cancellation
 
-    def measure(self, result_set: ResultSet, unit: Sequence[PlannedRun]) -> tuple[ResultSet, list[Run | Failure]]:
-        """Measure a run, or the runs of a block; return the results with them, and what each of them gave."""
+    def measure(
+        self, result_set: ResultSet, unit: Sequence[PlannedRun], *, is_deadly: bool
+    ) -> tuple[ResultSet, list[Run | Failure]]:
+        """Measure a run, or the runs of a block; return the results with them, and what each of them gave.
+
+        What is deadly fails unmeasured: it has ended this program before.
+        """
         given: dict[RunKey, Run | Failure] = {}
         for planned in unit:
-            if (failure := _device_failure(planned, self.probe)) is not None:
+            failure = failure_of(planned, _DEADLY) if is_deadly else _device_failure(planned, self.probe)
+            if failure is not None:
                 given[key(planned)] = failure
         working = [planned for planned in unit if key(planned) not in given]
         if working and working[0].in_turns:
@@ -225,7 +241,10 @@ class _Measuring:
         runs = (outcome for outcome in outcomes if isinstance(outcome, Run))
         failures = (each for each in outcomes if isinstance(each, Failure) and key(each) not in known)
         result_set = msgspec.structs.replace(
-            result_set, runs=(*result_set.runs, *runs), failures=(*result_set.failures, *failures)
+            result_set,
+            runs=(*result_set.runs, *runs),
+            failures=(*result_set.failures, *failures),
+            in_progress=None,
         )
         return result_set, outcomes
 
@@ -258,9 +277,17 @@ def run_request(planned: PlannedRun, data_directory: Path, dataset: Dataset, usa
     )
 
 
+def _begun(result_set: ResultSet, unit: Sequence[PlannedRun]) -> tuple[ResultSet, int]:
+    """Return the file with these runs in progress, and how many times they were begun."""
+    places = {key(planned): place for place, planned in enumerate(result_set.plan)}
+    runs, before = tuple(places[key(planned)] for planned in unit), result_set.in_progress
+    times = before.times + 1 if before is not None and before.runs == runs else 1
+    return msgspec.structs.replace(result_set, in_progress=InProgress(runs=runs, times=times)), times
+
+
 def _most_alive(result_set: ResultSet) -> int:
     """Return how many processes may be alive together, by what is free now and what those so far took."""
-    return turns.most_alive(usable_memory_bytes(), [run.peak_rss_bytes for run in result_set.runs])
+    return turns.most_alive(available_memory_bytes(), [run.peak_rss_bytes for run in result_set.runs])
 
 
 def _with_ceilings(
@@ -341,50 +368,3 @@ class SubprocessExecutor:
     def describe(self, framework: Framework = Framework.MXNET, scenarios: Iterable[Scenario] = ()) -> Software:
         """Return what a worker loads when it imports the framework. Raises `SetupError` if it cannot."""
         return process.describe(self.interpreters.of(framework), self.stop, framework, scenarios)
-
-
-def usable(
-    requests: Iterable[CeilingRequest], probe: Callable[[Framework, Device], Probe]
-) -> tuple[CeilingRequest, ...]:
-    """Return the requests for the CPU, and for GPUs that work with their framework."""
-    return tuple(
-        request
-        for request in requests
-        if all(
-            device.kind is DeviceKind.CPU or probe(Framework(request.framework.value), device).usable
-            for device in parse_devices(request.device)
-        )
-    )
-
-
-class CeilingRounds:
-    """Measures every ceiling once each time it is called; one that fails is reported and not tried again."""
-
-    def __init__(
-        self, requests: Iterable[CeilingRequest], executor: CeilingExecutor, report: Callable[[str], None]
-    ) -> None:
-        self._requests = list(requests)
-        self._executor = executor
-        self._report = report
-
-    def __len__(self) -> int:
-        """Return the number of ceilings in a round."""
-        return len(self._requests)
-
-    def __call__(self) -> Iterator[Ceiling]:
-        """Yield the ceilings of a round; end early if the executor is asked to stop."""
-        for request in tuple(self._requests):
-            try:
-                outcome = self._executor.measure_ceiling(request)
-            except SetupError as error:
-                outcome = WorkerFailure(FailureReason.CRASHED, str(error))
-            if self._executor.stop.requested:
-                return
-            if isinstance(outcome, Ceiling):
-                yield outcome
-            else:
-                self._requests.remove(request)
-                self._report(
-                    f"no ceiling of {request.device} through {request.framework}, "
-                    f"OMP_NUM_THREADS={request.omp_num_threads}: {outcome.detail}"
-                )

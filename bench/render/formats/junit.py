@@ -35,7 +35,9 @@ def render_junit(suite_name: str, cases: Sequence[JUnitCase]) -> str:
         else:
             ET.SubElement(element, case.outcome.value, {"message": _legal(case.message)}).text = _legal(case.detail)
     ET.indent(root)
-    text = ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+    # Not "unicode", whose declaration names the encoding of the locale.
+    document: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    text = document.decode() + "\n"
     return CONTROL.sub(lambda match: f"&#{ord(match[0])};", text)  # what XML can hold may still steer a terminal
 
 

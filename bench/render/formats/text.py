@@ -35,6 +35,7 @@ _ASCII_RULE = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True
 _ASCII = str.maketrans(
     {
         units.ABSENT: "-",
+        "·": "-",
         "±": "+/-",
         "≈": "~",
         units.TIMES: "x",

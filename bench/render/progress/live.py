@@ -1,4 +1,4 @@
-"""A line at the bottom of a terminal that says what is going on. In a pipe it shows nothing."""
+"""A line at the bottom of a terminal that says what is going on. In a log it shows nothing."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ from bench.render import units
 from bench.render.formats.text import print_line
 
 
+def moves_cursor(console: Console) -> bool:
+    """Tell whether a console can show a line that is drawn over and over: FORCE_COLOR alone makes a log no terminal."""
+    return console.is_interactive and console.file.isatty()
+
+
 class LiveLine:
     """Shown during its `with` block; its text is made again several times a second, so that a time in it ticks."""
 
@@ -22,13 +27,13 @@ class LiveLine:
         self._console = console
         self._text_now = text
         self._began_at = console.get_time()
-        self._status = Status(self, console=console)
+        self._status = Status(self, console=console, spinner="line" if console.options.ascii_only else "dots")
 
     def __rich__(self) -> Text:
         return Text(self._text_now(), no_wrap=True, overflow="ellipsis")
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if moves_cursor(self._console):
             self._status.start()
         return self
 

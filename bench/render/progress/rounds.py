@@ -9,7 +9,7 @@ from rich.console import Console
 from bench.records.result import Ceiling
 from bench.render import units
 from bench.render.phrases import format_count
-from bench.render.progress.live import LiveLine
+from bench.render.progress.live import LiveLine, moves_cursor
 
 #: Seconds between two lines in a pipe: often enough to show that it goes on, and few lines in a log.
 _SECONDS_BETWEEN_LINES: Final = 10.0
@@ -31,7 +31,7 @@ class RoundsProgress(LiveLine):
         if done == 0:
             self._warm_at = self._done_at
         is_due = self._done_at - self._printed_at >= _SECONDS_BETWEEN_LINES
-        if is_due and done < self._rounds and not self._console.is_terminal:
+        if is_due and done < self._rounds and not moves_cursor(self._console):
             self._printed_at = self._done_at
             self._print(f"    {self._text()}")
 

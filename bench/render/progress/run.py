@@ -20,6 +20,7 @@ from bench.records.result import Epoch, Failure, FailureReason, ResultSet, Run, 
 from bench.render import phrases, units
 from bench.render.formats.text import print_line
 from bench.render.model.labels import labels_of
+from bench.render.progress.live import moves_cursor
 from bench.scenarios.suite import PlannedRun
 from bench.stats import intervals
 
@@ -79,7 +80,7 @@ class RunProgress:
         self._live = Live(Group(self._progress, self._current, self._rows), console=console, transient=True)
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if moves_cursor(self._console):
             self._live.start()
         return self
 
@@ -96,7 +97,7 @@ class RunProgress:
         self._progress.update(self._task, total=total)
         self._running, self._share, self._turns = tuple(unit), 0.0, 0
         self._started_at = self._told_at = self._console.get_time()
-        if self._console.is_terminal:
+        if moves_cursor(self._console):
             self._show(unit[0], "starting")
         elif len(unit) == 1:
             self._print(f"[{position}/{total}] {_describe(unit[0])} · {self._format_left()}")
@@ -108,7 +109,7 @@ class RunProgress:
         self._turns += 1
         stages = len(self._running) * (planned.recipe.epochs + _STAGES_BESIDE_TURNS)
         self._share, self._told_at = min(1.0, self._turns / stages), self._console.get_time()
-        if self._console.is_terminal:
+        if moves_cursor(self._console):
             self._show(planned, f"turn of {len(self._running)} scenarios, {self._share:.0%} of the block")
 
     def epoch(self, planned: PlannedRun, index: int, epoch: Epoch) -> None:
@@ -121,7 +122,7 @@ class RunProgress:
         self._share, self._told_at = (index + 1) / planned.recipe.epochs, self._console.get_time()
         if self._tutorial_lines:
             self._print(f"training acc at epoch {index}: accuracy={epoch.train_accuracy:f}")
-        if self._console.is_terminal:
+        if moves_cursor(self._console):
             self._show(planned, line)
         elif planned.recipe.epochs > 1 and not self._tutorial_lines:
             self._print(f"    {line}")
@@ -148,7 +149,7 @@ class RunProgress:
         if self._tutorial_lines:
             self._print(f"validation acc: accuracy={outcome.final_accuracy:f}")
         is_news = planned.repeat == 0 or not planned.in_turns  # what later blocks say of a row stands in `block_saved`
-        if self._tutorial_lines or (is_news and not self._console.is_terminal):
+        if self._tutorial_lines or (is_news and not moves_cursor(self._console)):
             trained = sum(epoch.epoch_seconds for epoch in outcome.epochs)
             samples = sum(epoch.samples for epoch in outcome.epochs)
             which = f"{planned.scenario.name}: " if planned.in_turns else ""
@@ -168,7 +169,7 @@ class RunProgress:
             )
         self._rows.plain = "\n".join(_describe_rows(contest))
         known = policy.reached([contest])
-        if known is not None and not self._console.is_terminal:
+        if known is not None and not moves_cursor(self._console):
             count = max(len(group.runs) for group in contest.rows.values())
             self._print(f"    {unit[0].scenario.network}: {format_reached(known)}, n = {count}")
 

@@ -11,7 +11,7 @@ from bench.experiments.tune.racing import Step
 from bench.records.tune import REFERENCE, Candidate, TuneFile, TunePhase
 from bench.render import units
 from bench.render.phrases import format_count, format_ratio
-from bench.render.progress.live import LiveLine
+from bench.render.progress.live import LiveLine, moves_cursor
 from bench.render.views.tunes import format_eliminations, format_setting
 from bench.stats.intervals import ratio_of
 
@@ -35,7 +35,7 @@ class TuneProgress(LiveLine):
         self._one_by_one = len(step.candidates) if step.phase is TunePhase.SCREENING else 0
         self._begun = 0
         self._round, self._setting = f"round {index + 1}, {step.phase}, {settings}", ""
-        if not self._console.is_terminal:
+        if not moves_cursor(self._console):
             self._print(f"round {index + 1} begins: {step.phase}, {settings}{self._format_left(', ')}")
 
     def candidate_started(self, candidate: Candidate) -> None:

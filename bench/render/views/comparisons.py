@@ -11,7 +11,7 @@ from bench.analysis.groups import Status
 from bench.analysis.verdict import Outcome, Relation, Verdict, worst
 from bench.render import units
 from bench.render.model import captions
-from bench.render.model.cases import CaseOutcome, JUnitCase
+from bench.render.model.cases import OUTCOME_OF_VERDICT, CaseOutcome, JUnitCase
 from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Column, find, group_rows, make_column, varies
 from bench.render.model.comparison_captions import (
     describe_file,
@@ -38,15 +38,6 @@ from bench.render.views.comparison_columns import (
 )
 from bench.stats.intervals import bounds
 from mnist_core.recipe import Recipe
-
-_CASES: Final[dict[Outcome, CaseOutcome]] = {
-    Verdict.REGRESSED: CaseOutcome.FAILURE,
-    Verdict.MISSING: CaseOutcome.FAILURE,
-    Verdict.INCOMPARABLE: CaseOutcome.ERROR,
-    Verdict.INVALID: CaseOutcome.ERROR,
-    Verdict.INCONCLUSIVE: CaseOutcome.SKIPPED,
-    Verdict.UNDERPOWERED: CaseOutcome.SKIPPED,
-}
 
 
 def comparison_tables(
@@ -85,15 +76,30 @@ def comparison_tables(
 
 
 def junit_cases(comparisons: Sequence[Comparison], *, gate: bool = False) -> list[JUnitCase]:
-    """Return one test case per contender and scenario; one without a verdict, as on another machine, passes."""
+    """Return one test case per contender and scenario; one without a verdict, as on another machine, passes.
+
+    The cases and the exit status are red for the same reasons.
+    """
     cases = []
     for comparison in comparisons:
         refusal = gate_refusal(comparison) if gate else comparison.refusal
+        if refusal is None and not comparison.has_pairs:
+            refusal = "no scenario in common"
+        if refusal is not None and not comparison.rows:
+            cases.append(
+                JUnitCase(
+                    name=clean_text(comparison.contender.name),
+                    seconds=None,
+                    outcome=CaseOutcome.ERROR,
+                    message=clean_text(f"not comparable: {refusal}"),
+                    detail="",
+                )
+            )
         for row in comparison.rows:
             name = f"{row.scenario.name}, {_recipe(comparison, [row])}"
             if len(comparisons) > 1:
                 name = f"{comparison.contender.name}: {name}"
-            outcome = CaseOutcome.ERROR if refusal else _CASES.get(row.outcome, CaseOutcome.PASSED)
+            outcome = CaseOutcome.ERROR if refusal else _case_outcome(row.outcome, gate=gate)
             words = [str(row.outcome)] if refusal is None else ["not comparable"]
             words += [reason for reason in [refusal or row.reason] if reason is not None]
             if refusal is None and row.slowdown is not None:
@@ -109,6 +115,13 @@ def junit_cases(comparisons: Sequence[Comparison], *, gate: bool = False) -> lis
                 )
             )
     return cases
+
+
+def _case_outcome(outcome: Outcome, *, gate: bool) -> CaseOutcome:
+    """Return how a case ends: without --gate only what cannot be compared is red, and what is bad news is skipped."""
+    case = OUTCOME_OF_VERDICT[outcome] if isinstance(outcome, Verdict) else CaseOutcome.PASSED
+    is_decided = gate or case is CaseOutcome.PASSED or outcome is Verdict.INCOMPARABLE
+    return case if is_decided else CaseOutcome.SKIPPED
 
 
 def _describe_sides(comparison: Comparison, row: ComparedRow) -> list[str]:

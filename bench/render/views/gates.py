@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from bench.analysis.verdict import Verdict
@@ -20,7 +20,7 @@ from bench.render.model.captions import (
     health_caption,
     virtual_contexts,
 )
-from bench.render.model.cases import CaseOutcome, JUnitCase
+from bench.render.model.cases import OUTCOME_OF_VERDICT, JUnitCase
 from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Axis, Column, make_change_column, make_column, varies
 from bench.render.model.marks import MARK_OF_OUTCOME, tone_of_outcome
 from bench.render.model.table import Fact, Table, hidden_column, make_table
@@ -29,14 +29,6 @@ from bench.render.sparklines import interval
 from bench.scenarios.scenario import Scenario
 from bench.stats.intervals import POWER
 from bench.stats.paired import Order
-
-_CASES: Final[Mapping[Verdict, CaseOutcome]] = {
-    Verdict.REGRESSED: CaseOutcome.FAILURE,
-    Verdict.MISSING: CaseOutcome.FAILURE,
-    Verdict.INVALID: CaseOutcome.ERROR,
-    Verdict.INCONCLUSIVE: CaseOutcome.ERROR,
-    Verdict.UNDERPOWERED: CaseOutcome.ERROR,
-}
 
 
 def gate_table(gate_file: GateFile, conclusion: Conclusion) -> Table:
@@ -74,12 +66,12 @@ def _reasons(conclusion: Conclusion) -> list[tuple[str, str]]:
 
 
 def gate_cases(conclusion: Conclusion) -> list[JUnitCase]:
-    """Return one test case per scenario; an undecided one is an error: most readers show a skipped case as green."""
+    """Return one test case per scenario."""
     return [
         JUnitCase(
             name=clean_text(row.scenario.name),
             seconds=None,
-            outcome=_CASES.get(row.verdict, CaseOutcome.PASSED),
+            outcome=OUTCOME_OF_VERDICT[row.verdict],
             message=clean_text(f"{row.verdict}: {row.reason}"),
             detail=clean_text(
                 f"{'no result' if row.ratio is None else format_change(row.ratio)}, n = {row.n}"

@@ -6,12 +6,13 @@ Frameworks only enqueue work; a workload's `wait` is the barrier that makes a cl
 from __future__ import annotations
 
 import math
+import os
 import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import psutil
@@ -37,6 +38,9 @@ from mnist_core.devices import Device, Probe
 from mnist_core.idx import Split
 from mnist_core.order import batch_sizes
 from mnist_core.recipe import Recipe
+
+#: Field 22 of /proc/self/stat (proc(5)), counted from the first after the program's name: ticks from boot to start.
+_START_TICKS = 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +136,21 @@ def measure_run(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> 
 
 def started() -> SessionReady:
     """Return when this process was started, and how long ago."""
-    created = psutil.Process().create_time()
-    return SessionReady(
-        started_at=format_timestamp(datetime.fromtimestamp(created, tz=timezone.utc)),
-        # The two clocks may disagree by a step of the system's; a start-up below zero would cost the whole run.
-        startup_seconds=max(0.0, time.time() - created),
-    )
+    seconds = _seconds_since_start()
+    started_at = datetime.now(timezone.utc) - timedelta(seconds=seconds)
+    return SessionReady(started_at=format_timestamp(started_at), startup_seconds=seconds)
+
+
+def _seconds_since_start() -> float:
+    """Return the age of this process by the clock that counts from the boot, to a tick of the kernel (10 ms).
+
+    psutil's time of creation is the boot's, cut to whole seconds, and the date's clock may be set meanwhile.
+    """
+    stat = Path("/proc/self/stat")
+    if not stat.exists():
+        return max(0.0, time.time() - psutil.Process().create_time())
+    ticks = int(stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[_START_TICKS])
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))
 
 
 class SessionServer:

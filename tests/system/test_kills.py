@@ -1,0 +1,233 @@
+"""The program is killed, or asked to end, at random moments, with real workers on tiny data.
+
+No finished part is lost, no process and no folder is left, and going on ends as it should. The moments are seeded:
+MNIST_BENCH_KILLS=100 tries a hundred of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+import psutil
+import pytest
+
+from bench import cli
+from bench.records import store
+from bench.records.base import Record
+from bench.records.gate import GateFile
+from bench.records.profile import ProfileFile
+from bench.records.result import ResultSet
+from bench.records.tune import TuneFile
+from tests import ROOT
+from tests.support.idx_files import small_idx_folder
+
+pytestmark = pytest.mark.system
+KindT = TypeVar("KindT", bound=Record)
+
+#: Moments in all, at which the verbs take turns.
+MOMENTS: Final = int(os.environ.get("MNIST_BENCH_KILLS", "5"))
+#: A loaded machine may need as long for one step.
+_PATIENCE_SECONDS: Final = 300.0
+_SIGNALS: Final = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
+_SUITE: Final = """
+title = "alone, and in turns"
+[[matrix]]
+network = ["mlp"]
+contexts = ["cpu(0)"]
+sampling = { repeats = 2, epochs = 1, samples = 200 }
+[[matrix]]
+network = ["mlp"]
+contexts = ["cpu(0)"]
+batch_size = [50, 200]
+sampling = { in_turns = true, repeats = 2, epochs = 2, samples = 200 }
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Verb:
+    """A measurement that can be killed."""
+
+    name: str
+    arguments: tuple[str, ...]
+    #: Where it saves; a pattern, since a calibration is named after its machine.
+    file: str
+    kind: type[Record]
+    #: Returns what is finished in a file, in order.
+    parts: Callable[[Record], Sequence[object]]
+    #: Goes on with it; None: nothing does.
+    resume: tuple[str, ...] | None
+    #: The latest moment, in seconds: about as long as it takes.
+    latest: float
+    ends: frozenset[cli.Exit]
+
+
+def parts_of(kind: type[KindT], parts: Callable[[KindT], Sequence[object]]) -> Callable[[Record], Sequence[object]]:
+    def checked(record: Record) -> Sequence[object]:
+        assert isinstance(record, kind)
+        return parts(record)
+
+    return checked
+
+
+_GATE_ENDS: Final = frozenset({cli.Exit.DONE, cli.Exit.REGRESSED, cli.Exit.INCONCLUSIVE})
+VERBS: Final = (
+    Verb(
+        name="run",
+        arguments=("run", "--suite", "suite.toml", "-o", "run.json"),
+        file="run.json",
+        kind=ResultSet,
+        parts=parts_of(ResultSet, lambda file: file.runs),
+        resume=("run", "--resume", "run.json"),
+        latest=25.0,
+        # A training on so few images may miss its band.
+        ends=frozenset({cli.Exit.DONE, cli.Exit.FAILED}),
+    ),
+    Verb(
+        name="gate",
+        arguments=("gate", "--base", "other", "-k", "mlp and static", "--budget", "20s", "-o", "gate.json"),
+        file="gate.json",
+        kind=GateFile,
+        parts=parts_of(GateFile, lambda file: file.blocks),
+        resume=("gate", "--base", "other", "--resume", "gate.json", "--budget", "1s"),
+        latest=30.0,
+        ends=_GATE_ENDS,
+    ),
+    Verb(
+        name="tune",
+        arguments=(
+            *("tune", "--network", "mlp", "--contexts", "cpu(0)", "--cpu-threads", "1", "--set", "engine=threaded"),
+            *("--set", "input_pipeline=resident", "--set", "metric_sync=epoch", "--hybridize", "bound"),
+            *("--budget", "8s", "-o", "tune.json"),
+        ),
+        file="tune.json",
+        kind=TuneFile,
+        parts=parts_of(TuneFile, lambda file: file.rounds),
+        resume=("tune", "--resume", "tune.json"),
+        latest=25.0,
+        ends=frozenset({cli.Exit.DONE, cli.Exit.INCONCLUSIVE}),
+    ),
+    Verb(
+        name="profile",
+        arguments=(
+            *("profile", "--network", "mlp", "--contexts", "cpu(0)", "--hybridize", "on"),
+            *("--steps", "2", "--rounds", "4", "-o", "profile.json"),
+        ),
+        file="profile.json",
+        kind=ProfileFile,
+        parts=parts_of(ProfileFile, lambda file: (file,)),
+        resume=None,
+        latest=12.0,
+        ends=frozenset({cli.Exit.DONE, cli.Exit.INCONCLUSIVE}),
+    ),
+    Verb(
+        name="calibrate",
+        arguments=("calibrate", "-k", "mlp and static", "--blocks", "8", "-o", "calibration"),
+        file="calibration/*.blocks.json",
+        kind=GateFile,
+        parts=parts_of(GateFile, lambda file: file.blocks),
+        resume=("calibrate", "-k", "mlp and static", "--blocks", "8", "-o", "calibration"),
+        latest=25.0,
+        # Eight blocks are few to say anything of the machine.
+        ends=frozenset({cli.Exit.DONE, cli.Exit.INCONCLUSIVE}),
+    ),
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Make what the commands need; afterwards nothing that they started may go on."""
+    small_idx_folder(tmp_path / "data", train=300, test=100)
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "suite.toml").write_text(_SUITE, encoding="utf-8")
+    other = tmp_path / "other" / "mnist_core"
+    shutil.copytree(ROOT / "mnist_core", other, ignore=shutil.ignore_patterns("__pycache__"))
+    with (other / "training.py").open("a", encoding="utf-8") as file:
+        file.write("# another version\n")
+    yield tmp_path
+    for process in of_this_test(tmp_path):
+        process.kill()
+
+
+def start(arguments: Sequence[str], folder: Path) -> subprocess.Popen[str]:
+    with (folder / "log").open("a", encoding="utf-8") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "bench", *arguments, "--data-dir", str(folder / "data")],
+            cwd=folder,
+            env={**os.environ, "MNIST_BENCH_CACHE_DIR": str(folder / "cache"), "TMPDIR": str(folder / "tmp")},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            text=True,
+        )
+
+
+def ended(process: subprocess.Popen[str], folder: Path) -> tuple[int, str]:
+    """Wait for the program's end; return its status and what it printed."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_PATIENCE_SECONDS)
+    log = (folder / "log").read_text(encoding="utf-8")
+    assert process.returncode is not None, f"it does not end: {log}"
+    return process.returncode, log
+
+
+def finished(verb: Verb, folder: Path) -> Sequence[object]:
+    """Return the finished parts that are in the file; what is there can always be read."""
+    return [part for path in folder.glob(verb.file) for part in verb.parts(store.read(path, verb.kind))]
+
+
+def of_this_test(folder: Path) -> list[psutil.Process]:
+    """Return the live processes that were started in this folder, whoever their parent is by now."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.status() != psutil.STATUS_ZOMBIE and process.environ().get("TMPDIR") == str(folder / "tmp"):
+                found.append(process)
+    return found
+
+
+def left_behind(folder: Path) -> list[object]:
+    return [*of_this_test(folder), *(folder / "tmp").iterdir()]
+
+
+@pytest.mark.parametrize("moment", range(MOMENTS))
+def test_killed_at_any_moment(folder: Path, moment: int) -> None:
+    drawn = random.Random(moment)
+    verb = VERBS[moment % len(VERBS)]
+    number = _SIGNALS[drawn.randrange(len(_SIGNALS))]
+    process = start(verb.arguments, folder)
+    ends_at = time.monotonic() + drawn.uniform(0.0, verb.latest)
+    seen: Sequence[object] = ()
+    while process.poll() is None and time.monotonic() < ends_at:
+        seen = finished(verb, folder)
+        time.sleep(0.05)
+    process.send_signal(number)
+    status, log = ended(process, folder)
+    assert "Traceback" not in log or status == -signal.SIGINT, log  # Python itself, before our first line
+    assert status in {-number, cli.Exit.INTERRUPTED, *verb.ends}, log
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while left_behind(folder) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert left_behind(folder) == []
+    saved = finished(verb, folder)
+    assert saved[: len(seen)] == seen
+    has_file = any(folder.glob(verb.file))
+    if status in verb.ends:
+        assert saved
+    if has_file and verb.resume is None:
+        return
+    again = start(verb.resume if has_file and verb.resume is not None else verb.arguments, folder)
+    status, log = ended(again, folder)
+    assert status in verb.ends, log
+    assert finished(verb, folder)[: len(saved)] == saved
+    assert left_behind(folder) == []
