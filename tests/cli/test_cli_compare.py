@@ -165,6 +165,16 @@ def test_missing_scenarios_are_listed_by_name(command: Command, capsys: pytest.C
     assert "geometric mean over 1 common scenario:" in text
 
 
+def test_many_missing_scenarios_are_counted(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    """The rows say which they are; a note of eight names would say no more."""
+    more = [run for size in (7, 8, 9, 10) for run in runs(scenario=a_scenario(batch_size=size))]
+    save("a.json", *runs(), *more)
+    save("b.json", *runs())
+    assert command("a.json", "b.json") == cli.Exit.DONE
+    text = " ".join(capsys.readouterr().out.split())
+    assert "missing: 4 of 5 rows: not in the contender" in text
+
+
 def test_a_pivot_puts_cpu_and_gpu_side_by_side(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     """Each has a column. A sign gives the verdict, and programs get it as a word."""
     save("a.json", *runs(), *runs(9, GPU))

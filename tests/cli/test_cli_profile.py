@@ -102,7 +102,11 @@ def test_a_profile_from_end_to_end(
 
 @pytest.mark.parametrize(
     ("epoch", "status", "words"),
-    [(21.0, cli.Exit.DONE, ""), (25.0, cli.Exit.INCONCLUSIVE, "too unsteady"), (18.0, cli.Exit.INCONCLUSIVE, "again")],
+    [
+        (21.0, cli.Exit.DONE, ""),
+        (25.0, cli.Exit.INCONCLUSIVE, "too unsteady"),
+        (18.0, cli.Exit.INCONCLUSIVE, "measure again with --rounds "),
+    ],
 )
 def test_a_sum_that_is_not_the_epoch_is_no_result(
     command: Command, capsys: pytest.CaptureFixture[str], epoch: float, status: int, words: str

@@ -14,6 +14,7 @@ from bench.analysis.roofline import costs_of
 from bench.experiments.profile import trace
 from bench.experiments.profile.breakdown import break_down, middle_mean, operator_flop
 from bench.records.profile import OperatorTimes, inconsistencies
+from bench.render.views.profiles import profile_tables
 from bench.worker import protocol
 from tests.support.profile import a_profile, phase_rounds
 
@@ -165,3 +166,12 @@ def test_numbers_of_a_profile_are_finite() -> None:
     )
     assert np.isfinite([breakdown.operators[0].share, breakdown.epoch_spread_seconds]).all()
     assert breakdown.operators[0].gflop_per_second is None
+
+
+def test_a_phase_below_zero_is_explained() -> None:
+    """A share of -30 % of the epoch is no fault of the program, and its reader cannot know that."""
+    profile = a_profile(phases=phase_rounds(adds=(0.1, 0.2, 0.3, 0.5, -0.2, 0.1), epoch=1.0))
+    phases, _operators = profile_tables(profile, break_down(profile))
+    assert any(text.startswith("metric below 0: ") and "--rounds" in text for _mark, text in phases.notes)
+    usual = a_profile()
+    assert not any("below 0" in text for _mark, text in profile_tables(usual, break_down(usual))[0].notes)
