@@ -194,6 +194,15 @@ def test_a_long_text_is_wrapped_before_a_number_that_matters_is_hidden() -> None
     assert max(map(len, lines)) <= 40
 
 
+@pytest.mark.parametrize("width", range(30, 60))
+def test_a_number_is_not_torn_from_its_unit(width: int) -> None:
+    """Whatever the width, no line of a note begins with a percent sign or with the value of n."""
+    table = make_table("made up", (), [], notes=[("", "a task waited for 91 % of the time, n = 3, and 250 % more")])
+    lines = [line.strip() for line in as_text([table], width).splitlines()]
+    assert not any(line.startswith(("%", "=", "3")) for line in lines)
+    assert "a task waited for 91 % of the time, n = 3, and 250 % more" in " ".join(lines)
+
+
 def test_the_legend_is_as_long_as_asked() -> None:
     """Signs alone unless more is asked for; nothing for --quiet."""
     made = tables(a_troubled_set())

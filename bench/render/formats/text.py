@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 import textwrap
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
@@ -67,6 +68,9 @@ _NARROWEST_TEXT = 20
 _NARROWEST_CELL = 12
 #: Columns up to this priority are not hidden where a text can be wrapped instead.
 _MATTERS = 2
+#: Blanks at which no line ends: 91 %, n = 3; and what stands for one meanwhile, a character that no text has.
+_UNBROKEN = re.compile(r"(?<=\d) (?=%)|(?<=\bn) (?== \d)|(?<=\bn =) (?=\d)")
+_KEPT_BLANK = "\ue000"
 #: Spaces between two columns.
 _BETWEEN = 2
 Writer = Callable[[str], str]
@@ -282,8 +286,11 @@ def _print_pairs(pairs: Sequence[tuple[str, str]], console: Console, write: Writ
     terms = [write(term) for term, _text in pairs]
     indent = max(map(cell_len, terms), default=0) + 2
     for (mark, text), term in zip(pairs, terms, strict=True):
-        lines = Text(write(text)).wrap(console, max(_NARROWEST_TEXT, console.width - indent))
+        lines = Text(_UNBROKEN.sub(_KEPT_BLANK, write(text))).wrap(
+            console, max(_NARROWEST_TEXT, console.width - indent)
+        )
         for number, line in enumerate(lines):
             lead = term if number == 0 else ""
             line.rstrip()
+            line.plain = line.plain.replace(_KEPT_BLANK, " ")
             console.print(Text.assemble((lead.ljust(indent), _STYLES.get(mark, "dim")), line))
