@@ -1,7 +1,8 @@
 """Files and options as nobody should make them: each ends in a known exit status and one clear line.
 
-There are 500 inputs of each kind. `pytest tests/cli/test_fuzz.py --fuzz 10000` tries 10,000 of each, which takes half
-an hour, and `--fuzz-seed 7` others. The message of a failure has the command, and the folder of the test has its file.
+There are 500 inputs of each kind. `pytest tests/cli/test_fuzz.py --fuzz 10000` tries 10,000 of each, which takes a
+quarter of an hour, and `--fuzz-seed 7` others. The message of a failure has the command, and the folder of the test
+has its file.
 """
 
 from __future__ import annotations
