@@ -881,7 +881,7 @@ def test_two_real_runs(data_dir: Path, tmp_path: Path) -> None:
 def test_real_runs_that_take_turns(data_dir: Path, tmp_path: Path) -> None:
     """With real MXNet: two blocks of two scenarios, compared within them, in a valid file.
 
-    A machine that is busy may spoil a block, which is measured again.
+    A machine that is busy may spoil blocks, each of which is measured again once, on average.
     """
     (tmp_path / "turns.toml").write_text(
         'title = "turns"\n[[matrix]]\nnetwork = ["mlp"]\nhybridize = ["off", "on"]\n'
@@ -892,19 +892,22 @@ def test_real_runs_that_take_turns(data_dir: Path, tmp_path: Path) -> None:
     assert process.returncode == cli.Exit.DONE, printed
     result_set = store.read(tmp_path / "file.json", ResultSet)
     voids = void_reasons([block.health for block in result_set.blocks])
+    valid = len(result_set.blocks) - len(voids)
+    assert valid == 2 or len(result_set.blocks) == 4
     assert f"[3-4/{6 if 0 in voids else 4}] 2 scenarios of mlp take turns #2" in printed
-    assert "mlp: 2 turns of the first 100 images, n = 2" in " ".join(printed.split())  # a narrow terminal breaks it
+    if valid:
+        assert f"mlp: 2 turns of the first 100 images, n = {valid}" in " ".join(printed.split())  # a narrow terminal
     assert store.violations(tmp_path / "file.json") == []
-    measured = [(block, place) for block in range(2 + len(voids)) for place in (0, 1)]
+    measured = [(block, place) for block in range(len(result_set.blocks)) for place in (0, 1)]
     assert sorted((done.block or 0, done.place or 0) for done in result_set.runs) == measured
     for done in result_set.runs:
         assert all(epoch.samples == 100 * epoch.passes for epoch in done.epochs)
         assert done.startup_seconds > 0
         assert done.epochs_cpu_seconds > 0
-    summary = summarize(result_set)
-    (speedup,) = (row.measures.speedup for row in summary.rows if row.measures and not row.is_baseline)
-    assert speedup is not None
-    assert (speedup.n, speedup.lower is None) == (2, False)
+    (other,) = (row for row in summarize(result_set).rows if not row.is_baseline)
+    speedup = other.measures.speedup if other.measures else None
+    assert (0 if speedup is None else speedup.n) == valid
+    assert (speedup is not None and speedup.lower is not None) == (valid > 1)
 
 
 @pytest.mark.system
