@@ -2,6 +2,9 @@
 
 What is outside of its range is refused before anything is measured, and before anything is computed of it. The ranges
 are wide: they keep out what no machine does, and what no arithmetic of a 64-bit float survives.
+
+`mnist_core` has some of them once more, for its own callers. They are not taken from there: a worker of this program
+may measure the `mnist_core` of an older commit, which has none.
 """
 
 from __future__ import annotations

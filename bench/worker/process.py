@@ -195,7 +195,13 @@ class WorkerProcess:
     timed_out: threading.Event
     timeout_seconds: float
     kills_before: str
-    killed: threading.Event
+    killed: threading.Event = dataclasses.field(default_factory=threading.Event)
+    #: What the worker has written and nobody has read: one iterator for its life, since a reply may come with more.
+    lines: Iterator[bytes] = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin to read."""
+        object.__setattr__(self, "lines", self._read_lines())
 
     def kill(self) -> None:
         """Kill the worker and everything that it started."""
@@ -228,7 +234,7 @@ class WorkerProcess:
 
     def _reply(self, on_event: OnEvent) -> Reply | None:
         """Return None if the worker ended, or was killed, without a reply."""
-        for line in self._lines():
+        for line in self.lines:
             try:
                 message: FromWorker = msgspec.json.decode(line, type=FromWorker)
             except (msgspec.DecodeError, ConfigurationError):
@@ -238,7 +244,7 @@ class WorkerProcess:
             on_event(message)
         return None
 
-    def _lines(self) -> Iterator[bytes]:
+    def _read_lines(self) -> Iterator[bytes]:
         """Yield what the worker writes, line by line, until its end, or until it outlives its killing.
 
         A process that waits for a driver or a file system that hangs cannot be killed, and keeps its pipe open.
@@ -312,7 +318,7 @@ def start(
             start_new_session=True,  # Ctrl-C is ours to handle: the terminal must not send it to the worker as well
         )
         timed_out = threading.Event()
-        worker = WorkerProcess(process, errors, timed_out, timeout_seconds, kills_before, threading.Event())
+        worker = WorkerProcess(process, errors, timed_out, timeout_seconds, kills_before)
 
         def end() -> None:
             timed_out.set()

@@ -31,6 +31,9 @@ def main() -> None:
         timed = sum(epochs_seconds(run) for run in result_set.runs if run.block is not None)
         share = timed / sum(block.seconds for block in result_set.blocks)
         print(f"{path.name}: {half_widths(measures)}; timed {share:.0%} of {len(result_set.blocks)} blocks")
+        spreads = {key[0].network: group.spread for key, group in summary.groups.items() if group.spread is not None}
+        for network, spread in spreads.items():
+            print(f"    {network}: processes of a block scatter by {math.sqrt(spread.variance):.1%}")
     for one, other in itertools.combinations(summaries, 2):
         for network in dict.fromkeys(scenario.network for scenario, _recipe in one.groups):
             print(f"{network}: {agreement(one, other, network)}")
