@@ -10,6 +10,7 @@ import pytest
 from bench.analysis import accuracy
 from bench.analysis.accuracy import Band, Bands, Limits, LowerBand, UpperBand, band, built_in_bands, judge, updates
 from bench.records.result import Run
+from bench.scenarios.suite import BUILT_IN_SUITES, expand, load_suite
 from mnist_core.recipe import Network, Recipe
 from tests.support.executor import in_turns
 from tests.support.records import a_dataset, a_run, a_scenario, an_epoch
@@ -157,3 +158,13 @@ def test_a_custom_network_must_be_better_than_chance(accuracy: float, *, is_vali
     reason = judge(run, a_dataset())
     assert (reason is None) is is_valid
     assert is_valid or "chance level" in str(reason)
+
+
+@pytest.mark.parametrize("suite", BUILT_IN_SUITES)
+def test_whatever_a_suite_trains_on_mnist_is_judged(suite: str) -> None:
+    """Even where each turn is a single epoch: a row that nothing judges could have learned nothing."""
+    for planned in dict.fromkeys(expand(load_suite(suite))):
+        samples = planned.recipe.samples or 60_000
+        epochs = tuple(an_epoch(samples=samples) for _ in range(planned.recipe.epochs))
+        run = msgspec.structs.replace(a_run(scenario=planned.scenario, recipe=planned.recipe), epochs=epochs)
+        assert band(run, a_dataset(name="mnist")).lower is not None, f"{planned.scenario.name}, {updates(run)} updates"
