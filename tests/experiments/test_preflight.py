@@ -75,13 +75,13 @@ OTHER_DIGEST = "beef" * 16
             {"data_digest": None, "data_directory": None, "data_fault": "/x: not found"},
             Subject.DATA,
             "broken",
-            "no data: /x: not found: there, /opt/python -m bench data --data mnist; or copy the four files",
+            "no data (/x: not found): there, /opt/python -m bench data --data mnist; or copy the four files",
         ),
         (
             {"interface": None, "ip_address": None},
             Subject.ADDRESS,
             "broken",
-            "no interface there has the address 10.0.0.2: write one of these: lo 127.0.0.1, eth0 10.0.0.2",
+            "no interface there has the address 10.0.0.2: write one of these: eth0 10.0.0.2",
         ),
         (
             {"host_name_addresses": ("127.0.1.1",)},

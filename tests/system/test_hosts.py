@@ -67,6 +67,8 @@ class SshServer:
         async with server:
             started.set_result(server.get_port())
             await self.ended.wait()
+        if others := asyncio.all_tasks() - {asyncio.current_task()}:  # sessions whose clients have just ended
+            await asyncio.wait(others, timeout=30.0)
 
     async def _run(self, session: Any) -> None:  # noqa: ANN401  # asyncssh.SSHServerProcess, where it is installed
         child = subprocess.Popen(  # noqa: ASYNC220  # started in an instant; `to_thread` waits for its end
@@ -254,7 +256,7 @@ def test_hosts_of_a_network_fit_together(tmp_path: Path, network: list[tuple[str
             {"launch": '["ip", "netns", "exec", "nowhere"]'},
             "✘ n2 the worker ended with status 255 and no result: Cannot open",
         ),
-        ({"data_directory": '"/nowhere"'}, "✘ n2 no data: /nowhere"),
+        ({"data_directory": '"/nowhere"'}, "✘ n2 no data (/nowhere"),
         ({"address": '"10.0.0.99"'}, "✘ n2 no interface there has the address 10.0.0.99: write one of these: "),
         ({"interface": '"lo"'}, "✘ n2 interface lo has not the address "),
     ],

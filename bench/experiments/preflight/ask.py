@@ -301,7 +301,7 @@ def _measure_link(speakers: Sequence[_Asked], targets: Sequence[Target | None], 
     link, target = Link(sender=_label(sender), receiver=_label(receiver)), targets[receiver]
     worker = speakers[sender].worker
     if target is None or worker is None:
-        return dataclasses.replace(link, fault="no answer")
+        return dataclasses.replace(link, fault=f"{link.sender if worker is None else link.receiver} is not ready")
     worker.send(MeasureLink(target, _LINK_ROUND_TRIPS, _STREAM_SECONDS))
     reply = worker.receive(LinkMeasured)
     if isinstance(reply, WorkerFailure):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -139,7 +140,7 @@ def _data(answer: HostAnswer, expected: _Expected) -> Iterator[Fault]:
         copy = "copy the four files of this machine there, and name their folder with data_directory"
         fetch = f"there, {answer.pythons[0].python} -m bench data --data {dataset.name}; or {copy}"
         remedy = copy if dataset.name == DatasetName.CUSTOM.value else fetch
-        yield _fault(answer, Subject.DATA, f"no data: {facts.data_fault}: {remedy}")
+        yield _fault(answer, Subject.DATA, f"no data ({facts.data_fault}): {remedy}")
     elif facts.data_digest != dataset.digest:
         digests = f"{facts.data_digest[:_SHORT]}, here {dataset.digest[:_SHORT]}"
         text = f"other data than {dataset.name} of this machine (digest {digests}): copy the four files of this machine"
@@ -150,7 +151,12 @@ def _address(answer: HostAnswer, expected: _Expected) -> Iterator[Fault]:
     facts, host = answer.facts, answer.host
     if facts is None or not expected.is_cluster or facts.ip_address is not None:
         return
-    held = ", ".join(f"{each.name} {address}" for each in facts.interfaces for address in each.addresses)
+    held = ", ".join(
+        f"{each.name} {address}"
+        for each in facts.interfaces
+        for address in each.addresses
+        if not ipaddress.ip_address(address).is_loopback and not ipaddress.ip_address(address).is_link_local
+    )
     what = f"interface {host.interface} has not the address" if host.interface else "no interface there has the address"
     yield _fault(answer, Subject.ADDRESS, f"{what} {host.address}: write one of these: {held or 'it has none'}")
 

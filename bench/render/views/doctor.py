@@ -164,7 +164,7 @@ _HOST_COLUMNS: Final[Sequence[Column[HostAnswer]]] = (
     make_column(
         "round_trip_seconds",
         unit=units.seconds,
-        title="round\ntrip",
+        title="command\nround trip",
         priority=3,
         explanation="median of small messages through the pipe of commands, which no training uses",
     ),

@@ -10,7 +10,7 @@ import statistics
 import struct
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -18,6 +18,7 @@ from bench.worker.host_protocol import LinkMeasured, Target
 
 #: A host of the same network answers within milliseconds; one behind a firewall that drops packets never does.
 _CONNECT_SECONDS: Final = 3.0
+_NO_ANSWER: Final = f"no answer within {_CONNECT_SECONDS:g} s"
 #: Of a connection that is there.
 _TRANSFER_SECONDS: Final = 30.0
 _BACKLOG: Final = 128
@@ -48,7 +49,8 @@ class Listener:
 
     def _serve(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError), connection:
-            _set_up(connection)
+            connection.settimeout(_TRANSFER_SECONDS)
+            _send_at_once(connection)
             if not hmac.compare_digest(_receive(connection, len(self.token)), self.token.encode()):
                 return
             while True:
@@ -65,19 +67,25 @@ def reach(targets: Sequence[Target]) -> tuple[str | None, ...]:
 
 def _fault(target: Target) -> str | None:
     try:
-        with _connected(target) as connection:
-            connection.settimeout(_CONNECT_SECONDS)
-            _ask(connection, _PING, 0)
+        connection = _connect(target)
     except TimeoutError:
-        return f"no answer within {_CONNECT_SECONDS:g} s"
+        return _NO_ANSWER
     except OSError as error:
         return (error.strerror or str(error)).lower()
+    with connection:
+        try:
+            _ask(_greet(connection, target), _PING, 0)
+        except TimeoutError:
+            return _NO_ANSWER
+        except OSError:
+            return "another program answers at this port"
     return None
 
 
 def measure_link(target: Target, *, round_trips: int, stream_seconds: float) -> LinkMeasured:
     """Measure the median round trip of a few bytes, and the rate of one stream. Raise `OSError` if the target ends."""
-    with _connected(target) as connection:
+    with _connect(target) as connection:
+        _greet(connection, target).settimeout(_TRANSFER_SECONDS)
         trips = [_ask(connection, _PING, 0) for _ in range(round_trips)]
         first = _ask(connection, _STREAM, _FIRST_STREAM_BYTES)
         size = int(_FIRST_STREAM_BYTES * stream_seconds / first)
@@ -85,16 +93,18 @@ def measure_link(target: Target, *, round_trips: int, stream_seconds: float) -> 
         return LinkMeasured(statistics.median(trips), size / _ask(connection, _STREAM, size))
 
 
-@contextlib.contextmanager
-def _connected(target: Target) -> Iterator[socket.socket]:
-    with socket.create_connection((target.address, target.port), timeout=_CONNECT_SECONDS) as connection:
-        _set_up(connection)
-        connection.sendall(target.token.encode())
-        yield connection
+def _connect(target: Target) -> socket.socket:
+    return socket.create_connection((target.address, target.port), timeout=_CONNECT_SECONDS)
 
 
-def _set_up(connection: socket.socket) -> None:
-    connection.settimeout(_TRANSFER_SECONDS)
+def _greet(connection: socket.socket, target: Target) -> socket.socket:
+    _send_at_once(connection)
+    connection.sendall(target.token.encode())
+    return connection
+
+
+def _send_at_once(connection: socket.socket) -> None:
+    """Let no small message wait for the next one."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
