@@ -29,7 +29,7 @@ _PROGRAM: Final = (
 PULSE_SECONDS: Final = 10.0
 SILENCE_SECONDS: Final = 60.0
 #: No question is asked, which nobody could answer. No connection is left open for others: its process would outlive us.
-#: A host that vanished is noticed within 15 s. All else is the user's ~/.ssh/config, and so is the rule for new keys.
+#: A host that vanished is noticed within 20 s. All else is the user's ~/.ssh/config, and so is the rule for new keys.
 _SSH: Final = ("ssh", "-T", "-o", "BatchMode=yes", "-o", "ControlMaster=no", "-o", "ServerAliveInterval=5")
 
 

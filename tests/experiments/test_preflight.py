@@ -191,6 +191,7 @@ def test_a_host_that_hangs_is_given_up_and_the_others_are_not(
 ) -> None:
     put_fake_ssh(tmp_path / "bin", monkeypatch, before='[ "$1" = hangs ] && exec sleep 600')
     monkeypatch.setattr(ask, "ANSWER_SECONDS", 15.0)
+    monkeypatch.setattr(ask, "_COMMANDS_SECONDS", 3600.0)  # no other limit ends it
     seen = asked([far("hangs"), far("works", data_directory=data[1])], data)
     (fault,) = (each.fault for each in seen.hosts[0].pythons)
     assert fault is not None

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import psutil
@@ -24,17 +21,16 @@ import pytest
 from bench import cli
 from bench.scenarios.axes import Framework
 from bench.scenarios.hosts import Host
-from bench.worker import process
+from bench.worker import launch, process
 from bench.worker.environment import worker_variables
-from bench.worker.host_protocol import HostFacts
+from bench.worker.host_protocol import Echo, Echoed, HostFacts
 from bench.worker.interpreters import Interpreters, interpreter_on
-from bench.worker.process import Cancellation
+from bench.worker.process import Cancellation, WorkerFailure
 from tests import ROOT
 from tests.support.hosts import namespaces, processes_in, why_no_namespaces, write_hosts
 from tests.support.idx_files import small_idx_folder
 from tests.support.preflight import REQUEST
 
-asyncssh = pytest.importorskip("asyncssh")
 pytestmark = pytest.mark.system
 _PATIENCE_SECONDS = 120.0
 
@@ -42,125 +38,80 @@ _PATIENCE_SECONDS = 120.0
 # --- a real SSH server ------------------------------------------------------------------------------------------------
 
 
-class SshServer:
-    """An SSH server on this machine's loopback, which takes one key and runs commands by /bin/sh."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.host_key = asyncssh.generate_private_key("ssh-ed25519")
-        self.user_key = asyncssh.generate_private_key("ssh-ed25519")
-        started: Future[int] = Future()
-        self.thread = threading.Thread(target=lambda: asyncio.run(self._serve(started)), daemon=True)
-        self.thread.start()
-        self.port = started.result(30.0)
-
-    async def _serve(self, started: Future[int]) -> None:
-        self.loop, self.ended = asyncio.get_running_loop(), asyncio.Event()
-        server = await asyncssh.create_server(
-            asyncssh.SSHServer,
-            *("127.0.0.1", 0),
-            server_host_keys=[self.host_key],
-            authorized_client_keys=asyncssh.import_authorized_keys(self.user_key.export_public_key().decode()),
-            process_factory=self._run,
-            encoding=None,
-        )
-        async with server:
-            started.set_result(server.get_port())
-            await self.ended.wait()
-        if others := asyncio.all_tasks() - {asyncio.current_task()}:  # sessions whose clients have just ended
-            await asyncio.wait(others, timeout=30.0)
-
-    async def _run(self, session: Any) -> None:  # noqa: ANN401  # asyncssh.SSHServerProcess, where it is installed
-        child = subprocess.Popen(  # noqa: ASYNC220  # started in an instant; `to_thread` waits for its end
-            ["/bin/sh", "-c", session.command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(self.folder)},
-            start_new_session=True,
-        )
-        await session.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
-        session.exit(await asyncio.to_thread(child.wait))
-
-    def stop(self) -> None:
-        self.loop.call_soon_threadsafe(self.ended.set)
-        self.thread.join(30.0)
-
-    def write_config(self, *, key: bool = True, known: bool = True) -> Path:
-        """Write what a user would have in ~/.ssh, and return the configuration."""
-        secret, hosts, config = (self.folder / name for name in ("id", "known_hosts", "config"))
-        self.user_key.write_private_key(str(secret))
-        secret.chmod(0o600)
-        line = f"[127.0.0.1]:{self.port} {self.host_key.export_public_key().decode()}"
-        hosts.write_text(line if known else "", encoding="utf-8")
-        config.write_text(
-            f"Host far\n HostName 127.0.0.1\n Port {self.port}\n User somebody\n IdentitiesOnly yes\n"
-            f" IdentityFile {secret if key else self.folder / 'none'}\n"
-            f" UserKnownHostsFile {hosts}\n GlobalKnownHostsFile /dev/null\n",
-            encoding="utf-8",
-        )
-        return config
+@contextlib.contextmanager
+def ssh_server(folder: Path, address: str = "127.0.0.1", prefix: Sequence[str] = ()) -> Iterator[Path]:
+    """Run a server; yield the folder with the client's `config`, `id` and `known_hosts`."""
+    if shutil.which("ssh") is None:
+        pytest.skip("no OpenSSH client here")
+    pytest.importorskip("asyncssh")
+    folder.mkdir()
+    command = [*prefix, sys.executable, "-m", "tests.support.ssh_server", address, str(folder)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline().strip().isdigit()
+        yield folder
+        server.kill()
 
 
 @pytest.fixture
-def ssh_server(tmp_path: Path) -> Iterator[SshServer]:
-    if shutil.which("ssh") is None:
-        pytest.skip("no OpenSSH client here")
-    (tmp_path / "ssh").mkdir()
-    server = SshServer(tmp_path / "ssh")
-    yield server
-    server.stop()
+def server(tmp_path: Path) -> Iterator[Path]:
+    with ssh_server(tmp_path / "ssh") as folder:
+        yield folder
 
 
-def use_config(config: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `ssh` read this file instead of ~/.ssh/config, whose place no variable changes."""
-    real = shutil.which("ssh")
-    folder.mkdir()
-    (folder / "ssh").write_text(f'#!/bin/sh\nexec {real} -F {config} "$@"\n', encoding="utf-8")
-    (folder / "ssh").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+def use_config(folder: Path, monkeypatch: pytest.MonkeyPatch, prefix: str = "") -> None:
+    """Let `ssh` read this folder's configuration instead of ~/.ssh/config, whose place no variable changes."""
+    real, own = shutil.which("ssh"), folder / "bin"
+    own.mkdir()
+    (own / "ssh").write_text(f'#!/bin/sh\nexec {prefix} {real} -F {folder}/config "$@"\n', encoding="utf-8")
+    (own / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{own}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
 
 
 FAR = Host(address="127.0.0.1", ssh="far", python=sys.executable)
 
 
-def test_a_worker_behind_ssh_answers_and_ends_with_the_client(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ssh_server: SshServer
-) -> None:
-    use_config(ssh_server.write_config(), tmp_path / "bin", monkeypatch)
+def test_a_worker_behind_ssh_answers_and_ends_with_the_client(monkeypatch: pytest.MonkeyPatch, server: Path) -> None:
+    use_config(server, monkeypatch)
     interpreter = interpreter_on(FAR, Framework.MXNET, Interpreters())
     with process.start(interpreter, worker_variables(1), 60.0, Cancellation()) as worker:
         worker.send(REQUEST)
         facts = worker.receive(HostFacts)
         assert isinstance(facts, HostFacts), facts
-        (far,) = far_workers(tmp_path)
-    psutil.wait_procs([far], timeout=_PATIENCE_SECONDS)
-    assert not far.is_running() or far.status() == psutil.STATUS_ZOMBIE
+        assert len(far_workers(server)) == 1
+    wait_until(lambda: not far_workers(server))
 
 
 def far_workers(folder: Path) -> list[psutil.Process]:
-    """Return the live processes with this home."""
+    """Return the live processes that the server of this folder has started."""
     found = []
     for each in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if each.environ().get("HOME") == str(folder / "ssh"):
+            if each.status() != psutil.STATUS_ZOMBIE and each.environ().get("HOME") == str(folder):
                 found.append(each)
     return found
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(
     ("lacks", "words"),
     [
-        ({"key": False}, "it wants a password, which nobody can type during a measurement: ssh-copy-id far"),
-        ({"known": False}, "its host key is unknown: run ssh far once by hand, and compare the key that it shows"),
+        ("id", "it wants a password, which nobody can type during a measurement: ssh-copy-id far"),
+        ("known_hosts", "its host key is unknown: run ssh far once by hand, and compare the key that it shows"),
     ],
-    ids=["password", "host key"],
 )
 def test_what_ssh_would_ask_is_a_line_with_what_helps(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ssh_server: SshServer, lacks: dict[str, bool], words: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Path, lacks: str, words: str
 ) -> None:
-    use_config(ssh_server.write_config(**lacks), tmp_path / "bin", monkeypatch)
+    use_config(server, monkeypatch)
+    (server / lacks).unlink()
     hosts = tmp_path / "hosts.toml"
     hosts.write_text(f'[[hosts]]\naddress = "127.0.0.1"\nssh = "far"\npython = "{sys.executable}"\n', encoding="utf-8")
     status, shown = look_at(hosts, tmp_path)
@@ -168,14 +119,12 @@ def test_what_ssh_would_ask_is_a_line_with_what_helps(
     assert words in shown
 
 
-def test_an_address_at_which_nothing_listens(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ssh_server: SshServer
-) -> None:
-    config = ssh_server.write_config()
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        closed = server.getsockname()[1]
-    config.write_text(config.read_text().replace(str(ssh_server.port), str(closed)), encoding="utf-8")
-    use_config(config, tmp_path / "bin", monkeypatch)
+def test_an_address_at_which_nothing_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Path) -> None:
+    use_config(server, monkeypatch)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        closed = other.getsockname()[1]
+    config = server / "config"
+    config.write_text(re.sub("Port .*", f"Port {closed}", config.read_text()), encoding="utf-8")
     (tmp_path / "hosts").write_text("far\n", encoding="utf-8")
     status, shown = look_at(tmp_path / "hosts", tmp_path)
     assert status == cli.Exit.USAGE
@@ -288,6 +237,27 @@ def test_an_own_name_that_leads_to_loopback_is_told(tmp_path: Path, network: lis
     assert f"✘ n2 its own name {own} resolves to 127.0.1.1: write the line {line} into its /etc/hosts" in shown
 
 
+@pytest.mark.slow
+def test_a_cut_cable_ends_both_sides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: list[tuple[str, str]]
+) -> None:
+    """No word comes through any more: ssh gives up on this side, and the worker on its own."""
+    (client, _), (far, address), _ = network
+    with ssh_server(tmp_path / "ssh", address, ("ip", "netns", "exec", far)) as folder:
+        use_config(folder, monkeypatch, f"ip netns exec {client}")
+        monkeypatch.setattr(launch, "SILENCE_SECONDS", 20.0)
+        interpreter = interpreter_on(FAR, Framework.MXNET, Interpreters())
+        with process.start(interpreter, worker_variables(1), 600.0, Cancellation()) as worker:
+            worker.send(REQUEST)
+            assert isinstance(worker.receive(HostFacts), HostFacts)
+            subprocess.run(["ip", "-n", client, "link", "set", "eth0", "down"], check=True)
+            worker.send(Echo())
+            failure = worker.receive(Echoed)
+            assert isinstance(failure, WorkerFailure)
+            assert "not responding" in failure.log
+            wait_until(lambda: not far_workers(folder))
+
+
 def test_a_killed_parent_leaves_nothing_in_a_namespace(
     tmp_path: Path, network: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,11 +278,6 @@ def test_a_killed_parent_leaves_nothing_in_a_namespace(
     assert parent.stdout is not None
     with parent, parent.stdout:
         assert parent.stdout.readline() == "started\n"
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        while not processes_in(name) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert processes_in(name)
+        wait_until(lambda: bool(processes_in(name)))
         parent.send_signal(signal.SIGKILL)
-    while processes_in(name) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert processes_in(name) == []
+    wait_until(lambda: not processes_in(name))
