@@ -31,7 +31,7 @@ _OF_SSH: Final = (
     ),
     (
         "Could not resolve hostname|Name or service not known|Temporary failure in name resolution",
-        "no such name is known here",
+        "{host} is no name that is known here",
         "write its IP address, or a HostName for it into ~/.ssh/config",
     ),
     (

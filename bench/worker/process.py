@@ -28,7 +28,7 @@ from bench.records.result import FailureReason
 from bench.scenarios.axes import Framework, is_custom
 from bench.scenarios.scenario import Scenario
 from bench.worker.environment import worker_environment, worker_variables
-from bench.worker.exits import describe_status, out_of_memory_kills
+from bench.worker.exits import describe_status, explain_unreached, out_of_memory_kills
 from bench.worker.host_protocol import HostReply
 from bench.worker.launch import HELLO, Launch, pulse
 from bench.worker.protocol import (
@@ -160,6 +160,9 @@ def describe(
     )
     if isinstance(reply, DescribeReply):
         return reply.software
+    if interpreter.launch is not None:
+        why = explain_unreached(interpreter.launch, interpreter.python, reply.reason, reply.detail, reply.log)
+        raise SetupError(f"{interpreter.launch.host}: {why}")
     if reply.reason is FailureReason.TIMEOUT:
         raise SetupError(f"importing the framework took over {DESCRIBE_TIMEOUT_SECONDS:g} s")
     last_line = (reply.log.splitlines() or ["no error output"])[-1]

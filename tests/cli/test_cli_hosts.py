@@ -80,6 +80,14 @@ def test_the_exit_status_says_whether_hosts_are_broken_or_only_differ(
     assert line.endswith(": n1")
 
 
+def test_what_is_wrong_is_shown_on_any_terminal(
+    look: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert look([an_answer(0), an_answer(1, some_facts(1, host_name_addresses=("127.0.1.1",)))]) == cli.Exit.USAGE
+    assert "127.0.1.1 ✘" in capsys.readouterr().out
+
+
 def test_json_has_all_of_it(look: Command, capsys: pytest.CaptureFixture[str]) -> None:
     links = (Link(sender="n0", receiver="n1", fault="no answer"),)
     answers = [an_answer(0), an_answer(1, some_facts(1, host_hash="0" * 64))]

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.errors import SetupError
 from bench.records.result import FailureReason
 from bench.scenarios.axes import Framework
 from bench.scenarios.hosts import Host
@@ -186,6 +187,14 @@ def test_a_worker_that_does_not_start_says_why(
 
 
 @pytest.mark.system
+def test_a_far_framework_is_described_or_the_host_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_fake_ssh(tmp_path / "bin", monkeypatch, before="echo hello")
+    assert process.describe(far_interpreter(), Cancellation()).framework == "mxnet"
+    with pytest.raises(SetupError, match="node1: there is no /nowhere/python: write python ="):
+        process.describe(far_interpreter("/nowhere/python"), Cancellation())
+
+
+@pytest.mark.system
 def test_a_host_that_hangs_ends_at_its_time_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_fake_ssh(tmp_path / "bin", monkeypatch, before="exec sleep 600")
     failure = answer_of(far_interpreter(), seconds=1.0)
@@ -247,7 +256,7 @@ def test_a_worker_of_this_machine_waits_for_ever() -> None:
             "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.",
             "its host key is not the known one: ask why",
         ),
-        ("ssh: Could not resolve hostname node1: Name or service not known", "no such name is known here"),
+        ("ssh: Could not resolve hostname node1: Name or service not known", "node1 is no name that is known here"),
         ("ssh: connect to host node1 port 22: Connection refused", "nothing listens at its ssh port"),
         ("ssh: connect to host node1 port 22: Connection timed out", "it does not answer: is it on"),
         ("env: 'python9': No such file or directory", "there is no PYTHON"),

@@ -177,6 +177,6 @@ def _host_name(answer: HostAnswer, expected: _Expected) -> Iterator[Fault]:
     if addresses and not is_loopback(addresses[0]):
         return
     leads = f"resolves to {addresses[0]}" if addresses else "cannot be resolved"
-    line = f"{facts.ip_address or 'ADDRESS'} {facts.host_name}"
+    line = f"{facts.ip_address or answer.host.address} {facts.host_name}"
     text = f"its own name {facts.host_name} {leads}: write the line '{line}' into its /etc/hosts, above the others"
     yield _fault(answer, Subject.HOST_NAME, text)

@@ -207,7 +207,10 @@ _LINK_COLUMNS: Final[Sequence[Column[Link]]] = (
 
 
 def hosts_tables(seen: Preflight, faults: Sequence[Fault], remarks: Sequence[str]) -> list[Table]:
-    """Return the hosts with what is wrong with them, and the links between them if they were measured."""
+    """Return the hosts with what is wrong with them, and the links between them if they were measured.
+
+    No terminal is too narrow for a column in which something is wrong.
+    """
     table = make_table(
         "hosts, before anything is measured",
         _HOST_COLUMNS,
@@ -225,5 +228,9 @@ def hosts_tables(seen: Preflight, faults: Sequence[Fault], remarks: Sequence[str
         )
         for row, answer in zip(table.rows, seen.hosts, strict=True)
     ]
+    subjects = {subject for _label, subject in wrong}
+    headings = tuple(
+        dataclasses.replace(heading, priority=0) if heading.name in subjects else heading for heading in table.headings
+    )
     links = make_table("network between the hosts, by plain TCP", _LINK_COLUMNS, seen.links)
-    return [dataclasses.replace(table, rows=tuple(rows)), *([links] if seen.links else [])]
+    return [dataclasses.replace(table, headings=headings, rows=tuple(rows)), *([links] if seen.links else [])]
