@@ -27,7 +27,7 @@ from bench.worker.host_protocol import Echo, Echoed, HostFacts
 from bench.worker.interpreters import Interpreters, interpreter_on
 from bench.worker.process import Cancellation, WorkerFailure
 from tests import ROOT
-from tests.support.hosts import namespaces, processes_in, why_no_namespaces, write_hosts
+from tests.support.hosts import namespaces, processes_in, put_fake_ssh, why_no_namespaces, write_hosts
 from tests.support.idx_files import small_idx_folder
 from tests.support.preflight import REQUEST
 
@@ -131,11 +131,34 @@ def test_an_address_at_which_nothing_listens(tmp_path: Path, monkeypatch: pytest
     assert "nothing listens at its ssh port: start its ssh server, or write its Port into ~/.ssh/config" in shown
 
 
+def test_an_interrupted_look_leaves_no_ssh_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_fake_ssh(tmp_path / "bin", monkeypatch, before=f"echo $$ >> {tmp_path}/pids; exec sleep 600")
+    (tmp_path / "hosts").write_text("node1\nnode2\n", encoding="utf-8")
+    with begin_to_look(tmp_path / "hosts", tmp_path) as looking:
+        wait_until(lambda: len(ssh_pids(tmp_path)) == 2)
+        looking.send_signal(signal.SIGINT)
+        _, said = looking.communicate(timeout=_PATIENCE_SECONDS)
+    assert looking.returncode == cli.Exit.INTERRUPTED
+    assert said.splitlines()[-1] == "mnist-bench: interrupted"
+    wait_until(lambda: not any(map(psutil.pid_exists, ssh_pids(tmp_path))))
+
+
+def ssh_pids(folder: Path) -> list[int]:
+    return [int(line) for line in (folder / "pids").read_text().splitlines()] if (folder / "pids").exists() else []
+
+
 def look_at(hosts: Path, folder: Path, *options: str) -> tuple[int, str]:
     """Run the command on small data; return its exit status, and all that it prints, in one line."""
+    with begin_to_look(hosts, folder, *options) as looking:
+        shown, said = looking.communicate(timeout=_PATIENCE_SECONDS)
+    assert "Traceback" not in said, said
+    return looking.returncode, " ".join((shown + said).split())
+
+
+def begin_to_look(hosts: Path, folder: Path, *options: str) -> subprocess.Popen[str]:
     if not (folder / "data").exists():
         small_idx_folder(folder / "data", train=30, test=10)
-    done = subprocess.run(
+    return subprocess.Popen(
         [
             *(sys.executable, "-m", "bench", "environment", "--hosts", str(hosts)),
             *("--data", "custom", "--data-dir", str(folder / "data"), *options),
@@ -143,13 +166,10 @@ def look_at(hosts: Path, folder: Path, *options: str) -> tuple[int, str]:
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "400", "MNIST_BENCH_CACHE_DIR": str(folder / "cache")},
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=_PATIENCE_SECONDS,
-        check=False,
     )
-    assert "Traceback" not in done.stderr, done.stderr
-    return done.returncode, " ".join((done.stdout + done.stderr).split())
 
 
 # --- network namespaces -----------------------------------------------------------------------------------------------
