@@ -79,7 +79,7 @@ def test_the_program_holds_nothing_that_some_shell_reads_in_quotes() -> None:
 def test_a_shell_reads_the_same_words_again(python: str, value: str) -> None:
     through_shell, direct = (each.command(python, {"A": value}) for each in (SSH, PREFIX))
     shown = subprocess.run(
-        ["/bin/sh", "-c", through_shell[-1].replace("exec env", "exec printf '%s\\0'", 1)],
+        ["/bin/sh", "-c", through_shell[-1].replace("exec env", "exec printf '%s\\0'", 1).encode()],
         check=True,
         capture_output=True,
         env={**os.environ, "LC_ALL": "C.UTF-8"},
