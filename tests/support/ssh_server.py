@@ -49,7 +49,7 @@ async def serve(address: str, folder: Path) -> None:
     (folder / "known_hosts").write_text(known, encoding="utf-8")
     (folder / "config").write_text(
         f"Host far\n HostName {address}\n Port {port}\n User somebody\n IdentitiesOnly yes\n"
-        f" IdentityFile {folder}/id\n UserKnownHostsFile {folder}/known_hosts\n GlobalKnownHostsFile /dev/null\n",
+        f' IdentityFile "{folder}/id"\n UserKnownHostsFile "{folder}/known_hosts"\n GlobalKnownHostsFile /dev/null\n',
         encoding="utf-8",
     )
     print(port, flush=True)  # noqa: T201  # the one who started this waits for it

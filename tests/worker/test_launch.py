@@ -205,7 +205,7 @@ def test_a_host_that_hangs_ends_at_its_time_out(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.system
 def test_a_far_worker_ends_with_its_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The far process is not in our process group: only the end of its stdin reaches it."""
-    put_fake_ssh(tmp_path / "bin", monkeypatch, before=f"echo $$ > {tmp_path}/ssh")
+    put_fake_ssh(tmp_path / "bin", monkeypatch, before=f'echo $$ > "{tmp_path}/ssh"')
     far = tmp_path / "bin" / "ssh"
     # The worker in a session of its own, and between us and it a process that dies with our kill, as ssh does.
     far.write_text(far.read_text().replace("exec /bin/sh", "setsid /bin/sh"), encoding="utf-8")

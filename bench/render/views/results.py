@@ -74,6 +74,8 @@ def _listing(summary: Summary, rows: Sequence[Row]) -> Table:
         axis if axis in SHOWN_AXES and tells_of(axis, scenarios) else hidden_column(axis)
         for axis in sorted((*AXES, LOOP), key=lambda axis: axis.heading.name not in MAIN_AXES)
     ]
+    spare = _spare_axes([axis for axis in axes if axis.heading.priority is not None], rows)
+    axes = [_at_priority(axis, _SPARE_AXIS if axis.heading.name in spare else None) for axis in axes]
     has_ceiling = any(row.measures is not None and row.measures.roof is not None for row in rows)
     throughput, *others = (
         column if has_ceiling or column.heading.name not in BESIDE_CEILINGS else hidden_column(column)
@@ -93,6 +95,21 @@ def _listing(summary: Summary, rows: Sequence[Row]) -> Table:
         file=frame.file,
         mark=_mark,
     )
+
+
+#: The priority of an axis that rows can be told apart without: below that of speed-up and accuracy.
+_SPARE_AXIS: Final = 3
+
+
+def _spare_axes(axes: Sequence[Column[Row]], rows: Sequence[Row]) -> set[str]:
+    """Return the names of axes without which the others tell as many rows apart; those that tell least come first."""
+    values = {axis.heading.name: [axis.value(row) for row in rows] for axis in axes}
+    kept, told = dict(values), len(set(zip(*values.values(), strict=True)))
+    for name in sorted(values, key=lambda name: len(set(values[name]))):
+        others = [each for axis, each in kept.items() if axis != name]
+        if others and len(set(zip(*others, strict=True))) == told:
+            del kept[name]
+    return {*values} - {*kept}
 
 
 #: Priorities of columns in a table of rows that took turns.
