@@ -23,6 +23,8 @@ MOST_REPEATS: Final = 10_000
 MOST_RUNS: Final = 250_000
 #: Threads of a context.
 MOST_THREADS: Final = 10_000
+#: Processes that train together, and servers of one training.
+MOST_RANKS: Final = 1000
 #: Seconds that a user may give anything: 30 days. Timers of Python end after 49 on some systems.
 MOST_GIVEN_SECONDS: Final = 30 * 86_400.0
 #: No test that is made here can tell it from 0.
@@ -41,6 +43,8 @@ PositiveCount = Annotated[int, Meta(ge=1, le=_MOST_COUNT)]
 Images = Annotated[int, Meta(ge=1, le=MOST_IMAGES)]
 Epochs = Annotated[int, Meta(ge=1, le=MOST_EPOCHS)]
 Repeats = Annotated[int, Meta(ge=1, le=MOST_REPEATS)]
+Ranks = Annotated[int, Meta(ge=1, le=MOST_RANKS)]
+Servers = Annotated[int, Meta(ge=0, le=MOST_RANKS)]
 Threads = Annotated[int, Meta(ge=1, le=MOST_THREADS)]
 TrainingSeed = Annotated[int, Meta(ge=0, le=_MOST_TRAINING_SEED)]
 Seconds = Annotated[float, Meta(ge=0, le=_MOST_SECONDS)]
