@@ -211,7 +211,7 @@ class PyTorchWorkload:
         samples = sum(own_sizes)
         return TrainedEpoch(
             samples=samples,
-            train_accuracy=correct / samples,
+            train_accuracy=correct / samples if samples else 0.0,  # no image of a throw-away batch
             last_losses=tuple(outcome.loss for outcome in outcomes),
         )
 
