@@ -42,8 +42,8 @@ from mnist_core.recipe import Recipe
 #:    `passes` of an epoch, whose evaluation may be absent. `precision` of a file and `added` of a planned run, for
 #:    blocks beyond those of the suite. `health` of a run that was alone. `in_progress`, and more facts of the
 #:    environment: kinds of core, who scales the clock, a digest of the source. Every file of version 2 is one of
-#:    version 3 without any. Ranks that train together: `ranks`, `exchange`, `servers` and `compression` of a scenario,
-#:    `ranks` of an epoch, the reasons `rank_lost` and `ranks_differ`.
+#:    version 3 without any. Ranks that train together: `ranks`, `exchange` and `servers` of a scenario, `ranks` of an
+#:    epoch, the reasons `rank_lost` and `ranks_differ`.
 SCHEMA_VERSION: Final = 3
 
 

@@ -27,8 +27,8 @@ class Exchange(StrEnum):
     """How ranks exchange gradients: through an engine of their framework, or not at all.
 
     Without an exchange each rank computes the same steps and updates its own weights: the baseline that has no network
-    in it. `DIST_…` are MXNet's parameter server, `GLOO` and `NCCL` the all-reduce of PyTorch, `GLOO` also that of JAX.
-    A closed list, since MXNet silently makes a local store of any misspelt name.
+    in it. `DIST_…` are MXNet's parameter server, `GLOO` and `NCCL` the all-reduces of PyTorch. A closed list, since
+    MXNet silently makes a local store of any misspelt name.
     """
 
     NONE = "none"
@@ -47,13 +47,6 @@ class Exchange(StrEnum):
     def is_synchronous(self) -> bool:
         """Whether all ranks have the same weights after every update."""
         return self not in {Exchange.NONE, Exchange.DIST_ASYNC}
-
-
-class Compression(StrEnum):
-    """What MXNet's ranks send to the servers: gradients as they are, or each number as two bits."""
-
-    NONE = "none"
-    TWO_BIT = "2bit"
 
 
 class LoopName(StrEnum):
@@ -81,16 +74,16 @@ CHOICES: dict[Framework, dict[str, tuple[Any, ...]]] = {
         "hybridize": (Hybridize.JIT, Hybridize.SCAN),
         "layers": (Layers.TUTORIAL, Layers.CHANNELS_LAST),
         "update": (Update.TRAINER,),
-        "exchange": (Exchange.NONE, Exchange.GLOO),
+        "exchange": (Exchange.NONE,),
     },
 }
 
 #: The axes, beside hybridize, that say how the loop does what it does.
 LOOP_AXES = ("input_pipeline", "metric_sync", "layers", "update", "kvstore", "update_on_kvstore", "engine")
 #: The axes of several processes that train together.
-RANK_AXES = ("ranks", "exchange", "servers", "compression")
+RANK_AXES = ("ranks", "exchange", "servers")
 #: The axes that have no option of their own: `--set AXIS=VALUE`.
-SET_AXES = (*LOOP_AXES, "servers", "compression")
+SET_AXES = (*LOOP_AXES, "servers")
 #: The peers' fair setting: the data on the device, the accuracy read once an epoch.
 PEERS_LOOP = {"input_pipeline": InputPipeline.RESIDENT, "metric_sync": MetricSync.EPOCH}
 

@@ -17,7 +17,6 @@ from bench.scenarios.axes import (
     CHOICES,
     LOOP_AXES,
     PEERS_LOOP,
-    Compression,
     Exchange,
     Framework,
     LoopName,
@@ -79,13 +78,12 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     exchange: Exchange = Exchange.NONE
     #: Processes that add up the gradients, where the exchange has any.
     servers: Servers = 0
-    compression: Compression = Compression.NONE
 
     def __post_init__(self) -> None:
         _check_network(self.network)
         _check_parts(self.framework, self.network, self.hybridize, self.exchange, _parts(self))
         _check_contexts(self.contexts)
-        if self.has_ranks or self.servers or self.compression is not Compression.NONE:
+        if self.has_ranks or self.servers:
             _check_ranks(self)
         if self.batch_size < self.part_count:
             each = "contexts" if self.ranks == 1 else "ranks' contexts"
@@ -138,8 +136,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def trains_as_one(self) -> bool:
         """Whether it makes the updates that one process would make, to the rounding of float32."""
-        exact = self.exchange.is_synchronous and self.compression is Compression.NONE
-        return exact or not self.has_ranks
+        return self.exchange.is_synchronous or not self.has_ranks
 
     @property
     def name(self) -> str:
@@ -154,7 +151,6 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if self.has_ranks:
             parts += [f"ranks={self.ranks}", f"exchange={self.exchange}"]
             parts += [f"servers={self.servers}"] * (self.servers > 1)
-            parts += [f"compression={self.compression}"] * (self.compression is not Compression.NONE)
         return " ".join(parts)
 
     def threads_per_context(self, physical_cores: int) -> int:
@@ -206,15 +202,14 @@ def _check_ranks(scenario: Scenario) -> None:
     on_gpus = all(device.kind is DeviceKind.GPU for device in scenario.devices)
     updates_on_servers = scenario.update is Update.TRAINER and scenario.update_on_kvstore
     conflicts = (
+        (
+            scenario.framework is Framework.JAX and scenario.ranks > 1,
+            f"ranks={scenario.ranks}: framework jax is measured in one process; use framework=mxnet or torch",
+        ),
         (exchange.has_servers and not scenario.servers, f"exchange={exchange} needs a server: servers=1 or more"),
         (
             scenario.servers and not exchange.has_servers,
             f"servers={scenario.servers}: exchange={exchange} has none; leave servers out, or use {with_servers}",
-        ),
-        (
-            scenario.compression is not Compression.NONE and not (exchange.has_servers and updates_on_servers),
-            f"compression={scenario.compression} is of gradients that servers update with: use exchange={with_servers}, "
-            "update=trainer and update_on_kvstore=true, or leave compression out",
         ),
         (
             exchange is Exchange.DIST_ASYNC and not updates_on_servers,
@@ -222,7 +217,7 @@ def _check_ranks(scenario: Scenario) -> None:
         ),
         (
             exchange is not Exchange.NONE and scenario.kvstore is not Kvstore.DEVICE,
-            f"kvstore={scenario.kvstore} is a store within one process; exchange={exchange} has its own: leave kvstore out",
+            f"kvstore={scenario.kvstore} is of one process; exchange={exchange} has its own store: leave kvstore out",
         ),
         (
             exchange in {Exchange.GLOO, Exchange.NCCL} and len(scenario.contexts) > 1,

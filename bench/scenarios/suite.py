@@ -33,7 +33,6 @@ from bench.scenarios import diagnostics
 from bench.scenarios.axes import (
     AXES,
     SET_AXES,
-    Compression,
     Exchange,
     Framework,
     LoopName,
@@ -86,7 +85,6 @@ class Matrix(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ranks: tuple[Ranks, ...] = ()
     exchange: tuple[Exchange, ...] = ()
     servers: tuple[Servers, ...] = ()
-    compression: tuple[Compression, ...] = ()
     sampling: Sampling = Sampling()
 
     def values(self, axis: str) -> tuple[Any, ...]:

@@ -10,9 +10,9 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import msgspec
 import psutil
@@ -29,8 +29,8 @@ from bench.worker.protocol import (
     Message,
     RankPlace,
     RunWindow,
-    ServerRole,
     ServeRequest,
+    ServerRole,
     SessionReady,
     SessionRequest,
     SetUp,
@@ -88,9 +88,7 @@ def start(
         for rank in range(scenario.ranks):
             own = msgspec.structs.replace(place, rank=rank)
             name = f"rank {rank} of {scenario.ranks}"
-            ranks.append(
-                member(name, request.omp_num_threads, msgspec.structs.replace(request, place=own))
-            )
+            ranks.append(member(name, request.omp_num_threads, msgspec.structs.replace(request, place=own)))
         with ThreadPoolExecutor(len(helpers) + len(ranks)) as threads:
             cluster = _ClusterSession(ranks, helpers, threads, command_seconds)
             try:
@@ -227,8 +225,8 @@ class _ClusterSession:
     def _receive(self, kind: type[ReplyT]) -> list[ReplyT]:
         """Return the reply of each rank. Raise `SessionError` for the first process that fails, and kill the others."""
         replies = {self._threads.submit(rank.receive, kind): rank for rank in self._ranks}
-        awaited = {*replies, *self._helpers}
-        waiting = {*replies}
+        awaited: set[Future[Any]] = {*replies, *self._helpers}
+        waiting: set[Future[Any]] = {*replies}
         try:
             for done in concurrent.futures.as_completed(awaited, self._command_seconds):
                 waiting.discard(done)
@@ -241,7 +239,7 @@ class _ClusterSession:
             self._explain(awaited, replies)
         return [each.result() for each in replies]
 
-    def _explain(self, awaited: set[Future[ReplyT]], replies: dict[Future[ReplyT], _Member]) -> None:
+    def _explain(self, awaited: set[Future[Any]], replies: Mapping[Future[ReplyT], _Member]) -> None:
         """Raise `SessionError` for the process that is the cause of a failure."""
         concurrent.futures.wait(awaited, _GRACE_SECONDS)
         silent = [member for each, member in replies.items() if not each.done()]

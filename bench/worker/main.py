@@ -103,10 +103,8 @@ def _measured(request: Request, on_event: Callable[[Event], None]) -> Reply | Se
         case ProbeRequest(framework=framework, device=name):
             (device,) = parse_devices(name)
             return ProbeReply(probe=probe(framework, device))
-        case SessionRequest():
-            return SessionServer(request)
-        case ServeRequest():
-            serve(request)
+        case SessionRequest() | ServeRequest():
+            return SessionServer(request) if isinstance(request, SessionRequest) else serve(request)
         case CeilingRequest():
             return CeilingReply(ceiling=measure_ceiling(request))
         case PhasesRequest() | OperatorsRequest():

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.scenarios.axes import Exchange
 from bench.scenarios.scenario import Scenario
@@ -32,12 +33,14 @@ def main() -> None:
     place = msgspec.json.decode(at, type=RankPlace | None)
     if fault == ["a shard trained twice"]:
         whole = order.rank_share
-        order.rank_share = lambda size, _rank, ranks: whole(size, 0, ranks)
+        order.rank_share = lambda size, rank, ranks: whole(size, 0 * rank, ranks)
     backend = base.backend_for(scenarios[0].framework)
     if place is not None and place.exchange is not Exchange.NONE:
         backend.join(place)
     facts = [_train(scenario, train, place, fault) for scenario in scenarios]
-    np.savez(trained, **{f"{number} {name}": value for number, each in enumerate(facts) for name, value in each.items()})
+    np.savez(
+        trained, **{f"{number} {name}": value for number, each in enumerate(facts) for name, value in each.items()}
+    )
     Path(trained).with_suffix(".done").touch()
 
 
@@ -48,7 +51,7 @@ def _train(scenario: Scenario, train: Split, place: RankPlace | None, fault: lis
         scenario = msgspec.structs.replace(scenario, exchange=Exchange.NONE, servers=0)
     made: Any = base.create_workload(alone if place is None else scenario, Recipe(), train, place)
     made.build()
-    before = made.weights_digest()
+    before = None if place is None else made.weights_digest()  # MXNet's own loop knows no shapes yet
     made.set_learning_rate(0.0)
     for size in batch_sizes(len(train.images), scenario.batch_size):
         made.train_throwaway_batch(size)
@@ -66,14 +69,15 @@ def _train(scenario: Scenario, train: Split, place: RankPlace | None, fault: lis
         "loss": epochs[-1].last_batch_loss(),
         "test_accuracy": made.evaluate(train),
         "digest": made.weights_digest(),
-        "weights": np.concatenate([np.asarray(_numpy(weight)).reshape(-1) for weight in made.weights]),
+        "weights": np.concatenate([weight.reshape(-1) for weight in _weights(made)]),
     }
 
 
-def _numpy(weight: Any) -> Any:  # noqa: ANN401  # an array of the framework
-    if hasattr(weight, "detach"):
-        return weight.detach().numpy()
-    return weight.asnumpy() if hasattr(weight, "asnumpy") else weight
+def _weights(made: Any) -> list[NDArray[np.float32]]:  # noqa: ANN401  # a workload of any framework
+    if hasattr(made, "weights"):
+        return [weight.detach().numpy() for weight in made.weights]
+    net = made._training.net if hasattr(made, "_training") else made._net  # MXNet's
+    return [parameter.list_data()[-1].asnumpy() for parameter in net.collect_params().values()]
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import itertools
 import os
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ import numpy as np
 import pytest
 
 from bench.records.result import Dataset, FailureReason
-from bench.scenarios.axes import Exchange, Framework
+from bench.scenarios.axes import Exchange, Framework, LoopName, preset
 from bench.scenarios.scenario import Scenario
 from bench.worker import cluster, session
 from bench.worker.process import Cancellation, Interpreter
-from bench.worker.protocol import RankPlace
+from bench.worker.protocol import RankPlace, ServeRequest, ServerRole, SessionRequest
 from bench.worker.session import SessionError
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
@@ -60,19 +61,36 @@ def train(folder: Path, scenarios: list[Scenario], ranks: int | None, fault: str
     folder.mkdir()
     noise, encoded = images(), msgspec.json.encode(scenarios).decode()
     np.savez(folder / "cases.npz", images=noise.images, labels=noise.labels, scenarios=encoded)
-    whole = a_place(ranks=ranks or 1)
+    first = scenarios[0]
+    whole = a_place(ranks=ranks or 1, exchange=first.exchange, servers=first.servers)
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    helpers = []
+    if ranks is not None and fault != "no exchange":
+        for role in [ServerRole.SCHEDULER, *[ServerRole.SERVER] * first.servers] if first.servers else []:
+            request = msgspec.json.encode(ServeRequest(role, whole)) + b"\n"
+            server = subprocess.Popen(
+                [sys.executable, "-c", "from bench.worker.main import main; main()"],
+                stdin=subprocess.PIPE,
+                env=variables,
+            )
+            assert server.stdin is not None
+            server.stdin.write(request)
+            server.stdin.flush()
+            helpers.append(server)
     running = []
     for rank in range(ranks or 1):
         place = None if ranks is None else msgspec.structs.replace(whole, rank=rank)
         words = [python_of(scenarios[0].framework), "-m", "tests.support.rank_process", "cases.npz", f"{rank}.npz"]
         words = [*words, msgspec.json.encode(place).decode(), *filter(None, [fault])]
-        variables = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         running.append(subprocess.Popen(words, cwd=folder, env=variables))
     try:
         assert [process.wait(300) for process in running] == [0] * len(running)
     finally:
-        for process in running:
+        for process in (*running, *helpers):
             process.kill()
+            process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
     found: list[list[Training]] = [[] for _ in scenarios]
     for rank in range(ranks or 1):
         with np.load(folder / f"{rank}.npz") as answer:
@@ -83,7 +101,7 @@ def train(folder: Path, scenarios: list[Scenario], ranks: int | None, fault: str
 
 
 def of_torch(ranks: int) -> list[Scenario]:
-    """Return both ways to add up gradients for both networks; compiled ones where shares are even, for they take long."""
+    """Return both ways to add up gradients for both networks; compiled ones, which take long, for even shares."""
     made = [
         (network, Hybridize.OFF, layers, update)
         for network, (layers, update) in itertools.product(
@@ -107,6 +125,18 @@ def of_torch(ranks: int) -> list[Scenario]:
     ]
 
 
+def of_mxnet(ranks: int) -> list[Scenario]:
+    """Return the tutorial's loop, updated on servers and on ranks, and the loops with one array of gradients."""
+    dist: dict[str, Any] = {"ranks": ranks, "exchange": Exchange.DIST_SYNC, "servers": 1, "batch_size": 10}
+    two: tuple[str, ...] = ("cpu(0)", "cpu(1)")  # as many as the batch of 10 allows
+    return [
+        Scenario(network="mlp", **dist, contexts=two),
+        Scenario(network="lenet", **dist, contexts=("cpu(0)",), update_on_kvstore=False),
+        Scenario(network="mlp", **dist, **preset(Framework.MXNET, "mlp", LoopName.TUNED, ())),
+        Scenario(network="lenet", **{**dist, "servers": 2}, **preset(Framework.MXNET, "lenet", LoopName.TUNED, ())),
+    ]
+
+
 def differences(ranks: list[Training], alone: Training) -> float:
     return max(float(np.abs(rank.weights - alone.weights).max()) for rank in ranks)
 
@@ -117,6 +147,19 @@ def test_ranks_of_pytorch_train_what_one_process_trains(ranks: int, tmp_path: Pa
     scenarios = of_torch(ranks)
     together = train(tmp_path / "ranks", scenarios, ranks)
     alone = train(tmp_path / "alone", scenarios, None)
+    assert_same(scenarios, together, alone)
+
+
+@pytest.mark.parametrize("ranks", RANKS)
+@pytest.mark.parametrize("number", range(len(of_mxnet(1))))
+def test_ranks_of_mxnet_train_what_one_process_trains(number: int, ranks: int, tmp_path: Path) -> None:
+    """They do so through the parameter server, of which a process has one in its life."""
+    scenario = of_mxnet(ranks)[number]
+    together = train(tmp_path / "ranks", [scenario], ranks)
+    assert_same([scenario], together, train(tmp_path / "alone", [scenario], None))
+
+
+def assert_same(scenarios: list[Scenario], together: list[list[Training]], alone: list[list[Training]]) -> None:
     for scenario, those, (one,) in zip(scenarios, together, alone, strict=True):
         assert len({str(rank.digest) for rank in those}) == 1, scenario.name
         assert differences(those, one) < TOLERANCE, scenario.name
@@ -128,9 +171,13 @@ def test_ranks_of_pytorch_train_what_one_process_trains(ranks: int, tmp_path: Pa
 
 
 @pytest.mark.parametrize("fault", ["no exchange", "a shard trained twice", "a learning rate that stayed at 0"])
-def test_what_ranks_may_do_wrong_is_seen_in_their_weights(fault: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("framework", [Framework.MXNET, Framework.TORCH])
+def test_what_ranks_may_do_wrong_is_seen_in_their_weights(framework: Framework, fault: str, tmp_path: Path) -> None:
     """The comparison with one process is worth something: each of these faults fails it."""
-    scenarios = [a_peers_scenario(Framework.TORCH, update=Update.FLAT, ranks=2, exchange=Exchange.GLOO)]
+    if framework is Framework.MXNET:
+        scenarios = of_mxnet(2)[:1]
+    else:
+        scenarios = [a_peers_scenario(framework, update=Update.FLAT, ranks=2, exchange=Exchange.GLOO)]
     (together,) = train(tmp_path / "ranks", scenarios, 2, fault)
     ((one,),) = train(tmp_path / "alone", scenarios, None)
     assert differences(together, one) > 100 * TOLERANCE
@@ -146,7 +193,7 @@ def prepared(tmp_path: Path) -> datasets.Prepared:
     )
 
 
-def a_request(prepared: datasets.Prepared, framework: Framework) -> session.SessionRequest:
+def a_request(prepared: datasets.Prepared, framework: Framework) -> SessionRequest:
     dataset = Dataset(name="custom", digest=prepared.digest, source="test", train_samples=210, test_samples=60)
     return session.session_request(prepared.directory, dataset, 1, 1, Scenario(network="mlp").engine, framework)
 
@@ -170,15 +217,13 @@ def test_a_killed_rank_is_named_and_no_process_is_left(prepared: datasets.Prepar
     scenario = a_peers_scenario(Framework.TORCH, batch_size=100, ranks=3, exchange=Exchange.GLOO)
     request = a_request(prepared, Framework.TORCH)
     python = Interpreter(python_of(Framework.TORCH))
-    with (
-        pytest.raises(SessionError) as caught,
-        cluster.start(python, request, scenario=scenario, life_seconds=300, stop=Cancellation()) as ranks,
-    ):
+    with cluster.start(python, request, scenario=scenario, life_seconds=300, stop=Cancellation()) as ranks:
         ranks.wait_until_ready()
         ranks.set_up(scenario, 210)
         workers = [rank.worker for rank in ranks._ranks]  # type: ignore[attr-defined]  # its processes
         workers[1].process.kill()
-        ranks.run_window(10_000)
+        with pytest.raises(SessionError) as caught:
+            ranks.run_window(10_000)
     assert caught.value.failure.reason is FailureReason.CRASHED
     assert caught.value.failure.detail == "rank 1 of 3: the worker was killed by SIGKILL"
     assert all(worker.process.poll() is not None for worker in workers)

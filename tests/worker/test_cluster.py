@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +57,12 @@ def trained(samples: int, seconds: float, digest: str = AFTER) -> Message:
 
 @contextlib.contextmanager
 def ranks(
-    folder: Path, *replies: list[Message | str], exchange: Exchange = Exchange.GLOO, command_seconds: float = 60
+    folder: Path, *replies: Sequence[Message | str], exchange: Exchange = Exchange.GLOO, command_seconds: float = 60
 ) -> Iterator[Session]:
     """Start a rank for each list of replies."""
-    known = [[each if isinstance(each, str) else json.loads(msgspec.json.encode(each)) for each in of] for of in replies]
+    known = [
+        [each if isinstance(each, str) else json.loads(msgspec.json.encode(each)) for each in of] for of in replies
+    ]
     (folder / "replies").write_text(json.dumps(known))
     python = folder / "python"
     python.write_text(PROGRAM.format(python=sys.executable, replies=str(folder / "replies")))
@@ -83,7 +85,7 @@ def measure(running: Session, exchange: Exchange = Exchange.GLOO) -> Any:  # noq
     return running.run_window(1)
 
 
-def failure_of(folder: Path, *replies: list[Message | str], **options: Any) -> WorkerFailure:  # noqa: ANN401  # of `ranks`
+def failure_of(folder: Path, *replies: Sequence[Message | str], **options: Any) -> WorkerFailure:  # noqa: ANN401  # of `ranks`
     with pytest.raises(SessionError) as caught, ranks(folder, *replies, **options) as running:
         measure(running, options.get("exchange", Exchange.GLOO))
     return caught.value.failure
@@ -109,7 +111,9 @@ def test_a_rank_that_ends_is_the_cause_though_another_complains_first(tmp_path: 
     lost = FailureReply(FailureReason.RANK_LOST, "Connection closed by peer")
     failure = failure_of(tmp_path, [READY, SET_UP, lost], [READY, SET_UP, "die"])
     assert failure == WorkerFailure(
-        FailureReason.CRASHED, "rank 1 of 2: the worker ended with status 3 and no result", "\n".join(["words of 1"] * 3)
+        FailureReason.CRASHED,
+        "rank 1 of 2: the worker ended with status 3 and no result",
+        "\n".join(["words of 1"] * 3),
     )
 
 
@@ -153,6 +157,7 @@ def test_weights_that_a_window_left_alone_are_a_failure(tmp_path: Path) -> None:
 
 
 def test_an_epoch_without_an_image_for_each_rank_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SessionError, match="1 images are not one for each of 2 ranks"), ranks(tmp_path, [READY]) as one:
-        one.wait_until_ready()
-        one.set_up(a_ranked(), 1)
+    with ranks(tmp_path, [READY]) as running:
+        running.wait_until_ready()
+        with pytest.raises(SessionError, match="1 images are not one for each of 2 ranks"):
+            running.set_up(a_ranked(), 1)

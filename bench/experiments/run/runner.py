@@ -351,9 +351,7 @@ class SubprocessExecutor:
 
     def execute_block(self, request: BlockRequest, on_turn: OnTurn) -> MeasuredRuns | None:
         """Measure runs in turns, each in a fresh process; None if asked to stop. Raises `SetupError` as `execute`."""
-        return turns.measure_runs(
-            request, lambda scenario: self._starter(scenario, _LIFE_SECONDS), self.stop, on_turn
-        )
+        return turns.measure_runs(request, lambda scenario: self._starter(scenario, _LIFE_SECONDS), self.stop, on_turn)
 
     def _starter(self, scenario: Scenario, life_seconds: float) -> StartSession:
         """Return what starts a scenario's process, or its ranks."""

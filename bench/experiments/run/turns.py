@@ -112,9 +112,7 @@ def measure_runs(
         session_request = session.session_request(
             request.data_directory, dataset, planned.recipe.seed, threads, scenario.engine, scenario.framework
         )
-        start = functools.partial(
-            session_starter(scenario), session_request, command_seconds=planned.timeout_seconds
-        )
+        start = functools.partial(session_starter(scenario), session_request, command_seconds=planned.timeout_seconds)
         samples = min(planned.recipe.samples or dataset.train_samples, dataset.train_samples)
         task = Task(scenario=scenario, epoch_samples=samples, epochs=lasting(WINDOW_SECONDS))
         return Arm(label=scenario, tasks=(task,), start=start)

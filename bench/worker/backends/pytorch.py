@@ -220,7 +220,9 @@ class PyTorchWorkload:
         if self._ranks == 1:
             return order, list(sizes)
         ends = itertools.accumulate(sizes)
-        taken = [(end - size, *rank_share(size, self._rank, self._ranks)) for end, size in zip(ends, sizes, strict=True)]
+        taken = [
+            (end - size, *rank_share(size, self._rank, self._ranks)) for end, size in zip(ends, sizes, strict=True)
+        ]
         own = np.concatenate([order[begin + first : begin + last] for begin, first, last in taken])
         return own, [last - first for _begin, first, last in taken]
 
