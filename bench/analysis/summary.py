@@ -187,10 +187,10 @@ def summarize(result_set: ResultSet) -> Summary:
 
 
 def _fastest(groups: dict[RowKey, Group]) -> set[RowKey]:
-    """Return the fastest row of each network and recipe that has several."""
+    """Return the fastest row of each network and recipe that has several; ranks that learn something else are none."""
     contests: dict[tuple[str, Recipe], dict[RowKey, float]] = {}
     for key, group in groups.items():
-        if group.is_ranked:
+        if group.is_ranked and key[0].trains_as_one:
             scenario, recipe = key
             speed = intervals.geometric_mean([throughput(run) for run in group.runs]).value
             contests.setdefault((scenario.network, recipe), {})[key] = speed
@@ -204,7 +204,7 @@ def _tied(groups: dict[RowKey, Group], fastest: Iterable[RowKey]) -> set[RowKey]
         contest = [
             key
             for key, group in groups.items()
-            if (key[0].network, key[1]) == (best[0].network, best[1]) and group.is_ranked
+            if (key[0].network, key[1]) == (best[0].network, best[1]) and group.is_ranked and key[0].trains_as_one
         ]
         tied |= as_fast(groups, best, contest)
     return tied

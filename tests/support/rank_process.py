@@ -35,7 +35,7 @@ def main() -> None:
         whole = order.rank_share
         order.rank_share = lambda size, rank, ranks: whole(size, 0 * rank, ranks)
     backend = base.backend_for(scenarios[0].framework)
-    if place is not None and place.exchange is not Exchange.NONE:
+    if place is not None and place.exchange is not Exchange.NONE and fault != ["no exchange"]:
         backend.join(place)
     facts = [_train(scenario, train, place, fault) for scenario in scenarios]
     np.savez(

@@ -15,7 +15,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from bench.records.result import Dataset, FailureReason
+from bench import cli
+from bench.records import store
+from bench.records.result import Dataset, FailureReason, ResultSet
 from bench.scenarios.axes import Exchange, Framework, LoopName, preset
 from bench.scenarios.scenario import Scenario
 from bench.worker import cluster, session
@@ -26,6 +28,7 @@ from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 from mnist_core.recipe import Hybridize, Layers, Network, Update
 from tests import ROOT
+from tests.support.cli import Command
 from tests.support.idx_files import small_idx_folder
 from tests.system.test_peers import SAMPLES, a_peers_scenario, images, python_of
 
@@ -126,12 +129,12 @@ def of_torch(ranks: int) -> list[Scenario]:
 
 
 def of_mxnet(ranks: int) -> list[Scenario]:
-    """Return the tutorial's loop, updated on servers and on ranks, and the loops with one array of gradients."""
+    """Return the tutorial's loop, updated on the servers, and the tuned ones with one array of all gradients."""
     dist: dict[str, Any] = {"ranks": ranks, "exchange": Exchange.DIST_SYNC, "servers": 1, "batch_size": 10}
     two: tuple[str, ...] = ("cpu(0)", "cpu(1)")  # as many as the batch of 10 allows
     return [
         Scenario(network="mlp", **dist, contexts=two),
-        Scenario(network="lenet", **dist, contexts=("cpu(0)",), update_on_kvstore=False),
+        Scenario(network="lenet", **{**dist, "exchange": Exchange.DIST_SYNC_DEVICE}, contexts=("cpu(0)",)),
         Scenario(network="mlp", **dist, **preset(Framework.MXNET, "mlp", LoopName.TUNED, ())),
         Scenario(network="lenet", **{**dist, "servers": 2}, **preset(Framework.MXNET, "lenet", LoopName.TUNED, ())),
     ]
@@ -227,3 +230,39 @@ def test_a_killed_rank_is_named_and_no_process_is_left(prepared: datasets.Prepar
     assert caught.value.failure.reason is FailureReason.CRASHED
     assert caught.value.failure.detail == "rank 1 of 3: the worker was killed by SIGKILL"
     assert all(worker.process.poll() is not None for worker in workers)
+
+
+def test_a_killed_server_is_named(prepared: datasets.Prepared) -> None:
+    """MXNet's ranks would wait for it for ever."""
+    scenario = msgspec.structs.replace(of_mxnet(2)[0], batch_size=100)
+    request = a_request(prepared, Framework.MXNET)
+    with cluster.start(Interpreter(), request, scenario=scenario, life_seconds=300, stop=Cancellation()) as ranks:
+        ranks.wait_until_ready()
+        ranks.set_up(scenario, 210)
+        members = ranks._members  # type: ignore[attr-defined]  # its processes
+        assert [member.name for member in members] == ["the scheduler", "server 0", "rank 0 of 2", "rank 1 of 2"]
+        members[1].worker.process.kill()
+        with pytest.raises(SessionError) as caught:
+            ranks.run_window(10_000)
+    assert caught.value.failure.detail == "server 0: the worker was killed by SIGKILL"
+    assert all(member.worker.process.poll() is not None for member in members)
+
+
+def test_a_suite_of_ranks_gives_rows_that_say_what_they_are(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Alone and in turns the file is valid, and a table names ranks, exchange, and the cores that they share."""
+    data = small_idx_folder(tmp_path / "data", train=200, test=50)
+    for suite, name in (("tutorial", "alone.json"), ("smoke", "turns.json")):
+        arguments: list[object] = ["--suite", suite, "--network", "mlp", "--loop", "tuned", "--ranks", 2]
+        arguments += ["--exchange", "dist_sync", "--exchange", "none", "--epochs", 2, "--repeats", 1]
+        assert command("run", *arguments, "--data-dir", data, "-o", name, "--verbose") == cli.Exit.DONE
+        assert "shared cores" in (shown := capsys.readouterr().out)
+        assert "dist_sync" in shown
+        assert command("check", name) == cli.Exit.DONE
+        capsys.readouterr()
+        result_set = store.read(Path(name), ResultSet)
+        assert {run.scenario.exchange for run in result_set.runs} == {Exchange.DIST_SYNC, Exchange.NONE}
+        for epoch in (epoch for run in result_set.runs for epoch in run.epochs):
+            assert [rank.samples for rank in epoch.ranks] == [100 * epoch.passes] * 2
+            assert epoch.epoch_seconds == max(rank.seconds for rank in epoch.ranks)
