@@ -140,6 +140,10 @@ def _reject_nan(value: float | None) -> float | None:
 
 Budget = Annotated[str, typer.Option(help="Time for the measurements, e.g. 90s, 10m or 1h30m.")]
 
+Hosts = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="The machines to use: TOML, or lines such as 'node1 slots=2'.")
+]
+
 # --- verdicts ---------------------------------------------------------------------------------------------------------
 
 Margin = Annotated[str, typer.Option(help="Slower by less is no regression.")]

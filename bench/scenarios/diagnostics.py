@@ -1,4 +1,4 @@
-"""What is wrong with a suite file, in the words of suite files instead of msgspec's."""
+"""What is wrong with a suite or a hosts file, in the words of such files instead of msgspec's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from msgspec import inspect
 from bench import suggest
 
 #: As msgspec says where; what it says of what is wrong there is put into words anew from the type.
-_WHERE: Final = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?", re.DOTALL)
+_WHERE: Final = re.compile(r"(?P<what>.*?)(?: - at (?P<key>`key` in )?`\$\.?(?P<path>.*)`)?", re.DOTALL)
 _STEP: Final = re.compile(r"(?P<name>\w+)|\[(?P<index>\d+)\]")
 _UNKNOWN_FIELD: Final = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING_FIELD: Final = re.compile(r"Object missing required field `(.*)`")
@@ -33,6 +33,8 @@ def explain(error: msgspec.ValidationError, kind: type[msgspec.Struct]) -> str:
         elif isinstance(node, inspect.VarTupleType):
             node = node.item_type
             places[-1] = f"[[{places[-1]}]] {int(index) + 1}" if isinstance(node, inspect.StructType) else places[-1]
+    if isinstance(node, inspect.DictType) and (match["key"] or path.endswith("[...]")):
+        node = node.key_type if match["key"] else node.value_type
     return ": ".join([*places, _fault(what, node, places[-1] if places else "")])
 
 
@@ -49,7 +51,7 @@ def _fault(what: str, node: inspect.Type, axis: str) -> str:
     return what if expected is None else f"expected {expected}"
 
 
-def _expected(node: inspect.Type, axis: str) -> str | None:
+def _expected(node: inspect.Type, axis: str) -> str | None:  # noqa: C901  # a case for each kind of type
     words = None
     match node:
         case inspect.VarTupleType(item_type=inspect.StructType()):
@@ -64,8 +66,10 @@ def _expected(node: inspect.Type, axis: str) -> str | None:
             words = _expected(kind, axis)
         case inspect.IntType(ge=least, le=most):
             words = f"a whole number of at least {least}, at most {most:,}"
-        case inspect.FloatType(le=most):
-            words = f"a number above 0, at most {most:,.0f}"
+        case inspect.FloatType(ge=least, le=most):
+            words = f"a number {'of at least' if least == 0 else 'above'} 0, at most {most:,.0f}"
+        case inspect.DictType():
+            words = "a table in braces"
         case inspect.BoolType():
             words = "true or false, without quotes"
         case inspect.StrType():

@@ -14,6 +14,8 @@ WITHHELD: Final = (
     *("OMP_THREAD_LIMIT", "OMP_MAX_ACTIVE_LEVELS", "OMP_NESTED", "MXNET_OMP_MAX_THREADS"),
     *("TORCH_COMPILE_DISABLE", "TORCHDYNAMO_DISABLE", "JAX_DISABLE_JIT"),
 )
+#: Seconds without a sign of life from the parent after which a worker on another host ends by itself. Unset: never.
+SILENCE_VARIABLE: Final = "MNIST_BENCH_SILENCE_SECONDS"
 #: MXNet's own choice is the first.
 _ENGINES: Final = {Engine.THREADED: "ThreadedEnginePerDevice", Engine.NAIVE: "NaiveEngine"}
 

@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import os
 import queue
+import select
 import sys
 import threading
 import traceback
@@ -24,6 +25,8 @@ import bench
 import mnist_core
 from bench.errors import ConfigurationError
 from bench.records.result import FailureReason
+from bench.worker.environment import SILENCE_VARIABLE
+from bench.worker.host_protocol import HostCommand, HostFacts, HostReply, HostRequest
 from bench.worker.measure.ceilings import measure_ceiling
 from bench.worker.measure.run import SessionServer, describe, measure_run, probe, serve, started
 from bench.worker.protocol import (
@@ -79,17 +82,24 @@ def main() -> None:
         if isinstance(measured, Message):
             _send(channel, measured)
             return
-        _send(channel, started())
-        for line in lines:
-            _send(channel, handle_command(measured, line))
+        if isinstance(measured, SessionServer):
+            _send(channel, started())
+            for line in lines:
+                _send(channel, handle_command(measured, line))
+        else:
+            _send(channel, measured.facts)
+            for line in lines:
+                _send(channel, handle_host_command(measured, line))
 
 
-def handle_request(request_line: bytes, on_event: Callable[[Event], None]) -> Reply | SessionServer:
+def handle_request(request_line: bytes, on_event: Callable[[Event], None]) -> Reply | SessionServer | _HostServer:
     """The reply to a request; failures of the measured code become replies, faults of the harness raise."""
     try:
-        request = msgspec.json.decode(request_line, type=Request)
+        request = msgspec.json.decode(request_line, type=Request | HostRequest)
     except (msgspec.DecodeError, ConfigurationError) as error:
         return UnusableReply(detail=f"worker and parent disagree on the request: {error}")
+    if isinstance(request, HostRequest):
+        return _guarded(lambda: _hosts().serve(request))
     trains_nothing = isinstance(request, DescribeRequest | ProbeRequest | ServeRequest)
     if not trains_nothing and os.environ.get("OMP_NUM_THREADS") != str(request.omp_num_threads):
         return UnusableReply(detail=f"OMP_NUM_THREADS is not {request.omp_num_threads} in the worker's environment")
@@ -138,6 +148,32 @@ def _profiling() -> _Profiling:
     return module
 
 
+class _HostServer(Protocol):
+    @property
+    def facts(self) -> HostFacts: ...
+
+    def answer(self, command: HostCommand) -> HostReply: ...
+
+
+class _Hosts(Protocol):
+    def serve(self, request: HostRequest) -> _HostServer: ...
+
+
+def _hosts() -> _Hosts:
+    """Import what looks at a host only now: it needs today's `mnist_core`, which a gate's worker may not have."""
+    module: _Hosts = importlib.import_module("bench.worker.measure.host")
+    return module
+
+
+def handle_host_command(server: _HostServer, line: bytes) -> Reply | HostReply:
+    """The reply to a command about a host."""
+    try:
+        command = msgspec.json.decode(line, type=HostCommand)
+    except (msgspec.DecodeError, ConfigurationError) as error:
+        return UnusableReply(detail=f"worker and parent disagree on a command: {error}")
+    return _guarded(lambda: server.answer(command))
+
+
 def handle_command(measured: SessionServer, line: bytes) -> Reply:
     """The reply to a command of a pass."""
     try:
@@ -170,15 +206,20 @@ def _guarded(measured_code: Callable[[], T]) -> T | FailureReply | UnusableReply
 def _lines() -> Iterator[bytes]:
     """Yield the lines that the parent sends. When it closes the pipe, end this process at once.
 
+    On another host the connection may die without a word: the parent then sends an empty line now and then, and this
+    process ends when none has come for too long.
+
     Not sys.stdin: a thread inside its lock would make the interpreter abort when the process ends by itself.
     """
     received: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    patience = os.environ.get(SILENCE_VARIABLE)
+    limit = None if patience is None else float(patience)
 
     def receive() -> None:
         unfinished = b""
-        while part := os.read(0, 1 << 16):
+        while select.select([0], [], [], limit)[0] and (part := os.read(0, 1 << 16)):
             *whole, unfinished = (unfinished + part).split(b"\n")
-            for line in whole:
+            for line in filter(None, whole):
                 received.put(line)
         os._exit(1)
 
@@ -227,6 +268,6 @@ def _reply_channel() -> Iterator[BinaryIO]:
         yield channel
 
 
-def _send(channel: BinaryIO, message: FromWorker) -> None:
+def _send(channel: BinaryIO, message: FromWorker | HostReply) -> None:
     channel.write(msgspec.json.encode(message) + b"\n")
     channel.flush()

@@ -10,13 +10,12 @@ import contextlib
 import dataclasses
 import os
 import select
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TypeAlias, TypeVar
 
@@ -29,8 +28,10 @@ from bench.records.result import FailureReason
 from bench.scenarios.axes import Framework, is_custom
 from bench.scenarios.scenario import Scenario
 from bench.worker.environment import worker_environment, worker_variables
+from bench.worker.exits import describe_status, explain_unreached, out_of_memory_kills
+from bench.worker.host_protocol import HostReply
+from bench.worker.launch import HELLO, Launch, pulse
 from bench.worker.protocol import (
-    Command,
     CustomNetwork,
     DescribeReply,
     DescribeRequest,
@@ -106,6 +107,8 @@ class Interpreter:
     python: str = sys.executable
     #: The folder that holds the `mnist_core` to measure; `bench` is always this source's own.
     measured: Path = SOURCE_ROOT
+    #: Where it is on another host, which measures the mnist-bench that is installed there; None: on this machine.
+    launch: Launch | None = None
 
 
 def send_request(
@@ -157,6 +160,9 @@ def describe(
     )
     if isinstance(reply, DescribeReply):
         return reply.software
+    if interpreter.launch is not None:
+        why = explain_unreached(interpreter.launch, interpreter.python, reply.reason, reply.detail, reply.log)
+        raise SetupError(f"{interpreter.launch.host}: {why}")
     if reply.reason is FailureReason.TIMEOUT:
         raise SetupError(f"importing the framework took over {DESCRIBE_TIMEOUT_SECONDS:g} s")
     last_line = (reply.log.splitlines() or ["no error output"])[-1]
@@ -195,13 +201,16 @@ class WorkerProcess:
     timed_out: threading.Event
     timeout_seconds: float
     kills_before: str
+    #: None: it runs on this machine.
+    launch: Launch | None = None
     killed: threading.Event = dataclasses.field(default_factory=threading.Event)
     #: What the worker has written and nobody has read: one iterator for its life, since a reply may come with more.
     lines: Iterator[bytes] = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
         """Begin to read."""
-        object.__setattr__(self, "lines", self._read_lines())
+        lines = self._read_lines()
+        object.__setattr__(self, "lines", lines if self.launch is None else self._after_hello(lines))
 
     def kill(self) -> None:
         """Kill the worker and everything that it started."""
@@ -209,10 +218,18 @@ class WorkerProcess:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
 
-    def send(self, message: Request | Command) -> None:
+    def send(self, message: Message) -> None:
+        self._write_line(msgspec.json.encode(message))
+
+    def beat(self) -> None:
+        """Give a sign of life: an empty line."""
+        with contextlib.suppress(ValueError):  # its stdin was closed meanwhile
+            self._write_line(b"")
+
+    def _write_line(self, line: bytes) -> None:
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it died; its exit status says more
-            self.process.stdin.write(msgspec.json.encode(message) + b"\n")
+            self.process.stdin.write(line + b"\n")
             self.process.stdin.flush()
 
     def receive(self, kind: type[ReplyT], on_event: OnEvent = lambda _event: None) -> ReplyT | WorkerFailure:
@@ -232,17 +249,25 @@ class WorkerProcess:
             case reply:
                 return WorkerFailure(FailureReason.CRASHED, f"the worker answered {reply!r}", self.log())
 
-    def _reply(self, on_event: OnEvent) -> Reply | None:
+    def _reply(self, on_event: OnEvent) -> Reply | HostReply | None:
         """Return None if the worker ended, or was killed, without a reply."""
         for line in self.lines:
             try:
-                message: FromWorker = msgspec.json.decode(line, type=FromWorker)
+                message: FromWorker | HostReply = msgspec.json.decode(line, type=FromWorker | HostReply)
             except (msgspec.DecodeError, ConfigurationError):
                 return None
             if not isinstance(message, Event):
                 return message
             on_event(message)
         return None
+
+    def _after_hello(self, lines: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield the lines of a far worker; what a shell printed before it goes to the error output."""
+        for line in lines:
+            if line.strip() == HELLO:
+                break
+            os.write(self.errors.fileno(), line + b"\n")
+        yield from lines
 
     def _read_lines(self) -> Iterator[bytes]:
         """Yield what the worker writes, line by line, until its end, or until it outlives its killing.
@@ -267,10 +292,10 @@ class WorkerProcess:
         status = self.end()
         if self.timed_out.is_set():
             reason, detail = FailureReason.TIMEOUT, f"no result within {self.timeout_seconds:g} s"
-        elif status == -signal.SIGKILL and _out_of_memory_kills() != self.kills_before:
+        elif status == -signal.SIGKILL and out_of_memory_kills() != self.kills_before:
             reason, detail = FailureReason.OUT_OF_MEMORY, "the kernel killed the worker: the machine's memory ended"
         else:
-            reason, detail = FailureReason.CRASHED, _describe_status(status)
+            reason, detail = FailureReason.CRASHED, describe_status(status)
         if status is None:
             detail += "; it could not be killed: it waits for a driver or a file system"
         return WorkerFailure(reason, detail, self.log())
@@ -307,18 +332,19 @@ def start(
 
     Raise `OSError` if no process can be started.
     """
-    kills_before = _out_of_memory_kills()
+    kills_before = out_of_memory_kills()
+    command, environment = _command(interpreter, variables)
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            [interpreter.python, "-c", _code(interpreter.measured)],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            env=worker_environment(os.environ, variables),
+            env=environment,
             start_new_session=True,  # Ctrl-C is ours to handle: the terminal must not send it to the worker as well
         )
         timed_out = threading.Event()
-        worker = WorkerProcess(process, errors, timed_out, timeout_seconds, kills_before)
+        worker = WorkerProcess(process, errors, timed_out, timeout_seconds, kills_before, interpreter.launch)
 
         def end() -> None:
             timed_out.set()
@@ -328,7 +354,8 @@ def start(
         timer.daemon = True
         try:
             timer.start()
-            with stop.kill_on_cancel(worker):
+            alive = contextlib.nullcontext() if interpreter.launch is None else pulse(worker.beat)
+            with stop.kill_on_cancel(worker), alive:
                 yield worker
         finally:
             timer.cancel()
@@ -339,62 +366,16 @@ def start(
                     pipe.close()
 
 
+def _command(interpreter: Interpreter, variables: Mapping[str, str]) -> tuple[list[str], Mapping[str, str]]:
+    """Return a worker's command, and the environment to start it in: on another host that of ssh or its like."""
+    if interpreter.launch is not None:
+        return interpreter.launch.command(interpreter.python, variables), os.environ
+    return [interpreter.python, "-c", _code(interpreter.measured)], worker_environment(os.environ, variables)
+
+
 def _code(measured: Path) -> str:
     """Return the program of a worker that measures the `mnist_core` in this folder, and nothing of it from elsewhere.
 
     Both sides of a gate are started in this same way.
     """
     return program({"mnist_core": measured / "mnist_core", "bench": SOURCE_ROOT / "bench"}, "bench.worker.main")
-
-
-def _describe_status(status: int | None) -> str:
-    if status is None:
-        return "the worker gave no result"
-    if status < 0:
-        with contextlib.suppress(ValueError):
-            return f"the worker was killed by {signal.Signals(-status).name}"
-    return f"the worker ended with status {status} and no result"
-
-
-def _out_of_memory_kills() -> str:
-    """Return the kernel's counts of processes that it killed for memory, on the machine and in this control group."""
-    counts = []
-    for path, field in (("/proc/vmstat", "oom_kill"), ("/sys/fs/cgroup/memory.events", "oom_kill")):
-        with contextlib.suppress(OSError):
-            text = Path(path).read_text(encoding="ascii", errors="replace")
-            counts += [line for line in text.splitlines() if line.split()[:1] == [field]]
-    return "\n".join(counts)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Interpreters:
-    """A Python for each framework: they want different versions of NumPy, so that one environment cannot hold all."""
-
-    #: The Pythons of frameworks that do not run on this program's own.
-    python: Mapping[Framework, str] = dataclasses.field(default_factory=dict)
-
-    def of(self, framework: Framework) -> Interpreter:
-        return Interpreter(self.python.get(framework, sys.executable))
-
-
-def interpreters_of(choices: Sequence[str], variables: Mapping[str, str]) -> Interpreters:
-    """Parse "torch=/path/to/python"; a framework not named there is looked for in MNIST_BENCH_PYTHON_TORCH or its like.
-
-    Raise `ConfigurationError` for an unknown framework, or a path that cannot be executed.
-    """
-    python = {
-        framework: path
-        for framework in Framework
-        if (path := variables.get(f"MNIST_BENCH_PYTHON_{framework.value.upper()}"))
-    }
-    for choice in choices:
-        name, _, path = choice.partition("=")
-        known = [framework for framework in Framework if framework.value == name]
-        if not known or not path:
-            names = ", ".join(framework.value for framework in Framework)
-            raise ConfigurationError(f"--python {choice!r}: expected FRAMEWORK=PATH, with one of {names}")
-        python[known[0]] = path
-    for framework, path in python.items():
-        if shutil.which(path) is None:
-            raise ConfigurationError(f"the Python for {framework}, {path}, cannot be executed")
-    return Interpreters(python)

@@ -29,7 +29,8 @@ from bench.records.health import void_reasons
 from bench.records.result import Failure, FailureReason, ResultSet, Run
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
-from bench.worker.process import Cancellation, Interpreters
+from bench.worker.interpreters import Interpreters
+from bench.worker.process import Cancellation
 from bench.worker.protocol import RunRequest
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName

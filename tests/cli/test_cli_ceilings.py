@@ -18,7 +18,8 @@ from bench.records.environment import Software
 from bench.records.result import Ceiling, Failure, FailureReason, Library, ResultSet, Run
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
-from bench.worker.process import Cancellation, Interpreters, WorkerFailure
+from bench.worker.interpreters import Interpreters
+from bench.worker.process import Cancellation, WorkerFailure
 from bench.worker.protocol import CeilingRequest, RunRequest
 from mnist_core.devices import Device, Probe, Unusable
 from tests.support.cli import Command

@@ -28,7 +28,8 @@ from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import tutorial_setting
 from bench.scenarios.suite import Overrides, PlannedRun, expand, load_suite, override
 from bench.worker import process
-from bench.worker.process import Cancellation, Interpreters, WorkerFailure
+from bench.worker.interpreters import Interpreters
+from bench.worker.process import Cancellation, WorkerFailure
 from bench.worker.protocol import CeilingRequest, RunReply, RunRequest
 from mnist_core.devices import Device, Probe, Unusable
 from tests.support.executor import EIGHT_ALONE, FakeBlocks

@@ -33,7 +33,8 @@ from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun, expand, load_suite
 from bench.worker import process
 from bench.worker.backends import common
-from bench.worker.process import Cancellation, Interpreter, Interpreters, interpreters_of
+from bench.worker.interpreters import Interpreters, interpreters_of
+from bench.worker.process import Cancellation, Interpreter
 from bench.worker.protocol import RunRequest
 from mnist_core import networks, training
 from mnist_core.devices import Device, DeviceKind, Probe, Unusable

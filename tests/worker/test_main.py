@@ -21,7 +21,8 @@ from bench.scenarios.scenario import Scenario
 from bench.worker import main, session
 from bench.worker.backends import base
 from bench.worker.backends.base import Backend
-from bench.worker.process import Interpreters
+from bench.worker.interpreters import Interpreters
+from bench.worker.measure.run import SessionServer
 from bench.worker.protocol import (
     Command,
     DescribeReply,
@@ -185,7 +186,7 @@ def a_pass(prepared: datasets.Prepared, monkeypatch: pytest.MonkeyPatch) -> Call
 
     def start() -> Callable[[Command], Reply]:
         measured = main.handle_request(msgspec.json.encode(request), lambda _event: None)
-        assert not isinstance(measured, Message)
+        assert isinstance(measured, SessionServer)
         return lambda command: main.handle_command(measured, msgspec.json.encode(command))
 
     return start

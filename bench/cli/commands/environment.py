@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 import typer
@@ -18,6 +18,7 @@ from bench.cli.app import app, examples
 from bench.cli.console import err, fail, note, out, print_tables, reject_junit, spinner, warn, write
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
+from bench.cli.hosts import show_hosts
 from bench.cli.session import cancelled_by_signals
 from bench.errors import ConfigurationError, SetupError
 from bench.experiments.doctor.aa_test import SECONDS, AATest, run_aa_test
@@ -41,16 +42,24 @@ from bench.render.views.ceilings import ceiling_table
 from bench.render.views.doctor import doctor_tables
 from bench.scenarios.axes import Framework
 from bench.scenarios.suite import BUILT_IN_SUITES, DEFAULT_SUITE, expand, load_suite
-from bench.worker.process import Cancellation, interpreters_of
+from bench.worker.interpreters import interpreters_of
+from bench.worker.process import Cancellation
 from bench.worker.session import SessionError, explain_failure
 from mnist_core.datasets import TEST_COUNT, TRAIN_COUNT, DatasetName
 from mnist_core.devices import Device, DeviceKind
+
+#: What --hosts can be given with, besides what all of the verb can.
+_OF_HOSTS: Final = ("links", "framework")
 
 
 @app.command(
     "environment",
     epilog=examples(
-        "environment", "environment --strict", "environment --ceilings --repeats 5", "environment --quick --json"
+        "environment",
+        "environment --strict",
+        "environment --ceilings --repeats 5",
+        "environment --quick --json",
+        "environment --hosts hosts.toml --links",
     ),
 )
 def environment_command(
@@ -62,6 +71,13 @@ def environment_command(
     repeats: Annotated[
         int, typer.Option(min=1, max=ranges.MOST_REPEATS, help="Fresh processes per ceiling, in turns.")
     ] = 3,
+    hosts: options.Hosts = None,
+    links: Annotated[
+        bool, typer.Option("--links", help="With --hosts: measure the network from each host to each other one.")
+    ] = False,
+    framework: Annotated[
+        list[Framework] | None, typer.Option(help="With --hosts: what they need; repeatable. Default: mxnet.")
+    ] = None,
     python: options.Python = None,
     quick: Annotated[bool, typer.Option("--quick", help="Without the 20 seconds of an A/A pair.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 3 where there is a warning.")] = False,
@@ -70,14 +86,26 @@ def environment_command(
     output_format: Annotated[Format | None, typer.Option("--format", show_default=Format.TEXT.value)] = None,
     json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
 ) -> None:
-    """Show what this machine is, and what a benchmark on it should know, or how fast it can be. Changes no setting."""
-    may_be_given = ("repeats", "python", "output_format", "json")
-    options.reject_others(context, "ceilings", "trains and checks nothing", *may_be_given)
+    """Show what this machine is, and what a benchmark on it should know, or how fast it can be. Changes no setting.
+
+    With --hosts, show the same of other machines, and whether they can measure together.
+    """
+    formats = ("python", "output_format", "json")
+    options.reject_others(context, "ceilings", "trains and checks nothing", "repeats", *formats)
+    options.reject_others(context, "hosts", "measures no training", *_OF_HOSTS, "data", "data_dir", *formats)
     if json and output_format not in {None, Format.JSON}:
         raise ConfigurationError(f"--json is --format json: leave out --format {output_format} or --json")
     output_format = Format.JSON if json else output_format or Format.TEXT
     reject_junit(output_format)
     interpreters = interpreters_of(python or (), os.environ)
+    if hosts is not None:
+        wanted = tuple(dict.fromkeys(framework or (Framework.MXNET,)))
+        show_hosts(hosts, interpreters, wanted, data, data_dir, output_format, with_links=links)
+        return
+    options.reject_conflicts(
+        (framework, "--framework names what the hosts of --hosts need: add --hosts FILE, or leave it out"),
+        (links, "--links measures the network between the hosts of --hosts: add --hosts FILE, or leave it out"),
+    )
     if ceilings:
         with cancelled_by_signals() as stop:
             measured = _measure_ceilings(SubprocessExecutor(interpreters, stop), repeats)

@@ -46,7 +46,7 @@ from bench.render.progress.run import RunProgress, format_reached
 from bench.render.views.results import result_tables
 from bench.scenarios.axes import is_custom
 from bench.scenarios.suite import BUILT_IN_SUITES, DEFAULT_SUITE, PlannedRun
-from bench.worker.process import Interpreters, interpreters_of
+from bench.worker.interpreters import Interpreters, interpreters_of
 from mnist_core import datasets
 from mnist_core.datasets import TEST_COUNT, TRAIN_COUNT, DatasetName
 

@@ -41,7 +41,8 @@ from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun
 from bench.worker import cluster, process, session
 from bench.worker.environment import worker_variables
-from bench.worker.process import Cancellation, Interpreter, Interpreters, WorkerFailure
+from bench.worker.interpreters import Interpreters
+from bench.worker.process import Cancellation, Interpreter, WorkerFailure
 from bench.worker.protocol import CeilingReply, CeilingRequest, EpochDone, Event, RunReply, RunRequest
 from bench.worker.session import SessionError
 from mnist_core.devices import Device, DeviceKind, Probe

@@ -19,6 +19,7 @@ OTHER: Final = "≠"
 INVALID: Final = "!"
 FAILED: Final = "✗"
 NOT_RUN: Final = "·"
+REFUSED: Final = "✘"
 
 #: The legend of every sign. A sign, never colour alone, carries a row's meaning.
 MARKS: Final = {
@@ -28,6 +29,7 @@ MARKS: Final = {
     INVALID: "invalid, carries no rank: the reason stands under the table",
     FAILED: "failed: the reason stands under the table; show FILE --verbose prints the whole output",
     NOT_RUN: "not run yet",
+    REFUSED: "nothing can be measured like this: the reason, and what helps, stand under the table",
     FASTER: "faster, or improved",
     SLOWER: "slower, or regressed",
     LEVEL: "unchanged, or not told apart",
@@ -49,7 +51,7 @@ class Tone(enum.Enum):
 #: The tone of a row or cell with this sign.
 TONE_OF_MARK: Final = {
     **dict.fromkeys((FASTEST, AS_FAST, FASTER), Tone.GOOD),
-    **dict.fromkeys((INVALID, FAILED, SLOWER, MISSING), Tone.BAD),
+    **dict.fromkeys((INVALID, FAILED, SLOWER, MISSING, REFUSED), Tone.BAD),
     NOT_RUN: Tone.DIM,
 }
 

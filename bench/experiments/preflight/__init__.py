@@ -1,0 +1,1 @@
+"""What is known of every host before anything is measured on several."""

@@ -1,0 +1,96 @@
+"""Other hosts, as far as this machine can have them: behind a fake `ssh`, and in network namespaces of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests import ROOT
+
+#: Takes the options and the host, and hands the rest to a shell, as sshd does.
+_FAKE_SSH: Final = """#!/bin/sh
+while [ "${1#-}" != "$1" ]; do [ "$1" = -o ] && shift; shift; done
+%s
+shift; exec %s -c "$*"
+"""
+_numbers: Final = itertools.count()
+
+
+def put_fake_ssh(folder: Path, monkeypatch: pytest.MonkeyPatch, *, before: str = "", shell: str = "/bin/sh") -> None:
+    """Put an `ssh` first on the PATH whose hosts are this machine; `before` is what it does when it has connected."""
+    folder.mkdir(exist_ok=True)
+    (folder / "ssh").write_text(_FAKE_SSH % (before, shell), encoding="utf-8")
+    (folder / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # what "installed there" means here
+
+
+def why_no_namespaces() -> str | None:
+    """Return why this machine cannot have network namespaces; None if it can."""
+    if os.geteuid() != 0:
+        return "network namespaces need root"
+    if shutil.which("ip") is None:
+        return "network namespaces need `ip` of iproute2"
+    name = f"mb{os.getpid()}x"
+    tried = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
+    if tried.returncode == 0:
+        _ip("netns", "delete", name)
+        return None
+    return f"no network namespaces here: {tried.stderr.strip()}"
+
+
+@contextlib.contextmanager
+def namespaces(count: int) -> Iterator[list[tuple[str, str]]]:
+    """Make hosts of one network, each a network namespace with a name and an address; take them away afterwards.
+
+    A router, a namespace too, is between them: not every kernel has bridges. In each of them this machine's own name
+    leads to the namespace's address.
+    """
+    number = next(_numbers)
+    prefix, subnet = f"mb{os.getpid()}{number}", f"10.{200 + number % 50}.{os.getpid() % 250}"
+    hosts = [(f"{prefix}h{index}", f"{subnet}.{4 * index + 2}") for index in range(count)]
+    router = f"{prefix}r"
+    try:
+        _ip("netns", "add", router)
+        _ip("netns", "exec", router, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
+        for index, (name, address) in enumerate(hosts):
+            gateway, port = f"{subnet}.{4 * index + 1}", f"p{index}"
+            _ip("netns", "add", name)
+            _ip("-n", name, "link", "add", "eth0", "type", "veth", "peer", "name", port, "netns", router)
+            for namespace, device, own in ((name, "eth0", address), (router, port, gateway)):
+                _ip("-n", namespace, "address", "add", f"{own}/30", "dev", device)
+                _ip("-n", namespace, "link", "set", device, "up")
+            _ip("-n", name, "link", "set", "lo", "up")
+            _ip("-n", name, "route", "add", "default", "via", gateway)
+            write_hosts(name, f"{address} {os.uname().nodename}")
+        yield hosts
+    finally:
+        for name in [*(name for name, _ in hosts), router]:
+            subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
+            shutil.rmtree(f"/etc/netns/{name}", ignore_errors=True)
+        with contextlib.suppress(OSError):
+            Path("/etc/netns").rmdir()
+
+
+def write_hosts(namespace: str, line: str) -> None:
+    """Write the /etc/hosts of a namespace; `ip netns exec` puts it there."""
+    folder = Path("/etc/netns") / namespace
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "hosts").write_text(f"{line}\n127.0.0.1 localhost\n", encoding="utf-8")
+
+
+def processes_in(namespace: str) -> list[int]:
+    told = subprocess.run(["ip", "netns", "pids", namespace], capture_output=True, text=True, check=True)
+    return [int(word) for word in told.stdout.split()]
+
+
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True)
