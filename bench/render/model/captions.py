@@ -105,7 +105,7 @@ def describe_setting(scenario: Scenario, axes: Iterable[Axis]) -> str:
         if name in RANK_AXES and value == DEFAULTS[name]:
             continue
         if name == "ranks":
-            words.append(f"{value} ranks on 1 machine, shared cores")
+            words.append(_format_ranks(scenario.ranks))
         elif value is not None and name != "framework":  # which stands among the versions
             speaks_for_itself = name in {"network", "contexts"}
             words.append(str(value) if speaks_for_itself else f"{axis.heading.title} {value}")
@@ -200,6 +200,16 @@ def virtual_contexts(scenarios: Iterable[Scenario]) -> list[tuple[str, str]]:
         for device in cpus
     )
     return [("note", f"{', '.join(virtual)} are virtual contexts: no core is bound to one")] if virtual else []
+
+
+def shared_cores(scenarios: Iterable[Scenario]) -> list[tuple[str, str]]:
+    """Return a caption's note on the ranks that share a machine, if any do: they are no measurement of several."""
+    counts = sorted({scenario.ranks for scenario in scenarios if scenario.ranks > 1})
+    return [("note", "; ".join(map(_format_ranks, counts)))] if counts else []
+
+
+def _format_ranks(ranks: int) -> str:
+    return f"{ranks} ranks on 1 machine, shared cores"
 
 
 def describe_ceilings(rows: Iterable[Row]) -> list[tuple[str, str]]:
