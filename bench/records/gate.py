@@ -40,9 +40,9 @@ from bench.stats.paired import Order, Side
 #: History:
 #: 1. The first: plan, sides, environment, dataset, blocks.
 #: 2. More axes of a scenario, as in the result file's version 2. Every file of version 1 is one of version 2.
-#: 3. `budget_seconds` and `pilot_seconds` of the plan, and more facts of the environment: kinds of core, who scales the
-#:    clock, a digest of the source. Ranks of a scenario, as in the result file's version 3. Every file of
-#:    version 2 is one of version 3 without them.
+#: 3. `budget_seconds`, `pilot_seconds` and `void_at_both_ends` of the plan, and more facts of the environment: kinds of
+#:    core, who scales the clock, a digest of the source. Ranks of a scenario, as in the result file's version 3. Every
+#:    file of version 2 is one of version 3 without them.
 GATE_SCHEMA_VERSION: Final = 3
 
 
@@ -110,8 +110,10 @@ class GatePlan(Record, frozen=True, kw_only=True):
     steadiness_margin: Ratio = 0.1
     #: A block in which other tenants took more than this share of the machine is void.
     void_steal_fraction: Fraction
-    #: A block is void whose anchor took longer than this times the run's median.
+    #: A block is void whose anchor took longer than this times the run's median,
     void_anchor_ratio: Ratio
+    #: both before and after the block; False, as in older files: at one of its ends.
+    void_at_both_ends: bool = False
     #: More void blocks than this share make the machine unhealthy.
     unhealthy_fraction: Fraction
     #: The most blocks: a gate counts void ones, too, a calibration valid ones alone.

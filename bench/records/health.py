@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from bench.ranges import Count, Fraction, PositiveSeconds, Ratio, Seconds
@@ -12,7 +12,8 @@ from bench.records.base import Record
 #: The rules for void blocks, fixed beforehand and blind to what was measured. A block is void in which other tenants
 #: took more than this share of the machine,
 VOID_STEAL_FRACTION: Final[Fraction] = 0.05
-#: or whose anchor took longer than this times the median of all anchors so far.
+#: or before and after which the anchor took longer than this times the median of all anchors so far. An anchor lasts a
+#: fifth of a second and shared machines change within seconds, so that a slow one at one end says little of the block.
 VOID_ANCHOR_RATIO: Final[Ratio] = 1.25
 
 #: A block is disturbed in which other tenants took more than this share of the machine: as much as a difference that
@@ -20,7 +21,7 @@ VOID_ANCHOR_RATIO: Final[Ratio] = 1.25
 DISTURBING_STEAL_FRACTION: Final = 0.02
 #: Or something waited for a CPU for most of the time: processes that take turns make each other wait for a tenth of it.
 DISTURBING_PRESSURE_FRACTION: Final = 0.5
-#: Or its anchor took this times the median of all anchors of the file.
+#: Or its anchor took this times the median of all anchors of the file, before and after it.
 DISTURBING_ANCHOR_RATIO: Final = 1.5
 
 
@@ -67,13 +68,19 @@ def _median(numbers: Iterable[float | None]) -> float | None:
 
 
 def void_reason(
-    healths: Sequence[Health], steal_fraction: float = VOID_STEAL_FRACTION, anchor_ratio: float = VOID_ANCHOR_RATIO
+    healths: Sequence[Health],
+    steal_fraction: float = VOID_STEAL_FRACTION,
+    anchor_ratio: float = VOID_ANCHOR_RATIO,
+    *,
+    at_both_ends: bool = True,
 ) -> str | None:
     """Return why the last of a file's blocks does not count; None: it counts.
 
-    It is judged by what was known of the machine when it ended; later blocks never revise that.
+    It is judged by what was known of the machine when it ended; later blocks never revise that. Without `at_both_ends`
+    a slow anchor at one end is enough, as it was for older files.
     """
-    return _reason(healths[-1], _usual_anchor_seconds(healths), steal_fraction, anchor_ratio)
+    choose = min if at_both_ends else max
+    return _reason(healths[-1], _usual_anchor_seconds(healths), steal_fraction, anchor_ratio, choose)
 
 
 def void_reasons(healths: Sequence[Health]) -> dict[int, str]:
@@ -94,13 +101,19 @@ def _disturbance(health: Health, usual_anchor_seconds: float) -> str | None:
     return _reason(health, usual_anchor_seconds, DISTURBING_STEAL_FRACTION, DISTURBING_ANCHOR_RATIO)
 
 
-def _reason(health: Health, usual_anchor_seconds: float, steal_fraction: float, anchor_ratio: float) -> str | None:
+def _reason(
+    health: Health,
+    usual_anchor_seconds: float,
+    steal_fraction: float,
+    anchor_ratio: float,
+    choose: Callable[[Iterable[float]], float] = min,
+) -> str | None:
     """Say what is wrong with a block by these limits."""
     stolen = health.steal_fraction or 0
     if stolen > steal_fraction:
         return f"{100 * stolen:.0f} % of the CPUs' time was stolen by other tenants"
-    slowest = max(health.anchor_seconds) / usual_anchor_seconds
-    return f"the machine itself was {slowest:.2f} times slower than usual" if slowest > anchor_ratio else None
+    ratio = choose(health.anchor_seconds) / usual_anchor_seconds
+    return f"the machine itself was {ratio:.2f} times slower than usual" if ratio > anchor_ratio else None
 
 
 def _usual_anchor_seconds(healths: Sequence[Health]) -> float:

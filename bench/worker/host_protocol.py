@@ -55,6 +55,7 @@ class HostFacts(Message, frozen=True, tag="host_facts"):
     data_directory: str | None
     data_digest: Sha256 | None
     data_fault: str | None
+    host_processor_model_name: str | None
     usable_core_count: PositiveCount
     #: Equal for containers and namespaces of one machine; None: not known.
     host_hash: str | None

@@ -1,7 +1,9 @@
 """Compare every two of many sessions of the same code: how often does `compare --gate` call one slower?
 
 `python -m tests.benchmarks.session_pairs results/sessions`: without regard to sessions, with the spread that ships, and
-with the spread of all other sessions of the folder; then again with a contender that is slower by a fifth.
+with the spread of all other sessions of the folder; then again with a contender that is slower by a fifth. Sessions of
+the suite `two_names.toml`, beside this file, have the tutorial's scenarios twice, under two names: how often does the
+interval of their ratio, within one session, hold the truth, which is 1?
 """
 
 from __future__ import annotations
@@ -14,10 +16,15 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from bench.analysis.comparison import compare, gate_verdict
 from bench.analysis.entries import ComparedFile, SessionSpread, index, shipped_spread, spread_of
+from bench.analysis.groups import difference_in_blocks
 from bench.records import store
 from bench.records.result import ResultSet
+from bench.stats import intervals
+from bench.stats.intervals import Estimate
 
 SLOWDOWN = 0.2
 
@@ -34,6 +41,24 @@ def main() -> None:
     for name, spread in (("no spread", None), ("the one that ships", shipped_spread())):
         report(name, pairs, [spread] * len(pairs))
     report("that of the other sessions", pairs, [spread_of(without(files, pair)) for pair in pairs])
+    for network, ratios in ratios_of_two_names(files).items():
+        missed = sum(not ratio.lower <= 1 <= ratio.upper for ratio in ratios if ratio.lower and ratio.upper)
+        print(f"{network} under two names: {missed} of {len(ratios)} intervals miss the ratio 1")
+
+
+def ratios_of_two_names(files: Sequence[ComparedFile]) -> dict[str, list[Estimate]]:
+    """Return the ratio of the two rows of a scenario that names its threads in one of them, for each session."""
+    ratios: dict[str, list[Estimate]] = {}
+    for entries in (file.entries for file in files):
+        for (scenario, recipe), entry in entries.items():
+            unnamed = entries.get((msgspec.structs.replace(scenario, cpu_threads=None), recipe))
+            if scenario.cpu_threads is None or unnamed is None:
+                continue
+            speeds = entry.log_speed_in_block, unnamed.log_speed_in_block
+            difference = difference_in_blocks(*speeds, entry.spread_in_blocks)
+            if difference is not None:
+                ratios.setdefault(scenario.network, []).append(intervals.ratio_of(difference))
+    return ratios
 
 
 def comparable_pairs(files: Sequence[ComparedFile]) -> list[tuple[ComparedFile, ComparedFile]]:

@@ -119,6 +119,15 @@ def test_a_framework_that_no_host_has_is_named_without_a_version() -> None:
     assert "-m pip install mxnet;" in first.text
 
 
+def test_unequal_hosts_are_worth_a_remark() -> None:
+    other = an_answer(1, some_facts(1, host_processor_model_name="AMD EPYC", usable_core_count=8))
+    (remark,) = find_remarks(Preflight(hosts=(an_answer(0), other, an_answer(2))))
+    assert remark == (
+        "the hosts are unequal, and the slowest sets the pace of all that wait for it: "
+        "n0, n2: 2 x Intel(R) Xeon(R) Processor; n1: 8 x AMD EPYC"
+    )
+
+
 def test_shared_machines_and_cores_are_worth_a_remark() -> None:
     both = [an_answer(place, some_facts(place, host_hash="a" * 64)) for place in range(2)]
     crowded = an_answer(2, host=Host(address="10.0.0.3", slots=4))

@@ -20,7 +20,7 @@ from tests import ROOT
 #: with the version, or where every older version reads the changed file as before.
 KNOWN = {
     "ResultSet": (3, "fb8ff7772d6d2d8b"),
-    "GateFile": (3, "0167a442757f2698"),
+    "GateFile": (3, "d30353b8a5d513a0"),
     "TuneFile": (2, "b966d7593ad59234"),
     "ProfileFile": (2, "d2ab7421bc0d786f"),
     "Calibration": (2, "0377d78014461398"),

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bench.stats.intervals import Moments, TSummary, bounds, moments, welch_difference
 from bench.stats.sessions import Spread, across_sessions, between_sd, difference_of_sessions, spread_over
@@ -110,8 +112,18 @@ def test_a_difference_without_a_spread_stays_without_an_interval() -> None:
     assert across_sessions(alone, 0.1, 19) == alone
     known = TSummary(0.1, 0.01, 4.0, 3)
     assert across_sessions(known, 0.0, 19) == known
-    assert across_sessions(known, 0.001, 19).degrees_of_freedom == 4.0
+    assert across_sessions(known, 0.001, 19) == known
     wide = across_sessions(known, 0.1, 19)
     assert wide.error == pytest.approx(math.sqrt(0.01**2 + 2 * 0.1**2))
-    assert wide.degrees_of_freedom == 4.0
-    assert across_sessions(known, 0.1, 2).degrees_of_freedom == 2
+    assert wide.degrees_of_freedom == pytest.approx((0.01**2 + 2 * 0.1**2) ** 2 / (0.01**4 / 4 + 4 * 0.1**4 / 19))
+    assert across_sessions(known, 0.1, 2).degrees_of_freedom == pytest.approx(2, rel=0.02)
+
+
+@given(st.floats(1e-6, 1), st.floats(1, 30), st.floats(0, 1), st.floats(1, 60))
+def test_no_spread_makes_an_interval_narrower(error: float, freedom: float, sd: float, more_freedom: float) -> None:
+    """What sessions differ by is added: few processes that happen to agree are never surer for it."""
+    own = bounds(TSummary(0.0, error, freedom, 3))
+    across = bounds(across_sessions(TSummary(0.0, error, freedom, 3), sd, more_freedom))
+    assert own is not None
+    assert across is not None
+    assert across[1] >= own[1] * (1 - 1e-9)

@@ -52,7 +52,7 @@ class FakeBlocks(abc.ABC):
 def a_slow_block(factor: float) -> RunBlock:
     """The block of a machine that is slower than usual by this factor."""
     usual = A_BLOCK.health.anchor_seconds[0]
-    health = msgspec.structs.replace(A_BLOCK.health, anchor_seconds=(usual, factor * usual))
+    health = msgspec.structs.replace(A_BLOCK.health, anchor_seconds=(factor * usual, factor * usual))
     return msgspec.structs.replace(A_BLOCK, health=health)
 
 

@@ -27,6 +27,7 @@ def some_facts(place: int = 0, **changes: object) -> HostFacts:
         "data_directory": "/data",
         "data_digest": a_dataset().digest,
         "data_fault": None,
+        "host_processor_model_name": "Intel(R) Xeon(R) Processor",
         "usable_core_count": 2,
         "host_hash": f"{place:x}" * 64,
         "host_name": f"node{place}",

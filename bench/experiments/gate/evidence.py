@@ -82,7 +82,9 @@ def _failure_reason(plan: GatePlan, block: Block, index: int) -> str | None:
 
 
 def _void_reason(plan: GatePlan, blocks: Sequence[Block]) -> str | None:
-    return void_reason([block.health for block in blocks], plan.void_steal_fraction, plan.void_anchor_ratio)
+    healths = [block.health for block in blocks]
+    limits = plan.void_steal_fraction, plan.void_anchor_ratio
+    return void_reason(healths, *limits, at_both_ends=plan.void_at_both_ends)
 
 
 def _rows_of(block: Block) -> dict[Scenario, RowEvidence]:

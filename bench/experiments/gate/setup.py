@@ -243,6 +243,7 @@ def _plan(request: GateRequest, scenarios: tuple[GatedScenario, ...]) -> GatePla
         steadiness_margin=_STEADINESS_MARGIN,
         void_steal_fraction=VOID_STEAL_FRACTION,
         void_anchor_ratio=VOID_ANCHOR_RATIO,
+        void_at_both_ends=True,
         unhealthy_fraction=_UNHEALTHY_FRACTION,
         max_blocks=request.max_blocks,
         budget_seconds=request.budget_seconds,

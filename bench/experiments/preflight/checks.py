@@ -60,12 +60,15 @@ def find_remarks(seen: Preflight) -> list[str]:
     """Return what is right and still worth knowing, a line each."""
     remarks = []
     by_machine: dict[str, list[str]] = {}
+    by_speed: dict[str, list[str]] = {}
     for answer in seen.hosts:
         if answer.facts is None:
             continue
         if answer.host.slots > answer.facts.usable_core_count:
             cores = answer.facts.usable_core_count
             remarks.append(f"{answer.label} has {answer.host.slots} slots and {cores} usable cores: ranks share them")
+        processor = answer.facts.host_processor_model_name or "unknown"
+        by_speed.setdefault(f"{answer.facts.usable_core_count} x {processor}", []).append(answer.label)
         if answer.facts.host_hash is not None:
             by_machine.setdefault(answer.facts.host_hash, []).append(answer.label)
     remarks += [
@@ -73,6 +76,9 @@ def find_remarks(seen: Preflight) -> list[str]:
         for labels in by_machine.values()
         if len(labels) > 1
     ]
+    if len(by_speed) > 1:
+        kinds = "; ".join(f"{', '.join(labels)}: {kind}" for kind, labels in by_speed.items())
+        remarks.append(f"the hosts are unequal, and the slowest sets the pace of all that wait for it: {kinds}")
     return remarks
 
 

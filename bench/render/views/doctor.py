@@ -119,6 +119,13 @@ _HOST_COLUMNS: Final[Sequence[Column[HostAnswer]]] = (
     ),
     make_column(str(Subject.DATA), _data, number=False, priority=1, explanation="digest of the four files"),
     make_column(
+        "host_processor_model_name",
+        lambda answer: None if answer.facts is None else answer.facts.host_processor_model_name,
+        title="processor",
+        number=False,
+        priority=9,
+    ),
+    make_column(
         "usable_core_count",
         lambda answer: None if answer.facts is None else answer.facts.usable_core_count,
         title="usable\ncores",

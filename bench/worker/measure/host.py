@@ -18,6 +18,7 @@ from typing_extensions import assert_never
 
 from bench import SOURCE_ROOT
 from bench.machine.capture import usable_core_count
+from bench.machine.cpu import describe_processor
 from bench.machine.privacy import host_hash
 from bench.machine.software import PACKAGES, installed_versions, tree_digest
 from bench.machine.system_files import ROOT, ask_or_none
@@ -66,6 +67,7 @@ def _describe(request: HostRequest) -> HostFacts:
         data_directory=directory,
         data_digest=digest,
         data_fault=fault,
+        host_processor_model_name=describe_processor(ROOT).model_name,
         usable_core_count=usable_core_count(),
         host_hash=host_hash(ROOT),
         host_name=name,
