@@ -17,12 +17,30 @@ from mnist_core import networks, training
 from mnist_core.idx import Split
 from mnist_core.mxnet_border import autograd, gluon, mx, nd
 from mnist_core.networks import Array, Block
-from mnist_core.order import EpochOrder, batches, shares
+from mnist_core.order import EpochOrder, batches, rank_share, shares
 from mnist_core.recipe import Hybridize, InputPipeline, Layers, Loop, MetricSync, Recipe, Update
 from mnist_core.training import Context, TrainedEpoch
 
 #: MXNet has no types.
 BoundExecutor: TypeAlias = Any
+Store: TypeAlias = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """Which of several processes this is that train together, each on its share of every batch."""
+
+    rank: int
+    ranks: int
+    #: The distributed store through which they exchange gradients; None: they do not.
+    store: Store | None
+
+    def share(self, size: int) -> tuple[int, int]:
+        """(begin, end) of its images of a batch."""
+        return rank_share(size, self.rank, self.ranks)
+
+
+_ALONE = Rank(0, 1, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +72,16 @@ class Training:
     """
 
     def __init__(
-        self, network: str, loop: Loop, contexts: Sequence[Context], batch_size: int, recipe: Recipe, train: Split
+        self,
+        network: str,
+        loop: Loop,
+        contexts: Sequence[Context],
+        batch_size: int,
+        recipe: Recipe,
+        train: Split,
+        rank: Rank = _ALONE,
     ) -> None:
-        """Builds and initializes the network; raises `NetworkError`."""
+        """Builds and initializes the network; raises `NetworkError`. `batch_size` is that of all ranks together."""
         training.seed_everything(recipe.seed)
         self._contexts = list(contexts)
         self._batch_size = batch_size
@@ -64,13 +89,16 @@ class Training:
         self._train = train
         self._loop = loop
         self._network = network
+        self._rank = rank
         self.net = _initialized(network, loop, self._contexts, recipe)
         self._copy: Block | None = None
         self._update: _Update
         if loop.update is Update.FLAT:
-            self._update = _FlatUpdate(_lay_flat(self.net, self._contexts), recipe.learning_rate)
-        else:
+            self._update = _FlatUpdate(_lay_flat(self.net, self._contexts), recipe.learning_rate, rank.store)
+        elif rank.store is None:
             self._update = _TrainerUpdate(self.net, loop, recipe)
+        else:
+            self._update = _DistributedUpdate(self.net, loop, recipe, batch_size, rank.store)
         bound = loop.hybridize is Hybridize.BOUND
         self._step: _Step = (
             _BoundStep(self.net, self._contexts, counts=self._counts)
@@ -93,10 +121,10 @@ class Training:
         if self._loop.input_pipeline is InputPipeline.RESIDENT:
             order = EpochOrder(len(images), self._recipe.seed)
             labels = self._train.labels.astype(np.float32)
-            self._batches = _ResidentBatches(images, labels, self._contexts, self._batch_size, order)
+            self._batches = _ResidentBatches(images, labels, self._contexts, self._batch_size, order, self._rank)
         else:
             iterator = training.training_batches(images, self._train.labels, self._batch_size)
-            self._batches = _IteratorBatches(iterator, self._contexts)
+            self._batches = _IteratorBatches(iterator, self._contexts, self._rank)
 
     def train_epoch(self) -> TrainedEpoch:
         """One pass over the training set. May return before the last update is done: `mx.nd.waitall()` waits.
@@ -104,25 +132,34 @@ class Training:
         Where arrays are fixed, the last batch's losses are there until the next epoch.
         """
         metric: _Metric = _EpochMetric(self._contexts) if self._counts else _BatchMetric()
-        samples = 0
+        samples = size = 0
         outcomes: list[_Outcome] = []
         for parts, size in self._batches.epoch(self._step.inputs):
             outcomes = self._train_batch(parts, size, metric)
-            samples += size
+            first, last = self._rank.share(size)
+            samples += last - first
         return TrainedEpoch(
             samples=samples,
             train_accuracy=metric.get(samples),
             last_losses=tuple(outcome.losses for outcome in outcomes),
+            last_batch_size=size,
         )
 
     def train_throwaway_batch(self, size: int) -> None:
-        """One whole step on the first `size` images, waited for."""
-        images = mx.nd.array(training.as_input(self._train.images[:size]))
-        labels = mx.nd.array(self._train.labels[:size].astype(np.float32))
+        """One whole step on the first `size` images, waited for; of a rank, on its share of them."""
+        first, last = self._rank.share(size)
         metric: _Metric = _EpochMetric(self._contexts) if self._counts else _BatchMetric()
-        self._train_batch(_filled(_split(images, labels, self._contexts), self._step.inputs), size, metric)
-        metric.get(size)
+        parts = self._first_images(first, last) if first < last else []
+        self._train_batch(_filled(parts, self._step.inputs), size, metric)
+        if parts:
+            metric.get(size)
         mx.nd.waitall()
+
+    def _first_images(self, begin: int, end: int) -> list[_Part]:
+        """These images of the data set as one part for each context that has one."""
+        images = mx.nd.array(training.as_input(self._train.images[begin:end]))
+        labels = mx.nd.array(self._train.labels[begin:end].astype(np.float32))
+        return _split(images, labels, self._contexts)
 
     def net_to_evaluate(self) -> Block:
         """The network; where its weights are views of one array, a copy of it with their values of now.
@@ -138,6 +175,11 @@ class Training:
         return self._copy
 
     def _train_batch(self, parts: Sequence[_Part], size: int, metric: _Metric) -> list[_Outcome]:
+        if not parts:  # of a rank: the others wait for its gradients, which are zeros
+            (nothing, *_) = self._first_images(0, 1)
+            self._update.skip(self.net, nothing, self._contexts)
+            self._update(size, 0)
+            return []
         outcomes = self._step(parts, self._update.scale(size))
         if idle := self._contexts[len(parts) :]:
             self._update.skip(self.net, parts[0], idle)
@@ -162,34 +204,43 @@ class _Batches(Protocol):
 class _IteratorBatches:
     """The tutorial's: `NDArrayIter`, split and loaded."""
 
-    def __init__(self, iterator: training.DataIter, contexts: Sequence[Context]) -> None:
+    def __init__(self, iterator: training.DataIter, contexts: Sequence[Context], rank: Rank) -> None:
         self._iterator = iterator
         self._contexts = contexts
+        self._rank = rank
 
     def epoch(self, inputs: _Inputs) -> Iterator[tuple[list[_Part], int]]:
         self._iterator.reset()
         for batch in self._iterator:
             images, labels = training.real_part(batch)
-            yield _filled(_split(images, labels, self._contexts), inputs), images.shape[0]
+            size = images.shape[0]
+            first, last = self._rank.share(size)
+            if last - first < size:
+                images, labels = images[first:last], labels[first:last]
+            yield _filled(_split(images, labels, self._contexts) if first < last else [], inputs), size
 
 
 class _ResidentBatches:
     """One copy of the data set on each context; a batch is gathered by a shuffled index."""
 
     def __init__(
-        self, images: Array, labels: Array, contexts: Sequence[Context], batch_size: int, order: EpochOrder
+        self,
+        images: Array,
+        labels: Array,
+        contexts: Sequence[Context],
+        batch_size: int,
+        order: EpochOrder,
+        rank: Rank,
     ) -> None:
         self._data = [_Part(nd.array(images, ctx=each), nd.array(labels, ctx=each)) for each in contexts]
         self._contexts = contexts
         self._order = order
         # Where every context's share of every batch begins and ends: the same in every epoch.
-        self._plan = [
-            (
-                [(begin + first, begin + last) for first, last in shares(end - begin, len(contexts))],
-                end - begin,
-            )
-            for begin, end in batches(len(images), batch_size)
-        ]
+        self._plan = []
+        for begin, end in batches(len(images), batch_size):
+            own, own_end = rank.share(end - begin)
+            parts = shares(own_end - own, len(contexts)) if own < own_end else []
+            self._plan.append(([(begin + own + first, begin + own + last) for first, last in parts], end - begin))
 
     def epoch(self, inputs: _Inputs) -> Iterator[tuple[list[_Part], int]]:
         order = self._order.next_epoch().astype(np.int32)
@@ -406,19 +457,24 @@ class _Update(Protocol):
 class _TrainerUpdate:
     """The tutorial's: `gluon.Trainer`."""
 
-    def __init__(self, net: Block, loop: Loop, recipe: Recipe) -> None:
+    def __init__(self, net: Block, loop: Loop, recipe: Recipe, store: Store | None = None) -> None:
         self._parameters = [each for each in net.collect_params().values() if each.grad_req != "null"]
         self._marks = loop.hybridize is Hybridize.BOUND
         self._trainer = gluon.Trainer(
             net.collect_params(),
             "sgd",
             {"learning_rate": recipe.learning_rate},
-            kvstore=str(loop.kvstore),
+            kvstore=store or str(loop.kvstore),
             update_on_kvstore=None if loop.update_on_kvstore else False,  # None: where there is a store
         )
 
     def set_learning_rate(self, value: float) -> None:
         self._trainer.set_learning_rate(value)
+
+    @property
+    def optimizer(self) -> Any:  # noqa: ANN401  # MXNet has no types
+        """The trainer's own."""
+        return self._trainer.optimizer
 
     def scale(self, size: int) -> None:  # noqa: ARG002  # the other kind needs it
         return None
@@ -435,6 +491,39 @@ class _TrainerUpdate:
         self._trainer.step(size)
 
 
+class _DistributedUpdate:
+    """`gluon.Trainer` with a distributed store, which has two more rules.
+
+    Its servers take the optimizer as it is at the first step, so that another learning rate must be sent to them. And
+    they divide all gradients by the images of a full batch: those of a smaller one are multiplied before.
+    """
+
+    def __init__(self, net: Block, loop: Loop, recipe: Recipe, batch_size: int, store: Store) -> None:
+        self._updates = _TrainerUpdate(net, loop, recipe, store)
+        self._batch_size = batch_size
+        self._store = store
+        self._on_servers = loop.update_on_kvstore
+        self._has_stepped = False
+
+    def set_learning_rate(self, value: float) -> None:
+        self._updates.set_learning_rate(value)
+        if self._on_servers and self._has_stepped:
+            mx.nd.waitall()
+            self._store._barrier()  # noqa: SLF001  # MXNet has no other
+            self._store.set_optimizer(self._updates.optimizer)
+            self._store._barrier()  # noqa: SLF001
+
+    def scale(self, size: int) -> float | None:
+        return None if size == self._batch_size else self._batch_size / size
+
+    def skip(self, net: Block, part: _Part, idle: Sequence[Context]) -> None:
+        self._updates.skip(net, part, idle)
+
+    def __call__(self, size: int, parts: int) -> None:  # noqa: ARG002  # the gradients are scaled already
+        self._updates(self._batch_size, parts)
+        self._has_stepped = True
+
+
 @dataclass(frozen=True, slots=True)
 class _FlatArrays:
     """The trained weights of one context in one array, and their gradients in another of the same shape."""
@@ -446,10 +535,14 @@ class _FlatArrays:
 class _FlatUpdate:
     """weights += gradients, which carry the factor -learning rate / batch size already."""
 
-    def __init__(self, arrays: Sequence[_FlatArrays], learning_rate: float) -> None:
+    def __init__(self, arrays: Sequence[_FlatArrays], learning_rate: float, store: Store | None = None) -> None:
         self._first, *self._others = arrays
         self._received = [nd.zeros_like(self._first.gradients) for _ in self._others]
         self._learning_rate = learning_rate
+        self._store = store
+        if store is not None:
+            self._sum = nd.zeros_like(self._first.gradients)
+            store.init(_FLAT_KEY, self._sum)
 
     def set_learning_rate(self, value: float) -> None:
         self._learning_rate = value
@@ -462,12 +555,23 @@ class _FlatUpdate:
 
     def __call__(self, size: int, parts: int) -> None:  # noqa: ARG002  # the other kind needs it
         weights = self._first.weights
-        nd.elemwise_add(weights, self._first.gradients, out=weights)
-        for received, other in zip(self._received[: parts - 1], self._others, strict=False):
-            other.gradients.copyto(received)
-            nd.elemwise_add(weights, received, out=weights)
+        if self._store is None:
+            nd.elemwise_add(weights, self._first.gradients, out=weights)
+            for received, other in zip(self._received[: parts - 1], self._others, strict=False):
+                other.gradients.copyto(received)
+                nd.elemwise_add(weights, received, out=weights)
+        else:
+            if parts == 0:
+                self._first.gradients[:] = 0
+            gradients = [each.gradients for each in (self._first, *self._others)][: max(1, parts)]
+            self._store.pushpull(_FLAT_KEY, gradients, out=self._sum)
+            nd.elemwise_add(weights, self._sum, out=weights)
         for other in self._others:
             weights.copyto(other.weights)
+
+
+#: Of the one array in which a distributed store adds up all gradients.
+_FLAT_KEY = 0
 
 
 def _lay_flat(net: Block, contexts: Sequence[Context]) -> list[_FlatArrays]:

@@ -45,6 +45,12 @@ def shares(size: int, parts: int) -> list[tuple[int, int]]:
     return list(zip([0, *ends], ends, strict=False))
 
 
+def rank_share(size: int, rank: int, ranks: int) -> tuple[int, int]:
+    """(begin, end) of one of several ranks' part of a batch; of a batch with too few images, the last have none."""
+    parts = shares(size, ranks)
+    return parts[rank] if rank < len(parts) else (size, size)
+
+
 def batch_sizes(samples: int, batch_size: int) -> list[int]:
     """The batch sizes an epoch meets: full batches and, where there is one, the smaller last batch."""
     return sorted({size for size in (min(batch_size, samples), samples % batch_size) if size}, reverse=True)

@@ -35,10 +35,17 @@ class TrainedEpoch:
     train_accuracy: float
     #: Per-image losses of the last batch, one array per context.
     last_losses: tuple[Array, ...]
+    #: Images of the last batch, of which one of several ranks has a share; None: as many as there are losses.
+    last_batch_size: int | None = None
 
     def last_batch_loss(self) -> float:
-        """Mean loss of the last batch; waits for it. NaN or infinite when the training diverged."""
-        return float(np.concatenate([loss.asnumpy() for loss in self.last_losses]).mean())
+        """Mean loss of the last batch; waits for it. NaN or infinite when the training diverged.
+
+        Of a rank it is its share of that mean: those of all ranks add up to it.
+        """
+        if self.last_batch_size is None:
+            return float(np.concatenate([loss.asnumpy() for loss in self.last_losses]).mean())
+        return float(sum(loss.asnumpy().sum() for loss in self.last_losses) / self.last_batch_size)
 
 
 def seed_everything(seed: int) -> None:

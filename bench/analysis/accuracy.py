@@ -80,7 +80,12 @@ def target(network: str, bands: Bands | None = None) -> float | None:
 
 
 def band(run: Run, dataset: Dataset, bands: Bands | None = None) -> Band:
-    """Return the highest floor that applies to so much training, and the ceiling of its network and data set."""
+    """Return the highest floor that applies to so much training, and the ceiling of its network and data set.
+
+    Nothing is known of ranks that make other updates than one process.
+    """
+    if not run.scenario.trains_as_one:
+        return Band(lower=None, upper=None)
     samples = min(run.recipe.samples or dataset.train_samples, dataset.train_samples)
     return _band(run.scenario.network, dataset.name, samples, updates(run), bands or built_in_bands())
 

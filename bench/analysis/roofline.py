@@ -146,12 +146,12 @@ class Place:
 def place_of(scenario: Scenario, omp_num_threads: int) -> Place | None:
     """Return where a scenario trains; None for a mixture of kinds, which has no ceiling of its own.
 
-    `omp_num_threads` are those of each CPU context.
+    `omp_num_threads` are those of each CPU context. All ranks are taken to share one machine.
     """
     kinds = [device.kind for device in scenario.devices]
     if len({*kinds}) > 1:
         return None
-    return Place(kinds[0], omp_num_threads * (len(kinds) if kinds[0] is DeviceKind.CPU else 1))
+    return Place(kinds[0], omp_num_threads * (scenario.part_count if kinds[0] is DeviceKind.CPU else 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ def over_batch_sizes(rows: Iterable[Row]) -> list[Curve]:
     """Return throughput over batch size for all that was measured at several sizes; the fastest curve first."""
     families: dict[tuple[Scenario, Recipe], list[tuple[int, Estimate]]] = {}
     for row, measures in measured(rows):
-        family = msgspec.structs.replace(row.scenario, batch_size=len(row.scenario.contexts))
+        family = msgspec.structs.replace(row.scenario, batch_size=row.scenario.part_count)
         families.setdefault((family, row.recipe), []).append((row.scenario.batch_size, measures.throughput))
     return _curves(families)
 

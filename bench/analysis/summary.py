@@ -187,10 +187,10 @@ def summarize(result_set: ResultSet) -> Summary:
 
 
 def _fastest(groups: dict[RowKey, Group]) -> set[RowKey]:
-    """Return the fastest row of each network and recipe that has several."""
+    """Return the fastest row of each network and recipe that has several; ranks that learn something else are none."""
     contests: dict[tuple[str, Recipe], dict[RowKey, float]] = {}
     for key, group in groups.items():
-        if group.is_ranked:
+        if group.is_ranked and key[0].trains_as_one:
             scenario, recipe = key
             speed = intervals.geometric_mean([throughput(run) for run in group.runs]).value
             contests.setdefault((scenario.network, recipe), {})[key] = speed
@@ -204,7 +204,7 @@ def _tied(groups: dict[RowKey, Group], fastest: Iterable[RowKey]) -> set[RowKey]
         contest = [
             key
             for key, group in groups.items()
-            if (key[0].network, key[1]) == (best[0].network, best[1]) and group.is_ranked
+            if (key[0].network, key[1]) == (best[0].network, best[1]) and group.is_ranked and key[0].trains_as_one
         ]
         tied |= as_fast(groups, best, contest)
     return tied
@@ -227,7 +227,7 @@ def as_fast(groups: Mapping[RowKey, Group], best: RowKey, rows: Iterable[RowKey]
 def _family(key: RowKey) -> RowKey:
     """Return a key that scenarios share which differ in their batch size alone."""
     scenario, recipe = key
-    return msgspec.structs.replace(scenario, batch_size=len(scenario.contexts)), recipe
+    return msgspec.structs.replace(scenario, batch_size=scenario.part_count), recipe
 
 
 def _lines(groups: dict[RowKey, Group]) -> dict[RowKey, Line]:
@@ -268,7 +268,7 @@ def _bound(
         return Bound.OVERHEAD
     if costs is None or roof is None:
         return None
-    return roof.bound(costs, _images_per_update(run), len(run.scenario.contexts))
+    return roof.bound(costs, _images_per_update(run), run.scenario.part_count)
 
 
 def _measures(
@@ -286,7 +286,7 @@ def _measures(
     update_microseconds = intervals.geometric_mean([_update_microseconds(run) for run in runs])
     place = None if omp_num_threads is None else place_of(scenario, omp_num_threads)
     roof = None if place is None else known.get(place)
-    costs, contexts = costs_of(scenario.network), len(scenario.contexts)
+    costs, contexts = costs_of(scenario.network), scenario.part_count
     achieved = None if costs is None else speed.scaled(costs.flop_per_image / 1e9)
     ceiling = None if roof is None else roof.gflop_per_second_of(contexts)
     images = _images_per_update(runs[0])

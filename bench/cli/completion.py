@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.render.model.columns import AXES, LOOP, VALUES
 from bench.render.model.table import numeric
-from bench.scenarios.axes import AUTO_CONTEXTS, LOOP_AXES
+from bench.scenarios.axes import AUTO_CONTEXTS, SET_AXES
 from bench.scenarios.suite import BUILT_IN_SUITES, choices
 from mnist_core.devices import DeviceKind
 from mnist_core.recipe import Network
@@ -32,7 +32,7 @@ def offer_contexts() -> list[str]:
 
 def offer_settings() -> list[str]:
     """Return whole pairs of an axis and a value: for bash a word ends at "="."""
-    return [pair for axis in LOOP_AXES for pair in _pairs(axis)]
+    return [pair for axis in SET_AXES for pair in _pairs(axis)]
 
 
 def offer_keywords() -> list[str]:

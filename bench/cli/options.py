@@ -61,13 +61,22 @@ CpuThreads = Annotated[
     list[int] | None, typer.Option(min=1, max=ranges.MOST_THREADS, help="OpenMP threads per CPU context.")
 ]
 
+Ranks = Annotated[
+    list[int] | None,
+    typer.Option(min=1, max=ranges.MOST_RANKS, help="Processes on this machine that train together on each batch."),
+]
+Exchange = Annotated[
+    list[axes.Exchange] | None,
+    typer.Option(help="How ranks exchange gradients; default: dist_sync of MXNet, gloo of PyTorch."),
+]
+
 Settings = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="AXIS=VALUE,…",
         help="Another part of the loop: "
-        + "; ".join(f"{axis}: {', '.join(choices(axis))}" for axis in axes.LOOP_AXES)
+        + "; ".join(f"{axis}: {', '.join(choices(axis)) or 'a number'}" for axis in axes.SET_AXES)
         + ".",
         autocompletion=offer_settings,
     ),

@@ -42,7 +42,8 @@ from mnist_core.recipe import Recipe
 #:    `passes` of an epoch, whose evaluation may be absent. `precision` of a file and `added` of a planned run, for
 #:    blocks beyond those of the suite. `health` of a run that was alone. `in_progress`, and more facts of the
 #:    environment: kinds of core, who scales the clock, a digest of the source. Every file of version 2 is one of
-#:    version 3 without any.
+#:    version 3 without any. Ranks that train together: `ranks`, `exchange` and `servers` of a scenario, `ranks` of an
+#:    epoch, the reasons `rank_lost` and `ranks_differ`.
 SCHEMA_VERSION: Final = 3
 
 
@@ -55,6 +56,10 @@ class FailureReason(StrEnum):
     CRASHED = "crashed"
     DIVERGED = "diverged"
     INTERRUPTED = "interrupted"
+    #: The connection to another rank broke, and which of them is to blame could not be told.
+    RANK_LOST = "rank_lost"
+    #: Ranks that exchange all gradients must have the same weights, and had not.
+    RANKS_DIFFER = "ranks_differ"
 
 
 class Dataset(Record, frozen=True):
@@ -67,6 +72,19 @@ class Dataset(Record, frozen=True):
     source: str
     train_samples: Images
     test_samples: Images
+
+
+class RankWindow(Record, frozen=True, kw_only=True):
+    """What one of several ranks measured of a window, by its own clock."""
+
+    #: Images of its shares.
+    samples: PositiveCount
+    #: From the barrier that all ranks passed to its own last update done; the slowest rank's are the window's.
+    seconds: PositiveSeconds
+    #: User and system time of its process inside the window, all threads.
+    cpu_seconds: Seconds
+    #: Times the kernel took a core away from it inside the window.
+    involuntary_context_switches: Count
 
 
 class Epoch(Record, frozen=True):
@@ -86,6 +104,8 @@ class Epoch(Record, frozen=True):
     evaluation_seconds: PositiveSeconds | None
     #: Epochs inside the window, each over the images of the recipe.
     passes: Epochs = 1
+    #: Of each rank, in their order; empty for a process that trains by itself.
+    ranks: tuple[RankWindow, ...] = ()
 
 
 class Run(Record, frozen=True):

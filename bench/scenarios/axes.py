@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench import suggest
@@ -23,6 +23,32 @@ class Framework(StrEnum):
     JAX = "jax"
 
 
+class Exchange(StrEnum):
+    """How ranks exchange gradients: through an engine of their framework, or not at all.
+
+    Without an exchange each rank computes the same steps and updates its own weights: the baseline that has no network
+    in it. `DIST_…` are MXNet's parameter server, `GLOO` and `NCCL` the all-reduces of PyTorch. A closed list, since
+    MXNet silently makes a local store of any misspelt name.
+    """
+
+    NONE = "none"
+    DIST_SYNC = "dist_sync"
+    DIST_ASYNC = "dist_async"
+    DIST_SYNC_DEVICE = "dist_sync_device"
+    GLOO = "gloo"
+    NCCL = "nccl"
+
+    @property
+    def has_servers(self) -> bool:
+        """Whether the gradients go through processes of their own."""
+        return self in {Exchange.DIST_SYNC, Exchange.DIST_ASYNC, Exchange.DIST_SYNC_DEVICE}
+
+    @property
+    def is_synchronous(self) -> bool:
+        """Whether all ranks have the same weights after every update."""
+        return self not in {Exchange.NONE, Exchange.DIST_ASYNC}
+
+
 class LoopName(StrEnum):
     """Loops with a name: the tutorial's, and the fastest that is known for a network on a kind of device."""
 
@@ -36,21 +62,28 @@ CHOICES: dict[Framework, dict[str, tuple[Any, ...]]] = {
         "hybridize": (Hybridize.OFF, Hybridize.ON, Hybridize.STATIC, Hybridize.BOUND),
         "layers": (Layers.TUTORIAL, Layers.ACTIVATION, Layers.POOL_FIRST, Layers.PADDED),
         "update": (Update.TRAINER, Update.FLAT),
+        "exchange": (Exchange.NONE, Exchange.DIST_SYNC, Exchange.DIST_ASYNC, Exchange.DIST_SYNC_DEVICE),
     },
     Framework.TORCH: {
         "hybridize": (Hybridize.OFF, Hybridize.COMPILE),
         "layers": (Layers.TUTORIAL, Layers.CHANNELS_LAST),
         "update": (Update.TRAINER, Update.FLAT),
+        "exchange": (Exchange.NONE, Exchange.GLOO, Exchange.NCCL),
     },
     Framework.JAX: {
         "hybridize": (Hybridize.JIT, Hybridize.SCAN),
         "layers": (Layers.TUTORIAL, Layers.CHANNELS_LAST),
         "update": (Update.TRAINER,),
+        "exchange": (Exchange.NONE,),
     },
 }
 
 #: The axes, beside hybridize, that say how the loop does what it does.
 LOOP_AXES = ("input_pipeline", "metric_sync", "layers", "update", "kvstore", "update_on_kvstore", "engine")
+#: The axes of several processes that train together.
+RANK_AXES = ("ranks", "exchange", "servers")
+#: The axes that have no option of their own: `--set AXIS=VALUE`.
+SET_AXES = (*LOOP_AXES, "servers")
 #: The peers' fair setting: the data on the device, the accuracy read once an epoch.
 PEERS_LOOP = {"input_pipeline": InputPipeline.RESIDENT, "metric_sync": MetricSync.EPOCH}
 
@@ -102,6 +135,16 @@ def loop_on(framework: Framework, network: str, name: LoopName, contexts: Sequen
     return {axis: value for axis, value in chosen.items() if axis != "engine" or len(contexts) < 2}  # noqa: PLR2004
 
 
+def exchange_on(framework: Framework, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the exchange and the servers of ranks for which somebody else has chosen some axes.
+
+    Several ranks exchange gradients as their framework usually does, and servers are one where there are any.
+    """
+    usual = {Framework.MXNET: Exchange.DIST_SYNC, Framework.TORCH: Exchange.GLOO}.get(framework, Exchange.NONE)
+    exchange = chosen.get("exchange", usual if chosen.get("ranks", 1) > 1 else Exchange.NONE)
+    return {"exchange": exchange, "servers": 1 if exchange.has_servers else 0}
+
+
 def _peer_preset(framework: Framework, network: str, name: LoopName) -> dict[str, Any]:
     is_torch, is_tuned = framework is Framework.TORCH, name is LoopName.TUNED
     plain, compiled = (Hybridize.OFF, Hybridize.COMPILE) if is_torch else (Hybridize.JIT, Hybridize.SCAN)
@@ -114,7 +157,7 @@ def _peer_preset(framework: Framework, network: str, name: LoopName) -> dict[str
 
 
 #: Every axis but framework and network, in the order in which a suite varies them.
-AXES = ("contexts", "batch_size", "hybridize", "cpu_threads", *LOOP_AXES)
+AXES = ("contexts", "batch_size", "hybridize", "cpu_threads", *LOOP_AXES, *RANK_AXES)
 
 
 def canonical_contexts(text: str, *, gpu_contexts: Sequence[str] = ()) -> tuple[str, ...]:

@@ -6,15 +6,18 @@ import json
 import shlex
 from collections.abc import Iterator
 
-from bench.scenarios.axes import AXES, LOOP_AXES, format_axis_value
-from bench.scenarios.scenario import Scenario
+from bench.scenarios.axes import AXES, RANK_AXES, SET_AXES, format_axis_value
+from bench.scenarios.scenario import DEFAULTS, Scenario
 
 #: The suite for `mnist-bench run`: one matrix, trained and measured as the tutorial is.
 _SUITE = "tutorial"
 
 
 def suite_text(scenario: Scenario, *, title: str, repeats: int) -> str:
-    """Return a TOML file that `mnist-bench run --suite FILE` measures. Every axis is written down, even a default."""
+    """Return a TOML file that `mnist-bench run --suite FILE` measures.
+
+    Every axis is written down, even a default, but not those of ranks where there is one.
+    """
     lines = [f"title = {_quoted(title)}", "", "[[matrix]]", f"network = [{_quoted(scenario.network)}]"]
     lines += [f"{axis} = [{_toml(value)}]" for axis, value in _axes(scenario)]
     lines.append(f"sampling = {{ repeats = {repeats} }}")
@@ -26,7 +29,7 @@ def run_command(scenario: Scenario, *, repeats: int) -> str:
     words = ["mnist-bench", "run", "--suite", _SUITE, "--network", scenario.network]
     for axis, value in _axes(scenario):
         word = format_axis_value(value)
-        words += ["--set", f"{axis}={word}"] if axis in LOOP_AXES else [f"--{axis.replace('_', '-')}", word]
+        words += ["--set", f"{axis}={word}"] if axis in SET_AXES else [f"--{axis.replace('_', '-')}", word]
     return shlex.join([*words, "--repeats", str(repeats)])
 
 
@@ -34,7 +37,7 @@ def _axes(scenario: Scenario) -> Iterator[tuple[str, object]]:
     """Yield the axes that are not left to the machine, with their values."""
     for axis in AXES:
         value = getattr(scenario, axis)
-        if value is not None:
+        if value is not None and (axis not in RANK_AXES or value != DEFAULTS[axis]):
             yield axis, ",".join(value) if axis == "contexts" else value
 
 

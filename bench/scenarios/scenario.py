@@ -12,8 +12,17 @@ import msgspec
 
 from bench import suggest
 from bench.errors import ConfigurationError
-from bench.ranges import Images, Threads
-from bench.scenarios.axes import CHOICES, LOOP_AXES, PEERS_LOOP, Framework, LoopName, format_axis_value, preset
+from bench.ranges import Images, Ranks, Servers, Threads
+from bench.scenarios.axes import (
+    CHOICES,
+    LOOP_AXES,
+    PEERS_LOOP,
+    Exchange,
+    Framework,
+    LoopName,
+    format_axis_value,
+    preset,
+)
 from mnist_core.devices import Device, DeviceError, DeviceKind, parse_devices
 from mnist_core.recipe import Engine, Hybridize, InputPipeline, Kvstore, Layers, Loop, MetricSync, Network, Update
 
@@ -64,14 +73,22 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     kvstore: Kvstore = Kvstore.DEVICE
     update_on_kvstore: bool = True
     engine: Engine = Engine.THREADED
+    #: Processes that train together, each on its share of every batch and on all of the contexts.
+    ranks: Ranks = 1
+    exchange: Exchange = Exchange.NONE
+    #: Processes that add up the gradients, where the exchange has any.
+    servers: Servers = 0
 
     def __post_init__(self) -> None:
         _check_network(self.network)
-        _check_parts(self.framework, self.network, self.hybridize, _parts(self))
+        _check_parts(self.framework, self.network, self.hybridize, self.exchange, _parts(self))
         _check_contexts(self.contexts)
-        if self.batch_size < len(self.contexts):
+        if self.has_ranks or self.servers:
+            _check_ranks(self)
+        if self.batch_size < self.part_count:
+            each = "contexts" if self.ranks == 1 else "ranks' contexts"
             raise ConfigurationError(
-                f"batch_size {self.batch_size} is smaller than the number of contexts ({len(self.contexts)}): "
+                f"batch_size {self.batch_size} is smaller than the number of {each} ({self.part_count}): "
                 "at least one of them would never train"
             )
 
@@ -99,9 +116,27 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def per_context_batch_sizes(self) -> tuple[int, ...]:
-        """Images of each context, as `split_data(even_split=False)` divides a batch: the first ones get one more."""
-        share, left_over = divmod(self.batch_size, len(self.contexts))
-        return tuple(share + (index < left_over) for index in range(len(self.contexts)))
+        """Images of each context, as `split_data(even_split=False)` divides a batch: the first ones get one more.
+
+        A batch is divided over the ranks, and the share of a rank over its contexts; one rank's come after the other's.
+        """
+        shares = _divided(self.batch_size, self.ranks)
+        return tuple(part for share in shares for part in _divided(share, len(self.contexts)))
+
+    @property
+    def part_count(self) -> int:
+        """The parts that a batch is divided into: the contexts of all ranks."""
+        return self.ranks * len(self.contexts)
+
+    @property
+    def has_ranks(self) -> bool:
+        """Whether it is trained by processes that train together, or by one that trains as they do."""
+        return self.ranks > 1 or self.exchange is not Exchange.NONE
+
+    @property
+    def trains_as_one(self) -> bool:
+        """Whether it makes the updates that one process would make, to the rounding of float32."""
+        return self.exchange.is_synchronous or not self.has_ranks
 
     @property
     def name(self) -> str:
@@ -113,14 +148,20 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             parts.append(f"threads={self.cpu_threads}")
         if (words := self.loop_summary) not in {"", LoopName.TUTORIAL.value}:
             parts.append(words)
+        if self.has_ranks:
+            parts += [f"ranks={self.ranks}", f"exchange={self.exchange}"]
+            parts += [f"servers={self.servers}"] * (self.servers > 1)
         return " ".join(parts)
 
     def threads_per_context(self, physical_cores: int) -> int:
-        """Return the OpenMP threads of each CPU context on a machine with this many usable physical cores."""
+        """Return the OpenMP threads of each CPU context on a machine with this many usable physical cores.
+
+        All ranks are taken to share that machine.
+        """
         if self.cpu_threads is not None:
             return self.cpu_threads
         cpu_contexts = sum(device.kind is DeviceKind.CPU for device in self.devices)
-        return max(1, physical_cores // max(1, cpu_contexts))
+        return max(1, physical_cores // max(1, cpu_contexts * self.ranks))
 
 
 DEFAULTS: dict[str, Any] = {
@@ -128,13 +169,20 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
+def _divided(size: int, parts: int) -> tuple[int, ...]:
+    """Divide so many images as `mnist_core.order.shares` does, which needs NumPy."""
+    share, left_over = divmod(size, parts)
+    return tuple(share + (index < left_over) for index in range(parts))
+
+
 @functools.lru_cache(maxsize=4096)  # the parts of a hundred thousand scenarios are few
-def _check_parts(framework: Framework, network: str, hybridize: Hybridize, parts: tuple[Any, ...]) -> None:
-    own = dict(zip(LOOP_AXES, parts, strict=True))
+def _check_parts(
+    framework: Framework, network: str, hybridize: Hybridize, exchange: Exchange, parts: tuple[Any, ...]
+) -> None:
+    own = dict(zip(LOOP_AXES, parts, strict=True)) | {"hybridize": hybridize, "exchange": exchange}
     for axis, allowed in CHOICES[framework].items():
-        value = hybridize if axis == "hybridize" else own[axis]
-        if value not in allowed:
-            raise ConfigurationError(f"{axis}={value} is none of {framework}'s: {', '.join(map(str, allowed))}")
+        if own[axis] not in allowed:
+            raise ConfigurationError(f"{axis}={own[axis]} is none of {framework}'s: {', '.join(map(str, allowed))}")
     if own["layers"] is not Layers.TUTORIAL and network != Network.LENET:
         raise ConfigurationError(f"layers={own['layers']} is the lenet's alone: {network} has no such layer")
     if framework is Framework.MXNET:
@@ -145,6 +193,44 @@ def _check_parts(framework: Framework, network: str, hybridize: Hybridize, parts
         only = PEERS_LOOP.get(axis, DEFAULTS[axis])
         if axis not in CHOICES[framework] and value != only:
             raise ConfigurationError(f"framework {framework} is measured with {axis}={format_axis_value(only)} alone")
+
+
+def _check_ranks(scenario: Scenario) -> None:
+    """Raise `ConfigurationError` for ranks that cannot train together; the message names what to use instead."""
+    exchange = scenario.exchange
+    with_servers = " or ".join(str(each) for each in Exchange if each.has_servers)
+    on_gpus = all(device.kind is DeviceKind.GPU for device in scenario.devices)
+    conflicts = (
+        (
+            scenario.framework is Framework.JAX and scenario.ranks > 1,
+            f"ranks={scenario.ranks}: framework jax is measured in one process; use framework=mxnet or torch",
+        ),
+        (exchange.has_servers and not scenario.servers, f"exchange={exchange} needs a server: servers=1 or more"),
+        (
+            scenario.servers and not exchange.has_servers,
+            f"servers={scenario.servers}: exchange={exchange} has none; leave servers out, or use {with_servers}",
+        ),
+        (
+            exchange is Exchange.DIST_ASYNC and scenario.update is not Update.TRAINER,
+            f"exchange={exchange} updates the weights on its servers: use update=trainer",
+        ),
+        (  # with one rank MXNet 1.9.1 trains other weights than without a server: it pulls into what it still sends
+            exchange.has_servers and not scenario.update_on_kvstore,
+            f"exchange={exchange} and update_on_kvstore=false may train wrong weights: leave it out or use update=flat",
+        ),
+        (
+            exchange is not Exchange.NONE and scenario.kvstore is not Kvstore.DEVICE,
+            f"kvstore={scenario.kvstore} is of one process; exchange={exchange} has its own store: leave kvstore out",
+        ),
+        (
+            exchange in {Exchange.GLOO, Exchange.NCCL} and len(scenario.contexts) > 1,
+            f"exchange={exchange} trains one context in each rank: use contexts={scenario.contexts[0]} and more ranks",
+        ),
+        (exchange is Exchange.NCCL and not on_gpus, f"exchange={exchange} is between GPUs: use exchange=gloo"),
+    )
+    for is_there, message in conflicts:
+        if is_there:
+            raise ConfigurationError(message)
 
 
 @functools.lru_cache(maxsize=4096)  # as above

@@ -16,9 +16,31 @@ from msgspec import Meta
 
 from bench import suggest
 from bench.errors import ConfigurationError
-from bench.ranges import MOST_RUNS, Count, Epochs, GivenSeconds, Images, PositiveSeconds, Repeats, Threads
+from bench.ranges import (
+    MOST_RANKS,
+    MOST_RUNS,
+    Count,
+    Epochs,
+    GivenSeconds,
+    Images,
+    PositiveSeconds,
+    Ranks,
+    Repeats,
+    Servers,
+    Threads,
+)
 from bench.scenarios import diagnostics
-from bench.scenarios.axes import AXES, LOOP_AXES, Framework, LoopName, canonical_contexts, loop_on, preset
+from bench.scenarios.axes import (
+    AXES,
+    SET_AXES,
+    Exchange,
+    Framework,
+    LoopName,
+    canonical_contexts,
+    exchange_on,
+    loop_on,
+    preset,
+)
 from bench.scenarios.scenario import DEFAULTS, Scenario
 from mnist_core.recipe import Engine, Hybridize, InputPipeline, Kvstore, Layers, MetricSync, Recipe, Update
 
@@ -60,6 +82,9 @@ class Matrix(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     kvstore: tuple[Kvstore, ...] = ()
     update_on_kvstore: tuple[bool, ...] = ()
     engine: tuple[Engine, ...] = ()
+    ranks: tuple[Ranks, ...] = ()
+    exchange: tuple[Exchange, ...] = ()
+    servers: tuple[Servers, ...] = ()
     sampling: Sampling = Sampling()
 
     def values(self, axis: str) -> tuple[Any, ...]:
@@ -105,7 +130,9 @@ class Overrides(msgspec.Struct, frozen=True, kw_only=True):
     batch_size: tuple[int, ...] = ()
     hybridize: tuple[Hybridize, ...] = ()
     cpu_threads: tuple[int, ...] = ()
-    #: Values of axes in `LOOP_AXES`, by name; see `axis_settings`.
+    ranks: tuple[int, ...] = ()
+    exchange: tuple[Exchange, ...] = ()
+    #: Values of axes in `SET_AXES`, by name; see `axis_settings`.
     settings: tuple[tuple[str, tuple[Any, ...]], ...] = ()
     repeats: int | None = None
     epochs: int | None = None
@@ -157,7 +184,8 @@ def override(suite: Suite, overrides: Overrides) -> Suite:
     *replaced* in every matrix otherwise. Sampling is always replaced.
     """
     matrices = suite.matrix
-    for axis in ("framework", "network", "loop", "contexts", "batch_size", "hybridize", "cpu_threads"):
+    options = ("contexts", "batch_size", "hybridize", "cpu_threads", "ranks", "exchange")
+    for axis in ("framework", "network", "loop", *options):
         matrices = _override_axis(matrices, axis, tuple(dict.fromkeys(getattr(overrides, axis))))
     for axis, values in overrides.settings:
         matrices = _override_axis(matrices, axis, values)
@@ -237,7 +265,7 @@ def _scenarios(matrix: Matrix, gpu_contexts: tuple[str, ...]) -> tuple[Scenario,
         matrix.framework, matrix.network, matrix.loop, *given.values()
     ):
         chosen = {axis: value for axis, value in zip(given, written, strict=True) if value is not None}
-        own = loop_on(framework, network, loop, chosen.get("contexts", ()))
+        own = loop_on(framework, network, loop, chosen.get("contexts", ())) | exchange_on(framework, chosen)
         made.append(Scenario(**{"framework": framework, "network": network, **own, **chosen}))
     return tuple(made)
 
@@ -250,8 +278,8 @@ def axis_settings(texts: Sequence[str]) -> tuple[tuple[str, tuple[Any, ...]], ..
     settings = []
     for text in texts:
         axis, _, values = text.partition("=")
-        if axis not in LOOP_AXES:
-            raise ConfigurationError(suggest.unknown("axis", axis, LOOP_AXES))
+        if axis not in SET_AXES:
+            raise ConfigurationError(suggest.unknown("axis", axis, SET_AXES))
         settings.append((axis, tuple(_setting(axis, each) for each in values.split(","))))
     return tuple(settings)
 
@@ -260,10 +288,14 @@ def _setting(axis: str, text: str) -> Any:  # noqa: ANN401  # a value of the axi
     try:
         return msgspec.convert(text, _AXIS_TYPES[axis], strict=False)
     except msgspec.ValidationError:
-        raise ConfigurationError(suggest.unknown(axis, text, choices(axis))) from None
+        if known := choices(axis):
+            raise ConfigurationError(suggest.unknown(axis, text, known)) from None
+        raise ConfigurationError(f"{axis}={text}: expected a whole number from 0 to {MOST_RANKS:,}") from None
 
 
 def choices(axis: str) -> list[str]:
-    """Return the values of an axis that has a few: of an enumeration, or of yes and no."""
+    """Return the values of an axis that has a few: of an enumeration, or of yes and no; nothing of a number."""
     kind = _AXIS_TYPES[axis]
-    return [*map(str, kind)] if isinstance(kind, enum.EnumMeta) else ["true", "false"]
+    if isinstance(kind, enum.EnumMeta):
+        return [*map(str, kind)]
+    return ["true", "false"] if kind is bool else []

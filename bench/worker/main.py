@@ -28,7 +28,7 @@ from bench.records.result import FailureReason
 from bench.worker.environment import SILENCE_VARIABLE
 from bench.worker.host_protocol import HostCommand, HostFacts, HostReply, HostRequest
 from bench.worker.measure.ceilings import measure_ceiling
-from bench.worker.measure.run import SessionServer, describe, measure_run, probe, started
+from bench.worker.measure.run import SessionServer, describe, measure_run, probe, serve, started
 from bench.worker.protocol import (
     CeilingReply,
     CeilingRequest,
@@ -54,6 +54,7 @@ from bench.worker.protocol import (
     RunReply,
     RunRequest,
     RunWindow,
+    ServeRequest,
     SessionRequest,
     SetUp,
     UnusableReply,
@@ -62,6 +63,11 @@ from mnist_core.devices import parse_devices
 from mnist_core.idx import DataError
 
 T = TypeVar("T")
+#: What gloo, NCCL and JAX's coordinator say when another rank is gone or silent.
+_LOST_RANK_WORDS = (
+    *("connection closed by peer", "connection reset by peer", "connection refused", "broken pipe", "socket closed"),
+    *("timed out waiting", "monitoredbarrier", "watchdog", "coordination service", "heartbeat"),
+)
 #: What CUDA, cuDNN, MXNet's allocator and the C++ runtime say when memory ends.
 _OUT_OF_MEMORY_WORDS = ("out of memory", "bad_alloc", "cudamalloc", "alloc_failed", "cannot allocate memory")
 
@@ -94,8 +100,8 @@ def handle_request(request_line: bytes, on_event: Callable[[Event], None]) -> Re
         return UnusableReply(detail=f"worker and parent disagree on the request: {error}")
     if isinstance(request, HostRequest):
         return _guarded(lambda: _hosts().serve(request))
-    asks = isinstance(request, DescribeRequest | ProbeRequest)
-    if not asks and os.environ.get("OMP_NUM_THREADS") != str(request.omp_num_threads):
+    trains_nothing = isinstance(request, DescribeRequest | ProbeRequest | ServeRequest)
+    if not trains_nothing and os.environ.get("OMP_NUM_THREADS") != str(request.omp_num_threads):
         return UnusableReply(detail=f"OMP_NUM_THREADS is not {request.omp_num_threads} in the worker's environment")
     return _guarded(lambda: _measured(request, on_event))
 
@@ -107,8 +113,8 @@ def _measured(request: Request, on_event: Callable[[Event], None]) -> Reply | Se
         case ProbeRequest(framework=framework, device=name):
             (device,) = parse_devices(name)
             return ProbeReply(probe=probe(framework, device))
-        case SessionRequest():
-            return SessionServer(request)
+        case SessionRequest() | ServeRequest():
+            return SessionServer(request) if isinstance(request, SessionRequest) else serve(request)
         case CeilingRequest():
             return CeilingReply(ceiling=measure_ceiling(request))
         case PhasesRequest() | OperatorsRequest():
@@ -226,6 +232,8 @@ def _reason(error: BaseException) -> FailureReason:
     text = str(error).lower()
     if isinstance(error, MemoryError) or any(words in text for words in _OUT_OF_MEMORY_WORDS):
         return FailureReason.OUT_OF_MEMORY
+    if any(words in text for words in _LOST_RANK_WORDS):
+        return FailureReason.RANK_LOST
     return FailureReason.CRASHED
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Final, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from bench.enums import StrEnum
 from bench.ranges import (
     Count,
     Epochs,
@@ -18,16 +19,18 @@ from bench.ranges import (
     Number,
     PositiveCount,
     PositiveSeconds,
+    Ranks,
     Repeats,
     Seconds,
+    Servers,
     Threads,
     TrainingSeed,
 )
-from bench.records.base import DeviceName, Timestamp
+from bench.records.base import DeviceName, Sha256, Timestamp
 from bench.records.environment import Software
 from bench.records.profile import PhaseRounds, Rounds
-from bench.records.result import Ceiling, Dataset, Epoch, FailureReason, Library, Run
-from bench.scenarios.axes import Framework
+from bench.records.result import Ceiling, Dataset, Epoch, FailureReason, Library, RankWindow, Run
+from bench.scenarios.axes import Exchange, Framework
 from bench.scenarios.scenario import Scenario
 from mnist_core.devices import Probe
 from mnist_core.recipe import Engine, Recipe
@@ -54,6 +57,22 @@ class RunRequest(Message, frozen=True, tag="run"):
     omp_num_threads: Threads
 
 
+class RankPlace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which of several ranks a process is, and where all of them meet."""
+
+    #: 0 for the first.
+    rank: Count
+    ranks: Ranks
+    #: Without one the ranks never meet.
+    exchange: Exchange
+    servers: Servers
+    #: The address and port at which the first rank, or the scheduler, waits for the others.
+    address: str
+    port: Annotated[int, Meta(ge=1, le=65535)]
+    #: The network interface of this process's machine by which the others reach it; None: the framework chooses.
+    interface: str | None
+
+
 class SessionRequest(Message, frozen=True, tag="pass"):
     """Open a session: load data and framework, then follow the commands, one at a time, until stdin ends."""
 
@@ -67,6 +86,23 @@ class SessionRequest(Message, frozen=True, tag="pass"):
     engine: Engine = Engine.THREADED
     #: Imported before the session is ready, so that sessions which start together do so at the same time.
     framework: Framework = Framework.MXNET
+    #: None: it trains by itself.
+    place: RankPlace | None = None
+
+
+class ServerRole(StrEnum):
+    """What a process of MXNet's parameter server can be that is no rank, by MXNet's own names."""
+
+    SCHEDULER = "scheduler"
+    SERVER = "server"
+
+
+class ServeRequest(Message, frozen=True, tag="serve"):
+    """Be the scheduler or a server of a training's ranks until stdin ends; there is no reply."""
+
+    role: ServerRole
+    #: That of any rank.
+    place: RankPlace
 
 
 class SetUp(Message, frozen=True, tag="set_up"):
@@ -183,6 +219,8 @@ class SetUpDone(Message, frozen=True, tag="set_up_done"):
     warm_up_seconds: Seconds
     #: Of the last part of the warm-up: one whole epoch, which is up to a quarter slower than those that follow.
     epoch_seconds: PositiveSeconds
+    #: Of the initial weights; of a rank alone.
+    weights_digest: Sha256 | None = None
 
 
 class WindowDone(Message, frozen=True, tag="window_done"):
@@ -195,7 +233,12 @@ class WindowDone(Message, frozen=True, tag="window_done"):
     involuntary_context_switches: Count
     #: Of the last epoch of the window.
     train_accuracy: Fraction
+    #: Of a rank, its share of it: those of all ranks add up to the batch's mean loss.
     last_batch_loss: Number
+    #: Of a rank, the weights after the window.
+    weights_digest: Sha256 | None = None
+    #: Of a window that ranks trained together, what each of them measured.
+    ranks: tuple[RankWindow, ...] = ()
 
 
 class Evaluated(Message, frozen=True, tag="evaluated"):
@@ -242,7 +285,14 @@ class UnusableReply(Message, frozen=True, tag="unusable"):
 
 
 Request: TypeAlias = (
-    RunRequest | SessionRequest | DescribeRequest | ProbeRequest | CeilingRequest | PhasesRequest | OperatorsRequest
+    RunRequest
+    | SessionRequest
+    | ServeRequest
+    | DescribeRequest
+    | ProbeRequest
+    | CeilingRequest
+    | PhasesRequest
+    | OperatorsRequest
 )
 Command: TypeAlias = SetUp | RunWindow | Evaluate
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bench.errors import ConfigurationError
 from bench.experiments.tune.search_space import KNOBS, Placement, canonical, placements, position, search_space
+from bench.scenarios.axes import RANK_AXES
 from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.scenarios.suite import Overrides, axis_settings
 from mnist_core.recipe import Engine, Hybridize, Update
@@ -100,5 +101,5 @@ def test_positions_tell_all_settings_apart() -> None:
     scenarios = space("lenet")
     assert len({position(each) for each in scenarios}) == len(scenarios)
     axes = [*itertools.chain(*KNOBS.values())]
-    assert {*axes, "framework", "network", "batch_size"} == {*Scenario.__struct_fields__}
+    assert {*axes, *RANK_AXES, "framework", "network", "batch_size"} == {*Scenario.__struct_fields__}
     assert len(axes) == len({*axes})

@@ -169,9 +169,9 @@ def test_a_terminal_too_narrow_for_any_table_gets_a_line_for_each_cell() -> None
     ]
     runs = tuple(a_run(scenario=scenario, repeat=repeat) for scenario in scenarios for repeat in range(3))
     lines = as_text(tables(a_result_set(runs=runs)), 34).splitlines()
-    at = next(place for place, line in enumerate(lines) if line.split() == ["contexts", "★", "cpu(0)"])
+    at = next(place for place, line in enumerate(lines) if line.split() == ["contexts", "☆", "cpu(0)"])
     record = [" ".join(line.split()) for line in lines[at : at + 5]]
-    assert record == ["contexts ★ cpu(0)", "batch 100", "hybridize off", "images/s 10,000 ±0 %", "n 3"]
+    assert record == ["contexts ☆ cpu(0)", "batch 100", "hybridize off", "images/s 10,000 ±0 %", "n 3"]
     assert any(re.fullmatch(r"speed-up +\d.*±.* %", line) for line in lines)
     assert max(map(len, lines)) <= 34
 

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import ConfigurationError
-from bench.scenarios.axes import LoopName
+from bench.scenarios.axes import PEERS_LOOP, Exchange, Framework, LoopName
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.selection import select
 from bench.scenarios.suite import BUILT_IN_SUITES, Matrix, Overrides, Suite, expand, load_suite, override, parse_suite
 from bench.worker.environment import worker_variables
-from mnist_core.recipe import Engine, Hybridize
+from mnist_core.recipe import Engine, Hybridize, Kvstore, Update
 
 TWO_BY_TWO = """
 title = "two by two"
@@ -27,6 +27,9 @@ batch_size = [100, 500]
 sampling = { epochs = 2, repeats = 3, samples = 1000 }
 """
 ONE_MATRIX = "title = 'x'\n[[matrix]]\nnetwork = ['mlp']\n"
+#: Ranks with a server, and a peer's loop.
+SERVED = {"ranks": 2, "exchange": Exchange.DIST_SYNC, "servers": 1}
+PEER = {"framework": Framework.TORCH, "contexts": ("cpu(0)",), **PEERS_LOOP}
 
 
 def test_the_defaults_are_the_tutorials() -> None:
@@ -47,6 +50,16 @@ def test_the_defaults_are_the_tutorials() -> None:
         ({"contexts": ("tpu(0)",)}, "tpu"),
         ({"contexts": ("cpu",)}, "written as"),
         ({"batch_size": 1}, "never train"),
+        ({"batch_size": 5, "ranks": 3}, "ranks' contexts (6)"),
+        ({"exchange": "gloo"}, "none of mxnet's: none, dist_sync"),
+        ({"exchange": Exchange.DIST_SYNC}, "servers=1 or more"),
+        ({"servers": 1}, "leave servers out"),
+        ({**SERVED, "update_on_kvstore": False}, "or use update=flat"),
+        ({**SERVED, "exchange": Exchange.DIST_ASYNC, "update": Update.FLAT}, "use update=trainer"),
+        ({**SERVED, "kvstore": Kvstore.LOCAL}, "leave kvstore out"),
+        ({**PEER, "exchange": Exchange.GLOO, "contexts": ("cpu(0)", "cpu(1)")}, "contexts=cpu(0) and more ranks"),
+        ({**PEER, "exchange": Exchange.NCCL}, "use exchange=gloo"),
+        ({**PEER, "framework": Framework.JAX, "hybridize": Hybridize.JIT, "ranks": 2}, "use framework=mxnet or torch"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(changes: dict[str, object], words: str) -> None:
@@ -84,6 +97,24 @@ def test_cores_are_shared_by_the_cpu_contexts(
     """The default is physical cores divided by CPU contexts, at least one; what is set explicitly wins."""
     scenario = Scenario(network="mlp", contexts=contexts, cpu_threads=cpu_threads)
     assert scenario.threads_per_context(cores) == expected
+
+
+def test_ranks_share_each_batch_and_the_cores() -> None:
+    """A rank's share is divided over its contexts; all ranks together have the cores of the machine."""
+    scenario = Scenario(network="mlp", batch_size=101, ranks=3)
+    assert scenario.per_context_batch_sizes == (17, 17, 17, 17, 17, 16)
+    assert [scenario.threads_per_context(cores) for cores in (2, 12)] == [1, 2]
+    assert scenario.name == "mlp cpu(0),cpu(1) batch=101 hybridize=off ranks=3 exchange=none"
+
+
+def test_a_suite_of_ranks_has_the_usual_exchange_and_a_server() -> None:
+    """Without an exchange of its own; and one rank has none, as ever."""
+    suite = parse_suite(f"{ONE_MATRIX}ranks = [1, 2]\n", where="the test")
+    alone, two = (planned.scenario for planned in expand(suite))
+    assert alone == Scenario(network="mlp")
+    assert (two.ranks, two.exchange, two.servers, two.trains_as_one) == (2, Exchange.DIST_SYNC, 1, True)
+    without = expand(override(suite, Overrides(ranks=(2,), exchange=(Exchange.NONE,))))[0].scenario
+    assert (without.exchange, without.servers, without.trains_as_one) == (Exchange.NONE, 0, False)
 
 
 @pytest.mark.parametrize("network", ["mlp", "lenet"])

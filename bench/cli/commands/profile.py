@@ -29,7 +29,7 @@ from bench.render.formats.export import Format
 from bench.render.phrases import format_count
 from bench.render.progress.rounds import RoundsProgress
 from bench.render.views.profiles import describe_closure, profile_tables
-from bench.scenarios.axes import AUTO_CONTEXTS, AXES, LOOP_AXES, Framework
+from bench.scenarios.axes import AUTO_CONTEXTS, AXES, SET_AXES, Framework
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import Matrix, Overrides, Suite, expand, override
 from bench.worker.protocol import ProfileTarget
@@ -130,7 +130,7 @@ def one_scenario(overrides: Overrides) -> Scenario:
 
 def _differing_options(scenarios: Sequence[Scenario]) -> list[str]:
     differing = [axis for axis in ("network", *AXES) if len({getattr(scenario, axis) for scenario in scenarios}) > 1]
-    return [f"--set {axis}" if axis in LOOP_AXES else f"--{axis.replace('_', '-')}" for axis in differing]
+    return [f"--set {axis}" if axis in SET_AXES else f"--{axis.replace('_', '-')}" for axis in differing]
 
 
 def _measure(

@@ -80,6 +80,8 @@ def run(
     batch_size: options.BatchSize = None,
     hybridize: options.Hybridize = None,
     cpu_threads: options.CpuThreads = None,
+    ranks: options.Ranks = None,
+    exchange: options.Exchange = None,
     settings: options.Settings = None,
     epochs: Annotated[int | None, typer.Option(min=1, max=ranges.MOST_EPOCHS, help="Epochs per run.")] = None,
     samples: Annotated[
@@ -127,6 +129,8 @@ def run(
         batch_size=batch_size,
         hybridize=hybridize,
         cpu_threads=cpu_threads,
+        ranks=ranks,
+        exchange=exchange,
         settings=settings,
         repeats=repeats,
         epochs=epochs,

@@ -67,7 +67,7 @@ def expected_seconds(planned: PlannedRun, train_samples: int, test_samples: int)
     per_update, per_image, per_evaluated = _COSTS.get(planned.scenario.network, _COSTS[Network.LENET])
     samples = min(planned.recipe.samples or train_samples, train_samples)
     updates = math.ceil(samples / planned.scenario.batch_size)
-    training = updates * per_update * len(planned.scenario.contexts) + samples * per_image
+    training = updates * per_update * planned.scenario.part_count + samples * per_image
     once = STARTUP_SECONDS + _COMPILE_SECONDS.get(planned.scenario.hybridize, 0.0)
     if planned.in_turns:
         turn = training * math.ceil(WINDOW_SECONDS / training)

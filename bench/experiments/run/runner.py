@@ -19,7 +19,7 @@ import msgspec
 
 from bench.experiments.blocks import HealthWatch
 from bench.experiments.pilot import Clock, StartSession
-from bench.experiments.run import policy, turns
+from bench.experiments.run import alone, policy, turns
 from bench.experiments.run.turns import BlockRequest, MeasuredRuns, OnTurn, failure_of
 from bench.machine.cgroup import available_memory_bytes
 from bench.records.environment import Software
@@ -39,11 +39,12 @@ from bench.records.result import (
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun
-from bench.worker import process, session
+from bench.worker import cluster, process, session
 from bench.worker.environment import worker_variables
 from bench.worker.interpreters import Interpreters
 from bench.worker.process import Cancellation, Interpreter, WorkerFailure
 from bench.worker.protocol import CeilingReply, CeilingRequest, EpochDone, Event, RunReply, RunRequest
+from bench.worker.session import SessionError
 from mnist_core.devices import Device, DeviceKind, Probe
 
 #: Enough for the start-up and a dozen sizes of a few seconds at most.
@@ -312,6 +313,11 @@ def _device_failure(planned: PlannedRun, probe: Callable[[Framework, Device], Pr
     return None
 
 
+def _with_health(run: Run, watch: HealthWatch) -> Run:
+    _seconds, health = watch.health()
+    return msgspec.structs.replace(run, health=health)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class SubprocessExecutor:
     """Executes each run in a fresh Python process."""
@@ -325,6 +331,12 @@ class SubprocessExecutor:
                 on_epoch(event.index, event.epoch)
 
         watch = HealthWatch(time.monotonic)
+        if request.scenario.has_ranks:
+            try:
+                start = self._starter(request.scenario, timeout_seconds)
+                return _with_health(alone.measure_alone(request, start, on_epoch), watch)
+            except SessionError as error:
+                return failure_of(request, error.failure)
         reply = process.send_request(
             self.interpreters.of(request.scenario.framework),
             request,
@@ -335,19 +347,18 @@ class SubprocessExecutor:
             on_event=tell,
         )
         if isinstance(reply, RunReply):
-            _seconds, health = watch.health()
-            return msgspec.structs.replace(reply.run, health=health)
+            return _with_health(reply.run, watch)
         return failure_of(request, reply)
 
     def execute_block(self, request: BlockRequest, on_turn: OnTurn) -> MeasuredRuns | None:
         """Measure runs in turns, each in a fresh process; None if asked to stop. Raises `SetupError` as `execute`."""
+        return turns.measure_runs(request, lambda scenario: self._starter(scenario, _LIFE_SECONDS), self.stop, on_turn)
 
-        def starter(framework: Framework) -> StartSession:
-            return functools.partial(
-                session.start, self.interpreters.of(framework), life_seconds=_LIFE_SECONDS, stop=self.stop
-            )
-
-        return turns.measure_runs(request, starter, self.stop, on_turn)
+    def _starter(self, scenario: Scenario, life_seconds: float) -> StartSession:
+        """Return what starts a scenario's process, or its ranks."""
+        start = functools.partial(cluster.start, scenario=scenario) if scenario.has_ranks else session.start
+        interpreter = self.interpreters.of(scenario.framework)
+        return functools.partial(start, interpreter, life_seconds=life_seconds, stop=self.stop)
 
     def measure_ceiling(self, request: CeilingRequest) -> Ceiling | WorkerFailure:
         """Measure a ceiling. Raises `SetupError` if the library is not installed."""

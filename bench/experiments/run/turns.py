@@ -17,7 +17,6 @@ from bench.experiments.blocks import Arm, HealthWatch, Measurement, Task, lastin
 from bench.experiments.pilot import WINDOW_SECONDS, Clock, StartSession
 from bench.records.base import utc_now
 from bench.records.result import Dataset, Epoch, Failure, Run, RunBlock
-from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario, reference_of
 from bench.scenarios.suite import PlannedRun
 from bench.worker import session
@@ -95,7 +94,7 @@ class BlockRequest:
 
 def measure_runs(
     request: BlockRequest,
-    session_starter: Callable[[Framework], StartSession],
+    session_starter: Callable[[Scenario], StartSession],
     stop: Cancellation,
     on_turn: OnTurn,
     now: Clock = time.monotonic,
@@ -113,9 +112,7 @@ def measure_runs(
         session_request = session.session_request(
             request.data_directory, dataset, planned.recipe.seed, threads, scenario.engine, scenario.framework
         )
-        start = functools.partial(
-            session_starter(scenario.framework), session_request, command_seconds=planned.timeout_seconds
-        )
+        start = functools.partial(session_starter(scenario), session_request, command_seconds=planned.timeout_seconds)
         samples = min(planned.recipe.samples or dataset.train_samples, dataset.train_samples)
         task = Task(scenario=scenario, epoch_samples=samples, epochs=lasting(WINDOW_SECONDS))
         return Arm(label=scenario, tasks=(task,), start=start)
@@ -162,6 +159,7 @@ def _run(planned: PlannedRun, measured: Measurement, request: BlockRequest, plac
             test_accuracy=None,
             evaluation_seconds=None,
             passes=measured.epochs_per_window,
+            ranks=window.ranks,
         )
         for window in measured.windows
     ]

@@ -15,8 +15,8 @@ from bench.render import units
 from bench.render.model.columns import LOOP, VERSIONS, Axis
 from bench.render.model.table import Fact
 from bench.render.phrases import format_count
-from bench.scenarios.axes import LoopName
-from bench.scenarios.scenario import Scenario, axis_value
+from bench.scenarios.axes import RANK_AXES, LoopName
+from bench.scenarios.scenario import DEFAULTS, Scenario, axis_value
 from mnist_core.devices import DeviceKind
 from mnist_core.recipe import Recipe
 
@@ -102,7 +102,11 @@ def describe_setting(scenario: Scenario, axes: Iterable[Axis]) -> str:
         value = axis_value(scenario, name)
         if name == LOOP.heading.name and value in {"", str(LoopName.TUTORIAL)}:
             continue
-        if value is not None and name != "framework":  # which stands among the versions
+        if name in RANK_AXES and value == DEFAULTS[name]:
+            continue
+        if name == "ranks":
+            words.append(_format_ranks(scenario.ranks))
+        elif value is not None and name != "framework":  # which stands among the versions
             speaks_for_itself = name in {"network", "contexts"}
             words.append(str(value) if speaks_for_itself else f"{axis.heading.title} {value}")
     return ", ".join(words)
@@ -196,6 +200,16 @@ def virtual_contexts(scenarios: Iterable[Scenario]) -> list[tuple[str, str]]:
         for device in cpus
     )
     return [("note", f"{', '.join(virtual)} are virtual contexts: no core is bound to one")] if virtual else []
+
+
+def shared_cores(scenarios: Iterable[Scenario]) -> list[tuple[str, str]]:
+    """Return a caption's note on the ranks that share a machine, if any do: they are no measurement of several."""
+    counts = sorted({scenario.ranks for scenario in scenarios if scenario.ranks > 1})
+    return [("note", "; ".join(map(_format_ranks, counts)))] if counts else []
+
+
+def _format_ranks(ranks: int) -> str:
+    return f"{ranks} ranks on 1 machine, shared cores"
 
 
 def describe_ceilings(rows: Iterable[Row]) -> list[tuple[str, str]]:

@@ -395,6 +395,8 @@ MAIN_AXES: Final = ("contexts", "batch_size", "hybridize")
 _NUMBER_AXES: Final = {
     "batch_size": ("batch", "images per update, over all contexts together"),
     "cpu_threads": ("threads", "OpenMP threads of each CPU context; default: physical cores over CPU contexts"),
+    "ranks": ("ranks", "processes that train together, on 1 machine whose cores they share"),
+    "servers": ("servers", "processes that add up the ranks' gradients"),
 }
 
 _NUMBERED: Final = re.compile(r"(.*)\((\d+)\)")

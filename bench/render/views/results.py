@@ -160,6 +160,7 @@ def _frame(summary: Summary, rows: Sequence[Row]) -> Frame:
             ("result", f"suite {summary.suite}, {summary.created_at}"),
             *captions.health_caption(summary.health),
             *captions.virtual_contexts(row.scenario for row in rows),
+            *captions.shared_cores(row.scenario for row in rows),
             *captions.describe_ceilings(rows),
         ],
         facts=_facts(summary, rows),

@@ -12,6 +12,7 @@ from typing import Protocol
 from bench.records.environment import Software
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
+from bench.worker.protocol import RankPlace
 from mnist_core.devices import Device, Probe
 from mnist_core.idx import Split
 from mnist_core.recipe import Recipe
@@ -35,14 +36,18 @@ class TrainedEpoch(Protocol):
 class Workload(Protocol):
     """One network in training. `build`, throw-away batches, `prepare`, then epochs; the clock is the caller's.
 
-    Made with its training images in memory; every method raises what its framework raises.
+    Made with its training images in memory; every method raises what its framework raises. Of a rank, every method but
+    `wait`, `weights_digest` and `device_memory_bytes` is called on all ranks, in the same order.
     """
 
     def build(self) -> None:
         """Build the network with its initial weights, and its optimizer. Raise `NetworkError` if that fails."""
 
     def train_throwaway_batch(self, size: int) -> None:
-        """Train one whole step on the first `size` images at the learning rate that is set, and wait for it."""
+        """Train one whole step on the first `size` images at the learning rate that is set, and wait for it.
+
+        A rank trains its share of them, as of every batch.
+        """
 
     def set_learning_rate(self, value: float) -> None:
         """Set the learning rate. At zero, an update is real work that leaves the weights as they were."""
@@ -55,6 +60,12 @@ class Workload(Protocol):
 
     def wait(self) -> None:
         """Wait until everything that was enqueued is done: the barrier."""
+
+    def barrier(self) -> None:
+        """Wait until all ranks are here, where they exchange gradients."""
+
+    def weights_digest(self) -> str:
+        """Return the SHA-256 of all trained weights, which are waited for."""
 
     def evaluate(self, test: Split) -> float:
         """Return the accuracy over every image of `test`, each counted once."""
@@ -69,8 +80,13 @@ class Backend(Protocol):
     def describe(self) -> Software:
         """Return what this process has loaded."""
 
-    def create_workload(self, scenario: Scenario, recipe: Recipe, train: Split) -> Workload:
-        """Create the scenario's workload, with its training images in memory."""
+    def join(self, place: RankPlace) -> None:
+        """Meet the other ranks, once in a process and before any device is used. Raise what the framework raises."""
+
+    def create_workload(
+        self, scenario: Scenario, recipe: Recipe, train: Split, place: RankPlace | None = None
+    ) -> Workload:
+        """Create the scenario's workload, with its training images in memory; `place` is a rank's."""
 
     def probe(self, device: Device) -> Probe:
         """Try the device out in this process, which may hang or crash it."""
@@ -98,6 +114,6 @@ def backend_for(framework: Framework) -> Backend:
     return backend
 
 
-def create_workload(scenario: Scenario, recipe: Recipe, train: Split) -> Workload:
+def create_workload(scenario: Scenario, recipe: Recipe, train: Split, place: RankPlace | None = None) -> Workload:
     """Create a scenario's workload in the backend of its framework. Raises as `backend_for`."""
-    return backend_for(scenario.framework).create_workload(scenario, recipe, train)
+    return backend_for(scenario.framework).create_workload(scenario, recipe, train, place)

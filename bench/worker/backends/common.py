@@ -6,9 +6,10 @@ imported by it.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, SupportsFloat
 
@@ -42,6 +43,18 @@ class TrainedEpoch:
     def last_batch_loss(self) -> float:
         """Waits for it. NaN or infinite when the training diverged."""
         return sum(map(float, self.last_losses))
+
+
+#: The longest that a rank waits for another one: one may compile for longer than the others.
+EXCHANGE_SECONDS: Final = 60.0
+
+
+def digest(weights: Iterable[NDArray[np.float32]]) -> str:
+    """Return the SHA-256 of the bits of all these weights."""
+    found = hashlib.sha256()
+    for weight in weights:
+        found.update(np.ascontiguousarray(weight).data)
+    return found.hexdigest()
 
 
 def unavailable(framework: Framework, error: ImportError) -> ImportError:

@@ -23,6 +23,7 @@ from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from bench.worker.backends import common
 from bench.worker.backends.common import TrainedEpoch
+from bench.worker.protocol import RankPlace
 from mnist_core.devices import Device, DeviceKind, Probe, Unusable, last_line
 from mnist_core.idx import Split
 from mnist_core.order import EpochOrder, batch_sizes, shares
@@ -51,7 +52,11 @@ def describe() -> Software:
     return describe_software("jax", str(jax.__version__), features)
 
 
-def create_workload(scenario: Scenario, recipe: Recipe, train: Split) -> JaxWorkload:
+def join(place: RankPlace) -> None:
+    raise NotImplementedError(f"JAX is measured in one process, not as rank {place.rank}")
+
+
+def create_workload(scenario: Scenario, recipe: Recipe, train: Split, _place: RankPlace | None = None) -> JaxWorkload:
     return JaxWorkload(scenario, recipe, train)
 
 
@@ -338,6 +343,12 @@ class JaxWorkload:
 
     def wait(self) -> None:
         jax.block_until_ready(self._state)
+
+    def barrier(self) -> None:
+        """Do nothing: it is no rank."""
+
+    def weights_digest(self) -> str:
+        return common.digest(map(np.asarray, self.weights))
 
     def evaluate(self, test: Split) -> float:
         data = self._on_device(test)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 from bench.machine.software import describe_software
 from bench.records.environment import Software
+from bench.scenarios.axes import Exchange
 from bench.scenarios.scenario import Scenario
+from bench.worker.backends import common, parameter_server
+from bench.worker.protocol import RankPlace
 from mnist_core import networks, training
 from mnist_core.devices import Device, DeviceKind, Probe
 from mnist_core.idx import Split
@@ -22,8 +28,29 @@ def describe() -> Software:
     return describe_software("mxnet", version(), tuple(name for name, on in sorted(features().items()) if on))
 
 
-def create_workload(scenario: Scenario, recipe: Recipe, train: Split) -> TutorialWorkload | ExchangedLoopWorkload:
+#: MXNet has no types.
+Store: TypeAlias = Any
+
+
+def join(place: RankPlace) -> None:
+    parameter_server.announce(place)
+    store = _store(place.exchange)
+    if "dist" not in store.type or store.num_workers != place.ranks:
+        raise RuntimeError(f"the store {store.type} has {store.num_workers} ranks, not {place.ranks}")
+
+
+@functools.cache
+def _store(exchange: Exchange) -> Store:
+    """Return the store that this process has for its life."""
+    return mx.kv.create(str(exchange))
+
+
+def create_workload(
+    scenario: Scenario, recipe: Recipe, train: Split, place: RankPlace | None = None
+) -> TutorialWorkload | ExchangedLoopWorkload:
     """Return the tutorial's own loop for every scenario that it can train, else the exchangeable one."""
+    if place is not None:
+        return ExchangedLoopWorkload(scenario, recipe, train, place)
     exchanged = scenario.loop != Loop(hybridize=scenario.hybridize) or scenario.hybridize is Hybridize.BOUND
     workload = ExchangedLoopWorkload if exchanged else TutorialWorkload
     return workload(scenario, recipe, train)
@@ -94,6 +121,12 @@ class TutorialWorkload:
     def wait(self) -> None:
         mx.nd.waitall()
 
+    def barrier(self) -> None:
+        """Do nothing: it is no rank."""
+
+    def weights_digest(self) -> str:
+        return _digest(self._net)
+
     def evaluate(self, test: Split) -> float:
         return _evaluate(self._net, test, self._scenario.batch_size, self._contexts)
 
@@ -102,18 +135,22 @@ class TutorialWorkload:
 
 
 class ExchangedLoopWorkload:
-    """The loop whose every part is as the scenario says."""
+    """The loop whose every part is as the scenario says, in one process or as a rank of several."""
 
     _training: Training
 
-    def __init__(self, scenario: Scenario, recipe: Recipe, train: Split) -> None:
-        self._scenario, self._recipe, self._train = scenario, recipe, train
+    def __init__(self, scenario: Scenario, recipe: Recipe, train: Split, place: RankPlace | None = None) -> None:
+        self._scenario, self._recipe, self._train, self._place = scenario, recipe, train, place
+        self._store = None if scenario.exchange is Exchange.NONE else _store(scenario.exchange)
         self._contexts = [to_context(device) for device in scenario.devices]
 
     def build(self) -> None:
-        scenario = self._scenario
+        scenario, arguments = self._scenario, {}
+        if self._place is not None:  # by its name, since an older `mnist_core` has no ranks
+            rank = importlib.import_module("mnist_core.loop").Rank
+            arguments["rank"] = rank(self._place.rank, self._place.ranks, self._store)
         self._training = Training(
-            scenario.network, scenario.loop, self._contexts, scenario.batch_size, self._recipe, self._train
+            scenario.network, scenario.loop, self._contexts, scenario.batch_size, self._recipe, self._train, **arguments
         )
 
     def train_throwaway_batch(self, size: int) -> None:
@@ -131,11 +168,24 @@ class ExchangedLoopWorkload:
     def wait(self) -> None:
         mx.nd.waitall()
 
+    def barrier(self) -> None:
+        if self._store is not None:
+            self._store._barrier()  # noqa: SLF001  # MXNet has no other
+
+    def weights_digest(self) -> str:
+        return _digest(self._training.net)
+
     def evaluate(self, test: Split) -> float:
         return _evaluate(self._training.net_to_evaluate(), test, self._scenario.batch_size, self._contexts)
 
     def device_memory_bytes(self) -> int | None:
         return _device_memory_bytes(self._scenario.devices)
+
+
+def _digest(net: Block) -> str:
+    mx.nd.waitall()
+    trained = [each for each in net.collect_params().values() if each.grad_req != "null"]
+    return common.digest(each.data(each.list_ctx()[0]).asnumpy() for each in trained)
 
 
 def _evaluate(net: Block, test: Split, batch_size: int, contexts: Sequence[Context]) -> float:

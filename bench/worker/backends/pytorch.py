@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from bench.machine.software import describe_software
 from bench.records.environment import Software
-from bench.scenarios.axes import Framework
+from bench.scenarios.axes import Exchange, Framework
 from bench.scenarios.scenario import Scenario
 from bench.worker.backends import common
 from bench.worker.backends.common import TrainedEpoch
+from bench.worker.protocol import RankPlace
 from mnist_core.devices import Device, DeviceKind, Probe, Unusable, last_line
 from mnist_core.idx import Split
-from mnist_core.order import EpochOrder, batches, shares
+from mnist_core.order import EpochOrder, batches, rank_share, shares
 from mnist_core.probe import classify
 from mnist_core.recipe import Layers, Network, Recipe
 
@@ -27,7 +28,7 @@ try:
     import torch
     from torch.nn import functional
 
-    from bench.worker.backends import pytorch_steps
+    from bench.worker.backends import pytorch_ranks, pytorch_steps
     from bench.worker.backends.pytorch_steps import Outcome, Share, Steps, Task, Tensor, TorchDevice
 except ImportError as error:
     raise common.unavailable(Framework.TORCH, error) from error
@@ -50,8 +51,14 @@ def describe() -> Software:
     return describe_software("torch", str(torch.__version__), tuple(name for name, on in features.items() if on))
 
 
-def create_workload(scenario: Scenario, recipe: Recipe, train: Split) -> PyTorchWorkload:
-    return PyTorchWorkload(scenario, recipe, train)
+def join(place: RankPlace) -> None:
+    pytorch_ranks.join(place)
+
+
+def create_workload(
+    scenario: Scenario, recipe: Recipe, train: Split, place: RankPlace | None = None
+) -> PyTorchWorkload:
+    return PyTorchWorkload(scenario, recipe, train, place)
 
 
 def matrix_product(device: Device, size: int) -> Callable[[], None]:
@@ -113,15 +120,17 @@ def _computed(device: Device) -> Probe:
 
 
 class PyTorchWorkload:
-    """One replica for each device, all in this process, as MXNet's loop has it."""
+    """One replica for each device, all in this process, as MXNet's loop has it; or one, as a rank of several."""
 
-    def __init__(self, scenario: Scenario, recipe: Recipe, train: Split) -> None:
+    def __init__(self, scenario: Scenario, recipe: Recipe, train: Split, place: RankPlace | None = None) -> None:
         torch.set_num_threads(common.cpu_threads(scenario.devices))
         self._scenario = scenario
         self._recipe = recipe
         self._devices = [_device_of(device) for device in scenario.devices]
         self._data = [_on_device(train, scenario.layers, device) for device in self._devices]
         self._samples = len(train.images)
+        self._rank, self._ranks = (0, 1) if place is None else (place.rank, place.ranks)
+        self._exchanges = scenario.exchange is not Exchange.NONE
         self._steps: Steps
         self._order: EpochOrder
 
@@ -138,6 +147,7 @@ class PyTorchWorkload:
             devices=self._devices,
             initial=common.initial_weights(self._scenario.network, self._recipe),
             learning_rate=self._recipe.learning_rate,
+            exchanges=self._exchanges,
         )
         self._steps = pytorch_steps.make_steps(task, self._scenario.update)
 
@@ -159,6 +169,13 @@ class PyTorchWorkload:
     def wait(self) -> None:
         for device in self._devices:
             _wait(device)
+
+    def barrier(self) -> None:
+        if self._exchanges:
+            pytorch_ranks.barrier()
+
+    def weights_digest(self) -> str:
+        return common.digest(weight.detach().cpu().numpy() for weight in self.weights)
 
     def evaluate(self, test: Split) -> float:
         correct = 0
@@ -182,22 +199,38 @@ class PyTorchWorkload:
 
     def _train(self, order: NDArray[np.intp], sizes: Sequence[int]) -> TrainedEpoch:
         """Batches of these sizes from the images in this order; the only wait is for the count of right answers."""
+        order, own_sizes = self._own(order, sizes)
         outcomes: list[Outcome] = []
         hits: list[list[tuple[Tensor, Tensor]]] = [[] for _ in self._devices]
-        for batch in self._batches(order, sizes):
+        for batch in self._batches(order, own_sizes, sizes):
             outcomes = self._steps.train(batch)
             for own, share, outcome in zip(hits, batch, outcomes, strict=False):
-                own.append((outcome.predicted, share.labels))
+                if share.part:
+                    own.append((outcome.predicted, share.labels))
         correct = sum(int((predicted == labels).sum()) for predicted, labels in map(_joined, filter(None, hits)))
+        samples = sum(own_sizes)
         return TrainedEpoch(
-            samples=len(order),
-            train_accuracy=correct / len(order),
+            samples=samples,
+            train_accuracy=correct / samples if samples else 0.0,  # no image of a throw-away batch
             last_losses=tuple(outcome.loss for outcome in outcomes),
         )
 
-    def _batches(self, order: NDArray[np.intp], sizes: Sequence[int]) -> Iterator[list[Share]]:
+    def _own(self, order: NDArray[np.intp], sizes: Sequence[int]) -> tuple[NDArray[np.intp], list[int]]:
+        """Return this rank's images of the batches, and how many it has of each."""
+        if self._ranks == 1:
+            return order, list(sizes)
+        ends = itertools.accumulate(sizes)
+        taken = [
+            (end - size, *rank_share(size, self._rank, self._ranks)) for end, size in zip(ends, sizes, strict=True)
+        ]
+        own = np.concatenate([order[begin + first : begin + last] for begin, first, last in taken])
+        return own, [last - first for _begin, first, last in taken]
+
+    def _batches(
+        self, order: NDArray[np.intp], own_sizes: Sequence[int], sizes: Sequence[int]
+    ) -> Iterator[list[Share]]:
         """Each device's share of each batch. The order is copied to a device, and the labels put into it, once."""
-        parts = [[last - first for first, last in shares(size, len(self._devices))] for size in sizes]
+        parts = [[last - first for first, last in shares(own, len(self._devices))] if own else [] for own in own_sizes]
         every = list(itertools.chain.from_iterable(parts))
         split = []
         for device, (images, labels) in zip(self._devices, self._data, strict=True):
@@ -208,8 +241,14 @@ class PyTorchWorkload:
             yield [
                 Share(images, index[begin + k], labels[begin + k], part / size)
                 for k, (part, (images, index, labels)) in enumerate(zip(own, split, strict=False))
-            ]
+            ] or [self._nothing()]
             begin += len(own)
+
+    def _nothing(self) -> Share:
+        """Return the share of a rank that has no image of a small batch, and must take part in the exchange."""
+        ((images, labels), *_) = self._data
+        first = torch.zeros(1, dtype=torch.int64, device=images.device)
+        return Share(images, first, labels[:1], 0.0)
 
 
 def _joined(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
+from bench.worker.backends import pytorch_ranks
 from mnist_core.recipe import Hybridize, Layers, Network, Update
 
 #: PyTorch is not installed where the types are checked.
@@ -34,7 +35,7 @@ class Share:
     images: Tensor
     index: Tensor
     labels: Tensor
-    #: Fraction of the batch: 1 on a single device.
+    #: Fraction of the batch: 1 on a single device of a single process; 0 of an image that does not count.
     part: float
 
 
@@ -73,6 +74,8 @@ class Task:
     devices: Sequence[TorchDevice]
     initial: Sequence[NDArray[np.float32]]
     learning_rate: float
+    #: Whether the gradients are added up over ranks, each of which has one device.
+    exchanges: bool = False
 
 
 def make_steps(task: Task, update: Update) -> Steps:
@@ -125,6 +128,11 @@ class PlainSteps:
                     parameter.data = placed(torch.tensor(initial), task.layers, device)
         compiled = task.hybridize is Hybridize.COMPILE
         self._forward = [torch.compile(net, dynamic=False) if compiled else net for net in self._nets]
+        # Its own documentation's way to train on several machines. What is compiled adds up all gradients at once.
+        self._averages = task.exchanges and not compiled
+        self._sums = task.exchanges and compiled
+        if self._averages:
+            self._forward = [nn.parallel.DistributedDataParallel(net) for net in self._nets]
         self._optimizer = torch.optim.SGD(self._nets[0].parameters(), lr=task.learning_rate)
 
     @property
@@ -143,9 +151,13 @@ class PlainSteps:
             loss = functional.cross_entropy(scores, share.labels)
             if share.part != 1:
                 loss = loss * share.part
-            loss.backward()
+            # A mean over ranks is their sum where each takes so much more of its loss.
+            (loss * pytorch_ranks.count() if self._averages else loss).backward()
             outcomes.append(Outcome(loss.detach(), scores.detach().argmax(1)))
         self._add_other_gradients(len(batch))
+        if self._sums:
+            gradients = [parameter.grad for parameter in self._nets[0].parameters()]
+            torch._foreach_copy_(gradients, pytorch_ranks.summed(gradients))
         self._optimizer.step()
         self._send_weights()
         return outcomes
@@ -261,6 +273,7 @@ class HandWrittenSteps:
         self._gradients: Callable[..., tuple[Sequence[Tensor], Tensor, Tensor]] = _gradients
         if task.hybridize is Hybridize.COMPILE:
             self._step, self._gradients = (_compiled(each, task.devices) for each in (_step, _gradients))
+        self._exchanges = task.exchanges
         self._replicas = [
             _Replica(
                 device,
@@ -279,19 +292,20 @@ class HandWrittenSteps:
             replica.scale.fill_(-value)
 
     def train(self, batch: Sequence[Share]) -> list[Outcome]:
-        if len(self._replicas) > 1:
+        if len(self._replicas) > 1 or self._exchanges:
             return self._train_on_several(batch)
         (replica,), (share,) = self._replicas, batch
-        loss, predicted = self._step(
-            self._apply, replica.weights, share.images, share.index, share.labels, replica.scale
-        )
-        return [Outcome(loss, predicted)]
+        scale, part = replica.scale, share.part
+        if part != 1:  # a rank that exchanges nothing
+            scale = scale * part
+        loss, predicted = self._step(self._apply, replica.weights, share.images, share.index, share.labels, scale)
+        return [Outcome(loss if part == 1 else loss * part, predicted)]
 
     def scores(self, device: int, images: Tensor) -> Tensor:
         return self._apply(self._replicas[device].weights, images)
 
     def _train_on_several(self, batch: Sequence[Share]) -> list[Outcome]:
-        """Gradients on every device, added on the first, whose new weights go to the others."""
+        """Gradients on every device, added on the first and over all ranks; its new weights go to the others."""
         first, *others = self._replicas
         outcomes, every = [], []
         for replica, share in zip(self._replicas, batch, strict=False):
@@ -299,7 +313,7 @@ class HandWrittenSteps:
                 self._apply, replica.weights, share.images, share.index, share.labels, replica.scale * share.part
             )
             outcomes.append(Outcome(loss * share.part, predicted))
-            every.append(gradients)
+            every.append(pytorch_ranks.summed(gradients) if self._exchanges else gradients)
         with torch.no_grad():
             for gradients in every:
                 torch._foreach_add_(first.weights, [each.to(first.device) for each in gradients])

@@ -14,20 +14,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 
 from bench.records.base import format_timestamp
 from bench.records.environment import Software
 from bench.records.result import Epoch, Run
-from bench.scenarios.axes import Framework
+from bench.scenarios.axes import Exchange, Framework
 from bench.scenarios.scenario import Scenario
-from bench.worker.backends import base
+from bench.worker.backends import base, parameter_server
 from bench.worker.backends.base import Workload
 from bench.worker.protocol import (
     DivergedError,
     Evaluated,
     RunRequest,
+    ServeRequest,
     SessionReady,
     SessionRequest,
     SetUpDone,
@@ -70,6 +72,11 @@ def describe(framework: Framework) -> Software:
 def probe(framework: Framework, device: Device) -> Probe:
     """Try a device out in this process, which may hang or crash it. Raises as `describe`."""
     return base.backend_for(framework).probe(device)
+
+
+def serve(request: ServeRequest) -> NoReturn:
+    """Be a process of MXNet's parameter server until its ranks end, or this process is killed."""
+    parameter_server.serve(request)
 
 
 def measure_run(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> Run:
@@ -161,19 +168,23 @@ class SessionServer:
     """
 
     def __init__(self, request: SessionRequest) -> None:
-        self._request = request
-        base.backend_for(request.framework)
+        self._request, self._place = request, request.place
+        backend = base.backend_for(request.framework)
+        if request.place is not None and request.place.exchange is not Exchange.NONE:
+            backend.join(request.place)
         self._train, test = datasets.load(Path(request.data_directory), digest=request.dataset.digest)
         self._test = Split(test.images[: request.test_samples], test.labels[: request.test_samples])
 
     def set_up(self, scenario: Scenario, samples: int) -> SetUpDone:
         train = Split(self._train.images[:samples], self._train.labels[:samples])
         recipe = Recipe(seed=self._request.seed)
-        self._workload = base.create_workload(scenario, recipe, train)
+        self._workload = base.create_workload(scenario, recipe, train, self._place)
         warm = _warm_up(self._workload, batch_sizes(len(train.images), scenario.batch_size), recipe)
         self._workload.prepare()
         epoch_seconds = self._warm_up_memory(recipe)
-        return SetUpDone(warm.first_step_seconds, warm.warm_up_seconds + epoch_seconds, epoch_seconds)
+        return SetUpDone(
+            warm.first_step_seconds, warm.warm_up_seconds + epoch_seconds, epoch_seconds, self._weights_digest()
+        )
 
     def _warm_up_memory(self, recipe: Recipe) -> float:
         """Run one epoch at learning rate 0; return its seconds.
@@ -187,14 +198,20 @@ class SessionServer:
         self._workload.set_learning_rate(recipe.learning_rate)
         return time.perf_counter() - begin
 
+    def _weights_digest(self) -> str | None:
+        return None if self._place is None else self._workload.weights_digest()
+
     def run_window(self, epochs: int) -> WindowDone:
+        """Train a window. Ranks begin it together and leave it together; each looks at its clock inside of that."""
         self._workload.wait()
+        self._workload.barrier()
         before = _Usage.now()
         begin = time.perf_counter()
         trained = [self._workload.train_epoch() for _ in range(epochs)]
         self._workload.wait()
         seconds = time.perf_counter() - begin
         used = _Usage.now().since(before)
+        self._workload.barrier()
         loss = _finite(trained[-1].last_batch_loss(), "a window")
         return WindowDone(
             samples=sum(epoch.samples for epoch in trained),
@@ -203,6 +220,7 @@ class SessionServer:
             involuntary_context_switches=used.involuntary_context_switches,
             train_accuracy=trained[-1].train_accuracy,
             last_batch_loss=loss,
+            weights_digest=self._weights_digest(),
         )
 
     def evaluate(self) -> Evaluated:

@@ -1,0 +1,268 @@
+"""Ranks that exchange all gradients train what one process trains, where the framework is installed."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from bench import cli
+from bench.records import store
+from bench.records.result import Dataset, FailureReason, ResultSet
+from bench.scenarios.axes import Exchange, Framework, LoopName, preset
+from bench.scenarios.scenario import Scenario
+from bench.worker import cluster, session
+from bench.worker.process import Cancellation, Interpreter
+from bench.worker.protocol import RankPlace, ServeRequest, ServerRole, SessionRequest
+from bench.worker.session import SessionError
+from mnist_core import datasets
+from mnist_core.datasets import DatasetName
+from mnist_core.recipe import Hybridize, Layers, Network, Update
+from tests import ROOT
+from tests.support.cli import Command
+from tests.support.idx_files import small_idx_folder
+from tests.system.test_peers import SAMPLES, a_peers_scenario, images, python_of
+
+pytestmark = pytest.mark.system
+
+#: Weights are of the order of 0.1 and an update of 0.01: a shard that is trained twice is off by far more.
+TOLERANCE = 1e-5
+#: Of two ranks, even ones; of three, uneven ones; the last batch of one image leaves all but the first without.
+RANKS = (1, 2, 3)
+
+
+def a_place(**changes: Any) -> RankPlace:  # noqa: ANN401  # a field of the place
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    facts: dict[str, Any] = {"rank": 0, "ranks": 1, "exchange": Exchange.GLOO, "servers": 0}
+    facts |= {"address": "127.0.0.1", "port": port, "interface": "lo"}
+    return RankPlace(**facts | changes)
+
+
+@dataclasses.dataclass
+class Training:
+    """What one rank, or one process alone, made of a case."""
+
+    facts: dict[str, Any]
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # a fact of `rank_process`
+        return self.facts[name]
+
+
+def train(folder: Path, scenarios: list[Scenario], ranks: int | None, fault: str = "") -> list[list[Training]]:
+    """Train the cases, one after the other; return for each what each rank made of it. Without ranks: one process."""
+    folder.mkdir()
+    noise, encoded = images(), msgspec.json.encode(scenarios).decode()
+    np.savez(folder / "cases.npz", images=noise.images, labels=noise.labels, scenarios=encoded)
+    first = scenarios[0]
+    whole = a_place(ranks=ranks or 1, exchange=first.exchange, servers=first.servers)
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    helpers = []
+    if ranks is not None and fault != "no exchange":
+        for role in [ServerRole.SCHEDULER, *[ServerRole.SERVER] * first.servers] if first.servers else []:
+            request = msgspec.json.encode(ServeRequest(role, whole)) + b"\n"
+            server = subprocess.Popen(
+                [sys.executable, "-c", "from bench.worker.main import main; main()"],
+                stdin=subprocess.PIPE,
+                env=variables,
+            )
+            assert server.stdin is not None
+            server.stdin.write(request)
+            server.stdin.flush()
+            helpers.append(server)
+    running = []
+    for rank in range(ranks or 1):
+        place = None if ranks is None else msgspec.structs.replace(whole, rank=rank)
+        words = [python_of(scenarios[0].framework), "-m", "tests.support.rank_process", "cases.npz", f"{rank}.npz"]
+        words = [*words, msgspec.json.encode(place).decode(), *filter(None, [fault])]
+        running.append(subprocess.Popen(words, cwd=folder, env=variables))
+    try:
+        assert [process.wait(300) for process in running] == [0] * len(running)
+    finally:
+        for process in (*running, *helpers):
+            process.kill()
+            process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
+    found: list[list[Training]] = [[] for _ in scenarios]
+    for rank in range(ranks or 1):
+        with np.load(folder / f"{rank}.npz") as answer:
+            for number, each in enumerate(found):
+                own = {name.partition(" ")[2]: answer[name] for name in answer.files if name.startswith(f"{number} ")}
+                each.append(Training(own))
+    return found
+
+
+def of_torch(ranks: int) -> list[Scenario]:
+    """Return both ways to add up gradients for both networks; compiled ones, which take long, for even shares."""
+    made = [
+        (network, Hybridize.OFF, layers, update)
+        for network, (layers, update) in itertools.product(
+            Network, ((Layers.TUTORIAL, Update.TRAINER), (Layers.TUTORIAL, Update.FLAT))
+        )
+    ]
+    made.append((Network.LENET, Hybridize.OFF, Layers.CHANNELS_LAST, Update.FLAT))
+    if ranks == 2:
+        made += [(Network.MLP, Hybridize.COMPILE, Layers.TUTORIAL, update) for update in Update]
+    return [
+        a_peers_scenario(
+            Framework.TORCH,
+            str(network),
+            hybridize=hybridize,
+            layers=layers,
+            update=update,
+            ranks=ranks,
+            exchange=Exchange.GLOO,
+        )
+        for network, hybridize, layers, update in made
+    ]
+
+
+def of_mxnet(ranks: int) -> list[Scenario]:
+    """Return the tutorial's loop, updated on the servers, and the tuned ones with one array of all gradients."""
+    dist: dict[str, Any] = {"ranks": ranks, "exchange": Exchange.DIST_SYNC, "servers": 1, "batch_size": 10}
+    two: tuple[str, ...] = ("cpu(0)", "cpu(1)")  # as many as the batch of 10 allows
+    return [
+        Scenario(network="mlp", **dist, contexts=two),
+        Scenario(network="lenet", **{**dist, "exchange": Exchange.DIST_SYNC_DEVICE}, contexts=("cpu(0)",)),
+        Scenario(network="mlp", **dist, **preset(Framework.MXNET, "mlp", LoopName.TUNED, ())),
+        Scenario(network="lenet", **{**dist, "servers": 2}, **preset(Framework.MXNET, "lenet", LoopName.TUNED, ())),
+    ]
+
+
+def differences(ranks: list[Training], alone: Training) -> float:
+    return max(float(np.abs(rank.weights - alone.weights).max()) for rank in ranks)
+
+
+@pytest.mark.parametrize("ranks", RANKS)
+def test_ranks_of_pytorch_train_what_one_process_trains(ranks: int, tmp_path: Path) -> None:
+    """All have the same bits, and the one process's weights to rounding; together they see each image once."""
+    scenarios = of_torch(ranks)
+    together = train(tmp_path / "ranks", scenarios, ranks)
+    alone = train(tmp_path / "alone", scenarios, None)
+    assert_same(scenarios, together, alone)
+
+
+@pytest.mark.parametrize("ranks", RANKS)
+@pytest.mark.parametrize("number", range(len(of_mxnet(1))))
+def test_ranks_of_mxnet_train_what_one_process_trains(number: int, ranks: int, tmp_path: Path) -> None:
+    """They do so through the parameter server, of which a process has one in its life."""
+    scenario = of_mxnet(ranks)[number]
+    together = train(tmp_path / "ranks", [scenario], ranks)
+    assert_same([scenario], together, train(tmp_path / "alone", [scenario], None))
+
+
+def assert_same(scenarios: list[Scenario], together: list[list[Training]], alone: list[list[Training]]) -> None:
+    for scenario, those, (one,) in zip(scenarios, together, alone, strict=True):
+        assert len({str(rank.digest) for rank in those}) == 1, scenario.name
+        assert differences(those, one) < TOLERANCE, scenario.name
+        assert all(rank.left_alone for rank in those), scenario.name
+        assert sum(int(rank.samples) for rank in those) == 2 * SAMPLES, scenario.name
+        assert sum(int(rank.correct) for rank in those) == int(one.correct), scenario.name
+        assert sum(float(rank.loss) for rank in those) == pytest.approx(float(one.loss), rel=1e-4)
+        assert {float(rank.test_accuracy) for rank in those} == {float(one.test_accuracy)}
+
+
+@pytest.mark.parametrize("fault", ["no exchange", "a shard trained twice", "a learning rate that stayed at 0"])
+@pytest.mark.parametrize("framework", [Framework.MXNET, Framework.TORCH])
+def test_what_ranks_may_do_wrong_is_seen_in_their_weights(framework: Framework, fault: str, tmp_path: Path) -> None:
+    """The comparison with one process is worth something: each of these faults fails it."""
+    if framework is Framework.MXNET:
+        scenarios = of_mxnet(2)[:1]
+    else:
+        scenarios = [a_peers_scenario(framework, update=Update.FLAT, ranks=2, exchange=Exchange.GLOO)]
+    (together,) = train(tmp_path / "ranks", scenarios, 2, fault)
+    ((one,),) = train(tmp_path / "alone", scenarios, None)
+    assert differences(together, one) > 100 * TOLERANCE
+
+
+# --- as a session -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> datasets.Prepared:
+    return datasets.obtain(
+        DatasetName.AUTO, data_dir=small_idx_folder(tmp_path / "data", train=210, test=60), environ={}
+    )
+
+
+def a_request(prepared: datasets.Prepared, framework: Framework) -> SessionRequest:
+    dataset = Dataset(name="custom", digest=prepared.digest, source="test", train_samples=210, test_samples=60)
+    return session.session_request(prepared.directory, dataset, 1, 1, Scenario(network="mlp").engine, framework)
+
+
+def test_ranks_are_one_session(prepared: datasets.Prepared) -> None:
+    """It counts all images, keeps what each rank measured, and takes as long as the slowest."""
+    scenario = a_peers_scenario(Framework.TORCH, batch_size=100, ranks=2, exchange=Exchange.GLOO)
+    request = a_request(prepared, Framework.TORCH)
+    python = Interpreter(python_of(Framework.TORCH))
+    with cluster.start(python, request, scenario=scenario, life_seconds=300, stop=Cancellation()) as ranks:
+        ranks.wait_until_ready()
+        ranks.set_up(scenario, 210)
+        window = ranks.run_window(2)
+        assert (window.samples, [rank.samples for rank in window.ranks]) == (420, [210, 210])
+        assert window.seconds == max(rank.seconds for rank in window.ranks)
+        assert window.cpu_seconds == sum(rank.cpu_seconds for rank in window.ranks)
+        assert 0 < ranks.evaluate().test_accuracy <= 1
+
+
+def test_a_killed_rank_is_named_and_no_process_is_left(prepared: datasets.Prepared) -> None:
+    scenario = a_peers_scenario(Framework.TORCH, batch_size=100, ranks=3, exchange=Exchange.GLOO)
+    request = a_request(prepared, Framework.TORCH)
+    python = Interpreter(python_of(Framework.TORCH))
+    with cluster.start(python, request, scenario=scenario, life_seconds=300, stop=Cancellation()) as ranks:
+        ranks.wait_until_ready()
+        ranks.set_up(scenario, 210)
+        workers = [rank.worker for rank in ranks._ranks]  # type: ignore[attr-defined]  # its processes
+        workers[1].process.kill()
+        with pytest.raises(SessionError) as caught:
+            ranks.run_window(10_000)
+    assert caught.value.failure.reason is FailureReason.CRASHED
+    assert caught.value.failure.detail == "rank 1 of 3: the worker was killed by SIGKILL"
+    assert all(worker.process.poll() is not None for worker in workers)
+
+
+def test_a_killed_server_is_named(prepared: datasets.Prepared) -> None:
+    """MXNet's ranks would wait for it for ever."""
+    scenario = msgspec.structs.replace(of_mxnet(2)[0], batch_size=100)
+    request = a_request(prepared, Framework.MXNET)
+    with cluster.start(Interpreter(), request, scenario=scenario, life_seconds=300, stop=Cancellation()) as ranks:
+        ranks.wait_until_ready()
+        ranks.set_up(scenario, 210)
+        members = ranks._members  # type: ignore[attr-defined]  # its processes
+        assert [member.name for member in members] == ["the scheduler", "server 0", "rank 0 of 2", "rank 1 of 2"]
+        members[1].worker.process.kill()
+        with pytest.raises(SessionError) as caught:
+            ranks.run_window(10_000)
+    assert caught.value.failure.detail == "server 0: the worker was killed by SIGKILL"
+    assert all(member.worker.process.poll() is not None for member in members)
+
+
+def test_a_suite_of_ranks_gives_rows_that_say_what_they_are(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Alone and in turns the file is valid, and a table names ranks, exchange, and the cores that they share."""
+    data = small_idx_folder(tmp_path / "data", train=200, test=50)
+    for suite, name in (("tutorial", "alone.json"), ("smoke", "turns.json")):
+        arguments: list[object] = ["--suite", suite, "--network", "mlp", "--loop", "tuned", "--ranks", 2]
+        arguments += ["--exchange", "dist_sync", "--exchange", "none", "--epochs", 2, "--repeats", 1]
+        assert command("run", *arguments, "--data-dir", data, "-o", name, "--verbose") == cli.Exit.DONE
+        assert "shared cores" in (shown := capsys.readouterr().out)
+        assert "dist_sync" in shown
+        assert command("check", name) == cli.Exit.DONE
+        capsys.readouterr()
+        result_set = store.read(Path(name), ResultSet)
+        assert {run.scenario.exchange for run in result_set.runs} == {Exchange.DIST_SYNC, Exchange.NONE}
+        for epoch in (epoch for run in result_set.runs for epoch in run.epochs):
+            assert [rank.samples for rank in epoch.ranks] == [100 * epoch.passes] * 2
+            assert epoch.epoch_seconds == max(rank.seconds for rank in epoch.ranks)
