@@ -70,7 +70,7 @@ def result_tables(
 
 def _listing(summary: Summary, rows: Sequence[Row]) -> Table:
     scenarios = [row.scenario for row in rows]
-    axes = [
+    axes: list[Column[Row]] = [
         axis if axis in SHOWN_AXES and tells_of(axis, scenarios) else hidden_column(axis)
         for axis in sorted((*AXES, LOOP), key=lambda axis: axis.heading.name not in MAIN_AXES)
     ]
