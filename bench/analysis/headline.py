@@ -115,7 +115,7 @@ def _group(summary: Summary, row: Row) -> Group:
 def _of_source(source: Source) -> Iterable[Headline]:
     rows = source.summary.rows
     for network in dict.fromkeys(row.scenario.network for row in rows):
-        own = measured(row for row in rows if row.scenario.network == network)
+        own = measured(row for row in rows if row.scenario.network == network and row.scenario.trains_as_one)
         if not own:
             continue
         # An accuracy that was judged is worth more than one that could not be, however fast.

@@ -14,6 +14,7 @@ from bench.analysis.summary import summarize
 from bench.analysis.verdict import DEFAULT_SETTINGS
 from bench.records.result import ResultSet, Run
 from bench.render.model.answers import describe_effects
+from bench.scenarios.axes import Exchange
 from bench.scenarios.scenario import Scenario
 from bench.stats import intervals
 from bench.stats.block_design import summarize_difference
@@ -70,6 +71,14 @@ def effects_of(result_set: ResultSet) -> dict[str, Effect]:
 
 def words_of(result_set: ResultSet) -> dict[str, str]:
     return dict(describe_effects(all_effects(result_set)))
+
+
+def test_ranks_that_learn_something_else_are_never_the_fastest() -> None:
+    """However fast: without an exchange each trains a network of its own, and there may be no judged row beside it."""
+    without = a_scenario(ranks=2, exchange=Exchange.NONE)
+    (answer,) = headlines([source_of("a.json", a_sweep((a_scenario(), 1.0), (without, 2.0)))])
+    assert answer.fastest.scenario == a_scenario()
+    assert headlines([source_of("a.json", a_sweep((without, 2.0)))]) == []
 
 
 def test_each_axis_is_answered_over_all_pairs_that_differ_in_it_alone() -> None:
