@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -47,9 +48,11 @@ _CHANGES: Final = {
 }
 
 
-def timestamp() -> str:
-    """Return the time as it stands in names of files, e.g. 20260131T120000Z."""
-    return utc_now().replace(":", "").replace("-", "")
+def path_named_now(folder: Path, name: str) -> Path:
+    """Return NAME-20260131T120000Z.json in the folder, or with -2, -3 and so on behind it where that exists."""
+    stem = f"{name}-{utc_now().replace(':', '').replace('-', '')}"
+    names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+    return next(path for name in names if not (path := folder / f"{name}.json").exists())
 
 
 @contextlib.contextmanager
@@ -58,7 +61,7 @@ def new_file(output: Path | None, name: str, *, resumable: bool = True) -> Itera
 
     Raises `ConfigurationError` where it exists, `StoreError` where something else measures into the folder.
     """
-    path = output or options.RESULTS_DIRECTORY / f"{name}-{timestamp()}.json"
+    path = output or path_named_now(options.RESULTS_DIRECTORY, name)
     with store.exclusive(store.real_path(path).parent):
         if path.exists():
             raise ConfigurationError(

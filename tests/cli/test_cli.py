@@ -20,6 +20,7 @@ import pytest
 from bench import cli
 from bench.analysis import accuracy
 from bench.analysis.summary import summarize
+from bench.cli import session
 from bench.cli.commands import environment, run
 from bench.errors import SetupError
 from bench.experiments.run.runner import OnEpoch
@@ -636,6 +637,18 @@ def test_an_interrupted_block_of_a_precision_is_measured_when_it_goes_on(
     result_set = store.read(Path("file.json"), ResultSet)
     assert (len(result_set.blocks), len(result_set.runs), result_set.failures) == (6, 13, ())
     assert command("check", "file.json") == cli.Exit.DONE
+
+
+@pytest.mark.usefixtures("fake_worker")
+def test_two_runs_of_one_second_have_two_files(
+    command: Command, data_dir: Path, turns: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A script may start the next run at once; the second was refused, as its file existed."""
+    monkeypatch.setattr(session, "utc_now", lambda: "2026-01-31T12:00:00Z")
+    for _ in range(3):
+        assert command("run", "--suite", turns, "--data-dir", data_dir) == cli.Exit.DONE
+    found = {path.name.partition("-")[2] for path in Path("results/runs").glob("*.json")}
+    assert found == {f"20260131T120000Z{number}.json" for number in ("", "-2", "-3")}
 
 
 def test_a_void_block_is_told_and_measured_again(

@@ -17,7 +17,7 @@ from bench.cli.console import fail, note, print_tables, reject_junit, spinner, t
 from bench.cli.datasets import prepare
 from bench.cli.exit_status import Exit
 from bench.cli.gating import measure_blocks, plan_gate, scenarios_here
-from bench.cli.session import ResumeHint, prepare_rest, timestamp
+from bench.cli.session import ResumeHint, path_named_now, prepare_rest
 from bench.errors import ConfigurationError, IncomparableError
 from bench.experiments.gate import calibration, source
 from bench.experiments.gate.decision import Conclusion
@@ -86,7 +86,7 @@ def calibrate(
         path = calibration.blocks_path(capture(), directory)
         with store.exclusive(directory), store.exclusive(options.RESULTS_DIRECTORY):
             if anew and path.exists():
-                path.rename(path.with_suffix(f".before-{timestamp()}.json"))
+                path.rename(path_named_now(path.parent, f"{path.stem}.before"))
             gate_file = _record(path, request, data, data_dir, seed_given=seed is not None)
         result = _evaluate(gate_file, path)
         store.write(calibration.calibration_path(gate_file.environment, directory), result)
@@ -180,14 +180,13 @@ def selftest(
     if injected == 0:
         raise ConfigurationError("--slowdown 0: that is the other half of the test; name a slowdown, e.g. 10%")
     prepared = prepare(data, data_dir)
-    stamp = timestamp()
     verdicts = []
     with store.exclusive(options.RESULTS_DIRECTORY):
         for number, share in enumerate((injected, 0.0), start=1):
             what = f"{100 * share:g} % spun into each step of the contender" if share else "identical code"
             note(f"gate {number} of 2: {what}")
             request = GateRequest(suite=suite, keyword=keyword, seed=options.seed_or_random(seed))
-            path = options.RESULTS_DIRECTORY / f"selftest-{100 * share:g}-percent-{stamp}.json"
+            path = path_named_now(options.RESULTS_DIRECTORY, f"selftest-{100 * share:g}-percent")
             gate_file, conclusion = _gate_with_slowdown(share, request, prepared, path, budget_seconds)
             _report_half(gate_file, conclusion, share, output_format)
             verdicts.append(conclusion.verdict)
