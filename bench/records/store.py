@@ -133,13 +133,13 @@ def _sync_directory(directory: Path) -> None:
 def json_files(folder: Path) -> list[Path]:
     """Return the JSON files of a folder; where it has none, those of its folders, as a CI's downloads lie there.
 
-    Hidden ones are not meant: macOS puts a `._name.json` beside a file.
+    Hidden ones are not meant: macOS puts a `._name.json` beside a file. Nor is a pipe, which would be waited for.
     """
     for pattern in ("*.json", "*/*.json"):
         found = [
             path
             for path in sorted(folder.glob(pattern))
-            if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+            if not any(part.startswith(".") for part in path.relative_to(folder).parts) and not path.is_fifo()
         ]
         if found:
             return found

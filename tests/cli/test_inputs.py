@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,7 @@ def test_results_one_folder_deeper_are_found(
     store.write(Path("runs/first/a.json"), a_result_set())
     store.write(Path("runs/second/a.json"), a_result_set())
     Path("runs/first/._a.json").write_bytes(b"\0\5\x16\7")  # macOS keeps its own attributes so
+    os.mkfifo("runs/first/pipe.json")  # opening it would wait for a program that writes
     assert command(*arguments, "runs") == cli.Exit.DONE
     assert "left out" not in capsys.readouterr().err
     store.write(Path("runs/own.json"), a_result_set())
