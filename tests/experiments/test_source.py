@@ -15,6 +15,7 @@ from bench.errors import ConfigurationError
 from bench.experiments.gate import source
 from bench.experiments.gate.slowdown import inject
 from bench.experiments.gate.source import SourceTree
+from bench.experiments.scratch import scratch_folder
 from bench.machine.software import tree_digest
 from bench.stats.paired import Side
 from tests import ROOT
@@ -110,7 +111,7 @@ def test_a_folder_or_commit_without_the_package_is_one_line(repository: Path, sc
 
 def test_a_scratch_folder_is_gone_after_its_block() -> None:
     """All that was put there is gone, too."""
-    with source.scratch_folder() as folder:
+    with scratch_folder() as folder:
         (folder / "a").mkdir()
         (folder / "a" / "file").write_text("x")
     assert not folder.exists()
@@ -119,7 +120,7 @@ def test_a_scratch_folder_is_gone_after_its_block() -> None:
 def test_a_scratch_folder_is_gone_after_its_process_was_killed() -> None:
     """SIGKILL leaves the process no chance to clean up, so the cleaner does it."""
     code = (
-        "from bench.experiments.gate.source import scratch_folder\nimport time\n"
+        "from bench.experiments.scratch import scratch_folder\nimport time\n"
         "with scratch_folder() as f: print(f, flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
@@ -238,6 +239,6 @@ def test_a_stray_module_in_the_current_folder_disturbs_no_cleaner(
 ) -> None:
     (tmp_path / "random.py").write_text("raise SystemExit('a stray module was imported')")
     monkeypatch.chdir(tmp_path)
-    with source.scratch_folder() as folder:
+    with scratch_folder() as folder:
         assert folder.is_dir()
     assert not folder.exists()

@@ -24,6 +24,7 @@ from bench.experiments.gate.decision import Conclusion
 from bench.experiments.gate.setup import GATE_SUITE, GateRequest, Sides
 from bench.experiments.gate.slowdown import inject
 from bench.experiments.gate.source import WORKING_TREE
+from bench.experiments.scratch import scratch_folder
 from bench.machine.capture import capture
 from bench.records import store
 from bench.records.calibration import Calibration
@@ -105,7 +106,7 @@ def _record(
     path: Path, request: GateRequest, data: DatasetName, data_dir: Path | None, *, seed_given: bool
 ) -> GateFile:
     """Measure the valid blocks of identical code that the file still lacks; exit where they cannot be had."""
-    with source.scratch_folder() as scratch:
+    with scratch_folder() as scratch:
         sides = Sides({side: source.check_out(WORKING_TREE, side, scratch) for side in Side})
         if path.exists():
             gate_file = _begun(path, request, sides, seed_given=seed_given)
@@ -203,7 +204,7 @@ def _gate_with_slowdown(
 
     Both sides wait for the end of each step, so that they differ by nothing else.
     """
-    with source.scratch_folder() as scratch:
+    with scratch_folder() as scratch:
         trees = {}
         for side, share in ((Side.BASELINE, 0.0), (Side.CONTENDER, slowdown)):
             tree = source.check_out(WORKING_TREE, side, scratch)

@@ -20,6 +20,7 @@ from bench.errors import ConfigurationError
 from bench.experiments.gate import source
 from bench.experiments.gate.decision import Conclusion, conclusion_of
 from bench.experiments.gate.setup import GATE_SUITE, GateRequest, Sides, check_out_sides, require_same_sides
+from bench.experiments.scratch import scratch_folder
 from bench.machine.capture import capture
 from bench.records import store
 from bench.records.gate import GateFile, Purpose
@@ -90,7 +91,7 @@ def gate(
         begun = _read(resume)  # a calibration's file is resumed by `calibrate`
         if not options.is_given(context, "budget"):
             budget_seconds = begun.plan.budget_seconds or budget_seconds
-        with resumed_file(resume, GateFile) as gate_file, source.scratch_folder() as scratch:
+        with resumed_file(resume, GateFile) as gate_file, scratch_folder() as scratch:
             sides = _sides_of(resume, gate_file, scratch, base, base_python)
             here = capture(software=gate_file.contender.software)
             prepared = prepare_rest(resume, gate_file, here, data_dir, _LASTING_FACTS)
@@ -107,7 +108,7 @@ def gate(
         budget_seconds=budget_seconds,
     )
     clone = _clone_here()
-    with new_file(output, "gate") as path, source.scratch_folder() as scratch:
+    with new_file(output, "gate") as path, scratch_folder() as scratch:
         sides = check_out_sides(base, scratch, clone, base_python)
         if sides.are_identical and not force:
             own = own_networks(scenario for scenario, _threads in scenarios_here(request))

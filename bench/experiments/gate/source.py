@@ -7,14 +7,11 @@ ASPLOS 2009, on what a path's length alone can do).
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import io
 import shutil
 import subprocess
-import sys
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -30,22 +27,6 @@ _FOLDERS: Final = {Side.BASELINE: "a", Side.CONTENDER: "b"}
 _GIT_SECONDS: Final = 60.0
 #: Characters of git's own words: an error of a few lines.
 _LONGEST_WORDS: Final = 500
-
-#: Program that makes a folder, prints its name, and removes it when its stdin ends. However this process ends, even by
-#: SIGKILL, the pipe closes. A worker may still be writing bytecode into the folder then, so it tries for a while.
-_CLEANER: Final = """
-import sys
-del sys.path[0]  # the current folder, which may have a module of any of these names
-import shutil, tempfile, time, pathlib
-folder = tempfile.mkdtemp(prefix="mnist-bench-")
-print(folder, flush=True)
-sys.stdin.read()
-for _ in range(50):
-    shutil.rmtree(folder, ignore_errors=True)
-    if not pathlib.Path(folder).exists():
-        break
-    time.sleep(0.1)
-"""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,33 +58,6 @@ def clone_around(folder: Path) -> Path | None:
         if (place / PACKAGE / "__init__.py").is_file() and (place / "pyproject.toml").is_file():
             return place
     return None
-
-
-@contextlib.contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """Yield a folder that is removed after the `with` block, even if this process is killed in it.
-
-    Raises `ConfigurationError` if no temporary folder can be made.
-    """
-    cleaner = subprocess.Popen(
-        [sys.executable, "-c", _CLEANER],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,  # it must outlive a Ctrl-C that ends us
-        text=True,
-    )
-    assert cleaner.stdin is not None
-    assert cleaner.stdout is not None
-    try:
-        folder = cleaner.stdout.readline().rstrip("\n")
-        if not folder:
-            raise ConfigurationError("no temporary folder can be made here: free some space, or set TMPDIR")
-        yield Path(folder)
-    finally:
-        cleaner.stdin.close()
-        cleaner.wait()
-        cleaner.stdout.close()
 
 
 def check_out(reference: str, side: Side, scratch: Path, *, source: Path = SOURCE_ROOT) -> SourceTree:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, TypeVar
 
 from bench.experiments.profile import trace
+from bench.experiments.scratch import scratch_folder
 from bench.records.profile import PhaseRounds, ProfiledEpoch
 from bench.worker import process
 from bench.worker.environment import worker_variables
@@ -58,11 +57,11 @@ class Profiler:
 
     def operators(self, steps: int) -> tuple[ProfiledEpoch, trace.Trace]:
         """Train an epoch of this many steps under MXNet's profiler. Raise `ProfileError` if that gives no result."""
-        with tempfile.TemporaryDirectory(prefix="mnist-bench-") as directory:
-            request = OperatorsRequest(self.target, steps, directory, self.threads)
+        with scratch_folder() as directory:
+            request = OperatorsRequest(self.target, steps, str(directory), self.threads)
             epoch = self._answer(request, OperatorsReply, _UNBULKED)
             try:
-                recorded = trace.read(Path(directory))
+                recorded = trace.read(directory)
             except trace.TraceError as error:
                 raise ProfileError(str(error)) from error
         profiled = ProfiledEpoch(
