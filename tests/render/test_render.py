@@ -223,6 +223,16 @@ def test_an_axis_that_tells_no_rows_apart_makes_room_for_the_speed_up() -> None:
     assert {"contexts,", "batch,"} <= {*text.split("too few: ")[1].split()}
 
 
+def test_what_one_table_has_no_room_for_stays_where_it_tells_rows_apart() -> None:
+    """The contexts are spare in the first table, and all that the rows of the second differ in."""
+    spare = [a_scenario(contexts="cpu(0),cpu(1)"), a_scenario(contexts="cpu(0)", hybridize=Hybridize.ON)]
+    needed = [a_scenario("lenet", contexts=contexts) for contexts in ("cpu(0)", "cpu(0),cpu(1)")]
+    runs = tuple(a_run(scenario=each, repeat=repeat) for each in (*spare, *needed) for repeat in range(3))
+    lines = as_text(tables(a_result_set(*runs)), 55).splitlines()
+    headers = [line.split() for line in lines if {"images/s", "accuracy"} <= {*line.split()}]
+    assert ["contexts" in header for header in headers] == [False, True]
+
+
 def test_the_legend_is_as_long_as_asked() -> None:
     """Signs alone unless more is asked for; nothing for --quiet."""
     made = tables(a_troubled_set())

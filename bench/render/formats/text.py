@@ -176,12 +176,13 @@ def writer(encoding: str) -> Writer:
 def _layout(table: Table, limit: int, write: Writer, without: Container[str] = ()) -> _Layout:
     """Return what fits of a table; the least important columns make room first, of equals the rightmost.
 
-    Before one that matters does, the widest column of text is wrapped. `without` names columns by their titles.
+    Before one that matters does, the widest column of text is wrapped. `without` names columns by their titles,
+    and hides none without which this table's rows cannot be told apart.
     """
     widths = {
         index: _column_width(table, index, write)
         for index in readable(table, pictures=True)
-        if one_line(table.headings[index].title) not in without
+        if table.headings[index].priority == 0 or one_line(table.headings[index].title) not in without
     }
     whole = _drop(table, widths, limit)
     texts = [index for index, width in widths.items() if _is_text(table, index) and width > _NARROWEST_TEXT]
