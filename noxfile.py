@@ -171,7 +171,7 @@ def peer_tests(session: nox.Session) -> None:
     """The tests of PyTorch and JAX, each in its own environment, which `tests` skips."""
     install(session, "test")
     pythons = {f"MNIST_BENCH_PYTHON_{name.upper()}": path for name, path in PEERS.items()}
-    ranks = "tests/system/test_ranks.py::test_ranks_of_pytorch_train_what_one_process_trains"
+    ranks = "tests/system/test_ranks.py::test_ranks_of_pytorch_train_what_one_process_trains[3]"
     files = ["tests/system/test_peers.py", ranks]
     session.run("pytest", "-n", "auto", "--dist", "worksteal", *files, *session.posargs, env=pythons)
 

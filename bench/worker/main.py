@@ -217,11 +217,13 @@ def _lines() -> Iterator[bytes]:
 
     def receive() -> None:
         unfinished = b""
-        while select.select([0], [], [], limit)[0] and (part := os.read(0, 1 << 16)):
-            *whole, unfinished = (unfinished + part).split(b"\n")
-            for line in filter(None, whole):
-                received.put(line)
-        os._exit(1)
+        try:
+            while select.select([0], [], [], limit)[0] and (part := os.read(0, 1 << 16)):
+                *whole, unfinished = (unfinished + part).split(b"\n")
+                for line in filter(None, whole):
+                    received.put(line)
+        finally:  # whatever ends this thread: nobody else would notice that the parent is gone
+            os._exit(1)
 
     threading.Thread(target=receive, daemon=True).start()
     while True:

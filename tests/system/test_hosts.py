@@ -198,7 +198,7 @@ def write_toml(path: Path, hosts: Sequence[tuple[str, str]], **changes: str) -> 
 def network() -> Iterator[list[tuple[str, str]]]:
     if reason := why_no_namespaces():
         pytest.skip(reason)
-    with namespaces(3) as hosts:
+    with namespaces(2) as hosts:
         yield hosts
         for name, _ in hosts:
             assert processes_in(name) == []
@@ -211,23 +211,23 @@ def test_hosts_of_a_network_fit_together(tmp_path: Path, network: list[tuple[str
     missing = [fault for fault in seen["faults"] if fault["subject"] != "framework"]
     assert missing == []
     assert status == (cli.Exit.USAGE if seen["faults"] else cli.Exit.DONE)
-    assert [host["pythons"][0]["facts"]["interface"] for host in seen["hosts"]] == ["eth0"] * 3
-    assert [host["unreached"] for host in seen["hosts"]] == [{}] * 3
-    assert len(seen["links"]) == 6
+    assert [host["pythons"][0]["facts"]["interface"] for host in seen["hosts"]] == ["eth0"] * 2
+    assert [host["unreached"] for host in seen["hosts"]] == [{}] * 2
+    assert len(seen["links"]) == 2
     assert all(link["bytes_per_second"] > 0 and link["round_trip_seconds"] > 0 for link in seen["links"])
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"python": '"/nowhere/python"'}, "✘ n2 there is no /nowhere/python: write python ="),
+        ({"python": '"/nowhere/python"'}, "✘ n1 there is no /nowhere/python: write python ="),
         (
             {"launch": '["ip", "netns", "exec", "nowhere"]'},
-            "✘ n2 the worker ended with status 255 and no result: Cannot open",
+            "✘ n1 the worker ended with status 255 and no result: Cannot open",
         ),
-        ({"data_directory": '"/nowhere"'}, "✘ n2 no data (/nowhere"),
-        ({"address": '"10.0.0.99"'}, "✘ n2 no interface there has the address 10.0.0.99: write one of these: "),
-        ({"interface": '"lo"'}, "✘ n2 interface lo has not the address "),
+        ({"data_directory": '"/nowhere"'}, "✘ n1 no data (/nowhere"),
+        ({"address": '"10.0.0.99"'}, "✘ n1 no interface there has the address 10.0.0.99: write one of these: "),
+        ({"interface": '"lo"'}, "✘ n1 interface lo has not the address "),
     ],
     ids=["python", "launch", "data", "address", "interface"],
 )
@@ -241,10 +241,10 @@ def test_a_wrong_hosts_file_is_told_before_anything_is_measured(
 
 def test_a_firewall_is_told(tmp_path: Path, network: list[tuple[str, str]]) -> None:
     """What the first host answers to the last one leads nowhere, as with a firewall that drops it."""
-    subprocess.run(["ip", "-n", network[0][0], "route", "add", "blackhole", f"{network[2][1]}/32"], check=True)
+    subprocess.run(["ip", "-n", network[0][0], "route", "add", "blackhole", f"{network[1][1]}/32"], check=True)
     status, shown = look_at(write_toml(tmp_path / "hosts.toml", network), tmp_path)
     assert status == cli.Exit.USAGE
-    assert "✘ n2 cannot reach n0 (no answer within 3 s): let its firewall and theirs pass TCP" in shown
+    assert "✘ n1 cannot reach n0 (no answer within 3 s): let its firewall and theirs pass TCP" in shown
 
 
 def test_an_own_name_that_leads_to_loopback_is_told(tmp_path: Path, network: list[tuple[str, str]]) -> None:
@@ -254,7 +254,7 @@ def test_an_own_name_that_leads_to_loopback_is_told(tmp_path: Path, network: lis
     status, shown = look_at(write_toml(tmp_path / "hosts.toml", network), tmp_path)
     assert status == cli.Exit.USAGE
     line = f"'{address} {own}'"
-    assert f"✘ n2 its own name {own} resolves to 127.0.1.1: write the line {line} into its /etc/hosts" in shown
+    assert f"✘ n1 its own name {own} resolves to 127.0.1.1: write the line {line} into its /etc/hosts" in shown
 
 
 @pytest.mark.slow
@@ -262,7 +262,7 @@ def test_a_cut_cable_ends_both_sides(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: list[tuple[str, str]]
 ) -> None:
     """No word comes through any more: ssh gives up on this side, and the worker on its own."""
-    (client, _), (far, address), _ = network
+    (client, _), (far, address) = network
     with ssh_server(tmp_path / "ssh", address, ("ip", "netns", "exec", far)) as folder:
         use_config(folder, monkeypatch, f"ip netns exec {client}")
         monkeypatch.setattr(launch, "SILENCE_SECONDS", 20.0)
