@@ -214,7 +214,7 @@ def _check_ranks(scenario: Scenario) -> None:
             exchange is Exchange.DIST_ASYNC and scenario.update is not Update.TRAINER,
             f"exchange={exchange} updates the weights on its servers: use update=trainer",
         ),
-        (  # with one rank MXNet 1.9.1 trains other weights than without a server: it pulls into what it still sends
+        (  # with one rank MXNet 1.9.1 trained other weights than without a server, for a reason that is not known
             exchange.has_servers and not scenario.update_on_kvstore,
             f"exchange={exchange} and update_on_kvstore=false may train wrong weights: leave it out or use update=flat",
         ),

@@ -13,9 +13,10 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.analysis.groups import RowKey, epochs_seconds, log_ratio_of_rows
+from bench.analysis.groups import RowKey, epochs_seconds, log_ratio_of_rows, row_key, throughput
 from bench.analysis.summary import Measures, Summary, summarize
 from bench.records import store
+from bench.records.health import void_reason
 from bench.records.result import ResultSet
 from bench.stats.intervals import Estimate, bounds
 
@@ -34,9 +35,38 @@ def main() -> None:
         spreads = {key[0].network: group.spread for key, group in summary.groups.items() if group.spread is not None}
         for network, spread in spreads.items():
             print(f"    {network}: processes of a block scatter by {math.sqrt(spread.variance):.1%}")
+        print(f"    {by_anchors(result_set)}")
     for one, other in itertools.combinations(summaries, 2):
         for network in dict.fromkeys(scenario.network for scenario, _recipe in one.groups):
             print(f"{network}: {agreement(one, other, network)}")
+
+
+def by_anchors(result_set: ResultSet) -> str:
+    """Say how far rows scatter in blocks with a slow anchor, at one end or both, and in the others.
+
+    Each row's log speed, less the mean of its block, is compared with its mean over all blocks; root mean square.
+    """
+    healths = [block.health for block in result_set.blocks]
+    slow = {
+        index
+        for index in range(len(healths))
+        if void_reason(healths[: index + 1], steal_fraction=math.inf, at_both_ends=False) is not None
+    }
+    speeds: dict[int, dict[RowKey, float]] = {}
+    for run in result_set.runs:
+        if run.block is not None:
+            speeds.setdefault(run.block, {})[row_key(run)] = math.log(throughput(run))
+    rows: dict[RowKey, dict[int, float]] = {}
+    for index, block in speeds.items():
+        for key, speed in block.items():
+            rows.setdefault(key, {})[index] = speed - statistics.fmean(block.values())
+    squares: dict[bool, list[float]] = {True: [], False: []}
+    for row in rows.values():
+        mean = statistics.fmean(row.values())
+        for index, speed in row.items():
+            squares[index in slow].append((speed - mean) ** 2)
+    words = [f"{math.sqrt(statistics.fmean(each)):.1%}" if each else "nothing" for each in squares.values()]
+    return f"rows scatter by {words[0]} in {len(slow)} blocks with a slow anchor, and by {words[1]} in the others"
 
 
 def half_widths(measures: Sequence[Measures]) -> str:

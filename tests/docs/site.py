@@ -162,8 +162,13 @@ def _type(field: Schema) -> str:
     if field["type"] == "object":
         return f"object of {_type(field['additionalProperties'])}"
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    limits = [f"{sign} {field[key]:g}" for key, sign in signs.items() if key in field]
+    limits = [f"{sign} {_limit(field[key])}" for key, sign in signs.items() if key in field]
     return " ".join([field["type"], *([", ".join(limits)] if limits else [])])
+
+
+def _limit(number: float) -> str:
+    """Write a count in full, and a fraction as it is."""
+    return f"{number:,.0f}" if number == int(number) else f"{number:g}"
 
 
 def _paragraphs(text: str) -> str:

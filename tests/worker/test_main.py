@@ -374,3 +374,16 @@ def test_what_a_users_file_raises_is_reported_with_its_place(
     assert isinstance(reply, FailureReply)
     assert reply.detail == "ValueError: no such layer (my_nets_that_raise.py, line 2)"
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_worker_ends_whatever_keeps_it_from_hearing_its_parent() -> None:
+    """An error of the thread that reads, here of a folder as stdin, would leave the process waiting for ever."""
+    folder = os.open(ROOT, os.O_RDONLY)
+    try:
+        code = "from bench.worker.main import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, stdin=folder, capture_output=True, timeout=120, check=False
+        )
+    finally:
+        os.close(folder)
+    assert done.returncode == 1

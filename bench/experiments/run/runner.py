@@ -20,7 +20,8 @@ import msgspec
 from bench.experiments.blocks import HealthWatch
 from bench.experiments.pilot import Clock, StartSession
 from bench.experiments.run import alone, policy, turns
-from bench.experiments.run.turns import BlockRequest, MeasuredRuns, OnTurn, failure_of
+from bench.experiments.run.outcomes import failure_of
+from bench.experiments.run.turns import BlockRequest, MeasuredRuns, OnTurn
 from bench.machine.cgroup import available_memory_bytes
 from bench.records.environment import Software
 from bench.records.result import (

@@ -15,13 +15,13 @@ import msgspec
 from bench.experiments import blocks
 from bench.experiments.blocks import Arm, HealthWatch, Measurement, Task, lasting
 from bench.experiments.pilot import WINDOW_SECONDS, Clock, StartSession
+from bench.experiments.run.outcomes import failure_of, run_of
 from bench.records.base import utc_now
-from bench.records.result import Dataset, Epoch, Failure, Run, RunBlock
+from bench.records.result import Dataset, Failure, Run, RunBlock
 from bench.scenarios.scenario import Scenario, reference_of
 from bench.scenarios.suite import PlannedRun
 from bench.worker import session
-from bench.worker.process import Cancellation, WorkerFailure
-from bench.worker.protocol import RunRequest
+from bench.worker.process import Cancellation
 from mnist_core.recipe import Recipe
 
 #: Memory of a process of which nothing is known yet: a framework, the data and a LeNet take less.
@@ -137,53 +137,15 @@ def measure_runs(
     )
 
 
-def failure_of(run: PlannedRun | RunRequest | Failure, ended: WorkerFailure) -> Failure:
-    """Return the failure of a run whose worker gave no result."""
-    return Failure(
-        scenario=run.scenario,
-        recipe=run.recipe,
-        repeat=run.repeat,
-        reason=ended.reason,
-        detail=ended.detail,
-        log=ended.log,
-    )
-
-
 def _run(planned: PlannedRun, measured: Measurement, request: BlockRequest, place: int) -> Run:
-    *earlier, last = [
-        Epoch(
-            samples=window.samples,
-            epoch_seconds=window.seconds,
-            train_accuracy=window.train_accuracy,
-            last_batch_loss=window.last_batch_loss,
-            test_accuracy=None,
-            evaluation_seconds=None,
-            passes=measured.epochs_per_window,
-            ranks=window.ranks,
-        )
-        for window in measured.windows
-    ]
-    evaluated = measured.evaluated
-    return Run(
-        scenario=planned.scenario,
-        recipe=planned.recipe,
-        repeat=planned.repeat,
-        started_at=measured.ready.started_at,
-        omp_num_threads=planned.scenario.threads_per_context(request.usable_cores),
-        per_context_batch_sizes=planned.scenario.per_context_batch_sizes,
-        startup_seconds=measured.ready.startup_seconds,
-        first_step_seconds=measured.set_up.first_step_seconds,
-        warm_up_seconds=measured.set_up.warm_up_seconds,
-        epochs=(
-            *earlier,
-            msgspec.structs.replace(last, test_accuracy=evaluated.test_accuracy, evaluation_seconds=evaluated.seconds),
-        ),
-        final_accuracy=evaluated.test_accuracy,
-        epochs_cpu_seconds=sum(window.cpu_seconds for window in measured.windows),
-        involuntary_context_switches=sum(window.involuntary_context_switches for window in measured.windows),
-        peak_rss_bytes=evaluated.peak_rss_bytes,
-        device_memory_bytes=evaluated.device_memory_bytes,
-        block=request.index,
-        place=place,
-        test_samples=min(session.TEST_SAMPLES, request.dataset.test_samples),
+    *earlier, last = measured.windows
+    run = run_of(
+        planned,
+        planned.scenario.threads_per_context(request.usable_cores),
+        measured.ready,
+        measured.set_up,
+        [*((window, None) for window in earlier), (last, measured.evaluated)],
+        passes=measured.epochs_per_window,
     )
+    test_samples = min(session.TEST_SAMPLES, request.dataset.test_samples)
+    return msgspec.structs.replace(run, block=request.index, place=place, test_samples=test_samples)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from bench.experiments.doctor.checks import Finding, Level
@@ -58,6 +58,14 @@ def facts_of(environment: Environment) -> list[tuple[str, str]]:
 # --- hosts ------------------------------------------------------------------------------------------------------------
 
 
+def _fact(name: str) -> Callable[[HostAnswer], str | int | None]:
+    return lambda answer: None if answer.facts is None else getattr(answer.facts, name)
+
+
+def _of_interface(name: str) -> Callable[[HostAnswer], str | int | None]:
+    return lambda answer: None if answer.interface is None else getattr(answer.interface, name)
+
+
 def _versions(answer: HostAnswer) -> str | None:
     found = (each.facts.framework_versions for each in answer.pythons if each.facts is not None)
     return ", ".join(f"{name} {version}" for each in found for name, version in each.items()) or None
@@ -104,7 +112,7 @@ _HOST_COLUMNS: Final[Sequence[Column[HostAnswer]]] = (
     ),
     make_column(
         "python",
-        lambda answer: None if answer.facts is None else answer.facts.python,
+        _fact("python"),
         title="Python",
         number=False,
         priority=4,
@@ -120,27 +128,27 @@ _HOST_COLUMNS: Final[Sequence[Column[HostAnswer]]] = (
     make_column(str(Subject.DATA), _data, number=False, priority=1, explanation="digest of the four files"),
     make_column(
         "host_processor_model_name",
-        lambda answer: None if answer.facts is None else answer.facts.host_processor_model_name,
+        _fact("host_processor_model_name"),
         title="processor",
         number=False,
         priority=9,
     ),
     make_column(
         "usable_core_count",
-        lambda answer: None if answer.facts is None else answer.facts.usable_core_count,
+        _fact("usable_core_count"),
         title="usable\ncores",
         priority=2,
     ),
     make_column(
         "interface",
-        lambda answer: None if answer.interface is None else answer.interface.name,
+        _of_interface("name"),
         number=False,
         priority=3,
         explanation="the one with the host's address",
     ),
     make_column(
         "bits_per_second",
-        lambda answer: None if answer.interface is None else answer.interface.bits_per_second,
+        _of_interface("bits_per_second"),
         _bit_rate,
         title="link\nspeed",
         priority=5,
@@ -148,14 +156,14 @@ _HOST_COLUMNS: Final[Sequence[Column[HostAnswer]]] = (
     ),
     make_column(
         "mtu_bytes",
-        lambda answer: None if answer.interface is None else answer.interface.mtu_bytes,
+        _of_interface("mtu_bytes"),
         title="MTU",
         priority=7,
         explanation="bytes of a packet, at most",
     ),
     make_column(
         "driver",
-        lambda answer: None if answer.interface is None else answer.interface.driver,
+        _of_interface("driver"),
         number=False,
         priority=8,
         explanation="of the interface",
