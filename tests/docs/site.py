@@ -168,7 +168,7 @@ def _type(field: Schema) -> str:
 
 def _limit(number: float) -> str:
     """Write a count in full, and a fraction as it is."""
-    return f"{number:,.0f}" if number == int(number) else f"{number:g}"
+    return f"{number:,.0f}" if float(number).is_integer() else f"{number:g}"
 
 
 def _paragraphs(text: str) -> str:
