@@ -27,6 +27,7 @@ from bench.analysis.groups import (
 from bench.analysis.roofline import Bound, Costs, Place, Roof, costs_of, place_of, roofs
 from bench.records.environment import Environment, Software
 from bench.records.health import SessionHealth
+from bench.records.hosts import ClusterHost
 from bench.records.result import Dataset, Failure, ResultSet, Run, RunBlock
 from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.stats import intervals, regression
@@ -139,6 +140,8 @@ class Summary:
     blocks: tuple[RunBlock, ...]
     #: What the machine did meanwhile.
     health: SessionHealth
+    #: Those of the hosts file; empty: all is of the machine of `environment`.
+    hosts: tuple[ClusterHost, ...] = ()
 
 
 def summarize(result_set: ResultSet) -> Summary:
@@ -181,6 +184,7 @@ def summarize(result_set: ResultSet) -> Summary:
         dataset=result_set.dataset,
         groups=groups,
         rows=tuple(rows),
+        hosts=result_set.hosts,
         blocks=result_set.blocks,
         health=health_of(groups.values(), result_set.blocks),
     )

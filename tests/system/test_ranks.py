@@ -8,6 +8,8 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from bench.scenarios.scenario import Scenario
 from bench.worker import cluster, session
 from bench.worker.process import Cancellation, Interpreter
 from bench.worker.protocol import RankPlace, ServeRequest, ServerRole, SessionRequest
+from bench.worker.seats import seats_here
 from bench.worker.session import SessionError
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
@@ -59,20 +62,37 @@ class Training:
         return self.facts[name]
 
 
-def train(folder: Path, scenarios: list[Scenario], ranks: int | None, fault: str = "") -> list[list[Training]]:
-    """Train the cases, one after the other; return for each what each rank made of it. Without ranks: one process."""
+def train(
+    folder: Path,
+    scenarios: list[Scenario],
+    ranks: int | None,
+    fault: str = "",
+    hosts: Sequence[tuple[str, str]] = (),
+) -> list[list[Training]]:
+    """Train the cases, one after the other; return for each what each rank made of it. Without ranks: one process.
+
+    `hosts` are network namespaces with their addresses, one for each rank; a server is in the last one.
+    """
     folder.mkdir()
     noise, encoded = images(), msgspec.json.encode(scenarios).decode()
     np.savez(folder / "cases.npz", images=noise.images, labels=noise.labels, scenarios=encoded)
     first = scenarios[0]
     whole = a_place(ranks=ranks or 1, exchange=first.exchange, servers=first.servers)
+    places = [msgspec.structs.replace(whole, rank=rank) for rank in range(ranks or 1)]
+    if hosts:
+        there = msgspec.structs.replace(whole, address=hosts[0][1], interface="eth0")
+        places = [
+            msgspec.structs.replace(there, rank=rank, own_address=address) for rank, (_, address) in enumerate(hosts)
+        ]
+    inside = [["ip", "netns", "exec", name] for name, _ in hosts] or [[]] * len(places)
     variables = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     helpers = []
     if ranks is not None and fault != "no exchange":
         for role in [ServerRole.SCHEDULER, *[ServerRole.SERVER] * first.servers] if first.servers else []:
-            request = msgspec.json.encode(ServeRequest(role, whole)) + b"\n"
+            at = 0 if role is ServerRole.SCHEDULER else -1
+            request = msgspec.json.encode(ServeRequest(role, places[at])) + b"\n"
             server = subprocess.Popen(
-                [sys.executable, "-c", "from bench.worker.main import main; main()"],
+                [*inside[at], sys.executable, "-c", "from bench.worker.main import main; main()"],
                 stdin=subprocess.PIPE,
                 env=variables,
             )
@@ -82,8 +102,9 @@ def train(folder: Path, scenarios: list[Scenario], ranks: int | None, fault: str
             helpers.append(server)
     running = []
     for rank in range(ranks or 1):
-        place = None if ranks is None else msgspec.structs.replace(whole, rank=rank)
-        words = [python_of(scenarios[0].framework), "-m", "tests.support.rank_process", "cases.npz", f"{rank}.npz"]
+        place = None if ranks is None else places[rank]
+        words = [*inside[rank], python_of(scenarios[0].framework), "-m", "tests.support.rank_process"]
+        words += ["cases.npz", f"{rank}.npz"]
         words = [*words, msgspec.json.encode(place).decode(), *filter(None, [fault])]
         running.append(subprocess.Popen(words, cwd=folder, env=variables))
     try:
@@ -204,12 +225,21 @@ def a_request(prepared: datasets.Prepared, framework: Framework) -> SessionReque
     return session.session_request(prepared.directory, dataset, 1, 1, Scenario(network="mlp").engine, framework)
 
 
+def ranks_of(
+    scenario: Scenario, request: SessionRequest, interpreter: Interpreter
+) -> AbstractContextManager[session.Session]:
+    seats = seats_here(interpreter, scenario.ranks)
+    return cluster.start(seats, request, scenario=scenario, life_seconds=300, stop=Cancellation())
+
+
 def test_ranks_are_one_session(prepared: datasets.Prepared) -> None:
     """It counts all images, keeps what each rank measured, and takes as long as the slowest."""
     scenario = a_peers_scenario(Framework.TORCH, batch_size=100, ranks=2, exchange=Exchange.GLOO)
     request = a_request(prepared, Framework.TORCH)
     python = Interpreter(python_of(Framework.TORCH))
-    with cluster.start(python, request, scenario=scenario, life_seconds=300, stop=Cancellation()) as ranks:
+    with cluster.start(
+        seats_here(python, scenario.ranks), request, scenario=scenario, life_seconds=300, stop=Cancellation()
+    ) as ranks:
         ranks.wait_until_ready()
         ranks.set_up(scenario, 210)
         window = ranks.run_window(2)
@@ -223,7 +253,9 @@ def test_a_killed_rank_is_named_and_no_process_is_left(prepared: datasets.Prepar
     scenario = a_peers_scenario(Framework.TORCH, batch_size=100, ranks=3, exchange=Exchange.GLOO)
     request = a_request(prepared, Framework.TORCH)
     python = Interpreter(python_of(Framework.TORCH))
-    with cluster.start(python, request, scenario=scenario, life_seconds=300, stop=Cancellation()) as ranks:
+    with cluster.start(
+        seats_here(python, scenario.ranks), request, scenario=scenario, life_seconds=300, stop=Cancellation()
+    ) as ranks:
         ranks.wait_until_ready()
         ranks.set_up(scenario, 210)
         workers = [rank.worker for rank in ranks._ranks]  # type: ignore[attr-defined]  # its processes
@@ -239,7 +271,9 @@ def test_a_killed_server_is_named(prepared: datasets.Prepared) -> None:
     """MXNet's ranks would wait for it for ever."""
     scenario = msgspec.structs.replace(of_mxnet(2)[0], batch_size=100)
     request = a_request(prepared, Framework.MXNET)
-    with cluster.start(Interpreter(), request, scenario=scenario, life_seconds=300, stop=Cancellation()) as ranks:
+    with cluster.start(
+        seats_here(Interpreter(), 2), request, scenario=scenario, life_seconds=300, stop=Cancellation()
+    ) as ranks:
         ranks.wait_until_ready()
         ranks.set_up(scenario, 210)
         members = ranks._members  # type: ignore[attr-defined]  # its processes
