@@ -84,9 +84,10 @@ def describe_end(status: int | None, launch: Launch | None, log: str) -> str:
         return describe_status(status)
     last = (log.splitlines() or [""])[-1]
     words = last and f": {last}"
-    if status > _BY_SIGNAL and launch.through_shell and status == _OF_SSH_ITSELF:
+    if launch.through_shell and status == _OF_SSH_ITSELF:
         return f"the connection to it ended{words}"
-    return describe_status(_BY_SIGNAL - status if status > _BY_SIGNAL else status) + words
+    is_signal = status - _BY_SIGNAL in {*signal.Signals}
+    return describe_status(_BY_SIGNAL - status if is_signal else status) + words
 
 
 def is_fault_of_code(status: int | None) -> bool:
@@ -115,4 +116,4 @@ def explain_unreached(launch: Launch | None, python: str, reason: FailureReason,
         if re.search(pattern, log):
             return f"{what}: {remedy}".format(host=destination, python=python, source=SOURCE_ROOT)
     last = (log.splitlines() or [""])[-1]
-    return f"{detail}{last and f': {last}'}"
+    return detail if last in detail else f"{detail}: {last}"

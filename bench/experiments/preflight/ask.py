@@ -158,17 +158,18 @@ def ask_hosts(
     *,
     with_links: bool = False,
     for_file: bool = False,
-    answer_seconds: float = ANSWER_SECONDS,
+    answer_seconds: float | None = None,
 ) -> Preflight:
     """Ask all hosts at the same time; never raise for what one of them does.
 
     `directory` holds the data on this machine. `with_links` measures the network from each host to each other one,
     `for_file` from each to the first, and asks what a result file says of a host.
     """
+    patience = ANSWER_SECONDS if answer_seconds is None else answer_seconds
     pairs = list(itertools.permutations(range(len(hosts)), 2)) if with_links else []
     if for_file:
         pairs = [(place, 0) for place in range(1, len(hosts))]
-    life_seconds = answer_seconds + _COMMANDS_SECONDS + _LINK_SECONDS * len(pairs)
+    life_seconds = patience + _COMMANDS_SECONDS + _LINK_SECONDS * len(pairs)
     asked = [each for place, host in enumerate(hosts) for each in _pythons_of(place, host, here, frameworks)]
     with contextlib.ExitStack() as stack:
         for each in asked:
@@ -177,7 +178,7 @@ def ask_hosts(
                 worker = process.start(each.interpreter, worker_variables(1), life_seconds, stop)
                 each.worker = stack.enter_context(worker)
                 each.send(request)
-        _receive_facts(asked, answer_seconds)
+        _receive_facts(asked, patience)
         speakers = [next(each for each in asked if each.place == place) for place in range(len(hosts))]
         echoes = [_echo(each) for each in speakers]
         targets = _listen(hosts, speakers)
