@@ -136,7 +136,7 @@ def _number(manager: JobManager, names: Sequence[str], variables: Mapping[str, s
         raise ConfigurationError(f"--join {manager}: {' or '.join(names)} is not set: start it by {start}")
     for name, text in found.items():
         if not re.fullmatch("[0-9]{1,9}", text):
-            raise ConfigurationError(f"--join {manager}: {name}={text!r} is no whole number: did {manager} set it?")
+            raise ConfigurationError(f"--join {manager}: {name}={text!r:.80} is no whole number: did {manager} set it?")
     if len({int(text) for text in found.values()}) > 1:
         listed = " and ".join(f"{name}={text}" for name, text in found.items())
         raise ConfigurationError(f"--join {manager}: {listed} contradict each other: unset the one that is left over")

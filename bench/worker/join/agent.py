@@ -26,6 +26,7 @@ from bench.worker.join.wire import GREETING_SECONDS, Hello, Leave, Start, WireEr
 _CONNECT_SECONDS: Final = 3.0
 _RETRY_SECONDS: Final = 0.25
 _READ_BYTES: Final = 1 << 16
+_REAP_SECONDS: Final = 5.0
 #: Of a command that cannot be started, as shells have it.
 _NOT_STARTED: Final = 127
 
@@ -37,9 +38,9 @@ def follow(place: JobPlace, port: int, hello: Hello, find_key: Callable[[], byte
     ends. Raise `ConfigurationError` for a key that is not rank 0's, `SetupError` if rank 0 does not come in time, or
     ends without a word.
     """
-    connected = _connect(place, port, timeout_seconds)
     try:
-        connection = greet(connected, find_key(), is_rank_0=False)
+        with _connect(place, port, timeout_seconds) as connected:
+            connection = greet(connected, find_key(), is_rank_0=False)
     except AuthenticationError:
         raise ConfigurationError(explain_other_key(place.rank)) from None
     except (EOFError, OSError, WireError) as error:
@@ -47,9 +48,7 @@ def follow(place: JobPlace, port: int, hello: Hello, find_key: Callable[[], byte
         where = f"rank {place.rank}: not rank 0 answers at {place.address}, port {port}"
         raise SetupError(f"{where} ({silent or 'it hung up'}): name another --join-port, the same for all") from None
     with connection:
-        send(connection, 0, Kind.HELLO, msgspec.json.encode(hello))
-        trust(connection)
-        return _Agent(connection).serve(place.rank)
+        return _Agent(connection).serve(hello)
 
 
 def _connect(place: JobPlace, port: int, timeout_seconds: float) -> socket.socket:
@@ -80,21 +79,25 @@ class _Agent:
         self._connection, self._lock = connection, threading.Lock()
         self._workers: dict[int, _Worker] = {}
 
-    def serve(self, rank: int) -> Leave:
-        """Do what rank 0 says; return its last word."""
+    def serve(self, hello: Hello) -> Leave:
+        """Say who this is, and do what rank 0 says; return its last word."""
         try:
+            send(self._connection, 0, Kind.HELLO, msgspec.json.encode(hello))
+            trust(self._connection)
             while True:
                 number, kind, data = receive(self._connection)
                 if kind is Kind.LEAVE:
                     return decode(data, Leave)
                 self._obey(number, kind, data)
         except (EOFError, OSError):
-            raise SetupError(f"rank {rank}: rank 0 has ended, or its machine does not answer") from None
+            raise SetupError(f"rank {hello.rank}: rank 0 has ended, or its machine does not answer") from None
         except WireError as error:
-            raise SetupError(f"rank {rank}: rank 0 is another program: {error}") from None
+            raise SetupError(f"rank {hello.rank}: rank 0 is another program: {error}") from None
         finally:
             for worker in self._workers.values():
                 worker.kill()
+            for worker in self._workers.values():
+                worker.wait()
 
     def _obey(self, number: int, kind: Kind, data: bytes) -> None:
         if kind is Kind.START:
@@ -130,8 +133,9 @@ class _Worker:
         self._tell, self._is_over = tell, False
         #: What it has not been given yet; nothing: the end. It may be busy, and others must not wait for that.
         self.unwritten: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        for target in (self._write, self._read):
-            threading.Thread(target=target, daemon=True).start()
+        threading.Thread(target=self._write, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def kill(self) -> None:
         """Kill it and everything that it started. Once all is over, its number may be another process's."""
@@ -139,6 +143,10 @@ class _Worker:
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
+
+    def wait(self) -> None:
+        """Wait until all is over; not for long, since a process that waits for a driver cannot be killed."""
+        self._reader.join(_REAP_SECONDS)
 
     def _write(self) -> None:
         assert self._process.stdin is not None

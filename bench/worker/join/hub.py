@@ -90,6 +90,7 @@ class _Member:
                     _tell(receiver, kind, data)
         with self._lock:
             self.is_lost = True
+            self.connection.close()
             for receiver in self._relays.values():
                 self._explain_loss(receiver)
 
@@ -295,13 +296,14 @@ def _accept(listener: socket.socket, key: bytes, arrivals: queue.SimpleQueue[_Ar
 
 
 def _meet(connected: socket.socket, address: str, key: bytes, arrivals: queue.SimpleQueue[_Arrival]) -> None:
-    try:
-        connection = greet(connected, key, is_rank_0=True)
-    except AuthenticationError:
-        arrivals.put(_Arrival(address))
-        return
-    except (EOFError, OSError, WireError):  # a port scanner, or the like
-        return
+    with connected:
+        try:
+            connection = greet(connected, key, is_rank_0=True)
+        except AuthenticationError:
+            arrivals.put(_Arrival(address))
+            return
+        except (EOFError, OSError, WireError):  # a port scanner, or the like
+            return
     try:
         arrivals.put(_Arrival(address, receive_hello(connection), connection))
     except WireError as error:
