@@ -68,9 +68,11 @@ def machines(hosts: Path | None, join: Join | None, here: Interpreters, data_dir
         key = find_key(os.environ, make=True)
         with spinner(f"waiting for {format_count(place.ranks - 1, 'other rank')}"):
             job = stack.enter_context(lead(place, join.port, key, join.timeout_seconds, status_of))
-        yield job.hosts
-        for rank in job.lost_ranks:
-            warn(f"rank {rank} of the job ended before it was told to, or its machine does not answer any more")
+        try:
+            yield job.hosts
+        finally:
+            for rank in job.lost_ranks:
+                warn(f"rank {rank} of the job ended before it was told to, or its machine does not answer any more")
 
 
 def _serve(join: Join, place: JobPlace, here: Interpreters, data_dir: Path | None) -> NoReturn:
