@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ from bench.worker.join.wire import Hello
 
 #: The parameters that a verb with --join has.
 JOIN_OPTIONS: Final = ("join_address", "join_port", "join_ranks", "join_timeout")
+
+#: Job managers kill what a signal has not ended within 1 s (Open MPI) to 30 s (Slurm, Kubernetes).
+_LAST_SECONDS: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +80,11 @@ def machines(hosts: Path | None, join: Join | None, here: Interpreters, data_dir
 
 
 def _serve(join: Join, place: JobPlace, here: Interpreters, data_dir: Path | None) -> NoReturn:
-    """Do what rank 0 says, and exit as it says. Nothing is printed but errors."""
+    """Do what rank 0 says, and exit as it says. Nothing is printed but errors.
+
+    A signal may have been sent to all ranks: rank 0 is given time to end as an interrupted measurement does, and not
+    as one that has lost a machine.
+    """
     hello = Hello(
         rank=place.rank,
         ranks=place.ranks,
@@ -85,6 +93,9 @@ def _serve(join: Join, place: JobPlace, here: Interpreters, data_dir: Path | Non
         framework_python=dict(here.python),
         data_directory=None if data_dir is None else str(data_dir.absolute()),
     )
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: signal.setitimer(signal.ITIMER_REAL, _LAST_SECONDS))
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
     leave = follow(place, join.port, hello, lambda: find_key(os.environ, make=False), join.timeout_seconds)
     if leave.why is not None:
         fail(f"rank {place.rank}: {leave.why}", leave.status)

@@ -26,7 +26,7 @@ from typing import Final
 import msgspec
 
 from bench.errors import ConfigurationError, SetupError
-from bench.scenarios.hosts import Host
+from bench.scenarios.hosts import Host, is_loopback
 from bench.scenarios.job_managers import JobPlace
 from bench.worker.join.relay import Kind
 from bench.worker.join.wire import (
@@ -49,6 +49,8 @@ _BACKLOG: Final = 128
 _RETRY_SECONDS: Final = 0.5
 #: For the others to hear that they may leave.
 _FAREWELL_SECONDS: Final = 5.0
+#: Ranks in a message.
+_MOST_NAMED: Final = 10
 #: What a process exits with that was started wrongly.
 _REFUSED: Final = 2
 
@@ -248,7 +250,9 @@ def _gather(job: Job, place: JobPlace, port: int, key: bytes, timeout_seconds: f
                 try:
                     arrival = arrivals.get(timeout=max(0.0, deadline - time.monotonic()))
                 except queue.Empty:
-                    raise SetupError(_explain_missing(missing, place, port, timeout_seconds, [*strangers])) from None
+                    raise SetupError(
+                        _explain_missing(missing, place, address, port, timeout_seconds, [*strangers])
+                    ) from None
                 if arrival.hello is None or arrival.connection is None:
                     strangers[arrival.address] = None
                 elif (why := _refusal(job, place, arrival.hello)) is not None:
@@ -331,16 +335,16 @@ def _refuse(connection: Connection, why: str) -> None:
 
 
 def _explain_missing(
-    missing: Sequence[int], place: JobPlace, port: int, timeout_seconds: float, strangers: Sequence[str]
+    missing: Sequence[int], place: JobPlace, own: str, port: int, timeout_seconds: float, strangers: Sequence[str]
 ) -> str:
-    most = 10
-    ranks = ", ".join(map(str, missing[:most])) + (", …" if len(missing) > most else "")
+    """Return in one line which ranks have not come, and what helps; `own` is where rank 0 waited for them."""
+    ranks = ", ".join(map(str, missing[:_MOST_NAMED])) + (", …" if len(missing) > _MOST_NAMED else "")
     what = f"rank{'s' * (len(missing) > 1)} {ranks} of {place.ranks} did not come within {timeout_seconds:g} s"
     keys = f"; another key had somebody at {', '.join(strangers)}" if strangers else ""
-    return (
-        f"{what} to {place.address}, port {port}{keys}: start the same command on all machines, and let their "
-        "firewalls pass this port; --join-timeout lets them be later"
-    )
+    remedy = "start the same command on all machines, and let their firewalls pass this port"
+    if is_loopback(own) and not is_loopback(place.address):
+        remedy = f"that is {own} here, which no other machine reaches: give --join-address this machine's IP address"
+    return f"{what} to {place.address}, port {port}{keys}: {remedy}; --join-timeout lets them be later"
 
 
 # --- the relays of this machine ---------------------------------------------------------------------------------------
