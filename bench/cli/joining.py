@@ -45,7 +45,12 @@ class Join:
 
 
 def join_of(
-    context: typer.Context, manager: JobManager | None, address: str | None, port: int, ranks: int | None, timeout: float
+    context: typer.Context,
+    manager: JobManager | None,
+    address: str | None,
+    port: int,
+    ranks: int | None,
+    timeout: float,
 ) -> Join | None:
     """Return the job; None without --join. Raise `ConfigurationError` where only other options of it are given."""
     if manager is not None:
@@ -57,7 +62,9 @@ def join_of(
 
 
 @contextlib.contextmanager
-def machines(hosts: Path | None, join: Join | None, here: Interpreters, data_dir: Path | None) -> Iterator[tuple[Host, ...]]:
+def machines(
+    hosts: Path | None, join: Join | None, here: Interpreters, data_dir: Path | None
+) -> Iterator[tuple[Host, ...]]:
     """Yield the machines of a hosts file or of a job, of which one is given; none of either.
 
     Only rank 0 of a job enters the block. The others serve it until it leaves the block, and exit with its status.

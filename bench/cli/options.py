@@ -158,7 +158,9 @@ JoinPort = Annotated[
 ]
 JoinRanks = Annotated[
     int | None,
-    typer.Option(min=1, max=ranges.MOST_RANKS, metavar="N", help="How many ranks there are, where --join does not tell."),
+    typer.Option(
+        min=1, max=ranges.MOST_RANKS, metavar="N", help="How many ranks there are, where --join does not tell."
+    ),
 ]
 JoinTimeout = Annotated[float, timeout("Seconds that ranks wait for each other at the start.")]
 #: Below the ports that kernels choose, and none of those that MPI, PyTorch or JAX have by default.

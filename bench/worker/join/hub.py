@@ -124,7 +124,9 @@ class _Member:
             send(self.connection, worker, kind, data)
 
     def _explain_loss(self, receiver: Connection) -> None:
-        _tell(receiver, Kind.ERRORS, f"rank {self.rank} of the job has ended, or its machine does not answer\n".encode())
+        _tell(
+            receiver, Kind.ERRORS, f"rank {self.rank} of the job has ended, or its machine does not answer\n".encode()
+        )
         _tell(receiver, Kind.STATUS, b"1")
 
 
@@ -170,8 +172,8 @@ def lead(
     Raise `ConfigurationError` where rank 0 cannot listen, `SetupError` naming the ranks that have not come in time.
     """
     job, status = Job(), status_of(None)
-    # Below /tmp, since the name of a socket has at most 107 bytes.
-    with tempfile.TemporaryDirectory(prefix="mnist-bench-", dir="/tmp") as folder, socket.socket(socket.AF_UNIX) as own:  # noqa: S108  # a new folder, which is ours alone
+    # A new folder, which is the user's alone. Below /tmp, since the name of a socket has at most 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="mnist-bench-", dir="/tmp") as folder, socket.socket(socket.AF_UNIX) as own:
         try:
             job.relays = str(Path(folder) / "relays")
             own.bind(job.relays)
@@ -280,7 +282,6 @@ def _listen(place: JobPlace, port: int, deadline: float) -> socket.socket:
                 raise ConfigurationError(
                     f"{where}: the name is not known here: name another --join-address, the same for all ranks"
                 ) from None
-            time.sleep(_RETRY_SECONDS)
         except OSError as error:
             remedy = {
                 errno.EADDRINUSE: "another program has this port: name another --join-port, the same for all ranks",
@@ -288,6 +289,7 @@ def _listen(place: JobPlace, port: int, deadline: float) -> socket.socket:
                 errno.EACCES: "the port is not for everybody: name a --join-port above 1023, the same for all ranks",
             }
             raise ConfigurationError(f"{where}: {remedy.get(error.errno or 0, error.strerror or error)}") from None
+        time.sleep(_RETRY_SECONDS)
 
 
 def _accept(listener: socket.socket, key: bytes, arrivals: queue.SimpleQueue[_Arrival]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 from collections.abc import MutableMapping
 from pathlib import Path
@@ -62,9 +61,9 @@ def _make(path: Path) -> None:
     """Write a new secret, whole or not at all; one that was written meanwhile stays."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     own = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    with open(os.open(own, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="ascii") as file:
-        file.write(secrets.token_hex(32) + "\n")
+    own.touch(0o600, exist_ok=False)
     try:
+        own.write_text(secrets.token_hex(32) + "\n", encoding="ascii")
         with contextlib.suppress(FileExistsError):
             path.hardlink_to(own)
     finally:

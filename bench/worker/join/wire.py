@@ -131,4 +131,3 @@ def decode(data: bytes, kind: type[RecordT]) -> RecordT:
         return msgspec.json.decode(data, type=kind)
     except msgspec.DecodeError as error:
         raise WireError(f"another version of mnist-bench: {error}") from None
-
