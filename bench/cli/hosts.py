@@ -29,7 +29,7 @@ from bench.render.formats.text import Legend, render_text
 from bench.render.phrases import format_count
 from bench.render.views.doctor import hosts_tables
 from bench.scenarios.axes import Framework
-from bench.scenarios.hosts import Host, check_slots, load_hosts, unused
+from bench.scenarios.hosts import Host, check_slots, unused
 from bench.scenarios.suite import PlannedRun
 from bench.worker import process
 from bench.worker.interpreters import Interpreters, interpreter_on
@@ -69,7 +69,7 @@ class _Looked:
 
 
 def show_hosts(
-    path: Path,
+    hosts: Sequence[Host],
     here: Interpreters,
     frameworks: Sequence[Framework],
     data: DatasetName,
@@ -78,11 +78,10 @@ def show_hosts(
     *,
     with_links: bool,
 ) -> None:
-    """Look at all hosts of a file and print what was found.
+    """Look at all hosts and print what was found.
 
     Exit with `USAGE` where something has to be mended on a host, with `INCOMPARABLE` where the hosts only differ.
     """
-    hosts = load_hosts(path)
     prepared = prepare(data, data_dir)
     looked = _look(hosts, here, frameworks, prepared, with_links=with_links)
     if output_format is Format.JSON:
