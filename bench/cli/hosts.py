@@ -22,6 +22,7 @@ from bench.experiments.preflight.checks import Fault, find_faults, find_remarks
 from bench.experiments.preflight.machines import machines_of, records_of
 from bench.experiments.run.runner import HostLostError
 from bench.machine.software import tree_digest
+from bench.records.environment import Environment
 from bench.records.hosts import ClusterHost
 from bench.records.result import ResultSet
 from bench.render.formats.export import Format
@@ -155,6 +156,7 @@ def look_again(
     here: Interpreters,
     data_dir: Path | None,
     output_format: Format,
+    capture: Callable[[Sequence[PlannedRun], Site], Environment],
 ) -> tuple[datasets.Prepared, Site]:
     """Look at all hosts of a file that is resumed; return its data and them.
 
@@ -163,6 +165,7 @@ def look_again(
     prepared = prepare_known(path, begun.dataset, data_dir)
     site = look_for(hosts, here, begun.plan, prepared, output_format)
     _check_same(path, begun.hosts, site.records)
+    require_same_machine(path, begun.environment, capture(begun.plan, site))
     return prepared, site
 
 

@@ -1,4 +1,4 @@
-"""A cluster: ranks that train together, each a live worker, as one `Session`.
+"""A cluster: ranks that train together, each a live worker, as one `session.Session`.
 
 Whoever measures a session need not know how many processes it has. Where one of them fails, all have failed: the
 failure is that of the process which was the cause, and names it; the others are killed at once.
@@ -24,10 +24,12 @@ from bench.worker import process
 from bench.worker.environment import worker_variables
 from bench.worker.process import Cancellation, OnEvent, WorkerFailure, WorkerProcess
 from bench.worker.protocol import (
+    ArraysExchanged,
     Command,
     Evaluate,
     Evaluated,
     Event,
+    ExchangeArrays,
     Message,
     PortChosen,
     RankPlace,
@@ -41,7 +43,7 @@ from bench.worker.protocol import (
     WindowDone,
 )
 from bench.worker.seats import Seat
-from bench.worker.session import Session, SessionError
+from bench.worker.session import SessionError
 
 #: After a failure, the seconds in which others fail by themselves: the one that died says more than those it left.
 _GRACE_SECONDS: Final = 1.0
@@ -59,7 +61,7 @@ def start(
     life_seconds: float,
     command_seconds: float | None = None,
     stop: Cancellation,
-) -> Iterator[Session]:
+) -> Iterator[ClusterSession]:
     """Start the ranks of a scenario on their seats, and its scheduler and servers, each in a fresh process.
 
     As `session.start`: all are killed after `life_seconds`, or when a command takes too long; nothing is waited for;
@@ -84,7 +86,7 @@ def start(
                 raise SessionError(WorkerFailure(FailureReason.CRASHED, detail, host=host)) from error
             members.append(_Member(full_name, worker, message))
         with ThreadPoolExecutor(len(members)) as threads_of_members:
-            cluster = _ClusterSession(members, threads_of_members, life_seconds, command_seconds)
+            cluster = ClusterSession(members, threads_of_members, life_seconds, command_seconds)
             try:
                 yield cluster
             finally:
@@ -163,7 +165,7 @@ class _LostError(Exception):
         return (not self._has_ended, self.is_consequence)
 
 
-class _ClusterSession:
+class ClusterSession:
     """All ranks do what one session is told to, at the same time."""
 
     def __init__(
@@ -234,6 +236,11 @@ class _ClusterSession:
             peak_rss_bytes=sum(each.peak_rss_bytes for each in found),
             device_memory_bytes=sum(memory) if memory else None,
         )
+
+    def exchange(self, device: str, size_bytes: int, repetitions: int) -> list[float]:
+        """Add up arrays over all ranks; return the seconds of the slowest rank for each repetition."""
+        done = self._tell(ExchangeArrays(device, size_bytes, repetitions), ArraysExchanged)
+        return [max(seconds) for seconds in zip(*(each.seconds for each in done), strict=True)]
 
     def kill(self) -> None:
         """Kill every process."""

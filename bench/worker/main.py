@@ -42,6 +42,7 @@ from bench.worker.protocol import (
     EpochDone,
     Evaluate,
     Event,
+    ExchangeArrays,
     FailureReply,
     FromWorker,
     Message,
@@ -204,6 +205,8 @@ def handle_command(measured: SessionServer, line: bytes) -> Reply:
             return _guarded(lambda: measured.run_window(epochs))
         case Evaluate():
             return _guarded(measured.evaluate)
+        case ExchangeArrays():
+            return _guarded(lambda: measured.exchange(command))
         case _:
             assert_never(command)
 

@@ -179,6 +179,9 @@ class FakeWorker(FakeBlocks):
     def probe(self, framework: Framework, device: Device) -> Probe:
         return Probe(device, Unusable.NO_CUDA_BUILD, f"no CUDA in this {framework}")
 
+    def measure_curve(self, _scenario: Scenario, **_others: object) -> None:
+        """Measure nothing beside the runs."""
+
     def execute(self, request: RunRequest, timeout_seconds: float, on_epoch: OnEpoch) -> Run | Failure:
         run = a_run(scenario=request.scenario, recipe=request.recipe, repeat=request.repeat)
         if self.lost is None:

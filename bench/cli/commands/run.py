@@ -8,9 +8,9 @@ import functools
 import math
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Final, NoReturn, TypeVar
 
 import msgspec
 import typer
@@ -25,20 +25,13 @@ from bench.cli.console import err, fail, note, out, print_results, reject_junit,
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
 from bench.cli.hosts import Site, check_given, check_plan, ending_with_a_host, look_again, look_for, probe_first
-from bench.cli.session import (
-    ResumeHint,
-    measuring,
-    new_file,
-    note_saved,
-    prepare_rest,
-    require_same_machine,
-    resumed_file,
-)
+from bench.cli.session import ResumeHint, measuring, new_file, note_saved, prepare_rest, resumed_file
 from bench.errors import ConfigurationError, StoreError
 from bench.experiments.gate import source
 from bench.experiments.run import policy
 from bench.experiments.run.ceilings import CeilingRounds, requests_of_plan, usable
-from bench.experiments.run.eta import CEILING_SECONDS, expected_seconds, pace_of
+from bench.experiments.run.eta import CEILING_SECONDS, CURVE_SECONDS, expected_seconds, pace_of
+from bench.experiments.run.exchanges import ExchangeRounds, engines_of_plan
 from bench.experiments.run.executor import SubprocessExecutor
 from bench.experiments.run.plan import describe_frameworks, plan_here
 from bench.experiments.run.policy import MOST_BLOCKS
@@ -49,7 +42,7 @@ from bench.machine.system_files import ROOT
 from bench.records import store
 from bench.records.base import utc_now
 from bench.records.environment import Environment
-from bench.records.result import Ceiling, ResultSet
+from bench.records.result import ResultSet
 from bench.render import units
 from bench.render.formats.export import Format
 from bench.render.phrases import format_count
@@ -62,6 +55,7 @@ from bench.worker.interpreters import interpreters_of
 from mnist_core import datasets
 from mnist_core.datasets import TEST_COUNT, TRAIN_COUNT, DatasetName
 
+MeasuredT = TypeVar("MeasuredT")
 #: Newest files that are looked at for one of the suite.
 _FILES_LOOKED_AT: Final = 20
 
@@ -117,12 +111,14 @@ def run(
     python: options.Python = None,
     hosts: options.Hosts = None,
     ceilings: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--ceilings",
-            help="Before, between and after the rounds: what each framework's matrix product reaches here.",
+            "--ceilings/--no-ceilings",
+            help="Before, between and after the rounds: what each framework's matrix product reaches here. Ranks have "
+            "the seconds of their exchanges measured in any case, unless --no-ceilings.",
+            show_default=False,
         ),
-    ] = False,
+    ] = None,
     output: options.Output = None,
     resume: options.Resume = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the scenarios and the expected time.")] = False,
@@ -182,10 +178,9 @@ def run(
         return
     if resume is not None:
         with resumed_file(resume, ResultSet) as result_set:
-            ceilings = ceilings or bool(result_set.ceilings)
+            ceilings = bool(result_set.ceilings) or None if ceilings is None else ceilings
             if listed:
-                prepared, site = look_again(resume, result_set, listed, interpreters, data_dir, output_format)
-                require_same_machine(resume, result_set.environment, _capture(result_set.plan, site))
+                prepared, site = look_again(resume, result_set, listed, interpreters, data_dir, output_format, _capture)
             else:
                 prepared = prepare_rest(resume, result_set, _capture(result_set.plan, site), data_dir)
             _measure(result_set, prepared, resume, output_format, site, budget_seconds, ceilings=ceilings)
@@ -215,11 +210,9 @@ def _capture(plan: Sequence[PlannedRun], site: Site) -> Environment:
     Raises `SetupError` where one is missing.
     """
     with spinner("asking the frameworks what they are"):
-        executor = SubprocessExecutor(site.interpreters, machines=site.machines)
-        software, *peers = describe_frameworks(executor, plan)
-    if site.records:
-        return msgspec.structs.replace(site.records[0].environment, software=software, peers=tuple(peers))
-    return capture(software=software, peers=tuple(peers))
+        software, *peers = describe_frameworks(SubprocessExecutor(site.interpreters, machines=site.machines), plan)
+    here = site.records[0].environment if site.records else capture()
+    return msgspec.structs.replace(here, software=software, peers=tuple(peers))
 
 
 def _measure(
@@ -230,11 +223,11 @@ def _measure(
     site: Site,
     budget_seconds: float,
     *,
-    ceilings: bool,
+    ceilings: bool | None,
 ) -> NoReturn:
     """Make the remaining runs of the plan, save after each, show the tables and exit."""
     estimate = _estimate(result_set.suite, result_set.dataset.train_samples, result_set.dataset.test_samples)
-    _note_plan(result_set, path, estimate, budget_seconds, ceilings=ceilings)
+    _note_plan(result_set, path, estimate, budget_seconds, ceilings=bool(ceilings))
     hint = ResumeHint("runs", path, f"mnist-bench run --resume {path}")
     is_tutorial = result_set.suite == "tutorial"
     with (
@@ -254,6 +247,14 @@ def _measure(
         probe_once = functools.cache(executor.probe)
         requests = requests_of_plan(result_set.plan, result_set.environment) if ceilings else ()
         rounds = CeilingRounds(usable(requests, probe_once), executor, warn)
+        measure_curve = functools.partial(
+            executor.measure_curve,
+            data_directory=prepared.directory,
+            dataset=result_set.dataset,
+            usable_cores=usable_core_count(),
+        )
+        engines = () if ceilings is False else engines_of_plan(result_set.plan)
+        curves = ExchangeRounds(engines, measure_curve, warn)
         result_set = run_plan(
             result_set,
             executor=executor,
@@ -263,7 +264,8 @@ def _measure(
             observer=observer,
             probe=probe_once,
             stop=stop,
-            ceilings=functools.partial(_announced, rounds),
+            ceilings=lambda: _announced(rounds, len(rounds), "ceiling", CEILING_SECONDS),
+            curves=lambda: _announced(curves, len(curves), "exchange curve", CURVE_SECONDS),
             budget_seconds=budget_seconds,
         )
     is_unfinished = bool(remaining(result_set) or policy.wanted_blocks(result_set))
@@ -357,18 +359,18 @@ def _note_reached(result_set: ResultSet, path: Path, *, is_unfinished: bool) -> 
     note(words)
 
 
-def _announced(rounds: CeilingRounds) -> Iterator[Ceiling]:
-    """Measure a round of ceilings, after a note why no run begins meanwhile."""
-    if len(rounds):
-        expected = units.roughly(len(rounds) * CEILING_SECONDS)
-        note(f"measuring {format_count(len(rounds), 'ceiling')}, about {expected}")
+def _announced(rounds: Callable[[], Iterator[MeasuredT]], count: int, what: str, seconds: float) -> Iterator[MeasuredT]:
+    """Measure a round of what is measured beside the runs, after a note why no run begins meanwhile."""
+    if count:
+        note(f"measuring {format_count(count, what)}, about {units.roughly(count * seconds)}")
     return rounds()
 
 
 def _status(result_set: ResultSet) -> Exit:
-    """Return FAILED unless every planned run learnt what it should."""
+    """Return FAILED unless every planned run learnt what it should, and every exchange gave the right sum."""
     invalid = [run for run in result_set.runs if accuracy.judge(run, result_set.dataset) is not None]
-    return Exit.FAILED if invalid or result_set.failures or remaining(result_set) else Exit.DONE
+    wrong = [curve for curve in result_set.exchanges if curve.failure is not None]
+    return Exit.FAILED if invalid or wrong or result_set.failures or remaining(result_set) else Exit.DONE
 
 
 @functools.lru_cache(maxsize=64)  # a plan of a hundred thousand runs has few of them

@@ -7,6 +7,7 @@ import functools
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -14,12 +15,13 @@ import msgspec
 from bench.experiments.blocks import HealthWatch
 from bench.experiments.pilot import StartSession
 from bench.experiments.preflight.broken import find_broken
-from bench.experiments.run import alone, turns
+from bench.experiments.run import alone, exchanges, turns
+from bench.experiments.run.exchanges import StartRanks
 from bench.experiments.run.outcomes import failure_of
 from bench.experiments.run.runner import OnEpoch
 from bench.experiments.run.turns import BlockRequest, MeasuredRuns, OnTurn
 from bench.records.environment import Software
-from bench.records.result import Ceiling, Dataset, Failure, FailureReason, Library, Run
+from bench.records.result import Ceiling, Dataset, ExchangeCurve, Failure, FailureReason, Library, Run
 from bench.scenarios.axes import Framework
 from bench.scenarios.hosts import placement
 from bench.scenarios.scenario import Scenario
@@ -42,6 +44,8 @@ from mnist_core.devices import Device, Probe
 
 #: Enough for the start-up and a dozen sizes of a few seconds at most.
 CEILING_TIMEOUT_SECONDS = 180.0
+#: Enough for the same on a slow network.
+_CURVE_SECONDS: Final = 600.0
 #: Seconds that a process of a block lives at most: most of them it waits, and each of its commands has a time-out.
 _LIFE_SECONDS: Final = 7 * 24 * 3600.0
 #: Failures of ranks that may be the network's: none of their processes was to blame.
@@ -128,9 +132,13 @@ class SubprocessExecutor:
 
     def _starter(self, scenario: Scenario, life_seconds: float) -> StartSession:
         """Return what starts a scenario's process, or its ranks."""
+        if scenario.has_ranks:
+            return self._ranks_starter(scenario, life_seconds)
+        seat, *_ = self._seats(scenario)
+        return functools.partial(_start_alone, seat, life_seconds=life_seconds, stop=self.stop)
+
+    def _ranks_starter(self, scenario: Scenario, life_seconds: float) -> StartRanks:
         seats = self._seats(scenario)
-        if not scenario.has_ranks:
-            return functools.partial(_start_alone, seats[0], life_seconds=life_seconds, stop=self.stop)
         return functools.partial(cluster.start, seats, scenario=scenario, life_seconds=life_seconds, stop=self.stop)
 
     def _seats(self, scenario: Scenario) -> tuple[Seat, ...]:
@@ -158,6 +166,17 @@ class SubprocessExecutor:
         if self.machines:
             return self.machines[0].interpreter(framework or Framework.MXNET, self.interpreters)
         return Interpreter() if framework is None else self.interpreters.of(framework)
+
+    def measure_curve(
+        self, scenario: Scenario, data_directory: Path, dataset: Dataset, usable_cores: int
+    ) -> ExchangeCurve | None:
+        """Measure how long the engine of a scenario's ranks takes; None if asked to stop. Raises as `execute`."""
+        start = self._ranks_starter(scenario, _CURVE_SECONDS)
+        threads = self._seats(scenario)[0].threads or scenario.threads_per_context(usable_cores)
+        curve = exchanges.measure_curve(scenario, threads, data_directory, dataset, start)
+        if curve.failure is not None:
+            curve = msgspec.structs.replace(curve, failure=without_names(curve.failure, self.machines))
+        return None if self.stop.requested else curve
 
     def measure_ceiling(self, request: CeilingRequest) -> Ceiling | WorkerFailure:
         """Measure a ceiling. Raises `SetupError` if the library is not installed."""

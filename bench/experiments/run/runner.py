@@ -27,6 +27,7 @@ from bench.records.result import (
     Ceiling,
     Dataset,
     Epoch,
+    ExchangeCurve,
     Failure,
     FailureReason,
     InProgress,
@@ -111,6 +112,7 @@ def run_plan(
     probe: Callable[[Framework, Device], Probe],
     stop: Cancellation,
     ceilings: Callable[[], Iterable[Ceiling]] = tuple,
+    curves: Callable[[], Iterable[ExchangeCurve]] = tuple,
     budget_seconds: float = math.inf,
     now: Clock = time.monotonic,
 ) -> ResultSet:
@@ -118,8 +120,10 @@ def run_plan(
 
     Then measure the blocks that `policy` adds to the plan. No block begins that would not end within the budget; what
     is alone comes first then, and is always measured. `ceilings` measures some before the first run, between the rounds
-    of the suite and after the last. If asked to stop, it saves the run in progress, as interrupted if it had no result
-    yet, and returns. Raises what `executor` and `save` raise, and `HostLostError` where a machine has failed twice.
+    of the suite and after the last, and `curves` before the first and after the last.
+
+    If asked to stop, it saves the run in progress, as interrupted if it had no result yet, and returns. Raises what
+    `executor` and `save` raise, and `HostLostError` where a machine has failed twice.
     """
     ahead = _Ahead(result_set, budget_seconds, now)
     save(ahead.result_set)
@@ -128,8 +132,10 @@ def run_plan(
     repeat, position = None, 0
     for unit in ahead.units():
         if unit[0].repeat != repeat and not (unit[0].added and position):
+            if repeat is None:
+                ahead.result_set = _with_more(ahead.result_set, "exchanges", curves, save)
             repeat = unit[0].repeat
-            ahead.result_set = _with_ceilings(ahead.result_set, ceilings, save)
+            ahead.result_set = _with_more(ahead.result_set, "ceilings", ceilings, save)
             if stop.requested:
                 break
         observer.started(unit, position + 1, max(ahead.total, position + len(unit)))
@@ -140,9 +146,7 @@ def run_plan(
         for planned, outcome in zip(unit, outcomes, strict=True):
             observer.finished(planned, outcome)  # first: what cannot be saved has at least been shown
         save(ahead.result_set)
-        losses.update({each.host for each in outcomes if isinstance(each, Failure) and each.host is not None})
-        if lost := [host for host, count in losses.items() if count == _MOST_LOSSES]:
-            raise HostLostError(lost[0])
+        _count_losses(losses, outcomes)
         if unit[0].in_turns:
             ahead.look_again()
             if any(isinstance(outcome, Run) for outcome in outcomes):
@@ -150,7 +154,8 @@ def run_plan(
         if stop.requested:
             break
     if position and not stop.requested:
-        ahead.result_set = _with_ceilings(ahead.result_set, ceilings, save)
+        ahead.result_set = _with_more(ahead.result_set, "ceilings", ceilings, save)
+        ahead.result_set = _with_more(ahead.result_set, "exchanges", curves, save)
     return ahead.result_set
 
 
@@ -281,6 +286,13 @@ def run_request(planned: PlannedRun, data_directory: Path, dataset: Dataset, usa
     )
 
 
+def _count_losses(losses: Counter[str], outcomes: Iterable[Run | Failure]) -> None:
+    """Count the machines that failed in a run or block, each once. Raise `HostLostError` for one that has before."""
+    losses.update({each.host for each in outcomes if isinstance(each, Failure) and each.host is not None})
+    if lost := [host for host, count in losses.items() if count == _MOST_LOSSES]:
+        raise HostLostError(lost[0])
+
+
 def _begun(result_set: ResultSet, unit: Sequence[PlannedRun]) -> tuple[ResultSet, int]:
     """Return the file with these runs in progress, and how many times they were begun."""
     places = {key(planned): place for place, planned in enumerate(result_set.plan)}
@@ -294,11 +306,15 @@ def _most_alive(result_set: ResultSet) -> int:
     return turns.most_alive(available_memory_bytes(), [run.peak_rss_bytes for run in result_set.runs])
 
 
-def _with_ceilings(
-    result_set: ResultSet, ceilings: Callable[[], Iterable[Ceiling]], save: Callable[[ResultSet], None]
+def _with_more(
+    result_set: ResultSet,
+    field: str,
+    measure: Callable[[], Iterable[Ceiling | ExchangeCurve]],
+    save: Callable[[ResultSet], None],
 ) -> ResultSet:
-    for ceiling in ceilings():
-        result_set = msgspec.structs.replace(result_set, ceilings=(*result_set.ceilings, ceiling))
+    """Add what is measured beside the runs to a field of the file, which is saved as each comes."""
+    for measured in measure():
+        result_set = msgspec.structs.replace(result_set, **{field: (*getattr(result_set, field), measured)})
         save(result_set)
     return result_set
 
