@@ -74,7 +74,7 @@ CHOICES: dict[Framework, dict[str, tuple[Any, ...]]] = {
         "hybridize": (Hybridize.JIT, Hybridize.SCAN),
         "layers": (Layers.TUTORIAL, Layers.CHANNELS_LAST),
         "update": (Update.TRAINER,),
-        "exchange": (Exchange.NONE,),
+        "exchange": (Exchange.NONE, Exchange.GLOO),
     },
 }
 
@@ -140,7 +140,7 @@ def exchange_on(framework: Framework, chosen: Mapping[str, Any]) -> dict[str, An
 
     Several ranks exchange gradients as their framework usually does, and servers are one where there are any.
     """
-    usual = {Framework.MXNET: Exchange.DIST_SYNC, Framework.TORCH: Exchange.GLOO}.get(framework, Exchange.NONE)
+    usual = Exchange.DIST_SYNC if framework is Framework.MXNET else Exchange.GLOO
     exchange = chosen.get("exchange", usual if chosen.get("ranks", 1) > 1 else Exchange.NONE)
     return {"exchange": exchange, "servers": 1 if exchange.has_servers else 0}
 

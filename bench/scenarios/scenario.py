@@ -201,10 +201,6 @@ def _check_ranks(scenario: Scenario) -> None:
     with_servers = " or ".join(str(each) for each in Exchange if each.has_servers)
     on_gpus = all(device.kind is DeviceKind.GPU for device in scenario.devices)
     conflicts = (
-        (
-            scenario.framework is Framework.JAX and scenario.ranks > 1,
-            f"ranks={scenario.ranks}: framework jax is measured in one process; use framework=mxnet or torch",
-        ),
         (exchange.has_servers and not scenario.servers, f"exchange={exchange} needs a server: servers=1 or more"),
         (
             scenario.servers and not exchange.has_servers,
@@ -225,6 +221,10 @@ def _check_ranks(scenario: Scenario) -> None:
         (
             exchange in {Exchange.GLOO, Exchange.NCCL} and len(scenario.contexts) > 1,
             f"exchange={exchange} trains one context in each rank: use contexts={scenario.contexts[0]} and more ranks",
+        ),
+        (  # JAX has no other collectives than NCCL's between GPUs
+            exchange is Exchange.GLOO and scenario.framework is Framework.JAX and on_gpus,
+            f"exchange={exchange} of framework jax is between CPUs: use contexts=cpu(0)",
         ),
         (exchange is Exchange.NCCL and not on_gpus, f"exchange={exchange} is between GPUs: use exchange=gloo"),
     )

@@ -30,6 +30,7 @@ ONE_MATRIX = "title = 'x'\n[[matrix]]\nnetwork = ['mlp']\n"
 #: Ranks with a server, and a peer's loop.
 SERVED = {"ranks": 2, "exchange": Exchange.DIST_SYNC, "servers": 1}
 PEER = {"framework": Framework.TORCH, "contexts": ("cpu(0)",), **PEERS_LOOP}
+JAX = {**PEER, "framework": Framework.JAX, "hybridize": Hybridize.JIT}
 
 
 def test_the_defaults_are_the_tutorials() -> None:
@@ -59,7 +60,8 @@ def test_the_defaults_are_the_tutorials() -> None:
         ({**SERVED, "kvstore": Kvstore.LOCAL}, "leave kvstore out"),
         ({**PEER, "exchange": Exchange.GLOO, "contexts": ("cpu(0)", "cpu(1)")}, "contexts=cpu(0) and more ranks"),
         ({**PEER, "exchange": Exchange.NCCL}, "use exchange=gloo"),
-        ({**PEER, "framework": Framework.JAX, "hybridize": Hybridize.JIT, "ranks": 2}, "use framework=mxnet or torch"),
+        ({**JAX, "exchange": Exchange.GLOO, "contexts": ("gpu(0)",)}, "use contexts=cpu(0)"),
+        ({**JAX, "exchange": Exchange.NCCL}, "none of jax's: none, gloo"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(changes: dict[str, object], words: str) -> None:

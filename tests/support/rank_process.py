@@ -75,7 +75,7 @@ def _train(scenario: Scenario, train: Split, place: RankPlace | None, fault: lis
 
 def _weights(made: Any) -> list[NDArray[np.float32]]:  # noqa: ANN401  # a workload of any framework
     if hasattr(made, "weights"):
-        return [weight.detach().numpy() for weight in made.weights]
+        return [weight.detach().numpy() if hasattr(weight, "detach") else np.asarray(weight) for weight in made.weights]
     net = made._training.net if hasattr(made, "_training") else made._net  # MXNet's
     return [parameter.list_data()[-1].asnumpy() for parameter in net.collect_params().values()]
 

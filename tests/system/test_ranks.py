@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,19 @@ def of_torch(ranks: int) -> list[Scenario]:
     ]
 
 
+def of_jax(ranks: int) -> list[Scenario]:
+    """Return both executions; the LeNet, which takes long to compile, for even shares."""
+    made = [("mlp", Hybridize.JIT, Layers.TUTORIAL), ("mlp", Hybridize.SCAN, Layers.TUTORIAL)]
+    if ranks == 2:
+        made.append(("lenet", Hybridize.SCAN, Layers.CHANNELS_LAST))
+    return [
+        a_peers_scenario(
+            Framework.JAX, network, hybridize=hybridize, layers=layers, ranks=ranks, exchange=Exchange.GLOO
+        )
+        for network, hybridize, layers in made
+    ]
+
+
 def of_mxnet(ranks: int) -> list[Scenario]:
     """Return the tutorial's loop, updated on the servers, and the tuned ones with one array of all gradients."""
     dist: dict[str, Any] = {"ranks": ranks, "exchange": Exchange.DIST_SYNC, "servers": 1, "batch_size": 10}
@@ -145,9 +159,12 @@ def differences(ranks: list[Training], alone: Training) -> float:
 
 
 @pytest.mark.parametrize("ranks", RANKS)
-def test_ranks_of_pytorch_train_what_one_process_trains(ranks: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("scenarios_of", [of_torch, of_jax])
+def test_ranks_of_a_peer_train_what_one_process_trains(
+    scenarios_of: Callable[[int], list[Scenario]], ranks: int, tmp_path: Path
+) -> None:
     """All have the same bits, and the one process's weights to rounding; together they see each image once."""
-    scenarios = of_torch(ranks)
+    scenarios = scenarios_of(ranks)
     together = train(tmp_path / "ranks", scenarios, ranks)
     alone = train(tmp_path / "alone", scenarios, None)
     assert_same(scenarios, together, alone)
@@ -177,13 +194,14 @@ def assert_same(scenarios: list[Scenario], together: list[list[Training]], alone
 
 
 @pytest.mark.parametrize("fault", ["no exchange", "a shard trained twice", "a learning rate that stayed at 0"])
-@pytest.mark.parametrize("framework", [Framework.MXNET, Framework.TORCH])
+@pytest.mark.parametrize("framework", Framework)
 def test_what_ranks_may_do_wrong_is_seen_in_their_weights(framework: Framework, fault: str, tmp_path: Path) -> None:
     """The comparison with one process is worth something: each of these faults fails it."""
     if framework is Framework.MXNET:
         scenarios = of_mxnet(2)[:1]
     else:
-        scenarios = [a_peers_scenario(framework, update=Update.FLAT, ranks=2, exchange=Exchange.GLOO)]
+        update = Update.FLAT if framework is Framework.TORCH else Update.TRAINER
+        scenarios = [a_peers_scenario(framework, update=update, ranks=2, exchange=Exchange.GLOO)]
     (together,) = train(tmp_path / "ranks", scenarios, 2, fault)
     ((one,),) = train(tmp_path / "alone", scenarios, None)
     assert differences(together, one) > 100 * TOLERANCE
@@ -204,11 +222,15 @@ def a_request(prepared: datasets.Prepared, framework: Framework) -> SessionReque
     return session.session_request(prepared.directory, dataset, 1, 1, Scenario(network="mlp").engine, framework)
 
 
-def test_ranks_are_one_session(prepared: datasets.Prepared) -> None:
+PEERS = (Framework.TORCH, Framework.JAX)
+
+
+@pytest.mark.parametrize("framework", PEERS)
+def test_ranks_are_one_session(framework: Framework, prepared: datasets.Prepared) -> None:
     """It counts all images, keeps what each rank measured, and takes as long as the slowest."""
-    scenario = a_peers_scenario(Framework.TORCH, batch_size=100, ranks=2, exchange=Exchange.GLOO)
-    request = a_request(prepared, Framework.TORCH)
-    python = Interpreter(python_of(Framework.TORCH))
+    scenario = a_peers_scenario(framework, batch_size=100, ranks=2, exchange=Exchange.GLOO)
+    request = a_request(prepared, framework)
+    python = Interpreter(python_of(framework))
     with cluster.start(python, request, scenario=scenario, life_seconds=300, stop=Cancellation()) as ranks:
         ranks.wait_until_ready()
         ranks.set_up(scenario, 210)
@@ -219,19 +241,24 @@ def test_ranks_are_one_session(prepared: datasets.Prepared) -> None:
         assert 0 < ranks.evaluate().test_accuracy <= 1
 
 
-def test_a_killed_rank_is_named_and_no_process_is_left(prepared: datasets.Prepared) -> None:
-    scenario = a_peers_scenario(Framework.TORCH, batch_size=100, ranks=3, exchange=Exchange.GLOO)
-    request = a_request(prepared, Framework.TORCH)
-    python = Interpreter(python_of(Framework.TORCH))
+@pytest.mark.parametrize("killed", [0, 1])
+@pytest.mark.parametrize("framework", PEERS)
+def test_a_killed_rank_is_named_and_no_process_is_left(
+    framework: Framework, killed: int, prepared: datasets.Prepared
+) -> None:
+    """So is the first rank, where all others have met."""
+    scenario = a_peers_scenario(framework, batch_size=100, ranks=3, exchange=Exchange.GLOO)
+    request = a_request(prepared, framework)
+    python = Interpreter(python_of(framework))
     with cluster.start(python, request, scenario=scenario, life_seconds=300, stop=Cancellation()) as ranks:
         ranks.wait_until_ready()
         ranks.set_up(scenario, 210)
         workers = [rank.worker for rank in ranks._ranks]  # type: ignore[attr-defined]  # its processes
-        workers[1].process.kill()
+        workers[killed].process.kill()
         with pytest.raises(SessionError) as caught:
             ranks.run_window(10_000)
     assert caught.value.failure.reason is FailureReason.CRASHED
-    assert caught.value.failure.detail == "rank 1 of 3: the worker was killed by SIGKILL"
+    assert caught.value.failure.detail == f"rank {killed} of 3: the worker was killed by SIGKILL"
     assert all(worker.process.poll() is not None for worker in workers)
 
 

@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 
 from bench.machine.software import describe_software
 from bench.records.environment import Software
-from bench.scenarios.axes import Framework
+from bench.scenarios.axes import Exchange, Framework
 from bench.scenarios.scenario import Scenario
 from bench.worker.backends import common
 from bench.worker.backends.common import TrainedEpoch
 from bench.worker.protocol import RankPlace
 from mnist_core.devices import Device, DeviceKind, Probe, Unusable, last_line
 from mnist_core.idx import Split
-from mnist_core.order import EpochOrder, batch_sizes, shares
+from mnist_core.order import EpochOrder, batch_sizes, batches, rank_share, shares
 from mnist_core.probe import classify
 from mnist_core.recipe import Hybridize, Layers, Network, Recipe
 
@@ -36,6 +36,8 @@ try:
     from jax import lax
     from jax.extend.backend import clear_backends
     from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
+
+    from bench.worker.backends import jax_ranks
 except ImportError as error:
     raise common.unavailable(Framework.JAX, error) from error
 
@@ -53,11 +55,11 @@ def describe() -> Software:
 
 
 def join(place: RankPlace) -> None:
-    raise NotImplementedError(f"JAX is measured in one process, not as rank {place.rank}")
+    jax_ranks.join(place)
 
 
-def create_workload(scenario: Scenario, recipe: Recipe, train: Split, _place: RankPlace | None = None) -> JaxWorkload:
-    return JaxWorkload(scenario, recipe, train)
+def create_workload(scenario: Scenario, recipe: Recipe, train: Split, place: RankPlace | None = None) -> JaxWorkload:
+    return JaxWorkload(scenario, recipe, train, place)
 
 
 def matrix_product(device: Device, size: int) -> Callable[[], None]:
@@ -232,18 +234,27 @@ class _Rows(NamedTuple):
     mask: Array | None
 
 
+class _Network(NamedTuple):
+    """What is trained."""
+
+    apply: Apply
+    #: Adds up the gradients over all ranks.
+    summed: Callable[[Sequence[Array]], Sequence[Array]]
+
+
 def _updated(
-    apply: Apply, size: int, state: _State, rate: Array, data: _Data, index: Array, mask: Array | None
+    network: _Network, size: int, state: _State, rate: Array, data: _Data, index: Array, mask: Array | None
 ) -> tuple[_State, Array]:
-    """One update on the batch at the index, and the batch's mean loss."""
+    """One update on the batch at the index, and the mean loss of the batch; of a rank, its part of that."""
     labels = _at(data.labels, index)
 
     def loss_of(weights: Sequence[Array]) -> tuple[Array, Array]:
-        scores = apply(weights, _at(data.images, index))
+        scores = network.apply(weights, _at(data.images, index))
         losses = -(jax.nn.one_hot(labels, 10) * jax.nn.log_softmax(scores)).sum(1)
         return _real(losses, mask).sum() / size, _real(scores.argmax(1) == labels, mask).sum(dtype=np.int32)
 
     (loss, correct), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.weights)
+    gradients = network.summed(gradients)
     weights = [weight - rate * gradient for weight, gradient in zip(state.weights, gradients, strict=True)]
     return _State(weights, state.row + 1, state.correct + correct), loss
 
@@ -256,15 +267,15 @@ def _real(values: Array, mask: Array | None) -> Array:
     return values if mask is None else values * mask
 
 
-def _step(apply: Apply, size: int, state: _State, rate: Array, data: _Data, rows: _Rows) -> tuple[_State, Array]:
+def _step(network: _Network, size: int, state: _State, rate: Array, data: _Data, rows: _Rows) -> tuple[_State, Array]:
     index = lax.dynamic_index_in_dim(rows.index, state.row, keepdims=False)
-    return _updated(apply, size, state, rate, data, index, rows.mask)
+    return _updated(network, size, state, rate, data, index, rows.mask)
 
 
-def _scan(apply: Apply, size: int, state: _State, rate: Array, data: _Data, rows: _Rows) -> tuple[_State, Array]:
+def _scan(network: _Network, size: int, state: _State, rate: Array, data: _Data, rows: _Rows) -> tuple[_State, Array]:
     def body(carried: tuple[_State, Array], index: Array) -> tuple[tuple[_State, Array], None]:
         state, _ = carried
-        return _updated(apply, size, state, rate, data, index, rows.mask), None
+        return _updated(network, size, state, rate, data, index, rows.mask), None
 
     (state, loss), _ = lax.scan(body, (state, jnp.float32(0)), rows.index)
     return state, loss
@@ -278,18 +289,27 @@ def _count(apply: Apply, correct: Array, weights: Sequence[Array], data: _Data, 
 
 
 class JaxWorkload:
-    """One program for all devices: weights on each of them, every batch split over them, gradients summed by XLA."""
+    """One program for all devices: weights on each of them, every batch split over them, gradients summed by XLA.
 
-    def __init__(self, scenario: Scenario, recipe: Recipe, train: Split) -> None:
+    Of ranks that exchange gradients, each has one device, and one program is for all ranks.
+    """
+
+    def __init__(self, scenario: Scenario, recipe: Recipe, train: Split, place: RankPlace | None = None) -> None:
         self._scenario = scenario
         self._recipe = recipe
         self._samples = len(train.images)
-        self._places = _Places.of(_devices_of(scenario.devices))
+        self._rank, self._ranks = (0, 1) if place is None else (place.rank, place.ranks)
+        devices, self._exchanges = _devices_of(scenario.devices), scenario.exchange is not Exchange.NONE
+        self._places = _Places.of_rank(scenario.devices[0]) if self._exchanges else _Places.of(devices)
         self._data = self._on_device(train)
         apply = _network_of(scenario)
+        network = _Network(apply, jax_ranks.summed if self._exchanges else lambda gradients: gradients)
         self._count = jax.jit(functools.partial(_count, apply))
-        self._step = jax.jit(functools.partial(_step, apply), static_argnums=0, donate_argnums=1)
-        self._scan = jax.jit(functools.partial(_scan, apply), static_argnums=0, donate_argnums=1)
+        self._step, self._scan = (
+            jax.jit(self._places.program(functools.partial(each, network)), static_argnums=0, donate_argnums=1)
+            for each in (_step, _scan)
+        )
+        self._meet = jax.jit(self._places.program(lambda _, numbers: network.summed(numbers)), static_argnums=0)
         #: All full batches of an epoch; None where steps are compiled by themselves.
         self._full_batches: Callable[..., tuple[_State, Array]] | None = None
         self._state: _State
@@ -307,7 +327,7 @@ class JaxWorkload:
         self._state = _State([self._places.put(each) for each in initial], self._zero(), self._zero())
         self.set_learning_rate(self._recipe.learning_rate)
         if self._scenario.hybridize is Hybridize.SCAN and self._samples >= self._scenario.batch_size:
-            size, rows = next(self._rows(np.arange(self._samples), self._scenario.batch_size))
+            size, rows = next(self._own_rows(np.arange(self._samples), self._scenario.batch_size))
             self._full_batches = self._scan.lower(size, self._state, self._rate, self._data, rows).compile()
 
     def set_learning_rate(self, value: float) -> None:
@@ -317,20 +337,23 @@ class JaxWorkload:
         """The step by itself, also where the epoch is one program."""
         # The epoch has so many batches of this size: another number of rows would be another program.
         count = self._samples // size if size == self._scenario.batch_size else 1
-        ((_, rows),) = self._rows(np.tile(np.arange(size), count), size)
+        ((_, rows),) = self._own_rows(np.tile(np.arange(size), count), size)
         self._state, _ = self._step(size, self._state._replace(row=self._zero()), self._rate, self._data, rows)
         self.wait()
 
     def prepare(self) -> None:
         """The training set is on the devices already."""
         self._order = EpochOrder(self._samples, self._recipe.seed)
+        sizes = (end - begin for begin, end in batches(self._samples, self._scenario.batch_size))
+        taken = (rank_share(size, self._rank, self._ranks) for size in sizes)
+        self._own_samples = sum(last - first for first, last in taken)
 
     def train_epoch(self) -> TrainedEpoch:
         """The only wait is for the count of right answers."""
         order, batch_size = self._order.next_epoch(), self._scenario.batch_size
         self._state = self._state._replace(correct=self._zero())
         loss: Array = math.nan
-        for size, rows in self._rows(order, batch_size):
+        for size, rows in self._own_rows(order, batch_size):
             self._state = self._state._replace(row=self._zero())
             if self._full_batches is not None and size == batch_size:
                 self._state, loss = self._full_batches(self._state, self._rate, self._data, rows)
@@ -338,14 +361,18 @@ class JaxWorkload:
             for _ in range(len(rows.index)):
                 self._state, loss = self._step(size, self._state, self._rate, self._data, rows)
         return TrainedEpoch(
-            samples=len(order), train_accuracy=int(self._state.correct) / len(order), last_losses=(loss,)
+            samples=self._own_samples,
+            train_accuracy=int(self._state.correct) / self._own_samples,
+            last_losses=(loss,),
         )
 
     def wait(self) -> None:
         jax.block_until_ready(self._state)
 
     def barrier(self) -> None:
-        """Do nothing: it is no rank."""
+        """Add up a number, which no rank has before all have come."""
+        if self._exchanges:
+            jax.block_until_ready(self._meet(1, [self._zero()]))
 
     def weights_digest(self) -> str:
         return common.digest(map(np.asarray, self.weights))
@@ -364,19 +391,28 @@ class JaxWorkload:
             return None
         return sum(int(place.memory_stats()["bytes_in_use"]) for place in self._places.devices)
 
-    def _rows(self, order: NDArray[np.intp], batch_size: int) -> Iterator[tuple[int, _Rows]]:
-        """The full batches, where there are any, then the smaller last one, where there is one; each with its size."""
+    def _own_rows(self, order: NDArray[np.intp], batch_size: int) -> Iterator[tuple[int, _Rows]]:
+        return self._rows(order, batch_size, self._rank, self._ranks)
+
+    def _rows(
+        self, order: NDArray[np.intp], batch_size: int, rank: int = 0, ranks: int = 1
+    ) -> Iterator[tuple[int, _Rows]]:
+        """The full batches, where there are any, then the smaller last one, where there is one; each with its size.
+
+        Of several ranks, one's share of each.
+        """
         begin = 0
         for size in batch_sizes(len(order), batch_size):
             count = (len(order) - begin) // size
             index = order[begin : begin + count * size].reshape(count, size).astype(np.int32)
             begin += count * size
-            columns, mask = _columns(size, self._places.count)
+            columns, mask = _columns(size, self._places.count, rank, ranks)
+            put, places = self._places.put, self._places
             yield (
                 size,
                 _Rows(
-                    jax.device_put(index[:, columns], self._places.split_rows),
-                    None if mask.all() else jax.device_put(mask, self._places.split),
+                    put(index[:, columns], places.split_rows),
+                    None if len(mask) * ranks == size else put(mask, places.split),
                 ),
             )
 
@@ -393,14 +429,18 @@ class JaxWorkload:
 # --- devices
 
 
-def _columns(size: int, devices: int) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Which of a batch's images each device takes, one device after the other, as many for each; False: no real one."""
-    parts = shares(size, devices)
-    width = parts[0][1]
+def _columns(size: int, devices: int, rank: int, ranks: int) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Which of a batch's images each device takes, one device after the other, as many for each; False: no real one.
+
+    All devices of all ranks take as many.
+    """
+    begin, end = rank_share(size, rank, ranks)
+    ((_, most), *_) = shares(size, ranks)
+    ((_, width), *_) = shares(most, devices)
     columns = np.zeros((devices, width), np.intp)
     mask = np.zeros((devices, width), np.bool_)
-    for device, (first, last) in enumerate(parts):
-        columns[device, : last - first] = np.arange(first, last)
+    for device, (first, last) in enumerate(shares(end - begin, devices) if end > begin else []):
+        columns[device, : last - first] = begin + np.arange(first, last)
         mask[device, : last - first] = True
     return columns.reshape(-1), mask.reshape(-1)
 
@@ -416,6 +456,8 @@ class _Places:
     split: Sharding
     #: (batches, n), a part of every row on each.
     split_rows: Sharding
+    #: Whether other processes have devices of these shardings, too.
+    are_shared: bool = False
 
     @classmethod
     def of(cls, devices: Sequence[JaxDevice]) -> _Places:
@@ -428,12 +470,24 @@ class _Places:
         )
         return cls(devices, whole, split, split_rows)
 
+    @classmethod
+    def of_rank(cls, device: Device) -> _Places:
+        """A device of each rank, with its own copy of every array."""
+        everywhere = jax_ranks.sharding(device.index)
+        return cls(everywhere.addressable_devices, everywhere, everywhere, everywhere, are_shared=True)
+
     @property
     def count(self) -> int:
         return len(self.devices)
 
-    def put(self, array: NDArray[Any] | np.generic) -> Array:
-        return jax.device_put(array, self.whole)
+    def put(self, array: NDArray[Any] | np.generic, sharding: Sharding | None = None) -> Array:
+        """A copy on each device, without a sharding."""
+        sharding = self.whole if sharding is None else sharding
+        return jax_ranks.put(array, sharding) if self.are_shared else jax.device_put(array, sharding)
+
+    def program(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function of a number and arrays, as all devices run it."""
+        return jax_ranks.on_each(function, self.whole) if self.are_shared else function
 
 
 #: How many threads XLA's pool for the CPU has is said nowhere else. It never has fewer than there are CPU devices.
@@ -457,4 +511,4 @@ def _devices_of(devices: Sequence[Device]) -> list[JaxDevice]:
         os.environ[_THREADS_VARIABLE] = threads
         for name, value in wanted.items():
             jax.config.update(name, value)
-    return [jax.devices(str(device.kind))[device.index] for device in devices]
+    return [jax.local_devices(backend=str(device.kind))[device.index] for device in devices]
