@@ -16,7 +16,7 @@ from bench.scenarios.axes import PEERS_LOOP, Exchange, Framework, LoopName
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.selection import select
 from bench.scenarios.suite import BUILT_IN_SUITES, Matrix, Overrides, Suite, expand, load_suite, override, parse_suite
-from bench.worker.environment import worker_variables
+from bench.worker.environment import worker_environment, worker_variables
 from mnist_core.recipe import Engine, Hybridize, Kvstore, Update
 
 TWO_BY_TWO = """
@@ -135,6 +135,11 @@ def test_every_thread_library_is_told() -> None:
     variables = worker_variables(3)
     assert {value for name, value in variables.items() if name.endswith("_THREADS")} == {"3"}
     assert {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"} <= set(variables)
+
+
+def test_a_workers_float32_is_never_tf32() -> None:
+    """MXNet multiplies in TF32 on an Ampere card unless the driver forbids it, whatever the user's shell says."""
+    assert worker_environment({"NVIDIA_TF32_OVERRIDE": "1"}, worker_variables(1))["NVIDIA_TF32_OVERRIDE"] == "0"
 
 
 @pytest.mark.parametrize("name", BUILT_IN_SUITES)
