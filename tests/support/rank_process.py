@@ -5,7 +5,9 @@ python -m tests.support.rank_process CASES.npz TRAINED.npz PLACE [FAULT]; "null"
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,13 @@ from mnist_core import order
 from mnist_core.idx import Split
 from mnist_core.order import batch_sizes
 from mnist_core.recipe import Recipe
+from tests.support.peer_process import numpy_of
 
 EPOCHS = 2
 
 
 def main() -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     given, trained, at, *fault = sys.argv[1:]
     with np.load(given) as cases:
         scenarios = msgspec.json.decode(str(cases["scenarios"]), type=list[Scenario])
@@ -42,6 +46,12 @@ def main() -> None:
         trained, **{f"{number} {name}": value for number, each in enumerate(facts) for name, value in each.items()}
     )
     Path(trained).with_suffix(".done").touch()
+
+
+def _end_with_parent() -> None:
+    """End this process when stdin ends: without the parent that would kill it, it may wait for other ranks for ever."""
+    os.read(0, 1)
+    os._exit(1)
 
 
 def _train(scenario: Scenario, train: Split, place: RankPlace | None, fault: list[str]) -> dict[str, Any]:
@@ -75,7 +85,7 @@ def _train(scenario: Scenario, train: Split, place: RankPlace | None, fault: lis
 
 def _weights(made: Any) -> list[NDArray[np.float32]]:  # noqa: ANN401  # a workload of any framework
     if hasattr(made, "weights"):
-        return [weight.detach().numpy() if hasattr(weight, "detach") else np.asarray(weight) for weight in made.weights]
+        return numpy_of(made)
     net = made._training.net if hasattr(made, "_training") else made._net  # MXNet's
     return [parameter.list_data()[-1].asnumpy() for parameter in net.collect_params().values()]
 

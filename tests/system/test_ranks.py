@@ -86,7 +86,7 @@ def train(folder: Path, scenarios: list[Scenario], ranks: int | None, fault: str
         place = None if ranks is None else msgspec.structs.replace(whole, rank=rank)
         words = [python_of(scenarios[0].framework), "-m", "tests.support.rank_process", "cases.npz", f"{rank}.npz"]
         words = [*words, msgspec.json.encode(place).decode(), *filter(None, [fault])]
-        running.append(subprocess.Popen(words, cwd=folder, env=variables))
+        running.append(subprocess.Popen(words, cwd=folder, env=variables, stdin=subprocess.PIPE))
     try:
         assert [process.wait(300) for process in running] == [0] * len(running)
     finally:
@@ -278,25 +278,34 @@ def test_a_killed_server_is_named(prepared: datasets.Prepared) -> None:
     assert all(member.worker.process.poll() is not None for member in members)
 
 
+@pytest.mark.parametrize(
+    ("framework", "arguments", "exchanges"),
+    [
+        (Framework.MXNET, ("--suite", "tutorial", "--loop", "tuned"), (Exchange.DIST_SYNC,)),
+        (Framework.MXNET, ("--suite", "smoke", "--loop", "tuned"), (Exchange.DIST_SYNC, Exchange.NONE)),
+        (Framework.JAX, ("--suite", "peers", "-k", "hybridize=jit"), (Exchange.GLOO, Exchange.NONE)),
+    ],
+)
 def test_a_suite_of_ranks_gives_rows_that_say_what_they_are(
-    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    framework: Framework,
+    arguments: tuple[str, ...],
+    exchanges: tuple[Exchange, ...],
+    command: Command,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Alone and in turns the file is valid, and a table names ranks, exchange, and the cores that they share."""
     data = small_idx_folder(tmp_path / "data", train=200, test=50)
-    for suite, name, exchanges in (
-        ("tutorial", "alone.json", {Exchange.DIST_SYNC}),
-        ("smoke", "turns.json", {Exchange.DIST_SYNC, Exchange.NONE}),
-    ):
-        arguments: list[object] = ["--suite", suite, "--network", "mlp", "--loop", "tuned", "--ranks", 2]
-        arguments += ["--epochs", 2, "--repeats", 1]
-        arguments += [word for exchange in exchanges for word in ("--exchange", exchange)]
-        assert command("run", *arguments, "--data-dir", data, "-o", name, "--verbose") == cli.Exit.DONE
-        assert "shared cores" in (shown := capsys.readouterr().out)
-        assert "dist_sync" in shown
-        assert command("check", name) == cli.Exit.DONE
-        capsys.readouterr()
-        result_set = store.read(Path(name), ResultSet)
-        assert {run.scenario.exchange for run in result_set.runs} == exchanges
-        for epoch in (epoch for run in result_set.runs for epoch in run.epochs):
-            assert [rank.samples for rank in epoch.ranks] == [100 * epoch.passes] * 2
-            assert epoch.epoch_seconds == max(rank.seconds for rank in epoch.ranks)
+    words: list[object] = [*arguments, "--framework", framework, "--python", f"{framework}={python_of(framework)}"]
+    words += ["--network", "mlp", "--ranks", 2, "--epochs", 2, "--repeats", 1, "--data-dir", data, "-o", "out.json"]
+    words += [word for exchange in exchanges for word in ("--exchange", exchange)]
+    assert command("run", *words, "--verbose") == cli.Exit.DONE
+    assert "shared cores" in (shown := capsys.readouterr().out)
+    assert str(exchanges[0]) in shown
+    assert command("check", "out.json") == cli.Exit.DONE
+    capsys.readouterr()
+    result_set = store.read(Path("out.json"), ResultSet)
+    assert {run.scenario.exchange for run in result_set.runs} == {*exchanges}
+    for epoch in (epoch for run in result_set.runs for epoch in run.epochs):
+        assert [rank.samples for rank in epoch.ranks] == [100 * epoch.passes] * 2
+        assert epoch.epoch_seconds == max(rank.seconds for rank in epoch.ranks)

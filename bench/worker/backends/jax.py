@@ -1,8 +1,6 @@
 """JAX as a `Workload`: `hybridize=jit` is one compiled step per batch, `scan` one compiled epoch.
 
-Written for speed: all that a step needs lies on the device and its weights are donated, so that a step is one call; a
-pooling is the maximum of four slices, whose gradient is cheaper than a window's; on the CPU a convolution is a matrix
-product of patches, since XLA's own is slow there, and inside a loop far slower still.
+`jax_steps` has what is done with a batch.
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +26,7 @@ from mnist_core.devices import Device, DeviceKind, Probe, Unusable, last_line
 from mnist_core.idx import Split
 from mnist_core.order import EpochOrder, batch_sizes, batches, rank_share, shares
 from mnist_core.probe import classify
-from mnist_core.recipe import Hybridize, Layers, Network, Recipe
+from mnist_core.recipe import Hybridize, Layers, Recipe
 
 try:
     import jax
@@ -37,12 +35,12 @@ try:
     from jax.extend.backend import clear_backends
     from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
-    from bench.worker.backends import jax_ranks
+    from bench.worker.backends import jax_ranks, jax_steps
+    from bench.worker.backends.jax_steps import Array, Data, Rows, State, Task
 except ImportError as error:
     raise common.unavailable(Framework.JAX, error) from error
 
 #: JAX is not installed where the types are checked.
-Array: TypeAlias = Any
 JaxDevice: TypeAlias = Any
 Sharding: TypeAlias = Any
 
@@ -113,181 +111,6 @@ def _computed(device: Device, place: JaxDevice) -> Probe:
     )
 
 
-# --- the networks, as functions of their weights
-
-
-Apply: TypeAlias = Callable[[Sequence[Array], Array], Array]
-
-
-def _mlp(weights: Sequence[Array], images: Array) -> Array:
-    first, first_bias, second, second_bias, last, last_bias = weights
-    x = jax.nn.relu(images.reshape(len(images), -1) @ first + first_bias)
-    x = jax.nn.relu(x @ second + second_bias)
-    return x @ last + last_bias
-
-
-def _lenet(
-    weights: Sequence[Array],
-    images: Array,
-    *,
-    convolved: Callable[[Array, Array, Array], Array],
-    activated: Callable[[Array], Array],
-) -> Array:
-    conv1, conv1_bias, conv2, conv2_bias, fc1, fc1_bias, fc2, fc2_bias = weights
-    x = activated(convolved(images, conv1, conv1_bias))
-    x = activated(convolved(x, conv2, conv2_bias))
-    x = jnp.tanh(x.reshape(len(x), -1) @ fc1 + fc1_bias)
-    return jnp.tanh(x @ fc2 + fc2_bias)
-
-
-def _network_of(scenario: Scenario) -> Apply:
-    if scenario.network == Network.MLP:
-        return _mlp
-    on_cpu = all(device.kind is DeviceKind.CPU for device in scenario.devices)
-    if scenario.layers is Layers.TUTORIAL:
-        convolved = _convolved_by_patches if on_cpu else _convolved
-        return functools.partial(_lenet, convolved=convolved, activated=lambda x: _pooled(jnp.tanh(x), 2))
-    convolved = _convolved_by_patches_last if on_cpu else _convolved_last
-    # tanh grows with its argument: the maximum is the same, and it is taken of a quarter as many.
-    return functools.partial(_lenet, convolved=convolved, activated=lambda x: jnp.tanh(_pooled(x, 1)))
-
-
-#: Height and width of the kernels.
-_KERNEL = 5
-
-
-def _convolved(images: Array, kernel: Array, bias: Array) -> Array:
-    numbers = ("NCHW", "HWIO", "NCHW")
-    return lax.conv_general_dilated(images, kernel, (1, 1), "VALID", dimension_numbers=numbers) + bias[:, None, None]
-
-
-def _convolved_last(images: Array, kernel: Array, bias: Array) -> Array:
-    numbers = ("NHWC", "HWIO", "NHWC")
-    return lax.conv_general_dilated(images, kernel, (1, 1), "VALID", dimension_numbers=numbers) + bias
-
-
-def _convolved_by_patches(images: Array, kernel: Array, bias: Array) -> Array:
-    height, width = (size - _KERNEL + 1 for size in images.shape[2:])
-    patches = jnp.concatenate([images[:, :, i : i + height, j : j + width] for i, j in _OFFSETS], axis=1)
-    return jnp.einsum("nkhw,ko->nohw", patches, kernel.reshape(patches.shape[1], -1)) + bias[:, None, None]
-
-
-def _convolved_by_patches_last(images: Array, kernel: Array, bias: Array) -> Array:
-    height, width = (size - _KERNEL + 1 for size in images.shape[1:3])
-    patches = jnp.concatenate([images[:, i : i + height, j : j + width] for i, j in _OFFSETS], axis=3)
-    return patches @ kernel.reshape(patches.shape[3], -1) + bias
-
-
-_OFFSETS = [(i, j) for i in range(_KERNEL) for j in range(_KERNEL)]
-
-
-def _pooled(x: Array, height_axis: int) -> Array:
-    """Maxima of 2 x 2, of the axis and the next."""
-    for axis in (height_axis, height_axis + 1):
-        even, odd = (lax.slice_in_dim(x, first, None, 2, axis) for first in (0, 1))
-        x = jnp.maximum(even, odd)
-    return x
-
-
-def own_form(weights: Sequence[NDArray[np.float32]], layers: Layers) -> list[NDArray[np.float32]]:
-    """`peers.initial_weights` as the networks here take them.
-
-    Kernels are (height, width, inputs, outputs) and others (inputs, outputs), the inputs in the order of the layers.
-    """
-    own = []
-    for weight in weights:
-        if weight.ndim == len("OIHW"):
-            own.append(weight.transpose(2, 3, 1, 0))
-        elif weight.shape[1:] == (math.prod(common.FLATTENED),) and layers is Layers.CHANNELS_LAST:
-            own.append(weight.reshape(-1, *common.FLATTENED).transpose(2, 3, 1, 0).reshape(weight.shape[::-1]))
-        else:
-            own.append(weight.T)
-    return own
-
-
-# --- a step
-
-
-class _State(NamedTuple):
-    """What a step takes over and gives back, all on the device."""
-
-    weights: list[Array]
-    #: (): the next batch's row in `_Rows.index`.
-    row: Array
-    #: (): right answers so far.
-    correct: Array
-
-
-class _Data(NamedTuple):
-    """A data set, with a copy on each device."""
-
-    images: Array
-    labels: Array
-
-
-class _Rows(NamedTuple):
-    """Batches of one size."""
-
-    #: (batches, n): where the images of each lie in the data set, one device's after the other's.
-    index: Array
-    #: (n,): 0 where a device has one image fewer than the first; None: no device has.
-    mask: Array | None
-
-
-class _Network(NamedTuple):
-    """What is trained."""
-
-    apply: Apply
-    #: Adds up the gradients over all ranks.
-    summed: Callable[[Sequence[Array]], Sequence[Array]]
-
-
-def _updated(
-    network: _Network, size: int, state: _State, rate: Array, data: _Data, index: Array, mask: Array | None
-) -> tuple[_State, Array]:
-    """One update on the batch at the index, and the mean loss of the batch; of a rank, its part of that."""
-    labels = _at(data.labels, index)
-
-    def loss_of(weights: Sequence[Array]) -> tuple[Array, Array]:
-        scores = network.apply(weights, _at(data.images, index))
-        losses = -(jax.nn.one_hot(labels, 10) * jax.nn.log_softmax(scores)).sum(1)
-        return _real(losses, mask).sum() / size, _real(scores.argmax(1) == labels, mask).sum(dtype=np.int32)
-
-    (loss, correct), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.weights)
-    gradients = network.summed(gradients)
-    weights = [weight - rate * gradient for weight, gradient in zip(state.weights, gradients, strict=True)]
-    return _State(weights, state.row + 1, state.correct + correct), loss
-
-
-def _at(array: Array, index: Array) -> Array:
-    return array.at[index].get(mode="promise_in_bounds")
-
-
-def _real(values: Array, mask: Array | None) -> Array:
-    return values if mask is None else values * mask
-
-
-def _step(network: _Network, size: int, state: _State, rate: Array, data: _Data, rows: _Rows) -> tuple[_State, Array]:
-    index = lax.dynamic_index_in_dim(rows.index, state.row, keepdims=False)
-    return _updated(network, size, state, rate, data, index, rows.mask)
-
-
-def _scan(network: _Network, size: int, state: _State, rate: Array, data: _Data, rows: _Rows) -> tuple[_State, Array]:
-    def body(carried: tuple[_State, Array], index: Array) -> tuple[tuple[_State, Array], None]:
-        state, _ = carried
-        return _updated(network, size, state, rate, data, index, rows.mask), None
-
-    (state, loss), _ = lax.scan(body, (state, jnp.float32(0)), rows.index)
-    return state, loss
-
-
-def _count(apply: Apply, correct: Array, weights: Sequence[Array], data: _Data, rows: _Rows, row: int) -> Array:
-    """`correct` and the right answers of one row."""
-    index = lax.dynamic_index_in_dim(rows.index, row, keepdims=False)
-    right = apply(weights, _at(data.images, index)).argmax(1) == _at(data.labels, index)
-    return correct + _real(right, rows.mask).sum(dtype=np.int32)
-
-
 class JaxWorkload:
     """One program for all devices: weights on each of them, every batch split over them, gradients summed by XLA.
 
@@ -299,32 +122,33 @@ class JaxWorkload:
         self._recipe = recipe
         self._samples = len(train.images)
         self._rank, self._ranks = (0, 1) if place is None else (place.rank, place.ranks)
-        devices, self._exchanges = _devices_of(scenario.devices), scenario.exchange is not Exchange.NONE
+        self._exchanges = scenario.exchange is not Exchange.NONE
+        devices = _devices_of(scenario.devices)
         self._places = _Places.of_rank(scenario.devices[0]) if self._exchanges else _Places.of(devices)
         self._data = self._on_device(train)
-        apply = _network_of(scenario)
-        network = _Network(apply, jax_ranks.summed if self._exchanges else lambda gradients: gradients)
-        self._count = jax.jit(functools.partial(_count, apply))
+        task = Task(jax_steps.network_of(scenario), self._exchanges)
+        self._count = jax.jit(functools.partial(jax_steps.count, task.apply))
         self._step, self._scan = (
-            jax.jit(self._places.program(functools.partial(each, network)), static_argnums=0, donate_argnums=1)
-            for each in (_step, _scan)
+            jax.jit(self._places.program(functools.partial(each, task)), static_argnums=0, donate_argnums=1)
+            for each in (jax_steps.step, jax_steps.scan)
         )
-        self._meet = jax.jit(self._places.program(lambda _, numbers: network.summed(numbers)), static_argnums=0)
+        self._meet = jax.jit(self._places.program(lambda _, numbers: jax_ranks.summed(numbers)), static_argnums=0)
         #: All full batches of an epoch; None where steps are compiled by themselves.
-        self._full_batches: Callable[..., tuple[_State, Array]] | None = None
-        self._state: _State
+        self._full_batches: Callable[..., tuple[State, Array]] | None = None
+        self._state: State
         self._rate: Array
         self._order: EpochOrder
 
     @property
     def weights(self) -> list[Array]:
-        """The weights in JAX's own form, see `own_form`."""
+        """The weights in JAX's own form, see `jax_steps.own_form`."""
         return self._state.weights
 
     def build(self) -> None:
         """Compiles the epoch, too, where it is one program: that takes no epoch to be run."""
-        initial = own_form(common.initial_weights(self._scenario.network, self._recipe), self._scenario.layers)
-        self._state = _State([self._places.put(each) for each in initial], self._zero(), self._zero())
+        drawn = common.initial_weights(self._scenario.network, self._recipe)
+        initial = [self._places.put(each) for each in jax_steps.own_form(drawn, self._scenario.layers)]
+        self._state = State(initial, self._zero(), self._zero())
         self.set_learning_rate(self._recipe.learning_rate)
         if self._scenario.hybridize is Hybridize.SCAN and self._samples >= self._scenario.batch_size:
             size, rows = next(self._own_rows(np.arange(self._samples), self._scenario.batch_size))
@@ -391,12 +215,12 @@ class JaxWorkload:
             return None
         return sum(int(place.memory_stats()["bytes_in_use"]) for place in self._places.devices)
 
-    def _own_rows(self, order: NDArray[np.intp], batch_size: int) -> Iterator[tuple[int, _Rows]]:
+    def _own_rows(self, order: NDArray[np.intp], batch_size: int) -> Iterator[tuple[int, Rows]]:
         return self._rows(order, batch_size, self._rank, self._ranks)
 
     def _rows(
         self, order: NDArray[np.intp], batch_size: int, rank: int = 0, ranks: int = 1
-    ) -> Iterator[tuple[int, _Rows]]:
+    ) -> Iterator[tuple[int, Rows]]:
         """The full batches, where there are any, then the smaller last one, where there is one; each with its size.
 
         Of several ranks, one's share of each.
@@ -410,17 +234,17 @@ class JaxWorkload:
             put, places = self._places.put, self._places
             yield (
                 size,
-                _Rows(
+                Rows(
                     put(index[:, columns], places.split_rows),
                     None if len(mask) * ranks == size else put(mask, places.split),
                 ),
             )
 
-    def _on_device(self, split: Split) -> _Data:
+    def _on_device(self, split: Split) -> Data:
         """(n, 1, 28, 28) or (n, 28, 28, 1) float32 images and (n,) int32 labels."""
         channels = 3 if self._scenario.layers is Layers.CHANNELS_LAST else 1
         images = np.expand_dims(common.as_input(split), channels)
-        return _Data(self._places.put(images), self._places.put(split.labels.astype(np.int32)))
+        return Data(self._places.put(images), self._places.put(split.labels.astype(np.int32)))
 
     def _zero(self) -> Array:
         return self._places.put(np.int32(0))
@@ -474,7 +298,7 @@ class _Places:
     def of_rank(cls, device: Device) -> _Places:
         """A device of each rank, with its own copy of every array."""
         everywhere = jax_ranks.sharding(device.index)
-        return cls(everywhere.addressable_devices, everywhere, everywhere, everywhere, are_shared=True)
+        return cls(tuple(everywhere.addressable_devices), everywhere, everywhere, everywhere, are_shared=True)
 
     @property
     def count(self) -> int:

@@ -24,6 +24,8 @@ from bench.worker.protocol import RankPlace
 Array: TypeAlias = Any
 Sharding: TypeAlias = Any
 _AXIS: Final = "rank"
+#: After so long without a sign of life of a process, which is stopped or whose machine is gone, all others are ended.
+_HEARTBEAT_SECONDS: Final = 10
 
 
 def join(place: RankPlace) -> None:
@@ -39,7 +41,7 @@ def join(place: RankPlace) -> None:
         process_id=place.rank,
         cluster_detection_method="deactivate",
         initialization_timeout=patience,
-        heartbeat_timeout_seconds=patience,
+        heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
         shutdown_timeout_seconds=patience,
         coordinator_bind_address=meeting,
     )
