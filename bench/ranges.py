@@ -23,7 +23,7 @@ MOST_REPEATS: Final = 10_000
 MOST_RUNS: Final = 250_000
 #: Threads of a context.
 MOST_THREADS: Final = 10_000
-#: Processes that train together, and servers of one training.
+#: Processes that train together, their machines, and servers of one training.
 MOST_RANKS: Final = 1000
 #: Seconds that a user may give anything: 30 days. Timers of Python end after 49 on some systems.
 MOST_GIVEN_SECONDS: Final = 30 * 86_400.0
@@ -45,6 +45,8 @@ Epochs = Annotated[int, Meta(ge=1, le=MOST_EPOCHS)]
 Repeats = Annotated[int, Meta(ge=1, le=MOST_REPEATS)]
 Ranks = Annotated[int, Meta(ge=1, le=MOST_RANKS)]
 Servers = Annotated[int, Meta(ge=0, le=MOST_RANKS)]
+#: The place of a machine in a hosts file.
+HostPlace = Annotated[int, Meta(ge=0, lt=MOST_RANKS)]
 Threads = Annotated[int, Meta(ge=1, le=MOST_THREADS)]
 TrainingSeed = Annotated[int, Meta(ge=0, le=_MOST_TRAINING_SEED)]
 Seconds = Annotated[float, Meta(ge=0, le=_MOST_SECONDS)]

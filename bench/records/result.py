@@ -28,6 +28,7 @@ from bench.ranges import (
 from bench.records.base import DeviceName, Record, Sha256, Timestamp
 from bench.records.environment import Environment, ThreadPool
 from bench.records.health import Health
+from bench.records.hosts import ClusterHost
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun
 from mnist_core.recipe import Recipe
@@ -43,7 +44,8 @@ from mnist_core.recipe import Recipe
 #:    blocks beyond those of the suite. `health` of a run that was alone. `in_progress`, and more facts of the
 #:    environment: kinds of core, who scales the clock, a digest of the source. Every file of version 2 is one of
 #:    version 3 without any. Ranks that train together: `ranks`, `exchange` and `servers` of a scenario, `ranks` of an
-#:    epoch, the reasons `rank_lost` and `ranks_differ`.
+#:    epoch, the reasons `rank_lost` and `ranks_differ`. Several machines: `hosts` of a file; `hosts` and `first_host`
+#:    of a scenario.
 SCHEMA_VERSION: Final = 3
 
 
@@ -243,6 +245,9 @@ class ResultSet(Record, frozen=True, kw_only=True):
     seed: TrainingSeed
     environment: Environment
     dataset: Dataset
+    #: Those of the hosts file, in its order. A scenario's `first_host` and `hosts` choose from them, and the first
+    #: one's facts are those of `environment`. Empty: all was measured on that machine alone.
+    hosts: tuple[ClusterHost, ...] = ()
     #: What was to be run. A planned run in neither `runs` nor `failures` has not been tried.
     plan: tuple[PlannedRun, ...]
     #: Half-width of the 95 % interval of a speed-up up to which rows that take turns are measured (0.03 = 3 %); None: a

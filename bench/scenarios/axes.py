@@ -80,10 +80,12 @@ CHOICES: dict[Framework, dict[str, tuple[Any, ...]]] = {
 
 #: The axes, beside hybridize, that say how the loop does what it does.
 LOOP_AXES = ("input_pipeline", "metric_sync", "layers", "update", "kvstore", "update_on_kvstore", "engine")
-#: The axes of several processes that train together.
-RANK_AXES = ("ranks", "exchange", "servers")
+#: The axes that place a training on the machines of a hosts file.
+HOST_AXES = ("hosts", "first_host")
+#: The axes of several processes that train together, and of the machines that they are on.
+RANK_AXES = ("ranks", "exchange", "servers", *HOST_AXES)
 #: The axes that have no option of their own: `--set AXIS=VALUE`.
-SET_AXES = (*LOOP_AXES, "servers")
+SET_AXES = (*LOOP_AXES, "servers", *HOST_AXES)
 #: The peers' fair setting: the data on the device, the accuracy read once an epoch.
 PEERS_LOOP = {"input_pipeline": InputPipeline.RESIDENT, "metric_sync": MetricSync.EPOCH}
 

@@ -15,6 +15,7 @@ from bench.errors import ConfigurationError
 from bench.ranges import MOST_RANKS, Price, Ranks
 from bench.scenarios import diagnostics
 from bench.scenarios.axes import Framework
+from bench.scenarios.scenario import Scenario
 
 #: Characters of a host's name or of an interface's: RFC 1035, and IFNAMSIZ of Linux without its final zero.
 _MOST_NAME, _MOST_INTERFACE = 253, 15
@@ -85,6 +86,20 @@ def parse_hosts(text: str, *, where: str) -> tuple[Host, ...]:
             raise _error(where, line, f"{host.address} is listed twice{before}: write it once, with {slots}")
         seen[key] = line
     return tuple(host for host, _ in placed)
+
+
+def placement(scenario: Scenario) -> tuple[int, ...]:
+    """Return for each rank the place of its machine in the hosts file: one on each machine first, then a second."""
+    return tuple(scenario.first_host + rank % scenario.hosts for rank in range(scenario.ranks))
+
+
+def check_machines(scenario: Scenario, machines: int) -> None:
+    """Raise `ConfigurationError` for a scenario that is on more machines than there are."""
+    last = scenario.first_host + scenario.hosts
+    if last > machines:
+        asked = f"hosts={scenario.hosts}" + (f" first_host={scenario.first_host}" if scenario.first_host else "")
+        there = f"and its hosts file has {machines}" if machines > 1 else "named in a hosts file: --hosts FILE"
+        raise ConfigurationError(f"{asked} needs {last} machines, {there}")
 
 
 def is_loopback(address: str) -> bool:

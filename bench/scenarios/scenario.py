@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import operator
 import re
 from collections.abc import Collection
@@ -12,7 +13,7 @@ import msgspec
 
 from bench import suggest
 from bench.errors import ConfigurationError
-from bench.ranges import Images, Ranks, Servers, Threads
+from bench.ranges import HostPlace, Images, Ranks, Servers, Threads
 from bench.scenarios.axes import (
     CHOICES,
     LOOP_AXES,
@@ -78,12 +79,16 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     exchange: Exchange = Exchange.NONE
     #: Processes that add up the gradients, where the exchange has any.
     servers: Servers = 0
+    #: Machines over which the ranks are spread, one after the other; see `hosts.placement`.
+    hosts: Ranks = 1
+    #: The place in the hosts file of the first rank's machine.
+    first_host: HostPlace = 0
 
     def __post_init__(self) -> None:
         _check_network(self.network)
         _check_parts(self.framework, self.network, self.hybridize, self.exchange, _parts(self))
         _check_contexts(self.contexts)
-        if self.has_ranks or self.servers:
+        if self.has_ranks or self.servers or self.hosts > 1:
             _check_ranks(self)
         if self.batch_size < self.part_count:
             each = "contexts" if self.ranks == 1 else "ranks' contexts"
@@ -151,17 +156,21 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if self.has_ranks:
             parts += [f"ranks={self.ranks}", f"exchange={self.exchange}"]
             parts += [f"servers={self.servers}"] * (self.servers > 1)
+            parts += [f"hosts={self.hosts}"] * (self.hosts > 1)
+        if self.first_host:
+            parts.append(f"first_host={self.first_host}")
         return " ".join(parts)
 
-    def threads_per_context(self, physical_cores: int) -> int:
+    def threads_per_context(self, physical_cores: int, ranks: int | None = None) -> int:
         """Return the OpenMP threads of each CPU context on a machine with this many usable physical cores.
 
-        All ranks are taken to share that machine.
+        So many `ranks` share that machine; None: as many as on the first one.
         """
         if self.cpu_threads is not None:
             return self.cpu_threads
         cpu_contexts = sum(device.kind is DeviceKind.CPU for device in self.devices)
-        return max(1, physical_cores // max(1, cpu_contexts * self.ranks))
+        sharing = math.ceil(self.ranks / self.hosts) if ranks is None else ranks
+        return max(1, physical_cores // max(1, cpu_contexts * sharing))
 
 
 DEFAULTS: dict[str, Any] = {
@@ -201,6 +210,10 @@ def _check_ranks(scenario: Scenario) -> None:
     with_servers = " or ".join(str(each) for each in Exchange if each.has_servers)
     on_gpus = all(device.kind is DeviceKind.GPU for device in scenario.devices)
     conflicts = (
+        (
+            scenario.hosts > scenario.ranks,
+            f"hosts={scenario.hosts} and ranks={scenario.ranks}: a machine would have no rank; use more ranks",
+        ),
         (exchange.has_servers and not scenario.servers, f"exchange={exchange} needs a server: servers=1 or more"),
         (
             scenario.servers and not exchange.has_servers,

@@ -22,6 +22,7 @@ from bench.ranges import (
     Count,
     Epochs,
     GivenSeconds,
+    HostPlace,
     Images,
     PositiveSeconds,
     Ranks,
@@ -41,6 +42,7 @@ from bench.scenarios.axes import (
     loop_on,
     preset,
 )
+from bench.scenarios.hosts import check_machines
 from bench.scenarios.scenario import DEFAULTS, Scenario
 from mnist_core.recipe import Engine, Hybridize, InputPipeline, Kvstore, Layers, MetricSync, Recipe, Update
 
@@ -85,6 +87,8 @@ class Matrix(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ranks: tuple[Ranks, ...] = ()
     exchange: tuple[Exchange, ...] = ()
     servers: tuple[Servers, ...] = ()
+    hosts: tuple[Ranks, ...] = ()
+    first_host: tuple[HostPlace, ...] = ()
     sampling: Sampling = Sampling()
 
     def values(self, axis: str) -> tuple[Any, ...]:
@@ -167,7 +171,7 @@ def parse_suite(text: str, *, where: str) -> Suite:
         suite = msgspec.toml.decode(text, type=Suite)
         _check_size(suite)
         for matrix in suite.matrix:
-            _scenarios(matrix, ())
+            _scenarios(matrix, (), 1)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"suite {where}: {diagnostics.explain(error, Suite)}") from None
     except RecursionError:
@@ -212,10 +216,14 @@ def _override_axis(matrices: tuple[Matrix, ...], axis: str, values: tuple[Any, .
     return tuple(msgspec.structs.replace(matrix, **{axis: values}) for matrix in matrices)
 
 
-def expand(suite: Suite, *, seed: int = Recipe().seed, gpu_contexts: Sequence[str] = ()) -> tuple[PlannedRun, ...]:
+def expand(
+    suite: Suite, *, seed: int = Recipe().seed, gpu_contexts: Sequence[str] = (), machines: int = 1
+) -> tuple[PlannedRun, ...]:
     """Return every run the suite asks for, each once, in the suite's order; repeat r trains with seed + r.
 
-    `gpu_contexts` is what `auto` stands for on this machine; without any it is the CPU.
+    `gpu_contexts` is what `auto` stands for on this machine; without any it is the CPU. Ranks are spread over as many
+    of the `machines` as they can be, where the suite does not say over how many. Raise `ConfigurationError` for a
+    scenario that needs others.
     """
     planned: dict[tuple[Scenario, Recipe, int], PlannedRun] = {}
     _check_size(suite)
@@ -225,7 +233,8 @@ def expand(suite: Suite, *, seed: int = Recipe().seed, gpu_contexts: Sequence[st
             Recipe(epochs=sampling.epochs, samples=sampling.samples, seed=seed + repeat)
             for repeat in range(sampling.repeats)
         ]
-        for scenario in _scenarios(matrix, tuple(gpu_contexts)):
+        for scenario in _scenarios(matrix, tuple(gpu_contexts), machines):
+            check_machines(scenario, machines)
             for repeat, recipe in enumerate(recipes):
                 run = PlannedRun(
                     scenario=scenario,
@@ -254,7 +263,7 @@ def _check_size(suite: Suite) -> None:
 
 
 @functools.lru_cache(maxsize=64)  # a suite is made once when it is read, to find what is wrong with it, and then again
-def _scenarios(matrix: Matrix, gpu_contexts: tuple[str, ...]) -> tuple[Scenario, ...]:
+def _scenarios(matrix: Matrix, gpu_contexts: tuple[str, ...], machines: int) -> tuple[Scenario, ...]:
     """Expand a matrix: written axes vary in their order in the file format, the others have the value of the loop."""
     given: dict[str, tuple[Any, ...]] = {axis: values for axis in AXES if (values := getattr(matrix, axis))}
     given["contexts"] = tuple(canonical_contexts(text, gpu_contexts=gpu_contexts) for text in matrix.contexts) or (
@@ -266,6 +275,7 @@ def _scenarios(matrix: Matrix, gpu_contexts: tuple[str, ...]) -> tuple[Scenario,
     ):
         chosen = {axis: value for axis, value in zip(given, written, strict=True) if value is not None}
         own = loop_on(framework, network, loop, chosen.get("contexts", ())) | exchange_on(framework, chosen)
+        own["hosts"] = max(1, min(chosen.get("ranks", 1), machines - chosen.get("first_host", 0)))
         made.append(Scenario(**{"framework": framework, "network": network, **own, **chosen}))
     return tuple(made)
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from bench.errors import ConfigurationError
 from bench.scenarios.axes import Framework
-from bench.scenarios.hosts import Host, is_loopback, load_hosts, parse_hosts
+from bench.scenarios.hosts import Host, is_loopback, load_hosts, parse_hosts, placement
+from bench.scenarios.scenario import Scenario
 
 TOML = """
 # Two machines and a container.
@@ -218,3 +219,15 @@ def test_any_text_is_hosts_or_one_line(text: str, where: str) -> None:
 def test_loopback_is_told_by_name_and_number() -> None:
     assert all(map(is_loopback, ("localhost", "LOCALHOST", "127.0.0.1", "127.1.2.3", "::1")))
     assert not any(map(is_loopback, ("10.0.0.1", "node1", "fe80::1")))
+
+
+@given(ranks=st.integers(1, 20), hosts=st.integers(1, 20), first=st.integers(0, 20))
+def test_ranks_are_spread_over_their_machines(ranks: int, hosts: int, first: int) -> None:
+    """The first machine has rank 0; each has one before any has two, and none has two more than another."""
+    hosts = min(ranks, hosts)
+    places = placement(Scenario(network="mlp", ranks=ranks, hosts=hosts, first_host=first))
+    assert places[:hosts] == tuple(range(first, first + hosts))
+    counts = [places.count(place) for place in range(first, first + hosts)]
+    assert sum(counts) == len(places) == ranks
+    assert counts == sorted(counts, reverse=True)
+    assert counts[0] - counts[-1] <= 1

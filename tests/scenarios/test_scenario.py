@@ -62,6 +62,8 @@ def test_the_defaults_are_the_tutorials() -> None:
         ({**PEER, "exchange": Exchange.NCCL}, "use exchange=gloo"),
         ({**JAX, "exchange": Exchange.GLOO, "contexts": ("gpu(0)",)}, "use contexts=cpu(0)"),
         ({**JAX, "exchange": Exchange.NCCL}, "none of jax's: none, gloo"),
+        ({"hosts": 2}, "use more ranks"),
+        ({**SERVED, "hosts": 3}, "hosts=3 and ranks=2"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(changes: dict[str, object], words: str) -> None:
@@ -117,6 +119,46 @@ def test_a_suite_of_ranks_has_the_usual_exchange_and_a_server() -> None:
     assert (two.ranks, two.exchange, two.servers, two.trains_as_one) == (2, Exchange.DIST_SYNC, 1, True)
     without = expand(override(suite, Overrides(ranks=(2,), exchange=(Exchange.NONE,))))[0].scenario
     assert (without.exchange, without.servers, without.trains_as_one) == (Exchange.NONE, 0, False)
+
+
+def test_ranks_share_the_cores_of_their_machine_alone() -> None:
+    """As many as are on the first one, which has the most, unless it is said how many there are."""
+    scenario = Scenario(network="mlp", contexts=("cpu(0)",), ranks=3, hosts=2, first_host=1)
+    assert (scenario.threads_per_context(12), scenario.threads_per_context(12, 1)) == (6, 12)
+    assert scenario.name == "mlp cpu(0) batch=100 hybridize=off ranks=3 exchange=none hosts=2 first_host=1"
+    assert Scenario(network="mlp", first_host=2).name.endswith("hybridize=off first_host=2")
+
+
+@pytest.mark.parametrize(
+    ("axes", "machines", "expected"),
+    [
+        ("ranks = [1, 2, 8]", 1, [(1, 0), (1, 0), (1, 0)]),
+        ("ranks = [1, 2, 8]", 4, [(1, 0), (2, 0), (4, 0)]),
+        ("ranks = [4]\nhosts = [1, 2]", 4, [(1, 0), (2, 0)]),
+        ("ranks = [4]\nfirst_host = [0, 3]", 4, [(4, 0), (1, 3)]),
+        ("first_host = [0, 1, 2]", 3, [(1, 0), (1, 1), (1, 2)]),
+    ],
+)
+def test_ranks_are_on_as_many_machines_as_there_are(axes: str, machines: int, expected: list[tuple[int, int]]) -> None:
+    """Where a suite does not say on how many; without a hosts file that is one, and nothing is as it was not."""
+    suite = parse_suite(f"{ONE_MATRIX}{axes}\n", where="the test")
+    scenarios = [planned.scenario for planned in expand(suite, machines=machines)]
+    assert [(scenario.hosts, scenario.first_host) for scenario in scenarios] == expected
+
+
+@pytest.mark.parametrize(
+    ("axes", "machines", "words"),
+    [
+        ("ranks = [2]\nhosts = [2]", 1, "hosts=2 needs 2 machines, named in a hosts file: --hosts FILE"),
+        ("first_host = [1]", 1, "hosts=1 first_host=1 needs 2 machines, named in a hosts file: --hosts FILE"),
+        ("ranks = [4]\nhosts = [3]\nfirst_host = [1]", 3, "first_host=1 needs 4 machines, and its hosts file has 3"),
+    ],
+)
+def test_a_machine_that_is_not_there_is_refused(axes: str, machines: int, words: str) -> None:
+    """It is named what is missing; the suite itself can be read anywhere."""
+    suite = parse_suite(f"{ONE_MATRIX}{axes}\n", where="the test")
+    with pytest.raises(ConfigurationError, match=words):
+        expand(suite, machines=machines)
 
 
 @pytest.mark.parametrize("network", ["mlp", "lenet"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
@@ -104,8 +105,10 @@ def describe_setting(scenario: Scenario, axes: Iterable[Axis]) -> str:
             continue
         if name in RANK_AXES and value == DEFAULTS[name]:
             continue
+        if name == "hosts":  # said with the ranks
+            continue
         if name == "ranks":
-            words.append(_format_ranks(scenario.ranks))
+            words.append(_format_ranks(scenario.ranks, scenario.hosts))
         elif value is not None and name != "framework":  # which stands among the versions
             speaks_for_itself = name in {"network", "contexts"}
             words.append(str(value) if speaks_for_itself else f"{axis.heading.title} {value}")
@@ -204,12 +207,13 @@ def virtual_contexts(scenarios: Iterable[Scenario]) -> list[tuple[str, str]]:
 
 def shared_cores(scenarios: Iterable[Scenario]) -> list[tuple[str, str]]:
     """Return a caption's note on the ranks that share a machine, if any do: they are no measurement of several."""
-    counts = sorted({scenario.ranks for scenario in scenarios if scenario.ranks > 1})
-    return [("note", "; ".join(map(_format_ranks, counts)))] if counts else []
+    counts = sorted({(scenario.ranks, scenario.hosts) for scenario in scenarios if scenario.ranks > scenario.hosts})
+    return [("note", "; ".join(itertools.starmap(_format_ranks, counts)))] if counts else []
 
 
-def _format_ranks(ranks: int) -> str:
-    return f"{ranks} ranks on 1 machine, shared cores"
+def _format_ranks(ranks: int, hosts: int) -> str:
+    where = f"{ranks} ranks on {format_count(hosts, 'machine')}"
+    return f"{where}, shared cores" if ranks > hosts else where
 
 
 def describe_ceilings(rows: Iterable[Row]) -> list[tuple[str, str]]:

@@ -395,8 +395,10 @@ MAIN_AXES: Final = ("contexts", "batch_size", "hybridize")
 _NUMBER_AXES: Final = {
     "batch_size": ("batch", "images per update, over all contexts together"),
     "cpu_threads": ("threads", "OpenMP threads of each CPU context; default: physical cores over CPU contexts"),
-    "ranks": ("ranks", "processes that train together, on 1 machine whose cores they share"),
+    "ranks": ("ranks", "processes that train together; those on one machine share its cores"),
     "servers": ("servers", "processes that add up the ranks' gradients"),
+    "hosts": ("hosts", "machines over which the ranks are spread"),
+    "first_host": ("first\nhost", "the first rank's machine, counted from 0 in the order of the hosts file"),
 }
 
 _NUMBERED: Final = re.compile(r"(.*)\((\d+)\)")
