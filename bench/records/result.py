@@ -45,7 +45,7 @@ from mnist_core.recipe import Recipe
 #:    environment: kinds of core, who scales the clock, a digest of the source. Every file of version 2 is one of
 #:    version 3 without any. Ranks that train together: `ranks`, `exchange` and `servers` of a scenario, `ranks` of an
 #:    epoch, the reasons `rank_lost` and `ranks_differ`. Several machines: `hosts` of a file; `hosts` and `first_host`
-#:    of a scenario.
+#:    of a scenario. `compression` of a scenario.
 SCHEMA_VERSION: Final = 3
 
 

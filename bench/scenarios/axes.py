@@ -49,6 +49,17 @@ class Exchange(StrEnum):
         return self not in {Exchange.NONE, Exchange.DIST_ASYNC}
 
 
+class Compression(StrEnum):
+    """What ranks send of their gradients to MXNet's servers: all, or two bits for each number.
+
+    `TWO_BIT` sends the threshold, its negative or nothing, and adds what it left out to the next gradient. The weights
+    come back whole.
+    """
+
+    NONE = "none"
+    TWO_BIT = "2bit"
+
+
 class LoopName(StrEnum):
     """Loops with a name: the tutorial's, and the fastest that is known for a network on a kind of device."""
 
@@ -83,9 +94,9 @@ LOOP_AXES = ("input_pipeline", "metric_sync", "layers", "update", "kvstore", "up
 #: The axes that place a training on the machines of a hosts file.
 HOST_AXES = ("hosts", "first_host")
 #: The axes of several processes that train together, and of the machines that they are on.
-RANK_AXES = ("ranks", "exchange", "servers", *HOST_AXES)
+RANK_AXES = ("ranks", "exchange", "servers", "compression", *HOST_AXES)
 #: The axes that have no option of their own: `--set AXIS=VALUE`.
-SET_AXES = (*LOOP_AXES, "servers", *HOST_AXES)
+SET_AXES = (*LOOP_AXES, "servers", "compression", *HOST_AXES)
 #: The peers' fair setting: the data on the device, the accuracy read once an epoch.
 PEERS_LOOP = {"input_pipeline": InputPipeline.RESIDENT, "metric_sync": MetricSync.EPOCH}
 

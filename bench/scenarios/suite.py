@@ -34,6 +34,7 @@ from bench.scenarios import diagnostics
 from bench.scenarios.axes import (
     AXES,
     SET_AXES,
+    Compression,
     Exchange,
     Framework,
     LoopName,
@@ -87,6 +88,7 @@ class Matrix(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ranks: tuple[Ranks, ...] = ()
     exchange: tuple[Exchange, ...] = ()
     servers: tuple[Servers, ...] = ()
+    compression: tuple[Compression, ...] = ()
     hosts: tuple[Ranks, ...] = ()
     first_host: tuple[HostPlace, ...] = ()
     sampling: Sampling = Sampling()

@@ -5,6 +5,7 @@ python -m tests.support.rank_process CASES.npz TRAINED.npz PLACE [FAULT]; "null"
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import threading
@@ -15,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scenarios.axes import Exchange
+from bench.scenarios.axes import Compression, Exchange
 from bench.scenarios.scenario import Scenario
 from bench.worker.backends import base
 from bench.worker.protocol import RankPlace
@@ -56,7 +57,8 @@ def _end_with_parent() -> None:
 
 def _train(scenario: Scenario, train: Split, place: RankPlace | None, fault: list[str]) -> dict[str, Any]:
     """Train as the harness does: a warm-up at learning rate 0, then epochs."""
-    alone = msgspec.structs.replace(scenario, ranks=1, exchange=Exchange.NONE, servers=0)
+    whole = Compression.NONE
+    alone = msgspec.structs.replace(scenario, ranks=1, exchange=Exchange.NONE, servers=0, compression=whole)
     if fault == ["no exchange"]:
         scenario = msgspec.structs.replace(scenario, exchange=Exchange.NONE, servers=0)
     made: Any = base.create_workload(alone if place is None else scenario, Recipe(), train, place)
@@ -72,7 +74,9 @@ def _train(scenario: Scenario, train: Split, place: RankPlace | None, fault: lis
     epochs = [made.train_epoch() for _ in range(EPOCHS)]
     made.wait()
     made.barrier()
+    compressed = {} if scenario.compression is Compression.NONE else {"sent": _sent(scenario, made._store)}
     return {
+        **compressed,
         "left_alone": before == after,
         "samples": sum(epoch.samples for epoch in epochs),
         "correct": sum(round(epoch.train_accuracy * epoch.samples) for epoch in epochs),
@@ -81,6 +85,21 @@ def _train(scenario: Scenario, train: Split, place: RankPlace | None, fault: lis
         "digest": made.weights_digest(),
         "weights": np.concatenate([weight.reshape(-1) for weight in _weights(made)]),
     }
+
+
+def _sent(scenario: Scenario, store: Any) -> list[float]:  # noqa: ANN401  # MXNet's store
+    """Return what comes of 0.4 thresholds that each rank sends, three times: in thresholds."""
+    mxnet = importlib.import_module("mnist_core.mxnet_border")
+    loop = importlib.import_module("mnist_core.loop")
+    factor = Recipe().learning_rate / scenario.batch_size
+    threshold = loop.compression_threshold(scenario.ranks, scenario.batch_size, factor)
+    number, received = mxnet.nd.full((1,), 0.4 * threshold), mxnet.nd.zeros((1,))
+    store.init(1, received)
+    sent = []
+    for _ in range(3):
+        store.pushpull(1, number.copy(), out=received)
+        sent.append(float(received.asscalar()) / threshold)
+    return sent
 
 
 def _weights(made: Any) -> list[NDArray[np.float32]]:  # noqa: ANN401  # a workload of any framework

@@ -19,7 +19,7 @@ import pytest
 from bench import cli
 from bench.records import store
 from bench.records.result import Dataset, FailureReason, ResultSet
-from bench.scenarios.axes import Exchange, Framework, LoopName, preset
+from bench.scenarios.axes import Compression, Exchange, Framework, LoopName, preset
 from bench.scenarios.scenario import Scenario
 from bench.worker import cluster, session
 from bench.worker.process import Cancellation, Interpreter
@@ -143,7 +143,7 @@ def of_jax(ranks: int) -> list[Scenario]:
 
 
 def of_mxnet(ranks: int) -> list[Scenario]:
-    """Return the tutorial's loop, updated on the servers, and the tuned ones with one array of all gradients."""
+    """Return the tutorial's loop, updated on the servers or on the ranks, and tuned ones with all gradients as one."""
     dist: dict[str, Any] = {"ranks": ranks, "exchange": Exchange.DIST_SYNC, "servers": 1, "batch_size": 10}
     two: tuple[str, ...] = ("cpu(0)", "cpu(1)")  # as many as the batch of 10 allows
     return [
@@ -151,6 +151,7 @@ def of_mxnet(ranks: int) -> list[Scenario]:
         Scenario(network="lenet", **{**dist, "exchange": Exchange.DIST_SYNC_DEVICE}, contexts=("cpu(0)",)),
         Scenario(network="mlp", **dist, **preset(Framework.MXNET, "mlp", LoopName.TUNED, ())),
         Scenario(network="lenet", **{**dist, "servers": 2}, **preset(Framework.MXNET, "lenet", LoopName.TUNED, ())),
+        Scenario(network="mlp", **dist, contexts=("cpu(0)",), update_on_kvstore=False),
     ]
 
 
@@ -170,8 +171,9 @@ def test_ranks_of_a_peer_train_what_one_process_trains(
     assert_same(scenarios, together, alone)
 
 
-#: Each loop, and each number of ranks, in a few of the twelve pairs: a pair takes six seconds.
-PAIRS = ((0, 1), (1, 2), (2, 3), (3, 2))
+#: Each loop, and each number of ranks, in a few of all pairs: a pair takes six seconds. A lone rank's first gradients
+#: overtook its question for the initial weights.
+PAIRS = ((0, 1), (1, 2), (2, 3), (3, 2), (4, 1))
 
 
 @pytest.mark.parametrize(("number", "ranks"), PAIRS)
@@ -180,6 +182,17 @@ def test_ranks_of_mxnet_train_what_one_process_trains(number: int, ranks: int, t
     scenario = of_mxnet(ranks)[number]
     together = train(tmp_path / "ranks", [scenario], ranks)
     assert_same([scenario], together, train(tmp_path / "alone", [scenario], None))
+
+
+def test_compressed_gradients_are_sent_in_two_bits_and_what_is_left_of_them_later(tmp_path: Path) -> None:
+    """The ranks have the same weights, which are not those of whole gradients, and begin with nothing left."""
+    scenario = msgspec.structs.replace(of_mxnet(2)[2], compression=Compression.TWO_BIT)
+    ((first, second),) = train(tmp_path / "ranks", [scenario], 2)
+    ((alone,),) = train(tmp_path / "alone", [scenario], None)
+    assert str(first.digest) == str(second.digest)
+    assert first.left_alone
+    assert differences([first], alone) > 10 * TOLERANCE
+    assert first.sent.tolist() == second.sent.tolist() == pytest.approx([0, 0, 2], abs=1e-3)
 
 
 def assert_same(scenarios: list[Scenario], together: list[list[Training]], alone: list[list[Training]]) -> None:
@@ -260,6 +273,16 @@ def test_a_killed_rank_is_named_and_no_process_is_left(
     assert caught.value.failure.reason is FailureReason.CRASHED
     assert caught.value.failure.detail == f"rank {killed} of 3: the worker was killed by SIGKILL"
     assert all(worker.process.poll() is not None for worker in workers)
+
+
+def test_ranks_learn_from_compressed_gradients(prepared: datasets.Prepared) -> None:
+    """In the tutorial's loop, whose weights are updated on the server."""
+    scenario = msgspec.structs.replace(of_mxnet(2)[0], compression=Compression.TWO_BIT)
+    request = a_request(prepared, Framework.MXNET)
+    with cluster.start(Interpreter(), request, scenario=scenario, life_seconds=300, stop=Cancellation()) as ranks:
+        ranks.wait_until_ready()
+        ranks.set_up(scenario, 210)
+        assert ranks.run_window(10).train_accuracy > 0.9
 
 
 def test_a_killed_server_is_named(prepared: datasets.Prepared) -> None:
