@@ -228,8 +228,7 @@ def _check_ranks(scenario: Scenario) -> None:
         ),
         (
             scenario.compression is not Compression.NONE and not (exchange.has_servers and scenario.ranks > 1),
-            f"compression={scenario.compression} is of what several ranks of MXNet send to a server: "
-            "use framework=mxnet, ranks=2 or more and exchange=dist_sync",
+            f"compression={scenario.compression} is of ranks of MXNet: use framework=mxnet ranks=2 exchange=dist_sync",
         ),
         (
             exchange is not Exchange.NONE and scenario.kvstore is not Kvstore.DEVICE,

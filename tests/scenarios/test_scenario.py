@@ -56,8 +56,8 @@ def test_the_defaults_are_the_tutorials() -> None:
         ({"exchange": Exchange.DIST_SYNC}, "servers=1 or more"),
         ({"servers": 1}, "leave servers out"),
         ({**SERVED, "exchange": Exchange.DIST_ASYNC, "update_on_kvstore": False}, "and update_on_kvstore=true"),
-        ({**SERVED, "ranks": 1, "compression": Compression.TWO_BIT}, "use framework=mxnet, ranks=2 or more"),
-        ({"ranks": 2, "compression": Compression.TWO_BIT}, "and exchange=dist_sync"),
+        ({**SERVED, "ranks": 1, "compression": Compression.TWO_BIT}, "use framework=mxnet ranks=2"),
+        ({"ranks": 2, "compression": Compression.TWO_BIT}, "ranks=2 exchange=dist_sync"),
         ({**PEER, "ranks": 2, "exchange": Exchange.GLOO, "compression": Compression.TWO_BIT}, "use framework=mxnet"),
         ({**SERVED, "exchange": Exchange.DIST_ASYNC, "update": Update.FLAT}, "use update=trainer"),
         ({**SERVED, "kvstore": Kvstore.LOCAL}, "leave kvstore out"),
@@ -125,7 +125,7 @@ def test_a_suite_of_ranks_has_the_usual_exchange_and_a_server() -> None:
 
 
 def test_compressed_gradients_are_another_training() -> None:
-    """Its row has a name and a judgement of its own: nobody compares its accuracy or its speed with whole gradients'."""
+    """Their row has a name of its own, and neither its accuracy nor its speed is judged as those of whole ones."""
     suite = parse_suite(f"{ONE_MATRIX}ranks = [2]\ncompression = ['none', '2bit']\n", where="the test")
     whole, compressed = (planned.scenario for planned in expand(suite))
     assert (whole.trains_as_one, compressed.trains_as_one) == (True, False)

@@ -29,7 +29,10 @@ _HEARTBEAT_SECONDS: Final = 10
 
 
 def join(place: RankPlace) -> None:
-    """Meet the other ranks at the first one's port, which listens at that address alone."""
+    """Meet the other ranks at the first one's port, which listens at that address alone.
+
+    JAX tells gloo neither an address nor an interface: each rank listens where its host's own name leads to.
+    """
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         del os.environ[name]  # it would be asked for the other ranks
     jax.config.update("jax_cpu_collectives_implementation", str(place.exchange))
