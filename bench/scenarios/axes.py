@@ -27,8 +27,8 @@ class Exchange(StrEnum):
     """How ranks exchange gradients: through an engine of their framework, or not at all.
 
     Without an exchange each rank computes the same steps and updates its own weights: the baseline that has no network
-    in it. `DIST_…` are MXNet's parameter server, `GLOO` is the all-reduce of PyTorch and JAX, `NCCL` of PyTorch. A closed
-    list, since MXNet silently makes a local store of any misspelt name.
+    in it. `DIST_…` are MXNet's parameter server, `GLOO` is the all-reduce of PyTorch and JAX, `NCCL` of PyTorch. A
+    closed list, since MXNet silently makes a local store of any misspelt name.
     """
 
     NONE = "none"
