@@ -544,8 +544,10 @@ class _DistributedUpdate:
         self._has_stepped = True
 
 
-#: TODO
-_MEAN_THRESHOLD = 0.005
+#: Of the mean gradient over a share: nine of ten numbers of the MLP's and the LeNet's are smaller on MNIST, and a larger
+#: one is sent in a few steps. Each weight stays within learning rate times threshold of where whole gradients take it,
+#: 0.001 of weights around 0.05. It is MXNet's own default, 0.5, for the sum over 50 images.
+_MEAN_THRESHOLD = 0.01
 
 
 def compression_threshold(ranks: int, batch_size: int, factor: float) -> float:
