@@ -74,7 +74,8 @@ def _train(scenario: Scenario, train: Split, place: RankPlace | None, fault: lis
     epochs = [made.train_epoch() for _ in range(EPOCHS)]
     made.wait()
     made.barrier()
-    compressed = {} if scenario.compression is Compression.NONE else {"sent": _sent(scenario, made._store)}
+    is_whole = place is None or scenario.compression is Compression.NONE
+    compressed = {} if is_whole else {"sent": _sent(scenario, made._store)}
     return {
         **compressed,
         "left_alone": before == after,
