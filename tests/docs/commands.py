@@ -46,6 +46,7 @@ NOT_RUN = {
     "mnist-bench selftest": "measures for minutes; tests/cli/test_cli_gate.py runs it",
     "gpu(": "a GPU",
     "--hosts": "other machines; tests/system/test_hosts.py runs it",
+    "--join": "a job manager; tests/system/test_join.py runs it with the variables of one",
     "--python torch": "environments of the peers; tests/system/test_peers.py runs it where they are",
     "--suite peers": "environments of the peers; tests/system/test_peers.py runs it where they are",
     "mnist-bench tune --network": "minutes; tests/cli/test_cli_tune.py runs it",
