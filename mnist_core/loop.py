@@ -544,9 +544,9 @@ class _DistributedUpdate:
         self._has_stepped = True
 
 
-#: Of the mean gradient over a share: nine of ten numbers of the MLP's and the LeNet's are smaller on MNIST, and a larger
-#: one is sent in a few steps. Each weight stays within learning rate times threshold of where whole gradients take it,
-#: 0.001 of weights around 0.05. It is MXNet's own default, 0.5, for the sum over 50 images.
+#: Of a share's mean gradient: nine of ten of its numbers are smaller on MNIST, those of the MLP and of the LeNet, and
+#: a larger one is sent in a few steps. What is left out moves no weight by more than 0.001 at the tutorial's learning
+#: rate; weights are around 0.05. For 50 images it is MXNet's own default of 0.5, which is of their sum.
 _MEAN_THRESHOLD = 0.01
 
 
