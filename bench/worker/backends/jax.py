@@ -56,6 +56,11 @@ def join(place: RankPlace) -> None:
     jax_ranks.join(place)
 
 
+def share_array(place: RankPlace, device: Device, elements: int) -> jax_ranks.SummedArray:  # noqa: ARG001  # joined
+    _devices_of([device])
+    return jax_ranks.SummedArray(jax_ranks.sharding(device.index), elements)
+
+
 def create_workload(scenario: Scenario, recipe: Recipe, train: Split, place: RankPlace | None = None) -> JaxWorkload:
     return JaxWorkload(scenario, recipe, train, place)
 
@@ -132,7 +137,7 @@ class JaxWorkload:
             jax.jit(self._places.program(functools.partial(each, task)), static_argnums=0, donate_argnums=1)
             for each in (jax_steps.step, jax_steps.scan)
         )
-        self._meet = jax.jit(self._places.program(lambda _, numbers: jax_ranks.summed(numbers)), static_argnums=0)
+        self._meet = jax_ranks.adder(self._places.whole) if self._exchanges else None
         #: All full batches of an epoch; None where steps are compiled by themselves.
         self._full_batches: Callable[..., tuple[State, Array]] | None = None
         self._state: State
@@ -194,9 +199,8 @@ class JaxWorkload:
         jax.block_until_ready(self._state)
 
     def barrier(self) -> None:
-        """Add up a number, which no rank has before all have come."""
-        if self._exchanges:
-            jax.block_until_ready(self._meet(1, [self._zero()]))
+        if self._meet is not None:
+            self._meet(self._zero())
 
     def weights_digest(self) -> str:
         return common.digest(map(np.asarray, self.weights))

@@ -74,6 +74,32 @@ def on_each(function: Callable[..., Any], everywhere: Sharding) -> Callable[...,
     return on_ranks
 
 
+def adder(everywhere: Sharding) -> Callable[[Array], Array]:
+    """Return a function that adds up an array over all ranks, and waits for the sum. None has it before all came."""
+    add = jax.jit(on_each(lambda _, array: lax.psum(array, _AXIS), everywhere), static_argnums=0)
+    return lambda array: jax.block_until_ready(add(0, array))
+
+
+class SummedArray:
+    """An array that an all-reduce adds up, as it does flat gradients."""
+
+    def __init__(self, everywhere: Sharding, elements: int) -> None:
+        self._everywhere, self._add = everywhere, adder(everywhere)
+        self._own = self._sum = put(np.zeros(elements, np.float32), everywhere)
+
+    def put(self, numbers: NDArray[np.float32]) -> None:
+        self._own = jax.block_until_ready(put(numbers, self._everywhere))
+
+    def barrier(self) -> None:
+        self._add(put(np.int32(0), self._everywhere))
+
+    def add_up(self) -> None:
+        self._sum = self._add(self._own)
+
+    def total(self) -> NDArray[np.float32]:
+        return np.asarray(self._sum)
+
+
 def summed(gradients: Sequence[Array]) -> list[Array]:
     """Return the sums of the gradients over all ranks, by one all-reduce of all numbers in one array."""
     flat, restored = ravel_pytree(gradients)
