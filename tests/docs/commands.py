@@ -49,6 +49,7 @@ NOT_RUN = {
     "--join": "a job manager; tests/system/test_join.py runs it with the variables of one",
     "--python torch": "environments of the peers; tests/system/test_peers.py runs it where they are",
     "--suite peers": "environments of the peers; tests/system/test_peers.py runs it where they are",
+    "--suite cluster": "environments of the peers, and minutes; tests/system/test_ranks.py measures ranks",
     "mnist-bench tune --network": "minutes; tests/cli/test_cli_tune.py runs it",
     "mnist-bench tune --replay": "a file of it; tests/cli/test_cli_tune.py runs it",
     "git rev-parse": "a checkout",
