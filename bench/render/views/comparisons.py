@@ -8,7 +8,7 @@ from typing import Final
 
 from bench.analysis.comparison import ComparedRow, Comparison, Kind, gate_refusal
 from bench.analysis.groups import Status
-from bench.analysis.verdict import Outcome, Relation, Verdict, worst
+from bench.analysis.verdict import Outcome, Relation, Verdict, relate, worst
 from bench.render import units
 from bench.render.model import captions
 from bench.render.model.cases import OUTCOME_OF_VERDICT, CaseOutcome, JUnitCase
@@ -371,11 +371,7 @@ def _overall(comparison: Comparison) -> Outcome:
         return Verdict.INCOMPARABLE
     if comparison.gives_verdicts:
         return worst(row.outcome for row in comparison.rows if isinstance(row.outcome, Verdict))
-    slowdown = comparison.slowdown
-    ends = None if slowdown is None else bounds(slowdown)
-    if ends is None:
-        return Relation.NOT_TOLD_APART
-    return Relation.SLOWER if ends[0] > 0 else Relation.FASTER if ends[1] < 0 else Relation.NOT_TOLD_APART
+    return Relation.NOT_TOLD_APART if comparison.slowdown is None else relate(comparison.slowdown)
 
 
 _WORST_FIRST: Final = (
