@@ -20,8 +20,8 @@ from tests import ROOT
 #: with the version, or where every older version reads the changed file as before.
 KNOWN = {
     "ResultSet": (3, "845fd41c82743393"),
-    "GateFile": (3, "75d30c8012d82637"),
-    "TuneFile": (2, "f121006d4cae6175"),
+    "GateFile": (3, "083adbf2b411b7b4"),
+    "TuneFile": (2, "281843383dc8812c"),
     "ProfileFile": (2, "fb13962e996c01af"),
     "Calibration": (2, "ee4833a49e94bfee"),
 }
