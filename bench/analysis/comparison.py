@@ -21,6 +21,7 @@ from bench.analysis.entries import (
     SessionSpread,
     all_but_axes,
     busier,
+    differences_of_machines,
     explain_other_data,
     explain_unmatched,
     partners_in,
@@ -37,7 +38,7 @@ from bench.analysis.verdict import (
     worst,
 )
 from bench.enums import StrEnum
-from bench.machine.fingerprint import Difference, difference, machine_differences, same_machine, software_differences
+from bench.machine.fingerprint import Difference, difference, software_differences
 from bench.records.environment import Environment
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.selection import Reference
@@ -124,7 +125,7 @@ class Comparison:
 
     @property
     def machine_differences(self) -> tuple[Difference, ...]:
-        return () if self.baseline is self.contender else machine_differences(*self._environments)
+        return () if self.baseline is self.contender else differences_of_machines(self.baseline, self.contender)
 
     @property
     def software_differences(self) -> tuple[Difference, ...]:
@@ -173,7 +174,7 @@ def compare(
     sessions: SessionSpread | None = None,
 ) -> Comparison:
     """Compare two files, every scenario of either: the baseline's in its order first."""
-    kind = Kind.SAME_MACHINE if same_machine(baseline.environment, contender.environment) else Kind.HARDWARE
+    kind = Kind.HARDWARE if differences_of_machines(baseline, contender) else Kind.SAME_MACHINE
     refusal = explain_other_data(baseline.dataset, contender.dataset)
     reasons = (
         {} if refusal else explain_unmatched(baseline.entries, contender.entries, across_machines=kind is Kind.HARDWARE)
@@ -217,7 +218,7 @@ def compare_scenarios(
     within = baseline is contender
     if within:
         sessions = None
-    same = within or same_machine(baseline.environment, contender.environment)
+    same = within or not differences_of_machines(baseline, contender)
     refusal = explain_other_data(baseline.dataset, contender.dataset)
     partners = partners_in(baseline, reference)
     pairs, met = [], set()

@@ -15,7 +15,6 @@ from typing import Final, NoReturn
 
 from rich.console import Console
 
-from bench.cli.exit_status import Exit
 from bench.errors import ConfigurationError, StoreError
 from bench.render.formats.export import Format, render_csv, render_json, render_markdown
 from bench.render.formats.html import render_html
@@ -126,7 +125,7 @@ def spinner(what: str) -> AbstractContextManager[None]:
     return elapsing(err, what)
 
 
-def fail(message: str, status: Exit) -> NoReturn:
+def fail(message: str, status: int) -> NoReturn:
     """Exit with a line on stderr that says what happened."""
     print_line(_last_words, f"mnist-bench: {message}", "red")
     sys.exit(status)

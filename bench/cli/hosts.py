@@ -19,13 +19,13 @@ from bench.render.formats.export import Format
 from bench.render.phrases import format_count
 from bench.render.views.doctor import hosts_tables
 from bench.scenarios.axes import Framework
-from bench.scenarios.hosts import load_hosts
+from bench.scenarios.hosts import Host
 from bench.worker.interpreters import Interpreters
 from mnist_core.datasets import DatasetName
 
 
 def show_hosts(
-    path: Path,
+    hosts: Sequence[Host],
     here: Interpreters,
     frameworks: Sequence[Framework],
     data: DatasetName,
@@ -34,11 +34,10 @@ def show_hosts(
     *,
     with_links: bool,
 ) -> None:
-    """Look at all hosts of a file and print what was found.
+    """Look at all hosts and print what was found.
 
     Exit with `USAGE` where something has to be mended on a host, with `INCOMPARABLE` where the hosts only differ.
     """
-    hosts = load_hosts(path)
     prepared = prepare(data, data_dir)
     dataset = dataset_of(prepared)
     with cancelled_by_signals() as stop, spinner(f"asking {format_count(len(hosts), 'host')}"):

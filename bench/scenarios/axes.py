@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final, Literal, TypeAlias
 
 from bench import suggest
 from bench.enums import StrEnum
@@ -13,6 +13,9 @@ from mnist_core.recipe import Engine, Hybridize, InputPipeline, Layers, MetricSy
 
 #: A suite's word for "the devices of this machine", resolved by `expand`.
 AUTO_CONTEXTS = "auto"
+#: And its word for as many ranks as there are machines.
+AUTO_RANKS: Final = "auto"
+AutoRanks: TypeAlias = Literal["auto"]
 
 
 class Framework(StrEnum):

@@ -1,4 +1,4 @@
-"""A cluster: ranks that train together, each a live worker, as one `Session`.
+"""A cluster: ranks that train together, each a live worker, as one `session.Session`.
 
 Whoever measures a session need not know how many processes it has. Where one of them fails, all have failed: the
 failure is that of the process which was the cause, and names it; the others are killed at once.
@@ -23,9 +23,11 @@ from bench.worker import process
 from bench.worker.environment import worker_variables
 from bench.worker.process import Cancellation, Interpreter, WorkerFailure, WorkerProcess
 from bench.worker.protocol import (
+    ArraysExchanged,
     Command,
     Evaluate,
     Evaluated,
+    ExchangeArrays,
     Message,
     RankPlace,
     RunWindow,
@@ -37,7 +39,7 @@ from bench.worker.protocol import (
     SetUpDone,
     WindowDone,
 )
-from bench.worker.session import Session, SessionError
+from bench.worker.session import SessionError
 
 #: Where the ranks of one machine meet: nobody on another machine can reach it.
 _LOOPBACK: Final = "127.0.0.1"
@@ -55,7 +57,7 @@ def start(
     life_seconds: float,
     command_seconds: float | None = None,
     stop: Cancellation,
-) -> Iterator[Session]:
+) -> Iterator[ClusterSession]:
     """Start the ranks of a scenario on this machine, and its scheduler and servers, each in a fresh process.
 
     As `session.start`: all are killed after `life_seconds`, or when a command takes too long; nothing is waited for;
@@ -90,7 +92,7 @@ def start(
             name = f"rank {rank} of {scenario.ranks}"
             ranks.append(member(name, request.omp_num_threads, msgspec.structs.replace(request, place=own)))
         with ThreadPoolExecutor(len(helpers) + len(ranks)) as threads:
-            cluster = _ClusterSession(ranks, helpers, threads, command_seconds)
+            cluster = ClusterSession(ranks, helpers, threads, command_seconds)
             try:
                 yield cluster
             finally:
@@ -150,7 +152,7 @@ class _LostError(Exception):
         return (not self._has_ended, self.is_consequence)
 
 
-class _ClusterSession:
+class ClusterSession:
     """All ranks do what one session is told to, at the same time."""
 
     def __init__(
@@ -200,6 +202,11 @@ class _ClusterSession:
             peak_rss_bytes=sum(each.peak_rss_bytes for each in found),
             device_memory_bytes=sum(memory) if memory else None,
         )
+
+    def exchange(self, device: str, size_bytes: int, repetitions: int) -> list[float]:
+        """Add up arrays over all ranks; return the seconds of the slowest rank for each repetition."""
+        done = self._tell(ExchangeArrays(device, size_bytes, repetitions), ArraysExchanged)
+        return [max(seconds) for seconds in zip(*(each.seconds for each in done), strict=True)]
 
     def kill(self) -> None:
         """Kill every process."""

@@ -86,7 +86,7 @@ def explain_unreached(launch: Launch | None, python: str, reason: FailureReason,
     """Return in one line why no worker answered on a host, and what helps."""
     destination = "this machine" if launch is None else launch.prefix[-1] if launch.through_shell else launch.host
     if reason is FailureReason.TIMEOUT:
-        by_hand = "" if launch is None else f"; try by hand: {' '.join(launch.prefix)} true"
+        by_hand = "" if launch is None or launch.by_hand is None else f"; try by hand: {launch.by_hand}"
         return f"{detail}: it hangs, or its disks or its network are very slow{by_hand}"
     is_ssh = launch is not None and launch.through_shell
     for pattern, what, remedy in (*(_OF_SSH if is_ssh else ()), *_OF_PYTHON):

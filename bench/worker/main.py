@@ -39,6 +39,7 @@ from bench.worker.protocol import (
     EpochDone,
     Evaluate,
     Event,
+    ExchangeArrays,
     FailureReply,
     FromWorker,
     Message,
@@ -187,6 +188,8 @@ def handle_command(measured: SessionServer, line: bytes) -> Reply:
             return _guarded(lambda: measured.run_window(epochs))
         case Evaluate():
             return _guarded(measured.evaluate)
+        case ExchangeArrays():
+            return _guarded(lambda: measured.exchange(command))
         case _:
             assert_never(command)
 

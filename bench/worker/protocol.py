@@ -123,6 +123,16 @@ class Evaluate(Message, frozen=True, tag="evaluate"):
     """Evaluate what was trained so far on the test images of the session."""
 
 
+class ExchangeArrays(Message, frozen=True, tag="exchange_arrays"):
+    """Add up arrays over all ranks, so often, each time from a barrier on; nothing is trained."""
+
+    #: Where the arrays are.
+    device: DeviceName
+    #: Of an array, in float32 numbers; 0: a barrier alone.
+    size_bytes: Count
+    repetitions: Repeats
+
+
 class CustomNetwork(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A user's network, to be tried out."""
 
@@ -250,6 +260,11 @@ class Evaluated(Message, frozen=True, tag="evaluated"):
     device_memory_bytes: Count | None
 
 
+class ArraysExchanged(Message, frozen=True, tag="arrays_exchanged"):
+    #: Of each repetition, until this rank had the sum, which was the right one.
+    seconds: tuple[PositiveSeconds, ...]
+
+
 class DescribeReply(Message, frozen=True, tag="described"):
     software: Software
 
@@ -294,7 +309,7 @@ Request: TypeAlias = (
     | PhasesRequest
     | OperatorsRequest
 )
-Command: TypeAlias = SetUp | RunWindow | Evaluate
+Command: TypeAlias = SetUp | RunWindow | Evaluate | ExchangeArrays
 
 Reply: TypeAlias = (
     RunReply
@@ -302,6 +317,7 @@ Reply: TypeAlias = (
     | SetUpDone
     | WindowDone
     | Evaluated
+    | ArraysExchanged
     | DescribeReply
     | ProbeReply
     | CeilingReply

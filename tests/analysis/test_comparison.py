@@ -38,7 +38,9 @@ from mnist_core.recipe import Hybridize, InputPipeline, MetricSync, Recipe
 from tests import ROOT
 from tests.benchmarks.session_pairs import comparable_pairs, slowed
 from tests.support.executor import A_BLOCK, in_turns
+from tests.support.ranks import a_cluster_file, runs, two
 from tests.support.records import (
+    a_cluster_host,
     a_dataset,
     a_failure,
     a_result_set,
@@ -824,3 +826,23 @@ def test_recorded_sessions_of_the_same_code_raise_few_alarms() -> None:
     }
     assert regressed[0.0] <= 0.05 * len(pairs)
     assert regressed[0.2] >= 0.35 * len(pairs)
+
+
+# --- several machines -------------------------------------------------------------------------------------------------
+
+
+def test_other_machines_of_a_hosts_file_are_other_hardware() -> None:
+    """Where only one file has several, their common rows are of the first machine."""
+    here, there = (a_cluster_file(hosts=(a_cluster_host(0), a_cluster_host(place))) for place in (1, 2))
+    one = msgspec.structs.replace(here, hosts=())
+    kinds = [compare(index("a", here), index("b", other)).kind for other in (here, there, one)]
+    assert kinds == [Kind.SAME_MACHINE, Kind.HARDWARE, Kind.SAME_MACHINE]
+    comparison = compare(index("a", here), index("b", there))
+    assert [difference.name for difference in comparison.machine_differences] == ["other machines"]
+    assert "another machine: other machines" in str(gate_refusal(comparison))
+
+
+def test_ranks_on_one_machine_and_machines_are_different_rows() -> None:
+    machines = a_result_set(*runs(two(), 1000.0, 1001.0))
+    ranks = a_result_set(*runs(two(hosts=1), 1000.0, 1001.0))
+    assert [row.slowdown for row in compare(index("a", machines), index("b", ranks)).rows] == [None, None]

@@ -111,8 +111,8 @@ def test_other_formats_show_the_tables(look: Command, capsys: pytest.CaptureFixt
     [
         ("--hosts nowhere", "hosts file nowhere: No such file or directory"),
         ("--hosts twice", "hosts file twice, line 2: a is listed twice (first on line 1): write it once, with slots=2"),
-        ("--links", "--links measures the network between the hosts of --hosts: add --hosts FILE"),
-        ("--framework torch", "--framework names what the hosts of --hosts need: add --hosts FILE"),
+        ("--links", "--links measures the network between the hosts of --hosts: add --hosts FILE or --join"),
+        ("--framework torch", "--framework names what the hosts of --hosts need: add --hosts FILE or --join"),
         ("--hosts twice --ceilings", "leave out all but"),
         ("--hosts twice --quick", "--hosts measures no training: leave out all but"),
         ("--hosts twice --format junit", "--format junit holds verdicts"),
@@ -122,6 +122,30 @@ def test_wrong_usage_is_one_line(
     command: Command, capsys: pytest.CaptureFixture[str], arguments: str, words: str
 ) -> None:
     Path("twice").write_text("a\na\n", encoding="utf-8")
+    assert command("environment", *arguments.split()) == cli.Exit.USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("--join slurm", "--join slurm: SLURM_PROCID is not set: start it by srun"),
+        (
+            "--join-port 2000",
+            "--join-port is for the ranks of a job: add --join with who started them (torchrun, openmpi,",
+        ),
+        ("--join slurm --hosts one", "--hosts and --join both name the machines: leave one of them out"),
+        ("--join slurm --quick", "--join measures no training: leave out all but"),
+        ("--join slrum", "--join 'slrum': did you mean 'slurm'?"),
+        ("--join pmi --join-ranks 2", "--join pmi: PMI_RANK or MV2_COMM_WORLD_RANK is not set"),
+    ],
+)
+def test_a_wrong_job_is_one_line(
+    command: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: str, words: str
+) -> None:
+    for name in ("SLURM_PROCID", "PMI_RANK", "MV2_COMM_WORLD_RANK"):
+        monkeypatch.delenv(name, raising=False)
     assert command("environment", *arguments.split()) == cli.Exit.USAGE
     (line,) = capsys.readouterr().err.splitlines()
     assert words in line

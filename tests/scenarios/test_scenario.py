@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from bench.errors import ConfigurationError
 from bench.scenarios.axes import PEERS_LOOP, Exchange, Framework, LoopName
+from bench.scenarios.baselines import share_of
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.selection import select
 from bench.scenarios.suite import BUILT_IN_SUITES, Matrix, Overrides, Suite, expand, load_suite, override, parse_suite
@@ -142,6 +143,74 @@ def test_ranks_are_on_as_many_machines_as_there_are(axes: str, machines: int, ex
     suite = parse_suite(f"{ONE_MATRIX}{axes}\n", where="the test")
     scenarios = [planned.scenario for planned in expand(suite, machines=machines)]
     assert [(scenario.hosts, scenario.first_host) for scenario in scenarios] == expected
+
+
+@pytest.mark.parametrize(
+    ("machines", "expected"),
+    [(1, [1, 2]), (2, [1, 2]), (3, [1, 2, 3]), (4, [1, 2, 4]), (5, [1, 2, 4, 5]), (8, [1, 2, 4, 8])],
+)
+def test_auto_is_as_many_ranks_as_there_are_machines(machines: int, expected: list[int]) -> None:
+    """Powers of two, and all of them; without a hosts file two, which share this machine."""
+    suite = parse_suite(f'{ONE_MATRIX}batch_size = [840]\nranks = ["auto"]\n', where="the test")
+    found = [planned.scenario for planned in expand(suite, machines=machines)]
+    assert [scenario.ranks for scenario in found] == expected
+    assert [scenario.hosts for scenario in found] == [min(machines, ranks) for ranks in expected]
+
+
+def test_a_local_batch_grows_with_the_ranks_and_so_does_an_epoch() -> None:
+    """An epoch without a whole batch would train smaller ones than it says."""
+    axes = "batch_size = [100]\nlocal_batch_size = [100, 1024]\nranks = [1, 4]\nsampling = { samples = 2048 }\n"
+    plan = expand(parse_suite(f"{ONE_MATRIX}{axes}", where="the test"))
+    sizes = [(each.scenario.ranks, each.scenario.batch_size) for each in plan]
+    assert sizes == [(1, 100), (4, 100), (4, 400), (1, 1024), (4, 4096)]
+    assert {each.recipe.samples for each in plan} == {4096}
+
+
+def test_a_batch_size_of_the_command_line_takes_the_place_of_local_ones() -> None:
+    suite = parse_suite(f"{ONE_MATRIX}batch_size = [100]\nlocal_batch_size = [1024]\nranks = [2]\n", where="the test")
+    sizes = [
+        [each.scenario.batch_size for each in expand(override(suite, Overrides(batch_size=size)))]
+        for size in ((100,), (300,))
+    ]
+    assert sizes == [[100], [300]]
+
+
+def test_baselines_are_all_that_a_loss_is_divided_among() -> None:
+    """One machine on the whole batch, each alone on its share, and all at once without an exchange."""
+    axes = "batch_size = [100]\nlocal_batch_size = [64]\nranks = [2]\nbaselines = true\n"
+    plan = expand(parse_suite(f"{ONE_MATRIX}{axes}", where="the test"), machines=2)
+    found = [
+        (each.ranks, each.hosts, each.first_host, str(each.exchange), each.servers, each.batch_size)
+        for each in (planned.scenario for planned in plan)
+    ]
+    assert found == [
+        (2, 2, 0, "dist_sync", 1, 100),
+        (1, 1, 0, "none", 0, 100),
+        (1, 1, 0, "none", 0, 50),
+        (1, 1, 1, "none", 0, 50),
+        (2, 2, 0, "none", 0, 100),
+        (2, 2, 0, "dist_sync", 1, 128),
+        (1, 1, 0, "none", 0, 64),
+        (1, 1, 1, "none", 0, 64),
+        (2, 2, 0, "none", 0, 128),
+    ]
+
+
+@pytest.mark.parametrize(("batch_size", "ranks", "share"), [(100, 1, 100), (100, 2, 50), (100, 3, 34), (7, 7, 1)])
+def test_a_share_is_that_of_the_rank_with_the_most_images(batch_size: int, ranks: int, share: int) -> None:
+    scenario = Scenario(network="mlp", contexts=("cpu(0)",), batch_size=batch_size, ranks=ranks)
+    assert share_of(scenario) == max(scenario.per_context_batch_sizes) == share
+
+
+def test_the_suite_of_machines_asks_for_no_more_than_there_are() -> None:
+    """Of two machines: each alone, both without and with an exchange, at three batch sizes; on one, its two ranks."""
+    for machines, rows in ((1, 9), (2, 12)):
+        plan = expand(load_suite("cluster"), machines=machines)
+        scenarios = {each.scenario for each in plan}
+        assert {each.hosts for each in scenarios} == {*range(1, machines + 1)}
+        for framework in {each.framework for each in scenarios}:
+            assert sum((each.framework, each.network) == (framework, "mlp") for each in scenarios) == rows
+        assert all(each.recipe.samples == 2048 and each.in_turns for each in plan)
 
 
 @pytest.mark.parametrize(
@@ -318,6 +387,9 @@ def test_k_refuses_what_is_no_expression(expression: str, words: str) -> None:
         (f"{ONE_MATRIX}batchsize = [1]", "[[matrix]] 1: unknown field 'batchsize'; did you mean 'batch_size'?"),
         (f"{ONE_MATRIX}[[matrix]]\nbatch_size = [1]", "[[matrix]] 2: network is missing"),
         (f"{ONE_MATRIX}batch_size = [100, 0]", "batch_size: expected a whole number of at least 1"),
+        (f"{ONE_MATRIX}ranks = ['all']", 'ranks: expected a whole number of at least 1, at most 1,000, or "auto"'),
+        (f"{ONE_MATRIX}ranks = 'auto'", "ranks: expected a list in brackets"),
+        (f"{ONE_MATRIX}local_batch_size = [0]", "local_batch_size: expected a whole number of at least 1"),
         (f"{ONE_MATRIX}batch_size = ['100']", "batch_size: expected a whole number of at least 1"),
         (f"{ONE_MATRIX}hybridize = ['statc']", "hybridize: unknown value 'statc'; did you mean 'static'?"),
         (f"{ONE_MATRIX}hybridize = ['perhaps']", "unknown value 'perhaps' (known: off, on, static"),

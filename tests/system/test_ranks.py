@@ -16,11 +16,14 @@ import numpy as np
 import pytest
 
 from bench import cli
+from bench.experiments.run import exchanges
+from bench.experiments.run.runner import SubprocessExecutor
 from bench.records import store
 from bench.records.result import Dataset, FailureReason, ResultSet
 from bench.scenarios.axes import Exchange, Framework, LoopName, preset
 from bench.scenarios.scenario import Scenario
 from bench.worker import cluster, session
+from bench.worker.interpreters import Interpreters
 from bench.worker.process import Cancellation, Interpreter
 from bench.worker.protocol import RankPlace, ServeRequest, ServerRole, SessionRequest
 from bench.worker.session import SessionError
@@ -226,7 +229,7 @@ def test_a_killed_rank_is_named_and_no_process_is_left(prepared: datasets.Prepar
     with cluster.start(python, request, scenario=scenario, life_seconds=300, stop=Cancellation()) as ranks:
         ranks.wait_until_ready()
         ranks.set_up(scenario, 210)
-        workers = [rank.worker for rank in ranks._ranks]  # type: ignore[attr-defined]  # its processes
+        workers = [rank.worker for rank in ranks._ranks]
         workers[1].process.kill()
         with pytest.raises(SessionError) as caught:
             ranks.run_window(10_000)
@@ -242,7 +245,7 @@ def test_a_killed_server_is_named(prepared: datasets.Prepared) -> None:
     with cluster.start(Interpreter(), request, scenario=scenario, life_seconds=300, stop=Cancellation()) as ranks:
         ranks.wait_until_ready()
         ranks.set_up(scenario, 210)
-        members = ranks._members  # type: ignore[attr-defined]  # its processes
+        members = ranks._members
         assert [member.name for member in members] == ["the scheduler", "server 0", "rank 0 of 2", "rank 1 of 2"]
         members[1].worker.process.kill()
         with pytest.raises(SessionError) as caught:
@@ -251,25 +254,43 @@ def test_a_killed_server_is_named(prepared: datasets.Prepared) -> None:
     assert all(member.worker.process.poll() is not None for member in members)
 
 
+@pytest.mark.parametrize("framework", [Framework.MXNET, Framework.TORCH])
+def test_ranks_add_up_arrays_and_are_timed(
+    framework: Framework, prepared: datasets.Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sums of both networks' gradients are right on every rank, through the engine that trains them."""
+    scenario = of_mxnet(2)[0] if framework is Framework.MXNET else of_torch(2)[0]
+    monkeypatch.setattr(exchanges, "SIZES", (8, 437_544, 1_724_320))
+    monkeypatch.setattr(exchanges, "_FILLED_SECONDS", 0.0)
+    dataset = a_request(prepared, framework).dataset
+    executor = SubprocessExecutor(Interpreters({framework: python_of(framework)}))
+    curve = executor.measure_curve(scenario, prepared.directory, dataset, 2)
+    assert curve is not None
+    assert (curve.failure, curve.framework, curve.ranks) == (None, framework, 2)
+    assert [(time.size_bytes, time.repetitions) for time in curve.times] == [(8, 5), (437_544, 5), (1_724_320, 5)]
+    for time in filter(None, (curve.barrier, *curve.times)):
+        assert 0 < time.min_seconds <= time.median_seconds <= time.max_seconds
+
+
 def test_a_suite_of_ranks_gives_rows_that_say_what_they_are(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Alone and in turns the file is valid, and a table names ranks, exchange, and the cores that they share."""
     data = small_idx_folder(tmp_path / "data", train=200, test=50)
-    for suite, name, exchanges in (
+    for suite, name, kinds in (
         ("tutorial", "alone.json", {Exchange.DIST_SYNC}),
         ("smoke", "turns.json", {Exchange.DIST_SYNC, Exchange.NONE}),
     ):
         arguments: list[object] = ["--suite", suite, "--network", "mlp", "--loop", "tuned", "--ranks", 2]
-        arguments += ["--epochs", 2, "--repeats", 1]
-        arguments += [word for exchange in exchanges for word in ("--exchange", exchange)]
+        arguments += ["--epochs", 2, "--repeats", 1, "--no-ceilings"]
+        arguments += [word for exchange in kinds for word in ("--exchange", exchange)]
         assert command("run", *arguments, "--data-dir", data, "-o", name, "--verbose") == cli.Exit.DONE
         assert "shared cores" in (shown := capsys.readouterr().out)
         assert "dist_sync" in shown
         assert command("check", name) == cli.Exit.DONE
         capsys.readouterr()
         result_set = store.read(Path(name), ResultSet)
-        assert {run.scenario.exchange for run in result_set.runs} == exchanges
+        assert {run.scenario.exchange for run in result_set.runs} == kinds
         for epoch in (epoch for run in result_set.runs for epoch in run.epochs):
             assert [rank.samples for rank in epoch.ranks] == [100 * epoch.passes] * 2
             assert epoch.epoch_seconds == max(rank.seconds for rank in epoch.ranks)

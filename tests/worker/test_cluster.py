@@ -16,8 +16,9 @@ from bench.records.result import FailureReason
 from bench.scenarios.axes import Exchange, Framework
 from bench.scenarios.scenario import Scenario
 from bench.worker import cluster, session
+from bench.worker.cluster import ClusterSession
 from bench.worker.process import Cancellation, Interpreter, WorkerFailure
-from bench.worker.protocol import Evaluated, FailureReply, Message, SetUpDone
+from bench.worker.protocol import ArraysExchanged, Evaluated, FailureReply, Message, SetUpDone
 from bench.worker.session import Session, SessionError
 from mnist_core.recipe import Engine, InputPipeline, MetricSync
 from tests.support.records import a_dataset
@@ -58,7 +59,7 @@ def trained(samples: int, seconds: float, digest: str = AFTER) -> Message:
 @contextlib.contextmanager
 def ranks(
     folder: Path, *replies: Sequence[Message | str], exchange: Exchange = Exchange.GLOO, command_seconds: float = 60
-) -> Iterator[Session]:
+) -> Iterator[ClusterSession]:
     """Start a rank for each list of replies."""
     known = [
         [each if isinstance(each, str) else json.loads(msgspec.json.encode(each)) for each in of] for of in replies
@@ -105,6 +106,22 @@ def test_the_slowest_rank_counts_and_all_are_kept(tmp_path: Path) -> None:
         evaluated = running.evaluate()
         assert isinstance(evaluated, Evaluated)
         assert (evaluated.test_accuracy, evaluated.peak_rss_bytes) == (0.7, 600_000_000)
+
+
+def test_of_each_exchange_the_slowest_rank_counts(tmp_path: Path) -> None:
+    """It need not be the same one each time."""
+    with ranks(tmp_path, [READY, ArraysExchanged((1.0, 4.0))], [READY, ArraysExchanged((2.0, 3.0))]) as running:
+        running.wait_until_ready()
+        assert running.exchange("cpu(0)", 8, 2) == [2.0, 4.0]
+
+
+def test_a_rank_with_a_wrong_sum_is_named(tmp_path: Path) -> None:
+    wrong = FailureReply(FailureReason.CRASHED, "WrongSumError: the sum is wrong")
+    with ranks(tmp_path, [READY, "sleep"], [READY, wrong]) as running:
+        running.wait_until_ready()
+        with pytest.raises(SessionError) as caught:
+            running.exchange("cpu(0)", 8, 2)
+    assert caught.value.failure.detail == "rank 1 of 2: WrongSumError: the sum is wrong"
 
 
 def test_a_rank_that_ends_is_the_cause_though_another_complains_first(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ import functools
 import math
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Final, NoReturn, TypeVar
 
 import typer
 
@@ -28,7 +28,8 @@ from bench.errors import ConfigurationError, StoreError
 from bench.experiments.gate import source
 from bench.experiments.run import policy
 from bench.experiments.run.ceilings import CeilingRounds, requests_of_plan, usable
-from bench.experiments.run.eta import CEILING_SECONDS, expected_seconds, pace_of
+from bench.experiments.run.eta import CEILING_SECONDS, CURVE_SECONDS, expected_seconds, pace_of
+from bench.experiments.run.exchanges import ExchangeRounds, engines_of_plan
 from bench.experiments.run.plan import describe_frameworks, plan_here
 from bench.experiments.run.policy import MOST_BLOCKS
 from bench.experiments.run.runner import SubprocessExecutor, remaining, run_plan
@@ -38,7 +39,7 @@ from bench.machine.system_files import ROOT
 from bench.records import store
 from bench.records.base import utc_now
 from bench.records.environment import Environment
-from bench.records.result import Ceiling, ResultSet
+from bench.records.result import ResultSet
 from bench.render import units
 from bench.render.formats.export import Format
 from bench.render.phrases import format_count
@@ -50,6 +51,7 @@ from bench.worker.interpreters import Interpreters, interpreters_of
 from mnist_core import datasets
 from mnist_core.datasets import TEST_COUNT, TRAIN_COUNT, DatasetName
 
+MeasuredT = TypeVar("MeasuredT")
 #: Newest files that are looked at for one of the suite.
 _FILES_LOOKED_AT: Final = 20
 
@@ -103,12 +105,14 @@ def run(
     data_dir: options.DataDir = None,
     python: options.Python = None,
     ceilings: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--ceilings",
-            help="Before, between and after the rounds: what each framework's matrix product reaches here.",
+            "--ceilings/--no-ceilings",
+            help="Before, between and after the rounds: what each framework's matrix product reaches here. Ranks have "
+            "the seconds of their exchanges measured in any case, unless --no-ceilings.",
+            show_default=False,
         ),
-    ] = False,
+    ] = None,
     output: options.Output = None,
     resume: options.Resume = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the scenarios and the expected time.")] = False,
@@ -164,7 +168,7 @@ def run(
         with resumed_file(resume, ResultSet) as result_set:
             here = _capture(executor, result_set.plan)
             prepared = prepare_rest(resume, result_set, here, data_dir)
-            ceilings = ceilings or bool(result_set.ceilings)
+            ceilings = bool(result_set.ceilings) or None if ceilings is None else ceilings
             _measure(result_set, prepared, resume, output_format, interpreters, budget_seconds, ceilings=ceilings)
     environment = _capture(executor, plan)  # first: it fails at once where a framework is missing
     prepared = prepare(data, data_dir)
@@ -196,11 +200,11 @@ def _measure(
     interpreters: Interpreters,
     budget_seconds: float,
     *,
-    ceilings: bool,
+    ceilings: bool | None,
 ) -> NoReturn:
     """Make the remaining runs of the plan, save after each, show the tables and exit."""
     estimate = _estimate(result_set.suite, result_set.dataset.train_samples, result_set.dataset.test_samples)
-    _note_plan(result_set, path, estimate, budget_seconds, ceilings=ceilings)
+    _note_plan(result_set, path, estimate, budget_seconds, ceilings=bool(ceilings))
     hint = ResumeHint("runs", path, f"mnist-bench run --resume {path}")
     is_tutorial = result_set.suite == "tutorial"
     with (
@@ -218,6 +222,14 @@ def _measure(
         probe_once = functools.cache(executor.probe)
         requests = requests_of_plan(result_set.plan, result_set.environment) if ceilings else ()
         rounds = CeilingRounds(usable(requests, probe_once), executor, warn)
+        measure_curve = functools.partial(
+            executor.measure_curve,
+            data_directory=prepared.directory,
+            dataset=result_set.dataset,
+            usable_cores=usable_core_count(),
+        )
+        engines = () if ceilings is False else engines_of_plan(result_set.plan)
+        curves = ExchangeRounds(engines, measure_curve, warn)
         result_set = run_plan(
             result_set,
             executor=executor,
@@ -227,7 +239,8 @@ def _measure(
             observer=observer,
             probe=probe_once,
             stop=stop,
-            ceilings=functools.partial(_announced, rounds),
+            ceilings=lambda: _announced(rounds, len(rounds), "ceiling", CEILING_SECONDS),
+            curves=lambda: _announced(curves, len(curves), "exchange curve", CURVE_SECONDS),
             budget_seconds=budget_seconds,
         )
     is_unfinished = bool(remaining(result_set) or policy.wanted_blocks(result_set))
@@ -321,18 +334,18 @@ def _note_reached(result_set: ResultSet, path: Path, *, is_unfinished: bool) -> 
     note(words)
 
 
-def _announced(rounds: CeilingRounds) -> Iterator[Ceiling]:
-    """Measure a round of ceilings, after a note why no run begins meanwhile."""
-    if len(rounds):
-        expected = units.roughly(len(rounds) * CEILING_SECONDS)
-        note(f"measuring {format_count(len(rounds), 'ceiling')}, about {expected}")
+def _announced(rounds: Callable[[], Iterator[MeasuredT]], count: int, what: str, seconds: float) -> Iterator[MeasuredT]:
+    """Measure a round of what is measured beside the runs, after a note why no run begins meanwhile."""
+    if count:
+        note(f"measuring {format_count(count, what)}, about {units.roughly(count * seconds)}")
     return rounds()
 
 
 def _status(result_set: ResultSet) -> Exit:
-    """Return FAILED unless every planned run learnt what it should."""
+    """Return FAILED unless every planned run learnt what it should, and every exchange gave the right sum."""
     invalid = [run for run in result_set.runs if accuracy.judge(run, result_set.dataset) is not None]
-    return Exit.FAILED if invalid or result_set.failures or remaining(result_set) else Exit.DONE
+    wrong = [curve for curve in result_set.exchanges if curve.failure is not None]
+    return Exit.FAILED if invalid or wrong or result_set.failures or remaining(result_set) else Exit.DONE
 
 
 @functools.lru_cache(maxsize=64)  # a plan of a hundred thousand runs has few of them

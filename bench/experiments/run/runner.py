@@ -20,7 +20,8 @@ import msgspec
 from bench.experiments.attempts import DEADLY, MOST_TIMES, begun
 from bench.experiments.blocks import HealthWatch
 from bench.experiments.pilot import Clock, StartSession
-from bench.experiments.run import alone, policy, turns
+from bench.experiments.run import alone, exchanges, policy, turns
+from bench.experiments.run.exchanges import StartRanks
 from bench.experiments.run.outcomes import failure_of
 from bench.experiments.run.turns import BlockRequest, MeasuredRuns, OnTurn
 from bench.machine.cgroup import available_memory_bytes
@@ -29,6 +30,7 @@ from bench.records.result import (
     Ceiling,
     Dataset,
     Epoch,
+    ExchangeCurve,
     Failure,
     FailureReason,
     Library,
@@ -50,6 +52,8 @@ from mnist_core.devices import Device, DeviceKind, Probe
 
 #: Enough for the start-up and a dozen sizes of a few seconds at most.
 CEILING_TIMEOUT_SECONDS = 180.0
+#: Enough for the same on a slow network.
+_CURVE_SECONDS: Final = 600.0
 #: Seconds that a process of a block lives at most: most of them it waits, and each of its commands has a time-out.
 _LIFE_SECONDS: Final = 7 * 24 * 3600.0
 _DEADLY: Final = WorkerFailure(FailureReason.CRASHED, f"{DEADLY}; a new --output tries it again")
@@ -110,6 +114,7 @@ def run_plan(
     probe: Callable[[Framework, Device], Probe],
     stop: Cancellation,
     ceilings: Callable[[], Iterable[Ceiling]] = tuple,
+    curves: Callable[[], Iterable[ExchangeCurve]] = tuple,
     budget_seconds: float = math.inf,
     now: Clock = time.monotonic,
 ) -> ResultSet:
@@ -117,8 +122,10 @@ def run_plan(
 
     Then measure the blocks that `policy` adds to the plan. No block begins that would not end within the budget; what
     is alone comes first then, and is always measured. `ceilings` measures some before the first run, between the rounds
-    of the suite and after the last. If asked to stop, it saves the run in progress, as interrupted if it had no result
-    yet, and returns. Raises what `executor` and `save` raise.
+    of the suite and after the last, and `curves` before the first and after the last.
+
+    If asked to stop, it saves the run in progress, as interrupted if it had no result yet, and returns. Raises what
+    `executor` and `save` raise.
     """
     ahead = _Ahead(result_set, budget_seconds, now)
     save(ahead.result_set)
@@ -126,8 +133,10 @@ def run_plan(
     repeat, position = None, 0
     for unit in ahead.units():
         if unit[0].repeat != repeat and not (unit[0].added and position):
+            if repeat is None:
+                ahead.result_set = _with_more(ahead.result_set, "exchanges", curves, save)
             repeat = unit[0].repeat
-            ahead.result_set = _with_ceilings(ahead.result_set, ceilings, save)
+            ahead.result_set = _with_more(ahead.result_set, "ceilings", ceilings, save)
             if stop.requested:
                 break
         observer.started(unit, position + 1, max(ahead.total, position + len(unit)))
@@ -145,7 +154,8 @@ def run_plan(
         if stop.requested:
             break
     if position and not stop.requested:
-        ahead.result_set = _with_ceilings(ahead.result_set, ceilings, save)
+        ahead.result_set = _with_more(ahead.result_set, "ceilings", ceilings, save)
+        ahead.result_set = _with_more(ahead.result_set, "exchanges", curves, save)
     return ahead.result_set
 
 
@@ -285,11 +295,15 @@ def _most_alive(result_set: ResultSet) -> int:
     return turns.most_alive(available_memory_bytes(), [run.peak_rss_bytes for run in result_set.runs])
 
 
-def _with_ceilings(
-    result_set: ResultSet, ceilings: Callable[[], Iterable[Ceiling]], save: Callable[[ResultSet], None]
+def _with_more(
+    result_set: ResultSet,
+    field: str,
+    measure: Callable[[], Iterable[Ceiling | ExchangeCurve]],
+    save: Callable[[ResultSet], None],
 ) -> ResultSet:
-    for ceiling in ceilings():
-        result_set = msgspec.structs.replace(result_set, ceilings=(*result_set.ceilings, ceiling))
+    """Add what is measured beside the runs to a field of the file, which is saved as each comes."""
+    for measured in measure():
+        result_set = msgspec.structs.replace(result_set, **{field: (*getattr(result_set, field), measured)})
         save(result_set)
     return result_set
 
@@ -349,9 +363,25 @@ class SubprocessExecutor:
 
     def _starter(self, scenario: Scenario, life_seconds: float) -> StartSession:
         """Return what starts a scenario's process, or its ranks."""
-        start = functools.partial(cluster.start, scenario=scenario) if scenario.has_ranks else session.start
+        if scenario.has_ranks:
+            return self._ranks_starter(scenario, life_seconds)
         interpreter = self.interpreters.of(scenario.framework)
-        return functools.partial(start, interpreter, life_seconds=life_seconds, stop=self.stop)
+        return functools.partial(session.start, interpreter, life_seconds=life_seconds, stop=self.stop)
+
+    def _ranks_starter(self, scenario: Scenario, life_seconds: float) -> StartRanks:
+        interpreter = self.interpreters.of(scenario.framework)
+        return functools.partial(
+            cluster.start, interpreter, scenario=scenario, life_seconds=life_seconds, stop=self.stop
+        )
+
+    def measure_curve(
+        self, scenario: Scenario, data_directory: Path, dataset: Dataset, usable_cores: int
+    ) -> ExchangeCurve | None:
+        """Measure how long the engine of a scenario's ranks takes; None if asked to stop. Raises as `execute`."""
+        start = self._ranks_starter(scenario, _CURVE_SECONDS)
+        threads = scenario.threads_per_context(usable_cores)
+        curve = exchanges.measure_curve(scenario, threads, data_directory, dataset, start)
+        return None if self.stop.requested else curve
 
     def measure_ceiling(self, request: CeilingRequest) -> Ceiling | WorkerFailure:
         """Measure a ceiling. Raises `SetupError` if the library is not installed."""

@@ -18,6 +18,8 @@ from bench.experiments.pilot import WINDOW_SECONDS, Clock, StartSession
 from bench.experiments.run.outcomes import failure_of, run_of
 from bench.records.base import utc_now
 from bench.records.result import Dataset, Failure, Run, RunBlock
+from bench.scenarios import baselines
+from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario, reference_of
 from bench.scenarios.suite import PlannedRun
 from bench.worker import session
@@ -39,7 +41,8 @@ def units(ordered: Sequence[PlannedRun], most_alive: Callable[[], int]) -> Itera
 
     A block holds the runs of one network, recipe and repeat that take turns. Where more of them would have to be alive
     than `most_alive`, which is asked when their turn has come, the block is split, and the reference of these scenarios
-    is in each part: so every ratio to it is between processes of the same block.
+    is in each part: so every ratio to it is between processes of the same block. Rows of ranks stay with their own
+    references.
     """
     together: dict[tuple[str, Recipe, int], list[PlannedRun]] = {}
     found: list[list[PlannedRun]] = []
@@ -61,8 +64,14 @@ def _parts(unit: Sequence[PlannedRun], most_alive: int) -> list[tuple[PlannedRun
         return [tuple(unit)]
     scenario = reference_of([planned.scenario for planned in unit])
     reference = next(planned for planned in unit if planned.scenario == scenario)
-    others = [planned for planned in unit if planned is not reference]
+    others = sorted((planned for planned in unit if planned is not reference), key=_kin)
     return [(reference, *others[begin : begin + most - 1]) for begin in range(0, len(others), most - 1)]
+
+
+def _kin(planned: PlannedRun) -> tuple[int, int]:
+    """Return what makes runs neighbours where a block is split: ranks are compared with one on as many images."""
+    scenario = planned.scenario
+    return [*Framework].index(scenario.framework), baselines.share_of(scenario)
 
 
 def most_alive(available_bytes: int | None, rss_bytes: Sequence[int]) -> int:

@@ -108,7 +108,7 @@ def describe_setting(scenario: Scenario, axes: Iterable[Axis]) -> str:
         if name == "hosts":  # said with the ranks
             continue
         if name == "ranks":
-            words.append(_format_ranks(scenario.ranks, scenario.hosts))
+            words.append(format_ranks(scenario.ranks, scenario.hosts))
         elif value is not None and name != "framework":  # which stands among the versions
             speaks_for_itself = name in {"network", "contexts"}
             words.append(str(value) if speaks_for_itself else f"{axis.heading.title} {value}")
@@ -208,10 +208,11 @@ def virtual_contexts(scenarios: Iterable[Scenario]) -> list[tuple[str, str]]:
 def shared_cores(scenarios: Iterable[Scenario]) -> list[tuple[str, str]]:
     """Return a caption's note on the ranks that share a machine, if any do: they are no measurement of several."""
     counts = sorted({(scenario.ranks, scenario.hosts) for scenario in scenarios if scenario.ranks > scenario.hosts})
-    return [("note", "; ".join(itertools.starmap(_format_ranks, counts)))] if counts else []
+    return [("note", "; ".join(itertools.starmap(format_ranks, counts)))] if counts else []
 
 
-def _format_ranks(ranks: int, hosts: int) -> str:
+def format_ranks(ranks: int, hosts: int) -> str:
+    """Write 2 ranks on 1 machine, shared cores."""
     where = f"{ranks} ranks on {format_count(hosts, 'machine')}"
     return f"{where}, shared cores" if ranks > hosts else where
 

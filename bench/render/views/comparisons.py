@@ -18,6 +18,7 @@ from bench.render.model.comparison_captions import (
     describe_reference,
     describe_sessions,
     difference_lines,
+    exchange_lines,
     health_lines,
     side_lines,
 )
@@ -188,6 +189,7 @@ def _caption(comparison: Comparison, *, gate: bool) -> list[tuple[str, str]]:
         lines.append(("data", captions.describe_dataset(comparison.baseline.dataset)))
     lines += difference_lines(comparison)
     lines += health_lines(comparison)
+    lines += exchange_lines(comparison)
     lines += captions.virtual_contexts(row.scenario for row in comparison.rows)
     if comparison.sessions is not None and comparison.common:
         lines.append(("sessions", describe_sessions(comparison.sessions)))

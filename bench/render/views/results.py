@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -29,6 +30,7 @@ from bench.render.model.marks import AS_FAST, FAILED, FASTEST, INVALID, NOT_RUN
 from bench.render.model.pivot import Axes, Frame, axes_of_pivot, pivot_table
 from bench.render.model.table import Fact, Table, at_priority, hidden_column, make_table, numeric, sort_rows
 from bench.render.phrases import format_count, one_line
+from bench.render.views.scaling import scaling_tables
 from bench.scenarios.scenario import tutorial_setting
 from bench.stats.modes import two_groups
 
@@ -45,6 +47,8 @@ def result_tables(
 ) -> list[Table]:
     """Return one table per file, network and recipe; or, with `row` or `column`, one pivot per file and recipe.
 
+    Tables of ranks and of their exchanges follow those of a file that has some.
+
     `sort` names a column, with a leading "-" for descending; raw values are sorted, absent ones last. Without it
     rows have the order of the plan. `row` and `column` name axes and `value` a column of numbers; other axes that vary
     lead the pivot's rows. A file without a plan gives no table.
@@ -57,13 +61,23 @@ def result_tables(
     axes = axes_of_pivot(row, column, None if value == DEFAULT_VALUE else value)
     tables = []
     for summary in summaries:
-        for rows in group_rows(summary.rows, by_network=axes is None):
+        groups = group_rows(summary.rows, by_network=axes is None)
+        for rows in itertools.chain.from_iterable(map(_apart, groups)) if axes is None else groups:
             ordered = None if order is None else sort_rows(rows, order[0], descending=order[1])
             if axes is None:
                 tables.append(_listing(summary, ordered or rows))
             else:
                 tables.append(_pivot(summary, rows, axes, pivot_value, ordered))
+        if axes is None:
+            tables += scaling_tables(summary)
     return tables
+
+
+def _apart(rows: Sequence[Row]) -> list[list[Row]]:
+    """Return rows of several machines, and beside them those of ranks that share one, which are no such measurement."""
+    shared = [row for row in rows if row.scenario.ranks > row.scenario.hosts]
+    others = [row for row in rows if row.scenario.ranks <= row.scenario.hosts]
+    return [others, shared] if others and shared and any(row.scenario.hosts > 1 for row in others) else [[*rows]]
 
 
 def _listing(summary: Summary, rows: Sequence[Row]) -> Table:

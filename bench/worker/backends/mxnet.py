@@ -7,6 +7,9 @@ import importlib
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bench.machine.software import describe_software
 from bench.records.environment import Software
 from bench.scenarios.axes import Exchange
@@ -43,6 +46,10 @@ def join(place: RankPlace) -> None:
 def _store(exchange: Exchange) -> Store:
     """Return the store that this process has for its life."""
     return mx.kv.create(str(exchange))
+
+
+def share_array(place: RankPlace, device: Device, elements: int) -> StoredArray:
+    return StoredArray(_store(place.exchange), to_context(device), elements)
 
 
 def create_workload(
@@ -83,6 +90,30 @@ def vector_sum(device: Device, elements: int) -> Callable[[], None]:
         a.wait_to_read()
 
     return add
+
+
+class StoredArray:
+    """An array that is pushed to the servers, which add it up, and pulled from them: one key of the store."""
+
+    def __init__(self, store: Store, context: Context, elements: int) -> None:
+        self._store, self._key = store, f"array of {elements}"
+        self._own, self._sum = (mx.nd.zeros((elements,), ctx=context) for _ in range(2))
+        store.init(self._key, self._own)
+
+    def put(self, numbers: NDArray[np.float32]) -> None:
+        self._own[:] = numbers
+        self._own.wait_to_read()
+
+    def barrier(self) -> None:
+        self._store._barrier()  # noqa: SLF001  # MXNet has no other
+
+    def add_up(self) -> None:
+        self._store.push(self._key, self._own)
+        self._store.pull(self._key, out=self._sum)
+        self._sum.wait_to_read()
+
+    def total(self) -> NDArray[np.float32]:
+        return np.asarray(self._sum.asnumpy())
 
 
 class TutorialWorkload:
