@@ -68,7 +68,7 @@ Ranks = Annotated[
 ]
 Exchange = Annotated[
     list[axes.Exchange] | None,
-    typer.Option(help="How ranks exchange gradients; default: dist_sync of MXNet, gloo of PyTorch."),
+    typer.Option(help="How ranks exchange gradients; default: dist_sync of MXNet, gloo of PyTorch and JAX."),
 ]
 
 Settings = Annotated[

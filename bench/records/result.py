@@ -33,7 +33,7 @@ from bench.records.base import DeviceName, Record, Sha256, Timestamp
 from bench.records.environment import Environment, ThreadPool
 from bench.records.health import Health
 from bench.records.hosts import ClusterHost
-from bench.scenarios.axes import Exchange, Framework
+from bench.scenarios.axes import Compression, Exchange, Framework
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun
 from mnist_core.recipe import Recipe
@@ -50,7 +50,7 @@ from mnist_core.recipe import Recipe
 #:    environment: kinds of core, who scales the clock, a digest of the source. Every file of version 2 is one of
 #:    version 3 without any. Ranks that train together: `ranks`, `exchange` and `servers` of a scenario, `ranks` of an
 #:    epoch, the reasons `rank_lost` and `ranks_differ`; `exchanges` of a file. Several machines: `hosts` of a file;
-#:    `hosts` and `first_host` of a scenario.
+#:    `hosts` and `first_host` of a scenario. `compression` of a scenario.
 SCHEMA_VERSION: Final = 3
 
 
@@ -244,6 +244,7 @@ class ExchangeCurve(Record, frozen=True, kw_only=True):
     ranks: Ranks
     exchange: Exchange
     servers: Servers
+    compression: Compression = Compression.NONE
     hosts: Ranks = 1
     first_host: HostPlace = 0
     omp_num_threads: Threads

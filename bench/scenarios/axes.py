@@ -30,8 +30,8 @@ class Exchange(StrEnum):
     """How ranks exchange gradients: through an engine of their framework, or not at all.
 
     Without an exchange each rank computes the same steps and updates its own weights: the baseline that has no network
-    in it. `DIST_…` are MXNet's parameter server, `GLOO` and `NCCL` the all-reduces of PyTorch. A closed list, since
-    MXNet silently makes a local store of any misspelt name.
+    in it. `DIST_…` are MXNet's parameter server, `GLOO` is the all-reduce of PyTorch and JAX, `NCCL` of PyTorch. A
+    closed list, since MXNet silently makes a local store of any misspelt name.
     """
 
     NONE = "none"
@@ -50,6 +50,17 @@ class Exchange(StrEnum):
     def is_synchronous(self) -> bool:
         """Whether all ranks have the same weights after every update."""
         return self not in {Exchange.NONE, Exchange.DIST_ASYNC}
+
+
+class Compression(StrEnum):
+    """What ranks send of their gradients to MXNet's servers: all, or two bits for each number.
+
+    `TWO_BIT` sends the threshold, its negative or nothing, and adds what it left out to the next gradient. The weights
+    come back whole.
+    """
+
+    NONE = "none"
+    TWO_BIT = "2bit"
 
 
 class LoopName(StrEnum):
@@ -78,7 +89,7 @@ CHOICES: dict[Framework, dict[str, tuple[Any, ...]]] = {
         "hybridize": (Hybridize.JIT, Hybridize.SCAN),
         "layers": (Layers.TUTORIAL, Layers.CHANNELS_LAST),
         "update": (Update.TRAINER,),
-        "exchange": (Exchange.NONE,),
+        "exchange": (Exchange.NONE, Exchange.GLOO),
     },
 }
 
@@ -87,9 +98,9 @@ LOOP_AXES = ("input_pipeline", "metric_sync", "layers", "update", "kvstore", "up
 #: The axes that place a training on the machines of a hosts file.
 HOST_AXES = ("hosts", "first_host")
 #: The axes of several processes that train together, and of the machines that they are on.
-RANK_AXES = ("ranks", "exchange", "servers", *HOST_AXES)
+RANK_AXES = ("ranks", "exchange", "servers", "compression", *HOST_AXES)
 #: The axes that have no option of their own: `--set AXIS=VALUE`.
-SET_AXES = (*LOOP_AXES, "servers", *HOST_AXES)
+SET_AXES = (*LOOP_AXES, "servers", "compression", *HOST_AXES)
 #: The peers' fair setting: the data on the device, the accuracy read once an epoch.
 PEERS_LOOP = {"input_pipeline": InputPipeline.RESIDENT, "metric_sync": MetricSync.EPOCH}
 
@@ -146,7 +157,7 @@ def exchange_on(framework: Framework, chosen: Mapping[str, Any]) -> dict[str, An
 
     Several ranks exchange gradients as their framework usually does, and servers are one where there are any.
     """
-    usual = {Framework.MXNET: Exchange.DIST_SYNC, Framework.TORCH: Exchange.GLOO}.get(framework, Exchange.NONE)
+    usual = Exchange.DIST_SYNC if framework is Framework.MXNET else Exchange.GLOO
     exchange = chosen.get("exchange", usual if chosen.get("ranks", 1) > 1 else Exchange.NONE)
     return {"exchange": exchange, "servers": 1 if exchange.has_servers else 0}
 

@@ -36,6 +36,7 @@ from bench.scenarios.axes import (
     AXES,
     SET_AXES,
     AutoRanks,
+    Compression,
     Exchange,
     Framework,
     LoopName,
@@ -90,6 +91,7 @@ class Matrix(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ranks: tuple[Ranks | AutoRanks, ...] = ()
     exchange: tuple[Exchange, ...] = ()
     servers: tuple[Servers, ...] = ()
+    compression: tuple[Compression, ...] = ()
     hosts: tuple[Ranks, ...] = ()
     first_host: tuple[HostPlace, ...] = ()
     #: More batch sizes, as images of an update for each rank: more ranks have larger batches. An epoch has the images

@@ -143,13 +143,13 @@ class _LostError(Exception):
 
     @property
     def is_consequence(self) -> bool:
-        """Whether the process only says that it lost another one."""
-        return not self._has_ended and self.failure.reason is FailureReason.RANK_LOST
+        """Whether the process only says that it lost another one, or its framework ended it for that."""
+        return self.failure.reason is FailureReason.RANK_LOST
 
     @property
     def order(self) -> tuple[bool, bool]:
         """The cause comes first: what died, then what failed by itself, then what lost another process."""
-        return (not self._has_ended, self.is_consequence)
+        return (self.is_consequence, not self._has_ended)
 
 
 class ClusterSession:

@@ -57,6 +57,8 @@ EXIT_SECONDS = 10.0
 #: A killed process is gone at once, or waits inside the kernel for something that may never come.
 REAP_SECONDS = 5.0
 _READ_BYTES = 1 << 16
+#: What JAX writes before it aborts a process that has lost another rank.
+_JAX_LOST_RANK_WORDS = "JAX distributed service detected fatal errors"
 OnEvent: TypeAlias = Callable[[Event], None]
 ReplyT = TypeVar("ReplyT", bound=Message)
 
@@ -294,6 +296,8 @@ class WorkerProcess:
             reason, detail = FailureReason.TIMEOUT, f"no result within {self.timeout_seconds:g} s"
         elif status == -signal.SIGKILL and out_of_memory_kills() != self.kills_before:
             reason, detail = FailureReason.OUT_OF_MEMORY, "the kernel killed the worker: the machine's memory ended"
+        elif status == -signal.SIGABRT and _JAX_LOST_RANK_WORDS in self.log():
+            reason, detail = FailureReason.RANK_LOST, "JAX aborted the worker, since it had lost another rank"
         else:
             reason, detail = FailureReason.CRASHED, describe_status(status)
         if status is None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import ConfigurationError
-from bench.scenarios.axes import PEERS_LOOP, Exchange, Framework, LoopName
+from bench.scenarios.axes import PEERS_LOOP, Compression, Exchange, Framework, LoopName
 from bench.scenarios.baselines import share_of
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.selection import select
@@ -31,6 +31,7 @@ ONE_MATRIX = "title = 'x'\n[[matrix]]\nnetwork = ['mlp']\n"
 #: Ranks with a server, and a peer's loop.
 SERVED = {"ranks": 2, "exchange": Exchange.DIST_SYNC, "servers": 1}
 PEER = {"framework": Framework.TORCH, "contexts": ("cpu(0)",), **PEERS_LOOP}
+JAX = {**PEER, "framework": Framework.JAX, "hybridize": Hybridize.JIT}
 
 
 def test_the_defaults_are_the_tutorials() -> None:
@@ -55,14 +56,18 @@ def test_the_defaults_are_the_tutorials() -> None:
         ({"exchange": "gloo"}, "none of mxnet's: none, dist_sync"),
         ({"exchange": Exchange.DIST_SYNC}, "servers=1 or more"),
         ({"servers": 1}, "leave servers out"),
-        ({**SERVED, "update_on_kvstore": False}, "or use update=flat"),
+        ({**SERVED, "exchange": Exchange.DIST_ASYNC, "update_on_kvstore": False}, "and update_on_kvstore=true"),
+        ({**SERVED, "ranks": 1, "compression": Compression.TWO_BIT}, "use framework=mxnet ranks=2"),
+        ({"ranks": 2, "compression": Compression.TWO_BIT}, "ranks=2 exchange=dist_sync"),
+        ({**PEER, "ranks": 2, "exchange": Exchange.GLOO, "compression": Compression.TWO_BIT}, "use framework=mxnet"),
         ({**SERVED, "exchange": Exchange.DIST_ASYNC, "update": Update.FLAT}, "use update=trainer"),
         ({**SERVED, "kvstore": Kvstore.LOCAL}, "leave kvstore out"),
         ({**PEER, "exchange": Exchange.GLOO, "contexts": ("cpu(0)", "cpu(1)")}, "contexts=cpu(0) and more ranks"),
         ({**PEER, "exchange": Exchange.NCCL}, "use exchange=gloo"),
+        ({**JAX, "exchange": Exchange.GLOO, "contexts": ("gpu(0)",)}, "use contexts=cpu(0)"),
+        ({**JAX, "exchange": Exchange.NCCL}, "none of jax's: none, gloo"),
         ({"hosts": 2}, "use more ranks"),
         ({**SERVED, "hosts": 3}, "hosts=3 and ranks=2"),
-        ({**PEER, "framework": Framework.JAX, "hybridize": Hybridize.JIT, "ranks": 2}, "use framework=mxnet or torch"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(changes: dict[str, object], words: str) -> None:
@@ -118,6 +123,14 @@ def test_a_suite_of_ranks_has_the_usual_exchange_and_a_server() -> None:
     assert (two.ranks, two.exchange, two.servers, two.trains_as_one) == (2, Exchange.DIST_SYNC, 1, True)
     without = expand(override(suite, Overrides(ranks=(2,), exchange=(Exchange.NONE,))))[0].scenario
     assert (without.exchange, without.servers, without.trains_as_one) == (Exchange.NONE, 0, False)
+
+
+def test_compressed_gradients_are_another_training() -> None:
+    """Their row has a name of its own, and neither its accuracy nor its speed is judged as those of whole ones."""
+    suite = parse_suite(f"{ONE_MATRIX}ranks = [2]\ncompression = ['none', '2bit']\n", where="the test")
+    whole, compressed = (planned.scenario for planned in expand(suite))
+    assert (whole.trains_as_one, compressed.trains_as_one) == (True, False)
+    assert compressed.name == f"{whole.name} compression=2bit"
 
 
 def test_ranks_share_the_cores_of_their_machine_alone() -> None:

@@ -35,6 +35,9 @@ for number, reply in enumerate(replies):
     print("words of", place["rank"], file=sys.stderr, flush=True)
     if reply == "die":
         sys.exit(3)
+    if reply == "abort":
+        print("JAX distributed service detected fatal errors", file=sys.stderr, flush=True)
+        os.abort()
     if reply == "stop":
         os.kill(os.getpid(), signal.SIGSTOP)
     if reply == "sleep":
@@ -132,6 +135,12 @@ def test_a_rank_that_ends_is_the_cause_though_another_complains_first(tmp_path: 
         "rank 1 of 2: the worker ended with status 3 and no result",
         "\n".join(["words of 1"] * 3),
     )
+
+
+def test_a_rank_that_jax_aborts_for_another_is_not_the_cause(tmp_path: Path) -> None:
+    """JAX ends every process that can no longer reach the first rank."""
+    failure = failure_of(tmp_path, [READY, SET_UP, "abort"], [READY, SET_UP, "die"], [READY, SET_UP, "abort"])
+    assert failure.detail == "rank 1 of 3: the worker ended with status 3 and no result"
 
 
 def test_a_rank_that_fails_by_itself_is_the_cause_while_others_wait_for_it(tmp_path: Path) -> None:

@@ -43,13 +43,13 @@ class StartRanks(Protocol):
 
 
 def engines_of_plan(plan: Iterable[PlannedRun]) -> tuple[Scenario, ...]:
-    """Return the first scenario of each engine by which ranks of a plan keep equal weights.
+    """Return the first scenario of each engine by which ranks of a plan train as one process.
 
-    An asynchronous exchange never has a sum that could be checked.
+    An asynchronous exchange never has a sum that could be checked, and of compressed numbers it is another.
     """
     found: dict[object, Scenario] = {}
     for scenario in dict.fromkeys(planned.scenario for planned in plan):
-        if scenario.ranks > 1 and scenario.exchange.is_synchronous:
+        if scenario.ranks > 1 and scenario.trains_as_one:
             found.setdefault(engine_of(scenario), scenario)
     return tuple(found.values())
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bench.machine.software import describe_software
 from bench.records.environment import Software
-from bench.scenarios.axes import Exchange
+from bench.scenarios.axes import Compression, Exchange
 from bench.scenarios.scenario import Scenario
 from bench.worker.backends import common, parameter_server
 from bench.worker.protocol import RankPlace
@@ -179,7 +179,8 @@ class ExchangedLoopWorkload:
         scenario, arguments = self._scenario, {}
         if self._place is not None:  # by its name, since an older `mnist_core` has no ranks
             rank = importlib.import_module("mnist_core.loop").Rank
-            arguments["rank"] = rank(self._place.rank, self._place.ranks, self._store)
+            compresses = scenario.compression is not Compression.NONE
+            arguments["rank"] = rank(self._place.rank, self._place.ranks, self._store, compresses)
         self._training = Training(
             scenario.network, scenario.loop, self._contexts, scenario.batch_size, self._recipe, self._train, **arguments
         )
