@@ -117,6 +117,7 @@ def test_a_suite_on_two_hosts(
         "-o",
         "file.json",
         "--verbose",
+        "--no-ceilings",
     )
     shown = capsys.readouterr()
     assert status == cli.Exit.DONE, shown
