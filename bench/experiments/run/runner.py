@@ -18,6 +18,7 @@ from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
+from bench.experiments.attempts import DEADLY, MOST_TIMES, begun
 from bench.experiments.pilot import Clock
 from bench.experiments.run import policy, turns
 from bench.experiments.run.outcomes import cores_of, failure_of
@@ -30,7 +31,6 @@ from bench.records.result import (
     ExchangeCurve,
     Failure,
     FailureReason,
-    InProgress,
     ResultSet,
     Run,
     RunKey,
@@ -42,14 +42,8 @@ from bench.worker.process import Cancellation, WorkerFailure
 from bench.worker.protocol import RunRequest
 from mnist_core.devices import Device, DeviceKind, Probe
 
-#: A program that is killed once may have met somebody's time limit; twice in the same run, it is the run.
-_MOST_TIMES: Final = 2
-_DEADLY: Final = WorkerFailure(
-    FailureReason.CRASHED,
-    f"mnist-bench itself was killed {_MOST_TIMES} times while this was measured, perhaps because the memory of its "
-    "container ended; a new --output tries it again",
-)
-#: So is a machine: what fails there once may have been the training.
+_DEADLY: Final = WorkerFailure(FailureReason.CRASHED, f"{DEADLY}; a new --output tries it again")
+#: What fails on a machine once may have been the training; twice, it is the machine.
 _MOST_LOSSES: Final = 2
 OnEpoch: TypeAlias = Callable[[int, Epoch], None]
 
@@ -139,9 +133,9 @@ def run_plan(
             if stop.requested:
                 break
         observer.started(unit, position + 1, max(ahead.total, position + len(unit)))
-        ahead.result_set, times = _begun(ahead.result_set, unit)
+        ahead.result_set, times = begun(ahead.result_set, _places(ahead.result_set, unit))
         save(ahead.result_set)  # so that a resumed file knows in which run this program was killed
-        ahead.result_set, outcomes = measuring.measure(ahead.result_set, unit, is_deadly=times > _MOST_TIMES)
+        ahead.result_set, outcomes = measuring.measure(ahead.result_set, unit, is_deadly=times > MOST_TIMES)
         position += len(unit)
         for planned, outcome in zip(unit, outcomes, strict=True):
             observer.finished(planned, outcome)  # first: what cannot be saved has at least been shown
@@ -293,12 +287,10 @@ def _count_losses(losses: Counter[str], outcomes: Iterable[Run | Failure]) -> No
         raise HostLostError(lost[0])
 
 
-def _begun(result_set: ResultSet, unit: Sequence[PlannedRun]) -> tuple[ResultSet, int]:
-    """Return the file with these runs in progress, and how many times they were begun."""
+def _places(result_set: ResultSet, unit: Sequence[PlannedRun]) -> list[int]:
+    """Return where these runs are in the plan."""
     places = {key(planned): place for place, planned in enumerate(result_set.plan)}
-    runs, before = tuple(places[key(planned)] for planned in unit), result_set.in_progress
-    times = before.times + 1 if before is not None and before.runs == runs else 1
-    return msgspec.structs.replace(result_set, in_progress=InProgress(runs=runs, times=times)), times
+    return [places[key(planned)] for planned in unit]
 
 
 def _most_alive(result_set: ResultSet) -> int:
