@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -21,6 +21,7 @@ from bench.scenarios.scenario import Scenario
 from bench.worker.interpreters import Interpreters
 from bench.worker.process import Cancellation, WorkerFailure
 from bench.worker.protocol import CeilingRequest, RunRequest
+from bench.worker.seats import Machine
 from mnist_core.devices import Device, Probe, Unusable
 from tests.support.cli import Command
 from tests.support.executor import EIGHT_ALONE, FakeBlocks
@@ -35,7 +36,13 @@ class FakeWorker(FakeBlocks):
     exchanged: list[Scenario]
     broken: bool
 
-    def __init__(self, interpreters: Interpreters | None = None, stop: Cancellation | None = None) -> None:
+    def __init__(
+        self,
+        interpreters: Interpreters | None = None,
+        stop: Cancellation | None = None,
+        machines: Sequence[Machine] = (),
+        on_loss: Callable[[str], None] | None = None,
+    ) -> None:
         self.stop = stop or Cancellation()
 
     def describe(self, framework: Framework = Framework.MXNET, scenarios: Iterable[Scenario] = ()) -> Software:
@@ -116,6 +123,24 @@ def test_ceilings_alone_leave_nothing_to_check(
     (line,) = capsys.readouterr().err.splitlines()
     allowed = "--repeats, --python, --format and --json"
     assert line == f"mnist-bench: --ceilings trains and checks nothing: leave out all but {allowed}"
+    assert worker.asked == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--repeats", 3], "add --ceilings"),
+        (["--quick", "--data", "mnist"], "--quick leaves out"),
+        (["--quick", "--data-dir", "nowhere"], "--quick leaves out"),
+    ],
+)
+def test_no_option_of_the_environment_is_silently_without_effect(
+    command: Command, worker: type[FakeWorker], capsys: pytest.CaptureFixture[str], arguments: list[object], words: str
+) -> None:
+    """One line says so before anything is looked at."""
+    assert command("environment", *arguments) == cli.Exit.USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
     assert worker.asked == []
 
 

@@ -26,7 +26,7 @@ from bench.experiments.doctor.aa_test import SECONDS, AATest, run_aa_test
 from bench.experiments.doctor.checks import Level, Observations, examine
 from bench.experiments.run.ceilings import CeilingRounds, requests_of_machine, usable
 from bench.experiments.run.eta import expected_seconds
-from bench.experiments.run.runner import SubprocessExecutor
+from bench.experiments.run.executor import SubprocessExecutor
 from bench.machine.accelerators import gpu_processes
 from bench.machine.capture import capture, usable_core_count
 from bench.machine.cgroup import available_memory_bytes
@@ -121,6 +121,14 @@ def environment_command(
         (
             links,
             "--links measures the network between the hosts of --hosts: add --hosts FILE or --join, or leave it out",
+        ),
+        (
+            options.is_given(context, "repeats") and not ceilings,
+            "--repeats is of the processes of --ceilings: add --ceilings, or leave it out",
+        ),
+        (
+            quick and (options.is_given(context, "data") or data_dir),
+            "--data and --data-dir are for the A/A pair, which --quick leaves out: leave out --quick or the data",
         ),
     )
     if ceilings:
