@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 
 import msgspec
@@ -34,7 +34,7 @@ from bench.worker.interpreters import Interpreters, interpreter_on
 from bench.worker.join import agent, hub, key, wire
 from bench.worker.join.hub import Job, hosts_of, lead
 from bench.worker.join.relay import Kind
-from bench.worker.join.wire import Hello, Leave
+from bench.worker.join.wire import Hello, Leave, Start
 from bench.worker.launch import Launch
 from bench.worker.process import Cancellation, WorkerFailure
 from tests.support.preflight import REQUEST
@@ -212,6 +212,21 @@ def test_a_rank_that_ends_is_named_by_its_workers(job: Job) -> None:
     assert isinstance(failure, WorkerFailure)
     line = explain_unreached(interpreter.launch, "python", failure.reason, failure.detail, failure.log)
     assert line == "the worker ended with status 1 and no result: " + errors.decode().strip()
+
+
+def test_a_rank_that_cannot_be_told_anything_has_ended_too() -> None:
+    """Whoever writes to it may notice before whoever reads does."""
+    ours, theirs = Pipe()
+    with socket.create_server(("127.0.0.1", 0)) as listener, connect(listener.getsockname()[1]) as far, ours, theirs:
+        near, _ = listener.accept()
+        near.shutdown(socket.SHUT_WR)
+        member = hub._Member(a_hello(), Connection(near.detach()), "10.0.0.2")
+        member.serve(theirs, Start(rank=1, command=("true",)))
+        assert member.is_lost
+        assert ours.recv_bytes().startswith(Kind.ERRORS + b"rank 1 of the job has ended")
+        assert ours.recv_bytes() == Kind.STATUS + b"1"
+        far.close()
+        member.thread.join(SECONDS)
 
 
 def test_no_command_to_try_by_hand_is_named_where_there_is_none(job: Job) -> None:

@@ -90,11 +90,9 @@ class _Member:
                     receiver = self._relays.get(worker)
                 if receiver is not None:
                     _tell(receiver, kind, data)
+        self._lose()
         with self._lock:
-            self.is_lost = True
             self.connection.close()
-            for receiver in self._relays.values():
-                self._explain_loss(receiver)
 
     def serve(self, receiver: Connection, start: Start) -> None:
         """Pass on what a relay reads, until it ends; the worker ends with it."""
@@ -120,8 +118,21 @@ class _Member:
             self._send(0, Kind.LEAVE, msgspec.json.encode(leave))
 
     def _send(self, worker: int, kind: Kind, data: bytes = b"") -> None:
+        """Send a frame. Raise `OSError` if the rank is gone, which its workers have been told then."""
+        try:
+            with self._lock:
+                send(self.connection, worker, kind, data)
+        except OSError:
+            self._lose()
+            raise
+
+    def _lose(self) -> None:
+        """Tell all relays, once, that the rank is gone: whoever notices first, who reads or who writes."""
         with self._lock:
-            send(self.connection, worker, kind, data)
+            if not self.is_lost:
+                self.is_lost = True
+                for receiver in self._relays.values():
+                    self._explain_loss(receiver)
 
     def _explain_loss(self, receiver: Connection) -> None:
         _tell(
