@@ -36,7 +36,7 @@ class ArrayExchange:
         return self._size == (command.device, command.size_bytes)
 
     def seconds(self, repetitions: int) -> tuple[float, ...]:
-        """Return the seconds of each exchange; without any numbers, of a barrier. Raise `ArithmeticError` for a wrong sum."""
+        """Return the seconds of each exchange, or barrier without numbers. Raise `ArithmeticError` for a wrong sum."""
         return tuple(self._seconds(factor=1 + repetition % 2) for repetition in range(repetitions))
 
     def _seconds(self, factor: int) -> float:
