@@ -30,11 +30,11 @@ from bench.analysis.groups import RowKey, difference_in_blocks
 from bench.analysis.verdict import (
     DEFAULT_SETTINGS,
     Outcome,
-    Relation,
     Settings,
     Verdict,
     decide,
     detectable_slowdown,
+    relate,
     worst,
 )
 from bench.enums import StrEnum
@@ -273,9 +273,15 @@ def _rows(
     rows = []
     for pair, slowdown, slower, faster in zip(pairs, slowdowns, p_slower, p_faster, strict=True):
         detectable = detectable_slowdown(slowdown, settings, scenarios=len(pairs)) if slowdown and judged else None
-        outcome, reason = (
-            _verdict(pair, slowdown, slower, faster, detectable, settings) if judged else _relation(pair, slowdown)
-        )
+        outcome: Outcome
+        if slowdown is None:
+            outcome, reason = _without_ratio(pair, judged=judged)
+        elif detectable is None:
+            outcome, reason = relate(slowdown), None
+        else:
+            outcome, reason = _complete(pair, decide(slowdown, slower, faster, detectable, settings))
+        if slowdown is not None and slowdown.error is None:
+            reason = reason or "n = 1 has no interval"
         tested = judged and slowdown is not None
         rows.append(
             ComparedRow(
@@ -311,25 +317,11 @@ def _slowdown(pair: _Pair, sessions: SessionSpread | None, *, within: bool) -> T
     return difference if sessions is None else across_sessions(difference, sessions.sd, sessions.degrees_of_freedom)
 
 
-def _verdict(
-    pair: _Pair,
-    slowdown: TSummary | None,
-    p_slower: float,
-    p_faster: float,
-    detectable: float | None,
-    settings: Settings,
-) -> tuple[Verdict, str | None]:
-    """Judge one scenario at two times on one machine."""
-    if slowdown is None or detectable is None:
-        verdict, reason = _without_ratio(pair)
-        learned = pair.baseline is not None and pair.baseline.is_ranked
-        if verdict is Verdict.INVALID and learned:
-            return Verdict.REGRESSED, reason  # however fast: it no longer learns what it must
-        return verdict, reason
-    verdict = decide(slowdown, p_slower, p_faster, detectable, settings)
+def _complete(pair: _Pair, verdict: Verdict) -> tuple[Verdict, str | None]:
+    """Return the verdict on the speeds and no reason; `MISSING` where a contender's process failed, and why."""
     if verdict is not Verdict.REGRESSED and pair.contender is not None and pair.contender.n < pair.contender.planned:
         return Verdict.MISSING, f"contender: {pair.contender.trouble}"  # a crash is never a pass
-    return verdict, "n = 1 has no interval" if slowdown.error is None else None
+    return verdict, None
 
 
 def _doubted(row: ComparedRow, busier_side: str) -> ComparedRow:
@@ -342,18 +334,7 @@ def _doubted(row: ComparedRow, busier_side: str) -> ComparedRow:
     return dataclasses.replace(row, outcome=Verdict.INVALID, reason=reason)
 
 
-def _relation(pair: _Pair, slowdown: TSummary | None) -> tuple[Outcome, str | None]:
-    """Relate two machines, or two scenarios."""
-    if slowdown is None:
-        return _without_ratio(pair)
-    ends = intervals.bounds(slowdown)
-    if ends is None:
-        return Relation.NOT_TOLD_APART, "n = 1 has no interval"
-    lower, upper = ends
-    return (Relation.SLOWER if lower > 0 else Relation.FASTER if upper < 0 else Relation.NOT_TOLD_APART), None
-
-
-def _without_ratio(pair: _Pair) -> tuple[Verdict, str]:
+def _without_ratio(pair: _Pair, *, judged: bool) -> tuple[Verdict, str]:
     """Return the verdict on a pair without a ratio, and its reason."""
     if pair.incomparable is not None:
         return Verdict.INCOMPARABLE, pair.incomparable
@@ -366,7 +347,8 @@ def _without_ratio(pair: _Pair) -> tuple[Verdict, str]:
             return Verdict.MISSING, f"{name}: {entry.trouble}"
     for name, entry in sides:
         if entry is not None and not entry.is_ranked:
-            return Verdict.INVALID, f"{name}: {entry.trouble}"
+            forgot = judged and name == "contender"  # however fast: it no longer learns what it must
+            return Verdict.REGRESSED if forgot else Verdict.INVALID, f"{name}: {entry.trouble}"
     raise AssertionError("both sides rank, so there is a ratio")
 
 

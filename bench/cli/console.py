@@ -15,7 +15,7 @@ from typing import Final, NoReturn
 
 from rich.console import Console
 
-from bench.errors import ConfigurationError
+from bench.errors import ConfigurationError, StoreError
 from bench.render.formats.export import Format, render_csv, render_json, render_markdown
 from bench.render.formats.html import render_html
 from bench.render.formats.text import Legend, print_line, render_text, writer
@@ -94,6 +94,15 @@ def write(text: str) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors=_DEGRADED)
     out.out(text, highlight=False, end="")
+
+
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write what other programs read. Raises `StoreError`, which names the file, where that cannot be done."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
 def say(line: str) -> None:

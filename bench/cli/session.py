@@ -16,6 +16,7 @@ from bench.cli.console import fail, note, spinner
 from bench.cli.datasets import note_dataset, prepare
 from bench.cli.exit_status import Exit
 from bench.errors import ConfigurationError, IncomparableError, SetupError
+from bench.experiments.attempts import DeadlyError
 from bench.experiments.pilot import PilotError
 from bench.records import store
 from bench.records.base import Record, utc_now
@@ -205,6 +206,8 @@ def measuring(hint: ResumeHint) -> Iterator[Cancellation]:
             yield stop
     except (SetupError, errors.StoreError) as error:
         fail(f"{error}; {hint}", Exit.USAGE)
+    except DeadlyError as error:
+        fail(f"{error}; {hint}", Exit.FAILED)
 
 
 def note_saved(prepared: datasets.Prepared, path: Path) -> None:

@@ -266,9 +266,9 @@ class RunBlock(Record, frozen=True, kw_only=True):
 
 
 class InProgress(Record, frozen=True, kw_only=True):
-    """Runs that were begun and have not ended. In a file that nobody writes, the program was killed in them."""
+    """What was begun and has not ended. In a file that nobody writes, the program was killed in it."""
 
-    #: Indices of the plan.
+    #: Indices of the plan's runs; in a gate's or a search's file, of the block or round.
     runs: tuple[Count, ...]
     #: Times that they were begun.
     times: PositiveCount

@@ -70,7 +70,8 @@ class LoopName(StrEnum):
     TUNED = "tuned"
 
 
-#: What each framework can do; all layers but the first are the LeNet's.
+#: What each framework can do; all layers but the first are the LeNet's. A peer's first way to execute, lay out or
+#: update is what its own documentation writes, and its last is the fastest.
 CHOICES: dict[Framework, dict[str, tuple[Any, ...]]] = {
     Framework.MXNET: {
         "hybridize": (Hybridize.OFF, Hybridize.ON, Hybridize.STATIC, Hybridize.BOUND),
@@ -162,14 +163,12 @@ def exchange_on(framework: Framework, chosen: Mapping[str, Any]) -> dict[str, An
 
 
 def _peer_preset(framework: Framework, network: str, name: LoopName) -> dict[str, Any]:
-    is_torch, is_tuned = framework is Framework.TORCH, name is LoopName.TUNED
-    plain, compiled = (Hybridize.OFF, Hybridize.COMPILE) if is_torch else (Hybridize.JIT, Hybridize.SCAN)
-    chosen: dict[str, Any] = {**PEERS_LOOP, "hybridize": compiled if is_tuned else plain, "contexts": ("cpu(0)",)}
-    if is_tuned and network == Network.LENET:
-        chosen["layers"] = Layers.CHANNELS_LAST
-    if is_tuned and is_torch:
-        chosen["update"] = Update.FLAT
-    return chosen
+    """Return a peer's plain loop: the first of its choices on each axis; or its fastest: the last."""
+    place = -1 if name is LoopName.TUNED else 0
+    choices = {axis: allowed[place] for axis, allowed in CHOICES[framework].items() if axis in {"hybridize", "update"}}
+    if network == Network.LENET:
+        choices["layers"] = CHOICES[framework]["layers"][place]
+    return {**PEERS_LOOP, **choices, "contexts": ("cpu(0)",)}
 
 
 #: Every axis but framework and network, in the order in which a suite varies them.

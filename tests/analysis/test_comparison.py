@@ -34,7 +34,7 @@ from bench.scenarios.selection import reference
 from bench.stats import intervals, multiple_testing
 from bench.stats.intervals import TSummary
 from bench.stats.sessions import Spread
-from mnist_core.recipe import Hybridize, Recipe
+from mnist_core.recipe import Hybridize, InputPipeline, MetricSync, Recipe
 from tests import ROOT
 from tests.benchmarks.session_pairs import comparable_pairs, slowed
 from tests.support.executor import A_BLOCK, in_turns
@@ -512,6 +512,18 @@ def test_any_axis_can_be_the_baselines() -> None:
     assert [row.scenario.hybridize for row in comparison.rows] == [Hybridize.ON, Hybridize.STATIC]
     with pytest.raises(ValueError, match=r"no scenario has hybridize 'of' \(there are: 'off', 'on', 'static'\)"):
         compare_scenarios(one, one, reference("hybridize=of", "--baseline-scenario"))
+
+
+def test_a_loop_can_be_the_baseline_by_its_name() -> None:
+    """A table names all parts of a loop in one word, and so can a user: the other axes are kept apart."""
+    parts = {"input_pipeline": InputPipeline.RESIDENT, "metric_sync": MetricSync.EPOCH}
+    scenarios = [a_scenario(batch_size=size, **changes) for size in (100, 500) for changes in ({}, parts)]
+    one = side(*(run for scenario in scenarios for run in repeats(QUIET, scenario)))
+    rows = compare_scenarios(one, one, reference("loop=tutorial", "--baseline-scenario")).rows
+    assert [(row.scenario.batch_size, row.scenario.loop.input_pipeline) for row in rows] == [
+        (100, InputPipeline.RESIDENT),
+        (500, InputPipeline.RESIDENT),
+    ]
 
 
 def sweep() -> ComparedFile:

@@ -27,7 +27,7 @@ from bench.experiments.run.runner import OnEpoch
 from bench.records import store
 from bench.records.environment import Software
 from bench.records.health import void_reasons
-from bench.records.result import Failure, FailureReason, ResultSet, Run
+from bench.records.result import ExchangeCurve, Failure, FailureReason, ResultSet, Run
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from bench.worker.interpreters import Interpreters
@@ -64,6 +64,9 @@ class FakeWorker(FakeBlocks):
 
     def execute(self, request: RunRequest, timeout_seconds: float, on_epoch: OnEpoch) -> Run | Failure:
         return type(self).outcome(request)
+
+    def measure_curve(self, scenario: Scenario, **_facts: object) -> ExchangeCurve:
+        raise AssertionError(f"no ranks were asked for: {scenario.name}")
 
 
 def a_measured_run(request: RunRequest) -> Run:

@@ -119,6 +119,24 @@ def test_ceilings_alone_leave_nothing_to_check(
     assert worker.asked == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--repeats", 3], "add --ceilings"),
+        (["--quick", "--data", "mnist"], "--quick leaves out"),
+        (["--quick", "--data-dir", "nowhere"], "--quick leaves out"),
+    ],
+)
+def test_no_option_of_the_environment_is_silently_without_effect(
+    command: Command, worker: type[FakeWorker], capsys: pytest.CaptureFixture[str], arguments: list[object], words: str
+) -> None:
+    """One line says so before anything is looked at."""
+    assert command("environment", *arguments) == cli.Exit.USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+    assert worker.asked == []
+
+
 def test_the_environments_ceilings_as_json(
     command: Command, worker: type[FakeWorker], capsys: pytest.CaptureFixture[str]
 ) -> None:

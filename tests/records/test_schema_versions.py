@@ -20,8 +20,8 @@ from tests import ROOT
 #: with the version, or where every older version reads the changed file as before.
 KNOWN = {
     "ResultSet": (3, "9239d1241f386897"),
-    "GateFile": (3, "fdcba266f727f769"),
-    "TuneFile": (2, "8390ccdf6a22aa78"),
+    "GateFile": (3, "ca4fc8a1668dab53"),
+    "TuneFile": (2, "872e115d433c6b4f"),
     "ProfileFile": (2, "2dae231c11dc44f3"),
     "Calibration": (2, "32a0e8d23130ed4f"),
 }

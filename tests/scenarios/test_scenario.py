@@ -360,6 +360,8 @@ def test_auto_stands_for_what_the_machine_has() -> None:
         ("contexts=cpu(0), cpu(1)", 12),
         ("not contexts=cpu(0),cpu(1)", 0),
         ("update=trainer and update_on_kvstore=true and not threads=2", 12),
+        ("loop=tutorial", 12),
+        ("loop=tuned", 0),
     ],
 )
 def test_k_selects_like_pytests(expression: str, count: int) -> None:

@@ -122,6 +122,14 @@ def environment_command(
             links,
             "--links measures the network between the hosts of --hosts: add --hosts FILE or --join, or leave it out",
         ),
+        (
+            options.is_given(context, "repeats") and not ceilings,
+            "--repeats is of the processes of --ceilings: add --ceilings, or leave it out",
+        ),
+        (
+            quick and (options.is_given(context, "data") or data_dir),
+            "--data and --data-dir are for the A/A pair, which --quick leaves out: leave out --quick or the data",
+        ),
     )
     if ceilings:
         with cancelled_by_signals() as stop:

@@ -17,6 +17,7 @@ from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
+from bench.experiments.attempts import DEADLY, MOST_TIMES, begun
 from bench.experiments.blocks import HealthWatch
 from bench.experiments.pilot import Clock, StartSession
 from bench.experiments.run import alone, exchanges, policy, turns
@@ -32,7 +33,6 @@ from bench.records.result import (
     ExchangeCurve,
     Failure,
     FailureReason,
-    InProgress,
     Library,
     ResultSet,
     Run,
@@ -56,13 +56,7 @@ CEILING_TIMEOUT_SECONDS = 180.0
 _CURVE_SECONDS: Final = 600.0
 #: Seconds that a process of a block lives at most: most of them it waits, and each of its commands has a time-out.
 _LIFE_SECONDS: Final = 7 * 24 * 3600.0
-#: A program that is killed once may have met somebody's time limit; twice in the same run, it is the run.
-_MOST_TIMES: Final = 2
-_DEADLY: Final = WorkerFailure(
-    FailureReason.CRASHED,
-    f"mnist-bench itself was killed {_MOST_TIMES} times while this was measured, perhaps because the memory of its "
-    "container ended; a new --output tries it again",
-)
+_DEADLY: Final = WorkerFailure(FailureReason.CRASHED, f"{DEADLY}; a new --output tries it again")
 OnEpoch: TypeAlias = Callable[[int, Epoch], None]
 
 
@@ -146,9 +140,9 @@ def run_plan(
             if stop.requested:
                 break
         observer.started(unit, position + 1, max(ahead.total, position + len(unit)))
-        ahead.result_set, times = _begun(ahead.result_set, unit)
+        ahead.result_set, times = begun(ahead.result_set, _places(ahead.result_set, unit))
         save(ahead.result_set)  # so that a resumed file knows in which run this program was killed
-        ahead.result_set, outcomes = measuring.measure(ahead.result_set, unit, is_deadly=times > _MOST_TIMES)
+        ahead.result_set, outcomes = measuring.measure(ahead.result_set, unit, is_deadly=times > MOST_TIMES)
         position += len(unit)
         for planned, outcome in zip(unit, outcomes, strict=True):
             observer.finished(planned, outcome)  # first: what cannot be saved has at least been shown
@@ -290,12 +284,10 @@ def run_request(planned: PlannedRun, data_directory: Path, dataset: Dataset, usa
     )
 
 
-def _begun(result_set: ResultSet, unit: Sequence[PlannedRun]) -> tuple[ResultSet, int]:
-    """Return the file with these runs in progress, and how many times they were begun."""
+def _places(result_set: ResultSet, unit: Sequence[PlannedRun]) -> list[int]:
+    """Return where these runs are in the plan."""
     places = {key(planned): place for place, planned in enumerate(result_set.plan)}
-    runs, before = tuple(places[key(planned)] for planned in unit), result_set.in_progress
-    times = before.times + 1 if before is not None and before.runs == runs else 1
-    return msgspec.structs.replace(result_set, in_progress=InProgress(runs=runs, times=times)), times
+    return [places[key(planned)] for planned in unit]
 
 
 def _most_alive(result_set: ResultSet) -> int:
