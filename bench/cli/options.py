@@ -64,7 +64,11 @@ CpuThreads = Annotated[
 
 Ranks = Annotated[
     list[int] | None,
-    typer.Option(min=1, max=ranges.MOST_RANKS, help="Processes on this machine that train together on each batch."),
+    typer.Option(
+        min=1,
+        max=ranges.MOST_RANKS,
+        help="Processes that train together on each batch, on this machine or those of --hosts.",
+    ),
 ]
 Exchange = Annotated[
     list[axes.Exchange] | None,

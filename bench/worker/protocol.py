@@ -35,6 +35,8 @@ from bench.scenarios.scenario import Scenario
 from mnist_core.devices import Probe
 from mnist_core.recipe import Engine, Recipe
 
+Port = Annotated[int, Meta(ge=1, le=65_535)]
+
 
 class DivergedError(Exception):
     """The loss is not finite any more; one line. It stands here because every process can import this module."""
@@ -66,11 +68,14 @@ class RankPlace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     #: Without one the ranks never meet.
     exchange: Exchange
     servers: Servers
-    #: The address and port at which the first rank, or the scheduler, waits for the others.
+    #: The address at which the first rank, or the scheduler, waits for the others.
     address: str
-    port: Annotated[int, Meta(ge=1, le=65535)]
+    #: None: it is the one that waits, and it is to choose a free one, which it tells by `PortChosen`.
+    port: Port | None
     #: The network interface of this process's machine by which the others reach it; None: the framework chooses.
     interface: str | None
+    #: The IP address by which the others reach this process's machine; None: that of the interface.
+    own_address: str | None = None
 
 
 class SessionRequest(Message, frozen=True, tag="pass"):
@@ -211,6 +216,12 @@ class RoundDone(Message, frozen=True, tag="round"):
     done: Count
 
 
+class PortChosen(Message, frozen=True, tag="port_chosen"):
+    """The port at which the first rank, or the scheduler, is about to wait for the others."""
+
+    port: Port
+
+
 class RunReply(Message, frozen=True, tag="measured"):
     run: Run
 
@@ -327,7 +338,7 @@ Reply: TypeAlias = (
     | UnusableReply
 )
 
-Event: TypeAlias = EpochDone | RoundDone
+Event: TypeAlias = EpochDone | RoundDone | PortChosen
 FromWorker: TypeAlias = Event | Reply
 #: The trace that a profiled process writes into the directory of its request.
 RAW_TRACE_FILE: Final = "mxnet.json"

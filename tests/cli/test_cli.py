@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -33,6 +33,7 @@ from bench.scenarios.scenario import Scenario
 from bench.worker.interpreters import Interpreters
 from bench.worker.process import Cancellation
 from bench.worker.protocol import RunRequest
+from bench.worker.seats import Machine
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 from mnist_core.devices import Device, Probe, Unusable
@@ -53,7 +54,13 @@ class FakeWorker(FakeBlocks):
 
     outcome: Callable[[RunRequest], Run | Failure]
 
-    def __init__(self, interpreters: Interpreters | None = None, stop: Cancellation | None = None) -> None:
+    def __init__(
+        self,
+        interpreters: Interpreters | None = None,
+        stop: Cancellation | None = None,
+        machines: Sequence[Machine] = (),
+        on_loss: Callable[[str], None] | None = None,
+    ) -> None:
         self._stop = stop
 
     def describe(self, framework: Framework = Framework.MXNET, scenarios: Iterable[Scenario] = ()) -> Software:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -21,6 +21,7 @@ from bench.scenarios.scenario import Scenario
 from bench.worker.interpreters import Interpreters
 from bench.worker.process import Cancellation, WorkerFailure
 from bench.worker.protocol import CeilingRequest, RunRequest
+from bench.worker.seats import Machine
 from mnist_core.devices import Device, Probe, Unusable
 from tests.support.cli import Command
 from tests.support.executor import EIGHT_ALONE, FakeBlocks
@@ -35,7 +36,13 @@ class FakeWorker(FakeBlocks):
     exchanged: list[Scenario]
     broken: bool
 
-    def __init__(self, interpreters: Interpreters | None = None, stop: Cancellation | None = None) -> None:
+    def __init__(
+        self,
+        interpreters: Interpreters | None = None,
+        stop: Cancellation | None = None,
+        machines: Sequence[Machine] = (),
+        on_loss: Callable[[str], None] | None = None,
+    ) -> None:
         self.stop = stop or Cancellation()
 
     def describe(self, framework: Framework = Framework.MXNET, scenarios: Iterable[Scenario] = ()) -> Software:

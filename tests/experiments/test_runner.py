@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from bench.errors import SetupError
 from bench.experiments.run import runner
 from bench.experiments.run.ceilings import CeilingRounds, usable
-from bench.experiments.run.runner import SubprocessExecutor, remaining, run_plan, run_request, schedule
+from bench.experiments.run.executor import SubprocessExecutor
+from bench.experiments.run.runner import HostLostError, remaining, run_plan, run_request, schedule
 from bench.experiments.run.turns import BlockRequest, MeasuredRuns, OnTurn
 from bench.records import store
 from bench.records.result import Ceiling, Epoch, ExchangeCurve, Failure, FailureReason, Library, ResultSet, Run, key
@@ -165,6 +166,37 @@ def test_what_kills_the_program_with_its_worker_is_measured_twice_at_most(*, in_
     assert (remaining(saved[-1]), saved[-1].in_progress) == ((), None)
     deadly = [failure for failure in saved[-1].failures if "killed 2 times" in failure.detail]
     assert plan[1].scenario in {failure.scenario for failure in deadly}
+
+
+@pytest.mark.parametrize("in_turns", [False, True])
+def test_a_machine_that_fails_twice_ends_the_suite(*, in_turns: bool) -> None:
+    """All that was measured is saved. What else fails, or several runs of one block, is no second time."""
+    plan = tuple(msgspec.structs.replace(planned, in_turns=in_turns) for planned in a_plan(4))
+    failing = {planned.scenario for planned in plan[:2]}
+
+    def loses_a_machine(position: int, request: RunRequest) -> Run | Failure:
+        if request.scenario not in failing:
+            return failed(request, FailureReason.CRASHED) if position == 0 else measured(request)
+        return msgspec.structs.replace(failed(request, FailureReason.CRASHED), host="n1")
+
+    executor = FakeExecutor(loses_a_machine)
+    saved: list[ResultSet] = []
+    with pytest.raises(HostLostError, match="n1"):
+        run_plan(
+            untried(plan),
+            executor=executor,
+            data_directory=Path("/data"),
+            usable_cores=2,
+            save=saved.append,
+            observer=Silent(),
+            probe=lambda framework, device: pytest.fail(f"asked {framework} for {device}"),
+            stop=Cancellation(),
+        )
+    lost = [failure for failure in saved[-1].failures if failure.host == "n1"]
+    units = len({failure.repeat for failure in lost}) if in_turns else len(lost)
+    assert units == 2
+    assert len(saved[-1].runs) + len(saved[-1].failures) < len(plan)
+    assert saved[-1].in_progress is None
 
 
 def test_a_failure_does_not_stop_the_suite() -> None:

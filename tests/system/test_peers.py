@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from bench import cli
 from bench.analysis.summary import summarize
 from bench.errors import ConfigurationError, SetupError
-from bench.experiments.run.runner import OnEpoch, SubprocessExecutor, run_plan
+from bench.experiments.run.executor import SubprocessExecutor
+from bench.experiments.run.runner import OnEpoch, run_plan
 from bench.machine.fingerprint import software_differences
 from bench.records import store
 from bench.records.result import Epoch, Failure, FailureReason, ResultSet, Run

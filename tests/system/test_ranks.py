@@ -8,7 +8,8 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,17 @@ import pytest
 
 from bench import cli
 from bench.experiments.run import exchanges
-from bench.experiments.run.runner import SubprocessExecutor
+from bench.experiments.run.executor import SubprocessExecutor
 from bench.records import store
 from bench.records.result import Dataset, FailureReason, ResultSet
 from bench.scenarios.axes import Compression, Exchange, Framework, LoopName, preset
 from bench.scenarios.scenario import Scenario
 from bench.worker import cluster, session
+from bench.worker.cluster import ClusterSession
 from bench.worker.interpreters import Interpreters
 from bench.worker.process import Cancellation, Interpreter
 from bench.worker.protocol import RankPlace, ServeRequest, ServerRole, SessionRequest
+from bench.worker.seats import seats_here
 from bench.worker.session import SessionError
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
@@ -63,20 +66,37 @@ class Training:
         return self.facts[name]
 
 
-def train(folder: Path, scenarios: list[Scenario], ranks: int | None, fault: str = "") -> list[list[Training]]:
-    """Train the cases, one after the other; return for each what each rank made of it. Without ranks: one process."""
+def train(
+    folder: Path,
+    scenarios: list[Scenario],
+    ranks: int | None,
+    fault: str = "",
+    hosts: Sequence[tuple[str, str]] = (),
+) -> list[list[Training]]:
+    """Train the cases, one after the other; return for each what each rank made of it. Without ranks: one process.
+
+    `hosts` are network namespaces with their addresses, one for each rank; a server is in the last one.
+    """
     folder.mkdir()
     noise, encoded = images(), msgspec.json.encode(scenarios).decode()
     np.savez(folder / "cases.npz", images=noise.images, labels=noise.labels, scenarios=encoded)
     first = scenarios[0]
     whole = a_place(ranks=ranks or 1, exchange=first.exchange, servers=first.servers)
+    places = [msgspec.structs.replace(whole, rank=rank) for rank in range(ranks or 1)]
+    if hosts:
+        there = msgspec.structs.replace(whole, address=hosts[0][1], interface="eth0")
+        places = [
+            msgspec.structs.replace(there, rank=rank, own_address=address) for rank, (_, address) in enumerate(hosts)
+        ]
+    inside = [["ip", "netns", "exec", name] for name, _ in hosts] or [[]] * len(places)
     variables = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     helpers = []
     if ranks is not None and fault != "no exchange":
         for role in [ServerRole.SCHEDULER, *[ServerRole.SERVER] * first.servers] if first.servers else []:
-            request = msgspec.json.encode(ServeRequest(role, whole)) + b"\n"
+            at = 0 if role is ServerRole.SCHEDULER else -1
+            request = msgspec.json.encode(ServeRequest(role, places[at])) + b"\n"
             server = subprocess.Popen(
-                [sys.executable, "-c", "from bench.worker.main import main; main()"],
+                [*inside[at], sys.executable, "-c", "from bench.worker.main import main; main()"],
                 stdin=subprocess.PIPE,
                 env=variables,
             )
@@ -86,8 +106,9 @@ def train(folder: Path, scenarios: list[Scenario], ranks: int | None, fault: str
             helpers.append(server)
     running = []
     for rank in range(ranks or 1):
-        place = None if ranks is None else msgspec.structs.replace(whole, rank=rank)
-        words = [python_of(scenarios[0].framework), "-m", "tests.support.rank_process", "cases.npz", f"{rank}.npz"]
+        place = None if ranks is None else places[rank]
+        words = [*inside[rank], python_of(scenarios[0].framework), "-m", "tests.support.rank_process"]
+        words += ["cases.npz", f"{rank}.npz"]
         words = [*words, msgspec.json.encode(place).decode(), *filter(None, [fault])]
         running.append(subprocess.Popen(words, cwd=folder, env=variables, stdin=subprocess.PIPE))
     try:
@@ -238,6 +259,13 @@ def a_request(prepared: datasets.Prepared, framework: Framework) -> SessionReque
     return session.session_request(prepared.directory, dataset, 1, 1, Scenario(network="mlp").engine, framework)
 
 
+def ranks_of(
+    scenario: Scenario, request: SessionRequest, interpreter: Interpreter
+) -> AbstractContextManager[ClusterSession]:
+    seats = seats_here(interpreter, scenario.ranks)
+    return cluster.start(seats, request, scenario=scenario, life_seconds=300, stop=Cancellation())
+
+
 PEERS = (Framework.TORCH, Framework.JAX)
 
 
@@ -247,7 +275,7 @@ def test_ranks_are_one_session(framework: Framework, prepared: datasets.Prepared
     scenario = a_peers_scenario(framework, batch_size=100, ranks=2, exchange=Exchange.GLOO)
     request = a_request(prepared, framework)
     python = Interpreter(python_of(framework))
-    with cluster.start(python, request, scenario=scenario, life_seconds=300, stop=Cancellation()) as ranks:
+    with ranks_of(scenario, request, python) as ranks:
         ranks.wait_until_ready()
         ranks.set_up(scenario, 210)
         window = ranks.run_window(2)
@@ -266,7 +294,7 @@ def test_a_killed_rank_is_named_and_no_process_is_left(
     scenario = a_peers_scenario(framework, batch_size=100, ranks=3, exchange=Exchange.GLOO)
     request = a_request(prepared, framework)
     python = Interpreter(python_of(framework))
-    with cluster.start(python, request, scenario=scenario, life_seconds=300, stop=Cancellation()) as ranks:
+    with ranks_of(scenario, request, python) as ranks:
         ranks.wait_until_ready()
         ranks.set_up(scenario, 210)
         workers = [rank.worker for rank in ranks._ranks]
@@ -282,7 +310,7 @@ def test_ranks_learn_from_compressed_gradients(prepared: datasets.Prepared) -> N
     """In the tutorial's loop, whose weights are updated on the server."""
     scenario = msgspec.structs.replace(of_mxnet(2)[0], compression=Compression.TWO_BIT)
     request = a_request(prepared, Framework.MXNET)
-    with cluster.start(Interpreter(), request, scenario=scenario, life_seconds=300, stop=Cancellation()) as ranks:
+    with ranks_of(scenario, request, Interpreter()) as ranks:
         ranks.wait_until_ready()
         ranks.set_up(scenario, 210)
         assert ranks.run_window(10).train_accuracy > 0.9
@@ -292,7 +320,7 @@ def test_a_killed_server_is_named(prepared: datasets.Prepared) -> None:
     """MXNet's ranks would wait for it for ever."""
     scenario = msgspec.structs.replace(of_mxnet(2)[0], batch_size=100)
     request = a_request(prepared, Framework.MXNET)
-    with cluster.start(Interpreter(), request, scenario=scenario, life_seconds=300, stop=Cancellation()) as ranks:
+    with ranks_of(scenario, request, Interpreter()) as ranks:
         ranks.wait_until_ready()
         ranks.set_up(scenario, 210)
         members = ranks._members

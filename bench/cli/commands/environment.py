@@ -26,7 +26,7 @@ from bench.experiments.doctor.aa_test import SECONDS, AATest, run_aa_test
 from bench.experiments.doctor.checks import Level, Observations, examine
 from bench.experiments.run.ceilings import CeilingRounds, requests_of_machine, usable
 from bench.experiments.run.eta import expected_seconds
-from bench.experiments.run.runner import SubprocessExecutor
+from bench.experiments.run.executor import SubprocessExecutor
 from bench.machine.accelerators import gpu_processes
 from bench.machine.capture import capture, usable_core_count
 from bench.machine.cgroup import available_memory_bytes

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Final, NoReturn, TypeVar
 
+import msgspec
 import typer
 
 from bench import SOURCE_ROOT, ranges
@@ -23,6 +24,7 @@ from bench.cli.completion import offer_suites
 from bench.cli.console import err, fail, note, out, print_results, reject_junit, spinner, verbosity, warn
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
+from bench.cli.hosts import Site, check_given, check_plan, ending_with_a_host, look_again, look_for, probe_first
 from bench.cli.session import ResumeHint, measuring, new_file, note_saved, prepare_rest, resumed_file
 from bench.errors import ConfigurationError, StoreError
 from bench.experiments.gate import source
@@ -30,9 +32,10 @@ from bench.experiments.run import policy
 from bench.experiments.run.ceilings import CeilingRounds, requests_of_plan, usable
 from bench.experiments.run.eta import CEILING_SECONDS, CURVE_SECONDS, expected_seconds, pace_of
 from bench.experiments.run.exchanges import ExchangeRounds, engines_of_plan
+from bench.experiments.run.executor import SubprocessExecutor
 from bench.experiments.run.plan import describe_frameworks, plan_here
 from bench.experiments.run.policy import MOST_BLOCKS
-from bench.experiments.run.runner import SubprocessExecutor, remaining, run_plan
+from bench.experiments.run.runner import remaining, run_plan
 from bench.machine.capture import capture, usable_core_count
 from bench.machine.privacy import host_hash
 from bench.machine.system_files import ROOT
@@ -46,8 +49,9 @@ from bench.render.phrases import format_count
 from bench.render.progress.run import RunProgress, format_reached
 from bench.render.views.results import result_tables
 from bench.scenarios.axes import is_custom
+from bench.scenarios.hosts import load_hosts
 from bench.scenarios.suite import BUILT_IN_SUITES, DEFAULT_SUITE, PlannedRun
-from bench.worker.interpreters import Interpreters, interpreters_of
+from bench.worker.interpreters import interpreters_of
 from mnist_core import datasets
 from mnist_core.datasets import TEST_COUNT, TRAIN_COUNT, DatasetName
 
@@ -61,6 +65,7 @@ _FILES_LOOKED_AT: Final = 20
         "run --suite smoke",
         "run --network mlp --batch-size 100 --batch-size 500 --repeats 5",
         'run --contexts "gpu(0)" --contexts "cpu(0)"',
+        "run --hosts hosts.toml --ranks 1 --ranks 2",
         "run --resume results/runs/here.json",
     )
 )
@@ -104,6 +109,7 @@ def run(
     data: options.Data = DatasetName.AUTO,
     data_dir: options.DataDir = None,
     python: options.Python = None,
+    hosts: options.Hosts = None,
     ceilings: Annotated[
         bool | None,
         typer.Option(
@@ -123,7 +129,7 @@ def run(
     Axis options narrow the suite where it has the value, and replace the axis where it has not; each may be repeated.
     """
     reject_junit(output_format)
-    may_change = ("budget", "ceilings", "data_dir", "python", "dry_run", "output_format")
+    may_change = ("budget", "ceilings", "data_dir", "python", "hosts", "dry_run", "output_format")
     options.reject_others(context, "resume", "goes on as its file planned", *may_change)
     overrides = options.overrides_of(
         framework=framework,
@@ -144,52 +150,69 @@ def run(
     half_width = None if precision is None else options.half_width(precision, "--precision")
     budget_seconds = math.inf if budget is None else options.seconds(budget, "--budget")
     interpreters = interpreters_of(python or (), os.environ)
-    executor = SubprocessExecutor(interpreters)
+    executor, site = SubprocessExecutor(interpreters), Site(interpreters)
+    listed = () if hosts is None else load_hosts(hosts)
     if resume is not None:
         begun = store.read(resume, ResultSet)
+        check_given(resume, begun, listed)
         suite, half_width, plan = begun.suite, begun.precision, remaining(begun)
         may_take_turns = begun.plan
     else:
         with spinner("trying the devices out"):
-            plan = plan_here(suite, overrides, keyword, seed, executor.probe)
+            probe = probe_first(listed, interpreters) if listed else executor.probe
+            plan = plan_here(suite, overrides, keyword, seed, probe, machines=max(1, len(listed)))
         may_take_turns = plan
+    if listed:
+        check_plan(may_take_turns, listed)
     if (precision or budget) and not any(planned.in_turns for planned in may_take_turns):
         raise ConfigurationError(
             "--precision and --budget are for scenarios that take turns, and there are none here: choose a suite with "
             "some, such as standard, or leave them out"
         )
     if dry_run:
-        if custom := [planned for planned in plan if is_custom(planned.scenario.network)]:
+        custom = [planned for planned in plan if is_custom(planned.scenario.network)]
+        if custom and not listed:
             with spinner("trying your network out"):
                 describe_frameworks(executor, custom)
         _show_plan(plan, _suite_name(suite), half_width, budget_seconds)
         return
     if resume is not None:
         with resumed_file(resume, ResultSet) as result_set:
-            here = _capture(executor, result_set.plan)
-            prepared = prepare_rest(resume, result_set, here, data_dir)
             ceilings = bool(result_set.ceilings) or None if ceilings is None else ceilings
-            _measure(result_set, prepared, resume, output_format, interpreters, budget_seconds, ceilings=ceilings)
-    environment = _capture(executor, plan)  # first: it fails at once where a framework is missing
-    prepared = prepare(data, data_dir)
+            if listed:
+                prepared, site = look_again(resume, result_set, listed, interpreters, data_dir, output_format, _capture)
+            else:
+                prepared = prepare_rest(resume, result_set, _capture(result_set.plan, site), data_dir)
+            _measure(result_set, prepared, resume, output_format, site, budget_seconds, ceilings=ceilings)
+    if listed:
+        prepared = prepare(data, data_dir)
+        site = look_for(listed, interpreters, plan, prepared, output_format)
+    environment = _capture(plan, site)  # first, if it can be: it fails at once where a framework is missing
+    if not listed:
+        prepared = prepare(data, data_dir)
     result_set = ResultSet(
         suite=_suite_name(suite),
         created_at=utc_now(),
         seed=seed,
         environment=environment,
         dataset=dataset_of(prepared),
+        hosts=site.records,
         plan=plan,
         precision=half_width,
     )
     with new_file(output, Path(suite).stem) as path:
-        _measure(result_set, prepared, path, output_format, interpreters, budget_seconds, ceilings=ceilings)
+        _measure(result_set, prepared, path, output_format, site, budget_seconds, ceilings=ceilings)
 
 
-def _capture(executor: SubprocessExecutor, plan: Sequence[PlannedRun]) -> Environment:
-    """Return the facts about this machine and the frameworks of the plan. Raises `SetupError` where one is missing."""
+def _capture(plan: Sequence[PlannedRun], site: Site) -> Environment:
+    """Return the facts about the first machine, and the frameworks of the plan there.
+
+    Raises `SetupError` where one is missing.
+    """
     with spinner("asking the frameworks what they are"):
-        software, *peers = describe_frameworks(executor, plan)
-    return capture(software=software, peers=tuple(peers))
+        software, *peers = describe_frameworks(SubprocessExecutor(site.interpreters, machines=site.machines), plan)
+    here = site.records[0].environment if site.records else capture()
+    return msgspec.structs.replace(here, software=software, peers=tuple(peers))
 
 
 def _measure(
@@ -197,7 +220,7 @@ def _measure(
     prepared: datasets.Prepared,
     path: Path,
     output_format: Format,
-    interpreters: Interpreters,
+    site: Site,
     budget_seconds: float,
     *,
     ceilings: bool | None,
@@ -208,6 +231,7 @@ def _measure(
     hint = ResumeHint("runs", path, f"mnist-bench run --resume {path}")
     is_tutorial = result_set.suite == "tutorial"
     with (
+        ending_with_a_host(site, hint),
         measuring(hint) as stop,
         RunProgress(
             err,
@@ -216,9 +240,10 @@ def _measure(
             budget_seconds=budget_seconds,
             tutorial_lines=is_tutorial,
             verbose=verbosity.verbose,
+            named=site.named,
         ) as observer,
     ):
-        executor = SubprocessExecutor(interpreters, stop)
+        executor = SubprocessExecutor(site.interpreters, stop, site.machines, lambda words: warn(site.named(words)))
         probe_once = functools.cache(executor.probe)
         requests = requests_of_plan(result_set.plan, result_set.environment) if ceilings else ()
         rounds = CeilingRounds(usable(requests, probe_once), executor, warn)

@@ -11,6 +11,7 @@ import itertools
 import math
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias
@@ -18,14 +19,11 @@ from typing import Final, Protocol, TypeAlias
 import msgspec
 
 from bench.experiments.attempts import DEADLY, MOST_TIMES, begun
-from bench.experiments.blocks import HealthWatch
-from bench.experiments.pilot import Clock, StartSession
-from bench.experiments.run import alone, exchanges, policy, turns
-from bench.experiments.run.exchanges import StartRanks
-from bench.experiments.run.outcomes import failure_of
+from bench.experiments.pilot import Clock
+from bench.experiments.run import policy, turns
+from bench.experiments.run.outcomes import cores_of, failure_of
 from bench.experiments.run.turns import BlockRequest, MeasuredRuns, OnTurn
 from bench.machine.cgroup import available_memory_bytes
-from bench.records.environment import Software
 from bench.records.result import (
     Ceiling,
     Dataset,
@@ -33,31 +31,25 @@ from bench.records.result import (
     ExchangeCurve,
     Failure,
     FailureReason,
-    Library,
     ResultSet,
     Run,
     RunKey,
     key,
 )
 from bench.scenarios.axes import Framework
-from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun
-from bench.worker import cluster, process, session
-from bench.worker.environment import worker_variables
-from bench.worker.interpreters import Interpreters
-from bench.worker.process import Cancellation, Interpreter, WorkerFailure
-from bench.worker.protocol import CeilingReply, CeilingRequest, EpochDone, Event, RunReply, RunRequest
-from bench.worker.session import SessionError
+from bench.worker.process import Cancellation, WorkerFailure
+from bench.worker.protocol import RunRequest
 from mnist_core.devices import Device, DeviceKind, Probe
 
-#: Enough for the start-up and a dozen sizes of a few seconds at most.
-CEILING_TIMEOUT_SECONDS = 180.0
-#: Enough for the same on a slow network.
-_CURVE_SECONDS: Final = 600.0
-#: Seconds that a process of a block lives at most: most of them it waits, and each of its commands has a time-out.
-_LIFE_SECONDS: Final = 7 * 24 * 3600.0
 _DEADLY: Final = WorkerFailure(FailureReason.CRASHED, f"{DEADLY}; a new --output tries it again")
+#: What fails on a machine once may have been the training; twice, it is the machine.
+_MOST_LOSSES: Final = 2
 OnEpoch: TypeAlias = Callable[[int, Epoch], None]
+
+
+class HostLostError(Exception):
+    """A machine of the hosts file fails again and again; the message is its label."""
 
 
 class Executor(Protocol):
@@ -125,11 +117,12 @@ def run_plan(
     of the suite and after the last, and `curves` before the first and after the last.
 
     If asked to stop, it saves the run in progress, as interrupted if it had no result yet, and returns. Raises what
-    `executor` and `save` raise.
+    `executor` and `save` raise, and `HostLostError` where a machine has failed twice.
     """
     ahead = _Ahead(result_set, budget_seconds, now)
     save(ahead.result_set)
     measuring = _Measuring(executor, data_directory, usable_cores, observer, functools.cache(probe), stop)
+    losses: Counter[str] = Counter()
     repeat, position = None, 0
     for unit in ahead.units():
         if unit[0].repeat != repeat and not (unit[0].added and position):
@@ -147,6 +140,7 @@ def run_plan(
         for planned, outcome in zip(unit, outcomes, strict=True):
             observer.finished(planned, outcome)  # first: what cannot be saved has at least been shown
         save(ahead.result_set)
+        _count_losses(losses, outcomes)
         if unit[0].in_turns:
             ahead.look_again()
             if any(isinstance(outcome, Run) for outcome in outcomes):
@@ -256,7 +250,8 @@ class _Measuring:
         return result_set, outcomes
 
     def _measure_alone(self, planned: PlannedRun, result_set: ResultSet) -> Run | Failure:
-        request = run_request(planned, self.data_directory, result_set.dataset, self.usable_cores)
+        cores = cores_of(planned.scenario, result_set.hosts, self.usable_cores)
+        request = run_request(planned, self.data_directory, result_set.dataset, cores)
         return self.executor.execute(
             request, planned.timeout_seconds, lambda index, epoch: self.observer.epoch(planned, index, epoch)
         )
@@ -268,6 +263,7 @@ class _Measuring:
             data_directory=self.data_directory,
             dataset=result_set.dataset,
             usable_cores=self.usable_cores,
+            hosts=result_set.hosts,
         )
         return self.executor.execute_block(request, self.observer.turn)
 
@@ -282,6 +278,13 @@ def run_request(planned: PlannedRun, data_directory: Path, dataset: Dataset, usa
         dataset=dataset,
         omp_num_threads=planned.scenario.threads_per_context(usable_cores),
     )
+
+
+def _count_losses(losses: Counter[str], outcomes: Iterable[Run | Failure]) -> None:
+    """Count the machines that failed in a run or block, each once. Raise `HostLostError` for one that has before."""
+    losses.update({each.host for each in outcomes if isinstance(each, Failure) and each.host is not None})
+    if lost := [host for host, count in losses.items() if count == _MOST_LOSSES]:
+        raise HostLostError(lost[0])
 
 
 def _places(result_set: ResultSet, unit: Sequence[PlannedRun]) -> list[int]:
@@ -318,88 +321,3 @@ def _device_failure(planned: PlannedRun, probe: Callable[[Framework, Device], Pr
         if device.kind is DeviceKind.GPU and not (tried := probe(planned.scenario.framework, device)).usable:
             return failure_of(planned, WorkerFailure(FailureReason.NO_DEVICE, f"{device}: {tried.detail}"))
     return None
-
-
-def _with_health(run: Run, watch: HealthWatch) -> Run:
-    _seconds, health = watch.health()
-    return msgspec.structs.replace(run, health=health)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class SubprocessExecutor:
-    """Executes each run in a fresh Python process."""
-
-    interpreters: Interpreters = dataclasses.field(default_factory=Interpreters)
-    stop: Cancellation = dataclasses.field(default_factory=Cancellation)
-
-    def execute(self, request: RunRequest, timeout_seconds: float, on_epoch: OnEpoch) -> Run | Failure:
-        def tell(event: Event) -> None:
-            if isinstance(event, EpochDone):
-                on_epoch(event.index, event.epoch)
-
-        watch = HealthWatch(time.monotonic)
-        if request.scenario.has_ranks:
-            try:
-                start = self._starter(request.scenario, timeout_seconds)
-                return _with_health(alone.measure_alone(request, start, on_epoch), watch)
-            except SessionError as error:
-                return failure_of(request, error.failure)
-        reply = process.send_request(
-            self.interpreters.of(request.scenario.framework),
-            request,
-            RunReply,
-            variables=worker_variables(request.omp_num_threads, request.scenario.engine),
-            timeout_seconds=timeout_seconds,
-            stop=self.stop,
-            on_event=tell,
-        )
-        if isinstance(reply, RunReply):
-            return _with_health(reply.run, watch)
-        return failure_of(request, reply)
-
-    def execute_block(self, request: BlockRequest, on_turn: OnTurn) -> MeasuredRuns | None:
-        """Measure runs in turns, each in a fresh process; None if asked to stop. Raises `SetupError` as `execute`."""
-        return turns.measure_runs(request, lambda scenario: self._starter(scenario, _LIFE_SECONDS), self.stop, on_turn)
-
-    def _starter(self, scenario: Scenario, life_seconds: float) -> StartSession:
-        """Return what starts a scenario's process, or its ranks."""
-        if scenario.has_ranks:
-            return self._ranks_starter(scenario, life_seconds)
-        interpreter = self.interpreters.of(scenario.framework)
-        return functools.partial(session.start, interpreter, life_seconds=life_seconds, stop=self.stop)
-
-    def _ranks_starter(self, scenario: Scenario, life_seconds: float) -> StartRanks:
-        interpreter = self.interpreters.of(scenario.framework)
-        return functools.partial(
-            cluster.start, interpreter, scenario=scenario, life_seconds=life_seconds, stop=self.stop
-        )
-
-    def measure_curve(
-        self, scenario: Scenario, data_directory: Path, dataset: Dataset, usable_cores: int
-    ) -> ExchangeCurve | None:
-        """Measure how long the engine of a scenario's ranks takes; None if asked to stop. Raises as `execute`."""
-        start = self._ranks_starter(scenario, _CURVE_SECONDS)
-        threads = scenario.threads_per_context(usable_cores)
-        curve = exchanges.measure_curve(scenario, threads, data_directory, dataset, start)
-        return None if self.stop.requested else curve
-
-    def measure_ceiling(self, request: CeilingRequest) -> Ceiling | WorkerFailure:
-        """Measure a ceiling. Raises `SetupError` if the library is not installed."""
-        own = request.framework is Library.NUMPY
-        reply = process.send_request(
-            Interpreter() if own else self.interpreters.of(Framework(request.framework.value)),
-            request,
-            CeilingReply,
-            variables=worker_variables(request.omp_num_threads),
-            timeout_seconds=CEILING_TIMEOUT_SECONDS,
-            stop=self.stop,
-        )
-        return reply.ceiling if isinstance(reply, CeilingReply) else reply
-
-    def probe(self, framework: Framework, device: Device) -> Probe:
-        """Try out in a process of its own whether the framework can train on the device."""
-        return process.probe(self.interpreters.of(framework), self.stop, framework, device)
-
-    def describe(self, framework: Framework = Framework.MXNET, scenarios: Iterable[Scenario] = ()) -> Software:
-        """Return what a worker loads when it imports the framework. Raises `SetupError` if it cannot."""
-        return process.describe(self.interpreters.of(framework), self.stop, framework, scenarios)

@@ -401,8 +401,8 @@ _NUMBER_AXES: Final = {
     "cpu_threads": ("threads", "OpenMP threads of each CPU context; default: physical cores over CPU contexts"),
     "ranks": ("ranks", "processes that train together; those on one machine share its cores"),
     "servers": ("servers", "processes that add up the ranks' gradients"),
-    "hosts": ("hosts", "machines over which the ranks are spread"),
-    "first_host": ("first\nhost", "the first rank's machine, counted from 0 in the order of the hosts file"),
+    "hosts": ("hosts", "hosts of the hosts file over which the ranks are spread"),
+    "first_host": ("first host", "the first rank's, counted from 0 in the order of the hosts file"),
 }
 
 _NUMBERED: Final = re.compile(r"(.*)\((\d+)\)")
