@@ -106,7 +106,7 @@ def planned(scenario: Scenario) -> PlannedRun:
 
 
 def test_engines_are_those_of_ranks_that_keep_equal_weights() -> None:
-    """What differs in network or batch has the same engine; what agrees on no exact sum has none."""
+    """What differs in network or batch has the same engine; one rank, no whole exchange or none have none."""
     mxnet = Scenario(network="mlp", ranks=2, exchange=Exchange.DIST_SYNC, servers=1)
     changes: list[dict[str, Any]] = [
         {"ranks": 1},
