@@ -70,7 +70,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [
                 *(sys.executable, "-m", "bench", "run", *arguments),
-                *("--hosts", str(folder / "hosts.toml"), "--data-dir", str(folder / "data")),
+                *("--hosts", str(folder / "hosts.toml"), "--data-dir", str(folder / "data"), "--no-ceilings"),
             ],
             cwd=folder,
             env={**os.environ, "PYTHONPATH": str(ROOT), "MNIST_BENCH_CACHE_DIR": str(folder / "cache")},
