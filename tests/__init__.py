@@ -31,7 +31,7 @@ _CALLERS: Final = re.compile(
     # a git command in which the tests were started
     "|GIT_(DIR|WORK_TREE|INDEX_FILE|OBJECT_DIRECTORY|PREFIX)"
     # settings of ours, of MXNet and of OpenMP; OpenBLAS's stay, which choose a kernel that works on this processor
-    "|MNIST_BENCH_(?!PYTHON_).*|(OMP|KMP|GOMP|MXNET|DMLC)_.*"
+    "|MNIST_BENCH_(?!PYTHON_|KILLS).*|(OMP|KMP|GOMP|MXNET|DMLC)_.*"
 )
 for _name in filter(_CALLERS.fullmatch, [*os.environ]):
     del os.environ[_name]

@@ -21,6 +21,7 @@ from bench.analysis.entries import (
     SessionSpread,
     all_but_axes,
     busier,
+    differences_of_machines,
     explain_other_data,
     explain_unmatched,
     partners_in,
@@ -29,15 +30,15 @@ from bench.analysis.groups import RowKey, difference_in_blocks
 from bench.analysis.verdict import (
     DEFAULT_SETTINGS,
     Outcome,
-    Relation,
     Settings,
     Verdict,
     decide,
     detectable_slowdown,
+    relate,
     worst,
 )
 from bench.enums import StrEnum
-from bench.machine.fingerprint import Difference, difference, machine_differences, same_machine, software_differences
+from bench.machine.fingerprint import Difference, difference, software_differences
 from bench.records.environment import Environment
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.selection import Reference
@@ -124,7 +125,7 @@ class Comparison:
 
     @property
     def machine_differences(self) -> tuple[Difference, ...]:
-        return () if self.baseline is self.contender else machine_differences(*self._environments)
+        return () if self.baseline is self.contender else differences_of_machines(self.baseline, self.contender)
 
     @property
     def software_differences(self) -> tuple[Difference, ...]:
@@ -173,7 +174,7 @@ def compare(
     sessions: SessionSpread | None = None,
 ) -> Comparison:
     """Compare two files, every scenario of either: the baseline's in its order first."""
-    kind = Kind.SAME_MACHINE if same_machine(baseline.environment, contender.environment) else Kind.HARDWARE
+    kind = Kind.HARDWARE if differences_of_machines(baseline, contender) else Kind.SAME_MACHINE
     refusal = explain_other_data(baseline.dataset, contender.dataset)
     reasons = (
         {} if refusal else explain_unmatched(baseline.entries, contender.entries, across_machines=kind is Kind.HARDWARE)
@@ -217,7 +218,7 @@ def compare_scenarios(
     within = baseline is contender
     if within:
         sessions = None
-    same = within or same_machine(baseline.environment, contender.environment)
+    same = within or not differences_of_machines(baseline, contender)
     refusal = explain_other_data(baseline.dataset, contender.dataset)
     partners = partners_in(baseline, reference)
     pairs, met = [], set()
@@ -272,9 +273,15 @@ def _rows(
     rows = []
     for pair, slowdown, slower, faster in zip(pairs, slowdowns, p_slower, p_faster, strict=True):
         detectable = detectable_slowdown(slowdown, settings, scenarios=len(pairs)) if slowdown and judged else None
-        outcome, reason = (
-            _verdict(pair, slowdown, slower, faster, detectable, settings) if judged else _relation(pair, slowdown)
-        )
+        outcome: Outcome
+        if slowdown is None:
+            outcome, reason = _without_ratio(pair, judged=judged)
+        elif detectable is None:
+            outcome, reason = relate(slowdown), None
+        else:
+            outcome, reason = _complete(pair, decide(slowdown, slower, faster, detectable, settings))
+        if slowdown is not None and slowdown.error is None:
+            reason = reason or "n = 1 has no interval"
         tested = judged and slowdown is not None
         rows.append(
             ComparedRow(
@@ -310,25 +317,11 @@ def _slowdown(pair: _Pair, sessions: SessionSpread | None, *, within: bool) -> T
     return difference if sessions is None else across_sessions(difference, sessions.sd, sessions.degrees_of_freedom)
 
 
-def _verdict(
-    pair: _Pair,
-    slowdown: TSummary | None,
-    p_slower: float,
-    p_faster: float,
-    detectable: float | None,
-    settings: Settings,
-) -> tuple[Verdict, str | None]:
-    """Judge one scenario at two times on one machine."""
-    if slowdown is None or detectable is None:
-        verdict, reason = _without_ratio(pair)
-        learned = pair.baseline is not None and pair.baseline.is_ranked
-        if verdict is Verdict.INVALID and learned:
-            return Verdict.REGRESSED, reason  # however fast: it no longer learns what it must
-        return verdict, reason
-    verdict = decide(slowdown, p_slower, p_faster, detectable, settings)
+def _complete(pair: _Pair, verdict: Verdict) -> tuple[Verdict, str | None]:
+    """Return the verdict on the speeds and no reason; `MISSING` where a contender's process failed, and why."""
     if verdict is not Verdict.REGRESSED and pair.contender is not None and pair.contender.n < pair.contender.planned:
         return Verdict.MISSING, f"contender: {pair.contender.trouble}"  # a crash is never a pass
-    return verdict, "n = 1 has no interval" if slowdown.error is None else None
+    return verdict, None
 
 
 def _doubted(row: ComparedRow, busier_side: str) -> ComparedRow:
@@ -341,18 +334,7 @@ def _doubted(row: ComparedRow, busier_side: str) -> ComparedRow:
     return dataclasses.replace(row, outcome=Verdict.INVALID, reason=reason)
 
 
-def _relation(pair: _Pair, slowdown: TSummary | None) -> tuple[Outcome, str | None]:
-    """Relate two machines, or two scenarios."""
-    if slowdown is None:
-        return _without_ratio(pair)
-    ends = intervals.bounds(slowdown)
-    if ends is None:
-        return Relation.NOT_TOLD_APART, "n = 1 has no interval"
-    lower, upper = ends
-    return (Relation.SLOWER if lower > 0 else Relation.FASTER if upper < 0 else Relation.NOT_TOLD_APART), None
-
-
-def _without_ratio(pair: _Pair) -> tuple[Verdict, str]:
+def _without_ratio(pair: _Pair, *, judged: bool) -> tuple[Verdict, str]:
     """Return the verdict on a pair without a ratio, and its reason."""
     if pair.incomparable is not None:
         return Verdict.INCOMPARABLE, pair.incomparable
@@ -365,7 +347,8 @@ def _without_ratio(pair: _Pair) -> tuple[Verdict, str]:
             return Verdict.MISSING, f"{name}: {entry.trouble}"
     for name, entry in sides:
         if entry is not None and not entry.is_ranked:
-            return Verdict.INVALID, f"{name}: {entry.trouble}"
+            forgot = judged and name == "contender"  # however fast: it no longer learns what it must
+            return Verdict.REGRESSED if forgot else Verdict.INVALID, f"{name}: {entry.trouble}"
     raise AssertionError("both sides rank, so there is a ratio")
 
 

@@ -16,10 +16,11 @@ from msgspec import Meta
 
 from bench.analysis.groups import Group, RowKey, Status, group_by_row, health_of, log_speed_in_block, throughput
 from bench.analysis.summary import Summary
-from bench.machine.fingerprint import difference, machine_class
+from bench.machine.fingerprint import Difference, class_digest, difference, machine_class, machine_differences
 from bench.records.environment import Environment
 from bench.records.health import DISTURBING_STEAL_FRACTION, VOID_ANCHOR_RATIO, SessionHealth
-from bench.records.result import Dataset, ResultSet
+from bench.records.hosts import ClusterHost
+from bench.records.result import Dataset, ExchangeCurve, ResultSet
 from bench.scenarios.scenario import Scenario, all_but, axis_text
 from bench.scenarios.selection import Reference
 from bench.stats import block_design, intervals
@@ -73,6 +74,27 @@ class ComparedFile:
     entries: Mapping[RowKey, Entry]
     #: What the machine did meanwhile.
     health: SessionHealth
+    #: The machines of the hosts file, in its order; empty: all was measured on one.
+    hosts: tuple[ClusterHost, ...] = ()
+    #: How long the engines of ranks took to add up arrays.
+    exchanges: tuple[ExchangeCurve, ...] = ()
+
+    @property
+    def other_machines(self) -> tuple[str, ...]:
+        """The machines after the first, each by its identity and its kind."""
+        return tuple(
+            f"{(host.environment.host_hash or host.label)[:8]} {class_digest(host.environment)[:8]}"
+            for host in self.hosts[1:]
+        )
+
+
+def differences_of_machines(baseline: ComparedFile, contender: ComparedFile) -> tuple[Difference, ...]:
+    """Return what keeps two results from being of the same machines, of which a file may have one alone."""
+    found = machine_differences(baseline.environment, contender.environment)
+    before, after = baseline.other_machines, contender.other_machines
+    if before and after and before != after:
+        found = (*found, difference("other machines", ", ".join(before), ", ".join(after)))
+    return found
 
 
 def index(name: str, result_set: ResultSet | Summary, shared: dict[RowKey, RowKey] | None = None) -> ComparedFile:
@@ -92,6 +114,8 @@ def index(name: str, result_set: ResultSet | Summary, shared: dict[RowKey, RowKe
         dataset=result_set.dataset,
         entries={keep.setdefault(key, key): _entry(group) for key, group in groups.items()},
         health=health_of(groups.values(), result_set.blocks),
+        hosts=result_set.hosts,
+        exchanges=result_set.exchanges,
     )
 
 
@@ -130,7 +154,8 @@ def spread_of(files: Iterable[ComparedFile]) -> SessionSpread | None:
     for file in files:
         e = file.environment
         code = (e.mnist_bench_version, e.git_commit, e.git_dirty, e.software)
-        alike.setdefault((file.dataset.digest, e.host_hash, *machine_class(e).values(), *code), []).append(file)
+        machines = (e.host_hash, *machine_class(e).values(), *file.other_machines)
+        alike.setdefault((file.dataset.digest, *machines, *code), []).append(file)
     groups = [sessions for sessions in alike.values() if len(sessions) > 1]
     keys = dict.fromkeys(key for sessions in groups for file in sessions for key in file.entries)
     found = {key: spread_over(_ranked_speeds(sessions, key) for sessions in groups) for key in keys}

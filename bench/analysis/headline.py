@@ -28,6 +28,8 @@ from mnist_core.recipe import Recipe
 
 #: A logarithm of a ratio of speeds that matters to nobody: the margin up to which a gate calls nothing a regression.
 MARGIN: Final = math.log1p(DEFAULT_SETTINGS.margin)
+#: Axes whose values differ in more than themselves: more ranks, or machines, also exchange. `scaling` has what they do.
+_NO_EFFECTS: Final = frozenset({"ranks", "hosts"})
 #: Rows that carry a rank.
 Ranked: TypeAlias = Sequence[tuple[Row, Measures]]
 
@@ -254,7 +256,7 @@ def effects(summary: Summary, network: str, recipe: Recipe) -> list[Effect]:
     speeds = {scenario: log_speed_in_block(group.runs) for scenario, group in rows.items()}
     spread = next((group.spread for group in rows.values()), None)
     found = []
-    for axis in (field.name for field in msgspec.structs.fields(Scenario)):
+    for axis in (field.name for field in msgspec.structs.fields(Scenario) if field.name not in _NO_EFFECTS):
         by_value: dict[object, dict[tuple[object, ...], Scenario]] = {}
         for scenario in speeds:
             by_value.setdefault(getattr(scenario, axis), {})[all_but(scenario, axis)] = scenario

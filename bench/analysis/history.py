@@ -140,7 +140,10 @@ def _place(side: ComparedFile, by: By) -> tuple[object, ...]:
     """Return what files of one history share. A file whose machine is unknown is a history of its own."""
     environment = side.environment
     host = (environment.host_hash or side.name) if by is By.MACHINE else None
-    return host, fingerprint.class_digest(environment), side.dataset.digest
+    others = side.other_machines
+    if by is By.CLASS:
+        others = tuple(kind for _identity, kind in map(str.split, others))
+    return host, fingerprint.class_digest(environment), others, side.dataset.digest
 
 
 def _history(sides: Sequence[ComparedFile], alpha: float) -> History:

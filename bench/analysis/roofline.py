@@ -75,6 +75,11 @@ class Costs:
         return sum(layer.parameters for layer in self.layers)
 
     @property
+    def gradient_bytes(self) -> int:
+        """Of what ranks exchange for an update: a float32 number for each trained one."""
+        return _FLOAT_BYTES * self.parameters
+
+    @property
     def activations(self) -> int:
         """Numbers that all layers put out for an image."""
         return sum(layer.outputs for layer in self.layers)

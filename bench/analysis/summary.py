@@ -27,7 +27,8 @@ from bench.analysis.groups import (
 from bench.analysis.roofline import Bound, Costs, Place, Roof, costs_of, place_of, roofs
 from bench.records.environment import Environment, Software
 from bench.records.health import SessionHealth
-from bench.records.result import Dataset, Failure, ResultSet, Run, RunBlock
+from bench.records.hosts import ClusterHost
+from bench.records.result import Dataset, ExchangeCurve, Failure, ResultSet, Run, RunBlock
 from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.stats import intervals, regression
 from bench.stats.intervals import Estimate
@@ -139,6 +140,10 @@ class Summary:
     blocks: tuple[RunBlock, ...]
     #: What the machine did meanwhile.
     health: SessionHealth
+    #: The machines of the hosts file, in its order; empty: all was measured on one.
+    hosts: tuple[ClusterHost, ...] = ()
+    #: How long the engines of ranks took to add up arrays, in the order of time.
+    exchanges: tuple[ExchangeCurve, ...] = ()
 
 
 def summarize(result_set: ResultSet) -> Summary:
@@ -183,6 +188,8 @@ def summarize(result_set: ResultSet) -> Summary:
         rows=tuple(rows),
         blocks=result_set.blocks,
         health=health_of(groups.values(), result_set.blocks),
+        hosts=result_set.hosts,
+        exchanges=result_set.exchanges,
     )
 
 

@@ -121,3 +121,9 @@ def decide(slowdown: TSummary, p_slower: float, p_faster: float, detectable: flo
     if intervals.upper_bound(slowdown, settings.alpha) < math.log1p(settings.tolerance):
         return Verdict.UNCHANGED
     return Verdict.INCONCLUSIVE
+
+
+def relate(slowdown: TSummary) -> Relation:
+    """Relate two machines, or two scenarios, by which side of zero the whole 95 % interval lies on."""
+    lower, upper = intervals.bounds(slowdown) or (-math.inf, math.inf)
+    return Relation.SLOWER if lower > 0 else Relation.FASTER if upper < 0 else Relation.NOT_TOLD_APART

@@ -17,7 +17,7 @@ from bench import errors
 from bench.cli import usage
 from bench.cli.app import app, global_flags_first
 from bench.cli.console import degrade_outputs, fail, note, verbosity
-from bench.cli.exit_status import Exit
+from bench.cli.exit_status import Exit, status_of
 from bench.errors import ConfigurationError, IncomparableError, SetupError
 from mnist_core.idx import DataError
 
@@ -34,26 +34,19 @@ def main() -> NoReturn:
             fail("interrupted", Exit.INTERRUPTED)
         sys.stdout.flush()
         sys.exit(status)
-    except SystemExit as end:
-        # A 1 that is no `Exit` is Typer's, for help that is piped into a program which reads only a part of it.
-        sys.exit(end.code if isinstance(end.code, Exit) or end.code != 1 else Exit.DONE)
+    except (SystemExit, BrokenPipeError) as end:
+        sys.exit(status_of(end))
     except typer.TyperException as error:
         _explain(error)
-        fail(usage.explain_usage_error(error), Exit.USAGE)
-    except (ConfigurationError, DataError, SetupError, errors.StoreError, IncomparableError) as error:
+        fail(usage.explain_usage_error(error), status_of(error))
+    except (ConfigurationError, DataError, SetupError, errors.StoreError, IncomparableError, OSError) as error:
         _explain(error)
-        status = Exit.INCOMPARABLE if isinstance(error, errors.SchemaError | IncomparableError) else Exit.USAGE
-        fail(str(error), status)
-    except (KeyboardInterrupt, typer.Abort):
-        fail("interrupted", Exit.INTERRUPTED)
-    except BrokenPipeError:  # the reader has enough, as `head` has
-        sys.exit(Exit.DONE)
-    except OSError as error:
-        _explain(error)
-        fail(str(error), Exit.USAGE)
-    except Exception:  # noqa: BLE001  # a fault of ours: its traceback is printed, and it has a status of its own
+        fail(str(error), status_of(error))
+    except (KeyboardInterrupt, typer.Abort) as error:
+        fail("interrupted", status_of(error))
+    except Exception as error:  # noqa: BLE001  # a fault of ours: its traceback is printed, and it has a status of its own
         traceback.print_exc()
-        sys.exit(Exit.INTERNAL)
+        sys.exit(status_of(error))
     finally:
         _let_go_of_stdout()
 

@@ -15,8 +15,7 @@ from typing import Final, NoReturn
 
 from rich.console import Console
 
-from bench.cli.exit_status import Exit
-from bench.errors import ConfigurationError
+from bench.errors import ConfigurationError, StoreError
 from bench.render.formats.export import Format, render_csv, render_json, render_markdown
 from bench.render.formats.html import render_html
 from bench.render.formats.text import Legend, print_line, render_text, writer
@@ -97,6 +96,15 @@ def write(text: str) -> None:
     out.out(text, highlight=False, end="")
 
 
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write what other programs read. Raises `StoreError`, which names the file, where that cannot be done."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
 def say(line: str) -> None:
     """Print a line of a result that is no table to stdout, whatever stands in it."""
     print_line(out, line)
@@ -117,7 +125,7 @@ def spinner(what: str) -> AbstractContextManager[None]:
     return elapsing(err, what)
 
 
-def fail(message: str, status: Exit) -> NoReturn:
+def fail(message: str, status: int) -> NoReturn:
     """Exit with a line on stderr that says what happened."""
     print_line(_last_words, f"mnist-bench: {message}", "red")
     sys.exit(status)

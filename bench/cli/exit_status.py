@@ -6,7 +6,11 @@ import enum
 from collections.abc import Mapping
 from typing import Final
 
+import typer
+
 from bench.analysis.verdict import Verdict
+from bench.errors import ConfigurationError, IncomparableError, SchemaError, SetupError, StoreError
+from mnist_core.idx import DataError
 
 
 class Exit(enum.IntEnum):
@@ -34,3 +38,21 @@ EXIT_OF_VERDICT: Final[Mapping[Verdict, Exit]] = {
     Verdict.INCOMPARABLE: Exit.INCOMPARABLE,
     Verdict.MISSING: Exit.FAILED,
 }
+
+
+def status_of(error: BaseException | None) -> int:
+    """Return the exit status with which the program ends by this error, or without any."""
+    match error:
+        case None | BrokenPipeError():  # the reader has enough, as `head` has
+            return Exit.DONE
+        case SystemExit(code=code):
+            # A 1 that is no `Exit` is Typer's, for help that is piped into a program which reads only a part of it.
+            return code if isinstance(code, int) and (isinstance(code, Exit) or code != 1) else Exit.DONE
+        case SchemaError() | IncomparableError():
+            return Exit.INCOMPARABLE
+        case ConfigurationError() | DataError() | SetupError() | StoreError() | typer.TyperException() | OSError():
+            return Exit.USAGE
+        case KeyboardInterrupt() | typer.Abort():
+            return Exit.INTERRUPTED
+        case _:
+            return Exit.INTERNAL

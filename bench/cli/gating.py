@@ -15,7 +15,7 @@ from bench.experiments.gate import eta
 from bench.experiments.gate.blocks import run_blocks, session_starters
 from bench.experiments.gate.decision import Conclusion
 from bench.experiments.gate.setup import GateRequest, Sides, describe_sides, new_gate_file
-from bench.experiments.run.runner import SubprocessExecutor
+from bench.experiments.run.executor import SubprocessExecutor
 from bench.records import store
 from bench.records.gate import GateFile
 from bench.render import units

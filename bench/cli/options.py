@@ -23,6 +23,7 @@ from bench.cli.completion import (
 from bench.errors import ConfigurationError
 from bench.render.formats import export
 from bench.scenarios import axes
+from bench.scenarios.job_managers import JobManager
 from bench.scenarios.suite import Overrides, axis_settings, choices
 from mnist_core import recipe
 from mnist_core.datasets import DatasetName
@@ -63,11 +64,15 @@ CpuThreads = Annotated[
 
 Ranks = Annotated[
     list[int] | None,
-    typer.Option(min=1, max=ranges.MOST_RANKS, help="Processes on this machine that train together on each batch."),
+    typer.Option(
+        min=1,
+        max=ranges.MOST_RANKS,
+        help="Processes that train together on each batch, on this machine or those of --hosts.",
+    ),
 ]
 Exchange = Annotated[
     list[axes.Exchange] | None,
-    typer.Option(help="How ranks exchange gradients; default: dist_sync of MXNet, gloo of PyTorch."),
+    typer.Option(help="How ranks exchange gradients; default: dist_sync of MXNet, gloo of PyTorch and JAX."),
 ]
 
 Settings = Annotated[
@@ -143,6 +148,29 @@ Budget = Annotated[str, typer.Option(help="Time for the measurements, e.g. 90s, 
 Hosts = Annotated[
     Path | None, typer.Option(metavar="FILE", help="The machines to use: TOML, or lines such as 'node1 slots=2'.")
 ]
+
+#: Of ranks that a job manager has started; see `cli.joining`.
+Join = Annotated[
+    JobManager | None,
+    typer.Option(help="Who started this command on every machine: the ranks of that job are the machines to use."),
+]
+JoinAddress = Annotated[
+    str | None, typer.Option(metavar="HOST", help="Rank 0's name or IP address, where --join does not tell it.")
+]
+JoinPort = Annotated[
+    int, typer.Option(min=1, max=65_535, metavar="PORT", help="The port at which rank 0 waits for the other ranks.")
+]
+JoinRanks = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=ranges.MOST_RANKS, metavar="N", help="How many ranks there are, where --join does not tell."
+    ),
+]
+JoinTimeout = Annotated[float, timeout("Seconds that ranks wait for each other at the start.")]
+#: Below the ports that kernels choose, and none of those that MPI, PyTorch or JAX have by default.
+DEFAULT_JOIN_PORT: Final = 28_470
+#: The nodes of a job are up when it begins, pods one after the other.
+DEFAULT_JOIN_SECONDS: Final = 120.0
 
 # --- verdicts ---------------------------------------------------------------------------------------------------------
 

@@ -16,12 +16,13 @@ from bench.cli.console import fail, note, spinner
 from bench.cli.datasets import note_dataset, prepare
 from bench.cli.exit_status import Exit
 from bench.errors import ConfigurationError, IncomparableError, SetupError
+from bench.experiments.attempts import DeadlyError
 from bench.experiments.pilot import PilotError
 from bench.records import store
 from bench.records.base import Record, utc_now
 from bench.records.environment import Environment, Software
 from bench.records.gate import GateFile
-from bench.records.result import ResultSet
+from bench.records.result import Dataset, ResultSet
 from bench.records.tune import TuneFile
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
@@ -94,7 +95,11 @@ def prepare_rest(
     was begun with.
     """
     require_same_machine(path, begun.environment, here, facts)
-    dataset = begun.dataset
+    return prepare_known(path, begun.dataset, data_dir)
+
+
+def prepare_known(path: Path, dataset: Dataset, data_dir: Path | None) -> datasets.Prepared:
+    """Return the data set that a file was begun on. Raises `IncomparableError` where another is found."""
     try:
         name = DatasetName(dataset.name)
     except ValueError:
@@ -107,7 +112,9 @@ def prepare_rest(
     return prepared
 
 
-def require_same_machine(path: Path, before: Environment, here: Environment, facts: Iterable[str]) -> None:
+def require_same_machine(
+    path: Path | str, before: Environment, here: Environment, facts: Iterable[str] = tuple(_CHANGES)
+) -> None:
     """Raise `IncomparableError` where a file's one environment would not be true of what is measured from now on."""
     if here.host_hash is None or here.host_hash != before.host_hash:
         raise IncomparableError(f"{path}: was begun on another machine; its rest must be measured there")
@@ -205,6 +212,8 @@ def measuring(hint: ResumeHint) -> Iterator[Cancellation]:
             yield stop
     except (SetupError, errors.StoreError) as error:
         fail(f"{error}; {hint}", Exit.USAGE)
+    except DeadlyError as error:
+        fail(f"{error}; {hint}", Exit.FAILED)
 
 
 def note_saved(prepared: datasets.Prepared, path: Path) -> None:

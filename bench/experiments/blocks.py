@@ -108,6 +108,7 @@ def measure_block(
     judge_first: bool = False,
     needed: Container[LabelT] = (),
     on_turn: Callable[[LabelT, Scenario], None] = lambda _label, _scenario: None,
+    on_failure: Callable[[LabelT, WorkerFailure], None] = lambda _label, _failure: None,
 ) -> BlockOutcome[LabelT]:
     """Let the arms take so many turns with each of their tasks.
 
@@ -127,6 +128,7 @@ def measure_block(
                     measured[label] = next(process)
                 except SessionError as error:
                     outcome.failures[label] = error.failure
+                    on_failure(label, error.failure)
                 if stop.requested or (label in needed and label in outcome.failures):
                     return outcome
             live = [(label, process) for label, process in live if label not in outcome.failures]

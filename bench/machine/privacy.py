@@ -24,6 +24,15 @@ def host_hash(root: Path) -> str | None:
     identity = read_text(root / "etc/machine-id")
     if not re.fullmatch("[0-9a-f]{32}", identity):
         identity = ask_or_none(_network_identity) or ""
+    return _hashed(identity)
+
+
+def kernel_hash(root: Path) -> str | None:
+    """Return a salted hash of the running kernel's identity, which all containers and namespaces on it share."""
+    return _hashed(read_text(root / "proc/sys/kernel/random/boot_id"))
+
+
+def _hashed(identity: str) -> str | None:
     return hashlib.sha256(f"{_SALT}{identity}".encode()).hexdigest() if identity else None
 
 

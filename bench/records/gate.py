@@ -31,7 +31,7 @@ from bench.ranges import (
 from bench.records.base import Record, Sha256, Timestamp
 from bench.records.environment import Environment, Software
 from bench.records.health import Health
-from bench.records.result import Dataset, FailureReason
+from bench.records.result import Dataset, FailureReason, InProgress
 from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order, Side
 
@@ -41,8 +41,8 @@ from bench.stats.paired import Order, Side
 #: 1. The first: plan, sides, environment, dataset, blocks.
 #: 2. More axes of a scenario, as in the result file's version 2. Every file of version 1 is one of version 2.
 #: 3. `budget_seconds`, `pilot_seconds` and `void_at_both_ends` of the plan, and more facts of the environment: kinds of
-#:    core, who scales the clock, a digest of the source. Ranks of a scenario, as in the result file's version 3. Every
-#:    file of version 2 is one of version 3 without them.
+#:    core, who scales the clock, a digest of the source. Ranks of a scenario, as in the result file's version 3.
+#:    `in_progress`, and `commits_ahead` of a side. Every file of version 2 is one of version 3 without them.
 GATE_SCHEMA_VERSION: Final = 3
 
 
@@ -135,6 +135,8 @@ class SideDescription(Record, frozen=True, kw_only=True):
     software: Software
     #: The Python it runs on, as the user gave it; None: the harness's own.
     python: str | None = None
+    #: Commits to the measured package that a baseline has and the contender's history lacks; None: none, or not known.
+    commits_ahead: PositiveCount | None = None
 
 
 class ScenarioInvocation(Record, frozen=True, kw_only=True):
@@ -197,6 +199,8 @@ class GateFile(Record, frozen=True, kw_only=True):
     contender: SideDescription
     plan: GatePlan
     blocks: tuple[Block, ...] = ()
+    #: The index of a block that was begun and has not ended.
+    in_progress: InProgress | None = None
 
 
 def draw(seed: int, index: int, scenarios: Sequence[GatedScenario]) -> tuple[Order, tuple[GatedScenario, ...]]:
@@ -209,4 +213,4 @@ def draw(seed: int, index: int, scenarios: Sequence[GatedScenario]) -> tuple[Ord
 
 
 def with_block(gate_file: GateFile, block: Block) -> GateFile:
-    return msgspec.structs.replace(gate_file, blocks=(*gate_file.blocks, block))
+    return msgspec.structs.replace(gate_file, blocks=(*gate_file.blocks, block), in_progress=None)

@@ -15,13 +15,17 @@ from bench.ranges import (
     Count,
     Epochs,
     Fraction,
+    HostPlace,
     Images,
     Number,
     PositiveCount,
     PositiveFraction,
     PositiveRate,
     PositiveSeconds,
+    Ranks,
+    Repeats,
     Seconds,
+    Servers,
     Threads,
     TrainingSeed,
 )
@@ -29,6 +33,7 @@ from bench.records.base import DeviceName, Record, Sha256, Timestamp
 from bench.records.environment import Environment, ThreadPool
 from bench.records.health import Health
 from bench.records.hosts import ClusterHost
+from bench.scenarios.axes import Compression, Exchange, Framework
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun
 from mnist_core.recipe import Recipe
@@ -44,8 +49,8 @@ from mnist_core.recipe import Recipe
 #:    blocks beyond those of the suite. `health` of a run that was alone. `in_progress`, and more facts of the
 #:    environment: kinds of core, who scales the clock, a digest of the source. Every file of version 2 is one of
 #:    version 3 without any. Ranks that train together: `ranks`, `exchange` and `servers` of a scenario, `ranks` of an
-#:    epoch, the reasons `rank_lost` and `ranks_differ`. Several machines: `hosts` of a file; `hosts` and `first_host`
-#:    of a scenario.
+#:    epoch, the reasons `rank_lost` and `ranks_differ`; `exchanges` of a file. Several machines: `hosts` of a file;
+#:    `hosts` and `first_host` of a scenario; `host` of a failure. `compression` of a scenario.
 SCHEMA_VERSION: Final = 3
 
 
@@ -158,6 +163,8 @@ class Failure(Record, frozen=True):
     detail: str
     #: The end of the process's error output.
     log: str
+    #: The label of the machine that failed, and not the training on it: its process ended, or gave no sign of life.
+    host: str | None = None
 
 
 class Library(StrEnum):
@@ -217,6 +224,40 @@ class Ceiling(Record, frozen=True, kw_only=True):
         return self.vector_sums[-1].bytes_per_second
 
 
+class ExchangeTime(Record, frozen=True, kw_only=True):
+    """How long ranks took to add up an array; of each repetition the slowest rank counts, from a barrier on."""
+
+    #: Of the array, in float32 numbers; 0: a barrier alone.
+    size_bytes: Count
+    repetitions: Repeats
+    min_seconds: PositiveSeconds
+    median_seconds: PositiveSeconds
+    max_seconds: PositiveSeconds
+
+
+class ExchangeCurve(Record, frozen=True, kw_only=True):
+    """How long the engine of some ranks took to add up arrays, in fresh processes, at one time; nothing was trained."""
+
+    measured_at: Timestamp
+    framework: Framework
+    #: Where each rank had the arrays.
+    device: DeviceName
+    #: As in the scenarios whose gradients it exchanges.
+    ranks: Ranks
+    exchange: Exchange
+    servers: Servers
+    compression: Compression = Compression.NONE
+    hosts: Ranks = 1
+    first_host: HostPlace = 0
+    omp_num_threads: Threads
+    #: None: none was measured.
+    barrier: ExchangeTime | None
+    #: From small to large; every sum was checked.
+    times: tuple[ExchangeTime, ...]
+    #: Why larger arrays were not measured, in one line: a rank failed, or a sum was wrong.
+    failure: str | None = None
+
+
 class RunBlock(Record, frozen=True, kw_only=True):
     """Runs whose processes were alive together and took turns: only the machine's drift inside of it is theirs."""
 
@@ -227,9 +268,9 @@ class RunBlock(Record, frozen=True, kw_only=True):
 
 
 class InProgress(Record, frozen=True, kw_only=True):
-    """Runs that were begun and have not ended. In a file that nobody writes, the program was killed in them."""
+    """What was begun and has not ended. In a file that nobody writes, the program was killed in it."""
 
-    #: Indices of the plan.
+    #: Indices of the plan's runs; in a gate's or a search's file, of the block or round.
     runs: tuple[Count, ...]
     #: Times that they were begun.
     times: PositiveCount
@@ -257,6 +298,8 @@ class ResultSet(Record, frozen=True, kw_only=True):
     failures: tuple[Failure, ...] = ()
     #: Measured before, between and after the rounds of runs, in the order of time.
     ceilings: tuple[Ceiling, ...] = ()
+    #: Of ranks that exchange gradients: measured before the first run and after the last, in the order of time.
+    exchanges: tuple[ExchangeCurve, ...] = ()
     #: In the order of time; `Run.block` points into it.
     blocks: tuple[RunBlock, ...] = ()
     in_progress: InProgress | None = None

@@ -15,7 +15,7 @@ from bench.enums import StrEnum
 from bench.ranges import Count, Fraction, Images, PositiveCount, PositiveSeconds, Seconds, Threads, TrainingSeed
 from bench.records.base import Record, Timestamp
 from bench.records.environment import Environment
-from bench.records.result import Dataset, FailureReason
+from bench.records.result import Dataset, FailureReason, InProgress
 from bench.scenarios.scenario import Scenario
 
 #: Raised by any change after which an older reader would misread or refuse a file.
@@ -23,7 +23,8 @@ from bench.scenarios.scenario import Scenario
 #: History:
 #: 1. The first: environment, dataset, plan, rounds.
 #: 2. More facts of the environment: kinds of core, who scales the clock, a digest of the source.
-#:    Ranks of a scenario, as in the result file's version 3. Every file of version 1 is one of version 2.
+#:    Ranks of a scenario, as in the result file's version 3. `in_progress`. Every file of version 1 is one of
+#:    version 2.
 TUNE_SCHEMA_VERSION: Final = 2
 #: The tutorial's loop, which every other is compared with.
 REFERENCE: Final = 0
@@ -149,10 +150,12 @@ class TuneFile(Record, frozen=True, kw_only=True):
     dataset: Dataset
     plan: TunePlan
     rounds: tuple[Round, ...] = ()
+    #: The index of a round that was begun and has not ended.
+    in_progress: InProgress | None = None
 
 
 def with_round(tune_file: TuneFile, finished: Round) -> TuneFile:
-    return msgspec.structs.replace(tune_file, rounds=(*tune_file.rounds, finished))
+    return msgspec.structs.replace(tune_file, rounds=(*tune_file.rounds, finished), in_progress=None)
 
 
 def inconsistencies(tune_file: TuneFile) -> list[str]:

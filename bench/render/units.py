@@ -19,7 +19,7 @@ _LONGEST_ROUGH = 120
 #: Longer times are written in minutes.
 _LONGEST_SECONDS = 100.0
 _KIB = 1024.0
-_GIGA = 1e9
+_MEGA, _GIGA = 1e6, 1e9
 _TWO_DIGITS = 10.0
 _FOUR_DIGITS = 1000.0
 #: A limit for logarithms: its exponential is far beyond what is written out, and does not overflow.
@@ -107,6 +107,11 @@ def tenths(number: float) -> str:
 def giga(number: float) -> str:
     """Write a number in billions: bytes per second as 20.1 for GB/s."""
     return significant(number / _GIGA)
+
+
+def mega(number: float) -> str:
+    """Write a number in millions: bytes per second as 117 for MB/s."""
+    return significant(number / _MEGA)
 
 
 def percentage(ratio: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final, Literal, TypeAlias
 
 from bench import suggest
 from bench.enums import StrEnum
@@ -13,6 +13,9 @@ from mnist_core.recipe import Engine, Hybridize, InputPipeline, Layers, MetricSy
 
 #: A suite's word for "the devices of this machine", resolved by `expand`.
 AUTO_CONTEXTS = "auto"
+#: And its word for as many ranks as there are machines.
+AUTO_RANKS: Final = "auto"
+AutoRanks: TypeAlias = Literal["auto"]
 
 
 class Framework(StrEnum):
@@ -27,8 +30,8 @@ class Exchange(StrEnum):
     """How ranks exchange gradients: through an engine of their framework, or not at all.
 
     Without an exchange each rank computes the same steps and updates its own weights: the baseline that has no network
-    in it. `DIST_…` are MXNet's parameter server, `GLOO` and `NCCL` the all-reduces of PyTorch. A closed list, since
-    MXNet silently makes a local store of any misspelt name.
+    in it. `DIST_…` are MXNet's parameter server, `GLOO` is the all-reduce of PyTorch and JAX, `NCCL` of PyTorch. A
+    closed list, since MXNet silently makes a local store of any misspelt name.
     """
 
     NONE = "none"
@@ -49,6 +52,17 @@ class Exchange(StrEnum):
         return self not in {Exchange.NONE, Exchange.DIST_ASYNC}
 
 
+class Compression(StrEnum):
+    """What ranks send of their gradients to MXNet's servers: all, or two bits for each number.
+
+    `TWO_BIT` sends the threshold, its negative or nothing, and adds what it left out to the next gradient. The weights
+    come back whole.
+    """
+
+    NONE = "none"
+    TWO_BIT = "2bit"
+
+
 class LoopName(StrEnum):
     """Loops with a name: the tutorial's, and the fastest that is known for a network on a kind of device."""
 
@@ -56,7 +70,8 @@ class LoopName(StrEnum):
     TUNED = "tuned"
 
 
-#: What each framework can do; all layers but the first are the LeNet's.
+#: What each framework can do; all layers but the first are the LeNet's. A peer's first way to execute, lay out or
+#: update is what its own documentation writes, and its last is the fastest.
 CHOICES: dict[Framework, dict[str, tuple[Any, ...]]] = {
     Framework.MXNET: {
         "hybridize": (Hybridize.OFF, Hybridize.ON, Hybridize.STATIC, Hybridize.BOUND),
@@ -74,7 +89,7 @@ CHOICES: dict[Framework, dict[str, tuple[Any, ...]]] = {
         "hybridize": (Hybridize.JIT, Hybridize.SCAN),
         "layers": (Layers.TUTORIAL, Layers.CHANNELS_LAST),
         "update": (Update.TRAINER,),
-        "exchange": (Exchange.NONE,),
+        "exchange": (Exchange.NONE, Exchange.GLOO),
     },
 }
 
@@ -83,9 +98,9 @@ LOOP_AXES = ("input_pipeline", "metric_sync", "layers", "update", "kvstore", "up
 #: The axes that place a training on the machines of a hosts file.
 HOST_AXES = ("hosts", "first_host")
 #: The axes of several processes that train together, and of the machines that they are on.
-RANK_AXES = ("ranks", "exchange", "servers", *HOST_AXES)
+RANK_AXES = ("ranks", "exchange", "servers", "compression", *HOST_AXES)
 #: The axes that have no option of their own: `--set AXIS=VALUE`.
-SET_AXES = (*LOOP_AXES, "servers", *HOST_AXES)
+SET_AXES = (*LOOP_AXES, "servers", "compression", *HOST_AXES)
 #: The peers' fair setting: the data on the device, the accuracy read once an epoch.
 PEERS_LOOP = {"input_pipeline": InputPipeline.RESIDENT, "metric_sync": MetricSync.EPOCH}
 
@@ -142,20 +157,18 @@ def exchange_on(framework: Framework, chosen: Mapping[str, Any]) -> dict[str, An
 
     Several ranks exchange gradients as their framework usually does, and servers are one where there are any.
     """
-    usual = {Framework.MXNET: Exchange.DIST_SYNC, Framework.TORCH: Exchange.GLOO}.get(framework, Exchange.NONE)
+    usual = Exchange.DIST_SYNC if framework is Framework.MXNET else Exchange.GLOO
     exchange = chosen.get("exchange", usual if chosen.get("ranks", 1) > 1 else Exchange.NONE)
     return {"exchange": exchange, "servers": 1 if exchange.has_servers else 0}
 
 
 def _peer_preset(framework: Framework, network: str, name: LoopName) -> dict[str, Any]:
-    is_torch, is_tuned = framework is Framework.TORCH, name is LoopName.TUNED
-    plain, compiled = (Hybridize.OFF, Hybridize.COMPILE) if is_torch else (Hybridize.JIT, Hybridize.SCAN)
-    chosen: dict[str, Any] = {**PEERS_LOOP, "hybridize": compiled if is_tuned else plain, "contexts": ("cpu(0)",)}
-    if is_tuned and network == Network.LENET:
-        chosen["layers"] = Layers.CHANNELS_LAST
-    if is_tuned and is_torch:
-        chosen["update"] = Update.FLAT
-    return chosen
+    """Return a peer's plain loop: the first of its choices on each axis; or its fastest: the last."""
+    place = -1 if name is LoopName.TUNED else 0
+    choices = {axis: allowed[place] for axis, allowed in CHOICES[framework].items() if axis in {"hybridize", "update"}}
+    if network == Network.LENET:
+        choices["layers"] = CHOICES[framework]["layers"][place]
+    return {**PEERS_LOOP, **choices, "contexts": ("cpu(0)",)}
 
 
 #: Every axis but framework and network, in the order in which a suite varies them.

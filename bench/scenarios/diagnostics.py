@@ -64,6 +64,8 @@ def _expected(node: inspect.Type, axis: str) -> str | None:  # noqa: C901  # a c
             words = f"one of {', '.join(each.value for each in kind)}, in quotes"
         case inspect.UnionType(types=(kind, inspect.NoneType())):
             words = _expected(kind, axis)
+        case inspect.UnionType(types=(number, inspect.LiteralType(values=(word,)))):
+            words = f'{_expected(number, axis)}, or "{word}"'
         case inspect.IntType(ge=least, le=most):
             words = f"a whole number of at least {least}, at most {most:,}"
         case inspect.FloatType(ge=least, le=most):

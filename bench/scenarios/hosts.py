@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import Final
@@ -93,6 +94,11 @@ def placement(scenario: Scenario) -> tuple[int, ...]:
     return tuple(scenario.first_host + rank % scenario.hosts for rank in range(scenario.ranks))
 
 
+def label_of(place: int) -> str:
+    """Return what files and tables call the machine at this place of the hosts file."""
+    return f"n{place}"
+
+
 def check_machines(scenario: Scenario, machines: int) -> None:
     """Raise `ConfigurationError` for a scenario that is on more machines than there are."""
     last = scenario.first_host + scenario.hosts
@@ -100,6 +106,23 @@ def check_machines(scenario: Scenario, machines: int) -> None:
         asked = f"hosts={scenario.hosts}" + (f" first_host={scenario.first_host}" if scenario.first_host else "")
         there = f"and its hosts file has {machines}" if machines > 1 else "named in a hosts file: --hosts FILE"
         raise ConfigurationError(f"{asked} needs {last} machines, {there}")
+
+
+def check_slots(scenarios: Iterable[Scenario], hosts: Sequence[Host]) -> None:
+    """Raise `ConfigurationError` for a scenario that puts more ranks on a machine than the hosts file allows."""
+    for scenario in dict.fromkeys(scenarios):
+        for place, ranks in Counter(placement(scenario)).items():
+            if ranks > (slots := hosts[place].slots):
+                raise ConfigurationError(
+                    f"ranks={scenario.ranks} hosts={scenario.hosts} puts {ranks} ranks on {hosts[place].address}, "
+                    f"whose slots are {slots}: write slots = {ranks} into the hosts file, or use fewer ranks"
+                )
+
+
+def unused(scenarios: Iterable[Scenario], hosts: Sequence[Host]) -> list[Host]:
+    """Return the machines on which none of the scenarios has a rank."""
+    used = {place for scenario in set(scenarios) for place in placement(scenario)}
+    return [host for place, host in enumerate(hosts) if place not in used]
 
 
 def is_loopback(address: str) -> bool:

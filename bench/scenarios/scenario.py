@@ -18,6 +18,7 @@ from bench.scenarios.axes import (
     CHOICES,
     LOOP_AXES,
     PEERS_LOOP,
+    Compression,
     Exchange,
     Framework,
     LoopName,
@@ -79,6 +80,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     exchange: Exchange = Exchange.NONE
     #: Processes that add up the gradients, where the exchange has any.
     servers: Servers = 0
+    compression: Compression = Compression.NONE
     #: Machines over which the ranks are spread, one after the other; see `hosts.placement`.
     hosts: Ranks = 1
     #: The place in the hosts file of the first rank's machine.
@@ -88,7 +90,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         _check_network(self.network)
         _check_parts(self.framework, self.network, self.hybridize, self.exchange, _parts(self))
         _check_contexts(self.contexts)
-        if self.has_ranks or self.servers or self.hosts > 1:
+        if self.has_ranks or self.servers or self.hosts > 1 or self.compression is not Compression.NONE:
             _check_ranks(self)
         if self.batch_size < self.part_count:
             each = "contexts" if self.ranks == 1 else "ranks' contexts"
@@ -141,7 +143,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def trains_as_one(self) -> bool:
         """Whether it makes the updates that one process would make, to the rounding of float32."""
-        return self.exchange.is_synchronous or not self.has_ranks
+        return self.compression is Compression.NONE and (self.exchange.is_synchronous or not self.has_ranks)
 
     @property
     def name(self) -> str:
@@ -156,6 +158,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if self.has_ranks:
             parts += [f"ranks={self.ranks}", f"exchange={self.exchange}"]
             parts += [f"servers={self.servers}"] * (self.servers > 1)
+            parts += [f"compression={self.compression}"] * (self.compression is not Compression.NONE)
             parts += [f"hosts={self.hosts}"] * (self.hosts > 1)
         if self.first_host:
             parts.append(f"first_host={self.first_host}")
@@ -214,22 +217,18 @@ def _check_ranks(scenario: Scenario) -> None:
             scenario.hosts > scenario.ranks,
             f"hosts={scenario.hosts} and ranks={scenario.ranks}: a machine would have no rank; use more ranks",
         ),
-        (
-            scenario.framework is Framework.JAX and scenario.ranks > 1,
-            f"ranks={scenario.ranks}: framework jax is measured in one process; use framework=mxnet or torch",
-        ),
         (exchange.has_servers and not scenario.servers, f"exchange={exchange} needs a server: servers=1 or more"),
         (
             scenario.servers and not exchange.has_servers,
             f"servers={scenario.servers}: exchange={exchange} has none; leave servers out, or use {with_servers}",
         ),
         (
-            exchange is Exchange.DIST_ASYNC and scenario.update is not Update.TRAINER,
-            f"exchange={exchange} updates the weights on its servers: use update=trainer",
+            exchange is Exchange.DIST_ASYNC and not (scenario.update is Update.TRAINER and scenario.update_on_kvstore),
+            f"exchange={exchange} updates the weights on its servers: use update=trainer and update_on_kvstore=true",
         ),
-        (  # with one rank MXNet 1.9.1 trained other weights than without a server, for a reason that is not known
-            exchange.has_servers and not scenario.update_on_kvstore,
-            f"exchange={exchange} and update_on_kvstore=false may train wrong weights: leave it out or use update=flat",
+        (
+            scenario.compression is not Compression.NONE and not (exchange.has_servers and scenario.ranks > 1),
+            f"compression={scenario.compression} is of ranks of MXNet: use framework=mxnet ranks=2 exchange=dist_sync",
         ),
         (
             exchange is not Exchange.NONE and scenario.kvstore is not Kvstore.DEVICE,
@@ -238,6 +237,10 @@ def _check_ranks(scenario: Scenario) -> None:
         (
             exchange in {Exchange.GLOO, Exchange.NCCL} and len(scenario.contexts) > 1,
             f"exchange={exchange} trains one context in each rank: use contexts={scenario.contexts[0]} and more ranks",
+        ),
+        (  # JAX has no other collectives than NCCL's between GPUs
+            exchange is Exchange.GLOO and scenario.framework is Framework.JAX and on_gpus,
+            f"exchange={exchange} of framework jax is between CPUs: use contexts=cpu(0)",
         ),
         (exchange is Exchange.NCCL and not on_gpus, f"exchange={exchange} is between GPUs: use exchange=gloo"),
     )

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 import msgspec
 
 from bench import suggest
 from bench.errors import ConfigurationError
-from bench.scenarios.axes import AXES, canonical_contexts, format_axis_value
-from bench.scenarios.scenario import Scenario
+from bench.scenarios.axes import AXES, LOOP_AXES, canonical_contexts
+from bench.scenarios.scenario import Scenario, axis_text
 from bench.scenarios.suite import PlannedRun
 
 #: In a name some axes are shorter than in a suite file.
 _SHORT_AXES: Final = {"batch": "batch_size", "threads": "cpu_threads"}
-_NAMED_AXES: Final = ("framework", "network", *AXES, *_SHORT_AXES)
+#: All parts of a loop together, as tables show them: loop=tuned.
+_LOOP: Final = "loop"
+_NAMED_AXES: Final = ("framework", "network", *AXES, *_SHORT_AXES, _LOOP)
 
 #: What two scenarios of one network may differ in.
-_EVERY_AXIS: Final = frozenset(_NAMED_AXES) - {"network", *_SHORT_AXES}
+_EVERY_AXIS: Final = frozenset(_NAMED_AXES) - {"network", *_SHORT_AXES, _LOOP}
 
 
 def select(planned: Iterable[PlannedRun], expression: str) -> tuple[PlannedRun, ...]:
@@ -51,9 +53,7 @@ class Term(msgspec.Struct, frozen=True):
         if self.axis is None:
             # A name that was copied is made of whole words.
             return f" {self.text} " in f" {name} " if " " in self.text else self.text in name
-        own = getattr(scenario, self.axis)
-        text = (",".join(own) if self.axis == "contexts" else format_axis_value(own)).lower()
-        return self.value == ("default" if own is None else text)
+        return self.value == axis_text(scenario, self.axis).lower()
 
 
 class Matcher(msgspec.Struct, frozen=True):
@@ -150,8 +150,12 @@ def reference(expression: str, option: str) -> Reference:
         exact = Matcher(tuple(tuple(map(_whole_list, terms)) for terms in matches.alternatives))
     except ConfigurationError as error:
         raise ConfigurationError(f"{option} {expression!r}: {error}") from None
-    axes = (_EVERY_AXIS if term.axis is None else {term.axis} for term in exact.terms)
-    return Reference(expression, exact, frozenset().union(*axes))
+    return Reference(expression, exact, frozenset().union(*map(_axes_of, exact.terms)))
+
+
+def _axes_of(term: Term) -> Collection[str]:
+    """Return the axes that a word is about."""
+    return _EVERY_AXIS if term.axis is None else LOOP_AXES if term.axis == _LOOP else {term.axis}
 
 
 def _whole_list(term: Term) -> Term:

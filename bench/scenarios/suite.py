@@ -6,10 +6,10 @@ import enum
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -30,10 +30,13 @@ from bench.ranges import (
     Servers,
     Threads,
 )
-from bench.scenarios import diagnostics
+from bench.scenarios import baselines, diagnostics
 from bench.scenarios.axes import (
+    AUTO_RANKS,
     AXES,
     SET_AXES,
+    AutoRanks,
+    Compression,
     Exchange,
     Framework,
     LoopName,
@@ -47,7 +50,7 @@ from bench.scenarios.scenario import DEFAULTS, Scenario
 from mnist_core.recipe import Engine, Hybridize, InputPipeline, Kvstore, Layers, MetricSync, Recipe, Update
 
 _MATRIX_AXES: Final = ("framework", "network", "loop", *AXES)
-BUILT_IN_SUITES = ("smoke", "standard", "tutorial", "full", "gate", "ablation", "peers")
+BUILT_IN_SUITES = ("smoke", "standard", "tutorial", "full", "gate", "ablation", "peers", "cluster")
 DEFAULT_SUITE = "standard"
 T = TypeVar("T")
 NonEmpty = Annotated[tuple[T, ...], Meta(min_length=1)]
@@ -84,11 +87,19 @@ class Matrix(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     kvstore: tuple[Kvstore, ...] = ()
     update_on_kvstore: tuple[bool, ...] = ()
     engine: tuple[Engine, ...] = ()
-    ranks: tuple[Ranks, ...] = ()
+    #: "auto": powers of two up to the machines of the hosts file, and all of them; 1 and 2 without one.
+    ranks: tuple[Ranks | AutoRanks, ...] = ()
     exchange: tuple[Exchange, ...] = ()
     servers: tuple[Servers, ...] = ()
+    compression: tuple[Compression, ...] = ()
     hosts: tuple[Ranks, ...] = ()
     first_host: tuple[HostPlace, ...] = ()
+    #: More batch sizes, as images of an update for each rank: more ranks have larger batches. An epoch has the images
+    #: of the largest batch, at least.
+    local_batch_size: tuple[Images, ...] = ()
+    #: Beside ranks that exchange gradients, measure what tells why they are as fast as they are: each machine alone on
+    #: its share, the same ranks without an exchange and, of a `batch_size`, one machine on the whole batch.
+    baselines: bool = False
     sampling: Sampling = Sampling()
 
     def values(self, axis: str) -> tuple[Any, ...]:
@@ -188,6 +199,8 @@ def override(suite: Suite, overrides: Overrides) -> Suite:
     *replaced* in every matrix otherwise. Sampling is always replaced.
     """
     matrices = suite.matrix
+    if overrides.batch_size:
+        matrices = tuple(msgspec.structs.replace(matrix, local_batch_size=()) for matrix in matrices)
     options = ("contexts", "batch_size", "hybridize", "cpu_threads", "ranks", "exchange")
     for axis in ("framework", "network", "loop", *options):
         matrices = _override_axis(matrices, axis, tuple(dict.fromkeys(getattr(overrides, axis))))
@@ -228,12 +241,13 @@ def expand(
     planned: dict[tuple[Scenario, Recipe, int], PlannedRun] = {}
     _check_size(suite)
     for matrix in suite.matrix:
-        sampling = matrix.sampling
+        scenarios = _scenarios(matrix, tuple(gpu_contexts), machines)
+        sampling = _with_whole_batches(matrix, scenarios)
         recipes = [
             Recipe(epochs=sampling.epochs, samples=sampling.samples, seed=seed + repeat)
             for repeat in range(sampling.repeats)
         ]
-        for scenario in _scenarios(matrix, tuple(gpu_contexts), machines):
+        for scenario in scenarios:
             check_machines(scenario, machines)
             for repeat, recipe in enumerate(recipes):
                 run = PlannedRun(
@@ -252,10 +266,24 @@ def expand(
     return tuple(planned.values())
 
 
+def _with_whole_batches(matrix: Matrix, scenarios: Sequence[Scenario]) -> Sampling:
+    """Return the matrix's sampling, with an epoch that has the images of a batch that grew with its ranks."""
+    sampling = matrix.sampling
+    if sampling.samples is None or not matrix.local_batch_size:
+        return sampling
+    largest = max(scenario.batch_size for scenario in scenarios)
+    return msgspec.structs.replace(sampling, samples=max(sampling.samples, largest))
+
+
 def _check_size(suite: Suite) -> None:
     """Raise `ConfigurationError` for a suite of so many runs that their plan alone would fill the memory."""
     runs = sum(
-        matrix.sampling.repeats * math.prod(len(values) for name in _MATRIX_AXES if (values := getattr(matrix, name)))
+        matrix.sampling.repeats
+        * math.prod(
+            len(values)
+            for name in _MATRIX_AXES
+            if (values := getattr(matrix, name) + (matrix.local_batch_size if name == "batch_size" else ()))
+        )
         for matrix in suite.matrix
     )
     if runs > MOST_RUNS:
@@ -269,15 +297,41 @@ def _scenarios(matrix: Matrix, gpu_contexts: tuple[str, ...], machines: int) -> 
     given["contexts"] = tuple(canonical_contexts(text, gpu_contexts=gpu_contexts) for text in matrix.contexts) or (
         None,
     )
+    if matrix.local_batch_size:
+        given["batch_size"] = (*matrix.batch_size, *map(_Local, matrix.local_batch_size))
+    if AUTO_RANKS in matrix.ranks:
+        given["ranks"] = tuple(dict.fromkeys(itertools.chain.from_iterable(_counted(matrix.ranks, machines))))
     made = []
     for framework, network, loop, *written in itertools.product(
         matrix.framework, matrix.network, matrix.loop, *given.values()
     ):
         chosen = {axis: value for axis, value in zip(given, written, strict=True) if value is not None}
+        size = chosen.get("batch_size")
+        if isinstance(size, _Local):
+            chosen["batch_size"] = size.images * chosen.get("ranks", 1)
         own = loop_on(framework, network, loop, chosen.get("contexts", ())) | exchange_on(framework, chosen)
         own["hosts"] = max(1, min(chosen.get("ranks", 1), machines - chosen.get("first_host", 0)))
-        made.append(Scenario(**{"framework": framework, "network": network, **own, **chosen}))
-    return tuple(made)
+        scenario = Scenario(**{"framework": framework, "network": network, **own, **chosen})
+        made.append(scenario)
+        if matrix.baselines and scenario.ranks > 1 and scenario.exchange is not Exchange.NONE:
+            if not isinstance(size, _Local):
+                made.append(baselines.alone(scenario, scenario.batch_size, scenario.first_host))
+            made += [*baselines.each_alone(scenario), baselines.without_exchange(scenario)]
+    return tuple(dict.fromkeys(made))
+
+
+class _Local(NamedTuple):
+    """A batch size that is written for each rank."""
+
+    images: int
+
+
+def _counted(ranks: Iterable[int | AutoRanks], machines: int) -> Iterator[tuple[int, ...]]:
+    """Yield the numbers of ranks that each value of the axis stands for."""
+    for value in ranks:
+        most = max(2, machines)
+        powers = (1 << power for power in range(most.bit_length()))
+        yield (value,) if value != AUTO_RANKS else (*(power for power in powers if power < most), most)
 
 
 _AXIS_TYPES: Final = {field.name: field.type for field in msgspec.structs.fields(Scenario)}

@@ -1,4 +1,4 @@
-"""A cluster: ranks that train together, each a live worker, as one `Session`.
+"""A cluster: ranks that train together, each a live worker, as one `session.Session`.
 
 Whoever measures a session need not know how many processes it has. Where one of them fails, all have failed: the
 failure is that of the process which was the cause, and names it; the others are killed at once.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import dataclasses
-import socket
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, NoReturn, TypeVar
@@ -18,15 +18,20 @@ import msgspec
 import psutil
 
 from bench.records.result import FailureReason, RankWindow
+from bench.scenarios.axes import Exchange
 from bench.scenarios.scenario import Scenario
 from bench.worker import process
 from bench.worker.environment import worker_variables
-from bench.worker.process import Cancellation, Interpreter, WorkerFailure, WorkerProcess
+from bench.worker.process import Cancellation, OnEvent, WorkerFailure, WorkerProcess
 from bench.worker.protocol import (
+    ArraysExchanged,
     Command,
     Evaluate,
     Evaluated,
+    Event,
+    ExchangeArrays,
     Message,
+    PortChosen,
     RankPlace,
     RunWindow,
     ServeRequest,
@@ -37,83 +42,86 @@ from bench.worker.protocol import (
     SetUpDone,
     WindowDone,
 )
-from bench.worker.session import Session, SessionError
+from bench.worker.seats import Seat
+from bench.worker.session import SessionError
 
-#: Where the ranks of one machine meet: nobody on another machine can reach it.
-_LOOPBACK: Final = "127.0.0.1"
 #: After a failure, the seconds in which others fail by themselves: the one that died says more than those it left.
 _GRACE_SECONDS: Final = 1.0
+#: Seconds by which the processes may outlive their session: it is the session that says which of them ended it.
+_LAST_WORDS_SECONDS: Final = 10.0
 ReplyT = TypeVar("ReplyT", bound=Message)
 
 
 @contextlib.contextmanager
 def start(
-    interpreter: Interpreter,
+    seats: Sequence[Seat],
     request: SessionRequest,
     *,
     scenario: Scenario,
     life_seconds: float,
     command_seconds: float | None = None,
     stop: Cancellation,
-) -> Iterator[Session]:
-    """Start the ranks of a scenario on this machine, and its scheduler and servers, each in a fresh process.
+) -> Iterator[ClusterSession]:
+    """Start the ranks of a scenario on their seats, and its scheduler and servers, each in a fresh process.
 
     As `session.start`: all are killed after `life_seconds`, or when a command takes too long; nothing is waited for;
     `SessionError` says that one cannot be started.
     """
-    place = RankPlace(
-        rank=0,
-        ranks=scenario.ranks,
-        exchange=scenario.exchange,
-        servers=scenario.servers,
-        address=_LOOPBACK,
-        port=_free_port(),
-        interface=_interface_of(_LOOPBACK),
-    )
-    roles = [ServerRole.SCHEDULER, *[ServerRole.SERVER] * scenario.servers] if scenario.servers else []
     with contextlib.ExitStack() as stack:
-
-        def member(name: str, threads: int, message: ServeRequest | SessionRequest) -> _Member:
-            variables = worker_variables(threads, request.engine)
+        members: list[_Member] = []
+        for name, seat, message in parts_of(seats, request, scenario):
+            threads = 1 if isinstance(message, ServeRequest) else message.omp_num_threads
+            host = seat.interpreter.host
+            full_name = name if host is None else f"{name} on {host}"
             try:
-                worker = stack.enter_context(process.start(interpreter, variables, life_seconds, stop))
+                started = process.start(
+                    seat.interpreter,
+                    worker_variables(threads, request.engine),
+                    life_seconds + _LAST_WORDS_SECONDS,
+                    stop,
+                )
+                worker = stack.enter_context(started)
             except OSError as error:
-                detail = f"{name} could not be run: {error}"
-                raise SessionError(WorkerFailure(FailureReason.CRASHED, detail)) from error
-            worker.send(message)
-            return _Member(name, worker)
-
-        helpers = [member(_name_of(role, index), 1, ServeRequest(role, place)) for index, role in enumerate(roles)]
-        ranks = []
-        for rank in range(scenario.ranks):
-            own = msgspec.structs.replace(place, rank=rank)
-            name = f"rank {rank} of {scenario.ranks}"
-            ranks.append(member(name, request.omp_num_threads, msgspec.structs.replace(request, place=own)))
-        with ThreadPoolExecutor(len(helpers) + len(ranks)) as threads:
-            cluster = _ClusterSession(ranks, helpers, threads, command_seconds)
+                detail = f"{full_name} could not be run: {error}"
+                raise SessionError(WorkerFailure(FailureReason.CRASHED, detail, host=host)) from error
+            members.append(_Member(full_name, worker, message))
+        with ThreadPoolExecutor(len(members)) as threads_of_members:
+            cluster = ClusterSession(members, threads_of_members, life_seconds, command_seconds)
             try:
                 yield cluster
             finally:
                 cluster.kill()  # the threads read until then
 
 
-def _name_of(role: ServerRole, index: int) -> str:
-    return f"the {role}" if role is ServerRole.SCHEDULER else f"{role} {index - 1}"
+def parts_of(
+    seats: Sequence[Seat], request: SessionRequest, scenario: Scenario
+) -> Iterator[tuple[str, Seat, ServeRequest | SessionRequest]]:
+    """Yield the name, the seat and the first message of each process.
 
+    The first one is that which the others wait for: it chooses the port. MXNet's scheduler is beside rank 0, and its
+    servers are spread over the machines, one on each first.
+    """
 
-def _free_port() -> int:
-    """Return a port of this machine that nobody uses now."""
-    with socket.socket() as free:
-        free.bind((_LOOPBACK, 0))
-        return int(free.getsockname()[1])
+    def place(seat: Seat, rank: int = 0) -> RankPlace:
+        return RankPlace(
+            rank=rank,
+            ranks=scenario.ranks,
+            exchange=scenario.exchange,
+            servers=scenario.servers,
+            address=seats[0].address,
+            port=None,
+            interface=seat.interface,
+            own_address=seat.address,
+        )
 
-
-def _interface_of(address: str) -> str | None:
-    """Return the network interface of this machine that has an address."""
-    for name, entries in psutil.net_if_addrs().items():
-        if any(entry.address == address for entry in entries):
-            return name
-    return None
+    if scenario.servers:
+        yield "the scheduler", seats[0], ServeRequest(ServerRole.SCHEDULER, place(seats[0]))
+    for server in range(scenario.servers):
+        seat = seats[server % scenario.hosts]
+        yield f"server {server}", seat, ServeRequest(ServerRole.SERVER, place(seat))
+    for rank, seat in enumerate(seats):
+        own = msgspec.structs.replace(seat.placed(request), place=place(seat, rank))
+        yield f"rank {rank} of {scenario.ranks}", seat, own
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -123,10 +131,17 @@ class _Member:
     #: As a failure names it.
     name: str
     worker: WorkerProcess
+    #: What it is to be.
+    message: ServeRequest | SessionRequest
 
-    def receive(self, kind: type[ReplyT]) -> ReplyT:
+    def begin(self, port: int | None) -> None:
+        """Tell it what it is, and where all meet; None: it is to choose, or they never do."""
+        place = self.message.place and msgspec.structs.replace(self.message.place, port=port)
+        self.worker.send(msgspec.structs.replace(self.message, place=place))
+
+    def receive(self, kind: type[ReplyT], on_event: OnEvent = lambda _event: None) -> ReplyT:
         """Return the next reply. Raise `_LostError` if the worker fails, `SetupError` as every worker would."""
-        reply = self.worker.receive(kind)
+        reply = self.worker.receive(kind, on_event)
         if isinstance(reply, WorkerFailure):
             raise _LostError(self, reply, has_ended=self.worker.process.poll() is not None)
         return reply
@@ -141,33 +156,54 @@ class _LostError(Exception):
 
     @property
     def is_consequence(self) -> bool:
-        """Whether the process only says that it lost another one."""
-        return not self._has_ended and self.failure.reason is FailureReason.RANK_LOST
+        """Whether the process only says that it lost another one, or its framework ended it for that."""
+        return self.failure.reason is FailureReason.RANK_LOST
 
     @property
     def order(self) -> tuple[bool, bool]:
         """The cause comes first: what died, then what failed by itself, then what lost another process."""
-        return (not self._has_ended, self.is_consequence)
+        return (self.is_consequence, not self._has_ended)
 
 
-class _ClusterSession:
+class ClusterSession:
     """All ranks do what one session is told to, at the same time."""
 
     def __init__(
         self,
-        ranks: Sequence[_Member],
-        helpers: Sequence[_Member],
+        members: Sequence[_Member],
         threads: ThreadPoolExecutor,
+        life_seconds: float,
         command_seconds: float | None,
     ) -> None:
-        self._ranks, self._members = ranks, (*helpers, *ranks)
+        self._members = members
+        self._ranks = [member for member in members if isinstance(member.message, SessionRequest)]
         self._threads, self._command_seconds = threads, command_seconds
-        self._helpers = [threads.submit(helper.receive, Message) for helper in helpers]
+        self._life_seconds, self._life_ends = life_seconds, Future[None]()
+        self._timer = threading.Timer(life_seconds, self._life_ends.set_result, [None])
+        self._timer.daemon = True
+        self._timer.start()
+        first, *others = members
+        place = first.message.place
+        meets = place is not None and place.exchange is not Exchange.NONE
+        for member in [first] if meets else members:
+            member.begin(port=None)
+
+        def on_event(event: Event) -> None:
+            if isinstance(event, PortChosen):
+                for other in others:
+                    other.begin(event.port)
+
+        self._helpers = [
+            threads.submit(member.receive, Message, on_event)
+            for member in members
+            if isinstance(member.message, ServeRequest)
+        ]
+        self._starting = {threads.submit(rank.receive, SessionReady, on_event): rank for rank in self._ranks}
         self._scenario: Scenario
         self._weights: str | None = None
 
     def wait_until_ready(self) -> SessionReady:
-        ready = self._receive(SessionReady)
+        ready = self._await(self._starting)
         return SessionReady(ready[0].started_at, max(each.startup_seconds for each in ready))
 
     def set_up(self, scenario: Scenario, samples: int) -> SetUpDone:
@@ -201,8 +237,14 @@ class _ClusterSession:
             device_memory_bytes=sum(memory) if memory else None,
         )
 
+    def exchange(self, device: str, size_bytes: int, repetitions: int) -> list[float]:
+        """Add up arrays over all ranks; return the seconds of the slowest rank for each repetition."""
+        done = self._tell(ExchangeArrays(device, size_bytes, repetitions), ArraysExchanged)
+        return [max(seconds) for seconds in zip(*(each.seconds for each in done), strict=True)]
+
     def kill(self) -> None:
         """Kill every process."""
+        self._timer.cancel()
         for member in self._members:
             member.worker.kill()
 
@@ -220,28 +262,30 @@ class _ClusterSession:
     def _tell(self, command: Command, kind: type[ReplyT]) -> list[ReplyT]:
         for rank in self._ranks:
             rank.worker.send(command)
-        return self._receive(kind)
+        return self._await({self._threads.submit(rank.receive, kind): rank for rank in self._ranks})
 
-    def _receive(self, kind: type[ReplyT]) -> list[ReplyT]:
+    def _await(self, replies: Mapping[Future[ReplyT], _Member]) -> list[ReplyT]:
         """Return the reply of each rank. Raise `SessionError` for the first process that fails, and kill the others."""
-        replies = {self._threads.submit(rank.receive, kind): rank for rank in self._ranks}
-        awaited: set[Future[Any]] = {*replies, *self._helpers}
+        awaited: set[Future[Any]] = {*replies, *self._helpers, self._life_ends}
         waiting: set[Future[Any]] = {*replies}
-        try:
+        limit = f"no answer within {self._command_seconds or 0:g} s"
+        with contextlib.suppress(concurrent.futures.TimeoutError):
             for done in concurrent.futures.as_completed(awaited, self._command_seconds):
                 waiting.discard(done)
+                if done is self._life_ends:
+                    limit = f"no result within {self._life_seconds:g} s"
+                    break
                 if done.exception() is not None or not waiting:
                     break
-        except concurrent.futures.TimeoutError:
-            silent = [replies[each] for each in replies if not each.done()]
-            self._fail(FailureReason.TIMEOUT, f"no answer within {self._command_seconds:g} s", silent)
         if any(each.done() and each.exception() is not None for each in awaited):
             self._explain(awaited, replies)
+        if waiting:
+            self._fail(FailureReason.TIMEOUT, limit, [replies[each] for each in replies if not each.done()])
         return [each.result() for each in replies]
 
     def _explain(self, awaited: set[Future[Any]], replies: Mapping[Future[ReplyT], _Member]) -> None:
         """Raise `SessionError` for the process that is the cause of a failure."""
-        concurrent.futures.wait(awaited, _GRACE_SECONDS)
+        concurrent.futures.wait(awaited - {self._life_ends}, _GRACE_SECONDS)
         silent = [member for each, member in replies.items() if not each.done()]
         errors = [error for each in awaited if each.done() and (error := each.exception()) is not None]
         lost = sorted((error for error in errors if isinstance(error, _LostError)), key=lambda error: error.order)
@@ -254,22 +298,39 @@ class _ClusterSession:
             self._fail(FailureReason.TIMEOUT, f"no answer; {first.member.name} said: {first.failure.detail}", silent)
         self.kill()
         failure = first.failure
-        detail = f"{first.member.name}: {failure.detail}"
-        raise SessionError(WorkerFailure(failure.reason, detail, failure.log))
+        raise SessionError(dataclasses.replace(failure, detail=f"{first.member.name}: {failure.detail}"))
 
     def _fail(self, reason: FailureReason, detail: str, members: Sequence[_Member] = ()) -> NoReturn:
-        """Kill all and raise `SessionError`; of several members, those that are stopped are to blame for the others."""
-        blamed = [member for member in members if _is_stopped(member.worker)] or members
-        if blamed:
+        """Kill all and raise `SessionError`. Members that wait for one that is stopped or mute are not to blame."""
+        blamed: Sequence[_Member] = members
+        if members:
+            helpers = [member for member in self._members if isinstance(member.message, ServeRequest)]
+            asked = [*members, *helpers]
+            culprits = [member for member in asked if _is_stopped(member.worker)] or _mute(asked)
+            blamed = culprits if 0 < len(culprits) < len(asked) else members
             detail = f"{', '.join(member.name for member in blamed)}: {detail}"
         self.kill()
-        raise SessionError(WorkerFailure(reason, detail, blamed[0].worker.log() if blamed else ""))
+        hosts = {member.worker.interpreter.host for member in blamed}
+        host = hosts.pop() if len(hosts) == 1 and len(blamed) < len(self._ranks) else None
+        raise SessionError(WorkerFailure(reason, detail, blamed[0].worker.log() if blamed else "", host))
 
 
 def _is_stopped(worker: WorkerProcess) -> bool:
     with contextlib.suppress(psutil.Error):
         return psutil.Process(worker.process.pid).status() == psutil.STATUS_STOPPED
     return False
+
+
+def _mute(members: Sequence[_Member]) -> list[_Member]:
+    """Return those that give no sign of life: a process that waits for others gives one."""
+    for member in members:
+        member.worker.heard.clear()
+        member.worker.beat()
+    mute: list[_Member] = []
+    for member in members:
+        if not member.worker.heard.wait(0 if mute else _GRACE_SECONDS):  # beside a mute one the others had their time
+            mute.append(member)
+    return mute
 
 
 def _together(windows: Sequence[WindowDone]) -> WindowDone:

@@ -60,6 +60,12 @@ _OF_PYTHON: Final = (
     ),
     (r"(?i)env: .*permission denied", "{python} cannot be executed", "write another python into the hosts file"),
 )
+#: A shell's exit status, and that of most such commands, is this plus the number of a signal.
+_BY_SIGNAL: Final = 128
+#: The signals of faulty code.
+_OF_CODE: Final = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL})
+#: What ssh ends with where it failed itself, or where a signal ended the command.
+_OF_SSH_ITSELF: Final = 255
 
 
 def describe_status(status: int | None) -> str:
@@ -70,6 +76,23 @@ def describe_status(status: int | None) -> str:
         with contextlib.suppress(ValueError):
             return f"the worker was killed by {signal.Signals(-status).name}"
     return f"the worker ended with status {status} and no result"
+
+
+def describe_end(status: int | None, launch: Launch | None, log: str) -> str:
+    """Return what the exit status of a worker says; of a far one, what that of the command in front of it does."""
+    if launch is None or status is None or status <= 0:
+        return describe_status(status)
+    last = (log.splitlines() or [""])[-1]
+    words = last and f": {last}"
+    if launch.through_shell and status == _OF_SSH_ITSELF:
+        return f"the connection to it ended{words}"
+    is_signal = status - _BY_SIGNAL in {*signal.Signals}
+    return describe_status(_BY_SIGNAL - status if is_signal else status) + words
+
+
+def is_fault_of_code(status: int | None) -> bool:
+    """Tell whether a worker ended as faulty code does, and not as one that was killed or whose machine is gone."""
+    return status is not None and (-status if status < 0 else status - _BY_SIGNAL) in _OF_CODE
 
 
 def out_of_memory_kills() -> str:
@@ -86,11 +109,11 @@ def explain_unreached(launch: Launch | None, python: str, reason: FailureReason,
     """Return in one line why no worker answered on a host, and what helps."""
     destination = "this machine" if launch is None else launch.prefix[-1] if launch.through_shell else launch.host
     if reason is FailureReason.TIMEOUT:
-        by_hand = "" if launch is None else f"; try by hand: {' '.join(launch.prefix)} true"
+        by_hand = "" if launch is None or launch.by_hand is None else f"; try by hand: {launch.by_hand}"
         return f"{detail}: it hangs, or its disks or its network are very slow{by_hand}"
     is_ssh = launch is not None and launch.through_shell
     for pattern, what, remedy in (*(_OF_SSH if is_ssh else ()), *_OF_PYTHON):
         if re.search(pattern, log):
             return f"{what}: {remedy}".format(host=destination, python=python, source=SOURCE_ROOT)
     last = (log.splitlines() or [""])[-1]
-    return f"{detail}{last and f': {last}'}"
+    return detail if last in detail else f"{detail}: {last}"

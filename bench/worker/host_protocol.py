@@ -5,18 +5,16 @@ A worker that got a `HostRequest` answers with `HostFacts`, and then each comman
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import TypeAlias
 
 import msgspec
-from msgspec import Meta
 
 from bench.ranges import Count, PositiveCount, PositiveRate, PositiveSeconds, Repeats
 from bench.records.base import Sha256
+from bench.records.environment import Environment
 from bench.records.result import Dataset
 from bench.scenarios.axes import Framework
-from bench.worker.protocol import Message
-
-Port = Annotated[int, Meta(ge=1, le=65_535)]
+from bench.worker.protocol import Message, Port
 
 
 class HostRequest(Message, frozen=True, tag="host"):
@@ -42,6 +40,8 @@ class Interface(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: None: the driver does not tell, as most virtual ones.
     bits_per_second: PositiveCount | None
     driver: str | None
+    #: Whether it has a link to anything.
+    is_up: bool = True
 
 
 class HostFacts(Message, frozen=True, tag="host_facts"):
@@ -70,6 +70,10 @@ class HostFacts(Message, frozen=True, tag="host_facts"):
 
 class Echo(Message, frozen=True, tag="echo"):
     """Answer at once."""
+
+
+class Capture(Message, frozen=True, tag="capture"):
+    """Tell all that a result file says of a host."""
 
 
 class Listen(Message, frozen=True, tag="listen"):
@@ -106,6 +110,11 @@ class Echoed(Message, frozen=True, tag="echoed"):
     wall_clock_microseconds: Count
 
 
+class Captured(Message, frozen=True, tag="captured"):
+    environment: Environment
+    kernel_hash: Sha256 | None
+
+
 class Listening(Message, frozen=True, tag="listening"):
     port: Port
     token: str
@@ -122,5 +131,5 @@ class LinkMeasured(Message, frozen=True, tag="link_measured"):
     bytes_per_second: PositiveRate
 
 
-HostCommand: TypeAlias = Echo | Listen | Reach | MeasureLink
-HostReply: TypeAlias = HostFacts | Echoed | Listening | Reached | LinkMeasured
+HostCommand: TypeAlias = Echo | Capture | Listen | Reach | MeasureLink
+HostReply: TypeAlias = HostFacts | Echoed | Captured | Listening | Reached | LinkMeasured

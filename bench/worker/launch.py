@@ -11,6 +11,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import psutil
@@ -32,6 +33,9 @@ SILENCE_SECONDS: Final = 60.0
 #: A host that vanished is noticed within 20 s. All else is the user's ~/.ssh/config, and so is the rule for new keys.
 _SSH: Final = ("ssh", "-T", "-o", "BatchMode=yes", "-o", "ControlMaster=no", "-o", "ServerAliveInterval=5")
 
+#: The script that stands in for a worker on the machine of another rank of a job.
+RELAY: Final = str(Path(__file__).parent / "join" / "relay.py")
+
 
 @dataclass(frozen=True, slots=True)
 class Launch:
@@ -42,6 +46,11 @@ class Launch:
     prefix: tuple[str, ...]
     #: A shell on the other side reads the words of the command again, as ssh has it.
     through_shell: bool = False
+
+    @property
+    def by_hand(self) -> str | None:
+        """The command with which its user can try the way; None: there is none."""
+        return None if RELAY in self.prefix else f"{' '.join(self.prefix)} true"
 
     def command(self, python: str, variables: Mapping[str, str]) -> list[str]:
         """Return the command that starts a worker there, with these variables and without what is withheld."""

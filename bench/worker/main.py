@@ -16,18 +16,21 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Protocol, TypeVar
+from typing import BinaryIO, Final, Protocol, TypeVar
 
 import msgspec
+import psutil
 from typing_extensions import assert_never
 
 import bench
 import mnist_core
 from bench.errors import ConfigurationError
 from bench.records.result import FailureReason
+from bench.scenarios.axes import Exchange
 from bench.worker.environment import SILENCE_VARIABLE
 from bench.worker.host_protocol import HostCommand, HostFacts, HostReply, HostRequest
 from bench.worker.measure.ceilings import measure_ceiling
+from bench.worker.measure.network import free_port
 from bench.worker.measure.run import SessionServer, describe, measure_run, probe, serve, started
 from bench.worker.protocol import (
     CeilingReply,
@@ -39,6 +42,7 @@ from bench.worker.protocol import (
     EpochDone,
     Evaluate,
     Event,
+    ExchangeArrays,
     FailureReply,
     FromWorker,
     Message,
@@ -46,6 +50,7 @@ from bench.worker.protocol import (
     OperatorsRequest,
     PhasesReply,
     PhasesRequest,
+    PortChosen,
     ProbeReply,
     ProbeRequest,
     Reply,
@@ -63,6 +68,8 @@ from mnist_core.devices import parse_devices
 from mnist_core.idx import DataError
 
 T = TypeVar("T")
+#: Two threads write lines.
+_WRITING: Final = threading.Lock()
 #: What gloo, NCCL and JAX's coordinator say when another rank is gone or silent.
 _LOST_RANK_WORDS = (
     *("connection closed by peer", "connection reset by peer", "connection refused", "broken pipe", "socket closed"),
@@ -76,7 +83,7 @@ def main() -> None:
     """Answer one request, or be a pass until stdin ends. The exit status is 0 whenever a reply was written."""
     sys.path.append(str(Path.cwd()))  # a user's own network; behind everything installed, so that it can shadow nothing
     with _reply_channel() as channel:
-        lines = _lines()
+        lines = _lines(lambda: _write_line(channel, b""))
         request_line = next(lines, b"")
         measured = handle_request(request_line, lambda event: _send(channel, event))
         if isinstance(measured, Message):
@@ -114,6 +121,7 @@ def _measured(request: Request, on_event: Callable[[Event], None]) -> Reply | Se
             (device,) = parse_devices(name)
             return ProbeReply(probe=probe(framework, device))
         case SessionRequest() | ServeRequest():
+            request = _met(request, on_event)
             return SessionServer(request) if isinstance(request, SessionRequest) else serve(request)
         case CeilingRequest():
             return CeilingReply(ceiling=measure_ceiling(request))
@@ -124,6 +132,16 @@ def _measured(request: Request, on_event: Callable[[Event], None]) -> Reply | Se
             return RunReply(run=run)
         case _:
             assert_never(request)
+
+
+def _met(request: SessionRequest | ServeRequest, on_event: Callable[[Event], None]) -> SessionRequest | ServeRequest:
+    """Return the request with the port at which ranks meet. Without one it is this process that waits: it chooses."""
+    place = request.place
+    if place is None or place.port is not None or place.exchange is Exchange.NONE:
+        return request
+    port = free_port(place.address)
+    on_event(PortChosen(port))
+    return msgspec.structs.replace(request, place=msgspec.structs.replace(place, port=port))
 
 
 def _described(request: DescribeRequest) -> Reply:
@@ -187,6 +205,8 @@ def handle_command(measured: SessionServer, line: bytes) -> Reply:
             return _guarded(lambda: measured.run_window(epochs))
         case Evaluate():
             return _guarded(measured.evaluate)
+        case ExchangeArrays():
+            return _guarded(lambda: measured.exchange(command))
         case _:
             assert_never(command)
 
@@ -203,11 +223,12 @@ def _guarded(measured_code: Callable[[], T]) -> T | FailureReply | UnusableReply
         return FailureReply(reason=_reason(error), detail=_one_line(error))
 
 
-def _lines() -> Iterator[bytes]:
+def _lines(answer_empty: Callable[[], None]) -> Iterator[bytes]:
     """Yield the lines that the parent sends. When it closes the pipe, end this process at once.
 
     On another host the connection may die without a word: the parent then sends an empty line now and then, and this
-    process ends when none has come for too long.
+    process ends when none has come for too long. Each is answered, whatever this process does meanwhile: so the parent
+    can tell one that works, or waits for another one, from one that was stopped.
 
     Not sys.stdin: a thread inside its lock would make the interpreter abort when the process ends by itself.
     """
@@ -220,14 +241,25 @@ def _lines() -> Iterator[bytes]:
         try:
             while select.select([0], [], [], limit)[0] and (part := os.read(0, 1 << 16)):
                 *whole, unfinished = (unfinished + part).split(b"\n")
-                for line in filter(None, whole):
-                    received.put(line)
+                for line in whole:
+                    if line:
+                        received.put(line)
+                    else:
+                        answer_empty()
         finally:  # whatever ends this thread: nobody else would notice that the parent is gone
+            if patience is not None:  # nor would anybody end what this process has started there
+                _kill_children()
             os._exit(1)
 
     threading.Thread(target=receive, daemon=True).start()
     while True:
         yield received.get()
+
+
+def _kill_children() -> None:
+    with contextlib.suppress(psutil.Error):
+        for child in psutil.Process().children(recursive=True):
+            child.kill()
 
 
 def _reason(error: BaseException) -> FailureReason:
@@ -271,5 +303,10 @@ def _reply_channel() -> Iterator[BinaryIO]:
 
 
 def _send(channel: BinaryIO, message: FromWorker | HostReply) -> None:
-    channel.write(msgspec.json.encode(message) + b"\n")
-    channel.flush()
+    _write_line(channel, msgspec.json.encode(message))
+
+
+def _write_line(channel: BinaryIO, line: bytes) -> None:
+    with _WRITING:
+        channel.write(line + b"\n")
+        channel.flush()

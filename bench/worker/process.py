@@ -28,7 +28,7 @@ from bench.records.result import FailureReason
 from bench.scenarios.axes import Framework, is_custom
 from bench.scenarios.scenario import Scenario
 from bench.worker.environment import worker_environment, worker_variables
-from bench.worker.exits import describe_status, explain_unreached, out_of_memory_kills
+from bench.worker.exits import describe_end, explain_unreached, is_fault_of_code, out_of_memory_kills
 from bench.worker.host_protocol import HostReply
 from bench.worker.launch import HELLO, Launch, pulse
 from bench.worker.protocol import (
@@ -57,6 +57,8 @@ EXIT_SECONDS = 10.0
 #: A killed process is gone at once, or waits inside the kernel for something that may never come.
 REAP_SECONDS = 5.0
 _READ_BYTES = 1 << 16
+#: What JAX writes before it aborts a process that has lost another rank.
+_JAX_LOST_RANK_WORDS = "JAX distributed service detected fatal errors"
 OnEvent: TypeAlias = Callable[[Event], None]
 ReplyT = TypeVar("ReplyT", bound=Message)
 
@@ -70,6 +72,9 @@ class WorkerFailure:
     detail: str
     #: The end of its error output.
     log: str = ""
+    #: The label of the machine that failed, not the training on it: its process ended, or gave no sign of life. None:
+    #: it was the training, or no machine has a label.
+    host: str | None = None
 
 
 class Cancellation:
@@ -109,6 +114,8 @@ class Interpreter:
     measured: Path = SOURCE_ROOT
     #: Where it is on another host, which measures the mnist-bench that is installed there; None: on this machine.
     launch: Launch | None = None
+    #: The label of its machine in a hosts file; None: there is none.
+    host: str | None = None
 
 
 def send_request(
@@ -201,8 +208,9 @@ class WorkerProcess:
     timed_out: threading.Event
     timeout_seconds: float
     kills_before: str
-    #: None: it runs on this machine.
-    launch: Launch | None = None
+    interpreter: Interpreter
+    #: Set by an empty line, which is the answer to one.
+    heard: threading.Event = dataclasses.field(default_factory=threading.Event)
     killed: threading.Event = dataclasses.field(default_factory=threading.Event)
     #: What the worker has written and nobody has read: one iterator for its life, since a reply may come with more.
     lines: Iterator[bytes] = dataclasses.field(init=False)
@@ -210,7 +218,8 @@ class WorkerProcess:
     def __post_init__(self) -> None:
         """Begin to read."""
         lines = self._read_lines()
-        object.__setattr__(self, "lines", lines if self.launch is None else self._after_hello(lines))
+        is_far = self.interpreter.launch is not None
+        object.__setattr__(self, "lines", self._after_hello(lines) if is_far else lines)
 
     def kill(self) -> None:
         """Kill the worker and everything that it started."""
@@ -222,7 +231,7 @@ class WorkerProcess:
         self._write_line(msgspec.json.encode(message))
 
     def beat(self) -> None:
-        """Give a sign of life: an empty line."""
+        """Give a sign of life: an empty line. Whoever reads the worker's lines meanwhile sees its own."""
         with contextlib.suppress(ValueError):  # its stdin was closed meanwhile
             self._write_line(b"")
 
@@ -252,6 +261,9 @@ class WorkerProcess:
     def _reply(self, on_event: OnEvent) -> Reply | HostReply | None:
         """Return None if the worker ended, or was killed, without a reply."""
         for line in self.lines:
+            if not line.strip():
+                self.heard.set()
+                continue
             try:
                 message: FromWorker | HostReply = msgspec.json.decode(line, type=FromWorker | HostReply)
             except (msgspec.DecodeError, ConfigurationError):
@@ -289,16 +301,19 @@ class WorkerProcess:
             yield from whole
 
     def _explain_end(self) -> WorkerFailure:
-        status = self.end()
+        status, host = self.end(), None
         if self.timed_out.is_set():
             reason, detail = FailureReason.TIMEOUT, f"no result within {self.timeout_seconds:g} s"
         elif status == -signal.SIGKILL and out_of_memory_kills() != self.kills_before:
             reason, detail = FailureReason.OUT_OF_MEMORY, "the kernel killed the worker: the machine's memory ended"
+        elif _JAX_LOST_RANK_WORDS in self.log():  # whatever a command in front of it makes of SIGABRT
+            reason, detail = FailureReason.RANK_LOST, "JAX aborted the worker, since it had lost another rank"
         else:
-            reason, detail = FailureReason.CRASHED, describe_status(status)
+            reason, detail = FailureReason.CRASHED, describe_end(status, self.interpreter.launch, self.log())
+            host = None if is_fault_of_code(status) else self.interpreter.host
         if status is None:
             detail += "; it could not be killed: it waits for a driver or a file system"
-        return WorkerFailure(reason, detail, self.log())
+        return WorkerFailure(reason, detail, self.log(), host)
 
     def end(self) -> int | None:
         """Give the worker a moment to leave by itself, then kill it; return its exit status, None if it lives on."""
@@ -344,7 +359,7 @@ def start(
             start_new_session=True,  # Ctrl-C is ours to handle: the terminal must not send it to the worker as well
         )
         timed_out = threading.Event()
-        worker = WorkerProcess(process, errors, timed_out, timeout_seconds, kills_before, interpreter.launch)
+        worker = WorkerProcess(process, errors, timed_out, timeout_seconds, kills_before, interpreter)
 
         def end() -> None:
             timed_out.set()

@@ -35,6 +35,8 @@ from bench.scenarios.scenario import Scenario
 from mnist_core.devices import Probe
 from mnist_core.recipe import Engine, Recipe
 
+Port = Annotated[int, Meta(ge=1, le=65_535)]
+
 
 class DivergedError(Exception):
     """The loss is not finite any more; one line. It stands here because every process can import this module."""
@@ -66,11 +68,14 @@ class RankPlace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     #: Without one the ranks never meet.
     exchange: Exchange
     servers: Servers
-    #: The address and port at which the first rank, or the scheduler, waits for the others.
+    #: The address at which the first rank, or the scheduler, waits for the others.
     address: str
-    port: Annotated[int, Meta(ge=1, le=65535)]
+    #: None: it is the one that waits, and it is to choose a free one, which it tells by `PortChosen`.
+    port: Port | None
     #: The network interface of this process's machine by which the others reach it; None: the framework chooses.
     interface: str | None
+    #: The IP address by which the others reach this process's machine; None: that of the interface.
+    own_address: str | None = None
 
 
 class SessionRequest(Message, frozen=True, tag="pass"):
@@ -121,6 +126,16 @@ class RunWindow(Message, frozen=True, tag="run_window"):
 
 class Evaluate(Message, frozen=True, tag="evaluate"):
     """Evaluate what was trained so far on the test images of the session."""
+
+
+class ExchangeArrays(Message, frozen=True, tag="exchange_arrays"):
+    """Add up arrays over all ranks, so often, each time from a barrier on; nothing is trained."""
+
+    #: Where the arrays are.
+    device: DeviceName
+    #: Of an array, in float32 numbers; 0: a barrier alone.
+    size_bytes: Count
+    repetitions: Repeats
 
 
 class CustomNetwork(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -201,6 +216,12 @@ class RoundDone(Message, frozen=True, tag="round"):
     done: Count
 
 
+class PortChosen(Message, frozen=True, tag="port_chosen"):
+    """The port at which the first rank, or the scheduler, is about to wait for the others."""
+
+    port: Port
+
+
 class RunReply(Message, frozen=True, tag="measured"):
     run: Run
 
@@ -250,6 +271,11 @@ class Evaluated(Message, frozen=True, tag="evaluated"):
     device_memory_bytes: Count | None
 
 
+class ArraysExchanged(Message, frozen=True, tag="arrays_exchanged"):
+    #: Of each repetition, until this rank had the sum, which was the right one.
+    seconds: tuple[PositiveSeconds, ...]
+
+
 class DescribeReply(Message, frozen=True, tag="described"):
     software: Software
 
@@ -294,7 +320,7 @@ Request: TypeAlias = (
     | PhasesRequest
     | OperatorsRequest
 )
-Command: TypeAlias = SetUp | RunWindow | Evaluate
+Command: TypeAlias = SetUp | RunWindow | Evaluate | ExchangeArrays
 
 Reply: TypeAlias = (
     RunReply
@@ -302,6 +328,7 @@ Reply: TypeAlias = (
     | SetUpDone
     | WindowDone
     | Evaluated
+    | ArraysExchanged
     | DescribeReply
     | ProbeReply
     | CeilingReply
@@ -311,7 +338,7 @@ Reply: TypeAlias = (
     | UnusableReply
 )
 
-Event: TypeAlias = EpochDone | RoundDone
+Event: TypeAlias = EpochDone | RoundDone | PortChosen
 FromWorker: TypeAlias = Event | Reply
 #: The trace that a profiled process writes into the directory of its request.
 RAW_TRACE_FILE: Final = "mxnet.json"

@@ -72,7 +72,7 @@ def start(
             worker = stack.enter_context(process.start(interpreter, variables, life_seconds, stop))
         except OSError as error:
             detail = f"the worker could not be run: {error}"
-            raise SessionError(WorkerFailure(FailureReason.CRASHED, detail)) from error
+            raise SessionError(WorkerFailure(FailureReason.CRASHED, detail, host=interpreter.host)) from error
         worker.send(request)
         yield _WorkerSession(worker, command_seconds)
 

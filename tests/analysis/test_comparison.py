@@ -34,11 +34,13 @@ from bench.scenarios.selection import reference
 from bench.stats import intervals, multiple_testing
 from bench.stats.intervals import TSummary
 from bench.stats.sessions import Spread
-from mnist_core.recipe import Hybridize, Recipe
+from mnist_core.recipe import Hybridize, InputPipeline, MetricSync, Recipe
 from tests import ROOT
 from tests.benchmarks.session_pairs import comparable_pairs, slowed
 from tests.support.executor import A_BLOCK, in_turns
+from tests.support.ranks import a_cluster_file, runs, two
 from tests.support.records import (
+    a_cluster_host,
     a_dataset,
     a_failure,
     a_result_set,
@@ -512,6 +514,18 @@ def test_any_axis_can_be_the_baselines() -> None:
         compare_scenarios(one, one, reference("hybridize=of", "--baseline-scenario"))
 
 
+def test_a_loop_can_be_the_baseline_by_its_name() -> None:
+    """A table names all parts of a loop in one word, and so can a user: the other axes are kept apart."""
+    parts = {"input_pipeline": InputPipeline.RESIDENT, "metric_sync": MetricSync.EPOCH}
+    scenarios = [a_scenario(batch_size=size, **changes) for size in (100, 500) for changes in ({}, parts)]
+    one = side(*(run for scenario in scenarios for run in repeats(QUIET, scenario)))
+    rows = compare_scenarios(one, one, reference("loop=tutorial", "--baseline-scenario")).rows
+    assert [(row.scenario.batch_size, row.scenario.loop.input_pipeline) for row in rows] == [
+        (100, InputPipeline.RESIDENT),
+        (500, InputPipeline.RESIDENT),
+    ]
+
+
 def sweep() -> ComparedFile:
     """Return two contexts x two modes at two batch sizes; the fastest is cpu(0), batch 500, hybridize on."""
     factors = {(CPU, 100): 1.0, (CPU, 500): 4.0, ("cpu(0),cpu(1)", 100): 0.8, ("cpu(0),cpu(1)", 500): 2.0}
@@ -812,3 +826,23 @@ def test_recorded_sessions_of_the_same_code_raise_few_alarms() -> None:
     }
     assert regressed[0.0] <= 0.05 * len(pairs)
     assert regressed[0.2] >= 0.35 * len(pairs)
+
+
+# --- several machines -------------------------------------------------------------------------------------------------
+
+
+def test_other_machines_of_a_hosts_file_are_other_hardware() -> None:
+    """Where only one file has several, their common rows are of the first machine."""
+    here, there = (a_cluster_file(hosts=(a_cluster_host(0), a_cluster_host(place))) for place in (1, 2))
+    one = msgspec.structs.replace(here, hosts=())
+    kinds = [compare(index("a", here), index("b", other)).kind for other in (here, there, one)]
+    assert kinds == [Kind.SAME_MACHINE, Kind.HARDWARE, Kind.SAME_MACHINE]
+    comparison = compare(index("a", here), index("b", there))
+    assert [difference.name for difference in comparison.machine_differences] == ["other machines"]
+    assert "another machine: other machines" in str(gate_refusal(comparison))
+
+
+def test_ranks_on_one_machine_and_machines_are_different_rows() -> None:
+    machines = a_result_set(*runs(two(), 1000.0, 1001.0))
+    ranks = a_result_set(*runs(two(hosts=1), 1000.0, 1001.0))
+    assert [row.slowdown for row in compare(index("a", machines), index("b", ranks)).rows] == [None, None]

@@ -25,7 +25,8 @@ from bench.render.views.histories import history_tables
 from mnist_core.recipe import Recipe
 from tests.support.cli import Command
 from tests.support.executor import A_BLOCK, in_turns
-from tests.support.records import a_dataset, a_failure, a_result_set, a_run, a_scenario, an_environment
+from tests.support.ranks import a_cluster_file
+from tests.support.records import a_cluster_host, a_dataset, a_failure, a_result_set, a_run, a_scenario, an_environment
 
 MLP, LENET = a_scenario("mlp"), a_scenario("lenet")
 COMMITS = [f"{number:040x}" for number in range(1000)]
@@ -109,6 +110,14 @@ def test_another_machine_or_data_set_is_another_history() -> None:
     other = [msgspec.structs.replace(each, dataset=a_dataset(digest="f" * 64)) for each in result_sets(4)]
     made = histories(sides([*there, *here, *other]))
     assert [history.files for history in made] == [12, 8, 4]
+
+
+def test_other_machines_of_a_hosts_file_are_another_history() -> None:
+    """Two ranks on another second machine are no news of the first ones; of a class, machines of a kind are alike."""
+    here, there = ([a_cluster_host(0), a_cluster_host(place)] for place in (1, 2))
+    files = sides([a_cluster_file(hosts=tuple(hosts)) for hosts in (here, here, there)])
+    assert [history.files for history in histories(files)] == [2, 1]
+    assert [history.files for history in histories(files, By.CLASS)] == [3]
 
 
 def test_runners_that_come_and_go_are_one_history_of_their_class() -> None:

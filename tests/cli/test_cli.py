@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -27,12 +27,13 @@ from bench.experiments.run.runner import OnEpoch
 from bench.records import store
 from bench.records.environment import Software
 from bench.records.health import void_reasons
-from bench.records.result import Failure, FailureReason, ResultSet, Run
+from bench.records.result import ExchangeCurve, Failure, FailureReason, ResultSet, Run
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from bench.worker.interpreters import Interpreters
 from bench.worker.process import Cancellation
 from bench.worker.protocol import RunRequest
+from bench.worker.seats import Machine
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 from mnist_core.devices import Device, Probe, Unusable
@@ -53,7 +54,13 @@ class FakeWorker(FakeBlocks):
 
     outcome: Callable[[RunRequest], Run | Failure]
 
-    def __init__(self, interpreters: Interpreters | None = None, stop: Cancellation | None = None) -> None:
+    def __init__(
+        self,
+        interpreters: Interpreters | None = None,
+        stop: Cancellation | None = None,
+        machines: Sequence[Machine] = (),
+        on_loss: Callable[[str], None] | None = None,
+    ) -> None:
         self._stop = stop
 
     def describe(self, framework: Framework = Framework.MXNET, scenarios: Iterable[Scenario] = ()) -> Software:
@@ -64,6 +71,9 @@ class FakeWorker(FakeBlocks):
 
     def execute(self, request: RunRequest, timeout_seconds: float, on_epoch: OnEpoch) -> Run | Failure:
         return type(self).outcome(request)
+
+    def measure_curve(self, scenario: Scenario, **_facts: object) -> ExchangeCurve:
+        raise AssertionError(f"no ranks were asked for: {scenario.name}")
 
 
 def a_measured_run(request: RunRequest) -> Run:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,26 +15,34 @@ from bench.errors import SetupError
 from bench.experiments.run.runner import OnEpoch
 from bench.records import store
 from bench.records.environment import Software
-from bench.records.result import Ceiling, Failure, FailureReason, Library, ResultSet, Run
+from bench.records.result import Ceiling, ExchangeCurve, Failure, FailureReason, Library, ResultSet, Run
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from bench.worker.interpreters import Interpreters
 from bench.worker.process import Cancellation, WorkerFailure
 from bench.worker.protocol import CeilingRequest, RunRequest
+from bench.worker.seats import Machine
 from mnist_core.devices import Device, Probe, Unusable
 from tests.support.cli import Command
 from tests.support.executor import EIGHT_ALONE, FakeBlocks
 from tests.support.idx_files import small_idx_folder
-from tests.support.records import a_ceiling, a_run, a_software, an_environment
+from tests.support.records import a_ceiling, a_curve, a_run, a_software, an_environment
 
 
 class FakeWorker(FakeBlocks):
     """An executor that has MXNet alone, and needs no time for runs and ceilings."""
 
     asked: list[CeilingRequest]
+    exchanged: list[Scenario]
     broken: bool
 
-    def __init__(self, interpreters: Interpreters | None = None, stop: Cancellation | None = None) -> None:
+    def __init__(
+        self,
+        interpreters: Interpreters | None = None,
+        stop: Cancellation | None = None,
+        machines: Sequence[Machine] = (),
+        on_loss: Callable[[str], None] | None = None,
+    ) -> None:
         self.stop = stop or Cancellation()
 
     def describe(self, framework: Framework = Framework.MXNET, scenarios: Iterable[Scenario] = ()) -> Software:
@@ -49,6 +57,16 @@ class FakeWorker(FakeBlocks):
         run = a_run(scenario=request.scenario, recipe=request.recipe, repeat=request.repeat, omp_num_threads=2)
         return msgspec.structs.replace(
             run, epochs=tuple(msgspec.structs.replace(epoch, samples=60) for epoch in run.epochs)
+        )
+
+    def measure_curve(self, scenario: Scenario, **_facts: object) -> ExchangeCurve:
+        self.exchanged.append(scenario)
+        return a_curve(
+            framework=scenario.framework,
+            ranks=scenario.ranks,
+            exchange=scenario.exchange,
+            servers=scenario.servers,
+            failure="crashed: the sum is wrong" if self.broken else None,
         )
 
     def measure_ceiling(self, request: CeilingRequest) -> Ceiling | WorkerFailure:
@@ -68,7 +86,7 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> type[FakeWorker]:
     for user in (run, environment):
         monkeypatch.setattr(user, "SubprocessExecutor", FakeWorker)
     monkeypatch.setattr(run, "usable_core_count", lambda: 2)
-    FakeWorker.asked, FakeWorker.broken = [], False
+    FakeWorker.asked, FakeWorker.exchanged, FakeWorker.broken = [], [], False
     return FakeWorker
 
 
@@ -105,6 +123,24 @@ def test_ceilings_alone_leave_nothing_to_check(
     (line,) = capsys.readouterr().err.splitlines()
     allowed = "--repeats, --python, --format and --json"
     assert line == f"mnist-bench: --ceilings trains and checks nothing: leave out all but {allowed}"
+    assert worker.asked == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--repeats", 3], "add --ceilings"),
+        (["--quick", "--data", "mnist"], "--quick leaves out"),
+        (["--quick", "--data-dir", "nowhere"], "--quick leaves out"),
+    ],
+)
+def test_no_option_of_the_environment_is_silently_without_effect(
+    command: Command, worker: type[FakeWorker], capsys: pytest.CaptureFixture[str], arguments: list[object], words: str
+) -> None:
+    """One line says so before anything is looked at."""
+    assert command("environment", *arguments) == cli.Exit.USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
     assert worker.asked == []
 
 
@@ -185,3 +221,31 @@ def test_a_resumed_run_goes_on_with_its_ceilings(
         assert command("run", "--resume", "a.json", *flags, "--data-dir", data_dir) == cli.Exit.DONE
         added = len(store.read(Path("a.json"), ResultSet).ceilings) - len(ceilings)
         assert (added > 0) is bool(ceilings or flags)
+
+
+def test_ranks_have_their_exchanges_measured_without_being_asked(
+    command: Command, worker: type[FakeWorker], data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody can know later what a step waited for; --no-ceilings leaves it out, --ceilings adds the products."""
+    arguments = ("--suite", EIGHT_ALONE, "--network", "mlp", "--ranks", 2, "--data-dir", data_dir)
+    assert command("run", *arguments, "-o", "a.json") == cli.Exit.DONE
+    assert "measuring 1 exchange curve, about 10 s" in capsys.readouterr().err
+    assert len(store.read(Path("a.json"), ResultSet).exchanges) == len(worker.exchanged) == 2
+    assert (len({*worker.exchanged}), worker.asked) == (1, [])
+    assert command("run", *arguments, "--no-ceilings", "-o", "b.json") == cli.Exit.DONE
+    assert (len(worker.exchanged), store.read(Path("b.json"), ResultSet).exchanges) == (2, ())
+    assert command("run", *arguments, "--ceilings", "-o", "c.json") == cli.Exit.DONE
+    assert len(worker.exchanged) == 4
+    assert worker.asked
+
+
+def test_a_wrong_sum_fails_the_command(
+    command: Command, worker: type[FakeWorker], data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is said at once and stands in the file."""
+    worker.broken = True
+    arguments = ("--suite", EIGHT_ALONE, "--network", "mlp", "--ranks", 2, "--data-dir", data_dir)
+    assert command("run", *arguments, "-o", "a.json") == cli.Exit.FAILED
+    assert "no whole exchange curve of mxnet through dist_sync, 2 ranks: " in capsys.readouterr().err
+    (curve,) = store.read(Path("a.json"), ResultSet).exchanges
+    assert curve.failure == "crashed: the sum is wrong"

@@ -491,6 +491,8 @@ def test_one_edited_scenario_among_good_ones_is_refused(command: Command, capsys
         (["a.json", "b.json", "--margin", "20%"], 2, "tolerance"),
         (["a.json", "b.json", "--alpha", "0"], 2, "--alpha 0: expected a probability"),
         (["a.json", "b.json", "--gate", "--baseline-scenario", "cpu(0)"], 2, "leave out --baseline-scenario"),
+        (["a.json", "--baseline-scenario", "cpu(0)", "--margin", "5%"], 2, "leave out --margin, --tolerance and"),
+        (["a.json", "--baseline-scenario", "cpu(0)", "--sessions", "b.json"], 2, "leave it out within one"),
         (["a.json", "--baseline-scenario", "gpu(0)"], 2, "no scenario has contexts 'gpu(0)' (there are: 'cpu(0)')"),
         (["a.json", "--baseline-scenario", "tpu(0)"], 2, "--baseline-scenario 'tpu(0)': contexts: unknown device"),
         (["a.json", "--baseline-scenario", "foo"], 2, "or axis=value, e.g. hybridize=off"),
@@ -526,7 +528,7 @@ def test_margins_are_ratios_or_percent(command: Command) -> None:
 @pytest.mark.slow
 def test_a_reader_that_has_enough_changes_no_verdict(tmp_path: Path) -> None:
     """`compare --gate | head` under pipefail must not pass."""
-    scenarios = [a_scenario(batch_size=size) for size in range(10, 400)]
+    scenarios = [a_scenario(batch_size=size) for size in range(10, 110)]  # more than fits into a buffer
     fast, slow = ([run for each in scenarios for run in runs(factor, each)] for factor in (1.0, 0.25))
     store.write(tmp_path / "a.json", a_result_set(*fast))
     store.write(tmp_path / "b.json", a_result_set(*slow))
@@ -542,6 +544,16 @@ def test_a_reader_that_has_enough_changes_no_verdict(tmp_path: Path) -> None:
         )
         assert (done.returncode, done.stderr[:23]) == (cli.Exit.REGRESSED, b"mnist-bench: regressed:")
     os.close(writing)
+
+
+def test_programs_can_tell_loops_apart(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    """The words that people read for a loop stand for parts, each of which has a column for programs."""
+    scenarios = [a_scenario(contexts="cpu(0)", input_pipeline=pipeline) for pipeline in ("ndarrayiter", "resident")]
+    for name in ("a.json", "b.json"):
+        store.write(Path(name), a_result_set(*(run for each in scenarios for run in runs(scenario=each))))
+    assert command("a.json", "b.json", "--format", "csv") == cli.Exit.DONE
+    rows = csv.DictReader(capsys.readouterr().out.splitlines())
+    assert [row["input_pipeline"] for row in rows] == ["ndarrayiter", "resident"]
 
 
 def test_a_copy_is_called_one(command: Command, capsys: pytest.CaptureFixture[str]) -> None:

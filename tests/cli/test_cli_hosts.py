@@ -1,21 +1,36 @@
-"""`environment --hosts`: what is printed of hosts, and which exit status says what."""
+"""`--hosts` of `environment` and `run`: what is printed of hosts, and which exit status says what."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bench import cli
 from bench.cli import hosts as cli_hosts
+from bench.cli.commands import run
 from bench.experiments.preflight.ask import HostAnswer, Link, Preflight
+from bench.experiments.run.runner import OnEpoch
+from bench.records import store
+from bench.records.environment import Software
+from bench.records.result import Failure, ResultSet, Run
 from bench.scenarios.axes import Framework
+from bench.scenarios.hosts import Host
+from bench.scenarios.scenario import Scenario
+from bench.worker.host_protocol import Captured
+from bench.worker.interpreters import Interpreters
+from bench.worker.process import Cancellation
+from bench.worker.protocol import RunRequest
+from bench.worker.seats import Machine
+from mnist_core.devices import Device, Probe, Unusable
 from tests.support.cli import Command
+from tests.support.executor import FakeBlocks
 from tests.support.idx_files import small_idx_folder
 from tests.support.preflight import CODE, an_answer, some_facts
-from tests.support.records import a_dataset
+from tests.support.records import a_dataset, a_failure, a_result_set, a_run, a_software, an_environment
 
 OTHER = "beef" * 16
 
@@ -111,8 +126,8 @@ def test_other_formats_show_the_tables(look: Command, capsys: pytest.CaptureFixt
     [
         ("--hosts nowhere", "hosts file nowhere: No such file or directory"),
         ("--hosts twice", "hosts file twice, line 2: a is listed twice (first on line 1): write it once, with slots=2"),
-        ("--links", "--links measures the network between the hosts of --hosts: add --hosts FILE"),
-        ("--framework torch", "--framework names what the hosts of --hosts need: add --hosts FILE"),
+        ("--links", "--links measures the network between the hosts of --hosts: add --hosts FILE or --join"),
+        ("--framework torch", "--framework names what the hosts of --hosts need: add --hosts FILE or --join"),
         ("--hosts twice --ceilings", "leave out all but"),
         ("--hosts twice --quick", "--hosts measures no training: leave out all but"),
         ("--hosts twice --format junit", "--format junit holds verdicts"),
@@ -122,6 +137,231 @@ def test_wrong_usage_is_one_line(
     command: Command, capsys: pytest.CaptureFixture[str], arguments: str, words: str
 ) -> None:
     Path("twice").write_text("a\na\n", encoding="utf-8")
+    assert command("environment", *arguments.split()) == cli.Exit.USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+
+
+# --- run --hosts ------------------------------------------------------------------------------------------------------
+
+SUITE = """
+title = "one row on each of two hosts, and one on both"
+[[matrix]]
+network = ["mlp"]
+contexts = ["cpu(0)"]
+first_host = [0, 1]
+sampling = { epochs = 1, samples = 20, repeats = 1 }
+[[matrix]]
+network = ["mlp"]
+contexts = ["cpu(0)"]
+ranks = [2]
+sampling = { epochs = 1, samples = 20, repeats = 1 }
+"""
+
+
+class FakeWorker(FakeBlocks):
+    """An executor that measures at once, and fails where it is told to."""
+
+    lost: str | None = None
+
+    def __init__(
+        self,
+        interpreters: Interpreters | None = None,
+        stop: Cancellation | None = None,
+        machines: Sequence[Machine] = (),
+        on_loss: Callable[[str], None] | None = None,
+    ) -> None:
+        self.machines = machines
+
+    def describe(self, framework: Framework = Framework.MXNET, scenarios: Iterable[Scenario] = ()) -> Software:
+        return a_software()
+
+    def probe(self, framework: Framework, device: Device) -> Probe:
+        return Probe(device, Unusable.NO_CUDA_BUILD, f"no CUDA in this {framework}")
+
+    def measure_curve(self, _scenario: Scenario, **_others: object) -> None:
+        """Measure nothing beside the runs."""
+
+    def execute(self, request: RunRequest, timeout_seconds: float, on_epoch: OnEpoch) -> Run | Failure:
+        run = a_run(scenario=request.scenario, recipe=request.recipe, repeat=request.repeat)
+        if self.lost is None:
+            return run
+        return a_failure(
+            scenario=request.scenario,
+            recipe=request.recipe,
+            repeat=request.repeat,
+            detail=f"on {self.lost}: gone",
+            host=self.lost,
+        )
+
+
+def captured(place: int, **changes: object) -> Captured:
+    environment = an_environment(host_hash=f"{place:x}" * 64, software=None, **changes)
+    return Captured(environment=environment, kernel_hash=f"{place:x}" * 64)
+
+
+@pytest.fixture
+def measure(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Return a function of the hosts' answers and of options, which runs the suite above on both hosts."""
+    data = small_idx_folder(tmp_path / "data", train=30, test=10)
+    (tmp_path / "hosts").write_text("10.0.0.1\nnode1.lab\n", encoding="utf-8")
+    (tmp_path / "suite.toml").write_text(SUITE, encoding="utf-8")
+    monkeypatch.setattr(cli_hosts, "tree_digest", lambda *_: CODE)
+    monkeypatch.setattr(cli_hosts, "dataset_of", lambda _prepared: a_dataset())
+    monkeypatch.setattr(run, "SubprocessExecutor", FakeWorker)
+    FakeWorker.lost = None
+
+    def start(
+        *options: object, answers: Sequence[HostAnswer] | None = None, told: Sequence[Captured] | None = None
+    ) -> int:
+        if answers is None:
+            answers = [an_answer(0), an_answer(1, host=Host(address="node1.lab"))]
+        told = [captured(place) for place in range(2)] if told is None else told
+        links = (Link(sender="n1", receiver="n0", round_trip_seconds=0.0002, bytes_per_second=117e6),)
+        seen = Preflight(hosts=tuple(answers), links=links, captured=tuple(told))
+        monkeypatch.setattr(cli_hosts, "ask_hosts", lambda *_, **__: seen)
+        return command("run", "--data-dir", data, *options)
+
+    return start
+
+
+ALL = ("--suite", "suite.toml", "--data", "custom", "--hosts", "hosts", "-o", "file.json")
+
+
+def test_a_run_on_hosts_says_what_they_are_and_not_how_they_are_called(
+    measure: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measure(*ALL)
+    shown = capsys.readouterr()
+    result_set = store.read(Path("file.json"), ResultSet)
+    assert [host.label for host in result_set.hosts] == ["n0", "n1"]
+    assert result_set.environment == msgspec.structs.replace(result_set.hosts[0].environment, software=a_software())
+    places = [(each.scenario.first_host, each.scenario.hosts, each.scenario.ranks) for each in result_set.plan]
+    assert places == [(0, 1, 1), (1, 1, 1), (0, 2, 2)]
+    assert len(result_set.runs) == 3
+    assert "2 machines, 1 rank each" in shown.out
+    assert "round trip to n0" in shown.out
+    for name in ("node1", "10.0.0."):
+        assert name not in Path("file.json").read_text()
+        assert name not in shown.out
+
+
+def test_the_table_of_hosts_is_shown_where_it_is_asked_for(
+    measure: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measure(*ALL)
+    assert "before anything is measured" not in capsys.readouterr().err
+    measure(*ALL[:-1], "other.json", "--verbose")
+    shown = capsys.readouterr()
+    assert "before anything is measured" in shown.err
+    assert "before anything is measured" not in shown.out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--ranks", 4), "ranks=4 hosts=2 puts 2 ranks on 10.0.0.1, whose slots are 1: write slots = 2"),
+        (("--ranks", 3, "--set", "hosts=3"), "hosts=3 needs 3 machines, and its hosts file has 2"),
+        (("--set", "first_host=2"), "hosts=1 first_host=2 needs 3 machines, and its hosts file has 2"),
+    ],
+)
+def test_what_the_hosts_file_has_not_is_told_before_any_is_asked(
+    measure: Command, capsys: pytest.CaptureFixture[str], options: tuple[object, ...], words: str
+) -> None:
+    assert measure(*ALL, *options, answers=[]) == cli.Exit.USAGE
+    assert words in capsys.readouterr().err
+    assert not Path("file.json").exists()
+
+
+def test_ranks_on_several_machines_need_a_hosts_file(measure: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert measure(*ALL[:4], "--set", "hosts=2", "--ranks", 2) == cli.Exit.USAGE
+    assert "hosts=2 needs 2 machines, named in a hosts file: --hosts FILE" in capsys.readouterr().err
+
+
+def test_a_host_without_work_is_noted(measure: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    measure(*ALL, "--set", "first_host=0", "--ranks", 1)
+    assert "not used by any scenario: node1.lab" in capsys.readouterr().err
+
+
+def test_hosts_that_do_not_fit_are_shown_and_nothing_is_measured(
+    measure: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = [an_answer(0), an_answer(1, some_facts(1, source_digest=OTHER))]
+    assert measure(*ALL, answers=answers) == cli.Exit.INCOMPARABLE
+    assert "✘ n1" in capsys.readouterr().out
+    assert not Path("file.json").exists()
+
+
+def test_a_lost_host_ends_the_run_and_is_named(measure: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the file it has its label, here its name, too."""
+    FakeWorker.lost = "n1"
+    assert measure(*ALL) == cli.Exit.FAILED
+    said = " ".join(capsys.readouterr().err.split())
+    assert "on n1 (node1.lab): gone" in said
+    assert "n1 (node1.lab) failed twice, so that nothing more is measured: see to it, then finished runs are in" in said
+    result_set = store.read(Path("file.json"), ResultSet)
+    assert [failure.detail for failure in result_set.failures] == ["on n1: gone"] * 2
+
+
+@pytest.mark.parametrize(
+    ("options", "told", "words"),
+    [
+        ((), None, "was begun on 2 machines of a hosts file; add --hosts with the same"),
+        (("--hosts", "one"), None, "was begun on 2 machines, and the hosts file has 1"),
+        (("--hosts", "hosts"), [captured(0), captured(2)], "file.json: n1: was begun on another machine"),
+        (("--hosts", "hosts"), [captured(1), captured(0)], "file.json: n0: was begun on another machine"),
+        (
+            ("--hosts", "hosts"),
+            [captured(0), captured(1, source_digest=OTHER)],
+            "file.json: n1: was begun with other source code",
+        ),
+    ],
+    ids=["without", "fewer", "another", "other order", "code"],
+)
+def test_a_run_on_hosts_goes_on_on_the_same_alone(
+    measure: Command,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[object, ...],
+    told: Sequence[Captured] | None,
+    words: str,
+) -> None:
+    FakeWorker.lost = "n1"
+    measure(*ALL, told=[captured(0), captured(1, source_digest=CODE)])
+    FakeWorker.lost = None
+    Path("one").write_text("10.0.0.1\n", encoding="utf-8")
+    before = Path("file.json").read_bytes()
+    assert measure("--resume", "file.json", *options, told=told) == cli.Exit.INCOMPARABLE
+    assert words in capsys.readouterr().err
+    assert Path("file.json").read_bytes() == before
+    measure("--resume", "file.json", "--hosts", "hosts", told=[captured(0), captured(1, source_digest=CODE)])
+    assert len(store.read(Path("file.json"), ResultSet).runs) == 1
+
+
+def test_a_run_without_hosts_goes_on_without(measure: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    store.write(Path("file.json"), a_result_set())
+    assert measure("--resume", "file.json", "--hosts", "hosts") == cli.Exit.INCOMPARABLE
+    assert "was begun without a hosts file; leave --hosts out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("--join slurm", "--join slurm: SLURM_PROCID is not set: start it by srun"),
+        (
+            "--join-port 2000",
+            "--join-port is for the ranks of a job: add --join with who started them (torchrun, openmpi,",
+        ),
+        ("--join slurm --hosts one", "--hosts and --join both name the machines: leave one of them out"),
+        ("--join slurm --quick", "--join measures no training: leave out all but"),
+        ("--join slrum", "--join 'slrum': did you mean 'slurm'?"),
+        ("--join pmi --join-ranks 2", "--join pmi: PMI_RANK or MV2_COMM_WORLD_RANK is not set"),
+    ],
+)
+def test_a_wrong_job_is_one_line(
+    command: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: str, words: str
+) -> None:
+    for name in ("SLURM_PROCID", "PMI_RANK", "MV2_COMM_WORLD_RANK"):
+        monkeypatch.delenv(name, raising=False)
     assert command("environment", *arguments.split()) == cli.Exit.USAGE
     (line,) = capsys.readouterr().err.splitlines()
     assert words in line

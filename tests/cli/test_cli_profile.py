@@ -6,6 +6,7 @@ import errno
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -22,7 +23,7 @@ from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import Overrides
 from bench.worker import process
 from bench.worker.process import WorkerFailure
-from bench.worker.protocol import OperatorsRequest, PhasesRequest, Reply
+from bench.worker.protocol import OperatorsRequest, PhasesReply, PhasesRequest, Reply
 from mnist_core.recipe import Engine, Network
 from tests.support.cli import Command
 from tests.support.idx_files import small_idx_folder
@@ -215,7 +216,6 @@ def test_a_file_that_is_there_is_kept(command: Command, capsys: pytest.CaptureFi
     assert Path("p.json").read_bytes() == before
 
 
-@pytest.mark.system
 @pytest.mark.parametrize("failing", [PhasesRequest, OperatorsRequest])
 def test_a_process_that_fails_is_a_failure(
     command: Command,
@@ -225,17 +225,15 @@ def test_a_process_that_fails_is_a_failure(
     failing: type[object],
 ) -> None:
     """The exit status is 5 with the reason, and nothing is saved."""
-    real = process.send_request
 
-    def ask(interpreter: object, request: object, kind: object, **more: object) -> Reply | WorkerFailure:
+    def ask(_interpreter: object, request: object, _kind: object, **_more: object) -> Reply | WorkerFailure:
         if isinstance(request, failing):
             return WorkerFailure(FailureReason.TIMEOUT, "no result within 1 s")
-        return real(interpreter, request, kind, **more)  # type: ignore[arg-type]  # passed on as it came
+        return PhasesReply(phase_rounds(adds=(1, 2, 3, 4, 5, 6), epoch=21.0))
 
     monkeypatch.setattr(process, "send_request", ask)
-    status = command(
-        "profile", "--network", "mlp", "--data-dir", data_dir, "--steps", 2, "--rounds", 1, "--cpu-threads", 1
-    )
+    monkeypatch.setattr("bench.cli.commands.profile.software_of", lambda _scenarios: a_software())
+    status = command("profile", "--network", "mlp", "--data-dir", data_dir)
     assert status == cli.Exit.FAILED
     assert "timeout: no result within 1 s" in capsys.readouterr().err
     assert not list(Path("results/runs").glob("*.json"))
@@ -256,19 +254,26 @@ def test_a_scenario_is_named_as_for_a_run(network: str) -> None:
     assert one_scenario(Overrides(network=("my.nets:build",))).network == "my.nets:build"
 
 
+@pytest.mark.parametrize("name", ["p.json", "t.json"])
 def test_a_full_disk_does_not_cost_the_profile(
-    command: Command, data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: Command, data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    """What cannot be saved is shown, and the reason is the last line."""
+    """What cannot be saved, or its trace, is shown, and the reason is the last line."""
 
-    def full(_self: Path, _target: Path) -> Path:
+    def full(path: Path, target: Any) -> Path:  # noqa: ANN401  # of `replace`, or the bytes of `write_bytes`
+        if path.name != "t.json" and name == "t.json":
+            return real(path, target)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    place = "bench.cli.commands.profile"
+    place, real = "bench.cli.commands.profile", Path.replace
     monkeypatch.setattr(f"{place}.software_of", lambda _scenarios: a_software())
     monkeypatch.setattr(f"{place}._measure", lambda *_arguments: (a_profile(), None))
+    monkeypatch.setattr(f"{place}.trace.to_chrome", lambda *_arguments: b"{}")
     monkeypatch.setattr(Path, "replace", full)
-    assert command("profile", "--network", "mlp", "--data-dir", data_dir, "-o", "p.json") == cli.Exit.USAGE
+    monkeypatch.setattr(Path, "write_bytes", full)
+    arguments = ("profile", "--network", "mlp", "--data-dir", data_dir, "-o", "p.json", "--trace", "t.json")
+    assert command(*arguments) == cli.Exit.USAGE
     printed = capsys.readouterr()
     assert "where an epoch goes" in printed.out
-    assert printed.err.splitlines()[-1] == "mnist-bench: p.json: cannot be written: No space left on device"
+    assert printed.err.splitlines()[-1] == f"mnist-bench: {name}: cannot be written: No space left on device"
+    assert Path("p.json").exists() is (name == "t.json")

@@ -5,17 +5,12 @@ from __future__ import annotations
 import csv
 import functools
 import json
-import os
 import shlex
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-import psutil
 import pytest
 
 from bench import cli
@@ -26,7 +21,7 @@ from bench.experiments.tune.results import tune_result
 from bench.records import store
 from bench.records.environment import Software
 from bench.records.result import FailureReason
-from bench.records.tune import REFERENCE, TuneFile, TunePhase
+from bench.records.tune import REFERENCE, TuneFile
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import expand, parse_suite
 from bench.worker import process
@@ -447,55 +442,3 @@ def test_a_reference_that_broke_down_is_a_failure() -> None:
     plan = a_tune_plan(candidates=candidates(count=3))
     tune_file = search(plan, Machine(truth=dict.fromkeys(range(4), 0.0), crashing=frozenset({REFERENCE})))
     assert status(tune_file, tune_result(tune_file)) is cli.Exit.FAILED
-
-
-# --- real processes ---------------------------------------------------------------------------------------------------
-
-
-def start(data_dir: Path, folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "bench", "tune", "--network", "mlp", "--data-dir", str(data_dir), *arguments],
-        cwd=folder,
-        env={**os.environ, "MNIST_BENCH_CACHE_DIR": str(folder / "cache"), "COLUMNS": "200"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-#: Eight: four executions of two updates.
-EIGHT = [
-    *("--contexts", "cpu(0)", "--cpu-threads", "1", "--set", "engine=threaded"),
-    *("--set", "input_pipeline=resident", "--set", "metric_sync=epoch"),
-]
-
-
-@pytest.mark.system
-def test_a_real_search_finds_something(data_dir: Path, tmp_path: Path) -> None:
-    """Real MXNet goes through all three phases in a few seconds."""
-    search_process = start(data_dir, tmp_path, *EIGHT, "--budget", "8s", "--seed", "1", "-o", "tune.json")
-    printed = search_process.communicate(timeout=300)[0]
-    assert search_process.returncode in {cli.Exit.DONE, cli.Exit.INCONCLUSIVE}, printed
-    tune_file = store.read(tmp_path / "tune.json", TuneFile)
-    assert tune_file.rounds[0].phase is TunePhase.SCREENING
-    assert tune_file.rounds[-1].phase is TunePhase.FINAL
-    assert not tune_result(tune_file).unfit, printed
-    assert "or as a command:" in printed
-
-
-@pytest.mark.system
-def test_a_real_search_survives_kill_9(data_dir: Path, tmp_path: Path) -> None:
-    """What was measured is in the file, and no process is left behind."""
-    parent = start(data_dir, tmp_path, *EIGHT, "--hybridize", "bound", "-o", "tune.json")
-    file = tmp_path / "tune.json"
-    deadline = time.monotonic() + 120
-    while not (file.exists() and store.read(file, TuneFile).rounds):
-        assert parent.poll() is None, parent.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    children = psutil.Process(parent.pid).children(recursive=True)
-    parent.kill()
-    parent.communicate()
-    psutil.wait_procs(children, timeout=30)
-    assert not [c for c in children if c.is_running() and c.status() != psutil.STATUS_ZOMBIE]
-    assert store.read(file, TuneFile).rounds[0].measurements

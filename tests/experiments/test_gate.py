@@ -12,6 +12,7 @@ import pytest
 
 from bench.analysis.verdict import Verdict
 from bench.errors import SetupError
+from bench.experiments.attempts import DeadlyError
 from bench.experiments.gate.blocks import run_blocks
 from bench.experiments.gate.decision import Conclusion, Wanted, conclusion_of
 from bench.experiments.gate.setup import window_sizes
@@ -152,11 +153,58 @@ def test_each_thread_count_has_processes_of_its_own() -> None:
 
 
 def test_every_block_is_saved_as_it_ends() -> None:
-    """The first save comes before any block."""
+    """The first save comes before any block. Others note that one is begun."""
     saved: list[GateFile] = []
-    final = run(FakeSessions(), save=saved.append)
+    final = run(FakeSessions(), save=lambda file: saved.append(file) if file.in_progress is None else None)
     assert [len(each.blocks) for each in saved] == list(range(9))
     assert saved[-1] == final
+
+
+def test_what_kills_the_program_with_its_workers_is_measured_twice_and_then_said() -> None:
+    """A container whose memory ends takes all of them. No finished block is lost, and later it may be tried again."""
+
+    class Killed(BaseException):
+        pass
+
+    saved: list[GateFile] = [a_gate_file()]
+    windows = 0
+
+    def dies(_side: Side, _scenario: Scenario) -> None:
+        nonlocal windows
+        windows += 1
+        if windows > 2 * 48:  # in the third block
+            raise Killed
+
+    def resume(sessions: FakeSessions) -> None:
+        run(sessions, saved[-1], save=saved.append)
+
+    for _ in range(2):
+        with pytest.raises(Killed):
+            resume(FakeSessions(on_window=dies))
+    with pytest.raises(DeadlyError, match="was killed 2 times"):
+        resume(FakeSessions(on_window=lambda _side, _scenario: pytest.fail("it was measured")))
+    assert (len(saved[-1].blocks), saved[-1].in_progress) == (2, None)
+    resume(FakeSessions())
+    assert (len(saved[-1].blocks), saved[-1].in_progress) == (8, None)
+
+
+def test_what_ends_a_block_without_killing_the_program_is_not_counted() -> None:
+    """Ctrl-C and a framework that is missing are no reason to give up."""
+    saved, stop = [a_gate_file()], Cancellation()
+
+    def interrupt(_side: Side, _scenario: Scenario) -> None:
+        stop()
+
+    def miss(_side: Side, _scenario: Scenario) -> None:
+        raise SetupError("MXNet is not installed")
+
+    for _ in range(3):
+        stop = Cancellation()
+        run(FakeSessions(on_window=interrupt), saved[-1], save=saved.append, stop=stop)
+        assert saved[-1].in_progress is None
+        with pytest.raises(SetupError):
+            run(FakeSessions(on_window=miss), saved[-1], save=saved.append)
+        assert saved[-1].in_progress is None
 
 
 def test_the_budget_ends_a_gate_before_the_block_that_would_exceed_it() -> None:

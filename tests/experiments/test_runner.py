@@ -20,10 +20,11 @@ from hypothesis import strategies as st
 from bench.errors import SetupError
 from bench.experiments.run import runner
 from bench.experiments.run.ceilings import CeilingRounds, usable
-from bench.experiments.run.runner import SubprocessExecutor, remaining, run_plan, run_request, schedule
+from bench.experiments.run.executor import SubprocessExecutor
+from bench.experiments.run.runner import HostLostError, remaining, run_plan, run_request, schedule
 from bench.experiments.run.turns import BlockRequest, MeasuredRuns, OnTurn
 from bench.records import store
-from bench.records.result import Ceiling, Epoch, Failure, FailureReason, Library, ResultSet, Run, key
+from bench.records.result import Ceiling, Epoch, ExchangeCurve, Failure, FailureReason, Library, ResultSet, Run, key
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import tutorial_setting
 from bench.scenarios.suite import Overrides, PlannedRun, expand, load_suite, override
@@ -33,7 +34,7 @@ from bench.worker.process import Cancellation, WorkerFailure
 from bench.worker.protocol import CeilingRequest, RunReply, RunRequest
 from mnist_core.devices import Device, Probe, Unusable
 from tests.support.executor import EIGHT_ALONE, FakeBlocks
-from tests.support.records import a_ceiling, a_dataset, a_result_set, a_run
+from tests.support.records import a_ceiling, a_curve, a_dataset, a_result_set, a_run
 
 
 def a_plan(repeats: int = 2) -> tuple[PlannedRun, ...]:
@@ -82,6 +83,7 @@ def run_with(
     probe: Callable[[Framework, Device], Probe] | None = None,
     stop: Cancellation | None = None,
     ceilings: Callable[[], Iterable[Ceiling]] = tuple,
+    curves: Callable[[], Iterable[ExchangeCurve]] = tuple,
 ) -> tuple[ResultSet, list[ResultSet]]:
     """Return the file in the end, and as it was saved each time but where a run began."""
     saved: list[ResultSet] = []
@@ -95,6 +97,7 @@ def run_with(
         probe=probe or (lambda framework, device: pytest.fail(f"asked {framework} for {device}")),
         stop=stop or Cancellation(),
         ceilings=ceilings,
+        curves=curves,
     )
     return final, saved
 
@@ -163,6 +166,37 @@ def test_what_kills_the_program_with_its_worker_is_measured_twice_at_most(*, in_
     assert (remaining(saved[-1]), saved[-1].in_progress) == ((), None)
     deadly = [failure for failure in saved[-1].failures if "killed 2 times" in failure.detail]
     assert plan[1].scenario in {failure.scenario for failure in deadly}
+
+
+@pytest.mark.parametrize("in_turns", [False, True])
+def test_a_machine_that_fails_twice_ends_the_suite(*, in_turns: bool) -> None:
+    """All that was measured is saved. What else fails, or several runs of one block, is no second time."""
+    plan = tuple(msgspec.structs.replace(planned, in_turns=in_turns) for planned in a_plan(4))
+    failing = {planned.scenario for planned in plan[:2]}
+
+    def loses_a_machine(position: int, request: RunRequest) -> Run | Failure:
+        if request.scenario not in failing:
+            return failed(request, FailureReason.CRASHED) if position == 0 else measured(request)
+        return msgspec.structs.replace(failed(request, FailureReason.CRASHED), host="n1")
+
+    executor = FakeExecutor(loses_a_machine)
+    saved: list[ResultSet] = []
+    with pytest.raises(HostLostError, match="n1"):
+        run_plan(
+            untried(plan),
+            executor=executor,
+            data_directory=Path("/data"),
+            usable_cores=2,
+            save=saved.append,
+            observer=Silent(),
+            probe=lambda framework, device: pytest.fail(f"asked {framework} for {device}"),
+            stop=Cancellation(),
+        )
+    lost = [failure for failure in saved[-1].failures if failure.host == "n1"]
+    units = len({failure.repeat for failure in lost}) if in_turns else len(lost)
+    assert units == 2
+    assert len(saved[-1].runs) + len(saved[-1].failures) < len(plan)
+    assert saved[-1].in_progress is None
 
 
 def test_a_failure_does_not_stop_the_suite() -> None:
@@ -353,6 +387,18 @@ def test_ceilings_are_measured_before_between_and_after_the_rounds() -> None:
         expected += [(each * finished, 2 * finished + 1), (each * finished, 2 * finished + 2)]
     assert steps == expected
     assert saved[-1] == final
+
+
+def test_exchanges_are_measured_before_the_first_run_and_after_the_last() -> None:
+    """A finished file gets no more, and one that goes on gets one before it does."""
+    plan = a_plan(3)
+    final, saved = run_with(FakeExecutor(), untried(plan), curves=lambda: [a_curve()])
+    assert [(len(each.runs), len(each.exchanges)) for each in saved[:3]] == [(0, 0), (0, 1), (1, 1)]
+    assert (len(saved[-2].exchanges), len(final.exchanges)) == (1, 2)
+    again, _ = run_with(FakeExecutor(), final, curves=lambda: [a_curve()])
+    assert again == final
+    begun = msgspec.structs.replace(final, runs=final.runs[1:])
+    assert len(run_with(FakeExecutor(), begun, curves=lambda: [a_curve()])[0].exchanges) == 4
 
 
 def test_resumed_runs_keep_their_ceilings_and_get_more() -> None:

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from bench.errors import SetupError
+from bench.experiments.attempts import DeadlyError
 from bench.experiments.pilot import PilotError
 from bench.experiments.tune import estimates, limits, pool, racing
 from bench.experiments.tune.racing import Step
@@ -79,7 +80,7 @@ def test_a_search_finds_what_is_faster() -> None:
     best = tune_file.plan.candidates[17]
     saved: list[TuneFile] = []
     workers = FakeWorkers(cost=faster([best], 1.3))
-    final = run(workers, tune_file, save=saved.append)
+    final = run(workers, tune_file, save=lambda file: saved.append(file) if file.in_progress is None else None)
     assert estimates.winner(final.plan, final.rounds) == 17
     assert [len(each.rounds) for each in saved] == list(range(len(final.rounds) + 1))
     assert saved[-1] == final
@@ -283,6 +284,36 @@ def test_a_request_to_stop_keeps_what_was_measured(whole_rounds: int) -> None:
     rest = run(FakeWorkers(), final)
     assert rest.rounds[: len(final.rounds)] == final.rounds
     assert racing.next_step(rest.plan, rest.rounds) is None
+
+
+def test_what_kills_the_program_with_its_workers_is_measured_twice_and_then_said() -> None:
+    """A heat of eight processes may need more memory than a container has. No finished round is lost."""
+
+    class Killed(BaseException):
+        pass
+
+    saved: list[TuneFile] = [a_file(40)]
+
+    def resume(*, deadly: bool) -> None:
+        observer = Silent()
+
+        def dies(_scenario: Scenario) -> None:
+            if deadly and observer.steps[-1].phase is not TunePhase.SCREENING:
+                raise Killed
+
+        run(FakeWorkers(on_window=dies), saved[-1], save=saved.append, observer=observer)
+
+    for _ in range(2):
+        with pytest.raises(Killed):
+            resume(deadly=True)
+    finished = saved[-1].rounds
+    assert finished
+    with pytest.raises(DeadlyError, match="was killed 2 times"):
+        resume(deadly=True)
+    assert (saved[-1].rounds, saved[-1].in_progress) == (finished, None)
+    resume(deadly=False)
+    assert saved[-1].rounds[: len(finished)] == finished
+    assert racing.next_step(saved[-1].plan, saved[-1].rounds) is None
 
 
 def test_an_interrupted_search_goes_on_where_it_stopped() -> None:

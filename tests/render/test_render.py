@@ -25,6 +25,7 @@ from rich.console import Console
 
 from bench.analysis import accuracy
 from bench.analysis.summary import Row, summarize
+from bench.records import store
 from bench.records.result import FailureReason, Library, ResultSet
 from bench.render import units
 from bench.render.formats.export import Format, render_csv, render_json, render_markdown
@@ -38,6 +39,7 @@ from bench.render.views.ceilings import ceiling_table
 from bench.render.views.results import result_tables
 from bench.scenarios.scenario import Scenario
 from mnist_core.recipe import Hybridize, Recipe
+from tests import ROOT
 from tests.support.executor import A_BLOCK, in_turns
 from tests.support.records import (
     a_ceiling,
@@ -220,7 +222,31 @@ def test_an_axis_that_tells_no_rows_apart_makes_room_for_the_speed_up() -> None:
     text = as_text(tables(a_result_set(runs=tuple(runs))), 60)
     (header,) = (line.split() for line in text.splitlines() if {"hybridize", "images/s"} <= {*line.split()})
     assert header == ["hybridize", "images/s", "accuracy", "speed-up"]
-    assert {"contexts,", "batch,"} <= {*text.split("too few: ")[1].split()}
+    assert "contexts," in text.split("too few: ")[1].split()
+
+
+def test_what_all_rows_share_stands_above_the_table() -> None:
+    """There it leaves room for what was measured. A row alone, which shares nothing, keeps its columns."""
+    (alone, sweep), main = tables(a_sweep()), ["contexts", "batch_size", "hybridize"]
+    shown = [[h.name for h in table.headings if h.axis and h.priority is not None] for table in (alone, sweep)]
+    assert shown == [main, ["contexts", "hybridize"]]
+    assert [dict(table.caption).get("all rows") for table in (alone, sweep)] == [None, "batch 100"]
+
+
+def test_settings_share_a_column_where_the_speed_up_has_no_room_beside_them() -> None:
+    """Nothing that tells two rows apart is lost, and the legend explains every part."""
+    file = store.read(ROOT / "results/baselines/ablation-intel-xeon-2-cores.json", ResultSet)
+    text = as_text(tables(file), 80)
+    lines = text.splitlines()
+    headers = [line.split() for line in lines if {"images/s", "accuracy", "speed-up"} <= {*line.split()}]
+    assert len(headers) == 2
+    assert max(map(len, lines)) <= 80
+    assert "speed-up" not in text.split("too few: ")[1]
+    assert "threads: OpenMP threads of each CPU context" in " ".join(text.split())
+    for words in ("cpu(0), bound, threads 1, tuned", "cpu(0), off, threads 2, tutorial"):
+        assert any(words in line for line in lines)
+    wide = [line.split()[:4] for line in as_text(tables(file), 160).splitlines() if "images/s" in line]
+    assert wide[:2] == [["contexts", "hybridize", "threads", "loop"]] * 2
 
 
 def test_what_one_table_has_no_room_for_stays_where_it_tells_rows_apart() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bench.errors import ConfigurationError
 from bench.scenarios.axes import Framework
-from bench.scenarios.hosts import Host, is_loopback, load_hosts, parse_hosts, placement
+from bench.scenarios.hosts import Host, check_slots, is_loopback, load_hosts, parse_hosts, placement, unused
 from bench.scenarios.scenario import Scenario
 
 TOML = """
@@ -231,3 +231,17 @@ def test_ranks_are_spread_over_their_machines(ranks: int, hosts: int, first: int
     assert sum(counts) == len(places) == ranks
     assert counts == sorted(counts, reverse=True)
     assert counts[0] - counts[-1] <= 1
+
+
+def test_no_machine_gets_more_ranks_than_its_slots() -> None:
+    hosts = [Host(address="a", slots=2), Host(address="b")]
+    check_slots([Scenario(network="mlp", ranks=2, hosts=2), Scenario(network="mlp", ranks=2)], hosts)
+    check_slots([Scenario(network="mlp", ranks=3, hosts=2)], hosts)
+    with pytest.raises(ConfigurationError, match="puts 2 ranks on b, whose slots are 1: write slots = 2"):
+        check_slots([Scenario(network="mlp", ranks=4, hosts=2)], hosts)
+
+
+def test_machines_without_a_rank_are_known() -> None:
+    hosts = [Host(address=name) for name in "abc"]
+    scenarios = [Scenario(network="mlp"), Scenario(network="mlp", ranks=2, hosts=2)]
+    assert [host.address for host in unused(scenarios, hosts)] == ["c"]

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import ConfigurationError
-from bench.scenarios.axes import PEERS_LOOP, Exchange, Framework, LoopName
+from bench.scenarios.axes import PEERS_LOOP, Compression, Exchange, Framework, LoopName
+from bench.scenarios.baselines import share_of
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.selection import select
 from bench.scenarios.suite import BUILT_IN_SUITES, Matrix, Overrides, Suite, expand, load_suite, override, parse_suite
@@ -30,6 +31,7 @@ ONE_MATRIX = "title = 'x'\n[[matrix]]\nnetwork = ['mlp']\n"
 #: Ranks with a server, and a peer's loop.
 SERVED = {"ranks": 2, "exchange": Exchange.DIST_SYNC, "servers": 1}
 PEER = {"framework": Framework.TORCH, "contexts": ("cpu(0)",), **PEERS_LOOP}
+JAX = {**PEER, "framework": Framework.JAX, "hybridize": Hybridize.JIT}
 
 
 def test_the_defaults_are_the_tutorials() -> None:
@@ -54,14 +56,18 @@ def test_the_defaults_are_the_tutorials() -> None:
         ({"exchange": "gloo"}, "none of mxnet's: none, dist_sync"),
         ({"exchange": Exchange.DIST_SYNC}, "servers=1 or more"),
         ({"servers": 1}, "leave servers out"),
-        ({**SERVED, "update_on_kvstore": False}, "or use update=flat"),
+        ({**SERVED, "exchange": Exchange.DIST_ASYNC, "update_on_kvstore": False}, "and update_on_kvstore=true"),
+        ({**SERVED, "ranks": 1, "compression": Compression.TWO_BIT}, "use framework=mxnet ranks=2"),
+        ({"ranks": 2, "compression": Compression.TWO_BIT}, "ranks=2 exchange=dist_sync"),
+        ({**PEER, "ranks": 2, "exchange": Exchange.GLOO, "compression": Compression.TWO_BIT}, "use framework=mxnet"),
         ({**SERVED, "exchange": Exchange.DIST_ASYNC, "update": Update.FLAT}, "use update=trainer"),
         ({**SERVED, "kvstore": Kvstore.LOCAL}, "leave kvstore out"),
         ({**PEER, "exchange": Exchange.GLOO, "contexts": ("cpu(0)", "cpu(1)")}, "contexts=cpu(0) and more ranks"),
         ({**PEER, "exchange": Exchange.NCCL}, "use exchange=gloo"),
+        ({**JAX, "exchange": Exchange.GLOO, "contexts": ("gpu(0)",)}, "use contexts=cpu(0)"),
+        ({**JAX, "exchange": Exchange.NCCL}, "none of jax's: none, gloo"),
         ({"hosts": 2}, "use more ranks"),
         ({**SERVED, "hosts": 3}, "hosts=3 and ranks=2"),
-        ({**PEER, "framework": Framework.JAX, "hybridize": Hybridize.JIT, "ranks": 2}, "use framework=mxnet or torch"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(changes: dict[str, object], words: str) -> None:
@@ -119,6 +125,14 @@ def test_a_suite_of_ranks_has_the_usual_exchange_and_a_server() -> None:
     assert (without.exchange, without.servers, without.trains_as_one) == (Exchange.NONE, 0, False)
 
 
+def test_compressed_gradients_are_another_training() -> None:
+    """Their row has a name of its own, and neither its accuracy nor its speed is judged as those of whole ones."""
+    suite = parse_suite(f"{ONE_MATRIX}ranks = [2]\ncompression = ['none', '2bit']\n", where="the test")
+    whole, compressed = (planned.scenario for planned in expand(suite))
+    assert (whole.trains_as_one, compressed.trains_as_one) == (True, False)
+    assert compressed.name == f"{whole.name} compression=2bit"
+
+
 def test_ranks_share_the_cores_of_their_machine_alone() -> None:
     """As many as are on the first one, which has the most, unless it is said how many there are."""
     scenario = Scenario(network="mlp", contexts=("cpu(0)",), ranks=3, hosts=2, first_host=1)
@@ -142,6 +156,74 @@ def test_ranks_are_on_as_many_machines_as_there_are(axes: str, machines: int, ex
     suite = parse_suite(f"{ONE_MATRIX}{axes}\n", where="the test")
     scenarios = [planned.scenario for planned in expand(suite, machines=machines)]
     assert [(scenario.hosts, scenario.first_host) for scenario in scenarios] == expected
+
+
+@pytest.mark.parametrize(
+    ("machines", "expected"),
+    [(1, [1, 2]), (2, [1, 2]), (3, [1, 2, 3]), (4, [1, 2, 4]), (5, [1, 2, 4, 5]), (8, [1, 2, 4, 8])],
+)
+def test_auto_is_as_many_ranks_as_there_are_machines(machines: int, expected: list[int]) -> None:
+    """Powers of two, and all of them; without a hosts file two, which share this machine."""
+    suite = parse_suite(f'{ONE_MATRIX}batch_size = [840]\nranks = ["auto"]\n', where="the test")
+    found = [planned.scenario for planned in expand(suite, machines=machines)]
+    assert [scenario.ranks for scenario in found] == expected
+    assert [scenario.hosts for scenario in found] == [min(machines, ranks) for ranks in expected]
+
+
+def test_a_local_batch_grows_with_the_ranks_and_so_does_an_epoch() -> None:
+    """An epoch without a whole batch would train smaller ones than it says."""
+    axes = "batch_size = [100]\nlocal_batch_size = [100, 1024]\nranks = [1, 4]\nsampling = { samples = 2048 }\n"
+    plan = expand(parse_suite(f"{ONE_MATRIX}{axes}", where="the test"))
+    sizes = [(each.scenario.ranks, each.scenario.batch_size) for each in plan]
+    assert sizes == [(1, 100), (4, 100), (4, 400), (1, 1024), (4, 4096)]
+    assert {each.recipe.samples for each in plan} == {4096}
+
+
+def test_a_batch_size_of_the_command_line_takes_the_place_of_local_ones() -> None:
+    suite = parse_suite(f"{ONE_MATRIX}batch_size = [100]\nlocal_batch_size = [1024]\nranks = [2]\n", where="the test")
+    sizes = [
+        [each.scenario.batch_size for each in expand(override(suite, Overrides(batch_size=size)))]
+        for size in ((100,), (300,))
+    ]
+    assert sizes == [[100], [300]]
+
+
+def test_baselines_are_all_that_a_loss_is_divided_among() -> None:
+    """One machine on the whole batch, each alone on its share, and all at once without an exchange."""
+    axes = "batch_size = [100]\nlocal_batch_size = [64]\nranks = [2]\nbaselines = true\n"
+    plan = expand(parse_suite(f"{ONE_MATRIX}{axes}", where="the test"), machines=2)
+    found = [
+        (each.ranks, each.hosts, each.first_host, str(each.exchange), each.servers, each.batch_size)
+        for each in (planned.scenario for planned in plan)
+    ]
+    assert found == [
+        (2, 2, 0, "dist_sync", 1, 100),
+        (1, 1, 0, "none", 0, 100),
+        (1, 1, 0, "none", 0, 50),
+        (1, 1, 1, "none", 0, 50),
+        (2, 2, 0, "none", 0, 100),
+        (2, 2, 0, "dist_sync", 1, 128),
+        (1, 1, 0, "none", 0, 64),
+        (1, 1, 1, "none", 0, 64),
+        (2, 2, 0, "none", 0, 128),
+    ]
+
+
+@pytest.mark.parametrize(("batch_size", "ranks", "share"), [(100, 1, 100), (100, 2, 50), (100, 3, 34), (7, 7, 1)])
+def test_a_share_is_that_of_the_rank_with_the_most_images(batch_size: int, ranks: int, share: int) -> None:
+    scenario = Scenario(network="mlp", contexts=("cpu(0)",), batch_size=batch_size, ranks=ranks)
+    assert share_of(scenario) == max(scenario.per_context_batch_sizes) == share
+
+
+def test_the_suite_of_machines_asks_for_no_more_than_there_are() -> None:
+    """Of two machines: each alone, both without and with an exchange, at three batch sizes; on one, its two ranks."""
+    for machines, rows in ((1, 9), (2, 12)):
+        plan = expand(load_suite("cluster"), machines=machines)
+        scenarios = {each.scenario for each in plan}
+        assert {each.hosts for each in scenarios} == {*range(1, machines + 1)}
+        for framework in {each.framework for each in scenarios}:
+            assert sum((each.framework, each.network) == (framework, "mlp") for each in scenarios) == rows
+        assert all(each.recipe.samples == 2048 and each.in_turns for each in plan)
 
 
 @pytest.mark.parametrize(
@@ -278,6 +360,8 @@ def test_auto_stands_for_what_the_machine_has() -> None:
         ("contexts=cpu(0), cpu(1)", 12),
         ("not contexts=cpu(0),cpu(1)", 0),
         ("update=trainer and update_on_kvstore=true and not threads=2", 12),
+        ("loop=tutorial", 12),
+        ("loop=tuned", 0),
     ],
 )
 def test_k_selects_like_pytests(expression: str, count: int) -> None:
@@ -316,6 +400,9 @@ def test_k_refuses_what_is_no_expression(expression: str, words: str) -> None:
         (f"{ONE_MATRIX}batchsize = [1]", "[[matrix]] 1: unknown field 'batchsize'; did you mean 'batch_size'?"),
         (f"{ONE_MATRIX}[[matrix]]\nbatch_size = [1]", "[[matrix]] 2: network is missing"),
         (f"{ONE_MATRIX}batch_size = [100, 0]", "batch_size: expected a whole number of at least 1"),
+        (f"{ONE_MATRIX}ranks = ['all']", 'ranks: expected a whole number of at least 1, at most 1,000, or "auto"'),
+        (f"{ONE_MATRIX}ranks = 'auto'", "ranks: expected a list in brackets"),
+        (f"{ONE_MATRIX}local_batch_size = [0]", "local_batch_size: expected a whole number of at least 1"),
         (f"{ONE_MATRIX}batch_size = ['100']", "batch_size: expected a whole number of at least 1"),
         (f"{ONE_MATRIX}hybridize = ['statc']", "hybridize: unknown value 'statc'; did you mean 'static'?"),
         (f"{ONE_MATRIX}hybridize = ['perhaps']", "unknown value 'perhaps' (known: off, on, static"),

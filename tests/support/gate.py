@@ -148,13 +148,14 @@ def blocks(count: int, noise: Noise, **changes: Any) -> list[Block]:
 
 
 def whole_gate(plan: GatePlan, noise: Noise, begun: Sequence[Block] = (), **changes: Any) -> list[Block]:
-    """Make the block that is wanted next, until none is."""
+    """Make the blocks that are wanted up to the next look, until none are; all of them are valid."""
     found = [*begun]
     evidence = evidence_of(plan, found)
     while (wanted := conclude(plan, evidence).wanted) is not None:
         scenarios = [gated.scenario for gated in wanted.scenarios]
-        found.append(a_block(len(found), noise, scenarios=scenarios, phase=wanted.phase, **changes))
-        evidence.append(evidence_of_last(plan, found))
+        for _ in range(min(wanted.until - wanted.done, plan.max_blocks - len(found))):
+            found.append(a_block(len(found), noise, scenarios=scenarios, phase=wanted.phase, **changes))
+            evidence.append(evidence_of_last(plan, found))
     return found
 
 

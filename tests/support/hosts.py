@@ -7,7 +7,8 @@ import itertools
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -85,6 +86,25 @@ def write_hosts(namespace: str, line: str) -> None:
     folder = Path("/etc/netns") / namespace
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "hosts").write_text(f"{line}\n127.0.0.1 localhost\n", encoding="utf-8")
+
+
+def write_toml(path: Path, hosts: Sequence[tuple[str, str]], **changes: str) -> Path:
+    """Write a hosts file of namespaces; `changes` are fields of the last host, as TOML has them."""
+    fields = [
+        {
+            "address": f'"{address}"',
+            "launch": f'["ip", "netns", "exec", "{name}"]',
+            "python": f'"{sys.executable}"',
+            "data_directory": f'"{path.parent / "data"}"',
+        }
+        for name, address in hosts
+    ]
+    fields[-1].update(changes)
+    path.write_text(
+        "".join("[[hosts]]\n" + "".join(f"{name} = {value}\n" for name, value in each.items()) for each in fields),
+        encoding="utf-8",
+    )
+    return path
 
 
 def processes_in(namespace: str) -> list[int]:

@@ -74,11 +74,11 @@ def _as_given(weights: list[NDArray[np.float32]], scenario: Scenario) -> list[ND
     """Bring weights from JAX's form back to that of `common.initial_weights`; PyTorch's is the same."""
     if scenario.framework is Framework.TORCH:
         return weights
-    jax_backend = importlib.import_module("bench.worker.backends.jax")
+    jax_steps = importlib.import_module("bench.worker.backends.jax_steps")
     shapes = [shape for weight in common.WEIGHT_SHAPES[scenario.network] for shape in (weight, weight[:1])]
     places = [np.arange(np.prod(shape)).reshape(shape) for shape in shapes]
     given = []
-    for weight, moved, shape in zip(weights, jax_backend.own_form(places, scenario.layers), shapes, strict=True):
+    for weight, moved, shape in zip(weights, jax_steps.own_form(places, scenario.layers), shapes, strict=True):
         flat = np.empty(weight.size, np.float32)
         flat[moved.reshape(-1)] = weight.reshape(-1)
         given.append(flat.reshape(shape))

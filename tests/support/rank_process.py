@@ -5,7 +5,10 @@ python -m tests.support.rank_process CASES.npz TRAINED.npz PLACE [FAULT]; "null"
 
 from __future__ import annotations
 
+import importlib
+import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scenarios.axes import Exchange
+from bench.scenarios.axes import Compression, Exchange
 from bench.scenarios.scenario import Scenario
 from bench.worker.backends import base
 from bench.worker.protocol import RankPlace
@@ -21,11 +24,13 @@ from mnist_core import order
 from mnist_core.idx import Split
 from mnist_core.order import batch_sizes
 from mnist_core.recipe import Recipe
+from tests.support.peer_process import numpy_of
 
 EPOCHS = 2
 
 
 def main() -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     given, trained, at, *fault = sys.argv[1:]
     with np.load(given) as cases:
         scenarios = msgspec.json.decode(str(cases["scenarios"]), type=list[Scenario])
@@ -44,9 +49,16 @@ def main() -> None:
     Path(trained).with_suffix(".done").touch()
 
 
+def _end_with_parent() -> None:
+    """End this process when stdin ends: without the parent that would kill it, it may wait for other ranks for ever."""
+    os.read(0, 1)
+    os._exit(1)
+
+
 def _train(scenario: Scenario, train: Split, place: RankPlace | None, fault: list[str]) -> dict[str, Any]:
     """Train as the harness does: a warm-up at learning rate 0, then epochs."""
-    alone = msgspec.structs.replace(scenario, ranks=1, exchange=Exchange.NONE, servers=0)
+    whole = Compression.NONE
+    alone = msgspec.structs.replace(scenario, ranks=1, exchange=Exchange.NONE, servers=0, compression=whole)
     if fault == ["no exchange"]:
         scenario = msgspec.structs.replace(scenario, exchange=Exchange.NONE, servers=0)
     made: Any = base.create_workload(alone if place is None else scenario, Recipe(), train, place)
@@ -62,7 +74,10 @@ def _train(scenario: Scenario, train: Split, place: RankPlace | None, fault: lis
     epochs = [made.train_epoch() for _ in range(EPOCHS)]
     made.wait()
     made.barrier()
+    is_whole = place is None or scenario.compression is Compression.NONE
+    compressed = {} if is_whole else {"sent": _sent(scenario, made._store)}
     return {
+        **compressed,
         "left_alone": before == after,
         "samples": sum(epoch.samples for epoch in epochs),
         "correct": sum(round(epoch.train_accuracy * epoch.samples) for epoch in epochs),
@@ -73,9 +88,24 @@ def _train(scenario: Scenario, train: Split, place: RankPlace | None, fault: lis
     }
 
 
+def _sent(scenario: Scenario, store: Any) -> list[float]:  # noqa: ANN401  # MXNet's store
+    """Return what comes of 0.4 thresholds that each rank sends, three times: in thresholds."""
+    mxnet = importlib.import_module("mnist_core.mxnet_border")
+    loop = importlib.import_module("mnist_core.loop")
+    factor = Recipe().learning_rate / scenario.batch_size
+    threshold = loop.compression_threshold(scenario.ranks, scenario.batch_size, factor)
+    number, received = mxnet.nd.full((1,), 0.4 * threshold), mxnet.nd.zeros((1,))
+    store.init(1, received)
+    sent = []
+    for _ in range(3):
+        store.pushpull(1, number.copy(), out=received)
+        sent.append(float(received.asscalar()) / threshold)
+    return sent
+
+
 def _weights(made: Any) -> list[NDArray[np.float32]]:  # noqa: ANN401  # a workload of any framework
     if hasattr(made, "weights"):
-        return [weight.detach().numpy() for weight in made.weights]
+        return numpy_of(made)
     net = made._training.net if hasattr(made, "_training") else made._net  # MXNet's
     return [parameter.list_data()[-1].asnumpy() for parameter in net.collect_params().values()]
 

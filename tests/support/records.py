@@ -7,10 +7,13 @@ from __future__ import annotations
 from typing import Any
 
 from bench.records.environment import Environment, Software, ThreadPool
+from bench.records.hosts import ClusterHost
 from bench.records.result import (
     Ceiling,
     Dataset,
     Epoch,
+    ExchangeCurve,
+    ExchangeTime,
     Failure,
     FailureReason,
     Library,
@@ -19,7 +22,7 @@ from bench.records.result import (
     Run,
     VectorSum,
 )
-from bench.scenarios.axes import Framework, LoopName, preset
+from bench.scenarios.axes import Exchange, Framework, LoopName, preset
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun
 from mnist_core.recipe import Recipe
@@ -190,6 +193,42 @@ def an_environment(**changes: Any) -> Environment:
         "variables": {},
     }
     return Environment(**facts | changes)
+
+
+def a_cluster_host(place: int = 0, **changes: Any) -> ClusterHost:
+    """Make the machine at a place of a hosts file: another one for each place."""
+    facts: dict[str, Any] = {
+        "label": f"n{place}",
+        "environment": an_environment(host_hash=f"{place:x}" * 64),
+        "kernel_hash": f"{place:x}" * 64,
+        "is_here": place == 0,
+    }
+    return ClusterHost(**facts | changes)
+
+
+def a_curve(bytes_per_second: float = 1e8, latency: float = 1e-3, **changes: Any) -> ExchangeCurve:
+    """Make the curve of two ranks of PyTorch on such a network, from 8 bytes to 16 MiB and of both networks."""
+    sizes = [8, 1024, 437_544, 1 << 20, 1_724_320, 16 << 20]
+    times = tuple(an_exchange_time(size, latency + size / bytes_per_second) for size in sizes)
+    facts: dict[str, Any] = {
+        "measured_at": CREATED_AT,
+        "framework": Framework.TORCH,
+        "device": "cpu(0)",
+        "ranks": 2,
+        "exchange": Exchange.GLOO,
+        "servers": 0,
+        "omp_num_threads": 1,
+        "barrier": an_exchange_time(0, latency / 2),
+        "times": times,
+    }
+    return ExchangeCurve(**facts | changes)
+
+
+def an_exchange_time(size: int, seconds: float) -> ExchangeTime:
+    """Make the time of an exchange whose fastest repetition took half as long, and whose slowest twice."""
+    return ExchangeTime(
+        size_bytes=size, repetitions=10, min_seconds=seconds / 2, median_seconds=seconds, max_seconds=2 * seconds
+    )
 
 
 def a_result_set(*records: Run | Failure, **changes: Any) -> ResultSet:

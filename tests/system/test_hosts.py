@@ -27,7 +27,7 @@ from bench.worker.host_protocol import Echo, Echoed, HostFacts
 from bench.worker.interpreters import Interpreters, interpreter_on
 from bench.worker.process import Cancellation, WorkerFailure
 from tests import ROOT
-from tests.support.hosts import namespaces, processes_in, put_fake_ssh, why_no_namespaces, write_hosts
+from tests.support.hosts import namespaces, processes_in, put_fake_ssh, why_no_namespaces, write_hosts, write_toml
 from tests.support.idx_files import small_idx_folder
 from tests.support.preflight import REQUEST
 
@@ -173,25 +173,6 @@ def begin_to_look(hosts: Path, folder: Path, *options: str) -> subprocess.Popen[
 
 
 # --- network namespaces -----------------------------------------------------------------------------------------------
-
-
-def write_toml(path: Path, hosts: Sequence[tuple[str, str]], **changes: str) -> Path:
-    """Write a hosts file of namespaces; `changes` are fields of the last host, as TOML has them."""
-    fields = [
-        {
-            "address": f'"{address}"',
-            "launch": f'["ip", "netns", "exec", "{name}"]',
-            "python": f'"{sys.executable}"',
-            "data_directory": f'"{path.parent / "data"}"',
-        }
-        for name, address in hosts
-    ]
-    fields[-1].update(changes)
-    path.write_text(
-        "".join("[[hosts]]\n" + "".join(f"{name} = {value}\n" for name, value in each.items()) for each in fields),
-        encoding="utf-8",
-    )
-    return path
 
 
 @pytest.fixture

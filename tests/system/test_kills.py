@@ -1,7 +1,7 @@
 """The program is killed, or asked to end, at random moments, with real workers on tiny data.
 
 No finished part is lost, no process and no folder is left, and going on ends as it should. The moments are seeded:
-MNIST_BENCH_KILLS=100 tries a hundred of them.
+MNIST_BENCH_KILLS=100 tries a hundred of them. The first of each verb comes soon after it has saved something.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
+import msgspec
 import psutil
 import pytest
 
 from bench import cli
+from bench.experiments.tune.results import tune_result
 from bench.records import store
 from bench.records.base import Record
 from bench.records.gate import GateFile
 from bench.records.profile import ProfileFile
 from bench.records.result import ResultSet
-from bench.records.tune import TuneFile
+from bench.records.tune import TuneFile, TunePhase
 from tests import ROOT
 from tests.support.idx_files import small_idx_folder
 
@@ -39,6 +41,8 @@ KindT = TypeVar("KindT", bound=Record)
 MOMENTS: Final = int(os.environ.get("MNIST_BENCH_KILLS", "5"))
 #: A loaded machine may need as long for one step.
 _PATIENCE_SECONDS: Final = 300.0
+#: The first moment of a verb comes at most so long after it has saved something.
+_SOON_SECONDS: Final = 1.0
 _SIGNALS: Final = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
 _SUITE: Final = """
 title = "alone, and in turns"
@@ -70,6 +74,10 @@ class Verb:
     #: The latest moment, in seconds: about as long as it takes.
     latest: float
     ends: frozenset[cli.Exit]
+    #: Changes its file so that little is left to do.
+    shorten: Callable[[Path], None] = lambda _file: None
+    #: Checks its file, its status and what it printed, after it has gone on from its first moment.
+    check: Callable[[Path, int, str], None] = lambda _file, _status, _log: None
 
 
 def parts_of(kind: type[KindT], parts: Callable[[KindT], Sequence[object]]) -> Callable[[Record], Sequence[object]]:
@@ -78,6 +86,31 @@ def parts_of(kind: type[KindT], parts: Callable[[KindT], Sequence[object]]) -> C
         return parts(record)
 
     return checked
+
+
+def leave_one_block(path: Path) -> None:
+    """Repeat the blocks of a calibration until one is left to measure: its eight would take a minute."""
+    begun = store.read(path, GateFile)
+    repeated = (begun.blocks[index % len(begun.blocks)] for index in range(begun.plan.max_blocks - 1))
+    blocks = tuple(msgspec.structs.replace(block, index=index) for index, block in enumerate(repeated))
+    store.write(path, msgspec.structs.replace(begun, blocks=blocks))
+
+
+def check_gate(path: Path, status: int, log: str) -> None:
+    """A block or two are too few."""
+    assert status == cli.Exit.INCONCLUSIVE, log
+    assert all(block.failure is None for block in store.read(path, GateFile).blocks)
+    assert "underpowered" in log
+
+
+def check_search(path: Path, _status: int, log: str) -> None:
+    """It has gone through all of its phases."""
+    tune_file = store.read(path, TuneFile)
+    assert tune_file.rounds[0].phase is TunePhase.SCREENING
+    assert tune_file.rounds[0].measurements
+    assert tune_file.rounds[-1].phase is TunePhase.FINAL
+    assert not tune_result(tune_file).unfit, log
+    assert "or as a command:" in log
 
 
 _GATE_ENDS: Final = frozenset({cli.Exit.DONE, cli.Exit.REGRESSED, cli.Exit.INCONCLUSIVE})
@@ -102,13 +135,14 @@ VERBS: Final = (
         resume=("gate", "--base", "other", "--resume", "gate.json", "--budget", "1s"),
         latest=30.0,
         ends=_GATE_ENDS,
+        check=check_gate,
     ),
     Verb(
         name="tune",
-        arguments=(
+        arguments=(  # eight settings: four executions of two updates
             *("tune", "--network", "mlp", "--contexts", "cpu(0)", "--cpu-threads", "1", "--set", "engine=threaded"),
-            *("--set", "input_pipeline=resident", "--set", "metric_sync=epoch", "--hybridize", "bound"),
-            *("--budget", "8s", "-o", "tune.json"),
+            *("--set", "input_pipeline=resident", "--set", "metric_sync=epoch"),
+            *("--budget", "8s", "--seed", "1", "-o", "tune.json"),
         ),
         file="tune.json",
         kind=TuneFile,
@@ -116,6 +150,7 @@ VERBS: Final = (
         resume=("tune", "--resume", "tune.json"),
         latest=25.0,
         ends=frozenset({cli.Exit.DONE, cli.Exit.INCONCLUSIVE}),
+        check=check_search,
     ),
     Verb(
         name="profile",
@@ -140,6 +175,7 @@ VERBS: Final = (
         latest=25.0,
         # Eight blocks are few to say anything of the machine.
         ends=frozenset({cli.Exit.DONE, cli.Exit.INCONCLUSIVE}),
+        shorten=leave_one_block,
     ),
 )
 
@@ -205,29 +241,39 @@ def test_killed_at_any_moment(folder: Path, moment: int) -> None:
     drawn = random.Random(moment)
     verb = VERBS[moment % len(VERBS)]
     number = _SIGNALS[drawn.randrange(len(_SIGNALS))]
+    waits_for_a_save = moment < len(VERBS) and verb.resume is not None
     process = start(verb.arguments, folder)
-    ends_at = time.monotonic() + drawn.uniform(0.0, verb.latest)
+    begin = time.monotonic()
+    ends_at = begin + (_PATIENCE_SECONDS if waits_for_a_save else drawn.uniform(0.0, verb.latest))
     seen: Sequence[object] = ()
     while process.poll() is None and time.monotonic() < ends_at:
+        if waits_for_a_save and not seen and finished(verb, folder):
+            ends_at = time.monotonic() + drawn.uniform(0.0, _SOON_SECONDS)
         seen = finished(verb, folder)
         time.sleep(0.05)
     process.send_signal(number)
     status, log = ended(process, folder)
     assert "Traceback" not in log or status == -signal.SIGINT, log  # Python itself, before our first line
     assert status in {-number, cli.Exit.INTERRUPTED, *verb.ends}, log
+    assert seen or not waits_for_a_save, log
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while left_behind(folder) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert left_behind(folder) == []
     saved = finished(verb, folder)
     assert saved[: len(seen)] == seen
-    has_file = any(folder.glob(verb.file))
+    files = [*folder.glob(verb.file)]
     if status in verb.ends:
         assert saved
-    if has_file and verb.resume is None:
+    if files and verb.resume is None:
         return
-    again = start(verb.resume if has_file and verb.resume is not None else verb.arguments, folder)
+    for path in files if saved else ():
+        verb.shorten(path)
+    saved = finished(verb, folder)
+    again = start(verb.resume if files and verb.resume is not None else verb.arguments, folder)
     status, log = ended(again, folder)
     assert status in verb.ends, log
     assert finished(verb, folder)[: len(saved)] == saved
     assert left_behind(folder) == []
+    if waits_for_a_save:
+        verb.check(folder / verb.file, status, log)

@@ -8,6 +8,7 @@ import importlib.util
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -22,7 +23,8 @@ from numpy.typing import NDArray
 from bench import cli
 from bench.analysis.summary import summarize
 from bench.errors import ConfigurationError, SetupError
-from bench.experiments.run.runner import OnEpoch, SubprocessExecutor, run_plan
+from bench.experiments.run.executor import SubprocessExecutor
+from bench.experiments.run.runner import OnEpoch, run_plan
 from bench.machine.fingerprint import software_differences
 from bench.records import store
 from bench.records.result import Epoch, Failure, FailureReason, ResultSet, Run
@@ -226,6 +228,24 @@ def test_a_peer_multiplies_and_adds_for_the_ceilings(framework: Framework) -> No
         "    made(), made()\n"
     )
     subprocess.run([python_of(framework), "-c", code], check=True, cwd=ROOT)
+
+
+def test_a_worker_that_is_killed_while_it_compiles_leaves_no_cut_library(tmp_path: Path) -> None:
+    """PyTorch would take it for a whole one in every process after that."""
+    compiler = "import os, sys; open(sys.argv[2], 'w').write('half of it')"
+    code = (
+        "import shlex, sys\n"
+        "from torch._inductor import cpp_builder\n"
+        "from bench.worker.backends import pytorch_steps\n"
+        "pytorch_steps.keep_whole_libraries()\n"
+        "for name, then in (('whole.so', ''), ('cut.so', '; os.kill(os.getppid(), 9)')):\n"
+        f"    cpp_builder.run_compile_cmd(shlex.join([sys.executable, '-c', {compiler!r} + then, '-o', name]), '.')\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([python_of(Framework.TORCH), "-c", code], check=False, cwd=tmp_path, env=environment)
+    assert done.returncode == -signal.SIGKILL
+    assert (tmp_path / "whole.so").read_text() == "half of it"
+    assert not (tmp_path / "cut.so").exists()
 
 
 @pytest.mark.parametrize("framework", [Framework.TORCH, Framework.JAX], ids=str)

@@ -34,14 +34,14 @@ TRAIN = 250
 ONE, TWO, THREE = ("cpu(0)",), ("cpu(0)", "cpu(1)"), ("cpu(0)", "cpu(1)", "cpu(2)")
 SCENARIOS = (
     Scenario(network="mlp", contexts=ONE),
-    Scenario(network="lenet", contexts=TWO),
+    Scenario(network="lenet", contexts=TWO, batch_size=20),
     Scenario(network="mlp", contexts=TWO, hybridize=Hybridize.ON, metric_sync=MetricSync.EPOCH),
     Scenario(network="mlp", contexts=TWO, hybridize=Hybridize.STATIC, update=Update.FLAT),
     Scenario(network="mlp", contexts=TWO, kvstore=Kvstore.LOCAL, update_on_kvstore=False),
     Scenario(network="mlp", contexts=ONE, hybridize=Hybridize.BOUND),
     Scenario(network="mlp", contexts=TWO, hybridize=Hybridize.BOUND, input_pipeline=InputPipeline.RESIDENT),
     msgspec.structs.replace(tuned("mlp"), contexts=TWO),
-    tuned("lenet"),
+    msgspec.structs.replace(tuned("lenet"), batch_size=20),
     Scenario(network="mlp", contexts=THREE, batch_size=31),
 )
 EPOCH_PHASES = (EpochPhase.FORWARD, EpochPhase.BACKWARD, EpochPhase.METRIC, EpochPhase.UPDATE)

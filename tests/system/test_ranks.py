@@ -8,6 +8,8 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,18 @@ import numpy as np
 import pytest
 
 from bench import cli
+from bench.experiments.run import exchanges
+from bench.experiments.run.executor import SubprocessExecutor
 from bench.records import store
 from bench.records.result import Dataset, FailureReason, ResultSet
-from bench.scenarios.axes import Exchange, Framework, LoopName, preset
+from bench.scenarios.axes import Compression, Exchange, Framework, LoopName, preset
 from bench.scenarios.scenario import Scenario
 from bench.worker import cluster, session
+from bench.worker.cluster import ClusterSession
+from bench.worker.interpreters import Interpreters
 from bench.worker.process import Cancellation, Interpreter
 from bench.worker.protocol import RankPlace, ServeRequest, ServerRole, SessionRequest
+from bench.worker.seats import seats_here
 from bench.worker.session import SessionError
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
@@ -59,20 +66,37 @@ class Training:
         return self.facts[name]
 
 
-def train(folder: Path, scenarios: list[Scenario], ranks: int | None, fault: str = "") -> list[list[Training]]:
-    """Train the cases, one after the other; return for each what each rank made of it. Without ranks: one process."""
+def train(
+    folder: Path,
+    scenarios: list[Scenario],
+    ranks: int | None,
+    fault: str = "",
+    hosts: Sequence[tuple[str, str]] = (),
+) -> list[list[Training]]:
+    """Train the cases, one after the other; return for each what each rank made of it. Without ranks: one process.
+
+    `hosts` are network namespaces with their addresses, one for each rank; a server is in the last one.
+    """
     folder.mkdir()
     noise, encoded = images(), msgspec.json.encode(scenarios).decode()
     np.savez(folder / "cases.npz", images=noise.images, labels=noise.labels, scenarios=encoded)
     first = scenarios[0]
     whole = a_place(ranks=ranks or 1, exchange=first.exchange, servers=first.servers)
+    places = [msgspec.structs.replace(whole, rank=rank) for rank in range(ranks or 1)]
+    if hosts:
+        there = msgspec.structs.replace(whole, address=hosts[0][1], interface="eth0")
+        places = [
+            msgspec.structs.replace(there, rank=rank, own_address=address) for rank, (_, address) in enumerate(hosts)
+        ]
+    inside = [["ip", "netns", "exec", name] for name, _ in hosts] or [[]] * len(places)
     variables = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     helpers = []
     if ranks is not None and fault != "no exchange":
         for role in [ServerRole.SCHEDULER, *[ServerRole.SERVER] * first.servers] if first.servers else []:
-            request = msgspec.json.encode(ServeRequest(role, whole)) + b"\n"
+            at = 0 if role is ServerRole.SCHEDULER else -1
+            request = msgspec.json.encode(ServeRequest(role, places[at])) + b"\n"
             server = subprocess.Popen(
-                [sys.executable, "-c", "from bench.worker.main import main; main()"],
+                [*inside[at], sys.executable, "-c", "from bench.worker.main import main; main()"],
                 stdin=subprocess.PIPE,
                 env=variables,
             )
@@ -82,10 +106,11 @@ def train(folder: Path, scenarios: list[Scenario], ranks: int | None, fault: str
             helpers.append(server)
     running = []
     for rank in range(ranks or 1):
-        place = None if ranks is None else msgspec.structs.replace(whole, rank=rank)
-        words = [python_of(scenarios[0].framework), "-m", "tests.support.rank_process", "cases.npz", f"{rank}.npz"]
+        place = None if ranks is None else places[rank]
+        words = [*inside[rank], python_of(scenarios[0].framework), "-m", "tests.support.rank_process"]
+        words += ["cases.npz", f"{rank}.npz"]
         words = [*words, msgspec.json.encode(place).decode(), *filter(None, [fault])]
-        running.append(subprocess.Popen(words, cwd=folder, env=variables))
+        running.append(subprocess.Popen(words, cwd=folder, env=variables, stdin=subprocess.PIPE))
     try:
         assert [process.wait(300) for process in running] == [0] * len(running)
     finally:
@@ -128,8 +153,21 @@ def of_torch(ranks: int) -> list[Scenario]:
     ]
 
 
+def of_jax(ranks: int) -> list[Scenario]:
+    """Return both executions; the LeNet, which takes long to compile, for even shares."""
+    made = [("mlp", Hybridize.JIT, Layers.TUTORIAL), ("mlp", Hybridize.SCAN, Layers.TUTORIAL)]
+    if ranks == 2:
+        made.append(("lenet", Hybridize.SCAN, Layers.CHANNELS_LAST))
+    return [
+        a_peers_scenario(
+            Framework.JAX, network, hybridize=hybridize, layers=layers, ranks=ranks, exchange=Exchange.GLOO
+        )
+        for network, hybridize, layers in made
+    ]
+
+
 def of_mxnet(ranks: int) -> list[Scenario]:
-    """Return the tutorial's loop, updated on the servers, and the tuned ones with one array of all gradients."""
+    """Return the tutorial's loop, updated on the servers or on the ranks, and tuned ones with all gradients as one."""
     dist: dict[str, Any] = {"ranks": ranks, "exchange": Exchange.DIST_SYNC, "servers": 1, "batch_size": 10}
     two: tuple[str, ...] = ("cpu(0)", "cpu(1)")  # as many as the batch of 10 allows
     return [
@@ -137,6 +175,7 @@ def of_mxnet(ranks: int) -> list[Scenario]:
         Scenario(network="lenet", **{**dist, "exchange": Exchange.DIST_SYNC_DEVICE}, contexts=("cpu(0)",)),
         Scenario(network="mlp", **dist, **preset(Framework.MXNET, "mlp", LoopName.TUNED, ())),
         Scenario(network="lenet", **{**dist, "servers": 2}, **preset(Framework.MXNET, "lenet", LoopName.TUNED, ())),
+        Scenario(network="mlp", **dist, contexts=("cpu(0)",), update_on_kvstore=False),
     ]
 
 
@@ -145,16 +184,20 @@ def differences(ranks: list[Training], alone: Training) -> float:
 
 
 @pytest.mark.parametrize("ranks", RANKS)
-def test_ranks_of_pytorch_train_what_one_process_trains(ranks: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("scenarios_of", [of_torch, of_jax])
+def test_ranks_of_a_peer_train_what_one_process_trains(
+    scenarios_of: Callable[[int], list[Scenario]], ranks: int, tmp_path: Path
+) -> None:
     """All have the same bits, and the one process's weights to rounding; together they see each image once."""
-    scenarios = of_torch(ranks)
+    scenarios = scenarios_of(ranks)
     together = train(tmp_path / "ranks", scenarios, ranks)
     alone = train(tmp_path / "alone", scenarios, None)
     assert_same(scenarios, together, alone)
 
 
-#: Each loop, and each number of ranks, in a few of the twelve pairs: a pair takes six seconds.
-PAIRS = ((0, 1), (1, 2), (2, 3), (3, 2))
+#: Each loop, and each number of ranks, in a few of all pairs: a pair takes six seconds. A lone rank's first gradients
+#: overtook its question for the initial weights.
+PAIRS = ((0, 1), (1, 2), (2, 3), (3, 2), (4, 1))
 
 
 @pytest.mark.parametrize(("number", "ranks"), PAIRS)
@@ -163,6 +206,17 @@ def test_ranks_of_mxnet_train_what_one_process_trains(number: int, ranks: int, t
     scenario = of_mxnet(ranks)[number]
     together = train(tmp_path / "ranks", [scenario], ranks)
     assert_same([scenario], together, train(tmp_path / "alone", [scenario], None))
+
+
+def test_compressed_gradients_are_sent_in_two_bits_and_what_is_left_of_them_later(tmp_path: Path) -> None:
+    """The ranks have the same weights, which are not those of whole gradients, and begin with nothing left."""
+    scenario = msgspec.structs.replace(of_mxnet(2)[2], compression=Compression.TWO_BIT)
+    ((first, second),) = train(tmp_path / "ranks", [scenario], 2)
+    ((alone,),) = train(tmp_path / "alone", [scenario], None)
+    assert str(first.digest) == str(second.digest)
+    assert first.left_alone
+    assert differences([first], alone) > 10 * TOLERANCE
+    assert first.sent.tolist() == second.sent.tolist() == pytest.approx([0, 0, 2], abs=1e-3)
 
 
 def assert_same(scenarios: list[Scenario], together: list[list[Training]], alone: list[list[Training]]) -> None:
@@ -177,13 +231,14 @@ def assert_same(scenarios: list[Scenario], together: list[list[Training]], alone
 
 
 @pytest.mark.parametrize("fault", ["no exchange", "a shard trained twice", "a learning rate that stayed at 0"])
-@pytest.mark.parametrize("framework", [Framework.MXNET, Framework.TORCH])
+@pytest.mark.parametrize("framework", Framework)
 def test_what_ranks_may_do_wrong_is_seen_in_their_weights(framework: Framework, fault: str, tmp_path: Path) -> None:
     """The comparison with one process is worth something: each of these faults fails it."""
     if framework is Framework.MXNET:
         scenarios = of_mxnet(2)[:1]
     else:
-        scenarios = [a_peers_scenario(framework, update=Update.FLAT, ranks=2, exchange=Exchange.GLOO)]
+        update = Update.FLAT if framework is Framework.TORCH else Update.TRAINER
+        scenarios = [a_peers_scenario(framework, update=update, ranks=2, exchange=Exchange.GLOO)]
     (together,) = train(tmp_path / "ranks", scenarios, 2, fault)
     ((one,),) = train(tmp_path / "alone", scenarios, None)
     assert differences(together, one) > 100 * TOLERANCE
@@ -204,12 +259,23 @@ def a_request(prepared: datasets.Prepared, framework: Framework) -> SessionReque
     return session.session_request(prepared.directory, dataset, 1, 1, Scenario(network="mlp").engine, framework)
 
 
-def test_ranks_are_one_session(prepared: datasets.Prepared) -> None:
+def ranks_of(
+    scenario: Scenario, request: SessionRequest, interpreter: Interpreter
+) -> AbstractContextManager[ClusterSession]:
+    seats = seats_here(interpreter, scenario.ranks)
+    return cluster.start(seats, request, scenario=scenario, life_seconds=300, stop=Cancellation())
+
+
+PEERS = (Framework.TORCH, Framework.JAX)
+
+
+@pytest.mark.parametrize("framework", PEERS)
+def test_ranks_are_one_session(framework: Framework, prepared: datasets.Prepared) -> None:
     """It counts all images, keeps what each rank measured, and takes as long as the slowest."""
-    scenario = a_peers_scenario(Framework.TORCH, batch_size=100, ranks=2, exchange=Exchange.GLOO)
-    request = a_request(prepared, Framework.TORCH)
-    python = Interpreter(python_of(Framework.TORCH))
-    with cluster.start(python, request, scenario=scenario, life_seconds=300, stop=Cancellation()) as ranks:
+    scenario = a_peers_scenario(framework, batch_size=100, ranks=2, exchange=Exchange.GLOO)
+    request = a_request(prepared, framework)
+    python = Interpreter(python_of(framework))
+    with ranks_of(scenario, request, python) as ranks:
         ranks.wait_until_ready()
         ranks.set_up(scenario, 210)
         window = ranks.run_window(2)
@@ -219,30 +285,45 @@ def test_ranks_are_one_session(prepared: datasets.Prepared) -> None:
         assert 0 < ranks.evaluate().test_accuracy <= 1
 
 
-def test_a_killed_rank_is_named_and_no_process_is_left(prepared: datasets.Prepared) -> None:
-    scenario = a_peers_scenario(Framework.TORCH, batch_size=100, ranks=3, exchange=Exchange.GLOO)
-    request = a_request(prepared, Framework.TORCH)
-    python = Interpreter(python_of(Framework.TORCH))
-    with cluster.start(python, request, scenario=scenario, life_seconds=300, stop=Cancellation()) as ranks:
+@pytest.mark.parametrize("killed", [0, 1])
+@pytest.mark.parametrize("framework", PEERS)
+def test_a_killed_rank_is_named_and_no_process_is_left(
+    framework: Framework, killed: int, prepared: datasets.Prepared
+) -> None:
+    """So is the first rank, where all others have met."""
+    scenario = a_peers_scenario(framework, batch_size=100, ranks=3, exchange=Exchange.GLOO)
+    request = a_request(prepared, framework)
+    python = Interpreter(python_of(framework))
+    with ranks_of(scenario, request, python) as ranks:
         ranks.wait_until_ready()
         ranks.set_up(scenario, 210)
-        workers = [rank.worker for rank in ranks._ranks]  # type: ignore[attr-defined]  # its processes
-        workers[1].process.kill()
+        workers = [rank.worker for rank in ranks._ranks]
+        workers[killed].process.kill()
         with pytest.raises(SessionError) as caught:
             ranks.run_window(10_000)
     assert caught.value.failure.reason is FailureReason.CRASHED
-    assert caught.value.failure.detail == "rank 1 of 3: the worker was killed by SIGKILL"
+    assert caught.value.failure.detail == f"rank {killed} of 3: the worker was killed by SIGKILL"
     assert all(worker.process.poll() is not None for worker in workers)
+
+
+def test_ranks_learn_from_compressed_gradients(prepared: datasets.Prepared) -> None:
+    """In the tutorial's loop, whose weights are updated on the server."""
+    scenario = msgspec.structs.replace(of_mxnet(2)[0], compression=Compression.TWO_BIT)
+    request = a_request(prepared, Framework.MXNET)
+    with ranks_of(scenario, request, Interpreter()) as ranks:
+        ranks.wait_until_ready()
+        ranks.set_up(scenario, 210)
+        assert ranks.run_window(10).train_accuracy > 0.9
 
 
 def test_a_killed_server_is_named(prepared: datasets.Prepared) -> None:
     """MXNet's ranks would wait for it for ever."""
     scenario = msgspec.structs.replace(of_mxnet(2)[0], batch_size=100)
     request = a_request(prepared, Framework.MXNET)
-    with cluster.start(Interpreter(), request, scenario=scenario, life_seconds=300, stop=Cancellation()) as ranks:
+    with ranks_of(scenario, request, Interpreter()) as ranks:
         ranks.wait_until_ready()
         ranks.set_up(scenario, 210)
-        members = ranks._members  # type: ignore[attr-defined]  # its processes
+        members = ranks._members
         assert [member.name for member in members] == ["the scheduler", "server 0", "rank 0 of 2", "rank 1 of 2"]
         members[1].worker.process.kill()
         with pytest.raises(SessionError) as caught:
@@ -251,25 +332,66 @@ def test_a_killed_server_is_named(prepared: datasets.Prepared) -> None:
     assert all(member.worker.process.poll() is not None for member in members)
 
 
+@pytest.mark.parametrize("framework", Framework)
+def test_ranks_add_up_arrays_and_are_timed(
+    framework: Framework, prepared: datasets.Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sums of both networks' gradients are right on every rank, through the engine that trains them."""
+    scenario = {Framework.MXNET: of_mxnet, Framework.TORCH: of_torch, Framework.JAX: of_jax}[framework](2)[0]
+    monkeypatch.setattr(exchanges, "SIZES", (8, 437_544, 1_724_320))
+    monkeypatch.setattr(exchanges, "_FILLED_SECONDS", 0.0)
+    dataset = a_request(prepared, framework).dataset
+    executor = SubprocessExecutor(Interpreters({framework: python_of(framework)}))
+    curve = executor.measure_curve(scenario, prepared.directory, dataset, 2)
+    assert curve is not None
+    assert (curve.failure, curve.framework, curve.ranks) == (None, framework, 2)
+    assert [(time.size_bytes, time.repetitions) for time in curve.times] == [(8, 5), (437_544, 5), (1_724_320, 5)]
+    for time in filter(None, (curve.barrier, *curve.times)):
+        assert 0 < time.min_seconds <= time.median_seconds <= time.max_seconds
+
+
+@pytest.mark.parametrize(
+    ("framework", "arguments", "exchanges"),
+    [
+        (Framework.MXNET, ("--suite", "tutorial", "--loop", "tuned"), (Exchange.DIST_SYNC,)),
+        (Framework.MXNET, ("--suite", "smoke", "--loop", "tuned"), (Exchange.DIST_SYNC, Exchange.NONE)),
+        (Framework.JAX, ("--suite", "peers", "-k", "hybridize=jit"), (Exchange.GLOO, Exchange.NONE)),
+    ],
+)
 def test_a_suite_of_ranks_gives_rows_that_say_what_they_are(
-    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    framework: Framework,
+    arguments: tuple[str, ...],
+    exchanges: tuple[Exchange, ...],
+    command: Command,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Alone and in turns the file is valid, and a table names ranks, exchange, and the cores that they share."""
     data = small_idx_folder(tmp_path / "data", train=200, test=50)
-    for suite, name, exchanges in (
-        ("tutorial", "alone.json", {Exchange.DIST_SYNC}),
-        ("smoke", "turns.json", {Exchange.DIST_SYNC, Exchange.NONE}),
-    ):
-        arguments: list[object] = ["--suite", suite, "--network", "mlp", "--loop", "tuned", "--ranks", 2]
-        arguments += ["--epochs", 2, "--repeats", 1]
-        arguments += [word for exchange in exchanges for word in ("--exchange", exchange)]
-        assert command("run", *arguments, "--data-dir", data, "-o", name, "--verbose") == cli.Exit.DONE
-        assert "shared cores" in (shown := capsys.readouterr().out)
-        assert "dist_sync" in shown
-        assert command("check", name) == cli.Exit.DONE
-        capsys.readouterr()
-        result_set = store.read(Path(name), ResultSet)
-        assert {run.scenario.exchange for run in result_set.runs} == exchanges
-        for epoch in (epoch for run in result_set.runs for epoch in run.epochs):
-            assert [rank.samples for rank in epoch.ranks] == [100 * epoch.passes] * 2
-            assert epoch.epoch_seconds == max(rank.seconds for rank in epoch.ranks)
+    words: list[object] = [*arguments, "--framework", framework, "--python", f"{framework}={python_of(framework)}"]
+    words += [
+        "--network",
+        "mlp",
+        "--ranks",
+        2,
+        "--epochs",
+        2,
+        "--repeats",
+        1,
+        "--no-ceilings",
+        "--data-dir",
+        data,
+        "-o",
+        "out.json",
+    ]
+    words += [word for exchange in exchanges for word in ("--exchange", exchange)]
+    assert command("run", *words, "--verbose") == cli.Exit.DONE
+    assert "shared cores" in (shown := capsys.readouterr().out)
+    assert str(exchanges[0]) in shown
+    assert command("check", "out.json") == cli.Exit.DONE
+    capsys.readouterr()
+    result_set = store.read(Path("out.json"), ResultSet)
+    assert {run.scenario.exchange for run in result_set.runs} == {*exchanges}
+    for epoch in (epoch for run in result_set.runs for epoch in run.epochs):
+        assert [rank.samples for rank in epoch.ranks] == [100 * epoch.passes] * 2
+        assert epoch.epoch_seconds == max(rank.seconds for rank in epoch.ranks)

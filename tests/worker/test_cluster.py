@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,17 +17,29 @@ from bench.records.result import FailureReason
 from bench.scenarios.axes import Exchange, Framework
 from bench.scenarios.scenario import Scenario
 from bench.worker import cluster, session
+from bench.worker.cluster import ClusterSession
 from bench.worker.process import Cancellation, Interpreter, WorkerFailure
-from bench.worker.protocol import Evaluated, FailureReply, Message, SetUpDone
+from bench.worker.protocol import ArraysExchanged, Evaluated, FailureReply, Message, SetUpDone
+from bench.worker.seats import seats_here
 from bench.worker.session import Session, SessionError
 from mnist_core.recipe import Engine, InputPipeline, MetricSync
 from tests.support.records import a_dataset
 from tests.support.sessions import READY, a_window, an_evaluation
 
-#: Answers with the next of its rank's replies to each line; "die", "sleep" and "stop" are what it does instead.
+#: Answers with the next of its rank's replies to each line; "die", "sleep", "wait" and "stop" are what it does instead.
+#: One that waits gives signs of life. Without a port it chooses 4711, and no rank goes on with another one.
 PROGRAM = """#!{python}
 import json, os, pathlib, signal, sys, time
-place = json.loads(sys.stdin.readline())["place"]
+request = json.loads(sys.stdin.readline())
+place = request["place"]
+if place["exchange"] != "none":
+    if place["port"] is None:
+        assert place["rank"] == 0 and request.get("role") != "server"
+        print(json.dumps({{"type": "port_chosen", "port": 4711}}), flush=True)
+    else:
+        assert place["port"] == 4711
+while request["type"] == "serve" and sys.stdin.readline():
+    print(flush=True)
 replies = json.loads(pathlib.Path({replies!r}).read_text())[place["rank"]]
 for number, reply in enumerate(replies):
     if number and not sys.stdin.readline():
@@ -34,10 +47,16 @@ for number, reply in enumerate(replies):
     print("words of", place["rank"], file=sys.stderr, flush=True)
     if reply == "die":
         sys.exit(3)
+    if reply == "abort":
+        print("JAX distributed service detected fatal errors", file=sys.stderr, flush=True)
+        os.abort()
     if reply == "stop":
         os.kill(os.getpid(), signal.SIGSTOP)
     if reply == "sleep":
         time.sleep(600)
+    if reply == "wait":
+        while not sys.stdin.readline().strip():
+            print(flush=True)
     print(json.dumps(reply), flush=True)
 sys.stdin.read()
 """
@@ -51,15 +70,24 @@ def a_ranked(ranks: int = 2, exchange: Exchange = Exchange.GLOO) -> Scenario:
     return Scenario(**one, ranks=ranks, exchange=exchange)
 
 
+def a_served() -> Scenario:
+    return Scenario(network="mlp", contexts=("cpu(0)",), ranks=2, exchange=Exchange.DIST_SYNC, servers=1)
+
+
 def trained(samples: int, seconds: float, digest: str = AFTER) -> Message:
     return msgspec.structs.replace(a_window(samples, seconds, 0.25), weights_digest=digest)
 
 
 @contextlib.contextmanager
 def ranks(
-    folder: Path, *replies: Sequence[Message | str], exchange: Exchange = Exchange.GLOO, command_seconds: float = 60
-) -> Iterator[Session]:
-    """Start a rank for each list of replies."""
+    folder: Path,
+    *replies: Sequence[Message | str],
+    exchange: Exchange = Exchange.GLOO,
+    command_seconds: float = 60,
+    life_seconds: float = 600,
+    hosts: Sequence[str | None] = (None, None, None),
+) -> Iterator[ClusterSession]:
+    """Start a rank for each list of replies, on hosts with these labels."""
     known = [
         [each if isinstance(each, str) else json.loads(msgspec.json.encode(each)) for each in of] for of in replies
     ]
@@ -68,11 +96,12 @@ def ranks(
     python.write_text(PROGRAM.format(python=sys.executable, replies=str(folder / "replies")))
     python.chmod(0o755)
     request = session.session_request(Path("/data"), a_dataset(), 1, 1, Engine.THREADED, Framework.TORCH)
+    seats = [seats_here(Interpreter(str(python), host=host), 1)[0] for host in hosts[: len(replies)]]
     with cluster.start(
-        Interpreter(str(python)),
+        seats,
         request,
-        scenario=a_ranked(len(replies), exchange),
-        life_seconds=600,
+        scenario=a_served() if exchange.has_servers else a_ranked(len(replies), exchange),
+        life_seconds=life_seconds,
         command_seconds=command_seconds,
         stop=Cancellation(),
     ) as running:
@@ -107,6 +136,22 @@ def test_the_slowest_rank_counts_and_all_are_kept(tmp_path: Path) -> None:
         assert (evaluated.test_accuracy, evaluated.peak_rss_bytes) == (0.7, 600_000_000)
 
 
+def test_of_each_exchange_the_slowest_rank_counts(tmp_path: Path) -> None:
+    """It need not be the same one each time."""
+    with ranks(tmp_path, [READY, ArraysExchanged((1.0, 4.0))], [READY, ArraysExchanged((2.0, 3.0))]) as running:
+        running.wait_until_ready()
+        assert running.exchange("cpu(0)", 8, 2) == [2.0, 4.0]
+
+
+def test_a_rank_with_a_wrong_sum_is_named(tmp_path: Path) -> None:
+    wrong = FailureReply(FailureReason.CRASHED, "WrongSumError: the sum is wrong")
+    with ranks(tmp_path, [READY, "sleep"], [READY, wrong]) as running:
+        running.wait_until_ready()
+        with pytest.raises(SessionError) as caught:
+            running.exchange("cpu(0)", 8, 2)
+    assert caught.value.failure.detail == "rank 1 of 2: WrongSumError: the sum is wrong"
+
+
 def test_a_rank_that_ends_is_the_cause_though_another_complains_first(tmp_path: Path) -> None:
     lost = FailureReply(FailureReason.RANK_LOST, "Connection closed by peer")
     failure = failure_of(tmp_path, [READY, SET_UP, lost], [READY, SET_UP, "die"])
@@ -115,6 +160,12 @@ def test_a_rank_that_ends_is_the_cause_though_another_complains_first(tmp_path: 
         "rank 1 of 2: the worker ended with status 3 and no result",
         "\n".join(["words of 1"] * 3),
     )
+
+
+def test_a_rank_that_jax_aborts_for_another_is_not_the_cause(tmp_path: Path) -> None:
+    """JAX ends every process that can no longer reach the first rank."""
+    failure = failure_of(tmp_path, [READY, SET_UP, "abort"], [READY, SET_UP, "die"], [READY, SET_UP, "abort"])
+    assert failure.detail == "rank 1 of 3: the worker ended with status 3 and no result"
 
 
 def test_a_rank_that_fails_by_itself_is_the_cause_while_others_wait_for_it(tmp_path: Path) -> None:
@@ -161,3 +212,50 @@ def test_an_epoch_without_an_image_for_each_rank_is_refused(tmp_path: Path) -> N
         running.wait_until_ready()
         with pytest.raises(SessionError, match="1 images are not one for each of 2 ranks"):
             running.set_up(a_ranked(), 1)
+
+
+def test_of_ranks_that_give_no_answer_the_mute_one_is_named(tmp_path: Path) -> None:
+    """On another machine it cannot be seen that a process was stopped, or whether the machine is there at all."""
+    failure = failure_of(
+        tmp_path, [READY, SET_UP, "wait"], [READY, SET_UP, "sleep"], command_seconds=3, hosts=("n0", "n1")
+    )
+    expected = (FailureReason.TIMEOUT, "rank 1 of 2 on n1: no answer within 3 s", "n1")
+    assert (failure.reason, failure.detail, failure.host) == expected
+
+
+def test_where_all_ranks_wait_for_each_other_no_machine_is_to_blame(tmp_path: Path) -> None:
+    waiting: list[Message | str] = [READY, SET_UP, "wait"]
+    failure = failure_of(tmp_path, waiting, waiting, command_seconds=2, hosts=("n0", "n1"))
+    assert failure.detail == "rank 0 of 2 on n0, rank 1 of 2 on n1: no answer within 2 s"
+    assert failure.host is None
+
+
+def test_a_rank_that_ends_is_named_with_its_machine(tmp_path: Path) -> None:
+    failure = failure_of(tmp_path, [READY, SET_UP, "wait"], [READY, SET_UP, "die"], hosts=("n0", "n1"))
+    assert failure.detail == "rank 1 of 2 on n1: the worker ended with status 3 and no result"
+    assert failure.host == "n1"
+
+
+def test_what_a_rank_says_of_itself_is_no_fault_of_its_machine(tmp_path: Path) -> None:
+    own = FailureReply(FailureReason.CRASHED, "ValueError: no such layer")
+    failure = failure_of(tmp_path, [READY, SET_UP, "wait"], [READY, SET_UP, own], hosts=("n0", "n1"))
+    assert (failure.detail, failure.host) == ("rank 1 of 2 on n1: ValueError: no such layer", None)
+
+
+def test_the_life_of_a_session_ends_with_the_rank_that_is_to_blame(tmp_path: Path) -> None:
+    """Not with whichever process was killed first."""
+    failure = failure_of(tmp_path, [READY, SET_UP, "wait"], [READY, SET_UP, "stop"], life_seconds=4)
+    assert (failure.reason, failure.detail) == (FailureReason.TIMEOUT, "rank 1 of 2: no result within 4 s")
+
+
+def test_a_stopped_server_is_named_though_no_rank_answers(tmp_path: Path) -> None:
+    """The ranks wait for it, and give signs of life."""
+    waiting: list[Message | str] = [READY, SET_UP, "wait"]
+    with ranks(tmp_path, waiting, waiting, exchange=Exchange.DIST_SYNC, command_seconds=3) as running:
+        running.wait_until_ready()
+        running.set_up(a_served(), 100)
+        for member in running._members:
+            if member.name == "server 0":
+                member.worker.process.send_signal(signal.SIGSTOP)
+        with pytest.raises(SessionError, match="server 0: no answer within 3 s"):
+            running.run_window(1)

@@ -23,7 +23,7 @@ from bench.scenarios.axes import Framework
 from bench.scenarios.hosts import Host
 from bench.worker import launch, process
 from bench.worker.environment import SILENCE_VARIABLE, WITHHELD, worker_variables
-from bench.worker.exits import explain_unreached
+from bench.worker.exits import describe_end, explain_unreached, is_fault_of_code
 from bench.worker.host_protocol import Echo, Echoed, HostFacts
 from bench.worker.interpreters import Interpreters, interpreter_on
 from bench.worker.launch import Launch, launch_of
@@ -271,3 +271,28 @@ def test_what_the_error_output_says_comes_with_what_helps(log: str, words: str) 
     line = explain_unreached(SSH, "PYTHON", FailureReason.CRASHED, "ended with status 9", log)
     assert words in line
     assert len(line.splitlines()) == 1
+
+
+DOCKER = Launch("c1", ("docker", "exec", "-i", "c1"))
+
+
+@pytest.mark.parametrize(
+    ("status", "way", "told", "is_code"),
+    [
+        (-9, None, "the worker was killed by SIGKILL", False),
+        (-11, None, "the worker was killed by SIGSEGV", True),
+        (3, None, "the worker ended with status 3 and no result", False),
+        (137, DOCKER, "the worker was killed by SIGKILL: last words", False),
+        (134, DOCKER, "the worker was killed by SIGABRT: last words", True),
+        (255, DOCKER, "the worker ended with status 255 and no result: last words", False),
+        (255, SSH, "the connection to it ended: last words", False),
+        (1, SSH, "the worker ended with status 1 and no result: last words", False),
+        (None, SSH, "the worker gave no result", False),
+    ],
+)
+def test_the_end_of_a_far_worker_is_that_of_its_command(
+    *, status: int | None, way: Launch | None, told: str, is_code: bool
+) -> None:
+    """Its last words stand beside it; and what faulty code ends with is no fault of a machine."""
+    assert describe_end(status, way, "first words\nlast words") == told
+    assert is_fault_of_code(status) is is_code

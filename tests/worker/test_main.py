@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from bench.errors import SetupError
-from bench.experiments.run.runner import SubprocessExecutor
+from bench.experiments.run.executor import SubprocessExecutor
 from bench.records.result import Dataset, FailureReason
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario

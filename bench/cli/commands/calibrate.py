@@ -109,7 +109,7 @@ def _record(
     with scratch_folder() as scratch:
         sides = Sides({side: source.check_out(WORKING_TREE, side, scratch) for side in Side})
         if path.exists():
-            gate_file = _begun(path, request, sides, seed_given=seed_given)
+            gate_file = _begun(path, request, sides, data, seed_given=seed_given)
             prepared = prepare_rest(path, gate_file, capture(), data_dir, ("mnist_bench_version", "usable_core_count"))
         else:
             prepared = prepare(data, data_dir)
@@ -128,7 +128,7 @@ def _record(
     return gate_file
 
 
-def _begun(path: Path, request: GateRequest, sides: Sides, *, seed_given: bool) -> GateFile:
+def _begun(path: Path, request: GateRequest, sides: Sides, data: DatasetName, *, seed_given: bool) -> GateFile:
     """Return a recording to go on with.
 
     Raises `ConfigurationError` or `IncomparableError` where its rest would not be of the same kind.
@@ -140,6 +140,7 @@ def _begun(path: Path, request: GateRequest, sides: Sides, *, seed_given: bool) 
     changes = {
         "other scenarios": scenarios != [gated.scenario for gated in gate_file.plan.scenarios],
         "another seed": seed_given and request.seed != gate_file.plan.seed,
+        "other data": data not in {DatasetName.AUTO, gate_file.dataset.name},
     }
     if any(changes.values()):
         changed = " and ".join(what for what, is_so in changes.items() if is_so)

@@ -94,7 +94,6 @@ def compare_command(
         _compare_micros(baseline, contenders or [], output_format)
         return
     settings = _settings(margin, tolerance, alpha)
-    spread = shipped_spread() if sessions is None else _spread_of(sessions)
     chosen = None if baseline_scenario is None else reference(baseline_scenario, "--baseline-scenario")
     options.reject_conflicts(
         (baseline.is_dir(), f"{baseline}: is a folder: name one of its result files as the baseline"),
@@ -104,10 +103,19 @@ def compare_command(
         ),
         (gate and chosen, "--gate decides about two files of the same scenarios: leave out --baseline-scenario"),
         (
+            chosen and any(options.is_given(context, limit) for limit in ("margin", "tolerance", "alpha")),
+            "--baseline-scenario gives ratios and no verdicts: leave out --margin, --tolerance and --alpha",
+        ),
+        (
+            sessions and not contenders,
+            "--sessions is about two files, of two sessions: leave it out within one",
+        ),
+        (
             output_format is Format.JUNIT and (row or column),
             "--format junit has one case per scenario: leave out --row and --column",
         ),
     )
+    spread = shipped_spread() if sessions is None else _spread_of(sessions)
     comparisons = list(_comparisons(baseline, contenders or [], chosen, settings, spread, strict=gate))
     if output_format in _READABLE and not any(comparison.has_pairs for comparison in comparisons):
         _exit(comparisons, gate=gate)  # tables of what is missing would say less than the reason

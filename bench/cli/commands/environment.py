@@ -19,13 +19,14 @@ from bench.cli.console import err, fail, note, out, print_tables, reject_junit, 
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
 from bench.cli.hosts import show_hosts
+from bench.cli.joining import JOIN_OPTIONS, join_of, machines
 from bench.cli.session import cancelled_by_signals
 from bench.errors import ConfigurationError, SetupError
 from bench.experiments.doctor.aa_test import SECONDS, AATest, run_aa_test
 from bench.experiments.doctor.checks import Level, Observations, examine
 from bench.experiments.run.ceilings import CeilingRounds, requests_of_machine, usable
 from bench.experiments.run.eta import expected_seconds
-from bench.experiments.run.runner import SubprocessExecutor
+from bench.experiments.run.executor import SubprocessExecutor
 from bench.machine.accelerators import gpu_processes
 from bench.machine.capture import capture, usable_core_count
 from bench.machine.cgroup import available_memory_bytes
@@ -48,7 +49,7 @@ from bench.worker.session import SessionError, explain_failure
 from mnist_core.datasets import TEST_COUNT, TRAIN_COUNT, DatasetName
 from mnist_core.devices import Device, DeviceKind
 
-#: What --hosts can be given with, besides what all of the verb can.
+#: What --hosts and --join can be given with, besides what all of the verb can.
 _OF_HOSTS: Final = ("links", "framework")
 
 
@@ -60,6 +61,7 @@ _OF_HOSTS: Final = ("links", "framework")
         "environment --ceilings --repeats 5",
         "environment --quick --json",
         "environment --hosts hosts.toml --links",
+        "environment --join slurm --links",
     ),
 )
 def environment_command(
@@ -72,11 +74,18 @@ def environment_command(
         int, typer.Option(min=1, max=ranges.MOST_REPEATS, help="Fresh processes per ceiling, in turns.")
     ] = 3,
     hosts: options.Hosts = None,
+    join: options.Join = None,
+    join_address: options.JoinAddress = None,
+    join_port: options.JoinPort = options.DEFAULT_JOIN_PORT,
+    join_ranks: options.JoinRanks = None,
+    join_timeout: options.JoinTimeout = options.DEFAULT_JOIN_SECONDS,
     links: Annotated[
-        bool, typer.Option("--links", help="With --hosts: measure the network from each host to each other one.")
+        bool,
+        typer.Option("--links", help="With --hosts or --join: measure the network from each host to each other one."),
     ] = False,
     framework: Annotated[
-        list[Framework] | None, typer.Option(help="With --hosts: what they need; repeatable. Default: mxnet.")
+        list[Framework] | None,
+        typer.Option(help="With --hosts or --join: what they need; repeatable. Default: mxnet."),
     ] = None,
     python: options.Python = None,
     quick: Annotated[bool, typer.Option("--quick", help="Without the 20 seconds of an A/A pair.")] = False,
@@ -88,23 +97,39 @@ def environment_command(
 ) -> None:
     """Show what this machine is, and what a benchmark on it should know, or how fast it can be. Changes no setting.
 
-    With --hosts, show the same of other machines, and whether they can measure together.
+    With --hosts or --join, show the same of other machines, and whether they can measure together.
     """
     formats = ("python", "output_format", "json")
     options.reject_others(context, "ceilings", "trains and checks nothing", "repeats", *formats)
-    options.reject_others(context, "hosts", "measures no training", *_OF_HOSTS, "data", "data_dir", *formats)
+    of_hosts = (*_OF_HOSTS, "data", "data_dir", *formats)
+    options.reject_conflicts((hosts and join, "--hosts and --join both name the machines: leave one of them out"))
+    options.reject_others(context, "hosts", "measures no training", *of_hosts)
+    options.reject_others(context, "join", "measures no training", *JOIN_OPTIONS, *of_hosts)
+    job = join_of(context, join, join_address, join_port, join_ranks, join_timeout)
     if json and output_format not in {None, Format.JSON}:
         raise ConfigurationError(f"--json is --format json: leave out --format {output_format} or --json")
     output_format = Format.JSON if json else output_format or Format.TEXT
     reject_junit(output_format)
     interpreters = interpreters_of(python or (), os.environ)
-    if hosts is not None:
+    if hosts or job:
         wanted = tuple(dict.fromkeys(framework or (Framework.MXNET,)))
-        show_hosts(hosts, interpreters, wanted, data, data_dir, output_format, with_links=links)
+        with machines(hosts, job, interpreters, data_dir) as named:
+            show_hosts(named, interpreters, wanted, data, data_dir, output_format, with_links=links)
         return
     options.reject_conflicts(
-        (framework, "--framework names what the hosts of --hosts need: add --hosts FILE, or leave it out"),
-        (links, "--links measures the network between the hosts of --hosts: add --hosts FILE, or leave it out"),
+        (framework, "--framework names what the hosts of --hosts need: add --hosts FILE or --join, or leave it out"),
+        (
+            links,
+            "--links measures the network between the hosts of --hosts: add --hosts FILE or --join, or leave it out",
+        ),
+        (
+            options.is_given(context, "repeats") and not ceilings,
+            "--repeats is of the processes of --ceilings: add --ceilings, or leave it out",
+        ),
+        (
+            quick and (options.is_given(context, "data") or data_dir),
+            "--data and --data-dir are for the A/A pair, which --quick leaves out: leave out --quick or the data",
+        ),
     )
     if ceilings:
         with cancelled_by_signals() as stop:

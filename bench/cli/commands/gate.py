@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
+import msgspec
 import typer
 
 from bench.cli import options
@@ -28,9 +28,7 @@ from bench.render.formats.export import Format, render_markdown
 from bench.render.formats.junit import render_junit
 from bench.render.model.cases import CaseOutcome, JUnitCase
 from bench.render.phrases import format_count
-from bench.render.views.gates import gate_cases, gate_table
-from bench.scenarios.axes import is_custom
-from bench.scenarios.scenario import Scenario
+from bench.render.views.gates import OWN_CODE_IS_THE_SAME, gate_cases, gate_table, own_networks
 from bench.stats.paired import Side
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
@@ -113,11 +111,13 @@ def gate(
         if sides.are_identical and not force:
             own = own_networks(scenario for scenario, _threads in scenarios_here(request))
             _report_identical(base, clone, sides.sources[Side.BASELINE].tree_digest, own, output_format)
-        _warn_of_a_base_ahead(base, sides, clone)
+        ahead = _warn_of_a_base_ahead(base, sides, clone)
         prepared = prepare(data, data_dir)
         gate_file = plan_gate(request, sides, prepared)
+        baseline = msgspec.structs.replace(gate_file.baseline, commits_ahead=ahead)
+        gate_file = msgspec.structs.replace(gate_file, baseline=baseline)
         if own := own_networks(gated.scenario for gated in gate_file.plan.scenarios):
-            warn(f"{own}: your own code is the same on both sides; only what {source.PACKAGE} does with it is judged")
+            warn(f"{own}: {OWN_CODE_IS_THE_SAME}")
         _measure(gate_file, sides, prepared, path, budget_seconds, output_format)
 
 
@@ -135,20 +135,17 @@ def _clone_here() -> Path:
     return clone
 
 
-def own_networks(scenarios: Iterable[Scenario]) -> str:
-    """Name the user's own networks among scenarios; "" for none."""
-    return ", ".join(dict.fromkeys(scenario.network for scenario in scenarios if is_custom(scenario.network)))
-
-
-def _warn_of_a_base_ahead(base: str, sides: Sides, clone: Path) -> None:
-    """Say where the baseline has moved on since this tree left it."""
+def _warn_of_a_base_ahead(base: str, sides: Sides, clone: Path) -> int | None:
+    """Say where the baseline has moved on since this tree left it; return by how many commits, None for none."""
     ahead = source.commits_ahead(sides.sources[Side.BASELINE], clone)
-    if ahead is not None:
-        count, parting = ahead
-        warn(
-            f"{base} has {format_count(count, 'commit')} to {source.PACKAGE} that this working tree lacks, and is "
-            f"compared with all of them: merge {base}, or compare with --base {parting[:12]}, where the two part"
-        )
+    if ahead is None:
+        return None
+    count, parting = ahead
+    warn(
+        f"{base} has {format_count(count, 'commit')} to {source.PACKAGE} that this working tree lacks, and is "
+        f"compared with all of them: merge {base}, or compare with --base {parting[:12]}, where the two part"
+    )
+    return count
 
 
 def _sides_of(path: Path, gate_file: GateFile, scratch: Path, base: str | None, base_python: Path | None) -> Sides:

@@ -12,7 +12,7 @@ import typer
 from bench import ranges
 from bench.cli import options
 from bench.cli.app import app, examples
-from bench.cli.console import err, fail, note, print_results, reject_junit, spinner
+from bench.cli.console import err, fail, note, print_results, reject_junit, spinner, write_file
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
 from bench.cli.session import cancelled_by_signals, new_file, note_saved, require_gpus, software_of
@@ -102,13 +102,13 @@ def profile(
         measured, recorded = _measure(target, capture(software=software), steps, rounds, timeout)
         try:
             store.write(path, measured)
+            note_saved(prepared, path)
+            if chrome_trace is not None:
+                write_file(chrome_trace, trace.to_chrome(recorded, scenario.name))
+                note(f"trace in {chrome_trace}: open it in ui.perfetto.dev or chrome://tracing")
         except StoreError:  # what took minutes is shown at least
             print_results(profile_tables(measured, break_down(measured)), output_format)
             raise
-    note_saved(prepared, path)
-    if chrome_trace is not None:
-        chrome_trace.write_bytes(trace.to_chrome(recorded, scenario.name))
-        note(f"trace in {chrome_trace}: open it in ui.perfetto.dev or chrome://tracing")
     report(measured, output_format)
 
 

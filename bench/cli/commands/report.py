@@ -8,10 +8,9 @@ from typing import Annotated, Final, TypeAlias
 
 import typer
 
-from bench import errors
 from bench.analysis.headline import source_of
 from bench.cli.app import app, examples
-from bench.cli.console import note, warn, write
+from bench.cli.console import note, warn, write, write_file
 from bench.cli.inputs import read_each
 from bench.enums import StrEnum
 from bench.errors import ConfigurationError
@@ -74,11 +73,7 @@ def report(
     if output is None:
         write(text)
         return
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise errors.StoreError(f"{output}: cannot be written: {error.strerror or error}") from None
+    write_file(output, text)
     note(f"{output}: {len(text.encode()) / 1e6:.2f} MB, {format_count(len(stored), 'file')}")
 
 

@@ -8,10 +8,11 @@ import functools
 import math
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Final, NoReturn, TypeVar
 
+import msgspec
 import typer
 
 from bench import SOURCE_ROOT, ranges
@@ -23,33 +24,38 @@ from bench.cli.completion import offer_suites
 from bench.cli.console import err, fail, note, out, print_results, reject_junit, spinner, verbosity, warn
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
+from bench.cli.hosts import Site, check_given, check_plan, ending_with_a_host, look_again, look_for, probe_first
 from bench.cli.session import ResumeHint, measuring, new_file, note_saved, prepare_rest, resumed_file
 from bench.errors import ConfigurationError, StoreError
 from bench.experiments.gate import source
 from bench.experiments.run import policy
 from bench.experiments.run.ceilings import CeilingRounds, requests_of_plan, usable
-from bench.experiments.run.eta import CEILING_SECONDS, expected_seconds, pace_of
+from bench.experiments.run.eta import CEILING_SECONDS, CURVE_SECONDS, expected_seconds, pace_of
+from bench.experiments.run.exchanges import ExchangeRounds, engines_of_plan
+from bench.experiments.run.executor import SubprocessExecutor
 from bench.experiments.run.plan import describe_frameworks, plan_here
 from bench.experiments.run.policy import MOST_BLOCKS
-from bench.experiments.run.runner import SubprocessExecutor, remaining, run_plan
+from bench.experiments.run.runner import remaining, run_plan
 from bench.machine.capture import capture, usable_core_count
 from bench.machine.privacy import host_hash
 from bench.machine.system_files import ROOT
 from bench.records import store
 from bench.records.base import utc_now
 from bench.records.environment import Environment
-from bench.records.result import Ceiling, ResultSet
+from bench.records.result import ResultSet
 from bench.render import units
 from bench.render.formats.export import Format
 from bench.render.phrases import format_count
 from bench.render.progress.run import RunProgress, format_reached
 from bench.render.views.results import result_tables
 from bench.scenarios.axes import is_custom
+from bench.scenarios.hosts import load_hosts
 from bench.scenarios.suite import BUILT_IN_SUITES, DEFAULT_SUITE, PlannedRun
-from bench.worker.interpreters import Interpreters, interpreters_of
+from bench.worker.interpreters import interpreters_of
 from mnist_core import datasets
 from mnist_core.datasets import TEST_COUNT, TRAIN_COUNT, DatasetName
 
+MeasuredT = TypeVar("MeasuredT")
 #: Newest files that are looked at for one of the suite.
 _FILES_LOOKED_AT: Final = 20
 
@@ -59,6 +65,7 @@ _FILES_LOOKED_AT: Final = 20
         "run --suite smoke",
         "run --network mlp --batch-size 100 --batch-size 500 --repeats 5",
         'run --contexts "gpu(0)" --contexts "cpu(0)"',
+        "run --hosts hosts.toml --ranks 1 --ranks 2",
         "run --resume results/runs/here.json",
     )
 )
@@ -102,13 +109,16 @@ def run(
     data: options.Data = DatasetName.AUTO,
     data_dir: options.DataDir = None,
     python: options.Python = None,
+    hosts: options.Hosts = None,
     ceilings: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--ceilings",
-            help="Before, between and after the rounds: what each framework's matrix product reaches here.",
+            "--ceilings/--no-ceilings",
+            help="Before, between and after the rounds: what each framework's matrix product reaches here. Ranks have "
+            "the seconds of their exchanges measured in any case, unless --no-ceilings.",
+            show_default=False,
         ),
-    ] = False,
+    ] = None,
     output: options.Output = None,
     resume: options.Resume = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the scenarios and the expected time.")] = False,
@@ -119,7 +129,7 @@ def run(
     Axis options narrow the suite where it has the value, and replace the axis where it has not; each may be repeated.
     """
     reject_junit(output_format)
-    may_change = ("budget", "ceilings", "data_dir", "python", "dry_run", "output_format")
+    may_change = ("budget", "ceilings", "data_dir", "python", "hosts", "dry_run", "output_format")
     options.reject_others(context, "resume", "goes on as its file planned", *may_change)
     overrides = options.overrides_of(
         framework=framework,
@@ -140,52 +150,69 @@ def run(
     half_width = None if precision is None else options.half_width(precision, "--precision")
     budget_seconds = math.inf if budget is None else options.seconds(budget, "--budget")
     interpreters = interpreters_of(python or (), os.environ)
-    executor = SubprocessExecutor(interpreters)
+    executor, site = SubprocessExecutor(interpreters), Site(interpreters)
+    listed = () if hosts is None else load_hosts(hosts)
     if resume is not None:
         begun = store.read(resume, ResultSet)
+        check_given(resume, begun, listed)
         suite, half_width, plan = begun.suite, begun.precision, remaining(begun)
         may_take_turns = begun.plan
     else:
         with spinner("trying the devices out"):
-            plan = plan_here(suite, overrides, keyword, seed, executor.probe)
+            probe = probe_first(listed, interpreters) if listed else executor.probe
+            plan = plan_here(suite, overrides, keyword, seed, probe, machines=max(1, len(listed)))
         may_take_turns = plan
+    if listed:
+        check_plan(may_take_turns, listed)
     if (precision or budget) and not any(planned.in_turns for planned in may_take_turns):
         raise ConfigurationError(
             "--precision and --budget are for scenarios that take turns, and there are none here: choose a suite with "
             "some, such as standard, or leave them out"
         )
     if dry_run:
-        if custom := [planned for planned in plan if is_custom(planned.scenario.network)]:
+        custom = [planned for planned in plan if is_custom(planned.scenario.network)]
+        if custom and not listed:
             with spinner("trying your network out"):
                 describe_frameworks(executor, custom)
         _show_plan(plan, _suite_name(suite), half_width, budget_seconds)
         return
     if resume is not None:
         with resumed_file(resume, ResultSet) as result_set:
-            here = _capture(executor, result_set.plan)
-            prepared = prepare_rest(resume, result_set, here, data_dir)
-            ceilings = ceilings or bool(result_set.ceilings)
-            _measure(result_set, prepared, resume, output_format, interpreters, budget_seconds, ceilings=ceilings)
-    environment = _capture(executor, plan)  # first: it fails at once where a framework is missing
-    prepared = prepare(data, data_dir)
+            ceilings = bool(result_set.ceilings) or None if ceilings is None else ceilings
+            if listed:
+                prepared, site = look_again(resume, result_set, listed, interpreters, data_dir, output_format, _capture)
+            else:
+                prepared = prepare_rest(resume, result_set, _capture(result_set.plan, site), data_dir)
+            _measure(result_set, prepared, resume, output_format, site, budget_seconds, ceilings=ceilings)
+    if listed:
+        prepared = prepare(data, data_dir)
+        site = look_for(listed, interpreters, plan, prepared, output_format)
+    environment = _capture(plan, site)  # first, if it can be: it fails at once where a framework is missing
+    if not listed:
+        prepared = prepare(data, data_dir)
     result_set = ResultSet(
         suite=_suite_name(suite),
         created_at=utc_now(),
         seed=seed,
         environment=environment,
         dataset=dataset_of(prepared),
+        hosts=site.records,
         plan=plan,
         precision=half_width,
     )
     with new_file(output, Path(suite).stem) as path:
-        _measure(result_set, prepared, path, output_format, interpreters, budget_seconds, ceilings=ceilings)
+        _measure(result_set, prepared, path, output_format, site, budget_seconds, ceilings=ceilings)
 
 
-def _capture(executor: SubprocessExecutor, plan: Sequence[PlannedRun]) -> Environment:
-    """Return the facts about this machine and the frameworks of the plan. Raises `SetupError` where one is missing."""
+def _capture(plan: Sequence[PlannedRun], site: Site) -> Environment:
+    """Return the facts about the first machine, and the frameworks of the plan there.
+
+    Raises `SetupError` where one is missing.
+    """
     with spinner("asking the frameworks what they are"):
-        software, *peers = describe_frameworks(executor, plan)
-    return capture(software=software, peers=tuple(peers))
+        software, *peers = describe_frameworks(SubprocessExecutor(site.interpreters, machines=site.machines), plan)
+    here = site.records[0].environment if site.records else capture()
+    return msgspec.structs.replace(here, software=software, peers=tuple(peers))
 
 
 def _measure(
@@ -193,17 +220,18 @@ def _measure(
     prepared: datasets.Prepared,
     path: Path,
     output_format: Format,
-    interpreters: Interpreters,
+    site: Site,
     budget_seconds: float,
     *,
-    ceilings: bool,
+    ceilings: bool | None,
 ) -> NoReturn:
     """Make the remaining runs of the plan, save after each, show the tables and exit."""
     estimate = _estimate(result_set.suite, result_set.dataset.train_samples, result_set.dataset.test_samples)
-    _note_plan(result_set, path, estimate, budget_seconds, ceilings=ceilings)
+    _note_plan(result_set, path, estimate, budget_seconds, ceilings=bool(ceilings))
     hint = ResumeHint("runs", path, f"mnist-bench run --resume {path}")
     is_tutorial = result_set.suite == "tutorial"
     with (
+        ending_with_a_host(site, hint),
         measuring(hint) as stop,
         RunProgress(
             err,
@@ -212,12 +240,21 @@ def _measure(
             budget_seconds=budget_seconds,
             tutorial_lines=is_tutorial,
             verbose=verbosity.verbose,
+            named=site.named,
         ) as observer,
     ):
-        executor = SubprocessExecutor(interpreters, stop)
+        executor = SubprocessExecutor(site.interpreters, stop, site.machines, lambda words: warn(site.named(words)))
         probe_once = functools.cache(executor.probe)
         requests = requests_of_plan(result_set.plan, result_set.environment) if ceilings else ()
         rounds = CeilingRounds(usable(requests, probe_once), executor, warn)
+        measure_curve = functools.partial(
+            executor.measure_curve,
+            data_directory=prepared.directory,
+            dataset=result_set.dataset,
+            usable_cores=usable_core_count(),
+        )
+        engines = () if ceilings is False else engines_of_plan(result_set.plan)
+        curves = ExchangeRounds(engines, measure_curve, warn)
         result_set = run_plan(
             result_set,
             executor=executor,
@@ -227,7 +264,8 @@ def _measure(
             observer=observer,
             probe=probe_once,
             stop=stop,
-            ceilings=functools.partial(_announced, rounds),
+            ceilings=lambda: _announced(rounds, len(rounds), "ceiling", CEILING_SECONDS),
+            curves=lambda: _announced(curves, len(curves), "exchange curve", CURVE_SECONDS),
             budget_seconds=budget_seconds,
         )
     is_unfinished = bool(remaining(result_set) or policy.wanted_blocks(result_set))
@@ -321,18 +359,18 @@ def _note_reached(result_set: ResultSet, path: Path, *, is_unfinished: bool) -> 
     note(words)
 
 
-def _announced(rounds: CeilingRounds) -> Iterator[Ceiling]:
-    """Measure a round of ceilings, after a note why no run begins meanwhile."""
-    if len(rounds):
-        expected = units.roughly(len(rounds) * CEILING_SECONDS)
-        note(f"measuring {format_count(len(rounds), 'ceiling')}, about {expected}")
+def _announced(rounds: Callable[[], Iterator[MeasuredT]], count: int, what: str, seconds: float) -> Iterator[MeasuredT]:
+    """Measure a round of what is measured beside the runs, after a note why no run begins meanwhile."""
+    if count:
+        note(f"measuring {format_count(count, what)}, about {units.roughly(count * seconds)}")
     return rounds()
 
 
 def _status(result_set: ResultSet) -> Exit:
-    """Return FAILED unless every planned run learnt what it should."""
+    """Return FAILED unless every planned run learnt what it should, and every exchange gave the right sum."""
     invalid = [run for run in result_set.runs if accuracy.judge(run, result_set.dataset) is not None]
-    return Exit.FAILED if invalid or result_set.failures or remaining(result_set) else Exit.DONE
+    wrong = [curve for curve in result_set.exchanges if curve.failure is not None]
+    return Exit.FAILED if invalid or wrong or result_set.failures or remaining(result_set) else Exit.DONE
 
 
 @functools.lru_cache(maxsize=64)  # a plan of a hundred thousand runs has few of them

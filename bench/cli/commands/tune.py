@@ -25,6 +25,7 @@ from bench.cli.console import (
     tolerate_closed_pipe,
     warn,
     write,
+    write_file,
 )
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
@@ -183,7 +184,7 @@ def report(tune_file: TuneFile, output_format: Format, write_suite: Path | None 
     add_to_job_summary(_markdown(tune_file, result))
     if write_suite is not None and result.winner is not None:
         suite, _command = paste_text(tune_file, result.winner)
-        write_suite.write_text(suite, encoding="utf-8")
+        write_file(write_suite, suite)
         note(f"the winner is in {write_suite}: mnist-bench run --suite {write_suite} measures it")
     sys.exit(status(tune_file, result))
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from bench.experiments import blocks
+from bench.experiments.attempts import attempt
 from bench.experiments.blocks import Arm, HealthWatch, Measurement, Task, exactly
 from bench.experiments.gate import eta
 from bench.experiments.gate.decision import Conclusion, Wanted, conclusion_of
@@ -75,7 +76,8 @@ def run_blocks(
     """Measure the blocks that the decision wants, and save after each; return the file and its conclusion.
 
     Ends when nothing more is wanted, when the next block would not end within the budget, or when asked to stop. A
-    block that is not finished then is dropped, since half a block is no evidence. Raises what `save` raises.
+    block that is not finished then is dropped, since half a block is no evidence. Raises what `save` raises, and
+    `DeadlyError` for a block that has ended this program before.
     """
     begin = now()
     save(gate_file)
@@ -85,8 +87,10 @@ def run_blocks(
         if now() - begin + (eta.block_seconds(gate_file, wanted.scenarios) or 0.0) > budget_seconds:
             break
         watch = HealthWatch(now, anchor_seconds)
-        block = _measure_block(gate_file, wanted, sessions, data_directory, observer, stop, watch)
+        with attempt(gate_file, len(gate_file.blocks), save):
+            block = _measure_block(gate_file, wanted, sessions, data_directory, observer, stop, watch)
         if block is None:
+            save(gate_file)
             break
         _before, anchor_seconds = block.health.anchor_seconds
         gate_file = with_block(gate_file, block)

@@ -15,11 +15,13 @@ from typing import Final, TypeVar
 from bench.errors import SetupError
 from bench.records.result import Dataset, FailureReason
 from bench.scenarios.axes import Framework
-from bench.scenarios.hosts import Host
+from bench.scenarios.hosts import Host, label_of
 from bench.worker import process
 from bench.worker.environment import worker_variables
 from bench.worker.exits import explain_unreached
 from bench.worker.host_protocol import (
+    Capture,
+    Captured,
     Echo,
     Echoed,
     HostFacts,
@@ -106,6 +108,8 @@ class Preflight:
 
     hosts: tuple[HostAnswer, ...]
     links: tuple[Link, ...] = ()
+    #: What a result file says of each host, if it was asked; None: no answer.
+    captured: tuple[Captured | None, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -153,13 +157,19 @@ def ask_hosts(
     stop: Cancellation,
     *,
     with_links: bool = False,
+    for_file: bool = False,
+    answer_seconds: float | None = None,
 ) -> Preflight:
     """Ask all hosts at the same time; never raise for what one of them does.
 
-    `directory` holds the data on this machine.
+    `directory` holds the data on this machine. `with_links` measures the network from each host to each other one,
+    `for_file` from each to the first, and asks what a result file says of a host.
     """
+    patience = ANSWER_SECONDS if answer_seconds is None else answer_seconds
     pairs = list(itertools.permutations(range(len(hosts)), 2)) if with_links else []
-    life_seconds = ANSWER_SECONDS + _COMMANDS_SECONDS + _LINK_SECONDS * len(pairs)
+    if for_file:
+        pairs = [(place, 0) for place in range(1, len(hosts))]
+    life_seconds = patience + _COMMANDS_SECONDS + _LINK_SECONDS * len(pairs)
     asked = [each for place, host in enumerate(hosts) for each in _pythons_of(place, host, here, frameworks)]
     with contextlib.ExitStack() as stack:
         for each in asked:
@@ -168,16 +178,17 @@ def ask_hosts(
                 worker = process.start(each.interpreter, worker_variables(1), life_seconds, stop)
                 each.worker = stack.enter_context(worker)
                 each.send(request)
-        _receive_facts(asked)
+        _receive_facts(asked, patience)
         speakers = [next(each for each in asked if each.place == place) for place in range(len(hosts))]
         echoes = [_echo(each) for each in speakers]
         targets = _listen(hosts, speakers)
         unreached = _reach(speakers, targets)
+        captured = _capture(speakers) if for_file else ()
         links = tuple(_measure_link(speakers, targets, sender, receiver) for sender, receiver in pairs)
     return Preflight(
         hosts=tuple(
             HostAnswer(
-                label=_label(place),
+                label=label_of(place),
                 host=host,
                 pythons=tuple(
                     PythonAnswer(
@@ -196,11 +207,8 @@ def ask_hosts(
             for place, host in enumerate(hosts)
         ),
         links=links,
+        captured=captured,
     )
-
-
-def _label(place: int) -> str:
-    return f"n{place}"
 
 
 def _pythons_of(place: int, host: Host, here: Interpreters, frameworks: Sequence[Framework]) -> list[_Asked]:
@@ -231,7 +239,7 @@ def _start_fault(asked: _Asked) -> Iterator[None]:
         asked.fail(WorkerFailure(FailureReason.CRASHED, f"its command could not be started: {error}"))
 
 
-def _receive_facts(asked: Sequence[_Asked]) -> None:
+def _receive_facts(asked: Sequence[_Asked], seconds: float) -> None:
     """Wait for all first answers together; who has not answered in time is killed."""
     waited_for = [(each, each.worker) for each in asked if each.worker is not None]
     late: list[_Asked] = []
@@ -242,14 +250,14 @@ def _receive_facts(asked: Sequence[_Asked]) -> None:
                 late.append(each)
                 worker.kill()
 
-    timer = threading.Timer(ANSWER_SECONDS, end)
+    timer = threading.Timer(seconds, end)
     timer.daemon = True
     timer.start()
     try:
         for each, _ in waited_for:
             each.facts = each.ask(HostFacts)
             if each in late:
-                each.fail(WorkerFailure(FailureReason.TIMEOUT, f"no answer within {ANSWER_SECONDS:g} s"))
+                each.fail(WorkerFailure(FailureReason.TIMEOUT, f"no answer within {seconds:g} s"))
     finally:
         timer.cancel()
 
@@ -266,6 +274,12 @@ def _echo(asked: _Asked) -> tuple[float | None, float | None]:
         seconds = time.perf_counter() - begin
         trips.append((seconds, reply.wall_clock_microseconds / 1e6 - (wall + seconds / 2)))
     return statistics.median(seconds for seconds, _ in trips), min(trips)[1]
+
+
+def _capture(speakers: Sequence[_Asked]) -> tuple[Captured | None, ...]:
+    for each in speakers:
+        each.send(Capture())
+    return tuple(each.ask(Captured) for each in speakers)
 
 
 def _listen(hosts: Sequence[Host], speakers: Sequence[_Asked]) -> list[Target | None]:
@@ -293,12 +307,12 @@ def _reach(speakers: Sequence[_Asked], targets: Sequence[Target | None]) -> list
     for each, reachable in zip(speakers, others, strict=True):
         reply = each.ask(Reached)
         faults = () if reply is None else zip(reachable, reply.faults, strict=True)
-        unreached.append({_label(place): fault for place, fault in faults if fault is not None})
+        unreached.append({label_of(place): fault for place, fault in faults if fault is not None})
     return unreached
 
 
 def _measure_link(speakers: Sequence[_Asked], targets: Sequence[Target | None], sender: int, receiver: int) -> Link:
-    link, target = Link(sender=_label(sender), receiver=_label(receiver)), targets[receiver]
+    link, target = Link(sender=label_of(sender), receiver=label_of(receiver)), targets[receiver]
     worker = speakers[sender].worker
     if target is None or worker is None:
         return dataclasses.replace(link, fault=f"{link.sender if worker is None else link.receiver} is not ready")

@@ -15,6 +15,8 @@ from mnist_core.recipe import Hybridize, Network
 STARTUP_SECONDS = 2.5
 #: A ceiling: a dozen sizes on the same machine.
 CEILING_SECONDS = 10.0
+#: An exchange curve: starting the ranks, and a dozen sizes on one machine.
+CURVE_SECONDS = 10.0
 #: Compiling a step for each of its shapes; negligible in the other modes.
 _COMPILE_SECONDS = {Hybridize.COMPILE: 20.0, Hybridize.JIT: 4.0, Hybridize.SCAN: 6.0}
 #: Seconds (per update and context, per image trained, per image evaluated).
@@ -68,7 +70,8 @@ def expected_seconds(planned: PlannedRun, train_samples: int, test_samples: int)
     samples = min(planned.recipe.samples or train_samples, train_samples)
     updates = math.ceil(samples / planned.scenario.batch_size)
     training = updates * per_update * planned.scenario.part_count + samples * per_image
-    once = STARTUP_SECONDS + _COMPILE_SECONDS.get(planned.scenario.hybridize, 0.0)
+    starts = math.ceil(planned.scenario.ranks / planned.scenario.hosts)
+    once = STARTUP_SECONDS * starts + _COMPILE_SECONDS.get(planned.scenario.hybridize, 0.0)
     if planned.in_turns:
         turn = training * math.ceil(WINDOW_SECONDS / training)
         return once + training + planned.recipe.epochs * turn + min(test_samples, TEST_SAMPLES) * per_evaluated

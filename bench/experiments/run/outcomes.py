@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.records.hosts import ClusterHost
 from bench.records.result import Epoch, Failure, Run
+from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun
 from bench.worker.process import WorkerFailure
 from bench.worker.protocol import Evaluated, RunRequest, SessionReady, SetUpDone, WindowDone
+
+
+def cores_of(scenario: Scenario, hosts: Sequence[ClusterHost], usable_cores: int) -> int:
+    """Return the usable cores of the first rank's machine; `usable_cores` are this one's, for a file without others."""
+    return hosts[scenario.first_host].environment.usable_core_count if hosts else usable_cores
 
 
 def epoch_of(window: WindowDone, evaluated: Evaluated | None, *, passes: int = 1) -> Epoch:
@@ -64,4 +71,5 @@ def failure_of(run: PlannedRun | RunRequest | Failure, ended: WorkerFailure) -> 
         reason=ended.reason,
         detail=ended.detail,
         log=ended.log,
+        host=ended.host,
     )

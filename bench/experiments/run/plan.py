@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Callable, Sequence
 
 from bench.errors import ConfigurationError
-from bench.experiments.run.runner import SubprocessExecutor
+from bench.experiments.run.executor import SubprocessExecutor
 from bench.records.environment import Software
 from bench.scenarios.axes import AUTO_CONTEXTS, Framework
 from bench.scenarios.selection import BEST, select
@@ -21,8 +21,9 @@ def plan_here(
     keyword: str | None,
     seed: int,
     probe: Callable[[Framework, Device], Probe],
+    machines: int = 1,
 ) -> tuple[PlannedRun, ...]:
-    """Return the runs of a suite on this machine; `auto` stands for the GPUs that a framework can use, else the CPU.
+    """Return the runs of a suite on so many machines; `auto` stands for the GPUs that a framework can use, or the CPU.
 
     Devices are tried out with `probe` where the suite says `auto`. Raises `ConfigurationError` for a suite that cannot
     be read, and where `keyword` leaves none of its scenarios.
@@ -33,7 +34,7 @@ def plan_here(
     }
     rows = [probe_row(functools.partial(probe, framework)) for framework in Framework if framework in frameworks]
     gpus = sorted({tried.device for row in rows for tried in row if tried.usable})
-    plan = expand(chosen, seed=seed, gpu_contexts=[str(device) for device in gpus])
+    plan = expand(chosen, seed=seed, gpu_contexts=[str(device) for device in gpus], machines=machines)
     if keyword is not None:
         plan = select(plan, keyword)
     if not plan:

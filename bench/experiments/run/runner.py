@@ -11,55 +11,45 @@ import itertools
 import math
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
-from bench.experiments.blocks import HealthWatch
-from bench.experiments.pilot import Clock, StartSession
-from bench.experiments.run import alone, policy, turns
-from bench.experiments.run.outcomes import failure_of
+from bench.experiments.attempts import DEADLY, MOST_TIMES, begun
+from bench.experiments.pilot import Clock
+from bench.experiments.run import policy, turns
+from bench.experiments.run.outcomes import cores_of, failure_of
 from bench.experiments.run.turns import BlockRequest, MeasuredRuns, OnTurn
 from bench.machine.cgroup import available_memory_bytes
-from bench.records.environment import Software
 from bench.records.result import (
     Ceiling,
     Dataset,
     Epoch,
+    ExchangeCurve,
     Failure,
     FailureReason,
-    InProgress,
-    Library,
     ResultSet,
     Run,
     RunKey,
     key,
 )
 from bench.scenarios.axes import Framework
-from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun
-from bench.worker import cluster, process, session
-from bench.worker.environment import worker_variables
-from bench.worker.interpreters import Interpreters
-from bench.worker.process import Cancellation, Interpreter, WorkerFailure
-from bench.worker.protocol import CeilingReply, CeilingRequest, EpochDone, Event, RunReply, RunRequest
-from bench.worker.session import SessionError
+from bench.worker.process import Cancellation, WorkerFailure
+from bench.worker.protocol import RunRequest
 from mnist_core.devices import Device, DeviceKind, Probe
 
-#: Enough for the start-up and a dozen sizes of a few seconds at most.
-CEILING_TIMEOUT_SECONDS = 180.0
-#: Seconds that a process of a block lives at most: most of them it waits, and each of its commands has a time-out.
-_LIFE_SECONDS: Final = 7 * 24 * 3600.0
-#: A program that is killed once may have met somebody's time limit; twice in the same run, it is the run.
-_MOST_TIMES: Final = 2
-_DEADLY: Final = WorkerFailure(
-    FailureReason.CRASHED,
-    f"mnist-bench itself was killed {_MOST_TIMES} times while this was measured, perhaps because the memory of its "
-    "container ended; a new --output tries it again",
-)
+_DEADLY: Final = WorkerFailure(FailureReason.CRASHED, f"{DEADLY}; a new --output tries it again")
+#: What fails on a machine once may have been the training; twice, it is the machine.
+_MOST_LOSSES: Final = 2
 OnEpoch: TypeAlias = Callable[[int, Epoch], None]
+
+
+class HostLostError(Exception):
+    """A machine of the hosts file fails again and again; the message is its label."""
 
 
 class Executor(Protocol):
@@ -116,6 +106,7 @@ def run_plan(
     probe: Callable[[Framework, Device], Probe],
     stop: Cancellation,
     ceilings: Callable[[], Iterable[Ceiling]] = tuple,
+    curves: Callable[[], Iterable[ExchangeCurve]] = tuple,
     budget_seconds: float = math.inf,
     now: Clock = time.monotonic,
 ) -> ResultSet:
@@ -123,27 +114,33 @@ def run_plan(
 
     Then measure the blocks that `policy` adds to the plan. No block begins that would not end within the budget; what
     is alone comes first then, and is always measured. `ceilings` measures some before the first run, between the rounds
-    of the suite and after the last. If asked to stop, it saves the run in progress, as interrupted if it had no result
-    yet, and returns. Raises what `executor` and `save` raise.
+    of the suite and after the last, and `curves` before the first and after the last.
+
+    If asked to stop, it saves the run in progress, as interrupted if it had no result yet, and returns. Raises what
+    `executor` and `save` raise, and `HostLostError` where a machine has failed twice.
     """
     ahead = _Ahead(result_set, budget_seconds, now)
     save(ahead.result_set)
     measuring = _Measuring(executor, data_directory, usable_cores, observer, functools.cache(probe), stop)
+    losses: Counter[str] = Counter()
     repeat, position = None, 0
     for unit in ahead.units():
         if unit[0].repeat != repeat and not (unit[0].added and position):
+            if repeat is None:
+                ahead.result_set = _with_more(ahead.result_set, "exchanges", curves, save)
             repeat = unit[0].repeat
-            ahead.result_set = _with_ceilings(ahead.result_set, ceilings, save)
+            ahead.result_set = _with_more(ahead.result_set, "ceilings", ceilings, save)
             if stop.requested:
                 break
         observer.started(unit, position + 1, max(ahead.total, position + len(unit)))
-        ahead.result_set, times = _begun(ahead.result_set, unit)
+        ahead.result_set, times = begun(ahead.result_set, _places(ahead.result_set, unit))
         save(ahead.result_set)  # so that a resumed file knows in which run this program was killed
-        ahead.result_set, outcomes = measuring.measure(ahead.result_set, unit, is_deadly=times > _MOST_TIMES)
+        ahead.result_set, outcomes = measuring.measure(ahead.result_set, unit, is_deadly=times > MOST_TIMES)
         position += len(unit)
         for planned, outcome in zip(unit, outcomes, strict=True):
             observer.finished(planned, outcome)  # first: what cannot be saved has at least been shown
         save(ahead.result_set)
+        _count_losses(losses, outcomes)
         if unit[0].in_turns:
             ahead.look_again()
             if any(isinstance(outcome, Run) for outcome in outcomes):
@@ -151,7 +148,8 @@ def run_plan(
         if stop.requested:
             break
     if position and not stop.requested:
-        ahead.result_set = _with_ceilings(ahead.result_set, ceilings, save)
+        ahead.result_set = _with_more(ahead.result_set, "ceilings", ceilings, save)
+        ahead.result_set = _with_more(ahead.result_set, "exchanges", curves, save)
     return ahead.result_set
 
 
@@ -252,7 +250,8 @@ class _Measuring:
         return result_set, outcomes
 
     def _measure_alone(self, planned: PlannedRun, result_set: ResultSet) -> Run | Failure:
-        request = run_request(planned, self.data_directory, result_set.dataset, self.usable_cores)
+        cores = cores_of(planned.scenario, result_set.hosts, self.usable_cores)
+        request = run_request(planned, self.data_directory, result_set.dataset, cores)
         return self.executor.execute(
             request, planned.timeout_seconds, lambda index, epoch: self.observer.epoch(planned, index, epoch)
         )
@@ -264,6 +263,7 @@ class _Measuring:
             data_directory=self.data_directory,
             dataset=result_set.dataset,
             usable_cores=self.usable_cores,
+            hosts=result_set.hosts,
         )
         return self.executor.execute_block(request, self.observer.turn)
 
@@ -280,12 +280,17 @@ def run_request(planned: PlannedRun, data_directory: Path, dataset: Dataset, usa
     )
 
 
-def _begun(result_set: ResultSet, unit: Sequence[PlannedRun]) -> tuple[ResultSet, int]:
-    """Return the file with these runs in progress, and how many times they were begun."""
+def _count_losses(losses: Counter[str], outcomes: Iterable[Run | Failure]) -> None:
+    """Count the machines that failed in a run or block, each once. Raise `HostLostError` for one that has before."""
+    losses.update({each.host for each in outcomes if isinstance(each, Failure) and each.host is not None})
+    if lost := [host for host, count in losses.items() if count == _MOST_LOSSES]:
+        raise HostLostError(lost[0])
+
+
+def _places(result_set: ResultSet, unit: Sequence[PlannedRun]) -> list[int]:
+    """Return where these runs are in the plan."""
     places = {key(planned): place for place, planned in enumerate(result_set.plan)}
-    runs, before = tuple(places[key(planned)] for planned in unit), result_set.in_progress
-    times = before.times + 1 if before is not None and before.runs == runs else 1
-    return msgspec.structs.replace(result_set, in_progress=InProgress(runs=runs, times=times)), times
+    return [places[key(planned)] for planned in unit]
 
 
 def _most_alive(result_set: ResultSet) -> int:
@@ -293,11 +298,15 @@ def _most_alive(result_set: ResultSet) -> int:
     return turns.most_alive(available_memory_bytes(), [run.peak_rss_bytes for run in result_set.runs])
 
 
-def _with_ceilings(
-    result_set: ResultSet, ceilings: Callable[[], Iterable[Ceiling]], save: Callable[[ResultSet], None]
+def _with_more(
+    result_set: ResultSet,
+    field: str,
+    measure: Callable[[], Iterable[Ceiling | ExchangeCurve]],
+    save: Callable[[ResultSet], None],
 ) -> ResultSet:
-    for ceiling in ceilings():
-        result_set = msgspec.structs.replace(result_set, ceilings=(*result_set.ceilings, ceiling))
+    """Add what is measured beside the runs to a field of the file, which is saved as each comes."""
+    for measured in measure():
+        result_set = msgspec.structs.replace(result_set, **{field: (*getattr(result_set, field), measured)})
         save(result_set)
     return result_set
 
@@ -312,72 +321,3 @@ def _device_failure(planned: PlannedRun, probe: Callable[[Framework, Device], Pr
         if device.kind is DeviceKind.GPU and not (tried := probe(planned.scenario.framework, device)).usable:
             return failure_of(planned, WorkerFailure(FailureReason.NO_DEVICE, f"{device}: {tried.detail}"))
     return None
-
-
-def _with_health(run: Run, watch: HealthWatch) -> Run:
-    _seconds, health = watch.health()
-    return msgspec.structs.replace(run, health=health)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class SubprocessExecutor:
-    """Executes each run in a fresh Python process."""
-
-    interpreters: Interpreters = dataclasses.field(default_factory=Interpreters)
-    stop: Cancellation = dataclasses.field(default_factory=Cancellation)
-
-    def execute(self, request: RunRequest, timeout_seconds: float, on_epoch: OnEpoch) -> Run | Failure:
-        def tell(event: Event) -> None:
-            if isinstance(event, EpochDone):
-                on_epoch(event.index, event.epoch)
-
-        watch = HealthWatch(time.monotonic)
-        if request.scenario.has_ranks:
-            try:
-                start = self._starter(request.scenario, timeout_seconds)
-                return _with_health(alone.measure_alone(request, start, on_epoch), watch)
-            except SessionError as error:
-                return failure_of(request, error.failure)
-        reply = process.send_request(
-            self.interpreters.of(request.scenario.framework),
-            request,
-            RunReply,
-            variables=worker_variables(request.omp_num_threads, request.scenario.engine),
-            timeout_seconds=timeout_seconds,
-            stop=self.stop,
-            on_event=tell,
-        )
-        if isinstance(reply, RunReply):
-            return _with_health(reply.run, watch)
-        return failure_of(request, reply)
-
-    def execute_block(self, request: BlockRequest, on_turn: OnTurn) -> MeasuredRuns | None:
-        """Measure runs in turns, each in a fresh process; None if asked to stop. Raises `SetupError` as `execute`."""
-        return turns.measure_runs(request, lambda scenario: self._starter(scenario, _LIFE_SECONDS), self.stop, on_turn)
-
-    def _starter(self, scenario: Scenario, life_seconds: float) -> StartSession:
-        """Return what starts a scenario's process, or its ranks."""
-        start = functools.partial(cluster.start, scenario=scenario) if scenario.has_ranks else session.start
-        interpreter = self.interpreters.of(scenario.framework)
-        return functools.partial(start, interpreter, life_seconds=life_seconds, stop=self.stop)
-
-    def measure_ceiling(self, request: CeilingRequest) -> Ceiling | WorkerFailure:
-        """Measure a ceiling. Raises `SetupError` if the library is not installed."""
-        own = request.framework is Library.NUMPY
-        reply = process.send_request(
-            Interpreter() if own else self.interpreters.of(Framework(request.framework.value)),
-            request,
-            CeilingReply,
-            variables=worker_variables(request.omp_num_threads),
-            timeout_seconds=CEILING_TIMEOUT_SECONDS,
-            stop=self.stop,
-        )
-        return reply.ceiling if isinstance(reply, CeilingReply) else reply
-
-    def probe(self, framework: Framework, device: Device) -> Probe:
-        """Try out in a process of its own whether the framework can train on the device."""
-        return process.probe(self.interpreters.of(framework), self.stop, framework, device)
-
-    def describe(self, framework: Framework = Framework.MXNET, scenarios: Iterable[Scenario] = ()) -> Software:
-        """Return what a worker loads when it imports the framework. Raises `SetupError` if it cannot."""
-        return process.describe(self.interpreters.of(framework), self.stop, framework, scenarios)

@@ -15,13 +15,16 @@ import msgspec
 from bench.experiments import blocks
 from bench.experiments.blocks import Arm, HealthWatch, Measurement, Task, lasting
 from bench.experiments.pilot import WINDOW_SECONDS, Clock, StartSession
-from bench.experiments.run.outcomes import failure_of, run_of
+from bench.experiments.run.outcomes import cores_of, failure_of, run_of
 from bench.records.base import utc_now
+from bench.records.hosts import ClusterHost
 from bench.records.result import Dataset, Failure, Run, RunBlock
+from bench.scenarios import baselines
+from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario, reference_of
 from bench.scenarios.suite import PlannedRun
 from bench.worker import session
-from bench.worker.process import Cancellation
+from bench.worker.process import Cancellation, WorkerFailure
 from mnist_core.recipe import Recipe
 
 #: Memory of a process of which nothing is known yet: a framework, the data and a LeNet take less.
@@ -39,7 +42,8 @@ def units(ordered: Sequence[PlannedRun], most_alive: Callable[[], int]) -> Itera
 
     A block holds the runs of one network, recipe and repeat that take turns. Where more of them would have to be alive
     than `most_alive`, which is asked when their turn has come, the block is split, and the reference of these scenarios
-    is in each part: so every ratio to it is between processes of the same block.
+    is in each part: so every ratio to it is between processes of the same block. Rows of ranks stay with their own
+    references.
     """
     together: dict[tuple[str, Recipe, int], list[PlannedRun]] = {}
     found: list[list[PlannedRun]] = []
@@ -61,8 +65,14 @@ def _parts(unit: Sequence[PlannedRun], most_alive: int) -> list[tuple[PlannedRun
         return [tuple(unit)]
     scenario = reference_of([planned.scenario for planned in unit])
     reference = next(planned for planned in unit if planned.scenario == scenario)
-    others = [planned for planned in unit if planned is not reference]
+    others = sorted((planned for planned in unit if planned is not reference), key=_kin)
     return [(reference, *others[begin : begin + most - 1]) for begin in range(0, len(others), most - 1)]
+
+
+def _kin(planned: PlannedRun) -> tuple[int, int]:
+    """Return what makes runs neighbours where a block is split: ranks are compared with one on as many images."""
+    scenario = planned.scenario
+    return [*Framework].index(scenario.framework), baselines.share_of(scenario)
 
 
 def most_alive(available_bytes: int | None, rss_bytes: Sequence[int]) -> int:
@@ -89,7 +99,14 @@ class BlockRequest:
     index: int
     data_directory: Path
     dataset: Dataset
+    #: Of this machine.
     usable_cores: int
+    #: Those of a hosts file; empty: all is measured on this machine.
+    hosts: tuple[ClusterHost, ...] = ()
+
+    def threads(self, scenario: Scenario) -> int:
+        """Return the OpenMP threads of each context of the first rank."""
+        return scenario.threads_per_context(cores_of(scenario, self.hosts, self.usable_cores))
 
 
 def measure_runs(
@@ -98,17 +115,18 @@ def measure_runs(
     stop: Cancellation,
     on_turn: OnTurn,
     now: Clock = time.monotonic,
+    on_failure: Callable[[Scenario, WorkerFailure], None] = lambda _scenario, _failure: None,
 ) -> MeasuredRuns | None:
     """Measure the runs of a block in a drawn order; None if it was asked to stop, since half a block is no evidence."""
     order = list(request.runs)
     random.Random(f"{order[0].recipe.seed}/{request.index}").shuffle(order)  # noqa: S311  # an order, not a secret
     started_at, watch = utc_now(), HealthWatch(now)
-    dataset, cores = request.dataset, request.usable_cores
+    dataset = request.dataset
     by_scenario = {planned.scenario: planned for planned in order}
 
     def arm(planned: PlannedRun) -> Arm[Scenario]:
         scenario = planned.scenario
-        threads = scenario.threads_per_context(cores)
+        threads = request.threads(scenario)
         session_request = session.session_request(
             request.data_directory, dataset, planned.recipe.seed, threads, scenario.engine, scenario.framework
         )
@@ -122,6 +140,7 @@ def measure_runs(
         turns=order[0].recipe.epochs,
         stop=stop,
         on_turn=lambda scenario, _: on_turn(by_scenario[scenario]),
+        on_failure=on_failure,
     )
     if stop.requested:
         return None
@@ -141,7 +160,7 @@ def _run(planned: PlannedRun, measured: Measurement, request: BlockRequest, plac
     *earlier, last = measured.windows
     run = run_of(
         planned,
-        planned.scenario.threads_per_context(request.usable_cores),
+        request.threads(planned.scenario),
         measured.ready,
         measured.set_up,
         [*((window, None) for window in earlier), (last, measured.evaluated)],

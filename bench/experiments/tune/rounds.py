@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 
 from bench.experiments import blocks, pilot
+from bench.experiments.attempts import attempt
 from bench.experiments.blocks import Arm, Task, lasting
 from bench.experiments.pilot import Clock, PilotError, StartSession
 from bench.experiments.tune import eliminations, estimates, racing
@@ -121,7 +122,8 @@ def run_rounds(
 ) -> TuneFile:
     """Measure what `race` wants, save after every round, and return the file as it then is.
 
-    Of a round that was cancelled, what was finished is kept. Raises `SetupError`.
+    Of a round that was cancelled, what was finished is kept. Raises `SetupError`, and `DeadlyError` for a round that
+    has ended this program before.
     """
     save(tune_file)
     session = SearchSession(tune_file.plan, tune_file.dataset, start_session, data_directory, observer, stop)
@@ -130,12 +132,14 @@ def run_rounds(
         while not stop.requested and (step := racing.next_step(tune_file.plan, tune_file.rounds)) is not None:
             index, started_at = len(tune_file.rounds), utc_now()
             observer.round_started(index, step)
-            if step.phase is TunePhase.SCREENING:
-                measured = _measure_one_by_one(session, pool, step)
-            else:
-                pool.close()  # a block needs the memory
-                measured = _measure_in_turns(session, step, index)
+            with attempt(tune_file, index, save):
+                if step.phase is TunePhase.SCREENING:
+                    measured = _measure_one_by_one(session, pool, step)
+                else:
+                    pool.close()  # a block needs the memory
+                    measured = _measure_in_turns(session, step, index)
             if (kept := measured.kept(stop)) is None:
+                save(tune_file)
                 break
             end = now()
             finished = Round(

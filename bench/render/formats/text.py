@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import re
 import textwrap
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from rich.box import Box
 from rich.cells import cell_len
@@ -29,7 +31,7 @@ from bench.render.model.marks import (
     TONE_OF_MARK,
     Tone,
 )
-from bench.render.model.table import Pairs, Table, by_file, legend_of, readable
+from bench.render.model.table import Cell, Pairs, Table, TableRow, by_file, legend_of, readable
 from bench.render.phrases import one_line, printable_line
 
 _UNICODE_RULE = Box("    \n    \n ── \n    \n    \n    \n    \n    \n")
@@ -64,7 +66,9 @@ _ASCII = str.maketrans(
 )
 _TONES = {Tone.GOOD: "green", Tone.BAD: "red", Tone.DIM: "dim"}
 _STYLES = {mark: _TONES[tone] for mark, tone in TONE_OF_MARK.items()} | {FASTEST: "bold green", OTHER: "red"}
-#: Text is wrapped no narrower than this, to stay readable.
+#: Text is wrapped no narrower than this while that hides no column that matters,
+_GOOD_TEXT = 32
+#: or than this, to stay readable.
 _NARROWEST_TEXT = 20
 #: Or, where the alternative is no table at all, in a cell no narrower than this.
 _NARROWEST_CELL = 12
@@ -76,6 +80,7 @@ _KEPT_BLANK = "\ue000"
 #: Spaces between two columns.
 _BETWEEN = 2
 Writer = Callable[[str], str]
+_PartT = TypeVar("_PartT")
 
 
 class Legend(enum.Enum):
@@ -104,7 +109,7 @@ def render_text(tables: Sequence[Table], console: Console, legend: Legend = Lege
     """Print each table with its caption, answers and notes, then one legend of what any of them shows."""
     write = writer(console.encoding)
     shown: list[tuple[Table, list[int]]] = []
-    captioned = list(_with_captions(tables))
+    captioned = [(common, _fitted(table, console.width, write)) for common, table in _with_captions(tables)]
     # What one table has no room for is hidden in all: their columns are to be compared.
     hidden = {
         one_line(table.headings[index].title): table.headings[index].picture
@@ -186,16 +191,62 @@ def _layout(table: Table, limit: int, write: Writer, without: Container[str] = (
     }
     whole = _drop(table, widths, limit)
     texts = [index for index, width in widths.items() if _is_text(table, index) and width > _NARROWEST_TEXT]
-    matter = any((table.headings[index].priority or 0) <= _MATTERS for index in whole.hidden)
-    if not texts or not (matter or whole.width > limit):
+    if not texts or not (_lost(table, whole) or whole.width > limit):
         return whole
     widest = max(texts, key=widths.__getitem__)
-    for least in (_NARROWEST_TEXT, _NARROWEST_CELL):
+    for least in (min(_GOOD_TEXT, widths[widest]), _NARROWEST_TEXT, _NARROWEST_CELL):
         narrow = _drop(table, widths | {widest: least}, limit)
         room = min(widths[widest], least + max(0, limit - narrow.width))
-        if narrow.width <= limit:
+        if narrow.width <= limit and not (least > _NARROWEST_TEXT and _lost(table, narrow)):
             break
     return _Layout(narrow.shown, narrow.hidden, narrow.width + room - least, (widest, room))
+
+
+def _fitted(table: Table, limit: int, write: Writer) -> Table:
+    """Return the table, or one with all axes in a single column where that makes room for what matters."""
+    folded = _with_one_axis(table)
+    if folded is table:
+        return table
+    before, after = _layout(table, limit, write), _layout(folded, limit, write)
+    makes_room = before.width > limit or _lost(folded, after) < _lost(table, before)
+    is_readable = after.width <= limit and (after.wrapped is None or after.wrapped[1] >= _NARROWEST_TEXT)
+    return folded if makes_room and is_readable else table
+
+
+def _lost(table: Table, layout: _Layout) -> int:
+    """Count the columns that matter and have no room."""
+    return sum((table.headings[index].priority or 0) <= _MATTERS for index in layout.hidden)
+
+
+def _with_one_axis(table: Table) -> Table:
+    """Return the table with all its axes in one column; a number has its axis's name before it, a default is left out.
+
+    The same table where it has fewer than two.
+    """
+    axes = [index for index in readable(table) if table.headings[index].axis]
+    if len(axes) <= 1:
+        return table
+    first, *others = axes
+    headings = [table.headings[index] for index in axes]
+    title = ", ".join(one_line(heading.title) for heading in headings)
+    explained = [f"{one_line(heading.title)}: {heading.explanation}" for heading in headings if heading.explanation]
+    explanation = "; ".join(explained)
+    one = dataclasses.replace(headings[0], title=title, number=False, priority=0, explanation=explanation)
+
+    def fold(parts: Sequence[_PartT], joined: _PartT) -> tuple[_PartT, ...]:
+        return tuple(joined if index == first else part for index, part in enumerate(parts) if index not in others)
+
+    def one_cell(row: TableRow) -> Cell:
+        named = ((table.headings[index], row.cells[index]) for index in axes)
+        texts = (
+            f"{one_line(heading.title)} {cell.text}" if heading.number else cell.text
+            for heading, cell in named
+            if cell.raw is not None
+        )
+        return Cell(raw=None, text=", ".join(texts))
+
+    rows = tuple(dataclasses.replace(row, cells=fold(row.cells, one_cell(row))) for row in table.rows)
+    return dataclasses.replace(table, headings=fold(table.headings, one), rows=rows)
 
 
 def _is_text(table: Table, index: int) -> bool:
@@ -237,9 +288,9 @@ def _body(table: Table, layout: _Layout, write: Writer) -> RichTable:
         if layout.wrapped is not None and layout.wrapped[0] == index:
             indent = " " * 2 * marked
             width = layout.wrapped[1] + len(indent)
-            texts = [
+            header, *texts = [
                 "\n".join(textwrap.wrap(text, width, subsequent_indent=indent, break_on_hyphens=False))
-                for text in texts
+                for text in (indent + one_line(header).strip(), *texts)
             ]
         body.add_column(Text(header, style="bold"), no_wrap=True)
         columns.append(

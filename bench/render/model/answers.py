@@ -10,6 +10,7 @@ from bench.analysis.headline import Effect, Finding
 from bench.render import units
 from bench.render.model.columns import AXES, find
 from bench.render.model.labels import full_setting
+from bench.render.phrases import one_line
 from bench.scenarios.scenario import axis_text
 from bench.stats import intervals
 from bench.stats.intervals import TSummary
@@ -31,7 +32,7 @@ def _describe_change(effect: Effect) -> str:
         return f"{counts[0]} contexts instead of {counts[1]}"
     changed, usual = (axis_text(scenario, effect.axis) for scenario in (effect.changed, effect.usual))
     name = "" if effect.axis == "contexts" else f"{find(effect.axis, AXES, 'axis').heading.title} "
-    return f"{name}{changed} instead of {usual}"
+    return one_line(f"{name}{changed} instead of {usual}")
 
 
 def _describe_gain(effect: Effect) -> str:

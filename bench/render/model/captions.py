@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
@@ -11,12 +10,14 @@ from bench.analysis.roofline import Roof
 from bench.analysis.summary import Row
 from bench.records.environment import Environment, Software
 from bench.records.health import SessionHealth
+from bench.records.hosts import ClusterHost, kernels_of
 from bench.records.result import Dataset
 from bench.render import units
 from bench.render.model.columns import LOOP, VERSIONS, Axis
 from bench.render.model.table import Fact
 from bench.render.phrases import format_count
 from bench.scenarios.axes import RANK_AXES, LoopName
+from bench.scenarios.hosts import label_of, placement
 from bench.scenarios.scenario import DEFAULTS, Scenario, axis_value
 from mnist_core.devices import DeviceKind
 from mnist_core.recipe import Recipe
@@ -105,10 +106,13 @@ def describe_setting(scenario: Scenario, axes: Iterable[Axis]) -> str:
             continue
         if name in RANK_AXES and value == DEFAULTS[name]:
             continue
-        if name == "hosts":  # said with the ranks
-            continue
         if name == "ranks":
-            words.append(_format_ranks(scenario.ranks, scenario.hosts))
+            words.append(format_ranks(scenario.ranks, scenario.hosts))
+        elif name == "first_host":
+            label = label_of(scenario.first_host)
+            words.append(f"on {label}" if scenario.hosts == 1 else f"from {label} on")
+        elif name == "hosts":
+            continue  # said with the ranks
         elif value is not None and name != "framework":  # which stands among the versions
             speaks_for_itself = name in {"network", "contexts"}
             words.append(str(value) if speaks_for_itself else f"{axis.heading.title} {value}")
@@ -188,10 +192,12 @@ def _health_words(health: SessionHealth) -> list[tuple[str, str | None, str]]:
     ]
 
 
-def health_caption(health: SessionHealth) -> list[tuple[str, str]]:
+def health_caption(health: SessionHealth, hosts: Sequence[ClusterHost] = ()) -> list[tuple[str, str]]:
     """Return a caption's line on what the machine did beside the measurement; none where it is not recorded."""
     words = describe_health(health)
-    return [] if words is None else [("health", f"{words} (medians)")]
+    here = [host.label for host in hosts if host.is_here]
+    alone = f", of {here[0] if here else 'the machine that started it, and trained nothing,'} alone" if hosts else ""
+    return [] if words is None else [("health", f"{words} (medians{alone})")]
 
 
 def virtual_contexts(scenarios: Iterable[Scenario]) -> list[tuple[str, str]]:
@@ -205,15 +211,58 @@ def virtual_contexts(scenarios: Iterable[Scenario]) -> list[tuple[str, str]]:
     return [("note", f"{', '.join(virtual)} are virtual contexts: no core is bound to one")] if virtual else []
 
 
-def shared_cores(scenarios: Iterable[Scenario]) -> list[tuple[str, str]]:
-    """Return a caption's note on the ranks that share a machine, if any do: they are no measurement of several."""
-    counts = sorted({(scenario.ranks, scenario.hosts) for scenario in scenarios if scenario.ranks > scenario.hosts})
-    return [("note", "; ".join(itertools.starmap(_format_ranks, counts)))] if counts else []
+def ranks_caption(scenarios: Iterable[Scenario], hosts: Sequence[ClusterHost]) -> list[tuple[str, str]]:
+    """Return a caption's note on what ranks share: those on one machine are no measurement of several."""
+    kernels = kernels_of(hosts)
+    words: dict[str, None] = {}
+    for scenario in sorted({each for each in scenarios if each.ranks > 1}, key=lambda each: (each.ranks, each.hosts)):
+        machines = len({kernels[place] for place in placement(scenario)}) if kernels else 1
+        if machines == 1 or scenario.hosts == 1:
+            links = ", emulated links" if scenario.hosts > 1 else ""
+            words[f"{scenario.ranks} ranks on 1 machine{links}, shared cores"] = None
+        elif machines < scenario.hosts:
+            words[f"{format_ranks(scenario.ranks, scenario.hosts)}, on {machines} machines, some emulated links"] = None
+        else:
+            words[format_ranks(scenario.ranks, scenario.hosts).replace("hosts", "machines", 1)] = None
+    return [("note", "; ".join(words))] if words else []
 
 
-def _format_ranks(ranks: int, hosts: int) -> str:
-    where = f"{ranks} ranks on {format_count(hosts, 'machine')}"
-    return f"{where}, shared cores" if ranks > hosts else where
+def format_ranks(ranks: int, hosts: int) -> str:
+    """Say where ranks are, as far as a scenario tells: its hosts are machines, or only parts of one."""
+    if hosts == 1:
+        return f"{ranks} ranks on 1 machine, shared cores"
+    each = f"{ranks} ranks" if ranks % hosts else f"{format_count(ranks // hosts, 'rank')} each"
+    return f"{hosts} hosts, {each}{', shared cores' * (ranks > hosts)}"
+
+
+def hosts_caption(hosts: Sequence[ClusterHost]) -> list[tuple[str, str]]:
+    """Return a caption's line on the hosts of a file and what is between them; none without a hosts file."""
+    if not hosts:
+        return []
+    kinds: dict[str, list[str]] = {}
+    for host in hosts:
+        kinds.setdefault(_describe_host(host), []).append(host.label)
+    words = [f"{', '.join(labels)}: {kind}" for kind, labels in kinds.items()]
+    machines = len({*kernels_of(hosts)})
+    if machines < len(hosts):
+        words.append(f"{len(hosts)} hosts on {format_count(machines, 'machine')}, emulated links")
+    if trips := [host.round_trip_seconds for host in hosts if host.round_trip_seconds is not None]:
+        least, most = units.seconds(min(trips)), units.seconds(max(trips))
+        words.append(f"round trip to {hosts[0].label} {least}" + (f" to {most}" if most != least else ""))
+    return [("hosts", "; ".join(words))]
+
+
+def hosts_facts(hosts: Sequence[ClusterHost]) -> dict[str, Fact]:
+    """Return how many hosts a file has and on how many machines they are; nothing for one that is from one machine."""
+    return {"hosts_in_file": len(hosts), "machines_in_file": len({*kernels_of(hosts)})} if hosts else {}
+
+
+def _describe_host(host: ClusterHost) -> str:
+    words = [describe_machine(host.environment)]
+    if host.interface is not None:
+        speed = "" if host.bits_per_second is None else f" {host.bits_per_second / 1e6:,.0f} Mbit/s"
+        words.append(f"{host.interface}{speed}")
+    return ", ".join(words)
 
 
 def describe_ceilings(rows: Iterable[Row]) -> list[tuple[str, str]]:

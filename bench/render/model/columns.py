@@ -47,6 +47,8 @@ class Heading:
     picture: bool = False
     #: Whether its values are estimates, with an interval where there are processes enough.
     interval: bool = False
+    #: Whether it tells rows apart and may share a column with others of the kind where there is little room.
+    axis: bool = False
     #: The name in the legend; "": the title.
     term: str = ""
     #: What the legend says of it.
@@ -95,6 +97,7 @@ def make_column(
     data: bool = True,
     picture: bool = False,
     interval: bool = False,
+    axis: bool = False,
     explanation: str = "",
     text: Callable[[RowT], str | None] | None = None,
     detail: Callable[[Any], str] | None = None,
@@ -122,6 +125,7 @@ def make_column(
         data=data and not picture,
         picture=picture,
         interval=interval or detail is not None,
+        axis=axis,
         explanation=explanation,
     )
     return Column(heading=heading, value=read, words=words or formatted)
@@ -397,8 +401,8 @@ _NUMBER_AXES: Final = {
     "cpu_threads": ("threads", "OpenMP threads of each CPU context; default: physical cores over CPU contexts"),
     "ranks": ("ranks", "processes that train together; those on one machine share its cores"),
     "servers": ("servers", "processes that add up the ranks' gradients"),
-    "hosts": ("hosts", "machines over which the ranks are spread"),
-    "first_host": ("first\nhost", "the first rank's machine, counted from 0 in the order of the hosts file"),
+    "hosts": ("hosts", "hosts of the hosts file over which the ranks are spread"),
+    "first_host": ("first host", "the first rank's, counted from 0 in the order of the hosts file"),
 }
 
 _NUMBERED: Final = re.compile(r"(.*)\((\d+)\)")
@@ -430,6 +434,7 @@ def _axis(name: str) -> Column[HasScenario]:
         title=title,
         number=name in _NUMBER_AXES,
         priority=0,
+        axis=True,
         text=text,
         explanation=explanation,
     )
@@ -443,6 +448,7 @@ LOOP: Final[Column[HasScenario]] = make_column(
     "loop",
     lambda row: axis_value(row.scenario, "loop"),
     priority=0,
+    axis=True,
     number=False,
     data=False,
     explanation="tutorial, or tuned: the fastest known for the network; then the parts that differ from it",

@@ -7,9 +7,11 @@ from collections.abc import Iterable
 
 from bench.analysis.comparison import Comparison, Kind
 from bench.analysis.entries import ComparedFile, SessionSpread, busier, partners_in
+from bench.analysis.scaling import gradient_exchanges, sharing_of
 from bench.machine.fingerprint import Difference
 from bench.render import units
 from bench.render.model import captions
+from bench.render.model.rank_words import name_engine
 from bench.render.phrases import with_arrows
 from bench.scenarios.selection import Reference
 
@@ -75,6 +77,19 @@ def health_lines(comparison: Comparison) -> list[tuple[str, str]]:
             ("note", f"the machine was busier under the {name}: {captions.contrast_health(one.health, other.health)}")
         )
     return lines
+
+
+def exchange_lines(comparison: Comparison) -> list[tuple[str, str]]:
+    """Say how long the engines that both sides have took for the gradients of a network."""
+    if comparison.kind is Kind.WITHIN:
+        return []
+    baseline, contender = comparison.baseline, comparison.contender
+    told = [
+        f"{name_engine(after.curve, sharing_of(after.curve, contender.hosts))}: {after.size_bytes:,} bytes in "
+        f"{units.seconds(before.seconds)} -> {units.seconds(after.seconds)}"
+        for before, after in gradient_exchanges(baseline.exchanges, contender.exchanges)
+    ]
+    return [("exchange" if place == 0 else "", with_arrows(text)) for place, text in enumerate(told)]
 
 
 def _format_differences(differences: Iterable[Difference]) -> str:

@@ -123,9 +123,14 @@ def cell_of(column: Column[RowT], row: RowT) -> Cell:
     return Cell(raw=column.value(row), text=one_line(clean_text(text or "")), detail=one_line(clean_text(detail)))
 
 
+def at_priority(column: Column[RowT], priority: int | None) -> Column[RowT]:
+    """Return the same column at another priority; None: for programs only."""
+    return dataclasses.replace(column, heading=dataclasses.replace(column.heading, priority=priority))
+
+
 def hidden_column(column: Column[RowT]) -> Column[RowT]:
     """Return the same column for programs only."""
-    return dataclasses.replace(column, heading=dataclasses.replace(column.heading, priority=None))
+    return at_priority(column, None)
 
 
 def numeric(columns: Iterable[Column[RowT]]) -> list[Column[RowT]]:

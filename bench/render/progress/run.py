@@ -45,11 +45,14 @@ class RunProgress:
         budget_seconds: float = math.inf,
         tutorial_lines: bool = False,
         verbose: bool = False,
+        named: Callable[[str], str] = str,
     ) -> None:
         self._console = console
         self._seconds_of = seconds_of
         self._tutorial_lines = tutorial_lines
         self._verbose = verbose
+        #: Adds the names of machines, which are in no file.
+        self._named = named
         #: Expected seconds of the runs that are not finished, and of those that will be added, as far as is known.
         self._open = {key(planned): seconds_of(planned) for planned in todo}
         self._open_seconds = sum(self._open.values())
@@ -139,7 +142,8 @@ class RunProgress:
         self._open_seconds -= expected
         self._progress.advance(self._task)
         if isinstance(outcome, Failure):
-            self._print(f"FAILED ({outcome.reason}) {_describe(planned)}: {outcome.detail}", style="bold red")
+            words = self._named(outcome.detail)
+            self._print(f"FAILED ({outcome.reason}) {_describe(planned)}: {words}", style="bold red")
             if self._verbose and outcome.log:
                 for line in outcome.log.rstrip().splitlines():
                     self._print(line.expandtabs(), style="dim")

@@ -27,6 +27,7 @@ from bench.render.report.chosen_rows import MeasuredRow
 from bench.render.report.gate_charts import draw_gate, gate_sentences
 from bench.render.report.headline import short, troubles
 from bench.render.report.machines import cells_of, heading_of, machines_section
+from bench.render.report.rank_charts import draw_ranks, rank_sentences
 from bench.render.report.result_charts import draw_network
 from bench.render.report.side_by_side import comparison_sentences, comparisons_of, side_by_side
 from bench.render.views.gates import gate_table
@@ -64,6 +65,7 @@ def make_report(sources: Sequence[Source], gates: Sequence[Gate] = (), profiles:
         *(section for place, gate in enumerate(gates) for section in _gate(place, gate)),
         *_failures(sources),
         *([side_by_side(sources, comparisons)] if comparisons else []),
+        draw_ranks(sources),
         *_networks(sources),
         *([_everything(sources), machines_section(sources)] if sources else []),
         *([_profiles(profiles)] if profiles else []),
@@ -72,7 +74,15 @@ def make_report(sources: Sequence[Source], gates: Sequence[Gate] = (), profiles:
     return Report(
         title=clean_text(f"mnist-bench: {', '.join(names[:3])}{' and more' if len(names) > 3 else ''}"),  # noqa: PLR2004
         about=clean_text(_describe_files([*sources, *(gate.file for gate in gates), *(p.file for p in profiles)])),
-        short=clean_pairs((*of_gates, *troubles(sources), *comparison_sentences(comparisons), *short(sources))),
+        short=clean_pairs(
+            (
+                *of_gates,
+                *troubles(sources),
+                *comparison_sentences(comparisons),
+                *short(sources),
+                *rank_sentences(sources),
+            )
+        ),
         sections=tuple(section for section in sections if section.words or section.pictures or section.tables),
     )
 

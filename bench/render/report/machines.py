@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from bench.analysis.headline import Source
 from bench.machine.fingerprint import MACHINE_FACTS, SOFTWARE_FACTS, format_fact, same_machine
+from bench.render.model.captions import hosts_caption
 from bench.render.model.columns import Heading
 from bench.render.model.document import Section
 from bench.render.model.table import Cell, Table, TableRow
@@ -29,14 +30,17 @@ def machines_section(sources: Sequence[Source]) -> Section:
     columns = [heading_of("fact", "fact"), *(heading_of(f"file{n}", each.name) for n, each in enumerate(sources))]
     value = heading_of("value", "on all" if len(sources) > 1 else sources[0].name)
     shared = Table(title="machine and software", headings=(columns[0], value), rows=tuple(common), is_facts=True)
+    hosts = tuple(
+        clean_text(f"{source.name}: {text}") for source in sources for _, text in hosts_caption(source.summary.hosts)
+    )
     if len(sources) == 1:
-        return Section(key="machines", title="The machine", tables=(shared,))
+        return Section(key="machines", title="The machine", words=hosts, tables=(shared,))
     own = Table(title="what differs", headings=tuple(columns), rows=tuple(differing), is_facts=True)
     same = f"{format_count(len(common), 'fact')} that {'is' if len(common) == 1 else 'are'} the same"
     return Section(
         key="machines",
         title="The machine and its files" if is_one_machine else "Machines",
-        words=() if differing else ("Nothing that is recorded of machine and software differs.",),
+        words=(*hosts, *(() if differing else ("Nothing that is recorded of machine and software differs.",))),
         tables=(own,) if differing else (),
         folded=dataclasses.replace(shared, title=same),
     )

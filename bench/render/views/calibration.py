@@ -10,8 +10,8 @@ from bench.records.calibration import Calibration, Replays, ScenarioCalibration
 from bench.render import units
 from bench.render.model.captions import file_caption
 from bench.render.model.columns import Column, make_change_column, make_column
+from bench.render.model.listing import listed_axes, shared_setting
 from bench.render.model.table import Fact, Table, make_table
-from bench.render.views.gates import constant_setting, varying_axes
 from bench.stats.intervals import Estimate
 
 
@@ -28,13 +28,16 @@ def calibration_tables(calibration: Calibration) -> list[Table]:
         f"tolerance {units.percentage(calibration.tolerance)}, 10 minutes at most"
     )
     facts: dict[str, Fact] = {"machine_class": calibration.machine_class, "blocks": calibration.blocks}
-    scenario_columns: list[Column[ScenarioCalibration]] = [*varying_axes(scenarios), *_SCENARIO_COLUMNS]
+    scenario_columns: list[Column[ScenarioCalibration]] = [
+        *listed_axes(scenarios, with_network=True),
+        *_SCENARIO_COLUMNS,
+    ]
     return [
         make_table(
             "calibration: identical code on both sides",
             scenario_columns,
             calibration.scenarios,
-            caption=[machine, data, software, ("recorded", recorded), *constant_setting(scenarios)],
+            caption=[machine, data, software, ("recorded", recorded), *shared_setting(scenarios)],
             facts=facts,
         ),
         make_table(

@@ -8,22 +8,24 @@ from typing import Final
 
 from bench.analysis.comparison import ComparedRow, Comparison, Kind, gate_refusal
 from bench.analysis.groups import Status
-from bench.analysis.verdict import Outcome, Relation, Verdict, worst
+from bench.analysis.verdict import Outcome, Relation, Verdict, relate, worst
 from bench.render import units
 from bench.render.model import captions
 from bench.render.model.cases import OUTCOME_OF_VERDICT, CaseOutcome, JUnitCase
-from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Column, find, group_rows, make_column, varies
+from bench.render.model.columns import Column, find, group_rows, make_column
 from bench.render.model.comparison_captions import (
     describe_file,
     describe_reference,
     describe_sessions,
     difference_lines,
+    exchange_lines,
     health_lines,
     side_lines,
 )
+from bench.render.model.listing import listed_axes, shared_setting
 from bench.render.model.marks import MARK_OF_OUTCOME, tone_of_outcome
 from bench.render.model.pivot import Frame, axes_of_pivot, pivot_table
-from bench.render.model.table import Fact, Table, hidden_column, make_table, numeric
+from bench.render.model.table import Fact, Table, make_table, numeric
 from bench.render.phrases import clean_text, format_count, with_arrows
 from bench.render.views.comparison_columns import (
     DEFAULT_VALUE,
@@ -135,17 +137,12 @@ def _describe_sides(comparison: Comparison, row: ComparedRow) -> list[str]:
 
 
 def _listing(rows: Sequence[ComparedRow], columns: Sequence[Column[ComparedRow]], frame: Frame) -> Table:
-    """Make a listing; axes that do not vary stand above it, which leaves room for what was measured."""
     scenarios = [row.scenario for row in rows]
-    shown = [axis for axis in SHOWN_AXES if varies(axis, scenarios)]
-    shown = shown or [axis for axis in SHOWN_AXES if axis.heading.name == "contexts"]
-    axes = sorted(SHOWN_AXES, key=lambda axis: axis.heading.name not in MAIN_AXES)
-    constant = [axis for axis in SHOWN_AXES if axis not in shown and axis.heading.name != "network"]
     return make_table(
         f"{frame.kind}{frame.title}",
-        [*(axis if axis in shown else hidden_column(axis) for axis in axes), *columns],
+        [*listed_axes(scenarios), *columns],
         rows,
-        caption=(*frame.caption, *captions.common_setting(scenarios[0], constant)),
+        caption=(*frame.caption, *shared_setting(scenarios)),
         facts=frame.facts,
         notes=frame.notes,
         file=frame.file,
@@ -192,6 +189,7 @@ def _caption(comparison: Comparison, *, gate: bool) -> list[tuple[str, str]]:
         lines.append(("data", captions.describe_dataset(comparison.baseline.dataset)))
     lines += difference_lines(comparison)
     lines += health_lines(comparison)
+    lines += exchange_lines(comparison)
     lines += captions.virtual_contexts(row.scenario for row in comparison.rows)
     if comparison.sessions is not None and comparison.common:
         lines.append(("sessions", describe_sessions(comparison.sessions)))
@@ -371,11 +369,7 @@ def _overall(comparison: Comparison) -> Outcome:
         return Verdict.INCOMPARABLE
     if comparison.gives_verdicts:
         return worst(row.outcome for row in comparison.rows if isinstance(row.outcome, Verdict))
-    slowdown = comparison.slowdown
-    ends = None if slowdown is None else bounds(slowdown)
-    if ends is None:
-        return Relation.NOT_TOLD_APART
-    return Relation.SLOWER if ends[0] > 0 else Relation.FASTER if ends[1] < 0 else Relation.NOT_TOLD_APART
+    return Relation.NOT_TOLD_APART if comparison.slowdown is None else relate(comparison.slowdown)
 
 
 _WORST_FIRST: Final = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from bench.analysis.verdict import Verdict
@@ -13,7 +13,6 @@ from bench.records.gate import GateFile, Purpose, SideDescription
 from bench.records.health import session_health
 from bench.render import units
 from bench.render.model.captions import (
-    common_setting,
     facts_of,
     file_caption,
     format_n,
@@ -21,11 +20,13 @@ from bench.render.model.captions import (
     virtual_contexts,
 )
 from bench.render.model.cases import OUTCOME_OF_VERDICT, JUnitCase
-from bench.render.model.columns import MAIN_AXES, SHOWN_AXES, Axis, Column, make_change_column, make_column, varies
+from bench.render.model.columns import Column, make_change_column, make_column
+from bench.render.model.listing import listed_axes, shared_setting
 from bench.render.model.marks import MARK_OF_OUTCOME, tone_of_outcome
-from bench.render.model.table import Fact, Table, hidden_column, make_table
+from bench.render.model.table import Fact, Table, make_table
 from bench.render.phrases import clean_text, ends, format_change, format_count, shorten_hash
 from bench.render.sparklines import interval
+from bench.scenarios.axes import is_custom
 from bench.scenarios.scenario import Scenario
 from bench.stats.intervals import POWER
 from bench.stats.paired import Order
@@ -35,7 +36,7 @@ def gate_table(gate_file: GateFile, conclusion: Conclusion) -> Table:
     """Return one row per planned scenario, with the reasons and the void blocks as notes."""
     columns: list[Column[GateRow]] = [
         _verdict_column(gate_file),
-        *varying_axes([row.scenario for row in conclusion.rows]),
+        *listed_axes([row.scenario for row in conclusion.rows], with_network=True),
         *_columns(gate_file, conclusion),
     ]
     return make_table(
@@ -80,20 +81,6 @@ def gate_cases(conclusion: Conclusion) -> list[JUnitCase]:
         )
         for row in conclusion.rows
     ]
-
-
-def varying_axes(scenarios: Sequence[Scenario]) -> list[Axis]:
-    """Return all axes, hidden but for the network and those that tell the scenarios apart."""
-    ordered = sorted(SHOWN_AXES, key=lambda axis: (axis.heading.name != "network", axis.heading.name not in MAIN_AXES))
-    return [
-        axis if axis.heading.name == "network" or varies(axis, scenarios) else hidden_column(axis) for axis in ordered
-    ]
-
-
-def constant_setting(scenarios: Sequence[Scenario]) -> list[tuple[str, str]]:
-    """Return the caption's line on the axes that `varying_axes` hides."""
-    same = [axis for axis in SHOWN_AXES if axis.heading.name != "network" and not varies(axis, scenarios)]
-    return common_setting(scenarios[0], same)
 
 
 def _scale(gate_file: GateFile, conclusion: Conclusion) -> float:
@@ -223,10 +210,31 @@ def _caption(gate_file: GateFile, conclusion: Conclusion) -> list[tuple[str, str
         *file_caption(gate_file),
         ("blocks", blocks),
         *health_caption(session_health([block.health for block in gate_file.blocks], _switches_per_second(gate_file))),
-        *([("note", _NO_CALIBRATION)] if any(planned.noise_floor is None for planned in plan.scenarios) else []),
-        *constant_setting(scenarios),
+        *(("note", text) for text in _cautions(gate_file)),
+        *shared_setting(scenarios),
         *virtual_contexts(scenarios),
     ]
+
+
+def _cautions(gate_file: GateFile) -> Iterator[str]:
+    """Yield what a reader of the verdicts has to know of how they came to be."""
+    if (ahead := gate_file.baseline.commits_ahead) is not None:
+        yield (
+            f"the baseline had {format_count(ahead, 'commit')} to the measured code that the contender lacked: what "
+            "they changed is in every verdict"
+        )
+    if own := own_networks(planned.scenario for planned in gate_file.plan.scenarios):
+        yield f"{own}: {OWN_CODE_IS_THE_SAME}"
+    if any(planned.noise_floor is None for planned in gate_file.plan.scenarios):
+        yield _NO_CALIBRATION
+
+
+OWN_CODE_IS_THE_SAME: Final = "your own code is the same on both sides; only what mnist_core does with it is judged"
+
+
+def own_networks(scenarios: Iterable[Scenario]) -> str:
+    """Name the user's own networks among scenarios; "" for none."""
+    return ", ".join(dict.fromkeys(scenario.network for scenario in scenarios if is_custom(scenario.network)))
 
 
 def _switches_per_second(gate_file: GateFile) -> Iterator[float]:

@@ -10,11 +10,11 @@ from bench.analysis.history import Change, History, HistoryPoint, Trend
 from bench.render import units
 from bench.render.model.captions import describe_dataset, describe_machine, describe_recipe, virtual_contexts
 from bench.render.model.columns import Column, make_column
+from bench.render.model.listing import listed_axes, shared_setting
 from bench.render.model.marks import FASTER, LEVEL, OPEN, SLOWER, Tone
 from bench.render.model.table import Table, make_table
 from bench.render.phrases import ends, format_count, plus_minus, shorten_hash
 from bench.render.sparklines import sparkline
-from bench.render.views.gates import constant_setting, varying_axes
 from bench.scenarios.scenario import Scenario
 from bench.stats.intervals import Estimate
 
@@ -61,7 +61,7 @@ def history_tables(histories: Sequence[History]) -> list[Table]:
 
 def _trends(history: History, rows: Sequence[_TrendRow]) -> Table:
     scenarios = [row.scenario for row in rows]
-    columns: list[Column[_TrendRow]] = [*varying_axes(scenarios), *_trend_columns(history)]
+    columns: list[Column[_TrendRow]] = [*listed_axes(scenarios, with_network=True), *_trend_columns(history)]
     changed = sum(bool(row.trend.changes) for row in rows)
     times = sorted(point.created_at for row in rows for point in row.trend.measured)
     return make_table(
@@ -73,7 +73,7 @@ def _trends(history: History, rows: Sequence[_TrendRow]) -> Table:
             ("data", describe_dataset(history.dataset)),
             ("files", f"{history.files:,}, {times[0]} to {times[-1]}"),
             ("note", f"a change, however large, shows in no fewer than {history.trends[0].fewest} files"),
-            *constant_setting(scenarios),
+            *shared_setting(scenarios),
             *virtual_contexts(scenarios),
         ],
         facts={"files": history.files, "dataset": history.dataset.name, "dataset_digest": history.dataset.digest},
@@ -101,7 +101,7 @@ def _trend_columns(history: History) -> Sequence[Column[_TrendRow]]:
     scenarios = [trend.key[0] for trend in history.trends]
     tells_rows_apart = len({*scenarios}) < len(scenarios)
     return (
-        make_column("recipe", recipe, number=False, priority=0 if tells_rows_apart else 6),
+        make_column("recipe", recipe, number=False, priority=0 if tells_rows_apart else 6, axis=True),
         make_column(
             "files", lambda row: len(row.trend.measured), priority=5, explanation="with a valid result of the scenario"
         ),
@@ -158,7 +158,7 @@ def _changes(history: History) -> Table:
     ]
     rows.sort(key=lambda row: row.since.created_at)
     scenarios = [trend.key[0] for trend in history.trends]
-    columns: list[Column[_ChangeRow]] = [*varying_axes(scenarios), *_CHANGE_COLUMNS]
+    columns: list[Column[_ChangeRow]] = [*listed_axes(scenarios, with_network=True), *_CHANGE_COLUMNS]
     return make_table(
         f"history: {format_count(len(rows), 'change')}, in the order of time",
         columns,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -17,20 +18,19 @@ from bench.render.model.answers import describe_effects
 from bench.render.model.columns import (
     AXES,
     BESIDE_CEILINGS,
-    LOOP,
     MAIN_AXES,
-    SHOWN_AXES,
     VALUES,
     Column,
     bars,
     find,
     group_rows,
-    tells_of,
 )
+from bench.render.model.listing import listed_axes, shared_setting
 from bench.render.model.marks import AS_FAST, FAILED, FASTEST, INVALID, NOT_RUN
 from bench.render.model.pivot import Axes, Frame, axes_of_pivot, pivot_table
-from bench.render.model.table import Fact, Table, hidden_column, make_table, numeric, sort_rows
+from bench.render.model.table import Fact, Table, at_priority, hidden_column, make_table, numeric, sort_rows
 from bench.render.phrases import format_count, one_line
+from bench.render.views.scaling import scaling_tables
 from bench.scenarios.scenario import tutorial_setting
 from bench.stats.modes import two_groups
 
@@ -47,6 +47,8 @@ def result_tables(
 ) -> list[Table]:
     """Return one table per file, network and recipe; or, with `row` or `column`, one pivot per file and recipe.
 
+    Tables of ranks and of their exchanges follow those of a file that has some.
+
     `sort` names a column, with a leading "-" for descending; raw values are sorted, absent ones last. Without it
     rows have the order of the plan. `row` and `column` name axes and `value` a column of numbers; other axes that vary
     lead the pivot's rows. A file without a plan gives no table.
@@ -59,36 +61,40 @@ def result_tables(
     axes = axes_of_pivot(row, column, None if value == DEFAULT_VALUE else value)
     tables = []
     for summary in summaries:
-        for rows in group_rows(summary.rows, by_network=axes is None):
+        groups = group_rows(summary.rows, by_network=axes is None)
+        for rows in itertools.chain.from_iterable(map(_apart, groups)) if axes is None else groups:
             ordered = None if order is None else sort_rows(rows, order[0], descending=order[1])
             if axes is None:
                 tables.append(_listing(summary, ordered or rows))
             else:
                 tables.append(_pivot(summary, rows, axes, pivot_value, ordered))
+        if axes is None:
+            tables += scaling_tables(summary)
     return tables
+
+
+def _apart(rows: Sequence[Row]) -> list[list[Row]]:
+    """Return rows of several machines, and beside them those of ranks that share one, which are no such measurement."""
+    shared = [row for row in rows if row.scenario.ranks > row.scenario.hosts]
+    others = [row for row in rows if row.scenario.ranks <= row.scenario.hosts]
+    return [others, shared] if others and shared and any(row.scenario.hosts > 1 for row in others) else [[*rows]]
 
 
 def _listing(summary: Summary, rows: Sequence[Row]) -> Table:
     scenarios = [row.scenario for row in rows]
-    axes: list[Column[Row]] = [
-        axis if axis in SHOWN_AXES and tells_of(axis, scenarios) else hidden_column(axis)
-        for axis in sorted((*AXES, LOOP), key=lambda axis: axis.heading.name not in MAIN_AXES)
-    ]
-    spare = _spare_axes([axis for axis in axes if axis.heading.priority is not None], rows)
-    axes = [_at_priority(axis, _SPARE_AXIS if axis.heading.name in spare else None) for axis in axes]
     has_ceiling = any(row.measures is not None and row.measures.roof is not None for row in rows)
     throughput, *others = (
         column if has_ceiling or column.heading.name not in BESIDE_CEILINGS else hidden_column(column)
         for column in VALUES
     )
     if rows[0].in_turns:  # what they took turns for comes first where there is little room
-        others = [_at_priority(column, _IN_TURNS.get(column.heading.name)) for column in others]
+        others = [at_priority(column, _IN_TURNS.get(column.heading.name, column.heading.priority)) for column in others]
     frame = _frame(summary, rows)
     return make_table(
         f"{rows[0].scenario.network}: {frame.title}",
-        _explained((*axes, throughput, bars(rows), *others), summary, rows),
+        _explained((*listed_axes(scenarios), throughput, bars(rows), *others), summary, rows),
         rows,
-        caption=frame.caption,
+        caption=(*frame.caption, *shared_setting(scenarios)),
         facts=frame.facts,
         answers=frame.answers,
         notes=frame.notes,
@@ -97,29 +103,8 @@ def _listing(summary: Summary, rows: Sequence[Row]) -> Table:
     )
 
 
-#: The priority of an axis that rows can be told apart without: below that of speed-up and accuracy.
-_SPARE_AXIS: Final = 3
-
-
-def _spare_axes(axes: Sequence[Column[Row]], rows: Sequence[Row]) -> set[str]:
-    """Return the names of axes without which the others tell as many rows apart; those that tell least come first."""
-    values = {axis.heading.name: [axis.value(row) for row in rows] for axis in axes}
-    kept, told = dict(values), len(set(zip(*values.values(), strict=True)))
-    for name in sorted(values, key=lambda name: len(set(values[name]))):
-        others = [each for axis, each in kept.items() if axis != name]
-        if others and len(set(zip(*others, strict=True))) == told:
-            del kept[name]
-    return {*values} - {*kept}
-
-
 #: Priorities of columns in a table of rows that took turns.
 _IN_TURNS: Final = {"speedup": 1, "epoch_seconds": 4}
-
-
-def _at_priority(column: Column[Row], priority: int | None) -> Column[Row]:
-    if priority is None:
-        return column
-    return dataclasses.replace(column, heading=dataclasses.replace(column.heading, priority=priority))
 
 
 def _mark(row: Row) -> str:
@@ -158,9 +143,10 @@ def _frame(summary: Summary, rows: Sequence[Row]) -> Frame:
         caption=[
             *captions.file_caption(summary),
             ("result", f"suite {summary.suite}, {summary.created_at}"),
-            *captions.health_caption(summary.health),
+            *captions.hosts_caption(summary.hosts),
+            *captions.health_caption(summary.health, summary.hosts),
             *captions.virtual_contexts(row.scenario for row in rows),
-            *captions.shared_cores(row.scenario for row in rows),
+            *captions.ranks_caption((row.scenario for row in rows), summary.hosts),
             *captions.describe_ceilings(rows),
         ],
         facts=_facts(summary, rows),
@@ -221,6 +207,7 @@ def _facts(summary: Summary, rows: Sequence[Row]) -> dict[str, Fact]:
         **captions.file_facts(summary),
         "dataset_source": summary.dataset.source,
         **captions.machine_facts(summary.environment),
+        **captions.hosts_facts(summary.hosts),
         **captions.software_facts(softwares.pop() if len(softwares) == 1 else None),
         "mnist_bench_version": summary.environment.mnist_bench_version,
         **captions.health_facts(summary.health),

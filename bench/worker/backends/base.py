@@ -9,6 +9,9 @@ import importlib
 from collections.abc import Callable
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bench.records.environment import Software
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
@@ -74,6 +77,25 @@ class Workload(Protocol):
         """Return the memory in use on the scenario's GPUs, by all processes; None without a GPU."""
 
 
+class SharedArray(Protocol):
+    """An array of float32 numbers of each rank that are added up over all ranks, through the engine that trains them.
+
+    Every method is called on all ranks, in the same order; it returns when its work is done.
+    """
+
+    def put(self, numbers: NDArray[np.float32]) -> None:
+        """Put this rank's numbers where the engine takes them from."""
+
+    def barrier(self) -> None:
+        """Wait until all ranks are here."""
+
+    def add_up(self) -> None:
+        """Let every rank have the sum."""
+
+    def total(self) -> NDArray[np.float32]:
+        """Return the sum."""
+
+
 class Backend(Protocol):
     """What every module named below has."""
 
@@ -82,6 +104,9 @@ class Backend(Protocol):
 
     def join(self, place: RankPlace) -> None:
         """Meet the other ranks, once in a process and before any device is used. Raise what the framework raises."""
+
+    def share_array(self, place: RankPlace, device: Device, elements: int) -> SharedArray:
+        """Make an array that ranks which have met add up; one of each length in a process."""
 
     def create_workload(
         self, scenario: Scenario, recipe: Recipe, train: Split, place: RankPlace | None = None

@@ -1,8 +1,6 @@
 """JAX as a `Workload`: `hybridize=jit` is one compiled step per batch, `scan` one compiled epoch.
 
-Written for speed: all that a step needs lies on the device and its weights are donated, so that a step is one call; a
-pooling is the maximum of four slices, whose gradient is cheaper than a window's; on the CPU a convolution is a matrix
-product of patches, since XLA's own is slow there, and inside a loop far slower still.
+`jax_steps` has what is done with a batch.
 """
 
 from __future__ import annotations
@@ -12,23 +10,23 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.machine.software import describe_software
 from bench.records.environment import Software
-from bench.scenarios.axes import Framework
+from bench.scenarios.axes import Exchange, Framework
 from bench.scenarios.scenario import Scenario
 from bench.worker.backends import common
 from bench.worker.backends.common import TrainedEpoch
 from bench.worker.protocol import RankPlace
 from mnist_core.devices import Device, DeviceKind, Probe, Unusable, last_line
 from mnist_core.idx import Split
-from mnist_core.order import EpochOrder, batch_sizes, shares
+from mnist_core.order import EpochOrder, batch_sizes, batches, rank_share, shares
 from mnist_core.probe import classify
-from mnist_core.recipe import Hybridize, Layers, Network, Recipe
+from mnist_core.recipe import Hybridize, Layers, Recipe
 
 try:
     import jax
@@ -36,11 +34,13 @@ try:
     from jax import lax
     from jax.extend.backend import clear_backends
     from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
+
+    from bench.worker.backends import jax_ranks, jax_steps
+    from bench.worker.backends.jax_steps import Array, Data, Rows, State, Task
 except ImportError as error:
     raise common.unavailable(Framework.JAX, error) from error
 
 #: JAX is not installed where the types are checked.
-Array: TypeAlias = Any
 JaxDevice: TypeAlias = Any
 Sharding: TypeAlias = Any
 
@@ -53,11 +53,16 @@ def describe() -> Software:
 
 
 def join(place: RankPlace) -> None:
-    raise NotImplementedError(f"JAX is measured in one process, not as rank {place.rank}")
+    jax_ranks.join(place)
 
 
-def create_workload(scenario: Scenario, recipe: Recipe, train: Split, _place: RankPlace | None = None) -> JaxWorkload:
-    return JaxWorkload(scenario, recipe, train)
+def share_array(place: RankPlace, device: Device, elements: int) -> jax_ranks.SummedArray:  # noqa: ARG001  # joined
+    _devices_of([device])
+    return jax_ranks.SummedArray(jax_ranks.sharding(device.index), elements)
+
+
+def create_workload(scenario: Scenario, recipe: Recipe, train: Split, place: RankPlace | None = None) -> JaxWorkload:
+    return JaxWorkload(scenario, recipe, train, place)
 
 
 def matrix_product(device: Device, size: int) -> Callable[[], None]:
@@ -111,203 +116,47 @@ def _computed(device: Device, place: JaxDevice) -> Probe:
     )
 
 
-# --- the networks, as functions of their weights
-
-
-Apply: TypeAlias = Callable[[Sequence[Array], Array], Array]
-
-
-def _mlp(weights: Sequence[Array], images: Array) -> Array:
-    first, first_bias, second, second_bias, last, last_bias = weights
-    x = jax.nn.relu(images.reshape(len(images), -1) @ first + first_bias)
-    x = jax.nn.relu(x @ second + second_bias)
-    return x @ last + last_bias
-
-
-def _lenet(
-    weights: Sequence[Array],
-    images: Array,
-    *,
-    convolved: Callable[[Array, Array, Array], Array],
-    activated: Callable[[Array], Array],
-) -> Array:
-    conv1, conv1_bias, conv2, conv2_bias, fc1, fc1_bias, fc2, fc2_bias = weights
-    x = activated(convolved(images, conv1, conv1_bias))
-    x = activated(convolved(x, conv2, conv2_bias))
-    x = jnp.tanh(x.reshape(len(x), -1) @ fc1 + fc1_bias)
-    return jnp.tanh(x @ fc2 + fc2_bias)
-
-
-def _network_of(scenario: Scenario) -> Apply:
-    if scenario.network == Network.MLP:
-        return _mlp
-    on_cpu = all(device.kind is DeviceKind.CPU for device in scenario.devices)
-    if scenario.layers is Layers.TUTORIAL:
-        convolved = _convolved_by_patches if on_cpu else _convolved
-        return functools.partial(_lenet, convolved=convolved, activated=lambda x: _pooled(jnp.tanh(x), 2))
-    convolved = _convolved_by_patches_last if on_cpu else _convolved_last
-    # tanh grows with its argument: the maximum is the same, and it is taken of a quarter as many.
-    return functools.partial(_lenet, convolved=convolved, activated=lambda x: jnp.tanh(_pooled(x, 1)))
-
-
-#: Height and width of the kernels.
-_KERNEL = 5
-
-
-def _convolved(images: Array, kernel: Array, bias: Array) -> Array:
-    numbers = ("NCHW", "HWIO", "NCHW")
-    return lax.conv_general_dilated(images, kernel, (1, 1), "VALID", dimension_numbers=numbers) + bias[:, None, None]
-
-
-def _convolved_last(images: Array, kernel: Array, bias: Array) -> Array:
-    numbers = ("NHWC", "HWIO", "NHWC")
-    return lax.conv_general_dilated(images, kernel, (1, 1), "VALID", dimension_numbers=numbers) + bias
-
-
-def _convolved_by_patches(images: Array, kernel: Array, bias: Array) -> Array:
-    height, width = (size - _KERNEL + 1 for size in images.shape[2:])
-    patches = jnp.concatenate([images[:, :, i : i + height, j : j + width] for i, j in _OFFSETS], axis=1)
-    return jnp.einsum("nkhw,ko->nohw", patches, kernel.reshape(patches.shape[1], -1)) + bias[:, None, None]
-
-
-def _convolved_by_patches_last(images: Array, kernel: Array, bias: Array) -> Array:
-    height, width = (size - _KERNEL + 1 for size in images.shape[1:3])
-    patches = jnp.concatenate([images[:, i : i + height, j : j + width] for i, j in _OFFSETS], axis=3)
-    return patches @ kernel.reshape(patches.shape[3], -1) + bias
-
-
-_OFFSETS = [(i, j) for i in range(_KERNEL) for j in range(_KERNEL)]
-
-
-def _pooled(x: Array, height_axis: int) -> Array:
-    """Maxima of 2 x 2, of the axis and the next."""
-    for axis in (height_axis, height_axis + 1):
-        even, odd = (lax.slice_in_dim(x, first, None, 2, axis) for first in (0, 1))
-        x = jnp.maximum(even, odd)
-    return x
-
-
-def own_form(weights: Sequence[NDArray[np.float32]], layers: Layers) -> list[NDArray[np.float32]]:
-    """`peers.initial_weights` as the networks here take them.
-
-    Kernels are (height, width, inputs, outputs) and others (inputs, outputs), the inputs in the order of the layers.
-    """
-    own = []
-    for weight in weights:
-        if weight.ndim == len("OIHW"):
-            own.append(weight.transpose(2, 3, 1, 0))
-        elif weight.shape[1:] == (math.prod(common.FLATTENED),) and layers is Layers.CHANNELS_LAST:
-            own.append(weight.reshape(-1, *common.FLATTENED).transpose(2, 3, 1, 0).reshape(weight.shape[::-1]))
-        else:
-            own.append(weight.T)
-    return own
-
-
-# --- a step
-
-
-class _State(NamedTuple):
-    """What a step takes over and gives back, all on the device."""
-
-    weights: list[Array]
-    #: (): the next batch's row in `_Rows.index`.
-    row: Array
-    #: (): right answers so far.
-    correct: Array
-
-
-class _Data(NamedTuple):
-    """A data set, with a copy on each device."""
-
-    images: Array
-    labels: Array
-
-
-class _Rows(NamedTuple):
-    """Batches of one size."""
-
-    #: (batches, n): where the images of each lie in the data set, one device's after the other's.
-    index: Array
-    #: (n,): 0 where a device has one image fewer than the first; None: no device has.
-    mask: Array | None
-
-
-def _updated(
-    apply: Apply, size: int, state: _State, rate: Array, data: _Data, index: Array, mask: Array | None
-) -> tuple[_State, Array]:
-    """One update on the batch at the index, and the batch's mean loss."""
-    labels = _at(data.labels, index)
-
-    def loss_of(weights: Sequence[Array]) -> tuple[Array, Array]:
-        scores = apply(weights, _at(data.images, index))
-        losses = -(jax.nn.one_hot(labels, 10) * jax.nn.log_softmax(scores)).sum(1)
-        return _real(losses, mask).sum() / size, _real(scores.argmax(1) == labels, mask).sum(dtype=np.int32)
-
-    (loss, correct), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.weights)
-    weights = [weight - rate * gradient for weight, gradient in zip(state.weights, gradients, strict=True)]
-    return _State(weights, state.row + 1, state.correct + correct), loss
-
-
-def _at(array: Array, index: Array) -> Array:
-    return array.at[index].get(mode="promise_in_bounds")
-
-
-def _real(values: Array, mask: Array | None) -> Array:
-    return values if mask is None else values * mask
-
-
-def _step(apply: Apply, size: int, state: _State, rate: Array, data: _Data, rows: _Rows) -> tuple[_State, Array]:
-    index = lax.dynamic_index_in_dim(rows.index, state.row, keepdims=False)
-    return _updated(apply, size, state, rate, data, index, rows.mask)
-
-
-def _scan(apply: Apply, size: int, state: _State, rate: Array, data: _Data, rows: _Rows) -> tuple[_State, Array]:
-    def body(carried: tuple[_State, Array], index: Array) -> tuple[tuple[_State, Array], None]:
-        state, _ = carried
-        return _updated(apply, size, state, rate, data, index, rows.mask), None
-
-    (state, loss), _ = lax.scan(body, (state, jnp.float32(0)), rows.index)
-    return state, loss
-
-
-def _count(apply: Apply, correct: Array, weights: Sequence[Array], data: _Data, rows: _Rows, row: int) -> Array:
-    """`correct` and the right answers of one row."""
-    index = lax.dynamic_index_in_dim(rows.index, row, keepdims=False)
-    right = apply(weights, _at(data.images, index)).argmax(1) == _at(data.labels, index)
-    return correct + _real(right, rows.mask).sum(dtype=np.int32)
-
-
 class JaxWorkload:
-    """One program for all devices: weights on each of them, every batch split over them, gradients summed by XLA."""
+    """One program for all devices: weights on each of them, every batch split over them, gradients summed by XLA.
 
-    def __init__(self, scenario: Scenario, recipe: Recipe, train: Split) -> None:
+    Of ranks that exchange gradients, each has one device, and one program is for all ranks.
+    """
+
+    def __init__(self, scenario: Scenario, recipe: Recipe, train: Split, place: RankPlace | None = None) -> None:
         self._scenario = scenario
         self._recipe = recipe
         self._samples = len(train.images)
-        self._places = _Places.of(_devices_of(scenario.devices))
+        self._rank, self._ranks = (0, 1) if place is None else (place.rank, place.ranks)
+        self._exchanges = scenario.exchange is not Exchange.NONE
+        devices = _devices_of(scenario.devices)
+        self._places = _Places.of_rank(scenario.devices[0]) if self._exchanges else _Places.of(devices)
         self._data = self._on_device(train)
-        apply = _network_of(scenario)
-        self._count = jax.jit(functools.partial(_count, apply))
-        self._step = jax.jit(functools.partial(_step, apply), static_argnums=0, donate_argnums=1)
-        self._scan = jax.jit(functools.partial(_scan, apply), static_argnums=0, donate_argnums=1)
+        task = Task(jax_steps.network_of(scenario), self._exchanges)
+        self._count = jax.jit(functools.partial(jax_steps.count, task.apply))
+        self._step, self._scan = (
+            jax.jit(self._places.program(functools.partial(each, task)), static_argnums=0, donate_argnums=1)
+            for each in (jax_steps.step, jax_steps.scan)
+        )
+        self._meet = jax_ranks.adder(self._places.whole) if self._exchanges else None
         #: All full batches of an epoch; None where steps are compiled by themselves.
-        self._full_batches: Callable[..., tuple[_State, Array]] | None = None
-        self._state: _State
+        self._full_batches: Callable[..., tuple[State, Array]] | None = None
+        self._state: State
         self._rate: Array
         self._order: EpochOrder
 
     @property
     def weights(self) -> list[Array]:
-        """The weights in JAX's own form, see `own_form`."""
+        """The weights in JAX's own form, see `jax_steps.own_form`."""
         return self._state.weights
 
     def build(self) -> None:
         """Compiles the epoch, too, where it is one program: that takes no epoch to be run."""
-        initial = own_form(common.initial_weights(self._scenario.network, self._recipe), self._scenario.layers)
-        self._state = _State([self._places.put(each) for each in initial], self._zero(), self._zero())
+        drawn = common.initial_weights(self._scenario.network, self._recipe)
+        initial = [self._places.put(each) for each in jax_steps.own_form(drawn, self._scenario.layers)]
+        self._state = State(initial, self._zero(), self._zero())
         self.set_learning_rate(self._recipe.learning_rate)
         if self._scenario.hybridize is Hybridize.SCAN and self._samples >= self._scenario.batch_size:
-            size, rows = next(self._rows(np.arange(self._samples), self._scenario.batch_size))
+            size, rows = next(self._own_rows(np.arange(self._samples), self._scenario.batch_size))
             self._full_batches = self._scan.lower(size, self._state, self._rate, self._data, rows).compile()
 
     def set_learning_rate(self, value: float) -> None:
@@ -317,20 +166,23 @@ class JaxWorkload:
         """The step by itself, also where the epoch is one program."""
         # The epoch has so many batches of this size: another number of rows would be another program.
         count = self._samples // size if size == self._scenario.batch_size else 1
-        ((_, rows),) = self._rows(np.tile(np.arange(size), count), size)
+        ((_, rows),) = self._own_rows(np.tile(np.arange(size), count), size)
         self._state, _ = self._step(size, self._state._replace(row=self._zero()), self._rate, self._data, rows)
         self.wait()
 
     def prepare(self) -> None:
         """The training set is on the devices already."""
         self._order = EpochOrder(self._samples, self._recipe.seed)
+        sizes = (end - begin for begin, end in batches(self._samples, self._scenario.batch_size))
+        taken = (rank_share(size, self._rank, self._ranks) for size in sizes)
+        self._own_samples = sum(last - first for first, last in taken)
 
     def train_epoch(self) -> TrainedEpoch:
         """The only wait is for the count of right answers."""
         order, batch_size = self._order.next_epoch(), self._scenario.batch_size
         self._state = self._state._replace(correct=self._zero())
         loss: Array = math.nan
-        for size, rows in self._rows(order, batch_size):
+        for size, rows in self._own_rows(order, batch_size):
             self._state = self._state._replace(row=self._zero())
             if self._full_batches is not None and size == batch_size:
                 self._state, loss = self._full_batches(self._state, self._rate, self._data, rows)
@@ -338,14 +190,17 @@ class JaxWorkload:
             for _ in range(len(rows.index)):
                 self._state, loss = self._step(size, self._state, self._rate, self._data, rows)
         return TrainedEpoch(
-            samples=len(order), train_accuracy=int(self._state.correct) / len(order), last_losses=(loss,)
+            samples=self._own_samples,
+            train_accuracy=int(self._state.correct) / self._own_samples,
+            last_losses=(loss,),
         )
 
     def wait(self) -> None:
         jax.block_until_ready(self._state)
 
     def barrier(self) -> None:
-        """Do nothing: it is no rank."""
+        if self._meet is not None:
+            self._meet(self._zero())
 
     def weights_digest(self) -> str:
         return common.digest(map(np.asarray, self.weights))
@@ -364,27 +219,36 @@ class JaxWorkload:
             return None
         return sum(int(place.memory_stats()["bytes_in_use"]) for place in self._places.devices)
 
-    def _rows(self, order: NDArray[np.intp], batch_size: int) -> Iterator[tuple[int, _Rows]]:
-        """The full batches, where there are any, then the smaller last one, where there is one; each with its size."""
+    def _own_rows(self, order: NDArray[np.intp], batch_size: int) -> Iterator[tuple[int, Rows]]:
+        return self._rows(order, batch_size, self._rank, self._ranks)
+
+    def _rows(
+        self, order: NDArray[np.intp], batch_size: int, rank: int = 0, ranks: int = 1
+    ) -> Iterator[tuple[int, Rows]]:
+        """The full batches, where there are any, then the smaller last one, where there is one; each with its size.
+
+        Of several ranks, one's share of each.
+        """
         begin = 0
         for size in batch_sizes(len(order), batch_size):
             count = (len(order) - begin) // size
             index = order[begin : begin + count * size].reshape(count, size).astype(np.int32)
             begin += count * size
-            columns, mask = _columns(size, self._places.count)
+            columns, mask = _columns(size, self._places.count, rank, ranks)
+            put, places = self._places.put, self._places
             yield (
                 size,
-                _Rows(
-                    jax.device_put(index[:, columns], self._places.split_rows),
-                    None if mask.all() else jax.device_put(mask, self._places.split),
+                Rows(
+                    put(index[:, columns], places.split_rows),
+                    None if len(mask) * ranks == size else put(mask, places.split),
                 ),
             )
 
-    def _on_device(self, split: Split) -> _Data:
+    def _on_device(self, split: Split) -> Data:
         """(n, 1, 28, 28) or (n, 28, 28, 1) float32 images and (n,) int32 labels."""
         channels = 3 if self._scenario.layers is Layers.CHANNELS_LAST else 1
         images = np.expand_dims(common.as_input(split), channels)
-        return _Data(self._places.put(images), self._places.put(split.labels.astype(np.int32)))
+        return Data(self._places.put(images), self._places.put(split.labels.astype(np.int32)))
 
     def _zero(self) -> Array:
         return self._places.put(np.int32(0))
@@ -393,14 +257,18 @@ class JaxWorkload:
 # --- devices
 
 
-def _columns(size: int, devices: int) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Which of a batch's images each device takes, one device after the other, as many for each; False: no real one."""
-    parts = shares(size, devices)
-    width = parts[0][1]
+def _columns(size: int, devices: int, rank: int, ranks: int) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Which of a batch's images each device takes, one device after the other, as many for each; False: no real one.
+
+    All devices of all ranks take as many.
+    """
+    begin, end = rank_share(size, rank, ranks)
+    ((_, most), *_) = shares(size, ranks)
+    ((_, width), *_) = shares(most, devices)
     columns = np.zeros((devices, width), np.intp)
     mask = np.zeros((devices, width), np.bool_)
-    for device, (first, last) in enumerate(parts):
-        columns[device, : last - first] = np.arange(first, last)
+    for device, (first, last) in enumerate(shares(end - begin, devices) if end > begin else []):
+        columns[device, : last - first] = begin + np.arange(first, last)
         mask[device, : last - first] = True
     return columns.reshape(-1), mask.reshape(-1)
 
@@ -416,6 +284,8 @@ class _Places:
     split: Sharding
     #: (batches, n), a part of every row on each.
     split_rows: Sharding
+    #: Whether other processes have devices of these shardings, too.
+    are_shared: bool = False
 
     @classmethod
     def of(cls, devices: Sequence[JaxDevice]) -> _Places:
@@ -428,12 +298,24 @@ class _Places:
         )
         return cls(devices, whole, split, split_rows)
 
+    @classmethod
+    def of_rank(cls, device: Device) -> _Places:
+        """A device of each rank, with its own copy of every array."""
+        everywhere = jax_ranks.sharding(device.index)
+        return cls(tuple(everywhere.addressable_devices), everywhere, everywhere, everywhere, are_shared=True)
+
     @property
     def count(self) -> int:
         return len(self.devices)
 
-    def put(self, array: NDArray[Any] | np.generic) -> Array:
-        return jax.device_put(array, self.whole)
+    def put(self, array: NDArray[Any] | np.generic, sharding: Sharding | None = None) -> Array:
+        """A copy on each device, without a sharding."""
+        sharding = self.whole if sharding is None else sharding
+        return jax_ranks.put(array, sharding) if self.are_shared else jax.device_put(array, sharding)
+
+    def program(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function of a number and arrays, as all devices run it."""
+        return jax_ranks.on_each(function, self.whole) if self.are_shared else function
 
 
 #: How many threads XLA's pool for the CPU has is said nowhere else. It never has fewer than there are CPU devices.
@@ -457,4 +339,4 @@ def _devices_of(devices: Sequence[Device]) -> list[JaxDevice]:
         os.environ[_THREADS_VARIABLE] = threads
         for name, value in wanted.items():
             jax.config.update(name, value)
-    return [jax.devices(str(device.kind))[device.index] for device in devices]
+    return [jax.local_devices(backend=str(device.kind))[device.index] for device in devices]

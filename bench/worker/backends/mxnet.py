@@ -7,9 +7,12 @@ import importlib
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bench.machine.software import describe_software
 from bench.records.environment import Software
-from bench.scenarios.axes import Exchange
+from bench.scenarios.axes import Compression, Exchange
 from bench.scenarios.scenario import Scenario
 from bench.worker.backends import common, parameter_server
 from bench.worker.protocol import RankPlace
@@ -43,6 +46,10 @@ def join(place: RankPlace) -> None:
 def _store(exchange: Exchange) -> Store:
     """Return the store that this process has for its life."""
     return mx.kv.create(str(exchange))
+
+
+def share_array(place: RankPlace, device: Device, elements: int) -> StoredArray:
+    return StoredArray(_store(place.exchange), to_context(device), elements)
 
 
 def create_workload(
@@ -83,6 +90,30 @@ def vector_sum(device: Device, elements: int) -> Callable[[], None]:
         a.wait_to_read()
 
     return add
+
+
+class StoredArray:
+    """An array that is pushed to the servers, which add it up, and pulled from them: one key of the store."""
+
+    def __init__(self, store: Store, context: Context, elements: int) -> None:
+        self._store, self._key = store, f"array of {elements}"
+        self._own, self._sum = (mx.nd.zeros((elements,), ctx=context) for _ in range(2))
+        store.init(self._key, self._own)
+
+    def put(self, numbers: NDArray[np.float32]) -> None:
+        self._own[:] = numbers
+        self._own.wait_to_read()
+
+    def barrier(self) -> None:
+        self._store._barrier()  # noqa: SLF001  # MXNet has no other
+
+    def add_up(self) -> None:
+        self._store.push(self._key, self._own)
+        self._store.pull(self._key, out=self._sum)
+        self._sum.wait_to_read()
+
+    def total(self) -> NDArray[np.float32]:
+        return np.asarray(self._sum.asnumpy())
 
 
 class TutorialWorkload:
@@ -148,7 +179,8 @@ class ExchangedLoopWorkload:
         scenario, arguments = self._scenario, {}
         if self._place is not None:  # by its name, since an older `mnist_core` has no ranks
             rank = importlib.import_module("mnist_core.loop").Rank
-            arguments["rank"] = rank(self._place.rank, self._place.ranks, self._store)
+            compresses = scenario.compression is not Compression.NONE
+            arguments["rank"] = rank(self._place.rank, self._place.ranks, self._store, compresses)
         self._training = Training(
             scenario.network, scenario.loop, self._contexts, scenario.batch_size, self._recipe, self._train, **arguments
         )

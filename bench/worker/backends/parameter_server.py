@@ -23,6 +23,8 @@ def announce(place: RankPlace, role: ServerRole | None = None) -> None:
     }
     if place.interface is not None:
         os.environ["DMLC_INTERFACE"] = place.interface
+    if place.own_address is not None:  # an interface may have several
+        os.environ["DMLC_NODE_HOST"] = place.own_address
 
 
 def serve(request: ServeRequest) -> NoReturn:

@@ -55,6 +55,10 @@ def join(place: RankPlace) -> None:
     pytorch_ranks.join(place)
 
 
+def share_array(place: RankPlace, device: Device, elements: int) -> pytorch_ranks.ReducedArray:  # noqa: ARG001  # joined
+    return pytorch_ranks.ReducedArray(_device_of(device), elements)
+
+
 def create_workload(
     scenario: Scenario, recipe: Recipe, train: Split, place: RankPlace | None = None
 ) -> PyTorchWorkload:

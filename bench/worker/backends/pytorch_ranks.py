@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import distributed
 
 from bench.scenarios.axes import Exchange
@@ -16,6 +18,7 @@ from bench.worker.protocol import RankPlace
 
 #: PyTorch is not installed where the types are checked.
 Tensor: TypeAlias = Any
+TorchDevice: TypeAlias = Any
 _PATIENCE: Final = timedelta(seconds=EXCHANGE_SECONDS)
 
 
@@ -36,6 +39,31 @@ def barrier() -> None:
         distributed.monitored_barrier(timeout=_PATIENCE, wait_all_ranks=True)
     else:
         distributed.barrier()
+
+
+class ReducedArray:
+    """An array that an all-reduce adds up in its place, as it does flat gradients."""
+
+    def __init__(self, device: TorchDevice, elements: int) -> None:
+        self._array = torch.zeros(elements, device=device)
+
+    def put(self, numbers: NDArray[np.float32]) -> None:
+        self._array.copy_(torch.from_numpy(numbers))
+        self._wait()
+
+    def barrier(self) -> None:
+        barrier()
+
+    def add_up(self) -> None:
+        distributed.all_reduce(self._array)
+        self._wait()
+
+    def total(self) -> NDArray[np.float32]:
+        return np.asarray(self._array.cpu().numpy())
+
+    def _wait(self) -> None:
+        if self._array.is_cuda:
+            torch.cuda.synchronize(self._array.device)
 
 
 def count() -> int:

@@ -8,9 +8,14 @@ whole step.
 
 from __future__ import annotations
 
+import functools
+import importlib
+import os
+import shlex
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -80,11 +85,33 @@ class Task:
 
 def make_steps(task: Task, update: Update) -> Steps:
     if task.hybridize is Hybridize.COMPILE:
+        keep_whole_libraries()
         torch.compiler.reset()  # what a scenario before this one left, in a pass of a gate
         # Each shape by itself, on each device: a graph for any batch size would be slower for all of them.
         dynamo = torch._dynamo.config  # noqa: SLF001  # settings have no other name
         dynamo.recompile_limit = max(dynamo.recompile_limit, _MOST_SHAPES * len(task.devices))
     return HandWrittenSteps(task) if update is Update.FLAT else PlainSteps(task)
+
+
+@functools.cache
+def keep_whole_libraries() -> None:
+    """Let a compiler write beside the place of its result, which is moved there when it is whole.
+
+    PyTorch compiles into a folder that all processes share, and takes any file that it finds there. That of a process
+    that was killed meanwhile would be an error in all later ones, or slower code without a word.
+    """
+    cpp_builder = importlib.import_module("torch._inductor.cpp_builder")  # slow to import, and for what is compiled
+    run = cpp_builder.run_compile_cmd
+
+    def run_and_move(command: str, cwd: str) -> None:
+        words = shlex.split(command)
+        place = words.index("-o") + 1
+        target = Path(cwd, words[place])
+        words[place] = f"{target}.{os.getpid()}"
+        run(shlex.join(words), cwd)
+        Path(words[place]).replace(target)
+
+    cpp_builder.run_compile_cmd = run_and_move  # type: ignore[attr-defined]
 
 
 #: Two sizes of shares of a full batch, and two of a smaller last one.

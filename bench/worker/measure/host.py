@@ -17,13 +17,15 @@ import psutil
 from typing_extensions import assert_never
 
 from bench import SOURCE_ROOT
-from bench.machine.capture import usable_core_count
+from bench.machine.capture import capture, usable_core_count
 from bench.machine.cpu import describe_processor
-from bench.machine.privacy import host_hash
+from bench.machine.privacy import host_hash, kernel_hash
 from bench.machine.software import PACKAGES, installed_versions, tree_digest
 from bench.machine.system_files import ROOT, ask_or_none
 from bench.scenarios.axes import Framework
 from bench.worker.host_protocol import (
+    Capture,
+    Captured,
     Echo,
     Echoed,
     HostCommand,
@@ -94,6 +96,8 @@ class HostServer:
         match command:
             case Echo():
                 return Echoed(wall_clock_microseconds=time.time_ns() // 1000)
+            case Capture():
+                return Captured(environment=capture(), kernel_hash=kernel_hash(ROOT))
             case Listen(ip_address=ip_address):
                 listener = Listener(ip_address)
                 return Listening(port=listener.port, token=listener.token)
@@ -130,6 +134,7 @@ def _interfaces(root: Path) -> tuple[Interface, ...]:
             mtu_bytes=(name in stats and stats[name].mtu) or None,
             bits_per_second=(name in stats and stats[name].speed * _MEGABIT) or None,
             driver=_driver(root, name),
+            is_up=name not in stats or stats[name].isup,
         )
         for name, entries in psutil.net_if_addrs().items()
     )

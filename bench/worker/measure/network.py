@@ -31,13 +31,23 @@ _MOST_STREAM_BYTES: Final = 1 << 32
 _CHUNK: Final = bytes(1 << 18)
 
 
+def _family_of(ip_address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in ip_address else socket.AF_INET
+
+
+def free_port(ip_address: str) -> int:
+    """Return a port of this address that nobody uses now. Raise `OSError` if the address is not this host's."""
+    with socket.socket(_family_of(ip_address)) as free:
+        free.bind((ip_address, 0))
+        return int(free.getsockname()[1])
+
+
 class Listener:
     """Answers other hosts that know the token, until this process ends."""
 
     def __init__(self, ip_address: str) -> None:
         """Listen at a free port. Raise `OSError` if the address is not this host's."""
-        family = socket.AF_INET6 if ":" in ip_address else socket.AF_INET
-        self._socket = socket.create_server((ip_address, 0), family=family, backlog=_BACKLOG)
+        self._socket = socket.create_server((ip_address, 0), family=_family_of(ip_address), backlog=_BACKLOG)
         self.port: int = self._socket.getsockname()[1]
         self.token = secrets.token_hex(16)
         threading.Thread(target=self._accept, daemon=True).start()

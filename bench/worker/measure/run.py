@@ -25,9 +25,12 @@ from bench.scenarios.axes import Exchange, Framework
 from bench.scenarios.scenario import Scenario
 from bench.worker.backends import base, parameter_server
 from bench.worker.backends.base import Workload
+from bench.worker.measure.exchange import ArrayExchange
 from bench.worker.protocol import (
+    ArraysExchanged,
     DivergedError,
     Evaluated,
+    ExchangeArrays,
     RunRequest,
     ServeRequest,
     SessionReady,
@@ -169,9 +172,10 @@ class SessionServer:
 
     def __init__(self, request: SessionRequest) -> None:
         self._request, self._place = request, request.place
-        backend = base.backend_for(request.framework)
+        self._backend = base.backend_for(request.framework)
+        self._exchange: ArrayExchange | None = None
         if request.place is not None and request.place.exchange is not Exchange.NONE:
-            backend.join(request.place)
+            self._backend.join(request.place)
         self._train, test = datasets.load(Path(request.data_directory), digest=request.dataset.digest)
         self._test = Split(test.images[: request.test_samples], test.labels[: request.test_samples])
 
@@ -233,6 +237,14 @@ class SessionServer:
             peak_rss_bytes=_peak_rss_bytes(),
             device_memory_bytes=self._workload.device_memory_bytes(),
         )
+
+    def exchange(self, command: ExchangeArrays) -> ArraysExchanged:
+        """Add up arrays over all ranks. Raise `WrongSumError` if a sum is not that of all of them."""
+        if self._place is None:
+            raise ValueError("a process that trains by itself has nobody to exchange arrays with")
+        if self._exchange is None or not self._exchange.fits(command):
+            self._exchange = ArrayExchange(self._backend, self._place, command)
+        return ArraysExchanged(self._exchange.seconds(command.repetitions))
 
 
 @dataclass(frozen=True, slots=True)
