@@ -12,7 +12,7 @@ import pytest
 
 from bench.experiments.run.exchanges import SIZES, ExchangeRounds, engines_of_plan, measure_curve
 from bench.records.result import ExchangeCurve, FailureReason
-from bench.scenarios.axes import RANK_AXES, Exchange, Framework
+from bench.scenarios.axes import RANK_AXES, Compression, Exchange, Framework
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun
 from bench.worker.process import WorkerFailure
@@ -53,7 +53,7 @@ class FakeRanks:
         assert device == "cpu(0)"
         self.asked.append((size_bytes, repetitions))
         if size_bytes == self._fails_at:
-            raise SessionError(WorkerFailure(FailureReason.CRASHED, "rank 1 of 2: WrongSumError: the sum is wrong"))
+            raise SessionError(WorkerFailure(FailureReason.CRASHED, "rank 1 of 2: ArithmeticError: the sum is wrong"))
         seconds = 1e-4 + size_bytes / self._rate
         return [seconds * (1 + repetition % 3) for repetition in range(repetitions)]
 
@@ -97,7 +97,7 @@ def test_a_curve_that_fails_keeps_what_it_had_and_says_why() -> None:
     """A wrong sum is no number."""
     curve = curve_of(FakeRanks(1e9, fails_at=4096))
     assert [time.size_bytes for time in curve.times] == [8, 64, 256, 1024]
-    assert curve.failure == "crashed: rank 1 of 2: WrongSumError: the sum is wrong"
+    assert curve.failure == "crashed: rank 1 of 2: ArithmeticError: the sum is wrong"
     assert curve_of(FakeRanks(1e9, fails_at=0)).barrier is None
 
 
@@ -106,7 +106,7 @@ def planned(scenario: Scenario) -> PlannedRun:
 
 
 def test_engines_are_those_of_ranks_that_keep_equal_weights() -> None:
-    """What differs in network or batch has the same engine; one rank, no exchange and an asynchronous one have none."""
+    """What differs in network or batch has the same engine; one rank, no whole exchange or none have none."""
     mxnet = Scenario(network="mlp", ranks=2, exchange=Exchange.DIST_SYNC, servers=1)
     changes: list[dict[str, Any]] = [
         {"ranks": 1},
@@ -118,6 +118,7 @@ def test_engines_are_those_of_ranks_that_keep_equal_weights() -> None:
     ]
     scenarios = [of_torch(**each) for each in changes]
     scenarios += [mxnet, msgspec.structs.replace(mxnet, exchange=Exchange.DIST_ASYNC)]
+    scenarios += [msgspec.structs.replace(mxnet, compression=Compression.TWO_BIT)]
     assert engines_of_plan(map(planned, scenarios)) == (scenarios[2], scenarios[5], mxnet)
 
 
