@@ -7,8 +7,6 @@ does not fit into, and what an epoch costs once comes thirty times as often. Her
 each other, each in its own process, on as many images a turn.
 """
 
-
-
 from __future__ import annotations
 
 import argparse
