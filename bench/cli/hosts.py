@@ -141,7 +141,7 @@ def check_given(path: Path, begun: ResultSet, hosts: Sequence[Host]) -> None:
     """Raise `IncomparableError` where a file that is resumed needs a hosts file that is not given, or the reverse."""
     if begun.hosts and not hosts:
         count = format_count(len(begun.hosts), "machine")
-        raise IncomparableError(f"{path}: was begun on {count} of a hosts file; add --hosts with the same")
+        raise IncomparableError(f"{path}: was begun on {count} of a hosts file; add --hosts with the same, or --join")
     if hosts and not begun.hosts:
         raise IncomparableError(f"{path}: was begun without a hosts file; leave --hosts out")
     if len(hosts) != len(begun.hosts):

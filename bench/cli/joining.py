@@ -16,7 +16,6 @@ import typer
 from bench.cli import options
 from bench.cli.console import fail, spinner, warn
 from bench.cli.exit_status import Exit, status_of
-from bench.errors import ConfigurationError
 from bench.render.phrases import format_count
 from bench.scenarios.hosts import Host, load_hosts
 from bench.scenarios.job_managers import JobManager, JobPlace, find_place
@@ -46,19 +45,23 @@ class Join:
 
 def join_of(
     context: typer.Context,
+    hosts: Path | None,
     manager: JobManager | None,
     address: str | None,
     port: int,
     ranks: int | None,
-    timeout: float,
+    timeout_seconds: float,
 ) -> Join | None:
-    """Return the job; None without --join. Raise `ConfigurationError` where only other options of it are given."""
-    if manager is not None:
-        return Join(manager=manager, address=address, port=port, ranks=ranks, timeout_seconds=timeout)
-    if alone := [f"--{name.replace('_', '-')}" for name in JOIN_OPTIONS if options.is_given(context, name)]:
+    """Return the job; None without --join. Raise `ConfigurationError` for options that do not go together."""
+    if manager is None:
         managers = ", ".join(JobManager)
-        raise ConfigurationError(f"{alone[0]} is for the ranks of a job: add --join with who started them ({managers})")
-    return None
+        for name in JOIN_OPTIONS:
+            option = f"--{name.replace('_', '-')}"
+            why = f"{option} is for the ranks of a job: add --join with who started them ({managers})"
+            options.reject_conflicts((options.is_given(context, name), why))
+        return None
+    options.reject_conflicts((hosts, "--hosts and --join both name the machines: leave one of them out"))
+    return Join(manager=manager, address=address, port=port, ranks=ranks, timeout_seconds=timeout_seconds)
 
 
 @contextlib.contextmanager

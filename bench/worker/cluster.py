@@ -47,6 +47,8 @@ from bench.worker.session import SessionError
 
 #: After a failure, the seconds in which others fail by themselves: the one that died says more than those it left.
 _GRACE_SECONDS: Final = 1.0
+#: Seconds in which a process gives a sign of life, also on a loaded machine and through a slow network.
+_SIGN_SECONDS: Final = 3.0
 #: Seconds by which the processes may outlive their session: it is the session that says which of them ended it.
 _LAST_WORDS_SECONDS: Final = 10.0
 ReplyT = TypeVar("ReplyT", bound=Message)
@@ -328,7 +330,7 @@ def _mute(members: Sequence[_Member]) -> list[_Member]:
         member.worker.beat()
     mute: list[_Member] = []
     for member in members:
-        if not member.worker.heard.wait(0 if mute else _GRACE_SECONDS):  # beside a mute one the others had their time
+        if not member.worker.heard.wait(0 if mute else _SIGN_SECONDS):  # beside a mute one the others had their time
             mute.append(member)
     return mute
 

@@ -53,7 +53,7 @@ class FakeRanks:
         assert device == "cpu(0)"
         self.asked.append((size_bytes, repetitions))
         if size_bytes == self._fails_at:
-            raise SessionError(WorkerFailure(FailureReason.CRASHED, "rank 1 of 2: WrongSumError: the sum is wrong"))
+            raise SessionError(WorkerFailure(FailureReason.CRASHED, "rank 1 of 2: ArithmeticError: the sum is wrong"))
         seconds = 1e-4 + size_bytes / self._rate
         return [seconds * (1 + repetition % 3) for repetition in range(repetitions)]
 
@@ -97,7 +97,7 @@ def test_a_curve_that_fails_keeps_what_it_had_and_says_why() -> None:
     """A wrong sum is no number."""
     curve = curve_of(FakeRanks(1e9, fails_at=4096))
     assert [time.size_bytes for time in curve.times] == [8, 64, 256, 1024]
-    assert curve.failure == "crashed: rank 1 of 2: WrongSumError: the sum is wrong"
+    assert curve.failure == "crashed: rank 1 of 2: ArithmeticError: the sum is wrong"
     assert curve_of(FakeRanks(1e9, fails_at=0)).barrier is None
 
 

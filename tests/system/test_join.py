@@ -16,6 +16,8 @@ import psutil
 import pytest
 
 from bench import cli
+from bench.records import store
+from bench.records.result import ResultSet
 from tests import ROOT
 from tests.support.hosts import namespaces, processes_in, why_no_namespaces
 from tests.support.idx_files import small_idx_folder
@@ -32,12 +34,13 @@ def started(
     folder: Path,
     variables: Sequence[Mapping[str, str]],
     *options: str,
+    verb: str = "environment",
     prefixes: Sequence[Sequence[str]] | None = None,
 ) -> Iterator[Ranks]:
-    """Start `environment --join` once for each rank, in its variables and behind its prefix; end all that are left."""
-    small_idx_folder(folder / "data", train=30, test=10)
+    """Start a verb with --join once for each rank, in its variables and behind its prefix; end all that are left."""
+    small_idx_folder(folder / "data", train=200, test=50)
     command = [
-        *(sys.executable, "-m", "bench", "environment", "--join-port", str(free_port()), *options),
+        *(sys.executable, "-m", "bench", verb, "--join-port", str(free_port()), *options),
         *("--data", "custom", "--data-dir", str(folder / "data")),
     ]
     common = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "400", "XDG_CONFIG_HOME": str(folder / "config")}
@@ -103,7 +106,12 @@ def hanging(folder: Path) -> dict[str, str]:
 
 
 def is_hanging(pid: int) -> bool:
-    return any(word.endswith("/hang") for child in psutil.Process(pid).children() for word in child.cmdline())
+    """Tell whether a rank has started a worker that hangs."""
+    for child in psutil.Process(pid).children():
+        with contextlib.suppress(psutil.Error):  # it ended meanwhile
+            if any(word.endswith("/hang") for word in child.cmdline()):
+                return True
+    return False
 
 
 def test_a_rank_0_that_is_killed_ends_the_others(tmp_path: Path) -> None:
@@ -151,6 +159,29 @@ def test_machines_of_a_job_fit_together(tmp_path: Path, network: list[tuple[str,
     assert statuses == [cli.Exit.USAGE if seen["faults"] else cli.Exit.DONE] * 3
     assert shown[1:] == ["", ""]
     assert said[1:] == ["", ""]
+
+
+SUITE = """
+title = "both machines"
+[[matrix]]
+network = ["mlp"]
+loop = ["tuned"]
+ranks = [2]
+sampling = { epochs = 1, samples = 100, repeats = 1 }
+"""
+
+
+def test_machines_of_a_job_train_together(tmp_path: Path, network: list[tuple[str, str]]) -> None:
+    (tmp_path / "suite.toml").write_text(SUITE, encoding="utf-8")
+    variables, prefixes = in_turn(network, 2)
+    options = ("--join", "torchrun", "--suite", "suite.toml", "-o", "file.json", "--quiet", "--no-ceilings")
+    with started(tmp_path, variables, *options, verb="run", prefixes=prefixes) as ranks:
+        statuses, shown, said = ends_of(ranks)
+    assert statuses == [cli.Exit.DONE] * 2, said
+    assert (shown[1], said[1]) == ("", "")
+    result_set = store.read(tmp_path / "file.json", ResultSet)
+    assert [host.label for host in result_set.hosts] == ["n0", "n1"]
+    assert [(run.scenario.ranks, run.scenario.hosts) for run in result_set.runs] == [(2, 2)]
 
 
 def test_a_rank_that_is_killed_is_named(tmp_path: Path, network: list[tuple[str, str]]) -> None:

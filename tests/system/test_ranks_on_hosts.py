@@ -38,8 +38,6 @@ from tests.system.test_ranks import assert_same, of_mxnet, train
 
 pytestmark = pytest.mark.system
 Network = Sequence[tuple[str, str]]
-#: From the end of a process to the failure that names it, and from the end of a time-out.
-_KILLED_SECONDS, _AFTER_TIMEOUT_SECONDS = 15.0, 5.0
 
 
 @pytest.fixture
@@ -117,6 +115,7 @@ def test_a_suite_on_two_hosts(
         "-o",
         "file.json",
         "--verbose",
+        "--no-ceilings",
     )
     shown = capsys.readouterr()
     assert status == cli.Exit.DONE, shown
@@ -150,22 +149,22 @@ def executor_on(network: Network, folder: Path) -> tuple[SubprocessExecutor, Dat
 
 def failure_of(
     scenario: Scenario, network: Network, folder: Path, fault: Callable[[], None], timeout_seconds: float
-) -> tuple[Failure, float]:
-    """Train until the fault ends it; return the failure, and the seconds from the fault to it."""
+) -> Failure:
+    """Train until the fault ends it, and return the failure; how soon it comes is of `test_kills_on_hosts`."""
     executor, dataset = executor_on(network, folder)
     scenario = msgspec.structs.replace(scenario, batch_size=100, hosts=2)
     request = RunRequest(scenario, Recipe(epochs=100_000), 0, "/nowhere", dataset, 1)
-    happened: list[float] = []
+    happened: list[int] = []
 
-    def on_epoch(_index: int, _epoch: Epoch) -> None:
+    def on_epoch(index: int, _epoch: Epoch) -> None:
         if not happened:
-            happened.append(time.monotonic())
+            happened.append(index)
             threading.Thread(target=fault).start()
 
     outcome = executor.execute(request, timeout_seconds, on_epoch)
     assert isinstance(outcome, Failure), outcome
     assert happened, outcome
-    return outcome, time.monotonic() - happened[0]
+    return outcome
 
 
 def kill_one_in(name: str, number: int = 0) -> None:
@@ -177,14 +176,13 @@ def test_a_killed_process_is_named_with_its_host(framework: Framework, tmp_path:
     """Rank 1 of PyTorch; of MXNet's processes on the second host the first one, which is a server."""
     is_torch = framework is Framework.TORCH
     scenario = of_torch() if is_torch else msgspec.structs.replace(of_mxnet(2)[0], servers=2)
-    failure, seconds = failure_of(scenario, network, tmp_path, lambda: kill_one_in(network[1][0]), 300)
+    failure = failure_of(scenario, network, tmp_path, lambda: kill_one_in(network[1][0]), 300)
     who = "rank 1 of 2 on n1" if is_torch else "server 1 on n1"
     assert (failure.reason, failure.detail, failure.host) == (
         FailureReason.CRASHED,
         f"{who}: the worker was killed by SIGKILL",
         "n1",
     )
-    assert seconds < _KILLED_SECONDS
 
 
 @pytest.mark.slow
@@ -194,12 +192,10 @@ def test_a_host_that_vanishes_is_named_after_its_time_out(
 ) -> None:
     """Its processes live, and so do the pipes to them."""
     scenario, timeout_seconds = of_torch() if framework is Framework.TORCH else of_mxnet(2)[0], 20.0
-    begin = time.monotonic()
 
     def cut() -> None:
         subprocess.run(["ip", "-n", network[1][0], "link", "set", "eth0", "down"], check=True)
 
-    failure, _ = failure_of(scenario, network, tmp_path, cut, timeout_seconds)
+    failure = failure_of(scenario, network, tmp_path, cut, timeout_seconds)
     assert failure.detail.startswith("the interface eth0 of n1 is down; ")
     assert (failure.reason, failure.host) == (FailureReason.TIMEOUT, "n1")
-    assert time.monotonic() - begin < timeout_seconds + _AFTER_TIMEOUT_SECONDS + 10  # with the look at the hosts before

@@ -144,12 +144,12 @@ def test_of_each_exchange_the_slowest_rank_counts(tmp_path: Path) -> None:
 
 
 def test_a_rank_with_a_wrong_sum_is_named(tmp_path: Path) -> None:
-    wrong = FailureReply(FailureReason.CRASHED, "WrongSumError: the sum is wrong")
+    wrong = FailureReply(FailureReason.CRASHED, "ArithmeticError: the sum is wrong")
     with ranks(tmp_path, [READY, "sleep"], [READY, wrong]) as running:
         running.wait_until_ready()
         with pytest.raises(SessionError) as caught:
             running.exchange("cpu(0)", 8, 2)
-    assert caught.value.failure.detail == "rank 1 of 2: WrongSumError: the sum is wrong"
+    assert caught.value.failure.detail == "rank 1 of 2: ArithmeticError: the sum is wrong"
 
 
 def test_a_rank_that_ends_is_the_cause_though_another_complains_first(tmp_path: Path) -> None:

@@ -102,10 +102,9 @@ def environment_command(
     formats = ("python", "output_format", "json")
     options.reject_others(context, "ceilings", "trains and checks nothing", "repeats", *formats)
     of_hosts = (*_OF_HOSTS, "data", "data_dir", *formats)
-    options.reject_conflicts((hosts and join, "--hosts and --join both name the machines: leave one of them out"))
+    job = join_of(context, hosts, join, join_address, join_port, join_ranks, join_timeout)
     options.reject_others(context, "hosts", "measures no training", *of_hosts)
     options.reject_others(context, "join", "measures no training", *JOIN_OPTIONS, *of_hosts)
-    job = join_of(context, join, join_address, join_port, join_ranks, join_timeout)
     if json and output_format not in {None, Format.JSON}:
         raise ConfigurationError(f"--json is --format json: leave out --format {output_format} or --json")
     output_format = Format.JSON if json else output_format or Format.TEXT

@@ -25,6 +25,7 @@ from bench.cli.console import err, fail, note, out, print_results, reject_junit,
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
 from bench.cli.hosts import Site, check_given, check_plan, ending_with_a_host, look_again, look_for, probe_first
+from bench.cli.joining import JOIN_OPTIONS, join_of, machines
 from bench.cli.session import ResumeHint, measuring, new_file, note_saved, prepare_rest, resumed_file
 from bench.errors import ConfigurationError, StoreError
 from bench.experiments.gate import source
@@ -49,7 +50,6 @@ from bench.render.phrases import format_count
 from bench.render.progress.run import RunProgress, format_reached
 from bench.render.views.results import result_tables
 from bench.scenarios.axes import is_custom
-from bench.scenarios.hosts import load_hosts
 from bench.scenarios.suite import BUILT_IN_SUITES, DEFAULT_SUITE, PlannedRun
 from bench.worker.interpreters import interpreters_of
 from mnist_core import datasets
@@ -66,6 +66,7 @@ _FILES_LOOKED_AT: Final = 20
         "run --network mlp --batch-size 100 --batch-size 500 --repeats 5",
         'run --contexts "gpu(0)" --contexts "cpu(0)"',
         "run --hosts hosts.toml --ranks 1 --ranks 2",
+        "run --join slurm --ranks 1 --ranks 2",
         "run --resume results/runs/here.json",
     )
 )
@@ -110,6 +111,11 @@ def run(
     data_dir: options.DataDir = None,
     python: options.Python = None,
     hosts: options.Hosts = None,
+    join: options.Join = None,
+    join_address: options.JoinAddress = None,
+    join_port: options.JoinPort = options.DEFAULT_JOIN_PORT,
+    join_ranks: options.JoinRanks = None,
+    join_timeout: options.JoinTimeout = options.DEFAULT_JOIN_SECONDS,
     ceilings: Annotated[
         bool | None,
         typer.Option(
@@ -129,7 +135,17 @@ def run(
     Axis options narrow the suite where it has the value, and replace the axis where it has not; each may be repeated.
     """
     reject_junit(output_format)
-    may_change = ("budget", "ceilings", "data_dir", "python", "hosts", "dry_run", "output_format")
+    may_change = (
+        "budget",
+        "ceilings",
+        "data_dir",
+        "python",
+        "hosts",
+        "join",
+        *JOIN_OPTIONS,
+        "dry_run",
+        "output_format",
+    )
     options.reject_others(context, "resume", "goes on as its file planned", *may_change)
     overrides = options.overrides_of(
         framework=framework,
@@ -150,58 +166,61 @@ def run(
     half_width = None if precision is None else options.half_width(precision, "--precision")
     budget_seconds = math.inf if budget is None else options.seconds(budget, "--budget")
     interpreters = interpreters_of(python or (), os.environ)
-    executor, site = SubprocessExecutor(interpreters), Site(interpreters)
-    listed = () if hosts is None else load_hosts(hosts)
-    if resume is not None:
-        begun = store.read(resume, ResultSet)
-        check_given(resume, begun, listed)
-        suite, half_width, plan = begun.suite, begun.precision, remaining(begun)
-        may_take_turns = begun.plan
-    else:
-        with spinner("trying the devices out"):
-            probe = probe_first(listed, interpreters) if listed else executor.probe
-            plan = plan_here(suite, overrides, keyword, seed, probe, machines=max(1, len(listed)))
-        may_take_turns = plan
-    if listed:
-        check_plan(may_take_turns, listed)
-    if (precision or budget) and not any(planned.in_turns for planned in may_take_turns):
-        raise ConfigurationError(
-            "--precision and --budget are for scenarios that take turns, and there are none here: choose a suite with "
-            "some, such as standard, or leave them out"
+    job = join_of(context, hosts, join, join_address, join_port, join_ranks, join_timeout)
+    with machines(hosts, job, interpreters, data_dir) as listed:
+        executor, site = SubprocessExecutor(interpreters), Site(interpreters)
+        if resume is not None:
+            begun = store.read(resume, ResultSet)
+            check_given(resume, begun, listed)
+            suite, half_width, plan = begun.suite, begun.precision, remaining(begun)
+            may_take_turns = begun.plan
+        else:
+            with spinner("trying the devices out"):
+                probe = probe_first(listed, interpreters) if listed else executor.probe
+                plan = plan_here(suite, overrides, keyword, seed, probe, machines=max(1, len(listed)))
+            may_take_turns = plan
+        if listed:
+            check_plan(may_take_turns, listed)
+        if (precision or budget) and not any(planned.in_turns for planned in may_take_turns):
+            raise ConfigurationError(
+                "--precision and --budget are for scenarios that take turns, and there are none here: choose a suite "
+                "with some, such as standard, or leave them out"
+            )
+        if dry_run:
+            custom = [planned for planned in plan if is_custom(planned.scenario.network)]
+            if custom and not listed:
+                with spinner("trying your network out"):
+                    describe_frameworks(executor, custom)
+            _show_plan(plan, _suite_name(suite), half_width, budget_seconds)
+            return
+        if resume is not None:
+            with resumed_file(resume, ResultSet) as result_set:
+                ceilings = bool(result_set.ceilings) or None if ceilings is None else ceilings
+                if listed:
+                    prepared, site = look_again(
+                        resume, result_set, listed, interpreters, data_dir, output_format, _capture
+                    )
+                else:
+                    prepared = prepare_rest(resume, result_set, _capture(result_set.plan, site), data_dir)
+                _measure(result_set, prepared, resume, output_format, site, budget_seconds, ceilings=ceilings)
+        if listed:
+            prepared = prepare(data, data_dir)
+            site = look_for(listed, interpreters, plan, prepared, output_format)
+        environment = _capture(plan, site)  # first, if it can be: it fails at once where a framework is missing
+        if not listed:
+            prepared = prepare(data, data_dir)
+        result_set = ResultSet(
+            suite=_suite_name(suite),
+            created_at=utc_now(),
+            seed=seed,
+            environment=environment,
+            dataset=dataset_of(prepared),
+            hosts=site.records,
+            plan=plan,
+            precision=half_width,
         )
-    if dry_run:
-        custom = [planned for planned in plan if is_custom(planned.scenario.network)]
-        if custom and not listed:
-            with spinner("trying your network out"):
-                describe_frameworks(executor, custom)
-        _show_plan(plan, _suite_name(suite), half_width, budget_seconds)
-        return
-    if resume is not None:
-        with resumed_file(resume, ResultSet) as result_set:
-            ceilings = bool(result_set.ceilings) or None if ceilings is None else ceilings
-            if listed:
-                prepared, site = look_again(resume, result_set, listed, interpreters, data_dir, output_format, _capture)
-            else:
-                prepared = prepare_rest(resume, result_set, _capture(result_set.plan, site), data_dir)
-            _measure(result_set, prepared, resume, output_format, site, budget_seconds, ceilings=ceilings)
-    if listed:
-        prepared = prepare(data, data_dir)
-        site = look_for(listed, interpreters, plan, prepared, output_format)
-    environment = _capture(plan, site)  # first, if it can be: it fails at once where a framework is missing
-    if not listed:
-        prepared = prepare(data, data_dir)
-    result_set = ResultSet(
-        suite=_suite_name(suite),
-        created_at=utc_now(),
-        seed=seed,
-        environment=environment,
-        dataset=dataset_of(prepared),
-        hosts=site.records,
-        plan=plan,
-        precision=half_width,
-    )
-    with new_file(output, Path(suite).stem) as path:
-        _measure(result_set, prepared, path, output_format, site, budget_seconds, ceilings=ceilings)
+        with new_file(output, Path(suite).stem) as path:
+            _measure(result_set, prepared, path, output_format, site, budget_seconds, ceilings=ceilings)
 
 
 def _capture(plan: Sequence[PlannedRun], site: Site) -> Environment:

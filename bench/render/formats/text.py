@@ -203,12 +203,12 @@ def _layout(table: Table, limit: int, write: Writer, without: Container[str] = (
 
 
 def _fitted(table: Table, limit: int, write: Writer) -> Table:
-    """Return the table, or one with all axes in a single column where that makes room for what matters."""
+    """Return the table, or one whose axes share a column, where one of them is too long beside what matters."""
     folded = _with_one_axis(table)
     if folded is table:
         return table
     before, after = _layout(table, limit, write), _layout(folded, limit, write)
-    makes_room = before.width > limit or _lost(folded, after) < _lost(table, before)
+    makes_room = before.width > limit or (before.wrapped is not None and _lost(folded, after) < _lost(table, before))
     is_readable = after.width <= limit and (after.wrapped is None or after.wrapped[1] >= _NARROWEST_TEXT)
     return folded if makes_room and is_readable else table
 

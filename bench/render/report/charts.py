@@ -30,8 +30,8 @@ _Artist: TypeAlias = Any
 _WIDTH: Final = 330
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42, 16, 26, 36
 _LINE: Final = 16
-#: How many letters there is room for, in a legend and above a row.
-_NAME_LETTERS, _LABEL_LETTERS = 55, 62
+#: How many letters there is room for, in a legend and above a row, in the widest font that browsers take by default.
+_NAME_LETTERS, _LABEL_LETTERS = 48, 54
 #: Height of a row in a picture with a row per scenario, and the places of its label and its drawing in it, in points.
 _ROW: Final = 32
 _ROW_TOP: Final = 6

@@ -10,7 +10,7 @@ from bench.records.calibration import Calibration, Replays, ScenarioCalibration
 from bench.render import units
 from bench.render.model.captions import file_caption
 from bench.render.model.columns import Column, make_change_column, make_column
-from bench.render.model.listing import listed_axes, shared_setting
+from bench.render.model.labels import listed_axes, shared_setting
 from bench.render.model.table import Fact, Table, make_table
 from bench.stats.intervals import Estimate
 

@@ -22,7 +22,7 @@ from bench.render.model.comparison_captions import (
     health_lines,
     side_lines,
 )
-from bench.render.model.listing import listed_axes, shared_setting
+from bench.render.model.labels import listed_axes, shared_setting
 from bench.render.model.marks import MARK_OF_OUTCOME, tone_of_outcome
 from bench.render.model.pivot import Frame, axes_of_pivot, pivot_table
 from bench.render.model.table import Fact, Table, make_table, numeric

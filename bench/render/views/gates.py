@@ -21,7 +21,7 @@ from bench.render.model.captions import (
 )
 from bench.render.model.cases import OUTCOME_OF_VERDICT, JUnitCase
 from bench.render.model.columns import Column, make_change_column, make_column
-from bench.render.model.listing import listed_axes, shared_setting
+from bench.render.model.labels import listed_axes, shared_setting
 from bench.render.model.marks import MARK_OF_OUTCOME, tone_of_outcome
 from bench.render.model.table import Fact, Table, make_table
 from bench.render.phrases import clean_text, ends, format_change, format_count, shorten_hash

@@ -25,7 +25,7 @@ from bench.render.model.columns import (
     find,
     group_rows,
 )
-from bench.render.model.listing import listed_axes, shared_setting
+from bench.render.model.labels import listed_axes, shared_setting
 from bench.render.model.marks import AS_FAST, FAILED, FASTEST, INVALID, NOT_RUN
 from bench.render.model.pivot import Axes, Frame, axes_of_pivot, pivot_table
 from bench.render.model.table import Fact, Table, at_priority, hidden_column, make_table, numeric, sort_rows

@@ -21,10 +21,6 @@ _BYTES: Final = 4
 _PERIOD: Final = 13
 
 
-class WrongSumError(Exception):
-    """The sum of an exchange is not that of all ranks; one line."""
-
-
 class ArrayExchange:
     """Arrays of one size on one device, which all ranks add up when this one does."""
 
@@ -40,7 +36,7 @@ class ArrayExchange:
         return self._size == (command.device, command.size_bytes)
 
     def seconds(self, repetitions: int) -> tuple[float, ...]:
-        """Return the seconds of each exchange; without any numbers, of a barrier. Raise `WrongSumError`."""
+        """Return the seconds of each exchange, or barrier without numbers. Raise `ArithmeticError` for a wrong sum."""
         return tuple(self._seconds(factor=1 + repetition % 2) for repetition in range(repetitions))
 
     def _seconds(self, factor: int) -> float:
@@ -61,7 +57,7 @@ class ArrayExchange:
         expected = self._numbers * np.float32(factor)
         if not np.array_equal(total, expected):
             wrong = int(np.argmax(total != expected))
-            raise WrongSumError(
+            raise ArithmeticError(
                 f"the sum of {self._numbers.nbytes:,} bytes over {self._place.ranks} ranks is wrong: number {wrong} is "
                 f"{total[wrong]:g}, not {expected[wrong]:g}"
             )

@@ -239,7 +239,7 @@ class SessionServer:
         )
 
     def exchange(self, command: ExchangeArrays) -> ArraysExchanged:
-        """Add up arrays over all ranks. Raise `WrongSumError` if a sum is not that of all of them."""
+        """Add up arrays over all ranks. Raise `ArithmeticError` if a sum is not that of all of them."""
         if self._place is None:
             raise ValueError("a process that trains by itself has nobody to exchange arrays with")
         if self._exchange is None or not self._exchange.fits(command):
