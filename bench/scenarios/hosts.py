@@ -104,8 +104,8 @@ def check_machines(scenario: Scenario, machines: int) -> None:
     last = scenario.first_host + scenario.hosts
     if last > machines:
         asked = f"hosts={scenario.hosts}" + (f" first_host={scenario.first_host}" if scenario.first_host else "")
-        there = f"and its hosts file has {machines}" if machines > 1 else "named in a hosts file: --hosts FILE"
-        raise ConfigurationError(f"{asked} needs {last} machines, {there}")
+        there = "there is 1" if machines == 1 else f"there are {machines}"
+        raise ConfigurationError(f"{asked} needs {last} machines, and {there}: name more in the file of --hosts")
 
 
 def check_slots(scenarios: Iterable[Scenario], hosts: Sequence[Host]) -> None:

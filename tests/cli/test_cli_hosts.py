@@ -261,8 +261,8 @@ def test_the_table_of_hosts_is_shown_where_it_is_asked_for(
     ("options", "words"),
     [
         (("--ranks", 4), "ranks=4 hosts=2 puts 2 ranks on 10.0.0.1, whose slots are 1: write slots = 2"),
-        (("--ranks", 3, "--set", "hosts=3"), "hosts=3 needs 3 machines, and its hosts file has 2"),
-        (("--set", "first_host=2"), "hosts=1 first_host=2 needs 3 machines, and its hosts file has 2"),
+        (("--ranks", 3, "--set", "hosts=3"), "hosts=3 needs 3 machines, and there are 2"),
+        (("--set", "first_host=2"), "hosts=1 first_host=2 needs 3 machines, and there are 2"),
     ],
 )
 def test_what_the_hosts_file_has_not_is_told_before_any_is_asked(
@@ -275,7 +275,7 @@ def test_what_the_hosts_file_has_not_is_told_before_any_is_asked(
 
 def test_ranks_on_several_machines_need_a_hosts_file(measure: Command, capsys: pytest.CaptureFixture[str]) -> None:
     assert measure(*ALL[:4], "--set", "hosts=2", "--ranks", 2) == cli.Exit.USAGE
-    assert "hosts=2 needs 2 machines, named in a hosts file: --hosts FILE" in capsys.readouterr().err
+    assert "hosts=2 needs 2 machines, and there is 1: name more in the file of --hosts" in capsys.readouterr().err
 
 
 def test_a_host_without_work_is_noted(measure: Command, capsys: pytest.CaptureFixture[str]) -> None:

@@ -99,6 +99,12 @@ def test_a_narrow_terminal_keeps_what_the_table_is_for() -> None:
         assert word in header, header
 
 
+def test_an_exchange_that_no_interval_shows_takes_no_part() -> None:
+    speeds = {two(): 1000.0, two(exchange=Exchange.NONE): 1000.0}
+    made = a_cluster_file(plan=(), runs=tuple(measured(speeds)))
+    assert any("the exchange takes no part of a step that can be told" in text for text in sentences_of(made))
+
+
 def test_programs_get_every_number() -> None:
     """CSV says of each row which table it is of; JSON has tables of ranks and of exchanges."""
     tables = result_tables([summarize(a_cluster_file())])

@@ -229,9 +229,13 @@ def test_the_suite_of_machines_asks_for_no_more_than_there_are() -> None:
 @pytest.mark.parametrize(
     ("axes", "machines", "words"),
     [
-        ("ranks = [2]\nhosts = [2]", 1, "hosts=2 needs 2 machines, named in a hosts file: --hosts FILE"),
-        ("first_host = [1]", 1, "hosts=1 first_host=1 needs 2 machines, named in a hosts file: --hosts FILE"),
-        ("ranks = [4]\nhosts = [3]\nfirst_host = [1]", 3, "first_host=1 needs 4 machines, and its hosts file has 3"),
+        ("ranks = [2]\nhosts = [2]", 1, "hosts=2 needs 2 machines, and there is 1: name more in the file of --hosts"),
+        (
+            "first_host = [1]",
+            1,
+            "hosts=1 first_host=1 needs 2 machines, and there is 1: name more",
+        ),
+        ("ranks = [4]\nhosts = [3]\nfirst_host = [1]", 3, "first_host=1 needs 4 machines, and there are 3"),
     ],
 )
 def test_a_machine_that_is_not_there_is_refused(axes: str, machines: int, words: str) -> None:

@@ -67,9 +67,9 @@ def describe_ranks(row: RankRow) -> str:
         words += f"({units.percent(row.efficiency.value)} efficient)"
     share = row.exchange_share
     if share is not None:
-        is_seen = share.lower is None or share.lower > 0
-        words += f"; the exchange takes {units.percent(max(0.0, share.value))} of a step"
-        words += "" if is_seen else ", which is not told from nothing"
+        is_seen = share.value > 0 and (share.lower is None or share.lower > 0)
+        part = f"{units.percent(share.value)} of a step" if is_seen else "no part of a step that can be told"
+        words += f"; the exchange takes {part}"
     if row.efficient_batch is not None:
         words += f"; from some {_rounded(row.efficient_batch)} images per {place} on it would take "
         words += f"{units.percent(1 - TARGET)} or less, as predicted"
