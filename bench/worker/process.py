@@ -232,12 +232,11 @@ class WorkerProcess:
 
     def beat(self) -> None:
         """Give a sign of life: an empty line. Whoever reads the worker's lines meanwhile sees its own."""
-        with contextlib.suppress(ValueError):  # its stdin was closed meanwhile
-            self._write_line(b"")
+        self._write_line(b"")
 
     def _write_line(self, line: bytes) -> None:
         assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it died; its exit status says more
+        with contextlib.suppress(BrokenPipeError, ValueError):  # it died, or its end was seen: its status says more
             self.process.stdin.write(line + b"\n")
             self.process.stdin.flush()
 

@@ -9,7 +9,7 @@ import pytest
 
 from bench.worker import process
 from bench.worker.process import Cancellation, Interpreter
-from bench.worker.protocol import SessionReady
+from bench.worker.protocol import Evaluate, SessionReady
 
 
 def ready(seconds: float) -> SessionReady:
@@ -35,3 +35,11 @@ os.write(1, pathlib.Path({str(tmp_path / "second")!r}).read_bytes())
         worker.process.stdin.write(b"go on\n")
         worker.process.stdin.flush()
         assert worker.receive(SessionReady) == ready(2.0)
+
+
+def test_what_is_sent_to_a_worker_whose_end_was_seen_is_lost() -> None:
+    """Another thread may have seen it: as with a rank that dies before the port is known at which all meet."""
+    with process.start(Interpreter("/bin/false"), {}, 60.0, Cancellation()) as worker:
+        worker.end()
+        worker.send(Evaluate())
+        worker.beat()
