@@ -541,12 +541,13 @@ def test_a_worker_that_fails_becomes_a_failure(
 @pytest.mark.slow
 def test_a_worker_that_hangs_is_killed_with_its_children(worker: Callable[[str], SubprocessExecutor]) -> None:
     """When its time is over the whole process group is killed."""
+    child = ["sleep", str(600 + os.getpid())]  # no other program's
     outcome = execute(
         worker(
-            """
+            f"""
             import subprocess
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            subprocess.Popen(["sleep", "600"])
+            subprocess.Popen({child})
             time.sleep(600)
             """
         ),
@@ -554,7 +555,7 @@ def test_a_worker_that_hangs_is_killed_with_its_children(worker: Callable[[str],
     )
     assert isinstance(outcome, Failure)
     assert (outcome.reason, outcome.detail) == (FailureReason.TIMEOUT, "no result within 1 s")
-    assert not [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "600"]]
+    assert not [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == child]
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
