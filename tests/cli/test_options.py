@@ -61,8 +61,9 @@ def test_an_option_is_given_even_if_it_repeats_the_default(
 ) -> None:
     """A user who writes --seed 42 means it, and an option that is left out conflicts with none."""
     assert command("run", "--resume", "none.json", "--seed", 42) == cli.Exit.USAGE
-    allowed = "--budget, --ceilings, --data-dir, --python, --hosts, --dry-run and --format"
-    assert f"--resume goes on as its file planned: leave out all but {allowed}" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "--resume goes on as its file planned: leave out all but --budget, --ceilings, --data-dir, " in message
+    assert message.endswith(" --dry-run and --format\n")
     assert command("run", "--resume", "none.json", "--format", "csv") == cli.Exit.USAGE
     assert "none.json: No such file" in capsys.readouterr().err
 
