@@ -80,7 +80,7 @@ def quick(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The whole test suite on all cores; with branch coverage, as CI wants it: `nox -s tests -- --cov`."""
     install(session, "test")
-    # Where a test waits for processes of its own, a core is idle: with two workers on two cores that was half of the time.
+    # Tests wait for processes of theirs: with two workers on two cores a core was idle for half of the time.
     workers = math.ceil(1.5 * (os.cpu_count() or 1))
     session.run("pytest", "-n", str(workers), "--dist", "worksteal", *session.posargs)
 
