@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from bench.experiments.run import runner, turns
 from bench.experiments.run.turns import BlockRequest, MeasuredRuns, measure_runs, most_alive, units
 from bench.records.result import Failure, FailureReason, Run
+from bench.scenarios import baselines
+from bench.scenarios.axes import Exchange
 from bench.scenarios.scenario import Scenario, tutorial_setting
-from bench.scenarios.suite import PlannedRun, expand, parse_suite
+from bench.scenarios.suite import PlannedRun, expand, load_suite, parse_suite
 from bench.worker.process import Cancellation, WorkerFailure
 from bench.worker.session import SessionError
 from tests.support.gate import make_machine_quiet
@@ -75,6 +77,21 @@ def test_each_part_of_a_block_that_does_not_fit_has_the_reference() -> None:
     found = [unit for unit in units(PLAN, lambda: 2) if len(unit) > 1 and unit[0].scenario.network == "mlp"]
     assert len(found) == 6
     assert all(reference in {run.scenario for run in unit} for unit in found)
+
+
+def test_ranks_are_in_the_same_part_as_all_that_they_are_compared_with() -> None:
+    """A part has room for two frameworks of the suite's three; cut anywhere, it would lose some of the second."""
+    plan = expand(load_suite("cluster"), machines=2)
+    block = [run for run in plan if run.scenario.network == "mlp" and run.repeat == 0]
+    found = [{run.scenario for run in unit} for unit in units(block, lambda: 24)]
+    assert sorted(len(part) for part in found) == [13, 24]
+    for part in found:
+        for scenario in part:
+            if scenario.exchange is not Exchange.NONE:
+                one = baselines.alone(scenario, scenario.batch_size, 0)
+                beside = {*baselines.each_alone(scenario), baselines.without_exchange(scenario)}
+                assert beside <= part
+                assert one in part or one not in {run.scenario for run in block}
 
 
 def test_what_is_known_of_the_memory_decides() -> None:

@@ -65,14 +65,38 @@ def _parts(unit: Sequence[PlannedRun], most_alive: int) -> list[tuple[PlannedRun
         return [tuple(unit)]
     scenario = reference_of([planned.scenario for planned in unit])
     reference = next(planned for planned in unit if planned.scenario == scenario)
-    others = sorted((planned for planned in unit if planned is not reference), key=_kin)
-    return [(reference, *others[begin : begin + most - 1]) for begin in range(0, len(others), most - 1)]
+    others = [planned for planned in unit if planned is not reference]
+    parts: list[list[PlannedRun]] = [[]]
+    for kin in _kin(others, most - 1, [_framework_of, _share_of]):
+        if len(parts[-1]) + len(kin) > most - 1:
+            parts.append([])
+        parts[-1] += kin
+    return [(reference, *part) for part in parts]
 
 
-def _kin(planned: PlannedRun) -> tuple[int, int]:
-    """Return what makes runs neighbours where a block is split: ranks are compared with one on as many images."""
-    scenario = planned.scenario
-    return [*Framework].index(scenario.framework), baselines.share_of(scenario)
+def _kin(
+    runs: Sequence[PlannedRun], room: int, keys: Sequence[Callable[[PlannedRun], object]]
+) -> Iterator[list[PlannedRun]]:
+    """Yield what stays together, since it is compared with each other and not only with the reference.
+
+    That is ranks with all of their framework, or, without room for that, with those on as many images.
+    """
+    if not keys or not any(planned.scenario.ranks > 1 for planned in runs):
+        yield from ([planned] for planned in runs)
+        return
+    alike: dict[object, list[PlannedRun]] = {}
+    for planned in runs:
+        alike.setdefault(keys[0](planned), []).append(planned)
+    for group in alike.values():
+        yield from [group] if len(group) <= room else _kin(group, room, keys[1:])
+
+
+def _framework_of(planned: PlannedRun) -> Framework:
+    return planned.scenario.framework
+
+
+def _share_of(planned: PlannedRun) -> int:
+    return baselines.share_of(planned.scenario)
 
 
 def most_alive(available_bytes: int | None, rss_bytes: Sequence[int]) -> int:
