@@ -16,6 +16,7 @@ import typer
 from bench.cli import options
 from bench.cli.console import fail, spinner, warn
 from bench.cli.exit_status import Exit, status_of
+from bench.experiments.scratch import scratch_folder
 from bench.render.phrases import format_count
 from bench.scenarios.hosts import Host, load_hosts
 from bench.scenarios.job_managers import JobManager, JobPlace, find_place
@@ -28,6 +29,8 @@ from bench.worker.join.wire import Hello
 #: The parameters that a verb with --join has.
 JOIN_OPTIONS: Final = ("join_address", "join_port", "join_ranks", "join_timeout")
 
+#: The user's own folder for temporary files may have too long a name for a socket.
+_SOCKETS_FOLDER: Final = "/tmp"  # noqa: S108  # a new folder is made in it, which is the user's alone
 #: Job managers kill what a signal has not ended within 1 s (Open MPI) to 30 s (Slurm, Kubernetes).
 _LAST_SECONDS: Final = 3.0
 
@@ -81,7 +84,8 @@ def machines(
     with contextlib.ExitStack() as stack:
         key = find_key(os.environ, make=True)
         with spinner(f"waiting for {format_count(place.ranks - 1, 'other rank')}"):
-            job = stack.enter_context(lead(place, join.port, key, join.timeout_seconds, status_of))
+            folder = stack.enter_context(scratch_folder(_SOCKETS_FOLDER))
+            job = stack.enter_context(lead(place, join.port, key, join.timeout_seconds, status_of, folder))
         try:
             yield job.hosts
         finally:

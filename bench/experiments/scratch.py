@@ -17,7 +17,7 @@ _CLEANER: Final = """
 import sys
 del sys.path[0]  # the current folder, which may have a module of any of these names
 import shutil, tempfile, time, pathlib
-folder = tempfile.mkdtemp(prefix="mnist-bench-")
+folder = tempfile.mkdtemp(prefix="mnist-bench-", dir=sys.argv[1] or None)
 print(folder, flush=True)
 sys.stdin.read()
 for _ in range(50):
@@ -29,13 +29,14 @@ for _ in range(50):
 
 
 @contextlib.contextmanager
-def scratch_folder() -> Iterator[Path]:
+def scratch_folder(parent: str = "") -> Iterator[Path]:
     """Yield a folder that is removed after the `with` block, even if this process is killed in it.
 
-    Raise `ConfigurationError` if no temporary folder can be made.
+    Nobody but this user can enter it. It is in `parent`, or else where temporary files are here. Raise
+    `ConfigurationError` if no temporary folder can be made.
     """
     cleaner = subprocess.Popen(
-        [sys.executable, "-c", _CLEANER],
+        [sys.executable, "-c", _CLEANER, parent],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -121,9 +120,8 @@ def test_a_rank_0_that_is_killed_ends_the_others(tmp_path: Path) -> None:
         sockets = [Path(str(each.laddr)) for each in psutil.Process(ranks[0].pid).net_connections("unix")]
         ranks[0].kill()
         statuses, shown, said = ends_of(ranks)
-        for path in sockets:  # all that a process leaves that nothing can end in order
-            if path.name == "relays":
-                shutil.rmtree(path.parent)
+        (folder,) = (path.parent for path in sockets if path.name == "relays")
+        wait_until(lambda: not folder.exists())
     assert statuses == [-signal.SIGKILL, cli.Exit.USAGE]
     assert shown == ["", ""]
     assert said[1] == "mnist-bench: rank 1: rank 0 has ended, or its machine does not answer\n"

@@ -23,6 +23,7 @@ import pytest
 
 from bench.cli.exit_status import Exit
 from bench.errors import ConfigurationError, SetupError
+from bench.experiments.scratch import scratch_folder
 from bench.scenarios.axes import Framework
 from bench.scenarios.hosts import Host
 from bench.scenarios.job_managers import JobPlace
@@ -72,11 +73,17 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 
 
 @contextlib.contextmanager
+def a_lead(place: JobPlace, port: int, seconds: float) -> Iterator[Job]:
+    with scratch_folder("/tmp") as folder, lead(place, port, KEY, seconds, status_of, folder) as job:
+        yield job
+
+
+@contextlib.contextmanager
 def a_job(threads: ThreadPoolExecutor) -> Iterator[tuple[Job, Future[Leave]]]:
     """Run a job of two ranks, of which the second is a thread."""
     port = free_port()
     follower = threads.submit(follow, port)
-    with lead(a_place(), port, KEY, SECONDS, status_of) as job:
+    with a_lead(a_place(), port, SECONDS) as job:
         yield job, follower
 
 
@@ -306,7 +313,7 @@ def test_only_ranks_of_the_job_are_let_in(threads: ThreadPoolExecutor, shared: J
 
 
 def lead_three(port: int) -> list[int]:
-    with lead(a_place(ranks=3), port, KEY, SECONDS, status_of) as job:
+    with a_lead(a_place(ranks=3), port, SECONDS) as job:
         with pytest.raises(ConnectionRefusedError):  # nobody can come any more
             socket.create_connection(("127.0.0.1", port)).close()
         return sorted(job.members)
@@ -315,7 +322,7 @@ def lead_three(port: int) -> list[int]:
 def test_ranks_that_do_not_come_are_named() -> None:
     port = free_port()
     words = f"ranks 1, 2, 3 of 4 did not come within 0.1 s to 127.0.0.1, port {port}: start the same command on all"
-    with pytest.raises(SetupError, match=words), lead(a_place(ranks=4), port, KEY, 0.1, status_of):
+    with pytest.raises(SetupError, match=words), a_lead(a_place(ranks=4), port, 0.1):
         raise AssertionError
 
 
@@ -356,7 +363,7 @@ def test_rank_0_says_why_it_cannot_listen() -> None:
         }
         for (address, port), words in faults.items():
             place = JobPlace(rank=0, ranks=2, address=address, job="")
-            with pytest.raises(ConfigurationError, match=words), lead(place, port, KEY, 0.0, status_of):
+            with pytest.raises(ConfigurationError, match=words), a_lead(place, port, 0.0):
                 raise AssertionError
 
 

@@ -12,7 +12,6 @@ import itertools
 import queue
 import socket
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -176,17 +175,23 @@ class Job:
 
 @contextlib.contextmanager
 def lead(
-    place: JobPlace, port: int, key: bytes, timeout_seconds: float, status_of: Callable[[BaseException | None], int]
+    place: JobPlace,
+    port: int,
+    key: bytes,
+    timeout_seconds: float,
+    status_of: Callable[[BaseException | None], int],
+    folder: Path,
 ) -> Iterator[Job]:
     """Let all other ranks in and yield the job; at the end of the block they end with the status of how it ended.
 
-    Raise `ConfigurationError` where rank 0 cannot listen, `SetupError` naming the ranks that have not come in time.
+    `folder` is for the socket of the relays: nobody but the user may enter it, and its name is short, since that of a
+    socket has at most 107 bytes. Raise `ConfigurationError` where rank 0 cannot listen, `SetupError` naming the ranks
+    that have not come in time.
     """
     job, status = Job(), status_of(None)
-    # A new folder, which is the user's alone. Below /tmp, since the name of a socket has at most 107 bytes.
-    with tempfile.TemporaryDirectory(prefix="mnist-bench-", dir="/tmp") as folder, socket.socket(socket.AF_UNIX) as own:
+    with socket.socket(socket.AF_UNIX) as own:
         try:
-            job.relays = str(Path(folder) / "relays")
+            job.relays = str(folder / "relays")
             own.bind(job.relays)
             own.listen(_BACKLOG)
             address = _gather(job, place, port, key, timeout_seconds)
