@@ -115,6 +115,10 @@ _COSTS: Final = {
 }
 
 
+#: Of what ranks exchange for an update of each network.
+GRADIENT_BYTES: Final = {network: costs.gradient_bytes for network, costs in _COSTS.items()}
+
+
 def costs_of(network: str) -> Costs | None:
     """Return what a network costs; None for a custom one, whose layers are not known here."""
     return _COSTS.get(network)

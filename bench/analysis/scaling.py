@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.analysis.groups import Group, RowKey, difference_in_blocks, log_ratio_of_rows, log_speed_in_block, throughput
-from bench.analysis.roofline import costs_of
+from bench.analysis.roofline import GRADIENT_BYTES, costs_of
 from bench.analysis.summary import Measures, Row, Summary
 from bench.enums import StrEnum
 from bench.records.hosts import ClusterHost, kernels_of
@@ -28,7 +28,6 @@ from bench.scenarios.axes import RANK_AXES, Exchange
 from bench.scenarios.scenario import Scenario
 from bench.stats import intervals
 from bench.stats.intervals import Estimate, TSummary
-from mnist_core.recipe import Network
 
 #: The efficiency whose batch is predicted.
 TARGET: Final = 0.9
@@ -193,7 +192,7 @@ def gradient_exchanges(
     curves: Iterable[ExchangeCurve], others: Iterable[ExchangeCurve]
 ) -> list[tuple[ExchangeLevel, ExchangeLevel]]:
     """Return what the engines that two files share took for the gradients of the known networks, in both of them."""
-    sizes = {costs.gradient_bytes for network in Network if (costs := costs_of(network)) is not None}
+    sizes = {*GRADIENT_BYTES.values()}
     known, other = (
         {(engine_of(each[0]), level.size_bytes): level for each in by_engine(side) for level in exchange_levels(each)}
         for side in (curves, others)

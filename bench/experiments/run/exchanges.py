@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final, Protocol
 
-from bench.analysis.roofline import costs_of
+from bench.analysis.roofline import GRADIENT_BYTES
 from bench.analysis.scaling import engine_of
 from bench.records.base import utc_now
 from bench.records.result import Dataset, ExchangeCurve, ExchangeTime
@@ -19,10 +19,10 @@ from bench.scenarios.suite import PlannedRun
 from bench.worker.cluster import ClusterSession
 from bench.worker.protocol import SessionRequest
 from bench.worker.session import SessionError, explain_failure, session_request
-from mnist_core.recipe import Network, Recipe
+from mnist_core.recipe import Recipe
 
 #: Bytes of the gradients of the networks that are known.
-_GRADIENTS: Final = frozenset(costs.gradient_bytes for network in Network if (costs := costs_of(network)) is not None)
+_GRADIENTS: Final = frozenset(GRADIENT_BYTES.values())
 #: 8 B, then 64 B to 64 MiB in powers of 4.
 SIZES: Final = tuple(sorted({8, *(4**power for power in range(3, 14)), *_GRADIENTS}))
 #: Seconds that the repetitions of a size fill: a tenth of a second rides out what a scheduler does to a process.

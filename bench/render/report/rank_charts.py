@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from bench.analysis.headline import Source
+from bench.analysis.roofline import GRADIENT_BYTES
 from bench.analysis.scaling import (
     Basis,
     ExchangeLevel,
@@ -112,6 +113,7 @@ def _exchanges(sources: Sequence[Source]) -> Iterable[Picture]:
         engine = name_engine(levels[0].curve, sharing_of(levels[0].curve, source.summary.hosts))
         label = clean_text(f"{where}{engine}")
         lines.append(Plotted(label, [_exchange_point(label, level) for level in levels]))
+    gradients = " and ".join(f"{size:,} of the {network}" for network, size in GRADIENT_BYTES.items())
     yield charts.draw_lines(
         "exchanges",
         lines,
@@ -119,9 +121,9 @@ def _exchanges(sources: Sequence[Source]) -> Iterable[Picture]:
         subject="the engines of the ranks",
         x=Axis(title="bytes", logarithmic=True),
         y=Axis(title="seconds", logarithmic=True),
-        caption="Where a curve is flat, the latency of messages counts, and where it rises, the bandwidth. The "
-        "gradients of the MLP are 437,544 bytes, and those of the LeNet 1,724,320. Bars are the least and the "
-        f"greatest of all repetitions.{say_more(len(found), len(lines), 'curve')}",
+        caption="Where a curve is flat, the latency of messages counts, and where it rises, the bandwidth. "
+        f"Gradients have {gradients} bytes. Bars are the least and the greatest of all repetitions."
+        f"{say_more(len(found), len(lines), 'curve')}",
     )
 
 
