@@ -137,7 +137,7 @@ def test_an_undecided_gate_says_what_it_needed_and_how_to_go_on(
     command: Command, passes: FakeSessions, other_code: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The budget is in the file. What fits into it is said before, and the next command at the end."""
-    arguments = ("gate", "--base", other_code, "--data-dir", data_dir, "--budget", "0.001s")
+    arguments = ("gate", "--base", other_code, "--data-dir", data_dir, "--budget", "0.000001s")  # over before the file is saved
     assert command(*arguments) == cli.Exit.INCONCLUSIVE
     printed = capsys.readouterr()
     assert "a verdict needs 8, a regression 13: about " in printed.err
@@ -145,7 +145,7 @@ def test_an_undecided_gate_says_what_it_needed_and_how_to_go_on(
     hint = f"undecided; mnist-bench gate --resume {the_file()} --budget "
     assert hint in printed.err
     assert printed.out.count("no valid block yet") == 1  # and not once for each scenario
-    assert store.read(the_file(), GateFile).plan.budget_seconds == 0.001
+    assert store.read(the_file(), GateFile).plan.budget_seconds == 0.000001
     assert command("gate", "--replay", the_file()) == cli.Exit.INCONCLUSIVE
     assert hint in capsys.readouterr().err
     blocks = len(store.read(the_file(), GateFile).blocks)
