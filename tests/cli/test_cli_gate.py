@@ -137,7 +137,8 @@ def test_an_undecided_gate_says_what_it_needed_and_how_to_go_on(
     command: Command, passes: FakeSessions, other_code: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The budget is in the file. What fits into it is said before, and the next command at the end."""
-    arguments = ("gate", "--base", other_code, "--data-dir", data_dir, "--budget", "0.000001s")  # over before the file is saved
+    over_at_once = "0.000001s"  # before the file is saved for the first time
+    arguments = ("gate", "--base", other_code, "--data-dir", data_dir, "--budget", over_at_once)
     assert command(*arguments) == cli.Exit.INCONCLUSIVE
     printed = capsys.readouterr()
     assert "a verdict needs 8, a regression 13: about " in printed.err
