@@ -51,6 +51,7 @@ from mnist_core.recipe import Recipe
 #:    version 3 without any. Ranks that train together: `ranks`, `exchange` and `servers` of a scenario, `ranks` of an
 #:    epoch, the reasons `rank_lost` and `ranks_differ`; `exchanges` of a file. Several machines: `hosts` of a file;
 #:    `hosts` and `first_host` of a scenario; `host` of a failure. `compression` of a scenario.
+#:    `environment.accelerators` and `gpu_throttle_reasons` of a health.
 SCHEMA_VERSION: Final = 3
 
 
