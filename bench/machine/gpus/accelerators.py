@@ -82,9 +82,11 @@ def visible_devices(nvml: Any, variables: Mapping[str, str]) -> list[Any]:  # no
 
 def _find(nvml: Any, uuid: str | None) -> Any | None:  # noqa: ANN401  # as above
     """Return the driver's handle of a card or of a part of one; None where it knows none with this UUID."""
-    names = [f"{kind}-{uuid}" for kind in ("GPU", "MIG")]
-    found = (ask_or_none(functools.partial(nvml.nvmlDeviceGetHandleByUUID, name)) for name in names)
-    return next((device for device in found if device is not None), None)
+    def ask(kind: str) -> Any:  # noqa: ANN401  # as above
+        return ask_or_none(lambda: nvml.nvmlDeviceGetHandleByUUID(f"{kind}-{uuid}"))
+
+    card = ask("GPU")
+    return ask("MIG") if card is None else card
 
 
 def _ask_driver(variables: Mapping[str, str]) -> Accelerators:
