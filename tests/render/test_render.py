@@ -26,6 +26,7 @@ from rich.console import Console
 from bench.analysis import accuracy
 from bench.analysis.summary import Row, summarize
 from bench.records import store
+from bench.records.environment import ThrottleReason
 from bench.records.result import FailureReason, Library, ResultSet
 from bench.render import units
 from bench.render.formats.export import Format, render_csv, render_json, render_markdown

@@ -278,6 +278,11 @@ def test_a_workers_float32_is_never_tf32() -> None:
     assert worker_environment({"NVIDIA_TF32_OVERRIDE": "1"}, worker_variables(1))["NVIDIA_TF32_OVERRIDE"] == "0"
 
 
+def test_no_process_takes_a_gpu_for_itself() -> None:
+    """Processes that take turns on it are alive together."""
+    assert worker_variables(1)["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
+
+
 @pytest.mark.parametrize("name", BUILT_IN_SUITES)
 def test_built_in_suites_are_valid(name: str) -> None:
     """Each built-in suite parses and plans no run twice."""

@@ -111,16 +111,15 @@ def _describe(nvml: Any, device: Any) -> Accelerator:  # noqa: ANN401  # as abov
     def ask(fact: str, *arguments: int) -> Any:  # noqa: ANN401  # as above
         return ask_or_none(lambda: getattr(nvml, f"nvmlDeviceGet{fact}")(card, *arguments))
 
-    def scaled(number: float | None, factor: float) -> float | None:
+    def scaled(number: Any, factor: float) -> Any:  # noqa: ANN401  # as above
         return number * factor if number else None
 
     capability, ecc, persistence = map(ask, ("CudaComputeCapability", "EccMode", "PersistenceMode"))
-    clock, memory_clock = (ask("MaxClockInfo", kind) for kind in (_SM_CLOCK, _MEMORY_CLOCK))
     return Accelerator(
         uuid=ask_or_none(lambda: _decoded(nvml.nvmlDeviceGetUUID(device))),
         compute_capability=capability and ".".join(map(str, capability)),
-        max_clock_hz=clock and clock * _HZ_PER_MHZ or None,
-        max_memory_clock_hz=memory_clock and memory_clock * _HZ_PER_MHZ or None,
+        max_clock_hz=scaled(ask("MaxClockInfo", _SM_CLOCK), _HZ_PER_MHZ),
+        max_memory_clock_hz=scaled(ask("MaxClockInfo", _MEMORY_CLOCK), _HZ_PER_MHZ),
         power_limit_watts=scaled(ask("PowerManagementLimit"), _WATTS_PER_MILLIWATT),
         default_power_limit_watts=scaled(ask("PowerManagementDefaultLimit"), _WATTS_PER_MILLIWATT),
         ecc=ecc and bool(ecc[0]),
