@@ -75,7 +75,9 @@ class GpuAgainstCpu:
 
         A ratio without an interval is taken as it is.
         """
-        surely = {size: ratio.value if ratio.lower is None else ratio.lower for size, ratio in self.by_batch_size.items()}
+        surely = {
+            size: ratio.value if ratio.lower is None else ratio.lower for size, ratio in self.by_batch_size.items()
+        }
         loses = [size for size, ratio in surely.items() if ratio <= 1]
         return min((size for size in self.by_batch_size if size > max(loses, default=0)), default=None)
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import psutil
 
 from bench import SOURCE_ROOT
-from bench.machine.gpus.accelerators import describe_accelerators
 from bench.machine.cgroup import cpu_quota, limited_to, memory_bytes, memory_limit_bytes
 from bench.machine.cpu import (
     CPUS,
@@ -30,6 +29,7 @@ from bench.machine.cpu import (
     socket_count,
     usable_cpus,
 )
+from bench.machine.gpus.accelerators import describe_accelerators
 from bench.machine.privacy import host_hash
 from bench.machine.software import PACKAGES, installed_versions, read_git, relevant_variables, tree_digest
 from bench.machine.system_files import ROOT, ask_or_none

@@ -199,7 +199,9 @@ def with_gpus(suite: Suite, gpus: Mapping[Framework, Sequence[str]]) -> Suite:
     """Return the suite with its rows for GPUs, as far as a framework can use one of these; with no GPU, as it was."""
     added = [
         msgspec.structs.replace(
-            matrix, framework=(framework,), contexts=tuple(dict.fromkeys([*matrix.contexts, usable[0], ",".join(usable)]))
+            matrix,
+            framework=(framework,),
+            contexts=tuple(dict.fromkeys([*matrix.contexts, usable[0], ",".join(usable)])),
         )
         for matrix in suite.on_gpu
         for framework in matrix.framework

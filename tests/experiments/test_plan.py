@@ -22,7 +22,10 @@ def test_gpus_are_tried_out_where_there_are_any() -> None:
     on_gpu = {planned.scenario.framework for planned in plan if planned.scenario.contexts == ("gpu(0)",)}
     assert on_gpu == {Framework.TORCH, Framework.JAX}
     assert sorted(tried) == sorted(
-        [(Framework.MXNET, "gpu(0)"), *((peer, f"gpu({n})") for peer in (Framework.TORCH, Framework.JAX) for n in (0, 1))]
+        [
+            (Framework.MXNET, "gpu(0)"),
+            *((peer, f"gpu({n})") for peer in (Framework.TORCH, Framework.JAX) for n in (0, 1)),
+        ]
     )
 
 

@@ -92,35 +92,41 @@ def test_mxnet_has_no_build_for_arm() -> None:
 @pytest.mark.parametrize(
     ("driver", "line"),
     [
-        (None, "no NVIDIA driver is here: MXNet's build for CPUs"),
+        (None, ["no NVIDIA driver is here: MXNet's build for CPUs"]),
         (
             a_driver(A10, A10, version="535.104.05"),
-            "2 x NVIDIA A10 (compute capability 8.6), driver 535.104.05: MXNet's build for CUDA 11.7",
+            ["2 x NVIDIA A10 (compute capability 8.6), driver 535.104.05: MXNet's build for CUDA 11.7"],
         ),
         (
             a_driver(H100),
-            "NVIDIA H100 PCIe (compute capability 9.0), driver 580.95.05: MXNet's build for CPUs, PyTorch's build for "
-            "CUDA 13, JAX's build for CUDA 13; MXNet's build for CUDA 11.7 does not run on cards of that compute "
-            "capability",
+            [
+                "NVIDIA H100 PCIe (compute capability 9.0), driver 580.95.05: MXNet's build for CPUs,",
+                "PyTorch's build for CUDA 13, JAX's build for CUDA 13;",
+                "MXNet's build for CUDA 11.7 does not run on cards of that compute capability",
+            ],
         ),
         (
             a_driver(("NVIDIA A10", None), version="470.57.02"),
-            "NVIDIA A10 (compute capability unknown), driver 470.57.02: MXNet's build for CPUs; MXNet's build for CUDA "
-            "11.7 needs driver 515.43 or newer: update it to measure on the GPU",
+            [
+                "NVIDIA A10 (compute capability unknown), driver 470.57.02: MXNet's build for CPUs;",
+                "MXNet's build for CUDA 11.7 needs driver 515.43 or newer: update it to measure on the GPU",
+            ],
         ),
         (
             a_driver(H100, T4),
-            "NVIDIA H100 PCIe (compute capability 9.0), NVIDIA T4 (compute capability 7.5), driver 580.95.05: MXNet's "
-            "build for CUDA 11.7; it does not run on NVIDIA H100 PCIe (compute capability 9.0): nox -s peers measures "
-            "others there",
+            [
+                "NVIDIA H100 PCIe (compute capability 9.0), NVIDIA T4 (compute capability 7.5), driver 580.95.05:",
+                "MXNet's build for CUDA 11.7; it does not run on NVIDIA H100 PCIe (compute capability 9.0):",
+                "nox -s peers measures others there",
+            ],
         ),
-        ("no answer", "NVIDIA's driver does not answer (no answer): MXNet's build for CPUs"),
+        ("no answer", ["NVIDIA's driver does not answer (no answer): MXNet's build for CPUs"]),
     ],
 )
-def test_one_line_says_what_was_chosen_and_why(driver: Driver | str | None, line: str) -> None:
+def test_one_line_says_what_was_chosen_and_why(driver: Driver | str | None, line: list[str]) -> None:
     """The peers are named where MXNet needs them for rows on a GPU."""
     chosen = choose(driver, {}, "x86_64")
-    assert chosen.describe(["mxnet", *chosen.peers_on_gpu]) == line
+    assert chosen.describe(["mxnet", *chosen.peers_on_gpu]) == " ".join(line)
 
 
 def test_hidden_cards_are_said() -> None:
@@ -220,7 +226,7 @@ def load_noxfile(monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Any], dict[
     fake = SimpleNamespace(
         session=session,
         options=SimpleNamespace(),
-        param=lambda value, id: value,  # noqa: A002  # nox's own name for it
+        param=lambda value, **_name: value,
         parametrize=lambda _name, _values: lambda function: function,
         project=SimpleNamespace(load_toml=lambda _path: {}),
     )

@@ -26,13 +26,13 @@ from hypothesis import strategies as st
 
 from bench import SOURCE_ROOT
 from bench.machine import cgroup, privacy, software
-from bench.machine.gpus import accelerators as accelerators_module
-from bench.machine.gpus.accelerators import Throttling, gpu_processes, read_throttling
-from bench.machine.gpus.order import visible_cards
 from bench.machine.capture import capture, usable_core_count
 from bench.machine.cgroup import available_memory_bytes
 from bench.machine.cpu import parse_cpu_list, parse_cpuinfo, parse_size
 from bench.machine.fingerprint import same_machine
+from bench.machine.gpus import accelerators as accelerators_module
+from bench.machine.gpus.accelerators import Throttling, gpu_processes, read_throttling
+from bench.machine.gpus.order import visible_cards
 from bench.machine.software import describe_software
 from bench.records.base import Timestamp, utc_now
 from bench.records.environment import Accelerator, Environment, Software, ThrottleReason
@@ -607,7 +607,7 @@ def test_the_state_of_a_card_is_told(lay: Lay, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_slowed_a_card_meanwhile_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The driver adds up times, which grow, and says what it does right now; a reason of before is none of meanwhile."""
+    """The driver adds up times, and says what slows a card right now; what did so before alone is not told."""
     times = {0: 5, 1: 7}
 
     def driver(bits: int) -> types.SimpleNamespace:

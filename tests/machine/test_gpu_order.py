@@ -60,7 +60,12 @@ def listed(driver: FakeDriver) -> list[Probe]:
 
 def test_cards_come_in_cudas_order_with_their_identity() -> None:
     first, second = listed(FakeDriver())
-    assert (str(first.device), first.gpu_name, first.compute_capability, first.uuid) == ("gpu(0)", "card 0", "8.6", UUID)
+    assert (str(first.device), first.gpu_name, first.compute_capability, first.uuid) == (
+        "gpu(0)",
+        "card 0",
+        "8.6",
+        UUID,
+    )
     assert second.uuid is not None
     assert second.uuid.startswith("01020304-")
 

@@ -875,7 +875,10 @@ def test_what_slowed_a_gpu_is_said_under_the_table() -> None:
         for block in made.blocks
     ]
     alone = a_run(health=msgspec.structs.replace(made.blocks[0].health, gpu_throttle_reasons=slow[:1]))
-    for slowed, words in ((msgspec.structs.replace(made, blocks=tuple(hot)), "heat, power cap"), (a_result_set(alone), "power cap")):
+    for slowed, words in (
+        (msgspec.structs.replace(made, blocks=tuple(hot)), "heat, power cap"),
+        (a_result_set(alone), "power cap"),
+    ):
         (table,) = tables(slowed)
         assert f"a GPU was slowed meanwhile: {words}" in [text for _mark, text in table.notes]
     assert not any("slowed" in text for _mark, text in tables(made)[0].notes)

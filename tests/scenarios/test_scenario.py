@@ -354,7 +354,7 @@ ON_GPU = f"{ONE_MATRIX}[[on_gpu]]\nframework = ['mxnet', 'torch']\nnetwork = ['m
 
 
 def test_rows_for_gpus_are_added_where_a_framework_can_use_one() -> None:
-    """They are on the first GPU and on all of them, as far as the framework can use them; else the suite is as it was."""
+    """They are on the first GPU and on all of them that it can use; without one the suite is as it was."""
     suite = parse_suite(ON_GPU, where="the test")
     assert expand(suite) == expand(with_gpus(suite, {Framework.MXNET: (), Framework.JAX: ["gpu(0)"]}))
     both = {Framework.MXNET: ["gpu(1)"], Framework.TORCH: ["gpu(0)", "gpu(1)"]}
@@ -376,7 +376,10 @@ def test_an_option_narrows_a_suite_with_gpus_and_replaces_in_one_without() -> No
     assert {planned.recipe.epochs for planned in expand(override(suite, wanted))} == {10, 26}
     assert {p.scenario.contexts for p in expand(override(suite, wanted))} == {("gpu(0)",)}
     narrowed = override(with_gpus(suite, {Framework.TORCH: ["gpu(0)"]}), wanted)
-    assert {(str(p.scenario.framework), p.scenario.batch_size) for p in expand(narrowed)} == {("torch", 100), ("torch", 500)}
+    assert {(str(p.scenario.framework), p.scenario.batch_size) for p in expand(narrowed)} == {
+        ("torch", 100),
+        ("torch", 500),
+    }
 
 
 def test_a_fault_in_rows_for_gpus_is_found_without_one() -> None:
@@ -387,9 +390,12 @@ def test_a_fault_in_rows_for_gpus_is_found_without_one() -> None:
 @pytest.mark.parametrize("name", ["standard", "peers"])
 def test_a_gpu_has_rows_in_the_same_blocks_as_the_cpu(name: str) -> None:
     """Only rows of the same network and recipe that take turns are compared block by block."""
-    gpus = dict.fromkeys(Framework, ["gpu(0)"])
+    gpus = dict.fromkeys(Framework, ("gpu(0)",))
     plan = [planned for planned in expand(with_gpus(load_suite(name), gpus)) if planned.in_turns]
-    blocks = {where: {(p.scenario.network, p.recipe, p.repeat) for p in plan if where in p.scenario.contexts[0]} for where in ("cpu", "gpu")}
+    blocks = {
+        where: {(p.scenario.network, p.recipe, p.repeat) for p in plan if where in p.scenario.contexts[0]}
+        for where in ("cpu", "gpu")
+    }
     assert blocks["cpu"] == blocks["gpu"]
     assert {p.scenario.framework for p in plan if "gpu" in p.scenario.contexts[0]} == {*Framework}
     assert expand(load_suite(name)) == expand(with_gpus(load_suite(name), {}))
@@ -455,7 +461,7 @@ def test_k_refuses_what_is_no_expression(expression: str, words: str) -> None:
     ("text", "words"),
     [
         ("title = 'x'", "matrix is missing"),
-        ("tite = 'x'", "unknown field 'tite'; did you mean 'title'? (known: title, matrix)"),
+        ("tite = 'x'", "unknown field 'tite'; did you mean 'title'? (known: title, matrix, on_gpu)"),
         ("title = 3\n[[matrix]]\nnetwork = ['mlp']", "title: expected text in quotes"),
         ("title = 'x'\nmatrix = []", "matrix: expected at least one [[matrix]]"),
         ("title = 'x'\n[matrix]\nnetwork = ['mlp']", "matrix: expected at least one [[matrix]]"),

@@ -27,11 +27,11 @@ from bench.experiments.doctor.checks import Level, Observations, examine
 from bench.experiments.run.ceilings import CeilingRounds, requests_of_machine, usable
 from bench.experiments.run.eta import expected_seconds
 from bench.experiments.run.executor import SubprocessExecutor
-from bench.machine.gpus.accelerators import gpu_processes
-from bench.machine.gpus.builds import ask_driver, choose
 from bench.machine.capture import capture, usable_core_count
 from bench.machine.cgroup import available_memory_bytes
 from bench.machine.counters import Counters, load_average, read_counters
+from bench.machine.gpus.accelerators import gpu_processes
+from bench.machine.gpus.builds import ask_driver, choose
 from bench.machine.processes import busiest
 from bench.records.result import Ceiling
 from bench.render import units

@@ -179,9 +179,7 @@ def run(
             with spinner("trying the devices out"):
                 probe = probe_first(listed, interpreters) if listed else executor.probe
                 has_gpu = not listed and describe_accelerators().quantity > 0
-                plan = plan_here(
-                    suite, overrides, keyword, seed, probe, machines=max(1, len(listed)), has_gpu=has_gpu
-                )
+                plan = plan_here(suite, overrides, keyword, seed, probe, machines=max(1, len(listed)), has_gpu=has_gpu)
             may_take_turns = plan
         if listed:
             check_plan(may_take_turns, listed)

@@ -82,6 +82,7 @@ def visible_devices(nvml: Any, variables: Mapping[str, str]) -> list[Any]:  # no
 
 def _find(nvml: Any, uuid: str | None) -> Any | None:  # noqa: ANN401  # as above
     """Return the driver's handle of a card or of a part of one; None where it knows none with this UUID."""
+
     def ask(kind: str) -> Any:  # noqa: ANN401  # as above
         return ask_or_none(lambda: nvml.nvmlDeviceGetHandleByUUID(f"{kind}-{uuid}"))
 

@@ -20,7 +20,6 @@ from bench.machine.gpus.order import DEVICE_ORDER, VISIBLE_DEVICES, visible_card
 from mnist_core.devices import last_line, run_child
 from mnist_core.probe import has_machine_code
 
-
 _ARCHITECTURE: Final = platform.machine()
 
 

@@ -28,7 +28,9 @@ def describe_effects(effects: Iterable[Effect]) -> list[tuple[str, str]]:
 def describe_gpu_against_cpu(against: GpuAgainstCpu) -> tuple[str, str]:
     """Return a line that says what the fastest row on GPUs has over the fastest on the CPU, and from which batch on."""
     gpu, cpu = (full_setting(row.scenario) for row in (against.gpu, against.cpu))
-    text = f"the fastest GPU setting ({gpu}) does {format_ratio(against.ratio)} what the fastest on the CPU ({cpu}) does"
+    text = (
+        f"the fastest GPU setting ({gpu}) does {format_ratio(against.ratio)} what the fastest on the CPU ({cpu}) does"
+    )
     return "GPU against CPU", one_line(text + _describe_batch_sizes(against))
 
 
