@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from bench import cli
-from bench.cli import hosts as cli_hosts
+from bench.cli.cluster import hosts as cli_hosts
 from bench.cli.commands import run
 from bench.experiments.preflight.ask import HostAnswer, Link, Preflight
 from bench.experiments.run.runner import OnEpoch

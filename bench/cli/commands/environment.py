@@ -15,11 +15,11 @@ from rich.progress import Progress
 from bench import ranges
 from bench.cli import options
 from bench.cli.app import app, examples
+from bench.cli.cluster.hosts import show_hosts
+from bench.cli.cluster.joining import JOIN_OPTIONS, join_of, machines
 from bench.cli.console import err, fail, note, out, print_tables, reject_junit, spinner, warn, write
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
-from bench.cli.hosts import show_hosts
-from bench.cli.joining import JOIN_OPTIONS, join_of, machines
 from bench.cli.session import cancelled_by_signals
 from bench.errors import ConfigurationError, SetupError
 from bench.experiments.doctor.aa_test import SECONDS, AATest, run_aa_test
@@ -29,8 +29,8 @@ from bench.experiments.run.eta import expected_seconds
 from bench.experiments.run.executor import SubprocessExecutor
 from bench.machine.accelerators import gpu_processes
 from bench.machine.capture import capture, usable_core_count
-from bench.machine.cgroup import available_memory_bytes
-from bench.machine.counters import Counters, load_average, read_counters
+from bench.machine.linux.cgroup import available_memory_bytes
+from bench.machine.linux.counters import Counters, load_average, read_counters
 from bench.machine.processes import busiest
 from bench.records.result import Ceiling
 from bench.render import units

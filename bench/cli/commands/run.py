@@ -20,12 +20,12 @@ from bench.analysis import accuracy
 from bench.analysis.summary import summarize
 from bench.cli import options
 from bench.cli.app import app, examples
+from bench.cli.cluster.hosts import Site, check_given, check_plan, ending_with_a_host, look_again, look_for, probe_first
+from bench.cli.cluster.joining import JOIN_OPTIONS, join_of, machines
 from bench.cli.completion import offer_suites
 from bench.cli.console import err, fail, note, out, print_results, reject_junit, spinner, verbosity, warn
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
-from bench.cli.hosts import Site, check_given, check_plan, ending_with_a_host, look_again, look_for, probe_first
-from bench.cli.joining import JOIN_OPTIONS, join_of, machines
 from bench.cli.session import ResumeHint, measuring, new_file, note_saved, prepare_rest, resumed_file
 from bench.errors import ConfigurationError, StoreError
 from bench.experiments.gate import source
@@ -38,8 +38,8 @@ from bench.experiments.run.plan import describe_frameworks, plan_here
 from bench.experiments.run.policy import MOST_BLOCKS
 from bench.experiments.run.runner import remaining, run_plan
 from bench.machine.capture import capture, usable_core_count
+from bench.machine.linux.system_files import ROOT
 from bench.machine.privacy import host_hash
-from bench.machine.system_files import ROOT
 from bench.records import store
 from bench.records.base import utc_now
 from bench.records.environment import Environment

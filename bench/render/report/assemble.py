@@ -17,10 +17,10 @@ from bench.experiments.profile.breakdown import Breakdown
 from bench.records.gate import GateFile
 from bench.records.profile import ProfileFile
 from bench.render import units
-from bench.render.model.captions import MeasuredFile, describe_machine, describe_recipe
 from bench.render.model.document import Report, Section
 from bench.render.model.marks import FAILED, INVALID
 from bench.render.model.table import Table, TableRow, clean_pairs
+from bench.render.model.words.captions import MeasuredFile, describe_machine, describe_recipe
 from bench.render.phrases import clean_text
 from bench.render.report import charts
 from bench.render.report.chosen_rows import MeasuredRow

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from bench.analysis.headline import Source
 from bench.analysis.summary import Measures, Row
-from bench.render.model.labels import labels_of
+from bench.render.model.words.labels import labels_of
 from bench.render.phrases import format_count, format_estimate
 from bench.render.report import charts
 from bench.render.report.charts import Axis, Plotted, Point

@@ -19,8 +19,8 @@ from bench.analysis.scaling import (
 )
 from bench.render import units
 from bench.render.model.document import Picture, Section
-from bench.render.model.labels import labels_of
-from bench.render.model.rank_words import PLACES, describe_ranks, name_engine, name_ranks, widest
+from bench.render.model.words.labels import labels_of
+from bench.render.model.words.rank_words import PLACES, describe_ranks, name_engine, name_ranks, widest
 from bench.render.phrases import clean_text, format_estimate
 from bench.render.report import charts
 from bench.render.report.charts import MOST_CURVES, Axis, Plotted, Point

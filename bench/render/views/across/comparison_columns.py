@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from bench.analysis.comparison import ComparedRow, Comparison
-from bench.analysis.entries import ComparedFile, Entry
+from bench.analysis.across.comparison import ComparedRow, Comparison
+from bench.analysis.across.entries import ComparedFile, Entry
 from bench.render import units
 from bench.render.model.columns import Column, make_column
 from bench.render.phrases import change, ends, format_count, plus_minus
