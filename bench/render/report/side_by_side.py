@@ -12,7 +12,7 @@ from bench.analysis.headline import Source
 from bench.analysis.series import measured
 from bench.analysis.summary import Measures
 from bench.render import units
-from bench.render.model.columns import SHOWN_AXES, varies
+from bench.render.model.axis_columns import SHOWN_AXES, varies
 from bench.render.model.document import Picture, Section
 from bench.render.model.marks import FASTEST
 from bench.render.model.table import Cell, Table, TableRow

@@ -13,7 +13,7 @@ from bench.records.gate import GateFile, Purpose, SideDescription
 from bench.records.health import session_health
 from bench.render import units
 from bench.render.model.cases import OUTCOME_OF_VERDICT, JUnitCase
-from bench.render.model.columns import Column, make_change_column, make_column
+from bench.render.model.column import Column, make_change_column, make_column
 from bench.render.model.marks import MARK_OF_OUTCOME, tone_of_outcome
 from bench.render.model.table import Fact, Table, make_table
 from bench.render.model.words.captions import (

@@ -19,7 +19,8 @@ from bench.analysis.scaling import (
 from bench.analysis.summary import Summary
 from bench.records.result import ExchangeCurve
 from bench.render import units
-from bench.render.model.columns import AXES, LOOP, SHOWN_AXES, Column, make_column, varies
+from bench.render.model.axis_columns import AXES, LOOP, SHOWN_AXES, varies
+from bench.render.model.column import Column, make_column
 from bench.render.model.marks import FAILED
 from bench.render.model.table import Fact, Table, hidden_column, make_table
 from bench.render.model.words import captions

@@ -10,8 +10,9 @@ from bench.analysis.across.comparison import ComparedRow, Comparison, Kind, gate
 from bench.analysis.groups import Status
 from bench.analysis.verdict import Outcome, Relation, Verdict, relate, worst
 from bench.render import units
+from bench.render.model.axis_columns import group_rows
 from bench.render.model.cases import OUTCOME_OF_VERDICT, CaseOutcome, JUnitCase
-from bench.render.model.columns import Column, find, group_rows, make_column
+from bench.render.model.column import Column, find, make_column
 from bench.render.model.marks import MARK_OF_OUTCOME, tone_of_outcome
 from bench.render.model.pivot import Frame, axes_of_pivot, pivot_table
 from bench.render.model.table import Fact, Table, make_table, numeric

@@ -8,7 +8,7 @@ from typing import Final
 
 from bench.analysis.across.history import Change, History, HistoryPoint, Trend
 from bench.render import units
-from bench.render.model.columns import Column, make_column
+from bench.render.model.column import Column, make_column
 from bench.render.model.marks import FASTER, LEVEL, OPEN, SLOWER, Tone
 from bench.render.model.table import Table, make_table
 from bench.render.model.words.captions import describe_dataset, describe_machine, describe_recipe, virtual_contexts

@@ -8,7 +8,8 @@ from typing import Final
 from bench.analysis.across.microbenchmarks import MicrobenchmarkFile, MicrobenchmarkRow
 from bench.machine.fingerprint import machine_differences
 from bench.render import units
-from bench.render.model.columns import AXES, Column, make_column
+from bench.render.model.axis_columns import AXES
+from bench.render.model.column import Column, make_column
 from bench.render.model.marks import FASTER, MISSING, OPEN, SLOWER
 from bench.render.model.table import Table, hidden_column, make_table
 from bench.render.model.words.captions import describe_machine, describe_versions
