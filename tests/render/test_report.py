@@ -21,7 +21,7 @@ from bench.render.formats.html import render_report
 from bench.render.model.document import Picture, Report
 from bench.render.model.words.labels import short_names
 from bench.render.report.assemble import Gate, Profile, make_report
-from bench.render.report.charts import MOST_CURVES
+from bench.render.report.pictures.charts import MOST_CURVES
 from bench.render.units import TIMES
 from mnist_core.recipe import Hybridize, Recipe
 from tests.support.cli import Command

@@ -11,8 +11,8 @@ from bench.render.model.document import Picture, Report, Section
 from bench.render.model.table import clean_pairs
 from bench.render.model.words.captions import describe_machine, describe_recipe
 from bench.render.phrases import clean_text, format_count
-from bench.render.report import charts
-from bench.render.report.charts import Axis, Plotted, Point
+from bench.render.report.pictures import charts
+from bench.render.report.pictures.charts import Axis, Plotted, Point
 from bench.render.views.across.histories import format_commit, history_tables
 
 #: Fewer marks are no course of anything.

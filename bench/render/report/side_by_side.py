@@ -19,9 +19,9 @@ from bench.render.model.table import Cell, Table, TableRow
 from bench.render.model.words.captions import describe_machine, describe_recipe, name_processor
 from bench.render.model.words.labels import full_setting, short_names
 from bench.render.phrases import clean_text, format_count, format_estimate, format_ratio, plus_minus
-from bench.render.report import charts
-from bench.render.report.charts import Axis, PlottedRow, Point
 from bench.render.report.machines import cells_of, heading_of
+from bench.render.report.pictures import charts
+from bench.render.report.pictures.charts import Axis, PlottedRow, Point
 from bench.render.views.across.comparison_columns import describe_difference, throughput_ratio
 from bench.render.views.across.comparisons import comparison_tables
 from bench.scenarios.scenario import Scenario
