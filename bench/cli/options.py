@@ -149,7 +149,7 @@ Hosts = Annotated[
     Path | None, typer.Option(metavar="FILE", help="The machines to use: TOML, or lines such as 'node1 slots=2'.")
 ]
 
-#: Of ranks that a job manager has started; see `cli.cluster.joining`.
+#: Of ranks that a job manager has started; see `cli.measuring.joining`.
 Join = Annotated[
     JobManager | None,
     typer.Option(help="Who started this command on every machine: the ranks of that job are the machines to use."),

@@ -15,12 +15,12 @@ from rich.progress import Progress
 from bench import ranges
 from bench.cli import options
 from bench.cli.app import app, examples
-from bench.cli.cluster.hosts import show_hosts
-from bench.cli.cluster.joining import JOIN_OPTIONS, join_of, machines
 from bench.cli.console import err, fail, note, out, print_tables, reject_junit, spinner, warn, write
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
-from bench.cli.session import cancelled_by_signals
+from bench.cli.measuring.hosts import show_hosts
+from bench.cli.measuring.joining import JOIN_OPTIONS, join_of, machines
+from bench.cli.measuring.session import cancelled_by_signals
 from bench.errors import ConfigurationError, SetupError
 from bench.experiments.doctor.aa_test import SECONDS, AATest, run_aa_test
 from bench.experiments.doctor.checks import Level, Observations, examine

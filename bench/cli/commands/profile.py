@@ -15,7 +15,7 @@ from bench.cli.app import app, examples
 from bench.cli.console import err, fail, note, print_results, reject_junit, spinner, write_file
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
-from bench.cli.session import cancelled_by_signals, new_file, note_saved, require_gpus, software_of
+from bench.cli.measuring.session import cancelled_by_signals, new_file, note_saved, require_gpus, software_of
 from bench.errors import ConfigurationError, StoreError
 from bench.experiments.profile import trace
 from bench.experiments.profile.breakdown import break_down

@@ -29,7 +29,7 @@ from bench.cli.console import (
 )
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
-from bench.cli.session import (
+from bench.cli.measuring.session import (
     ResumeHint,
     measuring,
     new_file,
