@@ -166,8 +166,8 @@ class Training:
 def phase_functions() -> tuple[tuple[str, type, str], ...]:
     """Return the functions that the phases of a loop are made of: (phase, class, name of its attribute).
 
-    A profile exchanges them, to skip a phase or to time it. Some of them call others; the outermost one counts. They are
-    named here, beside the loop, so that no change of it can hide a phase.
+    A profile exchanges them, to skip a phase or to time it. Some of them call others; the outermost one counts. They
+    are named here, beside the loop, so that no change of it can hide a phase.
     """
     return (
         ("forward", gluon.Block, "__call__"),

@@ -64,9 +64,7 @@ def estimate_of(suite: str, train_samples: int, test_samples: int) -> Estimate:
     return Estimate(train_samples, test_samples, 1.0, ("at most about", "a rough estimate, by a 2-core machine"))
 
 
-def note_plan(
-    result_set: ResultSet, path: Path, estimate: Estimate, budget_seconds: float, *, ceilings: bool
-) -> None:
+def note_plan(result_set: ResultSet, path: Path, estimate: Estimate, budget_seconds: float, *, ceilings: bool) -> None:
     todo = remaining(result_set)
     count = len(todo)
     if source.clone_around(Path.cwd()) not in {None, SOURCE_ROOT}:
