@@ -94,7 +94,7 @@ def bucket_end(edge: int) -> int:
 
 
 def _bucket_width(value: int) -> int:
-    return 10 ** max(0, len(str(value)) - BUCKET_DIGITS)
+    return int(10 ** max(0, len(str(value)) - BUCKET_DIGITS))
 
 
 def _exactly(fraction: float) -> Fraction:
@@ -104,5 +104,5 @@ def _exactly(fraction: float) -> Fraction:
 
 def _binomial_quantile(probability: float, count: int, fraction: float) -> int:
     """Return the smallest number whose cumulative binomial probability is at least so much."""
-    found = math.ceil(bdtrik(probability, count, fraction))
+    found = math.ceil(float(bdtrik(probability, count, fraction)))
     return found - 1 if found > 0 and bdtr(found - 1, count, fraction) >= probability else found

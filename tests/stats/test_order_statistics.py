@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 import scipy.stats
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.stats.intervals import bounds, t_summary
@@ -43,6 +43,7 @@ def test_the_ranks_are_those_of_the_exact_binomial_distribution(count: int, frac
     assert percentile_ranks(count, fraction) == ranks
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(st.integers(3_688, 2_000_000), st.sampled_from(FRACTIONS))
 def test_the_ranks_are_scipys(count: int, fraction: float) -> None:
     """By `scipy.stats.binom`: each end misses the percentile with a probability of 2.5 % at most, and barely so."""
@@ -54,6 +55,7 @@ def test_the_ranks_are_scipys(count: int, fraction: float) -> None:
     assert 1 <= ranks.lower <= ranks.rank <= ranks.upper <= count
 
 
+@settings(deadline=None)
 @given(st.integers(1, 5_000), st.sampled_from([0.07, 0.29, *FRACTIONS]))
 def test_a_percentile_is_numpys_order_statistic(count: int, fraction: float) -> None:
     """The value at which the share of all values reaches it, with the decimal fraction that is meant."""
@@ -99,30 +101,38 @@ def test_a_percentile_has_its_usual_name(fraction: float, name: str) -> None:
     assert percentile_name(fraction) == name
 
 
-@pytest.mark.parametrize("fraction", [0.5, 0.9, 0.99, 0.999])
-def test_intervals_cover_the_percentile_of_a_process(fraction: float) -> None:
-    """In 93 to 97 of 100 of 2,000 runs of 10,000 queries, whose times have a long tail: one in fifty is far slower."""
+def test_intervals_cover_the_percentiles_of_a_process() -> None:
+    """In 93 to 97 of 100 of 2,000 runs of 10,000 queries, whose times have a long tail: one in fifty is far slower.
+
+    The few queries above p99.9 leave ranks no finer choice: its interval covers a little more.
+    """
     generator = np.random.default_rng(16)
     runs, queries = 2_000, 10_000
-    ranks = percentile_ranks(queries, fraction)
-    truth = _quantile_of_times(fraction)
-    covered = 0
+    ranks = {fraction: percentile_ranks(queries, fraction) for fraction in (0.5, 0.9, 0.99, 0.999)}
+    truths = {fraction: _log_of_percentile(fraction) for fraction in ranks}
+    places = sorted({rank - 1 for each in ranks.values() for rank in (each.lower, each.upper)})
+    covered = dict.fromkeys(ranks, 0)
     for _ in range(runs):
-        slow = generator.random(queries) < 0.02
-        times = np.exp(generator.normal(0, 0.1, queries) + np.where(slow, 2.0, 0.0))
-        ends = np.partition(times, (ranks.lower - 1, ranks.upper - 1))
-        covered += bool(ends[ranks.lower - 1] <= truth <= ends[ranks.upper - 1])
-    assert 0.93 <= covered / runs <= 0.97
+        logs = generator.normal(0, 0.1, queries)
+        logs[generator.random(queries) < 0.02] += 2
+        found = np.partition(logs, places)
+        for fraction, each in ranks.items():
+            covered[fraction] += bool(found[each.lower - 1] <= truths[fraction] <= found[each.upper - 1])
+    for fraction, count in covered.items():
+        below = scipy.stats.binom(queries, fraction)
+        exact = below.cdf(ranks[fraction].upper - 1) - below.cdf(ranks[fraction].lower - 1)
+        assert count / runs == pytest.approx(exact, abs=0.015)
+        assert 0.93 <= count / runs <= (0.97 if fraction < 0.999 else 0.98), fraction
 
 
-def _quantile_of_times(fraction: float) -> float:
-    """Return the true percentile of the times above: a mixture of two log-normal distributions."""
+def _log_of_percentile(fraction: float) -> float:
+    """Return the logarithm of the true percentile of the times above, a mixture of two log-normal distributions."""
 
-    def below(logarithm: float) -> float:
+    def excess(logarithm: float) -> float:
         normal = scipy.stats.norm
-        return float(0.98 * normal.cdf(logarithm / 0.1) + 0.02 * normal.cdf((logarithm - 2) / 0.1))
+        return float(0.98 * normal.cdf(logarithm / 0.1) + 0.02 * normal.cdf((logarithm - 2) / 0.1)) - fraction
 
-    return math.exp(scipy.optimize.brentq(lambda x: below(x) - fraction, -1, 4))
+    return float(scipy.optimize.brentq(excess, -1, 4))
 
 
 def test_what_other_processes_give_is_told_by_processes_alone() -> None:
@@ -134,13 +144,12 @@ def test_what_other_processes_give_is_told_by_processes_alone() -> None:
     sessions, processes, queries = 1_000, 5, 10_000
     ranks = percentile_ranks(queries, 0.99)
     truth = 0.1 * scipy.stats.norm.ppf(0.99)
+    width = 0.1 * float(np.ptp(scipy.stats.norm.ppf([ranks.lower / queries, ranks.upper / queries]))) / 2
     own = across = 0
     for _ in range(sessions):
         shifts = generator.normal(0, 0.03, processes)
-        # The ranks of independent uniform numbers are beta distributed: no need to draw and sort them all.
-        cuts = {rank: generator.beta(rank, queries + 1 - rank, processes) for rank in (ranks.rank,)}
-        logs = shifts + 0.1 * scipy.stats.norm.ppf(cuts[ranks.rank])
-        width = 0.1 * (scipy.stats.norm.ppf(ranks.upper / queries) - scipy.stats.norm.ppf(ranks.lower / queries)) / 2
+        # Order statistics of uniform numbers are beta distributed: no need to draw and sort them all.
+        logs = shifts + 0.1 * scipy.stats.norm.ppf(generator.beta(ranks.rank, queries + 1 - ranks.rank, processes))
         own += bool(abs(logs[0] - truth) <= width)
         ends = bounds(t_summary(logs.tolist()))
         assert ends is not None
