@@ -66,6 +66,7 @@ def compare_command(
             metavar="EXPR",
             help="Compare scenarios with these of the baseline, chosen as by -k ('cpu(0)', 'hybridize=off', a whole "
             "name), or with the fastest: 'best'.",
+            rich_help_panel=options.DECIDED,
         ),
     ] = None,
     sessions: Annotated[
@@ -74,6 +75,7 @@ def compare_command(
             "--sessions",
             metavar="PATH",
             help="Results of the same code, or folders of them: what sessions on this machine differ by; repeatable.",
+            rich_help_panel=options.DECIDED,
         ),
     ] = None,
     row: options.Row = None,

@@ -81,11 +81,17 @@ def environment_command(
     join_timeout: options.JoinTimeout = options.DEFAULT_JOIN_SECONDS,
     links: Annotated[
         bool,
-        typer.Option("--links", help="With --hosts or --join: measure the network from each host to each other one."),
+        typer.Option(
+            "--links",
+            help="With --hosts or --join: measure the network from each host to each other one.",
+            rich_help_panel=options.MACHINES,
+        ),
     ] = False,
     framework: Annotated[
         list[Framework] | None,
-        typer.Option(help="With --hosts or --join: what they need; repeatable. Default: mxnet."),
+        typer.Option(
+            help="With --hosts or --join: what they need; repeatable. Default: mxnet.", rich_help_panel=options.MACHINES
+        ),
     ] = None,
     python: options.Python = None,
     quick: Annotated[bool, typer.Option("--quick", help="Without the 20 seconds of an A/A pair.")] = False,

@@ -62,9 +62,17 @@ def gate(
     alpha: options.Alpha = options.ALPHA,
     seed: options.Seed = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Unchanged only where surely within the margin: --tolerance = --margin.")
+        bool,
+        typer.Option(
+            "--strict",
+            help="Unchanged only where surely within the margin: --tolerance = --margin.",
+            rich_help_panel=options.DECIDED,
+        ),
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Measure also where both sides are identical.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Measure also where both sides are identical.", rich_help_panel=options.MEASURED),
+    ] = False,
     data: options.Data = DatasetName.AUTO,
     data_dir: options.DataDir = None,
     output: options.Output = None,

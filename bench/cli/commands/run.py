@@ -92,20 +92,39 @@ def run(
     ranks: options.Ranks = None,
     exchange: options.Exchange = None,
     settings: options.Settings = None,
-    epochs: Annotated[int | None, typer.Option(min=1, max=ranges.MOST_EPOCHS, help="Epochs per run.")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, max=ranges.MOST_EPOCHS, help="Epochs per run.", rich_help_panel=options.MEASURED),
+    ] = None,
     samples: Annotated[
-        int | None, typer.Option(min=1, max=ranges.MOST_IMAGES, help="Only the first so many training images.")
+        int | None,
+        typer.Option(
+            min=1,
+            max=ranges.MOST_IMAGES,
+            help="Only the first so many training images.",
+            rich_help_panel=options.MEASURED,
+        ),
     ] = None,
     repeats: Annotated[
-        int | None, typer.Option(min=1, max=ranges.MOST_REPEATS, help="Fresh processes per scenario.")
+        int | None,
+        typer.Option(
+            min=1, max=ranges.MOST_REPEATS, help="Fresh processes per scenario.", rich_help_panel=options.MEASURED
+        ),
     ] = None,
     timeout: Annotated[float | None, options.timeout("Seconds a run may take.")] = None,
     precision: Annotated[
         str | None,
-        typer.Option(help="Of scenarios that take turns: more blocks, until speed-ups are known to e.g. 3%."),
+        typer.Option(
+            help="Of scenarios that take turns: more blocks, until speed-ups are known to e.g. 3%.",
+            rich_help_panel=options.MEASURED,
+        ),
     ] = None,
     budget: Annotated[
-        str | None, typer.Option(help="Begin no block of turns that would end later, e.g. 90s, 8m or 1h30m.")
+        str | None,
+        typer.Option(
+            help="Begin no block of turns that would end later, e.g. 90s, 8m or 1h30m.",
+            rich_help_panel=options.MEASURED,
+        ),
     ] = None,
     seed: options.RecipeSeed = options.DEFAULT_SEED,
     data: options.Data = DatasetName.AUTO,
@@ -124,6 +143,7 @@ def run(
             help="Before, between and after the rounds: what each framework's matrix product reaches here. Ranks have "
             "the seconds of their exchanges measured in any case, unless --no-ceilings.",
             show_default=False,
+            rich_help_panel=options.MEASURED,
         ),
     ] = None,
     output: options.Output = None,
