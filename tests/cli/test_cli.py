@@ -21,9 +21,9 @@ import pytest
 from bench import cli
 from bench.analysis import accuracy
 from bench.analysis.summary import summarize
-from bench.cli import session
 from bench.cli.commands import environment, run
-from bench.cli.session import require_same_machine
+from bench.cli.measuring import session
+from bench.cli.measuring.session import require_same_machine
 from bench.errors import IncomparableError, SetupError
 from bench.experiments.run.runner import OnEpoch
 from bench.records import store

@@ -25,14 +25,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import SOURCE_ROOT
-from bench.machine import cgroup, privacy, software
+from bench.machine import privacy, software
 from bench.machine.capture import capture, usable_core_count
-from bench.machine.cgroup import available_memory_bytes
-from bench.machine.cpu import parse_cpu_list, parse_cpuinfo, parse_size
 from bench.machine.fingerprint import same_machine
 from bench.machine.gpus import accelerators as accelerators_module
 from bench.machine.gpus.accelerators import Throttling, gpu_processes, read_throttling
 from bench.machine.gpus.order import visible_cards
+from bench.machine.linux import cgroup
+from bench.machine.linux.cgroup import available_memory_bytes
+from bench.machine.linux.cpu import parse_cpu_list, parse_cpuinfo, parse_size
 from bench.machine.software import describe_software
 from bench.records.base import Timestamp, utc_now
 from bench.records.environment import Accelerator, Environment, Software, ThrottleReason

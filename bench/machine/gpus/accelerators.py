@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from bench.machine.gpus.order import DEVICE_ORDER, VISIBLE_DEVICES, see_cards, visible_cards
-from bench.machine.system_files import ROOT, ask_or_none, read_text
+from bench.machine.linux.system_files import ROOT, ask_or_none, read_text
 from bench.records.environment import Accelerator, ThrottleReason
 
 #: Bits of nvmlClocksEventReasons in nvml.h; an idle card, and one that draws a picture, are not slowed.
