@@ -26,6 +26,7 @@ from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
 from bench.cli.hosts import Site, check_given, check_plan, ending_with_a_host, look_again, look_for, probe_first
 from bench.cli.joining import JOIN_OPTIONS, join_of, machines
+from bench.cli.precision import computable
 from bench.cli.session import ResumeHint, measuring, new_file, note_saved, prepare_rest, resumed_file
 from bench.errors import ConfigurationError, StoreError
 from bench.experiments.gate import source
@@ -178,7 +179,7 @@ def run(
             with spinner("trying the devices out"):
                 probe = probe_first(listed, interpreters) if listed else executor.probe
                 plan = plan_here(suite, overrides, keyword, seed, probe, machines=max(1, len(listed)))
-            may_take_turns = plan
+            may_take_turns = plan = computable(plan, overrides, is_here=not listed)
         if listed:
             check_plan(may_take_turns, listed)
         if (precision or budget) and not any(planned.in_turns for planned in may_take_turns):

@@ -119,6 +119,7 @@ KNOBS: Final[dict[str, tuple[str, ...]]] = {
     "layers": ("layers",),
     "update": ("update", "kvstore", "update_on_kvstore"),
     "engine": ("engine",),
+    "precision": ("precision",),
 }
 
 

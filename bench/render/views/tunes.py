@@ -16,7 +16,7 @@ from bench.render.model.table import Fact, Table, hidden_column, make_table
 from bench.render.phrases import clean_text, ends, format_count, format_ratio, one_line, plus_minus
 from bench.scenarios.export import run_command, suite_text
 from bench.scenarios.scenario import Scenario, tutorial_setting
-from mnist_core.recipe import Network, Update
+from mnist_core.recipe import Network, Precision, Update
 
 #: Fresh processes of the scenario to paste: enough for an interval worth reading.
 _REPEATS: Final = 5
@@ -42,19 +42,19 @@ def format_knob(scenario: Scenario, knob: str) -> str:
 
 def format_setting(scenario: Scenario) -> str:
     """Format the values of all knobs, in their order: cpu(0) x 2, bound, resident, epoch, padded, flat, naive."""
-    return ", ".join(format_knob(scenario, knob) for knob in _knobs(scenario))
+    return ", ".join(format_knob(scenario, knob) for knob in _knobs([scenario]))
 
 
 def setting_names(scenario: Scenario) -> str:
     """What stands where in `format_setting`: a header for a list of them."""
-    return ", ".join("contexts x cpu_threads" if knob == "contexts" else knob for knob in _knobs(scenario))
+    return ", ".join("contexts x cpu_threads" if knob == "contexts" else knob for knob in _knobs([scenario]))
 
 
 def describe_space(scenarios: Sequence[Scenario]) -> list[str]:
     """Return a line for each knob with the values that it has in these settings."""
     return [
         f"{knob}: {', '.join(dict.fromkeys(format_knob(scenario, knob) for scenario in scenarios))}"
-        for knob in _knobs(scenarios[0])
+        for knob in _knobs(scenarios)
     ]
 
 
@@ -75,13 +75,18 @@ _GLOSSES: Final = {
 
 def _gloss(scenario: Scenario) -> str:
     """Explain the words of a setting that are not the tutorial's."""
-    words = (format_knob(scenario, knob) for knob in _knobs(scenario))
+    words = (format_knob(scenario, knob) for knob in _knobs([scenario]))
     told = "; ".join(f"{word}: {_GLOSSES[word]}" for word in words if word in _GLOSSES)
     return told and f"{told} (more in results/README.md, The parts of a loop)"
 
 
-def _knobs(scenario: Scenario) -> list[str]:
-    return [knob for knob in KNOBS if knob != "layers" or scenario.network == Network.LENET]
+def _knobs(scenarios: Sequence[Scenario]) -> list[str]:
+    """Return the knobs to name: layers of the LeNet, and the precision where it is not float32."""
+    unused = {
+        *(["layers"] if scenarios[0].network != Network.LENET else []),
+        *(["precision"] if all(each.precision is Precision.FLOAT32 for each in scenarios) else []),
+    }
+    return [knob for knob in KNOBS if knob not in unused]
 
 
 def tune_tables(tune_file: TuneFile, found: TuneResult, *, most_rows: int | None = MOST_ROWS) -> list[Table]:
