@@ -10,8 +10,8 @@ from bench.cli import options
 from bench.cli.console import err, note, spinner, warn
 from bench.cli.datasets import dataset_of
 from bench.cli.exit_status import EXIT_OF_VERDICT, Exit
-from bench.cli.precision import require_computable
-from bench.cli.session import ResumeHint, measuring, trying
+from bench.cli.measuring.precision import require_computable
+from bench.cli.measuring.session import ResumeHint, measuring, trying
 from bench.experiments.gate import eta
 from bench.experiments.gate.blocks import run_blocks, session_starters
 from bench.experiments.gate.decision import Conclusion
