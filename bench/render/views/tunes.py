@@ -38,24 +38,26 @@ def format_knob(scenario: Scenario, knob: str) -> str:
             if getattr(scenario, axis) != getattr(tutorial, axis)
         ]
         return f"trainer ({', '.join(store)})" if store else "trainer"
+    if knob == "hybridize" and scenario.precision is not Precision.FLOAT32:
+        return f"{scenario.hybridize} {scenario.precision}"
     return str(getattr(scenario, knob))
 
 
 def format_setting(scenario: Scenario) -> str:
     """Format the values of all knobs, in their order: cpu(0) x 2, bound, resident, epoch, padded, flat, naive."""
-    return ", ".join(format_knob(scenario, knob) for knob in _knobs([scenario]))
+    return ", ".join(format_knob(scenario, knob) for knob in _knobs(scenario))
 
 
 def setting_names(scenario: Scenario) -> str:
     """What stands where in `format_setting`: a header for a list of them."""
-    return ", ".join("contexts x cpu_threads" if knob == "contexts" else knob for knob in _knobs([scenario]))
+    return ", ".join("contexts x cpu_threads" if knob == "contexts" else knob for knob in _knobs(scenario))
 
 
 def describe_space(scenarios: Sequence[Scenario]) -> list[str]:
     """Return a line for each knob with the values that it has in these settings."""
     return [
         f"{knob}: {', '.join(dict.fromkeys(format_knob(scenario, knob) for scenario in scenarios))}"
-        for knob in _knobs(scenarios)
+        for knob in _knobs(scenarios[0])
     ]
 
 
@@ -76,18 +78,13 @@ _GLOSSES: Final = {
 
 def _gloss(scenario: Scenario) -> str:
     """Explain the words of a setting that are not the tutorial's."""
-    words = (format_knob(scenario, knob) for knob in _knobs([scenario]))
+    words = (format_knob(scenario, knob) for knob in _knobs(scenario))
     told = "; ".join(f"{word}: {_GLOSSES[word]}" for word in words if word in _GLOSSES)
     return told and f"{told} (more in results/README.md, The parts of a loop)"
 
 
-def _knobs(scenarios: Sequence[Scenario]) -> list[str]:
-    """Return the knobs to name: layers of the LeNet, and the precision where it is not float32."""
-    unused = {
-        *(["layers"] if scenarios[0].network != Network.LENET else []),
-        *(["precision"] if all(each.precision is Precision.FLOAT32 for each in scenarios) else []),
-    }
-    return [knob for knob in KNOBS if knob not in unused]
+def _knobs(scenario: Scenario) -> list[str]:
+    return [knob for knob in KNOBS if knob != "layers" or scenario.network == Network.LENET]
 
 
 def tune_tables(tune_file: TuneFile, found: TuneResult, *, most_rows: int | None = MOST_ROWS) -> list[Table]:
