@@ -116,7 +116,7 @@ HOST_AXES = ("hosts", "first_host")
 #: The axes of several processes that train together, and of the machines that they are on.
 RANK_AXES = ("ranks", "exchange", "servers", "compression", *HOST_AXES)
 #: The axes that have no option of their own: `--set AXIS=VALUE`.
-SET_AXES = ("precision", *LOOP_AXES, "servers", "compression", *HOST_AXES)
+SET_AXES = (*LOOP_AXES, "precision", "servers", "compression", *HOST_AXES)
 #: The peers' fair setting: the data on the device, the accuracy read once an epoch.
 PEERS_LOOP = {"input_pipeline": InputPipeline.RESIDENT, "metric_sync": MetricSync.EPOCH}
 
