@@ -62,6 +62,7 @@ def run_of(
         peak_rss_bytes=evaluated.peak_rss_bytes,
         device_memory_bytes=evaluated.device_memory_bytes,
         prediction=prediction_of(prediction),
+        numerics=set_up.numerics,
     )
 
 
