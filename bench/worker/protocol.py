@@ -60,8 +60,7 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
 
 
 class PredictionPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a process predicts: in each turn so many images one by one, and a window of batches, whose sizes take turns.
-    """
+    """What a process predicts: in each turn images one by one, and a window of batches, whose sizes take turns."""
 
     turns: PositiveCount
     #: Of a turn.

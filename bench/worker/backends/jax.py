@@ -219,10 +219,7 @@ class JaxWorkload:
         shape = (batch_size, 28, 28, 1) if self._scenario.layers is Layers.CHANNELS_LAST else (batch_size, 1, 28, 28)
         weights = [jax.device_put(np.asarray(weight), first) for weight in self._state.weights]
 
-        @jax.jit
-        def digits(weights: Sequence[Array], images: Array) -> Array:
-            return self._apply(weights, images.reshape(shape)).argmax(1)
-
+        digits = jax.jit(lambda weights, images: self._apply(weights, images.reshape(shape)).argmax(1))
         return lambda images: np.asarray(digits(weights, images))
 
     def device_memory_bytes(self) -> int | None:

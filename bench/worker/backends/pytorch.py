@@ -198,10 +198,10 @@ class PyTorchWorkload:
     def predictor(self, batch_size: int) -> Callable[[NDArray[np.float32]], NDArray[np.int64]]:  # noqa: ARG002  # any
         digits, layers, device = self._steps.predictor(), self._scenario.layers, self._devices[0]
 
-        @torch.inference_mode()
         def predict(images: NDArray[np.float32]) -> NDArray[np.int64]:
-            own = pytorch_steps.placed(torch.from_numpy(images), layers, device)
-            found: NDArray[np.int64] = digits(own).cpu().numpy()
+            with torch.inference_mode():
+                own = pytorch_steps.placed(torch.from_numpy(images), layers, device)
+                found: NDArray[np.int64] = digits(own).cpu().numpy()
             return found
 
         return predict
