@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+import numpy as np
+
 from mnist_core.idx import CLASSES, SIDE
 from mnist_core.mxnet_border import gluon, mx, nd
 from mnist_core.recipe import Hybridize, Layers, Network, Precision
@@ -24,6 +26,8 @@ nn = gluon.nn
 Block: TypeAlias = Any
 Array: TypeAlias = Any
 Operators: TypeAlias = Any
+
+DType: TypeAlias = np.dtype[Any]
 
 
 #: Images that a user's own network is tried out with.
@@ -39,7 +43,7 @@ class LayerMaker:
     """Makes the layers that have weights: Gluon's own, or those that compute in a type of 16 bits."""
 
     #: None: float32, which on a GPU may be computed as TF32; that is the environment's.
-    computed_in: str | None = None
+    computed_in: DType | None = None
 
     def dense(self, units: int, activation: str | None = None) -> Block:
         """Return a fully connected layer, and its activation."""
@@ -57,7 +61,7 @@ class LayerMaker:
 class _CastDense(nn.Dense):  # type: ignore[misc,name-defined]  # MXNet has no types
     """A fully connected layer whose factors are rounded to another type, and its activation in float32."""
 
-    def __init__(self, units: int, *, computed_in: str, **arguments: Any) -> None:  # noqa: ANN401  # as above
+    def __init__(self, units: int, *, computed_in: DType, **arguments: Any) -> None:  # noqa: ANN401  # as above
         super().__init__(units, **arguments)
         self._computed_in = computed_in
 
@@ -70,7 +74,7 @@ class _CastDense(nn.Dense):  # type: ignore[misc,name-defined]  # MXNet has no t
 class _CastConv2D(nn.Conv2D):  # type: ignore[misc,name-defined]  # MXNet has no types
     """A convolution whose factors are rounded to another type."""
 
-    def __init__(self, filters: int, *, computed_in: str, **arguments: Any) -> None:  # noqa: ANN401  # as above
+    def __init__(self, filters: int, *, computed_in: DType, **arguments: Any) -> None:  # noqa: ANN401  # as above
         super().__init__(filters, **arguments)
         self._computed_in = computed_in
 
@@ -80,7 +84,10 @@ class _CastConv2D(nn.Conv2D):  # type: ignore[misc,name-defined]  # MXNet has no
 
 
 #: What layers cast to; of the other precisions they cast nothing.
-_COMPUTED_IN: Final = {Precision.BFLOAT16: "bfloat16", Precision.FLOAT16: "float16"}
+_COMPUTED_IN: Final = {
+    Precision.BFLOAT16: np.dtype([("bfloat16", np.uint16)]),  # MXNet's name for it: NumPy has none
+    Precision.FLOAT16: np.dtype(np.float16),
+}
 _FLOAT32: Final = LayerMaker()
 
 

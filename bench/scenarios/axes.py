@@ -99,7 +99,11 @@ NOT_COMPUTED: Final[Mapping[tuple[Framework, DeviceKind, Precision], str]] = {
         (framework, DeviceKind.CPU, Precision.TF32): "TF32 is of NVIDIA's GPUs: on a CPU use precision=bfloat16"
         for framework in Framework
     },
-    (Framework.MXNET, DeviceKind.CPU, Precision.FLOAT16): "MXNet multiplies no float16 on a CPU: use precision=bfloat16",
+    (
+        Framework.MXNET,
+        DeviceKind.CPU,
+        Precision.FLOAT16,
+    ): "MXNet multiplies no float16 on a CPU: use precision=bfloat16",
     (Framework.MXNET, DeviceKind.GPU, Precision.BFLOAT16): "MXNet has no bfloat16 on a GPU: use precision=float16",
     (Framework.JAX, DeviceKind.CPU, Precision.FLOAT16): "JAX multiplies float16 in float32 on a CPU: "
     "use precision=bfloat16",

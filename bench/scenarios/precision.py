@@ -24,7 +24,7 @@ class Hardware:
 
 #: What oneDNN's kernels for products of bfloat16 need at least; they are fast where the CPU multiplies bfloat16, too.
 _AVX512: Final = ("avx512bw", "avx512vl", "avx512dq")
-#: The instructions without which a framework has no such product on a CPU, or a loop that takes a hundred times as long.
+#: The instructions without which a framework has no such product on a CPU, or one of a hundred times the time.
 _CPU_NEEDS: Final = {
     (Framework.MXNET, Precision.BFLOAT16): _AVX512,  # its oneDNN has no other kernel
     (Framework.TORCH, Precision.BFLOAT16): _AVX512,  # pytorch/pytorch#118499

@@ -264,9 +264,7 @@ def window_sizes(
     """
     fastest: dict[Scenario, float] = {}
     for (threads, engine, precision), group in by_variables(scenarios):
-        request = session.session_request(
-            data_directory, dataset, seed, threads, engine, group[0].framework, precision
-        )
+        request = session.session_request(data_directory, dataset, seed, threads, engine, group[0].framework, precision)
         running: dict[Side, Session] = {}
         with contextlib.ExitStack() as stack:
             for side in Side:

@@ -56,9 +56,7 @@ class SearchSession:
 
     def start(self, variables: PoolKey, seed: int) -> AbstractContextManager[Session]:
         threads, engine, precision = variables
-        request = session.session_request(
-            self.data_directory, self.dataset, seed, threads, engine, precision=precision
-        )
+        request = session.session_request(self.data_directory, self.dataset, seed, threads, engine, precision=precision)
         return self.start_session(request, command_seconds=self.plan.command_seconds)
 
 

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from bench.records.result import Numerics
 from bench.scenarios.axes import is_custom
 from bench.scenarios.scenario import Scenario
-from bench.worker.backends import common, exact
+from bench.worker.backends import common
 from bench.worker.backends.base import Workload
+from bench.worker.measure import exact
 from bench.worker.protocol import NumericsError
 from mnist_core.idx import Split
-from mnist_core.recipe import Precision
+from mnist_core.recipe import Network, Precision
 
 #: The most images that are probed. More would take longer than what is to be measured.
 _MOST_IMAGES: Final = 1000
@@ -57,12 +58,12 @@ def probe(workload: Workload, scenario: Scenario, train: Split, batch: int, *, i
     a user's own network, whose layers are not known. Raise `NumericsError` for an error outside of its precision's
     band.
     """
-    if is_custom(scenario.network):
+    if is_custom(scenario.network) or not hasattr(workload, "scores"):
         return None
     images = min(batch, _MOST_IMAGES)
     part = Split(train.images[:images], train.labels[:images])
     weights, inputs = workload.weights(), common.as_input(part)[:, np.newaxis]
-    reference = exact.evaluate(scenario.network, weights, inputs, part.labels)
+    reference = exact.evaluate(Network(scenario.network), weights, inputs, part.labels)
     found = Numerics(
         precision=scenario.precision,
         images=images,
