@@ -67,9 +67,7 @@ def matrix_product(device: Device, size: int, precision: Precision) -> Callable[
     (place,) = _devices_of([device])
     _compute_float32_in(precision)
     generator, own_type = np.random.default_rng(0), jax_steps.TYPES.get(precision, np.float32)
-    left, right = (
-        jax.device_put(generator.random((size, size), np.float32).astype(own_type), place) for _ in range(2)
-    )
+    left, right = (jax.device_put(generator.random((size, size), np.float32).astype(own_type), place) for _ in range(2))
     multiply = jax.jit(jnp.matmul)
     return lambda: jax.block_until_ready(multiply(left, right))
 

@@ -169,8 +169,9 @@ class PlainSteps:
                 for parameter, initial in zip(net.parameters(), task.initial, strict=True):
                     parameter.data = placed(torch.tensor(initial), task.layers, device)
         compiled = task.hybridize is Hybridize.COMPILE
-        if compiled and task.precision in TYPES:  # else what is compiled of `backward()` is under autocast, too
-            importlib.import_module("torch._functorch.config").backward_pass_autocast = "off"
+        if compiled and task.precision in TYPES:
+            settings: Any = importlib.import_module("torch._functorch.config")
+            settings.backward_pass_autocast = "off"  # noqa: S105  # no password: else `backward()` is under autocast
         self._forward = [torch.compile(net, dynamic=False) if compiled else net for net in self._nets]
         # Its own documentation's way to train on several machines. What is compiled adds up all gradients at once.
         self._averages = task.exchanges and not compiled
@@ -304,7 +305,7 @@ def _gradients(
     loss = functional.cross_entropy(scores.float(), labels)
     if scores.dtype is torch.float16:
         large = torch.autograd.grad(loss, weights, torch.full_like(loss, common.LOSS_SCALE))
-        gradients = torch._foreach_mul(large, scale / common.LOSS_SCALE)
+        gradients = [each * (scale / common.LOSS_SCALE) for each in large]
     else:
         gradients = torch.autograd.grad(loss, weights, scale)
     return gradients, loss.detach(), scores.detach().argmax(1)
