@@ -36,6 +36,9 @@ _NAME_LETTERS, _LABEL_LETTERS = 48, 54
 _ROW: Final = 32
 _ROW_TOP: Final = 6
 _LABEL_AT, _DRAWN_AT = 0.3, 0.67
+#: The same of a row with a histogram, which is higher: its label, the foot of the bars, and the highest bar.
+_HIGH_ROW: Final = 2 * _ROW
+_HIGH_LABEL_AT, _FOOT_AT, _BARS_HEIGHT = 0.14, 0.7, 0.42
 #: How wide a sign is in the legend, and where its name begins.
 _SIGN, _NAME_AT = 22, 28
 
@@ -123,6 +126,8 @@ class PlottedRow:
     label: str
     #: In the order of the picture's legend, where it has one; None: not measured.
     points: Sequence[Point | None]
+    #: A distribution behind the points, as (begin, end, height from 0 to 1) of each of its bars.
+    histogram: Sequence[tuple[float, float, float]] = ()
 
 
 @dataclass(slots=True)
@@ -216,13 +221,13 @@ def _legend_height(count: int) -> float:
     return _LINE * count + 8 if count else 0
 
 
-def _row_axes(sheet: _Sheet, labels: Sequence[str], step: float) -> _Axes:
+def _row_axes(sheet: _Sheet, labels: Sequence[str], step: float, label_at: float = _LABEL_AT) -> _Axes:
     """A row for each label, which stands above what is drawn at `_DRAWN_AT` below the label's index."""
     axes = sheet.axes(_ROW_TOP, step * len(labels), left=_RIGHT)
     across = axes.get_yaxis_transform()
     for row, label in enumerate(labels):
         text = _shortened(label, _LABEL_LETTERS)
-        _text(axes, 0.004, row + _LABEL_AT, text, va="center", fontsize=10, transform=across)
+        _text(axes, 0.004, row + label_at, text, va="center", fontsize=10, transform=across)
     axes.set_ylim(len(labels), 0)
     axes.yaxis.set_visible(False)
     axes.spines["left"].set_visible(False)
@@ -377,21 +382,31 @@ def draw_rows(
     `subject` is what all rows are of. With `bars` each row's one point is the end of a bar. `legend` names the points
     of a row, by their order.
     """
-    below = _ROW_TOP + _ROW * len(rows) + _BOTTOM
+    is_high = any(row.histogram for row in rows)
+    step, label_at, drawn_at = (_HIGH_ROW, _HIGH_LABEL_AT, _FOOT_AT + 0.08) if is_high else (_ROW, _LABEL_AT, _DRAWN_AT)
+    below = _ROW_TOP + step * len(rows) + _BOTTOM
     with _drawing(key, below + _legend_height(len(legend))) as sheet:
-        axes = _row_axes(sheet, [row.label for row in rows], _ROW)
+        axes = _row_axes(sheet, [row.label for row in rows], step, label_at)
         if reference is not None:
             axes.axvline(reference, **_REFERENCE_LOOKS[0])
         for place, row in enumerate(rows):
+            _draw_histogram(axes, row.histogram, place)
             for number, (point, style) in enumerate(zip(row.points, _LOOKS, strict=False)):
                 if point is not None:
                     # Every second point is drawn lower, else two points of a row could hide each other.
-                    _draw_row_point(sheet, axes, point, place + _DRAWN_AT + 0.14 * (number % 2), style, bar=bars)
+                    _draw_row_point(sheet, axes, point, place + drawn_at + 0.14 * (number % 2), style, bar=bars)
         _set_axis(axes.xaxis, axes.set_xscale, x)
         if legend:
             _draw_signs(_legend(sheet, below, legend), [Plotted(name, (), joined=False) for name in legend])
         alternative = f"{title}, {subject}: {format_count(len(rows), 'row')} from {rows[0].label} to {rows[-1].label}."
         return sheet.picture(title=title, caption=caption, alternative=alternative)
+
+
+def _draw_histogram(axes: _Axes, bars: Sequence[tuple[float, float, float]], place: int) -> None:
+    """Draw bars on the foot of a row; the row's points have their place below it."""
+    foot = place + _FOOT_AT
+    for begin, end, height in bars:
+        axes.fill_between([begin, end], foot - height * _BARS_HEIGHT, foot, color=_DIM, alpha=0.5, linewidth=0)
 
 
 def _draw_row_point(sheet: _Sheet, axes: _Axes, point: Point, y: float, style: dict[str, Any], *, bar: bool) -> None:

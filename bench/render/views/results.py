@@ -30,6 +30,7 @@ from bench.render.model.marks import AS_FAST, FAILED, FASTEST, INVALID, NOT_RUN
 from bench.render.model.pivot import Axes, Frame, axes_of_pivot, pivot_table
 from bench.render.model.table import Fact, Table, at_priority, hidden_column, make_table, numeric, sort_rows
 from bench.render.phrases import format_count, one_line
+from bench.render.views.predictions import prediction_tables
 from bench.render.views.scaling import scaling_tables
 from bench.scenarios.scenario import tutorial_setting
 from bench.stats.modes import two_groups
@@ -47,7 +48,7 @@ def result_tables(
 ) -> list[Table]:
     """Return one table per file, network and recipe; or, with `row` or `column`, one pivot per file and recipe.
 
-    Tables of ranks and of their exchanges follow those of a file that has some.
+    Tables of ranks and of their exchanges, and then those of prediction, follow those of a file that has some.
 
     `sort` names a column, with a leading "-" for descending; raw values are sorted, absent ones last. Without it
     rows have the order of the plan. `row` and `column` name axes and `value` a column of numbers; other axes that vary
@@ -69,7 +70,7 @@ def result_tables(
             else:
                 tables.append(_pivot(summary, rows, axes, pivot_value, ordered))
         if axes is None:
-            tables += scaling_tables(summary)
+            tables += [*scaling_tables(summary), *prediction_tables(summary)]
     return tables
 
 
