@@ -21,7 +21,7 @@ from bench.records.health import Health
 from bench.records.result import Run, SingleStream
 from bench.scenarios.scenario import Scenario, reference_of
 from bench.stats import block_design, intervals
-from bench.stats.intervals import CONFIDENCE, Estimate, TSummary
+from bench.stats.intervals import CONFIDENCE, Estimate, Moments, TSummary
 from bench.stats.multiple_testing import holm_adjusted
 from mnist_core.recipe import Recipe
 
@@ -93,6 +93,15 @@ class OfflineRow:
     @property
     def scenario(self) -> Scenario:
         return self.row.scenario
+
+
+@dataclass(frozen=True, slots=True)
+class LatencySample:
+    """A percentile of each process of a row: the logarithm of its seconds."""
+
+    moments: Moments
+    #: In each block in which the row took turns.
+    in_block: Mapping[int, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +193,18 @@ class _Compared:
         """Return the ratio of two rows that carry a rank and have the number; else None."""
         has_number = all(group.is_ranked and any(self.value(run) for run in group.runs) for group in (row, other))
         return intervals.ratio_of(self.log_ratio(row, other)) if has_number else None
+
+
+def latency_samples(group: Group) -> dict[float, LatencySample]:
+    """Return each percentile that all processes of a row that answered queries have; empty where none did."""
+    runs = [run for run in group.runs if _has_stream(run)]
+    found = {}
+    for fraction in PERCENTILES:
+        seconds = [number for run in runs if (number := percentile_of(run, fraction)) is not None]
+        if seconds and len(seconds) == len(runs):
+            in_block = _logs_in_block(runs, functools.partial(percentile_of, fraction=fraction))
+            found[fraction] = LatencySample(intervals.log_moments(seconds), in_block)
+    return found
 
 
 def _logs_in_block(runs: Iterable[Run], value: Value) -> dict[int, float]:
