@@ -115,45 +115,6 @@ class Epoch(Record, frozen=True):
     ranks: tuple[RankWindow, ...] = ()
 
 
-class Percentile(Record, frozen=True):
-    """STUB."""
-
-    fraction: PositiveFraction
-    ns: PositiveCount
-    low_ns: PositiveCount
-    high_ns: PositiveCount
-
-
-class SingleStream(Record, frozen=True, kw_only=True):
-    """STUB."""
-
-    queries: PositiveCount
-    warm_up: Count
-    timer_overhead_ns: Count
-    min_ns: PositiveCount
-    percentiles: tuple[Percentile, ...]
-    max_ns: PositiveCount
-    mean_ns: PositiveSeconds
-    buckets: tuple[tuple[Count, PositiveCount], ...]
-    mismatches: Count
-    involuntary_context_switches: Count
-
-
-class Offline(Record, frozen=True, kw_only=True):
-    """STUB."""
-
-    batch_size: PositiveCount
-    samples: PositiveCount
-    seconds: tuple[PositiveSeconds, ...]
-
-
-class Prediction(Record, frozen=True, kw_only=True):
-    """STUB."""
-
-    offline: tuple[Offline, ...] = ()
-    single_stream: SingleStream | None = None
-
-
 class Run(Record, frozen=True):
     """What one fresh process measured for one scenario."""
 
@@ -189,7 +150,6 @@ class Run(Record, frozen=True):
     test_samples: Images | None = None
     #: What the machine did meanwhile; of a run that took turns it is the block's.
     health: Health | None = None
-    prediction: Prediction | None = None
 
 
 class Failure(Record, frozen=True):
