@@ -282,8 +282,8 @@ def _median(numbers: Iterable[float | None]) -> float | None:
 def _offline(summary: Summary, rows: Sequence[Row]) -> Iterable[OfflineRow]:
     reference = summary.groups[_reference(rows)]
     groups = [_group(summary, row) for row in rows]
-    runs = [run for group in groups for run in group.runs if run.prediction is not None]
-    sizes = sorted({each.batch_size for run in runs for each in run.prediction.offline})
+    made = (run.prediction for group in groups for run in group.runs)
+    sizes = sorted({each.batch_size for prediction in made if prediction is not None for each in prediction.offline})
     compared = {size: _Compared.of(groups, functools.partial(images_per_second, batch_size=size)) for size in sizes}
     for row, group in zip(rows, groups, strict=True):
         throughputs, ratios = {}, {}

@@ -68,6 +68,8 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     #: The processes of a repeat are alive together and take turns, a turn for each of the `epochs`. Their speeds are
     #: compared within the repeat, and the accuracy is measured once, at the end. False: each is alone.
     in_turns: bool = False
+    #: Whether each process also predicts the test images with what it has trained, one by one and in batches.
+    predict: bool = False
 
 
 class Matrix(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -133,6 +135,8 @@ class PlannedRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     in_turns: bool = False
     #: Added while measuring, beside what the suite asks for: another block, or one in the place of a void one.
     added: bool = False
+    #: It also predicts, see `Sampling.predict`; ranks do not.
+    predict: bool = False
 
 
 class Overrides(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,6 +157,7 @@ class Overrides(msgspec.Struct, frozen=True, kw_only=True):
     epochs: int | None = None
     samples: int | None = None
     timeout_seconds: float | None = None
+    predict: bool | None = None
 
 
 def load_suite(name_or_path: str) -> Suite:
@@ -208,7 +213,7 @@ def override(suite: Suite, overrides: Overrides) -> Suite:
         matrices = _override_axis(matrices, axis, values)
     sampling = {
         field: value
-        for field in ("repeats", "epochs", "samples", "timeout_seconds")
+        for field in ("repeats", "epochs", "samples", "timeout_seconds", "predict")
         if (value := getattr(overrides, field)) is not None
     }
     return msgspec.structs.replace(
@@ -256,12 +261,14 @@ def expand(
                     repeat=repeat,
                     timeout_seconds=sampling.timeout_seconds,
                     in_turns=sampling.in_turns,
+                    predict=sampling.predict and not scenario.has_ranks,
                 )
                 before = planned.setdefault((scenario, recipe, repeat), run)
                 planned[scenario, recipe, repeat] = msgspec.structs.replace(
                     before,
                     timeout_seconds=max(before.timeout_seconds, run.timeout_seconds),
                     in_turns=before.in_turns or run.in_turns,
+                    predict=before.predict or run.predict,
                 )
     return tuple(planned.values())
 

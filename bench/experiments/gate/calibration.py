@@ -142,8 +142,7 @@ def slowed(block: BlockEvidence, slowdown: float) -> BlockEvidence:
     return dataclasses.replace(
         block,
         rows={
-            key: dataclasses.replace(row, effect=row.effect + math.log1p(slowdown))
-            for key, row in block.rows.items()
+            key: dataclasses.replace(row, effect=row.effect + math.log1p(slowdown)) for key, row in block.rows.items()
         },
     )
 

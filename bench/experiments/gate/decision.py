@@ -126,9 +126,7 @@ def _confirm(
             return [_unconfirmed(row, fresh) for row in rows], wanted
         confirmed = {each.key for each in suspects if _shows_again(plan, each, suspicions[each.key], fresh)}
         if confirmed:
-            return [
-                _confirmed(row, fresh) if row.key in confirmed else _unconfirmed(row, fresh) for row in rows
-            ], None
+            return [_confirmed(row, fresh) if row.key in confirmed else _unconfirmed(row, fresh) for row in rows], None
     return [_unconfirmed(row, fresh) for row in rows], None
 
 

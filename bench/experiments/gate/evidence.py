@@ -18,7 +18,6 @@ from bench.records.gate import (
     draw,
 )
 from bench.records.health import void_reason
-from bench.scenarios.scenario import Scenario
 from bench.stats import paired
 from bench.stats.paired import Order, Side
 
@@ -86,7 +85,8 @@ def _failure_reason(plan: GatePlan, block: Block, index: int) -> str | None:
     for measured in (measured for each in block.passes for measured in each.scenarios):
         wanted = (windows.get(measured.scenario, 0),) * plan.windows
         turns = plan.windows if plan.metric is GateMetric.LATENCY else 0
-        if measured.samples != wanted or (len(measured.window_seconds), len(measured.answered)) != (plan.windows, turns):
+        is_complete = len(measured.window_seconds) == plan.windows and len(measured.answered) == turns
+        if measured.samples != wanted or not is_complete:
             return f"block {index} does not have the windows that were planned for {measured.scenario.name}"
     return None
 

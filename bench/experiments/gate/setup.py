@@ -27,6 +27,7 @@ from bench.records.environment import Software
 from bench.records.gate import (
     GatedScenario,
     GateFile,
+    GateMetric,
     GatePlan,
     Purpose,
     SideDescription,
@@ -65,8 +66,8 @@ _CONTROL_ALPHA: Final = 0.01
 _ACCURACY_MARGIN: Final = 0.01
 #: More void blocks than this share are the sign of an unhealthy machine.
 _UNHEALTHY_FRACTION: Final = 0.3
-#: What differs in a gate of latency. The tail of a few hundred queries scatters more than a mean over as many images: it
-#: may be off by 5 % without a regression, 15 % is the most that may remain unseen.
+#: What differs in a gate of latency. The tail of a few hundred queries scatters more than a mean over as many images:
+#: up to 5 % slower is no regression, and 15 % is the most that may remain unseen.
 LATENCY_MARGIN, LATENCY_TOLERANCE = "5%", "15%"
 _LATENCY_DETECTABLE_LIMIT: Final = 0.15
 #: Turns of a process, and queries of a turn: more than the 368 that a p99 takes (`order_statistics.fewest_values`).

@@ -21,11 +21,11 @@ from bench.analysis.prediction import (
 from bench.analysis.summary import Row, Summary
 from bench.records.result import Run
 from bench.render import units
-from bench.render.model import captions
-from bench.render.model.columns import Column, make_change_column, make_column
-from bench.render.model.labels import full_setting, listed_axes, shared_setting
+from bench.render.model.column import Column, make_change_column, make_column
 from bench.render.model.marks import INVALID
 from bench.render.model.table import Fact, Table, make_table
+from bench.render.model.words import captions
+from bench.render.model.words.labels import full_setting, listed_axes, shared_setting
 from bench.render.phrases import ends, format_change, plus_minus
 from bench.scenarios.scenario import Scenario, reference_of
 from bench.stats.intervals import Estimate
