@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -60,6 +61,11 @@ def times(seed: int, median_microseconds: float, queries: int = 10_000, sd: floa
     return [int(number) for number in np.exp(logs)]
 
 
+@functools.cache
+def _drawn(seed: int, median_microseconds: float, queries: int) -> SingleStream:
+    return a_stream(times(seed, median_microseconds, queries))
+
+
 def a_prediction(stream: SingleStream | None, speeds: Mapping[int, float] | None = None) -> Prediction:
     """Make a prediction with so many images per second by batch size, each measured twice on 10,000 images."""
     offline = tuple(
@@ -76,7 +82,7 @@ def predicted(medians: Mapping[Scenario, float] = MEDIANS, *, blocks: int = BLOC
         slower = 1.05**block
         for place, (scenario, median) in enumerate(medians.items()):
             own = 1 + 0.01 * math.sin(7 * block + 3 * place)
-            stream = a_stream(times(100 * block + place, median * slower * own, queries))
+            stream = _drawn(100 * block + place, median * slower * own, queries)
             batches = {size: size / (size + 20) * 1e9 / (median * slower * own) / 50 for size in (1, 100, 1000)}
             run = a_run(
                 scenario=scenario,
