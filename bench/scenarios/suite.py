@@ -6,7 +6,7 @@ import enum
 import functools
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple, TypeVar
@@ -47,7 +47,17 @@ from bench.scenarios.axes import (
 )
 from bench.scenarios.hosts import check_machines
 from bench.scenarios.scenario import DEFAULTS, Scenario
-from mnist_core.recipe import Engine, Hybridize, InputPipeline, Kvstore, Layers, MetricSync, Recipe, Update
+from mnist_core.recipe import (
+    Engine,
+    Hybridize,
+    InputPipeline,
+    Kvstore,
+    Layers,
+    MetricSync,
+    Precision,
+    Recipe,
+    Update,
+)
 
 _MATRIX_AXES: Final = ("framework", "network", "loop", *AXES)
 BUILT_IN_SUITES = ("smoke", "standard", "tutorial", "full", "gate", "ablation", "peers", "cluster")
@@ -82,6 +92,7 @@ class Matrix(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     batch_size: tuple[Images, ...] = ()
     hybridize: tuple[Hybridize, ...] = ()
     cpu_threads: tuple[Threads, ...] = ()
+    precision: tuple[Precision, ...] = ()
     input_pipeline: tuple[InputPipeline, ...] = ()
     metric_sync: tuple[MetricSync, ...] = ()
     layers: tuple[Layers, ...] = ()
@@ -121,6 +132,8 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     title: str
     matrix: NonEmpty[Matrix]
+    #: Added where a framework can use a GPU: with the first one, and with all of them, beside the contexts written.
+    on_gpu: tuple[Matrix, ...] = ()
 
 
 class PlannedRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
@@ -185,8 +198,9 @@ def parse_suite(text: str, *, where: str) -> Suite:
     """Parse a suite. Raise `ConfigurationError`, naming `where`, for anything but a suite with at least one run."""
     try:
         suite = msgspec.toml.decode(text, type=Suite)
-        _check_size(suite)
-        for matrix in suite.matrix:
+        every = msgspec.structs.replace(suite, matrix=(*suite.matrix, *suite.on_gpu))
+        _check_size(every)
+        for matrix in every.matrix:
             _scenarios(matrix, (), 1)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"suite {where}: {diagnostics.explain(error, Suite)}") from None
@@ -195,6 +209,21 @@ def parse_suite(text: str, *, where: str) -> Suite:
     except (msgspec.DecodeError, ConfigurationError, ValueError) as error:
         raise ConfigurationError(f"suite {where}: {' '.join(str(error).split())}") from None
     return suite
+
+
+def with_gpus(suite: Suite, gpus: Mapping[Framework, Sequence[str]]) -> Suite:
+    """Return the suite with its rows for GPUs, as far as a framework can use one of these; with no GPU, as it was."""
+    added = [
+        msgspec.structs.replace(
+            matrix,
+            framework=(framework,),
+            contexts=tuple(dict.fromkeys([*matrix.contexts, usable[0], ",".join(usable)])),
+        )
+        for matrix in suite.on_gpu
+        for framework in matrix.framework
+        if (usable := gpus.get(framework))
+    ]
+    return msgspec.structs.replace(suite, matrix=(*suite.matrix, *added), on_gpu=())
 
 
 def override(suite: Suite, overrides: Overrides) -> Suite:
