@@ -20,7 +20,7 @@ from tests import ROOT
 #: with the version, or where every older version reads the changed file as before.
 KNOWN = {
     "ResultSet": (3, "cc374ae1eb34e308"),
-    "GateFile": (3, "f51f893d870b7140"),
+    "GateFile": (3, "c3f471455ad925dd"),
     "TuneFile": (2, "4b4e322157e0f37f"),
     "ProfileFile": (2, "a845f6a0821d02f6"),
     "Calibration": (2, "9da7dd4902f92199"),

@@ -25,6 +25,7 @@ from bench.render.model.table import Table
 from bench.render.report.assemble import make_report
 from bench.render.views.across.comparisons import comparison_tables
 from bench.render.views.results import result_tables
+from bench.stats.intervals import Estimate
 from tests.support.predictions import OFF, ON, STATIC, a_prediction, a_prediction_file, a_stream, predicted, times
 from tests.support.records import a_result_set, a_run
 
@@ -92,7 +93,9 @@ def test_each_process_has_its_own_interval() -> None:
     assert stream is not None
     assert stream.single_stream is not None
     (tail,) = [each for each in stream.single_stream.percentiles if each.fraction == 0.99]
-    assert cell.raw is not None
+    assert isinstance(cell.raw, Estimate)
+    assert cell.raw.lower is not None
+    assert cell.raw.upper is not None
     assert msgspec.structs.asdict(tail) == {
         "fraction": 0.99,
         "ns": round(cell.raw.value * 1e9),
