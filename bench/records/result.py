@@ -50,7 +50,7 @@ from mnist_core.recipe import Recipe
 #:    environment: kinds of core, who scales the clock, a digest of the source. Every file of version 2 is one of
 #:    version 3 without any. Ranks that train together: `ranks`, `exchange` and `servers` of a scenario, `ranks` of an
 #:    epoch, the reasons `rank_lost` and `ranks_differ`; `exchanges` of a file. Several machines: `hosts` of a file;
-#:    `hosts` and `first_host` of a scenario; `host` of a failure. `compression` of a scenario.
+#:    `hosts` and `first_host` of a scenario; `host` of a failure. `compression` of a scenario. Layers `padded_8`.
 SCHEMA_VERSION: Final = 3
 
 

@@ -35,6 +35,7 @@ from bench.scenarios.axes import (
     AUTO_RANKS,
     AXES,
     SET_AXES,
+    WIDEST_VECTOR,
     AutoRanks,
     Compression,
     Exchange,
@@ -102,13 +103,13 @@ class Matrix(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     baselines: bool = False
     sampling: Sampling = Sampling()
 
-    def values(self, axis: str) -> tuple[Any, ...]:
-        """Return the values on an axis: those that are written down, or the loop's own."""
+    def values(self, axis: str, vector_floats: int) -> tuple[Any, ...]:
+        """Return the values on an axis: those that are written down, or the loop's own, see `preset`."""
         written: tuple[Any, ...] = getattr(self, axis)
         if written or axis in {"framework", "network", "loop"}:
             return written
         own = (
-            preset(framework, network, loop, self.contexts).get(axis, DEFAULTS[axis])
+            preset(framework, network, loop, self.contexts, vector_floats).get(axis, DEFAULTS[axis])
             for framework, network, loop in itertools.product(self.framework, self.network, self.loop)
         )
         return tuple(dict.fromkeys(",".join(value) if axis == "contexts" else value for value in own))
@@ -182,7 +183,7 @@ def parse_suite(text: str, *, where: str) -> Suite:
         suite = msgspec.toml.decode(text, type=Suite)
         _check_size(suite)
         for matrix in suite.matrix:
-            _scenarios(matrix, (), 1)
+            _scenarios(matrix, (), 1, WIDEST_VECTOR)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"suite {where}: {diagnostics.explain(error, Suite)}") from None
     except RecursionError:
@@ -192,8 +193,8 @@ def parse_suite(text: str, *, where: str) -> Suite:
     return suite
 
 
-def override(suite: Suite, overrides: Overrides) -> Suite:
-    """Return the suite with the command line's values in it.
+def override(suite: Suite, overrides: Overrides, vector_floats: int = WIDEST_VECTOR) -> Suite:
+    """Return the suite with the command line's values in it, for a CPU as in `expand`.
 
     An axis is *narrowed* when the suite has all the given values somewhere (matrices without any of them drop out), and
     *replaced* in every matrix otherwise. Sampling is always replaced.
@@ -203,9 +204,9 @@ def override(suite: Suite, overrides: Overrides) -> Suite:
         matrices = tuple(msgspec.structs.replace(matrix, local_batch_size=()) for matrix in matrices)
     options = ("contexts", "batch_size", "hybridize", "cpu_threads", "ranks", "exchange")
     for axis in ("framework", "network", "loop", *options):
-        matrices = _override_axis(matrices, axis, tuple(dict.fromkeys(getattr(overrides, axis))))
+        matrices = _override_axis(matrices, axis, tuple(dict.fromkeys(getattr(overrides, axis))), vector_floats)
     for axis, values in overrides.settings:
-        matrices = _override_axis(matrices, axis, values)
+        matrices = _override_axis(matrices, axis, values, vector_floats)
     sampling = {
         field: value
         for field in ("repeats", "epochs", "samples", "timeout_seconds")
@@ -220,28 +221,40 @@ def override(suite: Suite, overrides: Overrides) -> Suite:
     )
 
 
-def _override_axis(matrices: tuple[Matrix, ...], axis: str, values: tuple[Any, ...]) -> tuple[Matrix, ...]:
+def _override_axis(
+    matrices: tuple[Matrix, ...], axis: str, values: tuple[Any, ...], vector_floats: int
+) -> tuple[Matrix, ...]:
     if not values:
         return matrices
-    if {*values} <= {value for matrix in matrices for value in matrix.values(axis)}:
-        narrowed = ((matrix, tuple(v for v in matrix.values(axis) if v in values)) for matrix in matrices)
+    before = [matrix.values(axis, vector_floats) for matrix in matrices]
+    if {*values} <= {*itertools.chain.from_iterable(before)}:
+        narrowed = (
+            (matrix, tuple(value for value in own if value in values))
+            for matrix, own in zip(matrices, before, strict=True)
+        )
         return tuple(msgspec.structs.replace(matrix, **{axis: kept}) for matrix, kept in narrowed if kept)
     return tuple(msgspec.structs.replace(matrix, **{axis: values}) for matrix in matrices)
 
 
 def expand(
-    suite: Suite, *, seed: int = Recipe().seed, gpu_contexts: Sequence[str] = (), machines: int = 1
+    suite: Suite,
+    *,
+    seed: int = Recipe().seed,
+    gpu_contexts: Sequence[str] = (),
+    machines: int = 1,
+    vector_floats: int = WIDEST_VECTOR,
 ) -> tuple[PlannedRun, ...]:
     """Return every run the suite asks for, each once, in the suite's order; repeat r trains with seed + r.
 
-    `gpu_contexts` is what `auto` stands for on this machine; without any it is the CPU. Ranks are spread over as many
+    `gpu_contexts` is what `auto` stands for on this machine; without any it is the CPU. `vector_floats` of its CPU are
+    what a tuned loop goes by, see `preset`. Ranks are spread over as many
     of the `machines` as they can be, where the suite does not say over how many. Raise `ConfigurationError` for a
     scenario that needs others.
     """
     planned: dict[tuple[Scenario, Recipe, int], PlannedRun] = {}
     _check_size(suite)
     for matrix in suite.matrix:
-        scenarios = _scenarios(matrix, tuple(gpu_contexts), machines)
+        scenarios = _scenarios(matrix, tuple(gpu_contexts), machines, vector_floats)
         sampling = _with_whole_batches(matrix, scenarios)
         recipes = [
             Recipe(epochs=sampling.epochs, samples=sampling.samples, seed=seed + repeat)
@@ -291,7 +304,9 @@ def _check_size(suite: Suite) -> None:
 
 
 @functools.lru_cache(maxsize=64)  # a suite is made once when it is read, to find what is wrong with it, and then again
-def _scenarios(matrix: Matrix, gpu_contexts: tuple[str, ...], machines: int) -> tuple[Scenario, ...]:
+def _scenarios(
+    matrix: Matrix, gpu_contexts: tuple[str, ...], machines: int, vector_floats: int
+) -> tuple[Scenario, ...]:
     """Expand a matrix: written axes vary in their order in the file format, the others have the value of the loop."""
     given: dict[str, tuple[Any, ...]] = {axis: values for axis in AXES if (values := getattr(matrix, axis))}
     given["contexts"] = tuple(canonical_contexts(text, gpu_contexts=gpu_contexts) for text in matrix.contexts) or (
@@ -309,7 +324,8 @@ def _scenarios(matrix: Matrix, gpu_contexts: tuple[str, ...], machines: int) -> 
         size = chosen.get("batch_size")
         if isinstance(size, _Local):
             chosen["batch_size"] = size.images * chosen.get("ranks", 1)
-        own = loop_on(framework, network, loop, chosen.get("contexts", ())) | exchange_on(framework, chosen)
+        own = loop_on(framework, network, loop, chosen.get("contexts", ()), vector_floats)
+        own |= exchange_on(framework, chosen)
         own["hosts"] = max(1, min(chosen.get("ranks", 1), machines - chosen.get("first_host", 0)))
         scenario = Scenario(**{"framework": framework, "network": network, **own, **chosen})
         made.append(scenario)

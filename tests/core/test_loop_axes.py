@@ -57,6 +57,24 @@ def test_a_written_axis_wins_over_the_loops_own() -> None:
     assert put_back.loop_summary == "tuned update=trainer"
 
 
+@pytest.mark.parametrize(
+    ("floats", "layers", "words"),
+    [
+        (16, Layers.PADDED, "tuned"),
+        (8, Layers.PADDED_8, "tuned layers=padded_8"),
+        (1, Layers.POOL_FIRST, "tuned layers=pool_first"),
+    ],
+)
+def test_the_tuned_lenet_goes_by_the_cpu_that_measures(floats: int, layers: Layers, words: str) -> None:
+    """Its words go by the scenario alone: each machine reads the same in a file, and two fills have two names."""
+    suite = parse_suite('title = "one"\n[[matrix]]\nnetwork = ["mlp", "lenet"]\nloop = ["tuned"]\n', where="here")
+    mlp, lenet = (planned.scenario for planned in expand(suite, vector_floats=floats))
+    assert (lenet, lenet.loop_summary) == (msgspec.structs.replace(tuned("lenet"), layers=layers), words)
+    assert (mlp, mlp.loop_summary) == (tuned("mlp"), "tuned")
+    chosen = override(suite, Overrides(settings=axis_settings([f"layers={layers}"])), floats)
+    assert [planned.scenario for planned in expand(chosen, vector_floats=floats)] == [lenet]
+
+
 def test_on_a_gpu_the_tuned_loop_keeps_the_threaded_engine() -> None:
     """It does not pad either, which oneDNN alone needs."""
     (on_gpu,) = scenarios_of('network = ["lenet"]\nloop = ["tuned"]\ncontexts = ["gpu(0)"]')
@@ -69,7 +87,7 @@ def test_the_loop_is_told_in_the_fewest_words() -> None:
     axes: dict[str, Iterable[Any]] = {
         "input_pipeline": InputPipeline,
         "metric_sync": MetricSync,
-        "layers": (Layers.TUTORIAL, Layers.PADDED),
+        "layers": (Layers.TUTORIAL, Layers.PADDED_8, Layers.PADDED),
         "update": Update,
         "kvstore": Kvstore,
         "update_on_kvstore": (True, False),
@@ -148,10 +166,11 @@ def test_what_a_scenario_names_is_enforced() -> None:
     assert (given["MXNET_ENGINE_TYPE"], given["MXNET_UPDATE_ON_KVSTORE"]) == ("ThreadedEnginePerDevice", "1")
 
 
-def test_the_ablation_exchanges_one_part_at_a_time() -> None:
+@pytest.mark.parametrize("floats", [16, 8, 1])
+def test_the_ablation_exchanges_one_part_at_a_time(floats: int) -> None:
     """Each scenario is one of the two loops, or differs from one in one axis; threads go with contexts."""
-    loops = {network: (tutorial_setting(network), tuned(network)) for network in Network}
-    seen = {planned.scenario for planned in expand(load_suite("ablation"))}
+    loops = {network: (tutorial_setting(network), tuned(network, floats)) for network in Network}
+    seen = {planned.scenario for planned in expand(load_suite("ablation"), vector_floats=floats)}
     for scenario in seen:
         differences = [
             {field for field in scenario.__struct_fields__ if getattr(scenario, field) != getattr(loop, field)}
@@ -161,6 +180,8 @@ def test_the_ablation_exchanges_one_part_at_a_time() -> None:
     for network in Network:
         tutorial, best = loops[network]
         assert {tutorial, best} <= seen
+        if network is Network.LENET:  # what the CPU decides is shown on every one
+            assert {msgspec.structs.replace(best, layers=each) for each in (Layers.PADDED_8, Layers.PADDED)} <= seen
         for axis in preset(Framework.MXNET, network, LoopName.TUNED, ()).keys() - {"cpu_threads"}:
             exchanged = msgspec.structs.replace(tutorial, **{axis: getattr(best, axis)})
             put_back = msgspec.structs.replace(best, **{axis: getattr(tutorial, axis)})

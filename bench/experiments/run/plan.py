@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from bench.errors import ConfigurationError
 from bench.experiments.run.executor import SubprocessExecutor
+from bench.machine.cpu import vector_floats
 from bench.records.environment import Software
 from bench.scenarios.axes import AUTO_CONTEXTS, Framework
 from bench.scenarios.selection import BEST, select
@@ -28,13 +29,16 @@ def plan_here(
     Devices are tried out with `probe` where the suite says `auto`. Raises `ConfigurationError` for a suite that cannot
     be read, and where `keyword` leaves none of its scenarios.
     """
-    chosen = override(load_suite(suite), overrides)
+    floats = vector_floats()
+    chosen = override(load_suite(suite), overrides, floats)
     frameworks = {
         framework for matrix in chosen.matrix if AUTO_CONTEXTS in matrix.contexts for framework in matrix.framework
     }
     rows = [probe_row(functools.partial(probe, framework)) for framework in Framework if framework in frameworks]
     gpus = sorted({tried.device for row in rows for tried in row if tried.usable})
-    plan = expand(chosen, seed=seed, gpu_contexts=[str(device) for device in gpus], machines=machines)
+    plan = expand(
+        chosen, seed=seed, gpu_contexts=[str(device) for device in gpus], machines=machines, vector_floats=floats
+    )
     if keyword is not None:
         plan = select(plan, keyword)
     if not plan:
