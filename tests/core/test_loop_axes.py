@@ -67,7 +67,8 @@ def test_a_written_axis_wins_over_the_loops_own() -> None:
 )
 def test_the_tuned_lenet_goes_by_the_cpu_that_measures(floats: int, layers: Layers, words: str) -> None:
     """Its words go by the scenario alone: each machine reads the same in a file, and two fills have two names."""
-    suite = parse_suite('title = "one"\n[[matrix]]\nnetwork = ["mlp", "lenet"]\nloop = ["tuned"]\n', where="here")
+    matrices = '[[matrix]]\nnetwork = ["mlp"]\nloop = ["tuned"]\n[[matrix]]\nnetwork = ["lenet"]\nloop = ["tuned"]\n'
+    suite = parse_suite(f'title = "two"\n{matrices}', where="here")
     mlp, lenet = (planned.scenario for planned in expand(suite, vector_floats=floats))
     assert (lenet, lenet.loop_summary) == (msgspec.structs.replace(tuned("lenet"), layers=layers), words)
     assert (mlp, mlp.loop_summary) == (tuned("mlp"), "tuned")
@@ -87,7 +88,7 @@ def test_the_loop_is_told_in_the_fewest_words() -> None:
     axes: dict[str, Iterable[Any]] = {
         "input_pipeline": InputPipeline,
         "metric_sync": MetricSync,
-        "layers": (Layers.TUTORIAL, Layers.PADDED_8, Layers.PADDED),
+        "layers": (Layers.TUTORIAL, Layers.PADDED),
         "update": Update,
         "kvstore": Kvstore,
         "update_on_kvstore": (True, False),
