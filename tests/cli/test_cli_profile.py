@@ -15,7 +15,7 @@ from bench import cli
 from bench.cli.commands import profile
 from bench.cli.commands.profile import one_scenario
 from bench.experiments.profile.breakdown import break_down
-from bench.machine.cpu import vector_floats
+from bench.machine.linux.cpu import vector_floats
 from bench.records import store
 from bench.records.environment import Software
 from bench.records.profile import ProfileFile

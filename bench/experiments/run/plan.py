@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from bench.errors import ConfigurationError
 from bench.experiments.run.executor import SubprocessExecutor
-from bench.machine.cpu import vector_floats
+from bench.machine.linux.cpu import vector_floats
 from bench.records.environment import Software
 from bench.scenarios.axes import AUTO_CONTEXTS, Framework
 from bench.scenarios.selection import BEST, select

@@ -11,7 +11,7 @@ from bench.experiments.tune.pool import session_starter
 from bench.experiments.tune.rounds import plan
 from bench.experiments.tune.search_space import Space, search_space
 from bench.machine.capture import capture, usable_core_count
-from bench.machine.cpu import vector_floats
+from bench.machine.linux.cpu import vector_floats
 from bench.records.base import utc_now
 from bench.records.environment import Software
 from bench.records.result import Dataset
