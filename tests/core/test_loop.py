@@ -33,8 +33,7 @@ pytestmark = pytest.mark.system
 #: Four whole batches and one of two images, which leaves the third of three contexts without.
 SAMPLES, BATCH_SIZE = 34, 8
 MODES = (Hybridize.OFF, Hybridize.ON, Hybridize.STATIC, Hybridize.BOUND)
-PADDED = (Layers.PADDED_8, Layers.PADDED)
-LENETS = (Layers.TUTORIAL, Layers.ACTIVATION, Layers.POOL_FIRST, *PADDED)
+LENETS = (Layers.TUTORIAL, Layers.ACTIVATION, Layers.POOL_FIRST, Layers.PADDED_8, Layers.PADDED)
 #: Weights are of the order of 0.1 and an update of 0.01: the rounding of a few updates is below this.
 TOLERANCE = 1e-6
 
