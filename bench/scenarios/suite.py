@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import functools
 import itertools
 import math
@@ -17,7 +16,6 @@ from msgspec import Meta
 from bench import suggest
 from bench.errors import ConfigurationError
 from bench.ranges import (
-    MOST_RANKS,
     MOST_RUNS,
     Count,
     Epochs,
@@ -34,7 +32,6 @@ from bench.scenarios import baselines, diagnostics
 from bench.scenarios.axes import (
     AUTO_RANKS,
     AXES,
-    SET_AXES,
     WIDEST_VECTOR,
     AutoRanks,
     Compression,
@@ -373,34 +370,3 @@ def _counted(ranks: Iterable[int | AutoRanks], machines: int) -> Iterator[tuple[
         most = max(2, machines)
         powers = (1 << power for power in range(most.bit_length()))
         yield (value,) if value != AUTO_RANKS else (*(power for power in powers if power < most), most)
-
-
-_AXIS_TYPES: Final = {field.name: field.type for field in msgspec.structs.fields(Scenario)}
-
-
-def axis_settings(texts: Sequence[str]) -> tuple[tuple[str, tuple[Any, ...]], ...]:
-    """Read (axis, values) from "update=flat" or "update=flat,trainer". Raises `ConfigurationError` for what is none."""
-    settings = []
-    for text in texts:
-        axis, _, values = text.partition("=")
-        if axis not in SET_AXES:
-            raise ConfigurationError(suggest.unknown("axis", axis, SET_AXES))
-        settings.append((axis, tuple(_setting(axis, each) for each in values.split(","))))
-    return tuple(settings)
-
-
-def _setting(axis: str, text: str) -> Any:  # noqa: ANN401  # a value of the axis
-    try:
-        return msgspec.convert(text, _AXIS_TYPES[axis], strict=False)
-    except msgspec.ValidationError:
-        if known := choices(axis):
-            raise ConfigurationError(suggest.unknown(axis, text, known)) from None
-        raise ConfigurationError(f"{axis}={text}: expected a whole number from 0 to {MOST_RANKS:,}") from None
-
-
-def choices(axis: str) -> list[str]:
-    """Return the values of an axis that has a few: of an enumeration, or of yes and no; nothing of a number."""
-    kind = _AXIS_TYPES[axis]
-    if isinstance(kind, enum.EnumMeta):
-        return [*map(str, kind)]
-    return ["true", "false"] if kind is bool else []

@@ -13,7 +13,8 @@ import pytest
 from bench.errors import ConfigurationError
 from bench.scenarios.axes import LOOP_AXES, Framework, LoopName, preset
 from bench.scenarios.scenario import Scenario, tutorial_setting
-from bench.scenarios.suite import Overrides, axis_settings, expand, load_suite, override, parse_suite
+from bench.scenarios.settings import axis_settings
+from bench.scenarios.suite import Overrides, expand, load_suite, override, parse_suite
 from bench.worker.backends import base
 from bench.worker.backends.mxnet import ExchangedLoopWorkload, TutorialWorkload
 from bench.worker.environment import WITHHELD, worker_environment, worker_variables

@@ -12,7 +12,8 @@ from bench.errors import ConfigurationError
 from bench.experiments.tune.search_space import KNOBS, Placement, canonical, placements, position, search_space
 from bench.scenarios.axes import RANK_AXES
 from bench.scenarios.scenario import Scenario, tutorial_setting
-from bench.scenarios.suite import Overrides, axis_settings
+from bench.scenarios.settings import axis_settings
+from bench.scenarios.suite import Overrides
 from mnist_core.recipe import Engine, Hybridize, Layers, Update
 from tests.support.records import tuned
 
