@@ -17,6 +17,7 @@ from bench.ranges import (
     Fraction,
     HostPlace,
     Images,
+    NonNegative,
     Number,
     PositiveCount,
     PositiveFraction,
@@ -36,7 +37,7 @@ from bench.records.hosts import ClusterHost
 from bench.scenarios.axes import Compression, Exchange, Framework
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun
-from mnist_core.recipe import Recipe
+from mnist_core.recipe import Precision, Recipe
 
 #: Raised by any change after which an older reader would misread or refuse a file.
 #:
@@ -51,6 +52,7 @@ from mnist_core.recipe import Recipe
 #:    version 3 without any. Ranks that train together: `ranks`, `exchange` and `servers` of a scenario, `ranks` of an
 #:    epoch, the reasons `rank_lost` and `ranks_differ`; `exchanges` of a file. Several machines: `hosts` of a file;
 #:    `hosts` and `first_host` of a scenario; `host` of a failure. `compression` of a scenario.
+#:    `precision` of a scenario, `numerics` of a run, the reason `precision_not_in_effect`.
 #:    `predict` of a planned run and `prediction` of a run.
 #:    `environment.accelerators` and `gpu_throttle_reasons` of a health.
 #:    Layers `padded_8`.
@@ -70,6 +72,8 @@ class FailureReason(StrEnum):
     RANK_LOST = "rank_lost"
     #: Ranks that exchange all gradients must have the same weights, and had not.
     RANKS_DIFFER = "ranks_differ"
+    #: What was computed is too exact for the scenario's precision, or not exact enough.
+    PRECISION_NOT_IN_EFFECT = "precision_not_in_effect"
 
 
 class Dataset(Record, frozen=True):
@@ -116,6 +120,22 @@ class Epoch(Record, frozen=True):
     passes: Epochs = 1
     #: Of each rank, in their order; empty for a process that trains by itself.
     ranks: tuple[RankWindow, ...] = ()
+
+
+class Numerics(Record, frozen=True, kw_only=True):
+    """How exactly a process computes, measured before its warm-up: the difference from the same in float64.
+
+    Errors are the 2-norm of the difference over that of the exact numbers.
+    """
+
+    #: What it was to compute in.
+    precision: Precision
+    #: The first training images, a batch of them.
+    images: Images
+    #: Of the network's outputs.
+    scores_error: NonNegative
+    #: Of the gradient of all weights and biases together; None: of ranks, whose gradients are added up elsewhere.
+    gradient_error: NonNegative | None = None
 
 
 class Percentile(Record, frozen=True):
@@ -208,6 +228,8 @@ class Run(Record, frozen=True):
     test_samples: Images | None = None
     #: What the machine did meanwhile; of a run that took turns it is the block's.
     health: Health | None = None
+    #: None: not probed, as in older files, and of a user's own network.
+    numerics: Numerics | None = None
     #: None: it was not to predict, see `PlannedRun.predict`.
     prediction: Prediction | None = None
 

@@ -9,7 +9,7 @@ from bench import suggest
 from bench.enums import StrEnum
 from bench.errors import ConfigurationError
 from mnist_core.devices import DeviceError, DeviceKind, parse_devices
-from mnist_core.recipe import Engine, Hybridize, InputPipeline, Layers, MetricSync, Network, Update
+from mnist_core.recipe import Engine, Hybridize, InputPipeline, Layers, MetricSync, Network, Precision, Update
 
 #: A suite's word for "the devices of this machine", resolved by `expand`.
 AUTO_CONTEXTS = "auto"
@@ -93,6 +93,22 @@ CHOICES: dict[Framework, dict[str, tuple[Any, ...]]] = {
     },
 }
 
+#: What a framework does not compute in on a kind of device: why, and what to use instead.
+NOT_COMPUTED: Final[Mapping[tuple[Framework, DeviceKind, Precision], str]] = {
+    **{
+        (framework, DeviceKind.CPU, Precision.TF32): "TF32 is of NVIDIA's GPUs: on a CPU use precision=bfloat16"
+        for framework in Framework
+    },
+    (
+        Framework.MXNET,
+        DeviceKind.CPU,
+        Precision.FLOAT16,
+    ): "MXNet multiplies no float16 on a CPU: use precision=bfloat16",
+    (Framework.MXNET, DeviceKind.GPU, Precision.BFLOAT16): "MXNet has no bfloat16 on a GPU: use precision=float16",
+    (Framework.JAX, DeviceKind.CPU, Precision.FLOAT16): "JAX multiplies float16 in float32 on a CPU: "
+    "use precision=bfloat16",
+}
+
 #: Floats in a vector of AVX-512.
 WIDEST_VECTOR: Final = 16
 #: The layers of the tuned LeNet by the floats that kernels for convolutions take at once. Without such kernels zeros
@@ -106,7 +122,7 @@ HOST_AXES = ("hosts", "first_host")
 #: The axes of several processes that train together, and of the machines that they are on.
 RANK_AXES = ("ranks", "exchange", "servers", "compression", *HOST_AXES)
 #: The axes that have no option of their own: `--set AXIS=VALUE`.
-SET_AXES = (*LOOP_AXES, "servers", "compression", *HOST_AXES)
+SET_AXES = (*LOOP_AXES, "precision", "servers", "compression", *HOST_AXES)
 #: The peers' fair setting: the data on the device, the accuracy read once an epoch.
 PEERS_LOOP = {"input_pipeline": InputPipeline.RESIDENT, "metric_sync": MetricSync.EPOCH}
 
@@ -194,7 +210,7 @@ def _peer_preset(framework: Framework, network: str, name: LoopName) -> dict[str
 
 
 #: Every axis but framework and network, in the order in which a suite varies them.
-AXES = ("contexts", "batch_size", "hybridize", "cpu_threads", *LOOP_AXES, *RANK_AXES)
+AXES = ("contexts", "batch_size", "hybridize", "cpu_threads", "precision", *LOOP_AXES, *RANK_AXES)
 
 
 def canonical_contexts(text: str, *, gpu_contexts: Sequence[str] = ()) -> tuple[str, ...]:

@@ -45,7 +45,17 @@ from bench.scenarios.axes import (
 )
 from bench.scenarios.hosts import check_machines
 from bench.scenarios.scenario import DEFAULTS, Scenario
-from mnist_core.recipe import Engine, Hybridize, InputPipeline, Kvstore, Layers, MetricSync, Recipe, Update
+from mnist_core.recipe import (
+    Engine,
+    Hybridize,
+    InputPipeline,
+    Kvstore,
+    Layers,
+    MetricSync,
+    Precision,
+    Recipe,
+    Update,
+)
 
 _MATRIX_AXES: Final = ("framework", "network", "loop", *AXES)
 BUILT_IN_SUITES = ("smoke", "standard", "tutorial", "full", "gate", "ablation", "peers", "cluster")
@@ -80,6 +90,7 @@ class Matrix(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     batch_size: tuple[Images, ...] = ()
     hybridize: tuple[Hybridize, ...] = ()
     cpu_threads: tuple[Threads, ...] = ()
+    precision: tuple[Precision, ...] = ()
     input_pipeline: tuple[InputPipeline, ...] = ()
     metric_sync: tuple[MetricSync, ...] = ()
     layers: tuple[Layers, ...] = ()

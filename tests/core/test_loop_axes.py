@@ -143,7 +143,7 @@ def test_layers_are_the_lenets_alone() -> None:
 def test_every_part_of_a_loop_is_an_axis() -> None:
     """A scenario can name what the core can exchange. The engine is chosen before MXNet is there."""
     parts = {field for field in Loop.__dataclass_fields__ if field != "hybridize"}
-    assert parts | {"engine"} == {*LOOP_AXES}
+    assert parts | {"engine"} == {*LOOP_AXES, "precision"}
     scenario = tuned("lenet")
     assert {name: getattr(scenario.loop, name) for name in parts} == {name: getattr(scenario, name) for name in parts}
     assert scenario.loop.hybridize is scenario.hybridize

@@ -15,6 +15,7 @@ from bench.cli.app import app, examples
 from bench.cli.console import err, fail, note, print_results, reject_junit, spinner, write_file
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
+from bench.cli.measuring.precision import require_computable
 from bench.cli.measuring.session import cancelled_by_signals, new_file, note_saved, require_gpus, software_of
 from bench.errors import ConfigurationError, StoreError
 from bench.experiments.profile import trace
@@ -101,6 +102,7 @@ def profile(
         settings=settings,
     )
     scenario = one_scenario(overrides)
+    require_computable([scenario])
     with new_file(output, "profile", resumable=False) as path:
         require_gpus(scenario.devices)
         software = software_of([scenario])  # first: it fails at once where MXNet is missing

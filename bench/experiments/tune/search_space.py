@@ -120,10 +120,10 @@ def canonical(scenario: Scenario, cores: int) -> Scenario:
 
 
 #: The axes along which two settings of a space may differ, as one would turn one knob: threads go with their contexts,
-#: and the store with the update that uses it.
+#: the precision with the way to execute the network, and the store with the update that uses it.
 KNOBS: Final[dict[str, tuple[str, ...]]] = {
     "contexts": ("contexts", "cpu_threads"),
-    "hybridize": ("hybridize",),
+    "hybridize": ("hybridize", "precision"),
     "input_pipeline": ("input_pipeline",),
     "metric_sync": ("metric_sync",),
     "layers": ("layers",),
