@@ -110,10 +110,11 @@ def test_in_a_job_the_command_line_says_what_a_hosts_file_would() -> None:
 def test_an_own_name_that_leads_nowhere_is_worth_a_remark(addresses: tuple[str, ...], leads: str) -> None:
     odd = an_answer(1, some_facts(1, host_name_addresses=addresses))
     assert faults_of(an_answer(0), odd) == []
-    assert find_remarks(Preflight(hosts=(an_answer(0), odd))) == [
+    (remark,) = find_remarks(Preflight(hosts=(an_answer(0), odd)))
+    assert remark == (
         f"the own name node1 of n1 {leads}, which no rank needs; for other programs write the line '10.0.0.2 node1' "
         "into its /etc/hosts, above the others"
-    ]
+    )
 
 
 def test_one_host_alone_needs_no_network() -> None:

@@ -187,7 +187,10 @@ def _network(answer: HostAnswer, _expected: _Expected) -> Iterator[Fault]:
 def _own_name(answer: HostAnswer) -> Iterator[str]:
     """Yield what is odd about where the host's own name leads to. Ranks are told their address, and ask for none."""
     facts = answer.facts
-    if facts is None or (addresses := facts.host_name_addresses) and not is_loopback(addresses[0]):
+    if facts is None:
+        return
+    addresses = facts.host_name_addresses
+    if addresses and not is_loopback(addresses[0]):
         return
     leads = f"resolves to {addresses[0]}" if addresses else "cannot be resolved"
     line = f"{facts.ip_address or answer.host.address} {facts.host_name}"
