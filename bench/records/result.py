@@ -17,6 +17,7 @@ from bench.ranges import (
     Fraction,
     HostPlace,
     Images,
+    NonNegative,
     Number,
     PositiveCount,
     PositiveFraction,
@@ -36,7 +37,7 @@ from bench.records.hosts import ClusterHost
 from bench.scenarios.axes import Compression, Exchange, Framework
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun
-from mnist_core.recipe import Recipe
+from mnist_core.recipe import Precision, Recipe
 
 #: Raised by any change after which an older reader would misread or refuse a file.
 #:
@@ -51,6 +52,10 @@ from mnist_core.recipe import Recipe
 #:    version 3 without any. Ranks that train together: `ranks`, `exchange` and `servers` of a scenario, `ranks` of an
 #:    epoch, the reasons `rank_lost` and `ranks_differ`; `exchanges` of a file. Several machines: `hosts` of a file;
 #:    `hosts` and `first_host` of a scenario; `host` of a failure. `compression` of a scenario.
+#:    `precision` of a scenario, `numerics` of a run, the reason `precision_not_in_effect`.
+#:    `predict` of a planned run and `prediction` of a run.
+#:    `environment.accelerators` and `gpu_throttle_reasons` of a health.
+#:    Layers `padded_8`.
 SCHEMA_VERSION: Final = 3
 
 
@@ -67,6 +72,8 @@ class FailureReason(StrEnum):
     RANK_LOST = "rank_lost"
     #: Ranks that exchange all gradients must have the same weights, and had not.
     RANKS_DIFFER = "ranks_differ"
+    #: What was computed is too exact for the scenario's precision, or not exact enough.
+    PRECISION_NOT_IN_EFFECT = "precision_not_in_effect"
 
 
 class Dataset(Record, frozen=True):
@@ -115,6 +122,77 @@ class Epoch(Record, frozen=True):
     ranks: tuple[RankWindow, ...] = ()
 
 
+class Numerics(Record, frozen=True, kw_only=True):
+    """How exactly a process computes, measured before its warm-up: the difference from the same in float64.
+
+    Errors are the 2-norm of the difference over that of the exact numbers.
+    """
+
+    #: What it was to compute in.
+    precision: Precision
+    #: The first training images, a batch of them.
+    images: Images
+    #: Of the network's outputs.
+    scores_error: NonNegative
+    #: Of the gradient of all weights and biases together; None: of ranks, whose gradients are added up elsewhere.
+    gradient_error: NonNegative | None = None
+
+
+class Percentile(Record, frozen=True):
+    """A percentile of the queries of one process: a time that was measured, and the ends of its 95 % interval."""
+
+    #: Share of the queries that took at most so long: 0.99.
+    fraction: PositiveFraction
+    ns: PositiveCount
+    #: Two times that were measured, too. They hold for this process, whose queries share its state.
+    low_ns: PositiveCount
+    high_ns: PositiveCount
+
+
+class SingleStream(Record, frozen=True, kw_only=True):
+    """Images that were predicted one after the other: each from an array in host memory to a digit in Python.
+
+    The next one begins when the last is done, so that this is service time, without any wait for others.
+    """
+
+    #: Each of another image of the test set, in a seeded order, until all were asked for.
+    queries: PositiveCount
+    #: Queries before them, which do not count.
+    warm_up: Count
+    #: Between two readings of the clock that have nothing between them, at the median. It is in every time below.
+    timer_overhead_ns: Count
+    min_ns: PositiveCount
+    #: By their fractions, ascending. One that takes more queries than there were is absent.
+    percentiles: tuple[Percentile, ...]
+    max_ns: PositiveCount
+    mean_ns: PositiveRate
+    #: (lower edge in nanoseconds, queries), ascending: times cut to three significant digits.
+    buckets: tuple[tuple[Count, PositiveCount], ...]
+    #: Queries whose digit is not the one that the evaluation finds for the image with the same weights.
+    mismatches: Count
+    #: Times the kernel took a core away meanwhile.
+    involuntary_context_switches: Count
+
+
+class Offline(Record, frozen=True, kw_only=True):
+    """Images of the test set that were predicted in batches: each from an array in host memory to digits there."""
+
+    batch_size: PositiveCount
+    #: Of each window; whole batches alone.
+    samples: PositiveCount
+    #: Of each window, in the order of time.
+    seconds: Annotated[tuple[PositiveSeconds, ...], Meta(min_length=1)]
+
+
+class Prediction(Record, frozen=True, kw_only=True):
+    """How fast a process predicted with the weights that it had trained, on its first context."""
+
+    #: By their batch sizes, ascending.
+    offline: tuple[Offline, ...] = ()
+    #: None: no images were predicted one by one.
+    single_stream: SingleStream | None = None
+
+
 class Run(Record, frozen=True):
     """What one fresh process measured for one scenario."""
 
@@ -150,6 +228,10 @@ class Run(Record, frozen=True):
     test_samples: Images | None = None
     #: What the machine did meanwhile; of a run that took turns it is the block's.
     health: Health | None = None
+    #: None: not probed, as in older files, and of a user's own network.
+    numerics: Numerics | None = None
+    #: None: it was not to predict, see `PlannedRun.predict`.
+    prediction: Prediction | None = None
 
 
 class Failure(Record, frozen=True):

@@ -82,7 +82,7 @@ def start(
             try:
                 started = process.start(
                     seat.interpreter,
-                    worker_variables(threads, request.engine),
+                    worker_variables(threads, request.engine, request.precision),
                     life_seconds + _LAST_WORDS_SECONDS,
                     stop,
                 )

@@ -263,8 +263,8 @@ def window_sizes(
     It also fills the caches of files and bytecode. Raises `PilotError` if a side does not work.
     """
     fastest: dict[Scenario, float] = {}
-    for (threads, engine), group in by_variables(scenarios):
-        request = session.session_request(data_directory, dataset, seed, threads, engine, group[0].framework)
+    for (threads, engine, precision), group in by_variables(scenarios):
+        request = session.session_request(data_directory, dataset, seed, threads, engine, group[0].framework, precision)
         running: dict[Side, Session] = {}
         with contextlib.ExitStack() as stack:
             for side in Side:

@@ -102,7 +102,7 @@ class SubprocessExecutor:
             seat.interpreter,
             request,
             RunReply,
-            variables=worker_variables(request.omp_num_threads, request.scenario.engine),
+            variables=worker_variables(request.omp_num_threads, request.scenario.engine, request.scenario.precision),
             timeout_seconds=timeout_seconds,
             stop=self.stop,
             on_event=tell,

@@ -59,6 +59,7 @@ def run_of(
         involuntary_context_switches=sum(window.involuntary_context_switches for window, _after in windows),
         peak_rss_bytes=evaluated.peak_rss_bytes,
         device_memory_bytes=evaluated.device_memory_bytes,
+        numerics=set_up.numerics,
     )
 
 
