@@ -56,6 +56,7 @@ GivenSeconds = Annotated[float, Meta(ge=_LEAST_SECONDS, le=MOST_GIVEN_SECONDS)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 PositiveFraction = Annotated[float, Meta(ge=LEAST_PROBABILITY, le=1)]
 Probability = Annotated[float, Meta(ge=LEAST_PROBABILITY, lt=1)]
+Watts = Annotated[float, Meta(ge=0, le=1e6)]
 #: A relative difference (0.02 = 2 %), or how many times something is something else.
 Ratio = Annotated[float, Meta(ge=0, le=1e9)]
 #: A number above 0 or 0 that a 32-bit float can hold.

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from bench import SOURCE_ROOT
-from bench.machine.accelerators import describe_accelerators
+from bench.machine.gpus.accelerators import describe_accelerators
 from bench.machine.linux.cgroup import cpu_quota, limited_to, memory_bytes, memory_limit_bytes
 from bench.machine.linux.cpu import (
     CPUS,
@@ -71,6 +71,7 @@ def capture(
         accelerator_model_names=gpus.model_names,
         accelerator_memory_capacity_bytes=gpus.memory_bytes,
         accelerator_driver=gpus.driver,
+        accelerators=gpus.cards,
         operating_system=_operating_system(),
         kernel=platform.release(),
         architecture=platform.machine(),

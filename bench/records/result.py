@@ -53,6 +53,9 @@ from mnist_core.recipe import Precision, Recipe
 #:    epoch, the reasons `rank_lost` and `ranks_differ`; `exchanges` of a file. Several machines: `hosts` of a file;
 #:    `hosts` and `first_host` of a scenario; `host` of a failure. `compression` of a scenario.
 #:    `precision` of a scenario, `numerics` of a run, the reason `precision_not_in_effect`; `precision` of a ceiling.
+#:    `predict` of a planned run and `prediction` of a run.
+#:    `environment.accelerators` and `gpu_throttle_reasons` of a health.
+#:    Layers `padded_8`.
 SCHEMA_VERSION: Final = 3
 
 
@@ -135,6 +138,61 @@ class Numerics(Record, frozen=True, kw_only=True):
     gradient_error: NonNegative | None = None
 
 
+class Percentile(Record, frozen=True):
+    """A percentile of the queries of one process: a time that was measured, and the ends of its 95 % interval."""
+
+    #: Share of the queries that took at most so long: 0.99.
+    fraction: PositiveFraction
+    ns: PositiveCount
+    #: Two times that were measured, too. They hold for this process, whose queries share its state.
+    low_ns: PositiveCount
+    high_ns: PositiveCount
+
+
+class SingleStream(Record, frozen=True, kw_only=True):
+    """Images that were predicted one after the other: each from an array in host memory to a digit in Python.
+
+    The next one begins when the last is done, so that this is service time, without any wait for others.
+    """
+
+    #: Each of another image of the test set, in a seeded order, until all were asked for.
+    queries: PositiveCount
+    #: Queries before them, which do not count.
+    warm_up: Count
+    #: Between two readings of the clock that have nothing between them, at the median. It is in every time below.
+    timer_overhead_ns: Count
+    min_ns: PositiveCount
+    #: By their fractions, ascending. One that takes more queries than there were is absent.
+    percentiles: tuple[Percentile, ...]
+    max_ns: PositiveCount
+    mean_ns: PositiveRate
+    #: (lower edge in nanoseconds, queries), ascending: times cut to three significant digits.
+    buckets: tuple[tuple[Count, PositiveCount], ...]
+    #: Queries whose digit is not the one that the evaluation finds for the image with the same weights.
+    mismatches: Count
+    #: Times the kernel took a core away meanwhile.
+    involuntary_context_switches: Count
+
+
+class Offline(Record, frozen=True, kw_only=True):
+    """Images of the test set that were predicted in batches: each from an array in host memory to digits there."""
+
+    batch_size: PositiveCount
+    #: Of each window; whole batches alone.
+    samples: PositiveCount
+    #: Of each window, in the order of time.
+    seconds: Annotated[tuple[PositiveSeconds, ...], Meta(min_length=1)]
+
+
+class Prediction(Record, frozen=True, kw_only=True):
+    """How fast a process predicted with the weights that it had trained, on its first context."""
+
+    #: By their batch sizes, ascending.
+    offline: tuple[Offline, ...] = ()
+    #: None: no images were predicted one by one.
+    single_stream: SingleStream | None = None
+
+
 class Run(Record, frozen=True):
     """What one fresh process measured for one scenario."""
 
@@ -172,6 +230,8 @@ class Run(Record, frozen=True):
     health: Health | None = None
     #: None: not probed, as in older files, and of a user's own network.
     numerics: Numerics | None = None
+    #: None: it was not to predict, see `PlannedRun.predict`.
+    prediction: Prediction | None = None
 
 
 class Failure(Record, frozen=True):

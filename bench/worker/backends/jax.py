@@ -219,7 +219,7 @@ class JaxWorkload:
         return int(correct) / len(test.images)
 
     def device_memory_bytes(self) -> int | None:
-        """Bytes that JAX really uses; it reserves three quarters of a card from the start."""
+        """Bytes that JAX really uses; it keeps what it once had."""
         if any(device.kind is DeviceKind.CPU for device in self._scenario.devices):
             return None
         return sum(int(place.memory_stats()["bytes_in_use"]) for place in self._places.devices)
