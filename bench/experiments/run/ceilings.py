@@ -149,7 +149,8 @@ class CeilingRounds:
                 yield outcome
             else:
                 self._requests.remove(request)
+                precision = "" if request.precision is Precision.FLOAT32 else f"precision={request.precision}, "
                 self._report(
-                    f"no ceiling of {request.device} through {request.framework} in {request.precision}, "
+                    f"no ceiling of {request.device} through {request.framework}, {precision}"
                     f"OMP_NUM_THREADS={request.omp_num_threads}: {outcome.detail}"
                 )
