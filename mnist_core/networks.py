@@ -121,9 +121,9 @@ def build_hybrid_lenet(layers: LayerMaker = _FLOAT32) -> Block:
 
 #: Filters of the LeNet's two convolutions.
 _FILTERS = (20, 50)
-#: The same, filled up to whole vectors of 16 floats: what oneDNN's AVX-512 kernels for convolutions take. Others
-#: multiply matrices that are copied together first.
-_PADDED_FILTERS = (32, 64)
+#: The same, filled up to whole vectors of 8 or 16 floats: what oneDNN's kernels for convolutions take, those of AVX2
+#: and those of AVX-512. Others multiply matrices that are copied together first.
+_PADDED_FILTERS = {Layers.PADDED_8: (24, 56), Layers.PADDED: (32, 64)}
 
 
 def _add_lenet_layers(net: Block, layers: LayerMaker, filters: tuple[int, int] = _FILTERS) -> None:
@@ -168,7 +168,7 @@ class _RewrittenLeNet(gluon.HybridBlock):  # type: ignore[misc]  # MXNet has no 
     def __init__(self, layers: Layers, maker: LayerMaker) -> None:
         super().__init__()
         self._layers = layers
-        _add_lenet_layers(self, maker, _PADDED_FILTERS if layers is Layers.PADDED else _FILTERS)
+        _add_lenet_layers(self, maker, _PADDED_FILTERS.get(layers, _FILTERS))
 
     def hybrid_forward(self, F: Operators, x: Array) -> Array:  # noqa: N803  # Gluon's name for "nd or sym"
         def tanh(values: Array) -> Array:
@@ -180,11 +180,16 @@ class _RewrittenLeNet(gluon.HybridBlock):  # type: ignore[misc]  # MXNet has no 
         else:
             x = tanh(self.pool1(self.conv1(x)))
             x = tanh(self.pool2(self.conv2(x)))
-        if self._layers is Layers.PADDED:
+        if is_padded(self._layers):
             x = F.slice_axis(x, axis=1, begin=0, end=_FILTERS[1])
         x = x.reshape((0, -1))
         x = tanh(self.fc1(x))
         return tanh(self.fc2(x))
+
+
+def is_padded(layers: Layers) -> bool:
+    """Whether the LeNet has filters of zeros beside its own."""
+    return layers in _PADDED_FILTERS
 
 
 def copy_padded(source: Block, target: Block) -> None:

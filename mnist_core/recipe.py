@@ -70,14 +70,15 @@ class Layers(str, enum.Enum):
 
     ``TUTORIAL`` calls the plain operator ``tanh``; ``ACTIVATION`` the operator ``Activation``, which oneDNN has;
     ``POOL_FIRST`` takes the tanh of the pooled values, a quarter as many: tanh grows with its argument, so that the
-    maximum is the same; ``PADDED`` fills the channels of the convolutions up to whole vectors of 16 with zeros, which
-    stay zeros, so that oneDNN has a kernel for them. ``CHANNELS_LAST`` is the peers': they pool first, too, and
-    have the channels of images and weights innermost.
+    maximum is the same; ``PADDED_8`` and ``PADDED`` fill the channels of the convolutions up with zeros, which stay
+    zeros, to multiples of 8 and of 16: the floats in a vector of AVX2 and of AVX-512, for which oneDNN has kernels.
+    ``CHANNELS_LAST`` is the peers': they pool first, too, and have the channels of images and weights innermost.
     """
 
     TUTORIAL = "tutorial"
     ACTIVATION = "activation"
     POOL_FIRST = "pool_first"
+    PADDED_8 = "padded_8"
     PADDED = "padded"
     CHANNELS_LAST = "channels_last"
 

@@ -26,7 +26,8 @@ from bench.errors import ConfigurationError
 from bench.render.formats import export
 from bench.scenarios import axes
 from bench.scenarios.job_managers import JobManager
-from bench.scenarios.suite import Overrides, axis_settings, choices
+from bench.scenarios.settings import axis_settings, choices
+from bench.scenarios.suite import Overrides
 from mnist_core import recipe
 from mnist_core.datasets import DatasetName
 

@@ -55,6 +55,7 @@ from mnist_core.recipe import Precision, Recipe
 #:    `precision` of a scenario, `numerics` of a run, the reason `precision_not_in_effect`.
 #:    `predict` of a planned run and `prediction` of a run.
 #:    `environment.accelerators` and `gpu_throttle_reasons` of a health.
+#:    Layers `padded_8`.
 SCHEMA_VERSION: Final = 3
 
 

@@ -75,7 +75,7 @@ class LoopName(StrEnum):
 CHOICES: dict[Framework, dict[str, tuple[Any, ...]]] = {
     Framework.MXNET: {
         "hybridize": (Hybridize.OFF, Hybridize.ON, Hybridize.STATIC, Hybridize.BOUND),
-        "layers": (Layers.TUTORIAL, Layers.ACTIVATION, Layers.POOL_FIRST, Layers.PADDED),
+        "layers": (Layers.TUTORIAL, Layers.ACTIVATION, Layers.POOL_FIRST, Layers.PADDED_8, Layers.PADDED),
         "update": (Update.TRAINER, Update.FLAT),
         "exchange": (Exchange.NONE, Exchange.DIST_SYNC, Exchange.DIST_ASYNC, Exchange.DIST_SYNC_DEVICE),
     },
@@ -109,6 +109,12 @@ NOT_COMPUTED: Final[Mapping[tuple[Framework, DeviceKind, Precision], str]] = {
     "use precision=bfloat16",
 }
 
+#: Floats in a vector of AVX-512.
+WIDEST_VECTOR: Final = 16
+#: The layers of the tuned LeNet by the floats that kernels for convolutions take at once. Without such kernels zeros
+#: are only more work.
+_FILLED_LAYERS: Final = {8: Layers.PADDED_8, WIDEST_VECTOR: Layers.PADDED}
+
 #: The axes, beside hybridize, that say how the loop does what it does.
 LOOP_AXES = ("input_pipeline", "metric_sync", "layers", "update", "kvstore", "update_on_kvstore", "engine")
 #: The axes that place a training on the machines of a hosts file.
@@ -131,8 +137,22 @@ def format_axis_value(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def preset(framework: Framework, network: str, name: LoopName, contexts: Sequence[str]) -> dict[str, Any]:
+def fastest_lenet(vector_floats: int) -> Layers:
+    """Return the layers of the fastest LeNet on a CPU whose kernels for convolutions take so many floats at once."""
+    return _FILLED_LAYERS.get(vector_floats, Layers.POOL_FIRST)
+
+
+def preset(
+    framework: Framework,
+    network: str,
+    name: LoopName,
+    contexts: Sequence[str],
+    vector_floats: int = WIDEST_VECTOR,
+) -> dict[str, Any]:
     """Return the axes in which a named loop differs from the defaults; without `contexts`, it chooses them, too.
+
+    What is measured goes by the CPU here, whose kernels take `vector_floats` at once. The words for a scenario go by
+    the widest: they are the same on every machine that reads a file, and "tuned" is the loop that it always was.
 
     The tuned loops are what `mnist-bench tune` and the suite `ablation` found on 2-core machines. A GPU's differs where
     the choice is the CPU's own: the naive engine would wait for the GPU after every operation. A peer's tutorial loop
@@ -151,7 +171,7 @@ def preset(framework: Framework, network: str, name: LoopName, contexts: Sequenc
         "update": Update.FLAT,
     }
     if network == Network.LENET:
-        chosen["layers"] = Layers.POOL_FIRST if on_gpu else Layers.PADDED
+        chosen["layers"] = Layers.POOL_FIRST if on_gpu else fastest_lenet(vector_floats)
     if on_gpu:
         return chosen
     if network == Network.MLP:  # so small that a second thread waits more than it works: the other core is Python's
@@ -159,12 +179,14 @@ def preset(framework: Framework, network: str, name: LoopName, contexts: Sequenc
     return {**chosen, "engine": Engine.NAIVE}
 
 
-def loop_on(framework: Framework, network: str, name: LoopName, contexts: Sequence[str]) -> dict[str, Any]:
+def loop_on(
+    framework: Framework, network: str, name: LoopName, contexts: Sequence[str], vector_floats: int
+) -> dict[str, Any]:
     """Return a named loop's axes on contexts that somebody else chose; without any it chooses them, too.
 
     The naive engine, the fastest on one context, runs everything where it is called: two contexts one after the other.
     """
-    chosen = preset(framework, network, name, contexts)
+    chosen = preset(framework, network, name, contexts, vector_floats)
     return {axis: value for axis, value in chosen.items() if axis != "engine" or len(contexts) < 2}  # noqa: PLR2004
 
 

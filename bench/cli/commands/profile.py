@@ -22,6 +22,7 @@ from bench.experiments.profile import trace
 from bench.experiments.profile.breakdown import break_down
 from bench.experiments.profile.profile import ProfileError, Profiler
 from bench.machine.capture import capture, usable_core_count
+from bench.machine.linux.cpu import vector_floats
 from bench.records import store
 from bench.records.base import utc_now
 from bench.records.environment import Environment
@@ -126,7 +127,9 @@ def one_scenario(overrides: Overrides) -> Scenario:
     """Return the scenario that the options of axes describe. Raises `ConfigurationError` where they leave several."""
     every = Suite(title="profile", matrix=(Matrix(network=tuple(network.value for network in Network)),))
     gpus = tuple(str(device) for device in available()) if AUTO_CONTEXTS in overrides.contexts else ()
-    scenarios = [planned.scenario for planned in expand(override(every, overrides), gpu_contexts=gpus)]
+    floats = vector_floats()
+    plan = expand(override(every, overrides, floats), gpu_contexts=gpus, vector_floats=floats)
+    scenarios = [planned.scenario for planned in plan]
     distinct = list(dict.fromkeys(scenarios))
     if len(distinct) != 1:
         names = "; ".join(scenario.name for scenario in distinct[:2])

@@ -70,7 +70,8 @@ _GLOSSES: Final = {
     "epoch": "the accuracy is read once an epoch",
     "flat": "all weights in one array",
     "naive": "each operation runs at once, and not in another thread",
-    "padded": "channels filled up to whole vectors",
+    "padded": "channels filled up to multiples of 16",
+    "padded_8": "channels filled up to multiples of 8",
     "pool_first": "tanh after the pooling",
     "activation": "oneDNN's tanh",
 }
