@@ -9,7 +9,7 @@ from bench.errors import ConfigurationError
 from bench.scenarios.axes import Framework
 from bench.scenarios.precision import Hardware, missing_in
 from bench.scenarios.scenario import Scenario
-from bench.scenarios.suite import axis_settings
+from bench.scenarios.settings import axis_settings
 from bench.worker.environment import worker_environment, worker_variables
 from mnist_core.recipe import Hybridize, InputPipeline, Loop, MetricSync, Precision, Update
 
