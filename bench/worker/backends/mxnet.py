@@ -24,7 +24,7 @@ from mnist_core.loop import Training
 from mnist_core.mxnet_border import features, mx, to_context, version
 from mnist_core.networks import Block
 from mnist_core.probe import examine
-from mnist_core.recipe import Hybridize, Loop, Recipe
+from mnist_core.recipe import Hybridize, Loop, Precision, Recipe
 from mnist_core.training import Context, DataIter, TrainedEpoch, Trainer
 
 
@@ -134,7 +134,10 @@ class TutorialWorkload:
     def build(self) -> None:
         training.seed_everything(self._recipe.seed)
         scenario = self._scenario
-        self._net = networks.build(scenario.network, scenario.hybridize, precision=scenario.precision)
+        build: Callable[..., Block] = networks.build
+        if scenario.precision is not Precision.FLOAT32:  # an older `mnist_core` has no other, and no argument for it
+            build = functools.partial(build, precision=scenario.precision)
+        self._net = build(scenario.network, scenario.hybridize)
         training.initialize(self._net, self._contexts, self._recipe)
         self._trainer = training.make_trainer(self._net, self._recipe)
 
