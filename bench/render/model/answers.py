@@ -54,7 +54,8 @@ def _describe_change(effect: Effect) -> str:
         return f"{counts[0]} contexts instead of {counts[1]}"
     changed, usual = (axis_text(scenario, effect.axis) for scenario in (effect.changed, effect.usual))
     name = "" if effect.axis == "contexts" else f"{find(effect.axis, AXES, 'axis').heading.title} "
-    return one_line(f"{name}{changed} instead of {usual}")
+    whose = f"{effect.changed.framework}: " if effect.axis == "precision" else ""
+    return one_line(f"{whose}{name}{changed} instead of {usual}")
 
 
 def _describe_gain(effect: Effect) -> str:
