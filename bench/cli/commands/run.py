@@ -34,7 +34,15 @@ from bench.cli.measuring.hosts import (
 from bench.cli.measuring.joining import JOIN_OPTIONS, join_of, machines
 from bench.cli.measuring.plans import estimate_of, note_plan, note_reached, show_plan
 from bench.cli.measuring.precision import computable
-from bench.cli.measuring.session import ResumeHint, measuring, new_file, note_saved, prepare_rest, resumed_file
+from bench.cli.measuring.session import (
+    ResumeHint,
+    measuring,
+    new_file,
+    note_dry_run,
+    note_saved,
+    prepare_rest,
+    resumed_file,
+)
 from bench.errors import ConfigurationError
 from bench.experiments.run import policy
 from bench.experiments.run.ceilings import CeilingRounds, requests_of_plan, usable
@@ -216,6 +224,7 @@ def run(
                 with spinner("trying your network out"):
                     describe_frameworks(executor, custom)
             show_plan(plan, _suite_name(suite), half_width, budget_seconds)
+            note_dry_run(context)
             return
         if resume is not None:
             with resumed_file(resume, ResultSet) as result_set:
