@@ -187,6 +187,8 @@ class CeilingRequest(Message, frozen=True, tag="ceiling"):
     matrix_sizes: Annotated[tuple[PositiveCount, ...], Meta(min_length=1)]
     #: Numbers in each of three arrays, ascending.
     vector_elements: Annotated[tuple[PositiveCount, ...], Meta(min_length=1)]
+    #: Of the matrices.
+    precision: Precision = Precision.FLOAT32
 
 
 class ProfileTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from bench.analysis.groups import Group, RowKey, Status, group_by_row, health_of, log_speed_in_block, throughput
+from bench.analysis.prediction import LatencySample, latency_samples
 from bench.analysis.summary import Summary
 from bench.machine.fingerprint import Difference, class_digest, difference, machine_class, machine_differences
 from bench.records.environment import Environment
@@ -42,6 +43,8 @@ class Entry:
     log_speed_in_block: Mapping[int, float]
     #: How far the processes of its file scatter that took turns with it; None: not known.
     spread_in_blocks: block_design.Spread | None
+    #: By percentile, what a single image took; empty where nothing was predicted.
+    latencies: Mapping[float, LatencySample]
     #: Mean of the final accuracies; None where no process ended.
     accuracy: float | None
     #: Processes that were measured, and that were asked for.
@@ -221,6 +224,7 @@ def _entry(group: Group) -> Entry:
         speed=speed,
         log_speed_in_block=in_block,
         spread_in_blocks=group.spread,
+        latencies=latency_samples(group),
         accuracy=statistics.fmean([run.final_accuracy for run in group.runs]) if group.runs else None,
         n=len(group.runs),
         planned=group.planned,

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from bench.records.environment import Software
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
+from bench.worker import older
 from bench.worker.protocol import RankPlace
 from mnist_core.devices import Device, Probe
 from mnist_core.idx import Split
-from mnist_core.recipe import Recipe
+from mnist_core.recipe import Precision, Recipe
 
 
 class TrainedEpoch(Protocol):
@@ -128,8 +129,8 @@ class Backend(Protocol):
     def probe(self, device: Device) -> Probe:
         """Try the device out in this process, which may hang or crash it."""
 
-    def matrix_product(self, device: Device, size: int) -> Callable[[], None]:
-        """Return a function that multiplies two (size, size) float32 matrices on the device, and waits for it."""
+    def matrix_product(self, device: Device, size: int, precision: Precision) -> Callable[[], None]:
+        """Return a function that multiplies two (size, size) matrices on the device, and waits for it."""
 
     def vector_sum(self, device: Device, elements: int) -> Callable[[], None]:
         """Return a function that adds two float32 arrays on the device (STREAM's "add"), and waits for the sum."""
@@ -152,5 +153,6 @@ def backend_for(framework: Framework) -> Backend:
 
 
 def create_workload(scenario: Scenario, recipe: Recipe, train: Split, place: RankPlace | None = None) -> Workload:
-    """Create a scenario's workload in the backend of its framework. Raises as `backend_for`."""
+    """Create a scenario's workload in the backend of its framework. Raises as `backend_for`, and `OlderError`."""
+    older.refuse_unknown(scenario.loop)
     return backend_for(scenario.framework).create_workload(scenario, recipe, train, place)
