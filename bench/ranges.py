@@ -56,8 +56,11 @@ GivenSeconds = Annotated[float, Meta(ge=_LEAST_SECONDS, le=MOST_GIVEN_SECONDS)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 PositiveFraction = Annotated[float, Meta(ge=LEAST_PROBABILITY, le=1)]
 Probability = Annotated[float, Meta(ge=LEAST_PROBABILITY, lt=1)]
+Watts = Annotated[float, Meta(ge=0, le=1e6)]
 #: A relative difference (0.02 = 2 %), or how many times something is something else.
 Ratio = Annotated[float, Meta(ge=0, le=1e9)]
+#: A megawatt for 30 years.
+Joules = Annotated[float, Meta(ge=0, le=1e15)]
 #: Of an hour of a machine, in any currency.
 Price = Annotated[float, Meta(ge=0, le=1e9)]
 #: Operations or bytes per second, and the like.

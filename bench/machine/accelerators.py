@@ -27,7 +27,7 @@ def describe_accelerators(root: Path = ROOT, variables: Mapping[str, str] = os.e
     Without nvidia-ml-py, which only the GPU builds bring, the kernel's files name them.
     """
     chosen = variables.get("CUDA_VISIBLE_DEVICES")
-    return ask_or_none(lambda: _ask_driver(chosen)) or _read_driver(root, chosen)
+    return ask_or_none(lambda: _ask_driver(variables)) or _read_driver(root, chosen)
 
 
 def visible_cards(chosen: str | None, uuids: Sequence[str]) -> list[int]:
@@ -58,16 +58,18 @@ def _driver() -> Iterator[Any]:
         nvml.nvmlShutdown()
 
 
-def _visible_devices(nvml: Any, chosen: str | None) -> list[Any]:  # noqa: ANN401  # as above
+def visible_devices(nvml: Any, variables: Mapping[str, str]) -> list[Any]:  # noqa: ANN401  # as above
+    """Return the driver's handle of each card that programs see, in their order: gpu(0) first."""
+    chosen = variables.get("CUDA_VISIBLE_DEVICES")
     devices = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
     told = [ask_or_none(functools.partial(nvml.nvmlDeviceGetUUID, device)) for device in devices]
     uuids = [_decoded(uuid) if uuid else "" for uuid in told]
     return [devices[index] for index in visible_cards(chosen, uuids)]
 
 
-def _ask_driver(chosen: str | None) -> Accelerators:
+def _ask_driver(variables: Mapping[str, str]) -> Accelerators:
     with _driver() as nvml:
-        devices = _visible_devices(nvml, chosen)
+        devices = visible_devices(nvml, variables)
         return Accelerators(
             quantity=len(devices),
             model_names=ask_or_none(lambda: tuple(_decoded(nvml.nvmlDeviceGetName(device)) for device in devices))
@@ -91,13 +93,13 @@ def _read_driver(root: Path, chosen: str | None) -> Accelerators:
 
 def gpu_processes(variables: Mapping[str, str] = os.environ) -> tuple[str, ...] | None:
     """Return what computes on NVIDIA's devices right now, e.g. "gpu(0): 3.1 GiB by 2"; None if it cannot be told."""
-    return ask_or_none(lambda: _ask_for_processes(variables.get("CUDA_VISIBLE_DEVICES")))
+    return ask_or_none(lambda: _ask_for_processes(variables))
 
 
-def _ask_for_processes(chosen: str | None) -> tuple[str, ...]:
+def _ask_for_processes(variables: Mapping[str, str]) -> tuple[str, ...]:
     with _driver() as nvml:
         found = []
-        for index, device in enumerate(_visible_devices(nvml, chosen)):
+        for index, device in enumerate(visible_devices(nvml, variables)):
             processes = nvml.nvmlDeviceGetComputeRunningProcesses(device)
             if processes:
                 used = sum(process.usedGpuMemory or 0 for process in processes)

@@ -30,6 +30,7 @@ from bench.machine.cpu import (
     socket_count,
     usable_cpus,
 )
+from bench.machine.energy import find_meters
 from bench.machine.privacy import host_hash
 from bench.machine.software import PACKAGES, installed_versions, read_git, relevant_variables, tree_digest
 from bench.machine.system_files import ROOT, ask_or_none
@@ -91,6 +92,7 @@ def capture(
         packages=installed_versions(PACKAGES),
         variables=relevant_variables(variables),
         peers=peers,
+        energy=find_meters(root, variables=variables).supply,
     )
 
 

@@ -6,6 +6,7 @@ import msgspec
 
 from bench.ranges import Count, PositiveCount, Ratio, Threads
 from bench.records.base import Record, Sha256, Timestamp
+from bench.records.energy import EnergySupply
 from bench.scenarios.axes import Framework
 
 
@@ -92,6 +93,8 @@ class Environment(Record, frozen=True):
     usable_core_kinds: dict[str, PositiveCount] = msgspec.field(default_factory=dict)
     #: SHA-256 of the source that measures and is measured; None: not known.
     source_digest: Sha256 | None = None
+    #: None: not recorded, as in older files.
+    energy: EnergySupply | None = None
 
     def software_of(self, framework: Framework) -> Software | None:
         """Return what the workers of one framework loaded; None where none of them reported."""
