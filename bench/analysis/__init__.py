@@ -1,1 +1,1 @@
-"""From files to statements: rows, comparisons, histories. Pure functions over records."""
+"""From files to statements: rows, what is fastest, what several ranks give. Pure functions over records."""

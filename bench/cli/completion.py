@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.render.model.columns import AXES, LOOP, VALUES
+from bench.render.model.axis_columns import AXES, LOOP
+from bench.render.model.columns import VALUES
 from bench.render.model.table import numeric
 from bench.scenarios.axes import AUTO_CONTEXTS, SET_AXES
 from bench.scenarios.suite import BUILT_IN_SUITES, choices

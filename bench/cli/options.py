@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import secrets
@@ -34,37 +35,44 @@ DEFAULT_SEED: Final = recipe.Recipe().seed
 #: The limits of a comparison, as they are written on the command line.
 MARGIN, TOLERANCE, ALPHA = "2%", "10%", "5%"
 
+#: The parts of a verb's help, for its own options, too. What every verb has stands in the first part, without a name.
+TRAINED, MEASURED, MACHINES = "What is trained", "How it is measured", "Several processes or machines"
+IMAGES, DECIDED = "Images", "Verdicts"
+_trained, _measured, _machines, _images, _decided = (
+    functools.partial(typer.Option, rich_help_panel=panel) for panel in (TRAINED, MEASURED, MACHINES, IMAGES, DECIDED)
+)
+
 # --- the axes of a scenario -------------------------------------------------------------------------------------------
 
-Framework = Annotated[list[axes.Framework] | None, typer.Option(help="See --python.")]
+Framework = Annotated[
+    list[axes.Framework] | None, _trained(help="MXNet, or a peer: --python tells which Python has it.")
+]
 
 Network = Annotated[
     list[str] | None,
-    typer.Option(
-        metavar="NAME", help="mlp, lenet, or package.module:factory of your own.", autocompletion=offer_networks
-    ),
+    _trained(metavar="NAME", help="mlp, lenet, or package.module:factory of your own.", autocompletion=offer_networks),
 ]
 
-Loop = Annotated[list[axes.LoopName] | None, typer.Option(help="The tutorial's loop, or the fastest one known.")]
+Loop = Annotated[list[axes.LoopName] | None, _trained(help="The tutorial's loop, or the fastest one known.")]
 
 Contexts = Annotated[
     list[str] | None,
-    typer.Option(
+    _trained(
         metavar="DEVICES",
         help="A list of devices, e.g. 'cpu(0),cpu(1)', or auto.",
         autocompletion=offer_contexts,
     ),
 ]
 
-BatchSize = Annotated[list[int] | None, typer.Option(min=1, max=ranges.MOST_IMAGES, help="Images per update.")]
-Hybridize = Annotated[list[recipe.Hybridize] | None, typer.Option(help="How the network is executed.")]
+BatchSize = Annotated[list[int] | None, _trained(min=1, max=ranges.MOST_IMAGES, help="Images per update.")]
+Hybridize = Annotated[list[recipe.Hybridize] | None, _trained(help="How the network is executed.")]
 CpuThreads = Annotated[
-    list[int] | None, typer.Option(min=1, max=ranges.MOST_THREADS, help="OpenMP threads per CPU context.")
+    list[int] | None, _trained(min=1, max=ranges.MOST_THREADS, help="OpenMP threads per CPU context.")
 ]
 
 Ranks = Annotated[
     list[int] | None,
-    typer.Option(
+    _machines(
         min=1,
         max=ranges.MOST_RANKS,
         help="Processes that train together on each batch, on this machine or those of --hosts.",
@@ -72,12 +80,12 @@ Ranks = Annotated[
 ]
 Exchange = Annotated[
     list[axes.Exchange] | None,
-    typer.Option(help="How ranks exchange gradients; default: dist_sync of MXNet, gloo of PyTorch and JAX."),
+    _machines(help="How ranks exchange gradients; default: dist_sync of MXNet, gloo of PyTorch and JAX."),
 ]
 
 Settings = Annotated[
     list[str] | None,
-    typer.Option(
+    _trained(
         "--set",
         metavar="AXIS=VALUE,…",
         help="Another part of the loop: "
@@ -109,31 +117,33 @@ Suite = Annotated[
     ),
 ]
 
-Data = Annotated[DatasetName, typer.Option(help="Which images; auto: MNIST if it can be had.")]
-DataDir = Annotated[Path | None, typer.Option(help="The folder with the four IDX files, gzip or raw.")]
+Data = Annotated[DatasetName, _images(help="Which images; auto: MNIST if it can be had.")]
+DataDir = Annotated[Path | None, _images(help="The folder with the four IDX files, gzip or raw.")]
 
 Python = Annotated[
     list[str] | None,
-    typer.Option(metavar="FRAMEWORK=PATH", help="The Python that has this framework; repeatable. Default: this one."),
+    _measured(metavar="FRAMEWORK=PATH", help="The Python that has this framework; repeatable. Default: this one."),
 ]
 
 #: Of verbs that train as a recipe says.
 RecipeSeed = Annotated[
-    int, typer.Option(min=0, max=ranges.MOST_SEED, help="Seeds weights, shuffling and the order of the measurements.")
+    int, _measured(min=0, max=ranges.MOST_SEED, help="Seeds weights, shuffling and the order of the measurements.")
 ]
 
 #: Of verbs that draw a new seed each time.
 Seed = Annotated[
     int | None,
-    typer.Option(
+    _measured(
         min=0, max=ranges.MOST_SEED, help="Orders the measurements, seeds the trainings; default: a new one, recorded."
     ),
 ]
 
 
-def timeout(explanation: str) -> Any:  # noqa: ANN401  # Typer's own type is private
-    """Return the option for a limit in seconds."""
-    return typer.Option(min=1, max=ranges.MOST_GIVEN_SECONDS, callback=_reject_nan, help=explanation)
+def timeout(explanation: str, panel: str = MEASURED) -> Any:  # noqa: ANN401  # Typer's own type is private
+    """Return the option for a limit in seconds, in this part of a verb's help."""
+    return typer.Option(
+        min=1, max=ranges.MOST_GIVEN_SECONDS, callback=_reject_nan, help=explanation, rich_help_panel=panel
+    )
 
 
 def _reject_nan(value: float | None) -> float | None:
@@ -143,30 +153,28 @@ def _reject_nan(value: float | None) -> float | None:
     return value
 
 
-Budget = Annotated[str, typer.Option(help="Time for the measurements, e.g. 90s, 10m or 1h30m.")]
+Budget = Annotated[str, _measured(help="Time for the measurements, e.g. 90s, 10m or 1h30m.")]
 
 Hosts = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="The machines to use: TOML, or lines such as 'node1 slots=2'.")
+    Path | None, _machines(metavar="FILE", help="The machines to use: TOML, or lines such as 'node1 slots=2'.")
 ]
 
-#: Of ranks that a job manager has started; see `cli.joining`.
+#: Of ranks that a job manager has started; see `cli.measuring.joining`.
 Join = Annotated[
     JobManager | None,
-    typer.Option(help="Who started this command on every machine: the ranks of that job are the machines to use."),
+    _machines(help="Who started this command on every machine: the ranks of that job are the machines to use."),
 ]
 JoinAddress = Annotated[
-    str | None, typer.Option(metavar="HOST", help="Rank 0's name or IP address, where --join does not tell it.")
+    str | None, _machines(metavar="HOST", help="Rank 0's name or IP address, where --join does not tell it.")
 ]
 JoinPort = Annotated[
-    int, typer.Option(min=1, max=65_535, metavar="PORT", help="The port at which rank 0 waits for the other ranks.")
+    int, _machines(min=1, max=65_535, metavar="PORT", help="The port at which rank 0 waits for the other ranks.")
 ]
 JoinRanks = Annotated[
     int | None,
-    typer.Option(
-        min=1, max=ranges.MOST_RANKS, metavar="N", help="How many ranks there are, where --join does not tell."
-    ),
+    _machines(min=1, max=ranges.MOST_RANKS, metavar="N", help="How many ranks there are, where --join does not tell."),
 ]
-JoinTimeout = Annotated[float, timeout("Seconds that ranks wait for each other at the start.")]
+JoinTimeout = Annotated[float, timeout("Seconds that ranks wait for each other at the start.", MACHINES)]
 #: Below the ports that kernels choose, and none of those that MPI, PyTorch or JAX have by default.
 DEFAULT_JOIN_PORT: Final = 28_470
 #: The nodes of a job are up when it begins, pods one after the other.
@@ -174,9 +182,9 @@ DEFAULT_JOIN_SECONDS: Final = 120.0
 
 # --- verdicts ---------------------------------------------------------------------------------------------------------
 
-Margin = Annotated[str, typer.Option(help="Slower by less is no regression.")]
-Tolerance = Annotated[str, typer.Option(help="Surely slower by less is unchanged.")]
-Alpha = Annotated[str, typer.Option(help="Probability of any false regression, over all scenarios together.")]
+Margin = Annotated[str, _decided(help="Slower by less is no regression.")]
+Tolerance = Annotated[str, _decided(help="Surely slower by less is unchanged.")]
+Alpha = Annotated[str, _decided(help="Probability of any false regression, over all scenarios together.")]
 
 # --- files and what is printed ----------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from typing import Final, Generic, TypeVar
 import numpy as np
 
 from bench.experiments.pilot import Clock
-from bench.machine.counters import load_average, read_counters
+from bench.machine.linux.counters import load_average, read_counters
 from bench.machine.software import threads_within_quota
 from bench.records.health import Health
 from bench.scenarios.scenario import Scenario

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.machine.system_files import ROOT, ask_or_none, read_text
+from bench.machine.linux.system_files import ROOT, ask_or_none, read_text
 
 
 class Accelerators(NamedTuple):

@@ -15,8 +15,9 @@ import psutil
 
 from bench import SOURCE_ROOT
 from bench.machine.accelerators import describe_accelerators
-from bench.machine.cgroup import cpu_quota, limited_to, memory_bytes, memory_limit_bytes
-from bench.machine.cpu import (
+from bench.machine.energy import find_meters
+from bench.machine.linux.cgroup import cpu_quota, limited_to, memory_bytes, memory_limit_bytes
+from bench.machine.linux.cpu import (
     CPUS,
     caches_bytes,
     core_count,
@@ -30,11 +31,10 @@ from bench.machine.cpu import (
     socket_count,
     usable_cpus,
 )
-from bench.machine.energy import find_meters
+from bench.machine.linux.system_files import ROOT, ask_or_none
+from bench.machine.linux.virtualization import virtualization
 from bench.machine.privacy import host_hash
 from bench.machine.software import PACKAGES, installed_versions, read_git, relevant_variables, tree_digest
-from bench.machine.system_files import ROOT, ask_or_none
-from bench.machine.virtualization import virtualization
 from bench.records.base import utc_now
 from bench.records.environment import Environment, Software
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.machine.accelerators import visible_devices
-from bench.machine.system_files import ROOT, ask_or_none, read_text
-from bench.machine.virtualization import virtualization
+from bench.machine.linux.system_files import ROOT, ask_or_none, read_text
+from bench.machine.linux.virtualization import virtualization
 from bench.records.energy import EnergyCounter, EnergyReading, EnergySource, EnergySupply
 from mnist_core.devices import Device, DeviceKind
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import psutil
 
-from bench.machine.system_files import ask_or_none, read_text
+from bench.machine.linux.system_files import ask_or_none, read_text
 
 #: Not secret: it keeps the hash from being compared with other programs' hashes of the same identity.
 _SALT: Final = "mnist-bench/1:"

@@ -17,10 +17,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from bench.machine.cgroup import cpu_quota, limited_to
-from bench.machine.cpu import usable_cpus
+from bench.machine.linux.cgroup import cpu_quota, limited_to
+from bench.machine.linux.cpu import usable_cpus
+from bench.machine.linux.system_files import ROOT, ask_or_none
 from bench.machine.privacy import basenames, encodable, private_names, redact
-from bench.machine.system_files import ROOT, ask_or_none
 from bench.records.environment import Software, ThreadPool
 
 #: `git status` of this source takes milliseconds; a file system that needs longer than this is not worth the wait.

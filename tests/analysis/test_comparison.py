@@ -15,7 +15,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.analysis.comparison import (
+from bench.analysis.across.comparison import (
     ComparedRow,
     Comparison,
     Kind,
@@ -25,7 +25,7 @@ from bench.analysis.comparison import (
     gate_verdict,
     is_incomparable,
 )
-from bench.analysis.entries import ComparedFile, SessionSpread, busier, index, shipped_spread, spread_of
+from bench.analysis.across.entries import ComparedFile, SessionSpread, busier, index, shipped_spread, spread_of
 from bench.analysis.verdict import Outcome, Relation, Settings, Verdict, decide, detectable_slowdown
 from bench.records import store
 from bench.records.result import FailureReason, ResultSet, Run, RunBlock

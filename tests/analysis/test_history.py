@@ -13,15 +13,15 @@ import pytest
 from rich.console import Console
 
 from bench import cli
-from bench.analysis.entries import ComparedFile, index
-from bench.analysis.history import By, histories
+from bench.analysis.across.entries import ComparedFile, index
+from bench.analysis.across.history import By, histories
 from bench.machine.software import commit_order
 from bench.records import store
 from bench.records.result import ResultSet
 from bench.render.formats.html import render_html, render_report
 from bench.render.formats.text import render_text
 from bench.render.report.history_page import history_report
-from bench.render.views.histories import history_tables
+from bench.render.views.across.histories import history_tables
 from mnist_core.recipe import Recipe
 from tests.support.cli import Command
 from tests.support.executor import A_BLOCK, in_turns

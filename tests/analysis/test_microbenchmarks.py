@@ -14,8 +14,8 @@ import msgspec
 import pytest
 
 from bench import cli
-from bench.analysis import microbenchmarks
-from bench.analysis.microbenchmarks import Microbenchmark
+from bench.analysis.across import microbenchmarks
+from bench.analysis.across.microbenchmarks import Microbenchmark
 from bench.errors import StoreError
 from bench.scenarios.scenario import Scenario
 from tests import ROOT

@@ -90,9 +90,7 @@ class Step:
         self.training.train_throwaway_batch(size)
         self.training.prepare()
         self.parts, _ = next(self.training._batches.epoch(self.training._step.inputs))
-        self.metric = (
-            loop._EpochMetric(self.contexts) if scenario.metric_sync is MetricSync.EPOCH else loop._BatchMetric()
-        )
+        self.metric = self.training._new_metric()
 
     def forward_backward(self) -> Sequence[Any]:
         return self.training._step(self.parts, self.training._update.scale(self.size))

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import msgspec
 
-from bench.analysis.comparison import compare, gate_verdict
-from bench.analysis.entries import ComparedFile, SessionSpread, index, shipped_spread, spread_of
+from bench.analysis.across.comparison import compare, gate_verdict
+from bench.analysis.across.entries import ComparedFile, SessionSpread, index, shipped_spread, spread_of
 from bench.analysis.groups import difference_in_blocks
 from bench.records import store
 from bench.records.result import ResultSet

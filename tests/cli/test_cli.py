@@ -20,8 +20,8 @@ import pytest
 from bench import cli
 from bench.analysis import accuracy
 from bench.analysis.summary import summarize
-from bench.cli import session
 from bench.cli.commands import environment, run
+from bench.cli.measuring import session
 from bench.errors import SetupError
 from bench.experiments.run.runner import OnEpoch
 from bench.records import store

@@ -213,7 +213,7 @@ def test_a_resumed_run_goes_on_with_its_ceilings(
     command: Command, worker: type[FakeWorker], data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It needs no option for that. Where the file has none, --ceilings adds them."""
-    monkeypatch.setattr("bench.cli.session.require_same_machine", lambda *_arguments: None)
+    monkeypatch.setattr("bench.cli.measuring.session.require_same_machine", lambda *_arguments: None)
     command("run", "--suite", EIGHT_ALONE, "--network", "mlp", "--ceilings", "--data-dir", data_dir, "-o", "a.json")
     whole = store.read(Path("a.json"), ResultSet)
     for ceilings, flags in ((whole.ceilings[:1], ()), ((), ("--ceilings",)), ((), ())):

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from bench import cli
-from bench.analysis.entries import SessionSpread
+from bench.analysis.across.entries import SessionSpread
 from bench.cli.commands import compare
 from bench.records import store
 from bench.records.result import ResultSet, Run

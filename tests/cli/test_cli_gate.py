@@ -71,7 +71,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> FakeSessions:
         return a_software()
 
     make_machine_quiet(monkeypatch)
-    for module in ("bench.cli.gating", "bench.experiments.gate.setup"):
+    for module in ("bench.cli.measuring.gating", "bench.experiments.gate.setup"):
         monkeypatch.setattr(f"{module}.session_starters", session_starters)
     monkeypatch.setattr(process, "describe", describe)
     monkeypatch.setattr("bench.cli.options.secrets.randbelow", lambda _limit: 42)  # the same coins in every test

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from bench import cli
-from bench.cli import hosts as cli_hosts
 from bench.cli.commands import run
+from bench.cli.measuring import hosts as cli_hosts
 from bench.experiments.preflight.ask import HostAnswer, Link, Preflight
 from bench.experiments.run.runner import OnEpoch
 from bench.records import store

@@ -11,7 +11,8 @@ import pytest
 
 from bench.cli import completion
 from bench.errors import ConfigurationError
-from bench.render.model.columns import VALUES, find
+from bench.render.model.column import find
+from bench.render.model.columns import VALUES
 from bench.render.model.pivot import axes_of_pivot
 from bench.render.model.table import numeric
 from bench.render.views.results import result_tables

@@ -14,7 +14,7 @@ import pytest
 from msgspec import inspect
 
 from bench import cli, ranges
-from bench.analysis.microbenchmarks import _Document
+from bench.analysis.across.microbenchmarks import _Document
 from bench.records.base import Record
 from bench.records.calibration import Calibration
 from bench.records.gate import GateFile

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mnist_core import loop, networks, training
+from mnist_core import networks, training
 from mnist_core.idx import Split
 from mnist_core.loop import Training
 from mnist_core.mxnet_border import autograd, gluon, mx, nd
 from mnist_core.networks import Block
+from mnist_core.parts.updates import lay_flat
 from mnist_core.recipe import (
     Hybridize,
     InputPipeline,
@@ -225,7 +226,7 @@ def test_weights_of_two_types_cannot_be_one_array() -> None:
     net.add(gluon.nn.Dense(2, in_units=2), gluon.nn.Dense(2, in_units=2, dtype="float16"))
     net.initialize()
     with pytest.raises(networks.NetworkError, match="update=trainer"):
-        loop._lay_flat(net, [mx.cpu()])
+        lay_flat(net, [mx.cpu()])
 
 
 def test_softmax_outputs_own_factor_is_not_to_be_trusted() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.machine.counters import Counters, load_average, read_counters
+from bench.machine.linux.counters import Counters, load_average, read_counters
 
 STAT = "cpu  100 0 50 800 10 0 5 35 7 0\ncpu0 50 0 25 400 5 0 2 17 3 0\nintr 1\n"
 PRESSURE = "some avg10=0.00 avg60=0.12 avg300=0.50 total=123456\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=7\n"

@@ -25,12 +25,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import SOURCE_ROOT
-from bench.machine import cgroup, privacy, software
+from bench.machine import privacy, software
 from bench.machine.accelerators import gpu_processes, visible_cards
 from bench.machine.capture import capture, usable_core_count
-from bench.machine.cgroup import available_memory_bytes
-from bench.machine.cpu import parse_cpu_list, parse_cpuinfo, parse_size
 from bench.machine.fingerprint import same_machine
+from bench.machine.linux import cgroup
+from bench.machine.linux.cgroup import available_memory_bytes
+from bench.machine.linux.cpu import parse_cpu_list, parse_cpuinfo, parse_size
 from bench.machine.software import describe_software
 from bench.records.base import Timestamp, utc_now
 from bench.records.environment import Environment, Software

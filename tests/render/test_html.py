@@ -16,7 +16,7 @@ from bench.analysis.summary import summarize
 from bench.records.result import FailureReason
 from bench.render.formats import html
 from bench.render.formats.html import render_html
-from bench.render.report.charts import MOST_CURVES
+from bench.render.report.pictures.charts import MOST_CURVES
 from bench.render.views.results import result_tables
 from tests.support.records import a_failure, a_result_set, a_run, a_scenario, an_environment
 

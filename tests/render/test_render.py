@@ -31,9 +31,11 @@ from bench.render import units
 from bench.render.formats.export import Format, render_csv, render_json, render_markdown
 from bench.render.formats.html import render_html
 from bench.render.formats.text import Legend, render_text
-from bench.render.model.captions import describe_recipe
-from bench.render.model.columns import AXES, VALUES, Column, find, make_column
+from bench.render.model.axis_columns import AXES
+from bench.render.model.column import Column, find, make_column
+from bench.render.model.columns import VALUES
 from bench.render.model.table import Table, by_file, make_table
+from bench.render.model.words.captions import describe_recipe
 from bench.render.phrases import clean_text
 from bench.render.views.ceilings import ceiling_table
 from bench.render.views.results import result_tables

@@ -19,9 +19,9 @@ from bench.records.result import FailureReason, ResultSet
 from bench.render.formats.export import render_report_markdown
 from bench.render.formats.html import render_report
 from bench.render.model.document import Picture, Report
-from bench.render.model.labels import short_names
+from bench.render.model.words.labels import short_names
 from bench.render.report.assemble import Gate, Profile, make_report
-from bench.render.report.charts import MOST_CURVES
+from bench.render.report.pictures.charts import MOST_CURVES
 from bench.render.units import TIMES
 from mnist_core.recipe import Hybridize, Recipe
 from tests.support.cli import Command

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from bench.analysis.comparison import compare
-from bench.analysis.entries import index
+from bench.analysis.across.comparison import compare
+from bench.analysis.across.entries import index
 from bench.analysis.headline import source_of
 from bench.analysis.summary import summarize
 from bench.records.result import ResultSet
@@ -19,7 +19,7 @@ from bench.render.formats.export import render_csv, render_json
 from bench.render.formats.text import Legend, render_text
 from bench.render.model.document import Picture
 from bench.render.report.assemble import make_report
-from bench.render.views.comparisons import comparison_tables
+from bench.render.views.across.comparisons import comparison_tables
 from bench.render.views.results import result_tables
 from bench.scenarios.axes import Exchange
 from tests.support.ranks import a_cluster_file, measured, of_torch, two

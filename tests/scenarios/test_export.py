@@ -37,7 +37,7 @@ def test_a_suite_file_holds_exactly_the_scenario(scenario: Scenario, title: str,
 def test_a_command_line_runs_exactly_the_scenario(scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is parsed as a user's is."""
     plans: list[Sequence[PlannedRun]] = []
-    monkeypatch.setattr("bench.cli.commands.run._show_plan", lambda plan, *_others: plans.append(plan))
+    monkeypatch.setattr("bench.cli.commands.run.show_plan", lambda plan, *_others: plans.append(plan))
     tried: list[Sequence[PlannedRun]] = []  # a user's network is imported, and this one does not exist
     monkeypatch.setattr("bench.cli.commands.run.describe_frameworks", lambda _executor, plan: tried.append(plan))
     words = shlex.split(run_command(scenario, repeats=2))

@@ -16,7 +16,7 @@ import numpy as np
 from bench.experiments.gate.decision import conclude
 from bench.experiments.gate.evidence import evidence_of, evidence_of_last
 from bench.experiments.pilot import StartSession
-from bench.machine.counters import Counters
+from bench.machine.linux.counters import Counters
 from bench.records.gate import (
     Block,
     GatedScenario,

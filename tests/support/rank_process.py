@@ -91,9 +91,9 @@ def _train(scenario: Scenario, train: Split, place: RankPlace | None, fault: lis
 def _sent(scenario: Scenario, store: Any) -> list[float]:  # noqa: ANN401  # MXNet's store
     """Return what comes of 0.4 thresholds that each rank sends, three times: in thresholds."""
     mxnet = importlib.import_module("mnist_core.mxnet_border")
-    loop = importlib.import_module("mnist_core.loop")
+    updates = importlib.import_module("mnist_core.parts.updates")
     factor = Recipe().learning_rate / scenario.batch_size
-    threshold = loop.compression_threshold(scenario.ranks, scenario.batch_size, factor)
+    threshold = updates.compression_threshold(scenario.ranks, scenario.batch_size, factor)
     number, received = mxnet.nd.full((1,), 0.4 * threshold), mxnet.nd.zeros((1,))
     store.init(1, received)
     sent = []

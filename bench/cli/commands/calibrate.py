@@ -16,8 +16,8 @@ from bench.cli.app import app, examples
 from bench.cli.console import fail, note, print_tables, reject_junit, spinner, tolerate_closed_pipe
 from bench.cli.datasets import prepare
 from bench.cli.exit_status import Exit
-from bench.cli.gating import measure_blocks, plan_gate, scenarios_here
-from bench.cli.session import ResumeHint, path_named_now, prepare_rest
+from bench.cli.measuring.gating import measure_blocks, plan_gate, scenarios_here
+from bench.cli.measuring.session import ResumeHint, path_named_now, prepare_rest
 from bench.errors import ConfigurationError, IncomparableError
 from bench.experiments.gate import calibration, source
 from bench.experiments.gate.decision import Conclusion

@@ -8,8 +8,8 @@ from typing import Annotated, Final
 
 import typer
 
-from bench.analysis import microbenchmarks
-from bench.analysis.comparison import (
+from bench.analysis.across import microbenchmarks
+from bench.analysis.across.comparison import (
     Comparison,
     compare,
     compare_scenarios,
@@ -17,7 +17,7 @@ from bench.analysis.comparison import (
     gate_verdict,
     is_incomparable,
 )
-from bench.analysis.entries import ComparedFile, SessionSpread, index, shipped_spread, spread_of
+from bench.analysis.across.entries import ComparedFile, SessionSpread, index, shipped_spread, spread_of
 from bench.analysis.groups import RowKey
 from bench.analysis.verdict import Settings, Verdict
 from bench.cli import options
@@ -31,9 +31,9 @@ from bench.records.result import ResultSet
 from bench.render.formats.export import Format, render_markdown
 from bench.render.formats.junit import render_junit
 from bench.render.model.table import Table
-from bench.render.views.comparison_columns import DEFAULT_VALUE
-from bench.render.views.comparisons import comparison_tables, junit_cases
-from bench.render.views.microbenchmarks import microbenchmark_table
+from bench.render.views.across.comparison_columns import DEFAULT_VALUE
+from bench.render.views.across.comparisons import comparison_tables, junit_cases
+from bench.render.views.across.microbenchmarks import microbenchmark_table
 from bench.scenarios.selection import Reference, reference
 from bench.stats.sessions import FEWEST_DEGREES_OF_FREEDOM
 
@@ -66,6 +66,7 @@ def compare_command(
             metavar="EXPR",
             help="Compare scenarios with these of the baseline, chosen as by -k ('cpu(0)', 'hybridize=off', a whole "
             "name), or with the fastest: 'best'.",
+            rich_help_panel=options.DECIDED,
         ),
     ] = None,
     sessions: Annotated[
@@ -74,6 +75,7 @@ def compare_command(
             "--sessions",
             metavar="PATH",
             help="Results of the same code, or folders of them: what sessions on this machine differ by; repeatable.",
+            rich_help_panel=options.DECIDED,
         ),
     ] = None,
     row: options.Row = None,

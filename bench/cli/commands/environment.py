@@ -18,9 +18,9 @@ from bench.cli.app import app, examples
 from bench.cli.console import err, fail, note, out, print_tables, reject_junit, spinner, warn, write
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
-from bench.cli.hosts import show_hosts
-from bench.cli.joining import JOIN_OPTIONS, join_of, machines
-from bench.cli.session import cancelled_by_signals
+from bench.cli.measuring.hosts import show_hosts
+from bench.cli.measuring.joining import JOIN_OPTIONS, join_of, machines
+from bench.cli.measuring.session import cancelled_by_signals
 from bench.errors import ConfigurationError, SetupError
 from bench.experiments.doctor.aa_test import SECONDS, AATest, run_aa_test
 from bench.experiments.doctor.checks import Level, Observations, examine
@@ -29,8 +29,8 @@ from bench.experiments.run.eta import expected_seconds
 from bench.experiments.run.executor import SubprocessExecutor
 from bench.machine.accelerators import gpu_processes
 from bench.machine.capture import capture, usable_core_count
-from bench.machine.cgroup import available_memory_bytes
-from bench.machine.counters import Counters, load_average, read_counters
+from bench.machine.linux.cgroup import available_memory_bytes
+from bench.machine.linux.counters import Counters, load_average, read_counters
 from bench.machine.processes import busiest
 from bench.records.result import Ceiling
 from bench.render import units
@@ -81,11 +81,17 @@ def environment_command(
     join_timeout: options.JoinTimeout = options.DEFAULT_JOIN_SECONDS,
     links: Annotated[
         bool,
-        typer.Option("--links", help="With --hosts or --join: measure the network from each host to each other one."),
+        typer.Option(
+            "--links",
+            help="With --hosts or --join: measure the network from each host to each other one.",
+            rich_help_panel=options.MACHINES,
+        ),
     ] = False,
     framework: Annotated[
         list[Framework] | None,
-        typer.Option(help="With --hosts or --join: what they need; repeatable. Default: mxnet."),
+        typer.Option(
+            help="With --hosts or --join: what they need; repeatable. Default: mxnet.", rich_help_panel=options.MACHINES
+        ),
     ] = None,
     python: options.Python = None,
     quick: Annotated[bool, typer.Option("--quick", help="Without the 20 seconds of an A/A pair.")] = False,

@@ -14,8 +14,8 @@ from bench.cli.app import app, examples
 from bench.cli.console import add_to_job_summary, fail, note, print_tables, tolerate_closed_pipe, warn, write
 from bench.cli.datasets import prepare
 from bench.cli.exit_status import EXIT_OF_VERDICT, Exit
-from bench.cli.gating import measure_blocks, note_next_step, plan_gate, scenarios_here
-from bench.cli.session import ResumeHint, new_file, note_saved, prepare_rest, resumed_file, trying
+from bench.cli.measuring.gating import measure_blocks, note_next_step, plan_gate, scenarios_here
+from bench.cli.measuring.session import ResumeHint, new_file, note_saved, prepare_rest, resumed_file, trying
 from bench.errors import ConfigurationError
 from bench.experiments.gate import source
 from bench.experiments.gate.decision import Conclusion, conclusion_of
@@ -62,9 +62,17 @@ def gate(
     alpha: options.Alpha = options.ALPHA,
     seed: options.Seed = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Unchanged only where surely within the margin: --tolerance = --margin.")
+        bool,
+        typer.Option(
+            "--strict",
+            help="Unchanged only where surely within the margin: --tolerance = --margin.",
+            rich_help_panel=options.DECIDED,
+        ),
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Measure also where both sides are identical.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Measure also where both sides are identical.", rich_help_panel=options.MEASURED),
+    ] = False,
     data: options.Data = DatasetName.AUTO,
     data_dir: options.DataDir = None,
     output: options.Output = None,

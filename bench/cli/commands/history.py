@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from bench import SOURCE_ROOT
-from bench.analysis.entries import index
+from bench.analysis.across.entries import index
+from bench.analysis.across.history import By, histories, select
 from bench.analysis.groups import RowKey
-from bench.analysis.history import By, histories, select
 from bench.cli import options
 from bench.cli.app import app, examples
 from bench.cli.console import note, print_tables, reject_junit, write
@@ -23,7 +23,7 @@ from bench.render.formats.export import Format
 from bench.render.formats.html import render_report
 from bench.render.phrases import format_count
 from bench.render.report.history_page import history_report
-from bench.render.views.histories import history_tables
+from bench.render.views.across.histories import history_tables
 from bench.scenarios.selection import matcher
 from bench.stats.change_points import ALPHA
 

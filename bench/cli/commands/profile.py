@@ -15,7 +15,7 @@ from bench.cli.app import app, examples
 from bench.cli.console import err, fail, note, print_results, reject_junit, spinner, write_file
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
-from bench.cli.session import cancelled_by_signals, new_file, note_saved, require_gpus, software_of
+from bench.cli.measuring.session import cancelled_by_signals, new_file, note_saved, require_gpus, software_of
 from bench.errors import ConfigurationError, StoreError
 from bench.experiments.profile import trace
 from bench.experiments.profile.breakdown import break_down
@@ -41,7 +41,9 @@ from mnist_core.recipe import Network
 @app.command(epilog=examples("profile --network mlp", "profile --network lenet --loop tuned --trace t.json"))
 def profile(
     context: typer.Context,
-    framework: Annotated[Framework, typer.Option(help="MXNet alone has a profiler here.")] = Framework.MXNET,
+    framework: Annotated[
+        Framework, typer.Option(help="MXNet alone has a profiler here.", rich_help_panel=options.TRAINED)
+    ] = Framework.MXNET,
     network: options.Network = None,
     loop: options.Loop = None,
     contexts: options.Contexts = None,
@@ -52,12 +54,18 @@ def profile(
     steps: Annotated[
         int | None,
         typer.Option(
-            min=1, max=ranges.MOST_IMAGES, help="Updates of a measured epoch; default: as many as last long enough."
+            min=1,
+            max=ranges.MOST_IMAGES,
+            help="Updates of a measured epoch; default: as many as last long enough.",
+            rich_help_panel=options.MEASURED,
         ),
     ] = None,
     # An even number gives either order of a pair the same weight.
     rounds: Annotated[
-        int, typer.Option(min=1, max=ranges.MOST_REPEATS, help="How often every phase is measured.")
+        int,
+        typer.Option(
+            min=1, max=ranges.MOST_REPEATS, help="How often every phase is measured.", rich_help_panel=options.MEASURED
+        ),
     ] = 16,
     seed: options.RecipeSeed = options.DEFAULT_SEED,
     timeout: Annotated[float, options.timeout("Seconds each of the two processes may take.")] = 1800.0,

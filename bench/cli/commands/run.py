@@ -2,44 +2,47 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import functools
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Final, NoReturn, TypeVar
+from typing import Annotated, NoReturn, TypeVar
 
 import msgspec
 import typer
 
-from bench import SOURCE_ROOT, ranges
+from bench import ranges
 from bench.analysis import accuracy
 from bench.analysis.summary import summarize
 from bench.cli import options
 from bench.cli.app import app, examples
 from bench.cli.completion import offer_suites
-from bench.cli.console import err, fail, note, out, print_results, reject_junit, spinner, verbosity, warn
+from bench.cli.console import err, fail, note, print_results, reject_junit, spinner, verbosity, warn
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
-from bench.cli.hosts import Site, check_given, check_plan, ending_with_a_host, look_again, look_for, probe_first
-from bench.cli.joining import JOIN_OPTIONS, join_of, machines
-from bench.cli.session import ResumeHint, measuring, new_file, note_saved, prepare_rest, resumed_file
-from bench.errors import ConfigurationError, StoreError
-from bench.experiments.gate import source
+from bench.cli.measuring.hosts import (
+    Site,
+    check_given,
+    check_plan,
+    ending_with_a_host,
+    look_again,
+    look_for,
+    probe_first,
+)
+from bench.cli.measuring.joining import JOIN_OPTIONS, join_of, machines
+from bench.cli.measuring.plans import estimate_of, note_plan, note_reached, show_plan
+from bench.cli.measuring.session import ResumeHint, measuring, new_file, note_saved, prepare_rest, resumed_file
+from bench.errors import ConfigurationError
 from bench.experiments.run import policy
 from bench.experiments.run.ceilings import CeilingRounds, requests_of_plan, usable
-from bench.experiments.run.eta import CEILING_SECONDS, CURVE_SECONDS, expected_seconds, pace_of
+from bench.experiments.run.eta import CEILING_SECONDS, CURVE_SECONDS
 from bench.experiments.run.exchanges import ExchangeRounds, engines_of_plan
 from bench.experiments.run.executor import SubprocessExecutor
 from bench.experiments.run.plan import describe_frameworks, plan_here
-from bench.experiments.run.policy import MOST_BLOCKS
 from bench.experiments.run.runner import remaining, run_plan
 from bench.machine.capture import capture, usable_core_count
-from bench.machine.privacy import host_hash
-from bench.machine.system_files import ROOT
 from bench.records import store
 from bench.records.base import utc_now
 from bench.records.environment import Environment
@@ -47,17 +50,15 @@ from bench.records.result import ResultSet
 from bench.render import units
 from bench.render.formats.export import Format
 from bench.render.phrases import format_count
-from bench.render.progress.run import RunProgress, format_reached
+from bench.render.progress.run import RunProgress
 from bench.render.views.results import result_tables
 from bench.scenarios.axes import is_custom
 from bench.scenarios.suite import BUILT_IN_SUITES, DEFAULT_SUITE, PlannedRun
 from bench.worker.interpreters import interpreters_of
 from mnist_core import datasets
-from mnist_core.datasets import TEST_COUNT, TRAIN_COUNT, DatasetName
+from mnist_core.datasets import DatasetName
 
 MeasuredT = TypeVar("MeasuredT")
-#: Newest files that are looked at for one of the suite.
-_FILES_LOOKED_AT: Final = 20
 
 
 @app.command(
@@ -91,20 +92,39 @@ def run(
     ranks: options.Ranks = None,
     exchange: options.Exchange = None,
     settings: options.Settings = None,
-    epochs: Annotated[int | None, typer.Option(min=1, max=ranges.MOST_EPOCHS, help="Epochs per run.")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, max=ranges.MOST_EPOCHS, help="Epochs per run.", rich_help_panel=options.MEASURED),
+    ] = None,
     samples: Annotated[
-        int | None, typer.Option(min=1, max=ranges.MOST_IMAGES, help="Only the first so many training images.")
+        int | None,
+        typer.Option(
+            min=1,
+            max=ranges.MOST_IMAGES,
+            help="Only the first so many training images.",
+            rich_help_panel=options.MEASURED,
+        ),
     ] = None,
     repeats: Annotated[
-        int | None, typer.Option(min=1, max=ranges.MOST_REPEATS, help="Fresh processes per scenario.")
+        int | None,
+        typer.Option(
+            min=1, max=ranges.MOST_REPEATS, help="Fresh processes per scenario.", rich_help_panel=options.MEASURED
+        ),
     ] = None,
     timeout: Annotated[float | None, options.timeout("Seconds a run may take.")] = None,
     precision: Annotated[
         str | None,
-        typer.Option(help="Of scenarios that take turns: more blocks, until speed-ups are known to e.g. 3%."),
+        typer.Option(
+            help="Of scenarios that take turns: more blocks, until speed-ups are known to e.g. 3%.",
+            rich_help_panel=options.MEASURED,
+        ),
     ] = None,
     budget: Annotated[
-        str | None, typer.Option(help="Begin no block of turns that would end later, e.g. 90s, 8m or 1h30m.")
+        str | None,
+        typer.Option(
+            help="Begin no block of turns that would end later, e.g. 90s, 8m or 1h30m.",
+            rich_help_panel=options.MEASURED,
+        ),
     ] = None,
     seed: options.RecipeSeed = options.DEFAULT_SEED,
     data: options.Data = DatasetName.AUTO,
@@ -123,6 +143,7 @@ def run(
             help="Before, between and after the rounds: what each framework's matrix product reaches here. Ranks have "
             "the seconds of their exchanges measured in any case, unless --no-ceilings.",
             show_default=False,
+            rich_help_panel=options.MEASURED,
         ),
     ] = None,
     output: options.Output = None,
@@ -191,7 +212,7 @@ def run(
             if custom and not listed:
                 with spinner("trying your network out"):
                     describe_frameworks(executor, custom)
-            _show_plan(plan, _suite_name(suite), half_width, budget_seconds)
+            show_plan(plan, _suite_name(suite), half_width, budget_seconds)
             return
         if resume is not None:
             with resumed_file(resume, ResultSet) as result_set:
@@ -245,8 +266,8 @@ def _measure(
     ceilings: bool | None,
 ) -> NoReturn:
     """Make the remaining runs of the plan, save after each, show the tables and exit."""
-    estimate = _estimate(result_set.suite, result_set.dataset.train_samples, result_set.dataset.test_samples)
-    _note_plan(result_set, path, estimate, budget_seconds, ceilings=bool(ceilings))
+    estimate = estimate_of(result_set.suite, result_set.dataset.train_samples, result_set.dataset.test_samples)
+    note_plan(result_set, path, estimate, budget_seconds, ceilings=bool(ceilings))
     hint = ResumeHint("runs", path, f"mnist-bench run --resume {path}")
     is_tutorial = result_set.suite == "tutorial"
     with (
@@ -292,7 +313,7 @@ def _measure(
         fail(f"interrupted; {hint}", Exit.INTERRUPTED)
     print_results(result_tables([summarize(result_set)]), output_format)
     if result_set.precision is not None or math.isfinite(budget_seconds):
-        _note_reached(result_set, path, is_unfinished=is_unfinished)
+        note_reached(result_set, path, is_unfinished=is_unfinished)
     note_saved(prepared, path)
     if result_set.failures:
         failed = f"{len(result_set.failures):,} of {format_count(len(result_set.plan), 'run')} failed"
@@ -303,79 +324,6 @@ def _measure(
 def _suite_name(suite: str) -> str:
     """Return how a result file calls a suite."""
     return suite if suite in BUILT_IN_SUITES else Path(suite).name
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Estimate:
-    """How long runs take, roughly."""
-
-    train_samples: int
-    test_samples: int
-    #: Seconds that an expected second takes here, and how sure that is: words before the time, and why.
-    pace: float
-    basis: tuple[str, str]
-
-    def seconds(self, planned: PlannedRun) -> float:
-        return self.pace * expected_seconds(planned, self.train_samples, self.test_samples)
-
-    def describe(self, plan: Iterable[PlannedRun]) -> str:
-        return f"{self.basis[0]} {units.roughly(sum(map(self.seconds, plan)))} ({self.basis[1]})"
-
-
-def _estimate(suite: str, train_samples: int, test_samples: int) -> _Estimate:
-    """Estimate by the pace of this machine's newest file of the suite, if there is one."""
-    paths = filter(Path.is_file, options.RESULTS_DIRECTORY.glob("*.json"))  # a link may lead nowhere
-    for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True)[:_FILES_LOOKED_AT]:
-        with contextlib.suppress(StoreError):  # a file of another kind, or a broken one
-            found = store.read(path, ResultSet)
-            is_ours = found.suite == suite and found.environment.host_hash == host_hash(ROOT)
-            if is_ours and (pace := pace_of(found)) is not None:
-                return _Estimate(
-                    train_samples, test_samples, pace, ("about", f"a rough estimate, at the pace of {path}")
-                )
-    return _Estimate(train_samples, test_samples, 1.0, ("at most about", "a rough estimate, by a 2-core machine"))
-
-
-def _note_plan(
-    result_set: ResultSet, path: Path, estimate: _Estimate, budget_seconds: float, *, ceilings: bool
-) -> None:
-    todo = remaining(result_set)
-    count = len(todo)
-    if source.clone_around(Path.cwd()) not in {None, SOURCE_ROOT}:
-        warn(f"{SOURCE_ROOT} is measured, not the clone around this folder; pip install -e . changes that")
-    if result_set.failures and not count:
-        warn("failed runs are not retried on --resume; use a new --output to measure them again")
-    note(
-        f"{format_count(count, 'run')} on {result_set.dataset.name} ({result_set.dataset.source}), into {path}, "
-        f"{estimate.describe(todo)}{' and the ceilings' if ceilings else ''}"
-        f"{_describe_policy(result_set.precision, budget_seconds)}"
-    )
-
-
-def _describe_policy(precision: float | None, budget_seconds: float) -> str:
-    """Say what decides how many blocks there are, beside the suite."""
-    words = ""
-    if precision is not None:
-        wanted = units.percentage(precision)
-        words += f"; then more blocks, so that speed-ups are known to {wanted}, at most {MOST_BLOCKS} a network"
-    if math.isfinite(budget_seconds):
-        words += f"; no block begins that would end after {units.roughly(budget_seconds)}"
-    return words
-
-
-def _note_reached(result_set: ResultSet, path: Path, *, is_unfinished: bool) -> None:
-    """Say how well speed-ups are known, how well they should be, and why they are not known better."""
-    known, precision = policy.reached(policy.contests(result_set)), result_set.precision
-    words = "no speed-up has an interval yet"
-    if known is not None:
-        words = format_reached(known)
-    if precision is not None:
-        words += f"; asked {units.percentage(precision)}"
-    if is_unfinished:
-        words += f"; the budget ended it: mnist-bench run --resume {path} goes on"
-    elif precision is not None and (known is None or known.worst > precision):
-        words += f"; the first blocks told how many there are, at most {MOST_BLOCKS} a network"
-    note(words)
 
 
 def _announced(rounds: Callable[[], Iterator[MeasuredT]], count: int, what: str, seconds: float) -> Iterator[MeasuredT]:
@@ -390,30 +338,3 @@ def _status(result_set: ResultSet) -> Exit:
     invalid = [run for run in result_set.runs if accuracy.judge(run, result_set.dataset) is not None]
     wrong = [curve for curve in result_set.exchanges if curve.failure is not None]
     return Exit.FAILED if invalid or wrong or result_set.failures or remaining(result_set) else Exit.DONE
-
-
-@functools.lru_cache(maxsize=64)  # a plan of a hundred thousand runs has few of them
-def _describe_training(epochs: int, samples: int | None, *, in_turns: bool) -> str:
-    part = f"{samples:,} images" if samples else "all images"
-    return f"{format_count(epochs, 'turn' if in_turns else 'epoch')} of {part}"
-
-
-def _show_plan(plan: Sequence[PlannedRun], suite: str, precision: float | None, budget_seconds: float) -> None:
-    """Print each scenario with its processes and the seconds of one, on MNIST."""
-    estimate = _estimate(suite, TRAIN_COUNT, TEST_COUNT)
-    processes: dict[str, int] = {}
-    seconds: dict[str, float] = {}
-    for planned in plan:
-        recipe = planned.recipe
-        training = _describe_training(recipe.epochs, recipe.samples, in_turns=planned.in_turns)
-        line = f"{planned.scenario.name}  ·  {training}"
-        processes[line] = processes.get(line, 0) + 1
-        seconds[line] = estimate.seconds(planned)
-    listed = (f"{count} x {seconds[line]:6.0f} s  {line}\n" for line, count in processes.items())
-    out.file.write("".join(listed))  # the console takes longer for a hundred thousand lines than all the rest
-    out.print(
-        f"{format_count(len(processes), 'scenario')}, {format_count(len(plan), 'run')}, "
-        f"{estimate.describe(plan)}{_describe_policy(precision, budget_seconds)}",
-        highlight=False,
-        soft_wrap=True,
-    )

@@ -29,7 +29,7 @@ from bench.cli.console import (
 )
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
-from bench.cli.session import (
+from bench.cli.measuring.session import (
     ResumeHint,
     measuring,
     new_file,
@@ -71,7 +71,13 @@ def tune(
     context: typer.Context,
     network: options.Network = None,
     batch_size: Annotated[
-        int, typer.Option(min=1, max=ranges.MOST_IMAGES, help="Images per update; it is not searched.")
+        int,
+        typer.Option(
+            min=1,
+            max=ranges.MOST_IMAGES,
+            help="Images per update; it is not searched.",
+            rich_help_panel=options.TRAINED,
+        ),
     ] = 100,
     budget: options.Budget = "5m",
     contexts: options.Contexts = None,
@@ -79,7 +85,12 @@ def tune(
     hybridize: options.Hybridize = None,
     settings: options.Settings = None,
     exhaustive: Annotated[
-        bool, typer.Option("--exhaustive", help="Measure every setting with the same effort, however long it takes.")
+        bool,
+        typer.Option(
+            "--exhaustive",
+            help="Measure every setting with the same effort, however long it takes.",
+            rich_help_panel=options.MEASURED,
+        ),
     ] = False,
     seed: options.Seed = None,
     data: options.Data = DatasetName.AUTO,

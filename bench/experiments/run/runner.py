@@ -23,7 +23,7 @@ from bench.experiments.pilot import Clock
 from bench.experiments.run import policy, turns
 from bench.experiments.run.outcomes import cores_of, failure_of
 from bench.experiments.run.turns import BlockRequest, MeasuredRuns, OnTurn
-from bench.machine.cgroup import available_memory_bytes
+from bench.machine.linux.cgroup import available_memory_bytes
 from bench.records.result import (
     Ceiling,
     Dataset,

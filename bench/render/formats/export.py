@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from bench.render import units
-from bench.render.model.columns import Heading, Raw
+from bench.render.model.column import Heading, Raw
 from bench.render.model.document import Report
 from bench.render.model.table import Cell, Fact, Table, by_file, legend_of, readable
 from bench.render.phrases import CONTROL, harmless, one_line

@@ -16,7 +16,7 @@ from typing import Final
 import jinja2
 
 from bench.render import units
-from bench.render.model.columns import Heading
+from bench.render.model.column import Heading
 from bench.render.model.document import Report, Section
 from bench.render.model.marks import TONE_OF_MARK, Tone
 from bench.render.model.table import Cell, Table, by_file, legend_of, readable

@@ -8,8 +8,9 @@ from typing import Final
 
 from bench.analysis.headline import Effect, Finding
 from bench.render import units
-from bench.render.model.columns import AXES, find
-from bench.render.model.labels import full_setting
+from bench.render.model.axis_columns import AXES
+from bench.render.model.column import find
+from bench.render.model.words.labels import full_setting
 from bench.render.phrases import one_line
 from bench.scenarios.scenario import axis_text
 from bench.stats import intervals

@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench.render.model.captions import common_setting
-from bench.render.model.columns import AXES, LOOP, SHOWN_AXES, Axis, Column, Heading, Raw, ScenarioRowT, find, varies
+from bench.render.model.axis_columns import AXES, LOOP, SHOWN_AXES, Axis, ScenarioRowT, varies
+from bench.render.model.column import Column, Heading, Raw, find
 from bench.render.model.table import Cell, Fact, Table, TableRow, cell_of, clean_pairs, hidden_column
+from bench.render.model.words.captions import common_setting
 from bench.render.phrases import clean_text, one_line
 from bench.scenarios.axes import LOOP_AXES
 

@@ -13,7 +13,7 @@ from typing import Final
 from bench.analysis.headline import MARGIN
 from bench.analysis.summary import Row
 from bench.render import units
-from bench.render.model.columns import Column, Heading, Raw, RowT
+from bench.render.model.column import Column, Heading, Raw, RowT
 from bench.render.model.marks import MARKS, Tone
 from bench.render.phrases import clean_text, harmless, one_line
 from bench.stats.intervals import Estimate

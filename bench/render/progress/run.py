@@ -19,7 +19,7 @@ from bench.records.health import void_reason
 from bench.records.result import Epoch, Failure, FailureReason, ResultSet, Run, key
 from bench.render import phrases, units
 from bench.render.formats.text import print_line
-from bench.render.model.labels import labels_of
+from bench.render.model.words.labels import labels_of
 from bench.render.progress.live import moves_cursor
 from bench.scenarios.suite import PlannedRun
 from bench.stats import intervals

@@ -17,18 +17,18 @@ from bench.experiments.profile.breakdown import Breakdown
 from bench.records.gate import GateFile
 from bench.records.profile import ProfileFile
 from bench.render import units
-from bench.render.model.captions import MeasuredFile, describe_machine, describe_recipe
 from bench.render.model.document import Report, Section
 from bench.render.model.marks import FAILED, INVALID
 from bench.render.model.table import Table, TableRow, clean_pairs
+from bench.render.model.words.captions import MeasuredFile, describe_machine, describe_recipe
 from bench.render.phrases import clean_text
-from bench.render.report import charts
-from bench.render.report.chosen_rows import MeasuredRow
-from bench.render.report.gate_charts import draw_gate, gate_sentences
 from bench.render.report.headline import short, troubles
 from bench.render.report.machines import cells_of, heading_of, machines_section
-from bench.render.report.rank_charts import draw_ranks, rank_sentences
-from bench.render.report.result_charts import draw_network
+from bench.render.report.pictures import charts
+from bench.render.report.pictures.chosen_rows import MeasuredRow
+from bench.render.report.pictures.gate_charts import draw_gate, gate_sentences
+from bench.render.report.pictures.rank_charts import draw_ranks, rank_sentences
+from bench.render.report.pictures.result_charts import draw_network
 from bench.render.report.side_by_side import comparison_sentences, comparisons_of, side_by_side
 from bench.render.views.gates import gate_table
 from bench.render.views.profiles import profile_tables

@@ -10,8 +10,8 @@ from bench.analysis.headline import Headline, Source, headlines, is_level
 from bench.analysis.summary import Measures, Row
 from bench.render import units
 from bench.render.model.answers import describe_effects
-from bench.render.model.captions import describe_machine, describe_recipe, name_processor
-from bench.render.model.labels import full_setting
+from bench.render.model.words.captions import describe_machine, describe_recipe, name_processor
+from bench.render.model.words.labels import full_setting
 from bench.render.phrases import format_count, format_estimate, format_ratio
 from bench.scenarios.axes import is_custom
 from mnist_core.datasets import DatasetName

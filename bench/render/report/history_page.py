@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from bench.analysis.history import History, Trend
+from bench.analysis.across.history import History, Trend
 from bench.render import units
-from bench.render.model.captions import describe_machine, describe_recipe
 from bench.render.model.document import Picture, Report, Section
 from bench.render.model.table import clean_pairs
+from bench.render.model.words.captions import describe_machine, describe_recipe
 from bench.render.phrases import clean_text, format_count
-from bench.render.report import charts
-from bench.render.report.charts import Axis, Plotted, Point
-from bench.render.views.histories import format_commit, history_tables
+from bench.render.report.pictures import charts
+from bench.render.report.pictures.charts import Axis, Plotted, Point
+from bench.render.views.across.histories import format_commit, history_tables
 
 #: Fewer marks are no course of anything.
 _FEWEST: Final = 3

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 
 from bench.analysis.headline import Source
 from bench.machine.fingerprint import MACHINE_FACTS, SOFTWARE_FACTS, format_fact, same_machine
-from bench.render.model.captions import hosts_caption
-from bench.render.model.columns import Heading
+from bench.render.model.column import Heading
 from bench.render.model.document import Section
 from bench.render.model.table import Cell, Table, TableRow
+from bench.render.model.words.captions import hosts_caption
 from bench.render.phrases import clean_text, format_count, one_line
 
 

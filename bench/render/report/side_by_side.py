@@ -6,24 +6,24 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from bench.analysis.comparison import ComparedRow, Comparison, Kind, compare
-from bench.analysis.entries import busier, index, shipped_spread
+from bench.analysis.across.comparison import ComparedRow, Comparison, Kind, compare
+from bench.analysis.across.entries import busier, index, shipped_spread
 from bench.analysis.headline import Source
 from bench.analysis.series import measured
 from bench.analysis.summary import Measures
 from bench.render import units
-from bench.render.model.captions import describe_machine, describe_recipe, name_processor
-from bench.render.model.columns import SHOWN_AXES, varies
+from bench.render.model.axis_columns import SHOWN_AXES, varies
 from bench.render.model.document import Picture, Section
-from bench.render.model.labels import full_setting, short_names
 from bench.render.model.marks import FASTEST
 from bench.render.model.table import Cell, Table, TableRow
+from bench.render.model.words.captions import describe_machine, describe_recipe, name_processor
+from bench.render.model.words.labels import full_setting, short_names
 from bench.render.phrases import clean_text, format_count, format_estimate, format_ratio, plus_minus
-from bench.render.report import charts
-from bench.render.report.charts import Axis, PlottedRow, Point
 from bench.render.report.machines import cells_of, heading_of
-from bench.render.views.comparison_columns import describe_difference, throughput_ratio
-from bench.render.views.comparisons import comparison_tables
+from bench.render.report.pictures import charts
+from bench.render.report.pictures.charts import Axis, PlottedRow, Point
+from bench.render.views.across.comparison_columns import describe_difference, throughput_ratio
+from bench.render.views.across.comparisons import comparison_tables
 from bench.scenarios.scenario import Scenario
 from bench.stats.intervals import bounds
 from mnist_core.recipe import Recipe

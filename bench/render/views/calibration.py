@@ -8,10 +8,10 @@ from typing import Final
 from bench.analysis.verdict import Verdict
 from bench.records.calibration import Calibration, Replays, ScenarioCalibration
 from bench.render import units
-from bench.render.model.captions import file_caption
-from bench.render.model.columns import Column, make_change_column, make_column
-from bench.render.model.labels import listed_axes, shared_setting
+from bench.render.model.column import Column, make_change_column, make_column
 from bench.render.model.table import Fact, Table, make_table
+from bench.render.model.words.captions import file_caption
+from bench.render.model.words.labels import listed_axes, shared_setting
 from bench.stats.intervals import Estimate
 
 

@@ -9,9 +9,9 @@ from bench.analysis.roofline import RoofLevel, Spread, levels
 from bench.records.environment import Environment
 from bench.records.result import Ceiling
 from bench.render import units
-from bench.render.model.captions import describe_machine, machine_facts
-from bench.render.model.columns import Column, make_column
+from bench.render.model.column import Column, make_column
 from bench.render.model.table import Table, make_table
+from bench.render.model.words.captions import describe_machine, machine_facts
 
 #: `ThreadPool.user_api` of the libraries that multiply matrices.
 _BLAS: Final = "blas"

@@ -12,7 +12,7 @@ from bench.experiments.preflight.checks import Fault, Subject
 from bench.machine.fingerprint import MACHINE_FACTS, SOFTWARE_FACTS, format_fact
 from bench.records.environment import Environment
 from bench.render import units
-from bench.render.model.columns import Column, make_column
+from bench.render.model.column import Column, make_column
 from bench.render.model.marks import INVALID, LEVEL, NOT_RUN, OPEN, REFUSED, Tone
 from bench.render.model.table import Fact, Table, make_table
 from bench.render.phrases import clean_text, shorten_hash

@@ -12,18 +12,18 @@ from bench.experiments.gate.look import GateRow
 from bench.records.gate import GateFile, Purpose, SideDescription
 from bench.records.health import session_health
 from bench.render import units
-from bench.render.model.captions import (
+from bench.render.model.cases import OUTCOME_OF_VERDICT, JUnitCase
+from bench.render.model.column import Column, make_change_column, make_column
+from bench.render.model.marks import MARK_OF_OUTCOME, tone_of_outcome
+from bench.render.model.table import Fact, Table, make_table
+from bench.render.model.words.captions import (
     facts_of,
     file_caption,
     format_n,
     health_caption,
     virtual_contexts,
 )
-from bench.render.model.cases import OUTCOME_OF_VERDICT, JUnitCase
-from bench.render.model.columns import Column, make_change_column, make_column
-from bench.render.model.labels import listed_axes, shared_setting
-from bench.render.model.marks import MARK_OF_OUTCOME, tone_of_outcome
-from bench.render.model.table import Fact, Table, make_table
+from bench.render.model.words.labels import listed_axes, shared_setting
 from bench.render.phrases import clean_text, ends, format_change, format_count, shorten_hash
 from bench.render.sparklines import interval
 from bench.scenarios.axes import is_custom

@@ -10,10 +10,10 @@ from typing import Final
 from bench.experiments.profile.breakdown import CLOSURE, Breakdown, Operator
 from bench.records.profile import ProfileFile
 from bench.render import units
-from bench.render.model.captions import facts_of, file_caption, file_facts, virtual_contexts
-from bench.render.model.columns import Column, make_column
+from bench.render.model.column import Column, make_column
 from bench.render.model.marks import OPEN, Tone
 from bench.render.model.table import Fact, Table, make_table
+from bench.render.model.words.captions import facts_of, file_caption, file_facts, virtual_contexts
 from bench.render.phrases import format_count
 from mnist_core.recipe import Engine
 

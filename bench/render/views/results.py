@@ -13,22 +13,15 @@ from bench.analysis.headline import effects
 from bench.analysis.summary import Row, Summary
 from bench.records.health import disturbances
 from bench.render import units
-from bench.render.model import captions
 from bench.render.model.answers import describe_effects
-from bench.render.model.columns import (
-    AXES,
-    BESIDE_CEILINGS,
-    MAIN_AXES,
-    VALUES,
-    Column,
-    bars,
-    find,
-    group_rows,
-)
-from bench.render.model.labels import listed_axes, shared_setting
+from bench.render.model.axis_columns import AXES, MAIN_AXES, group_rows
+from bench.render.model.column import Column, find
+from bench.render.model.columns import BESIDE_CEILINGS, VALUES, bars
 from bench.render.model.marks import AS_FAST, FAILED, FASTEST, INVALID, NOT_RUN
 from bench.render.model.pivot import Axes, Frame, axes_of_pivot, pivot_table
 from bench.render.model.table import Fact, Table, at_priority, hidden_column, make_table, numeric, sort_rows
+from bench.render.model.words import captions
+from bench.render.model.words.labels import listed_axes, shared_setting
 from bench.render.phrases import format_count, one_line
 from bench.render.views.scaling import scaling_tables
 from bench.scenarios.scenario import tutorial_setting

@@ -19,11 +19,12 @@ from bench.analysis.scaling import (
 from bench.analysis.summary import Summary
 from bench.records.result import ExchangeCurve
 from bench.render import units
-from bench.render.model import captions
-from bench.render.model.columns import AXES, LOOP, SHOWN_AXES, Column, make_column, varies
+from bench.render.model.axis_columns import AXES, LOOP, SHOWN_AXES, varies
+from bench.render.model.column import Column, make_column
 from bench.render.model.marks import FAILED
-from bench.render.model.rank_words import count_ranks, describe_ranks, name_engine, widest
 from bench.render.model.table import Fact, Table, hidden_column, make_table
+from bench.render.model.words import captions
+from bench.render.model.words.rank_words import count_ranks, describe_ranks, name_engine, widest
 from bench.render.phrases import plus_minus
 from bench.scenarios.axes import HOST_AXES
 from bench.stats.intervals import Estimate

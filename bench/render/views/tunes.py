@@ -9,10 +9,11 @@ from bench.experiments.tune.results import KnobEffect, RankedCandidate, Stage, T
 from bench.experiments.tune.search_space import KNOBS
 from bench.records.tune import Reason, TuneFile, TunePhase
 from bench.render import units
-from bench.render.model.captions import facts_of, file_caption, file_facts, virtual_contexts
-from bench.render.model.columns import AXES, Column, make_change_column, make_column
+from bench.render.model.axis_columns import AXES
+from bench.render.model.column import Column, make_change_column, make_column
 from bench.render.model.marks import FAILED, FASTEST, INVALID, LEVEL, SLOWER, Tone
 from bench.render.model.table import Fact, Table, hidden_column, make_table
+from bench.render.model.words.captions import facts_of, file_caption, file_facts, virtual_contexts
 from bench.render.phrases import clean_text, ends, format_count, format_ratio, one_line, plus_minus
 from bench.scenarios.export import run_command, suite_text
 from bench.scenarios.scenario import Scenario, tutorial_setting

@@ -1,4 +1,4 @@
-"""What the windows of a process take besides time: CPU time, energy, memory. None of it is read while the clock runs."""
+"""What the windows of a process take besides time: CPU time, energy, memory; none is read while the clock runs."""
 
 from __future__ import annotations
 

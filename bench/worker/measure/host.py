@@ -18,10 +18,10 @@ from typing_extensions import assert_never
 
 from bench import SOURCE_ROOT
 from bench.machine.capture import capture, usable_core_count
-from bench.machine.cpu import describe_processor
+from bench.machine.linux.cpu import describe_processor
+from bench.machine.linux.system_files import ROOT, ask_or_none
 from bench.machine.privacy import host_hash, kernel_hash
 from bench.machine.software import PACKAGES, installed_versions, tree_digest
-from bench.machine.system_files import ROOT, ask_or_none
 from bench.scenarios.axes import Framework
 from bench.worker.host_protocol import (
     Capture,

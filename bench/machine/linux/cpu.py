@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import cpuinfo
 import psutil
 
-from bench.machine.system_files import ask_or_none, parse_count, read_text
+from bench.machine.linux.system_files import ask_or_none, parse_count, read_text
 
 CPUS: Final = "sys/devices/system/cpu"
 #: Linux can be built for 8192 CPUs at most; a list that names more than this is none.

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from bench.analysis.microbenchmarks import MicrobenchmarkFile, MicrobenchmarkRow
+from bench.analysis.across.microbenchmarks import MicrobenchmarkFile, MicrobenchmarkRow
 from bench.machine.fingerprint import machine_differences
 from bench.render import units
-from bench.render.model.captions import describe_machine, describe_versions
-from bench.render.model.columns import AXES, Column, make_column
+from bench.render.model.axis_columns import AXES
+from bench.render.model.column import Column, make_column
 from bench.render.model.marks import FASTER, MISSING, OPEN, SLOWER
 from bench.render.model.table import Table, hidden_column, make_table
+from bench.render.model.words.captions import describe_machine, describe_versions
 from bench.render.phrases import ends, format_count, plus_minus
 
 

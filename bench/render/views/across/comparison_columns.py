@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from bench.analysis.comparison import ComparedRow, Comparison
-from bench.analysis.entries import ComparedFile, Entry
+from bench.analysis.across.comparison import ComparedRow, Comparison
+from bench.analysis.across.entries import ComparedFile, Entry
 from bench.render import units
-from bench.render.model.columns import Column, make_column
+from bench.render.model.column import Column, make_column
 from bench.render.phrases import change, ends, format_count, plus_minus
 from bench.stats.intervals import POWER, Estimate, TSummary, mean_of, ratio_of
 

@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.analysis.entries import (
+from bench.analysis.across.entries import (
     ComparedFile,
     Entry,
     SessionSpread,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from bench.analysis.comparison import Comparison, Kind
-from bench.analysis.entries import ComparedFile, SessionSpread, busier, partners_in
+from bench.analysis.across.comparison import Comparison, Kind
+from bench.analysis.across.entries import ComparedFile, SessionSpread, busier, partners_in
 from bench.analysis.scaling import gradient_exchanges, sharing_of
 from bench.machine.fingerprint import Difference
 from bench.render import units
-from bench.render.model import captions
-from bench.render.model.rank_words import name_engine
+from bench.render.model.words import captions
+from bench.render.model.words.rank_words import name_engine
 from bench.render.phrases import with_arrows
 from bench.scenarios.selection import Reference
 

@@ -8,10 +8,10 @@ from typing import NamedTuple, TypeVar
 
 from bench.analysis.headline import Source
 from bench.analysis.summary import Measures, Row
-from bench.render.model.labels import labels_of
+from bench.render.model.words.labels import labels_of
 from bench.render.phrases import format_count, format_estimate
-from bench.render.report import charts
-from bench.render.report.charts import Axis, Plotted, Point
+from bench.render.report.pictures import charts
+from bench.render.report.pictures.charts import Axis, Plotted, Point
 from bench.stats.intervals import Estimate
 from mnist_core.devices import DeviceKind
 

@@ -11,13 +11,13 @@ from bench.analysis.headline import Source
 from bench.analysis.series import Curve
 from bench.analysis.summary import Row
 from bench.render import units
-from bench.render.model.captions import format_n
 from bench.render.model.document import Picture
-from bench.render.model.labels import full_setting, labels_of, short_names
+from bench.render.model.words.captions import format_n
+from bench.render.model.words.labels import full_setting, labels_of, short_names
 from bench.render.phrases import clean_text, format_count, format_estimate
-from bench.render.report import charts
-from bench.render.report.charts import MOST_CURVES, Axis, Plotted, PlottedRow, Point
-from bench.render.report.chosen_rows import (
+from bench.render.report.pictures import charts
+from bench.render.report.pictures.charts import MOST_CURVES, Axis, Plotted, PlottedRow, Point
+from bench.render.report.pictures.chosen_rows import (
     MeasuredRow,
     fairly,
     labelled,

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bench.render.model.captions import common_setting, describe_setting
-from bench.render.model.columns import AXES, LOOP, MAIN_AXES, SHOWN_AXES, Axis, tells_of, varies
+from bench.render.model.axis_columns import AXES, LOOP, MAIN_AXES, SHOWN_AXES, Axis, tells_of, varies
 from bench.render.model.table import at_priority, hidden_column
+from bench.render.model.words.captions import common_setting, describe_setting
 from bench.render.phrases import clean_text
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario, axis_value

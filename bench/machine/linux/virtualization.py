@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import Final
 
-from bench.machine.cpu import parse_cpuinfo
-from bench.machine.system_files import read_text
+from bench.machine.linux.cpu import parse_cpuinfo
+from bench.machine.linux.system_files import read_text
 
 #: Looked for, in this order, in what firmware and kernel call the machine.
 _HYPERVISORS: Final = (

@@ -1,4 +1,4 @@
-"""Comparisons as tables and as test cases. `analysis.comparison` has paired the scenarios and judged them."""
+"""Comparisons as tables and as test cases. `analysis.across.comparison` has paired the scenarios and judged them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from bench.analysis.comparison import ComparedRow, Comparison, Kind, gate_refusal
+from bench.analysis.across.comparison import ComparedRow, Comparison, Kind, gate_refusal
 from bench.analysis.groups import Status
 from bench.analysis.verdict import Outcome, Relation, Verdict, relate, worst
 from bench.render import units
-from bench.render.model import captions
+from bench.render.model.axis_columns import group_rows
 from bench.render.model.cases import OUTCOME_OF_VERDICT, CaseOutcome, JUnitCase
-from bench.render.model.columns import Column, find, group_rows, make_column
-from bench.render.model.comparison_captions import (
+from bench.render.model.column import Column, find, make_column
+from bench.render.model.marks import MARK_OF_OUTCOME, tone_of_outcome
+from bench.render.model.pivot import Frame, axes_of_pivot, pivot_table
+from bench.render.model.table import Fact, Table, make_table, numeric
+from bench.render.model.words import captions
+from bench.render.model.words.comparison_captions import (
     describe_file,
     describe_reference,
     describe_sessions,
@@ -22,12 +26,9 @@ from bench.render.model.comparison_captions import (
     health_lines,
     side_lines,
 )
-from bench.render.model.labels import listed_axes, shared_setting
-from bench.render.model.marks import MARK_OF_OUTCOME, tone_of_outcome
-from bench.render.model.pivot import Frame, axes_of_pivot, pivot_table
-from bench.render.model.table import Fact, Table, make_table, numeric
+from bench.render.model.words.labels import listed_axes, shared_setting
 from bench.render.phrases import clean_text, format_count, with_arrows
-from bench.render.views.comparison_columns import (
+from bench.render.views.across.comparison_columns import (
     DEFAULT_VALUE,
     change_or_ratio,
     comparison_columns,

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import psutil
 
-from bench.machine.system_files import ROOT, ask_or_none, parse_count, read_text
+from bench.machine.linux.system_files import ROOT, ask_or_none, parse_count, read_text
 
 
 def parse_cgroups(text: str) -> dict[str, PurePosixPath]:

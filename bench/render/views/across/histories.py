@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bench.analysis.history import Change, History, HistoryPoint, Trend
+from bench.analysis.across.history import Change, History, HistoryPoint, Trend
 from bench.render import units
-from bench.render.model.captions import describe_dataset, describe_machine, describe_recipe, virtual_contexts
-from bench.render.model.columns import Column, make_column
-from bench.render.model.labels import listed_axes, shared_setting
+from bench.render.model.column import Column, make_column
 from bench.render.model.marks import FASTER, LEVEL, OPEN, SLOWER, Tone
 from bench.render.model.table import Table, make_table
+from bench.render.model.words.captions import describe_dataset, describe_machine, describe_recipe, virtual_contexts
+from bench.render.model.words.labels import listed_axes, shared_setting
 from bench.render.phrases import ends, format_count, plus_minus, shorten_hash
 from bench.render.sparklines import sparkline
 from bench.scenarios.scenario import Scenario

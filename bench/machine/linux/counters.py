@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.machine.cgroup import groups
-from bench.machine.system_files import ROOT, read_text
+from bench.machine.linux.cgroup import groups
+from bench.machine.linux.system_files import ROOT, read_text
 
 #: Fields of /proc/stat's first line that add up to all time (proc(5)); guest time is part of user time already.
 _ALL_TIME: Final = slice(0, 8)

@@ -15,7 +15,7 @@ from bench import SOURCE_ROOT
 from bench.cli.console import err, fail, note, print_tables, spinner, verbosity, warn, write
 from bench.cli.datasets import dataset_of, note_dataset, prepare
 from bench.cli.exit_status import Exit
-from bench.cli.session import ResumeHint, cancelled_by_signals, prepare_known, require_same_machine
+from bench.cli.measuring.session import ResumeHint, cancelled_by_signals, prepare_known, require_same_machine
 from bench.errors import IncomparableError
 from bench.experiments.preflight.ask import Preflight, ask_hosts
 from bench.experiments.preflight.checks import Fault, find_faults, find_remarks

@@ -8,8 +8,8 @@ from typing import Final
 from bench.analysis.scaling import TARGET, Basis, RankRow, Sharing
 from bench.records.result import ExchangeCurve
 from bench.render import units
-from bench.render.model.captions import format_ranks
-from bench.render.model.labels import full_setting
+from bench.render.model.words.captions import format_ranks
+from bench.render.model.words.labels import full_setting
 from bench.render.phrases import format_count, format_ratio
 from bench.scenarios import baselines
 from bench.scenarios.scenario import Scenario

@@ -13,8 +13,8 @@ from bench.records.gate import GateFile, GatePhase
 from bench.render import units
 from bench.render.model.document import Picture
 from bench.render.phrases import clean_text, format_change, format_count
-from bench.render.report import charts
-from bench.render.report.charts import Axis, Plotted, Point
+from bench.render.report.pictures import charts
+from bench.render.report.pictures.charts import Axis, Plotted, Point
 
 _SAID_BY_NUMBERS = frozenset({Verdict.REGRESSED, Verdict.IMPROVED})
 

@@ -13,7 +13,8 @@ from bench.records.health import SessionHealth
 from bench.records.hosts import ClusterHost, kernels_of
 from bench.records.result import Dataset
 from bench.render import units
-from bench.render.model.columns import LOOP, VERSIONS, Axis
+from bench.render.model.axis_columns import LOOP, Axis
+from bench.render.model.columns import VERSIONS
 from bench.render.model.table import Fact
 from bench.render.phrases import format_count
 from bench.scenarios.axes import RANK_AXES, LoopName

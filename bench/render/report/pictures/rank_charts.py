@@ -19,12 +19,12 @@ from bench.analysis.scaling import (
 )
 from bench.render import units
 from bench.render.model.document import Picture, Section
-from bench.render.model.labels import labels_of
-from bench.render.model.rank_words import PLACES, describe_ranks, name_engine, name_ranks, widest
+from bench.render.model.words.labels import labels_of
+from bench.render.model.words.rank_words import PLACES, describe_ranks, name_engine, name_ranks, widest
 from bench.render.phrases import clean_text, format_estimate
-from bench.render.report import charts
-from bench.render.report.charts import MOST_CURVES, Axis, Plotted, Point
-from bench.render.report.chosen_rows import places_of, say_more
+from bench.render.report.pictures import charts
+from bench.render.report.pictures.charts import MOST_CURVES, Axis, Plotted, Point
+from bench.render.report.pictures.chosen_rows import places_of, say_more
 from bench.scenarios.scenario import Scenario
 
 #: What a picture of ranks has in common: its network, what ranks share, and what is the same for one and for several.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.analysis.entries import ComparedFile, Entry
+from bench.analysis.across.entries import ComparedFile, Entry
 from bench.analysis.groups import RowKey
 from bench.enums import StrEnum
 from bench.machine import fingerprint

@@ -1,0 +1,1 @@
+"""What several files say of each other: comparisons, histories."""

@@ -1,0 +1,1 @@
+"""What the kernel's files say: of processors, control groups and counters."""

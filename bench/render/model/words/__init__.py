@@ -1,0 +1,1 @@
+"""What tables say in words: captions, labels, explanations."""

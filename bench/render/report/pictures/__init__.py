@@ -1,0 +1,1 @@
+"""The pictures of a report: SVG, drawn by Matplotlib."""

@@ -1,0 +1,1 @@
+"""The tables of what several files say of each other."""
