@@ -13,8 +13,13 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import nox
+
+sys.path.insert(0, str(Path(__file__).parent))  # for what of this clone needs nothing but Python
+from bench.machine.gpus.builds import ask_driver, choose
 
 #: MXNet 1.9.1 needs numpy < 2, which stops at Python 3.12. Best tried first.
 PYTHONS = ("3.11", "3.12", "3.10")
@@ -62,7 +67,10 @@ def install(session: nox.Session, *groups: str) -> None:
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
-#: The extras of the frameworks beside MXNet, and the Python that each is installed for, once it is.
+#: The builds of the frameworks that this machine's NVIDIA driver can run.
+BUILDS = choose(ask_driver())
+
+#: The frameworks beside MXNet, and the Python that each is installed for, once it is.
 PEERS = {"torch": "", "jax": ""}
 #: The one that runs nox; JAX needs 3.11. Installed with pip, whose own configuration may name the build of a framework
 #: for this machine: uv reads none of it.
@@ -118,10 +126,16 @@ def measure(session: nox.Session, *arguments: str) -> None:
     session.run("mnist-bench", *arguments, interrupt_timeout=None, terminate_timeout=None)
 
 
+def measure_with(session: nox.Session, peers: Sequence[str], *arguments: str) -> None:
+    """Run `mnist-bench ARGS` with the builds of MXNet and of these peers that suit this machine, and say which."""
+    session.log(BUILDS.describe(["mxnet", *peers]))
+    session.install("-e", f".[{BUILDS.builds['mxnet'].extra}]")
+    pythons = [word for name in peers for word in ("--python", f"{name}={PEERS[name]}")]
+    measure(session, *arguments, *pythons, *session.posargs)
+
+
 #: Sessions that are a verb of the command, installed with MXNet and nothing in its way: no coverage, no tracing.
 VERBS = {
-    "bench": ("run", "Measure."),
-    "tune": ("tune", "Find this machine's fastest settings of the loop."),
     "compare": ("compare", "Compare stored results."),
     "regress": ("gate", "Decide whether the code became slower. nox fails with 1 whatever the gate's own status."),
     "calibrate": ("calibrate", "Record what this machine does to identical code, for later gates."),
@@ -141,6 +155,18 @@ def make_session(name: str, verb: str, summary: str) -> None:
 
 for _name, (_verb, _summary) in VERBS.items():
     make_session(_name, _verb, _summary)
+
+
+@nox.session(python=PYTHON, default=False, requires=[f"peer({name})" for name in BUILDS.peers_on_gpu])
+def bench(session: nox.Session) -> None:
+    """Measure, on a GPU too where one can be used. `nox -s bench -- ARGS` is `mnist-bench run ARGS`."""
+    measure_with(session, BUILDS.peers_on_gpu, "run")
+
+
+@nox.session(python=PYTHON, default=False)
+def tune(session: nox.Session) -> None:
+    """Find this machine's fastest settings of the loop. `nox -s tune -- ARGS` is `mnist-bench tune ARGS`."""
+    measure_with(session, (), "tune")
 
 
 @nox.session(python=PYTHON, default=False)
@@ -165,7 +191,8 @@ def micro(session: nox.Session) -> None:
 @nox.parametrize("framework", [nox.param(name, id=name) for name in PEERS])
 def peer(session: nox.Session, framework: str) -> None:
     """The environment of one framework beside MXNet; kept for later runs."""
-    session.install("-e", f".[{framework}]")
+    build = BUILDS.builds[framework]
+    session.install("-e", f".[{build.extra}]", *build.pip_options)
     PEERS[framework] = f"{session.bin}/python"
 
 
@@ -182,9 +209,7 @@ def peer_tests(session: nox.Session) -> None:
 @nox.session(python=PYTHON, default=False, requires=[f"peer({name})" for name in PEERS])
 def peers(session: nox.Session) -> None:
     """MXNet beside PyTorch and JAX, each from its own environment: `nox -s peers -- ARGS`, as of `mnist-bench run`."""
-    install(session)
-    pythons = [word for name, path in PEERS.items() for word in ("--python", f"{name}={path}")]
-    measure(session, "run", "--suite", "peers", *pythons, *session.posargs)
+    measure_with(session, list(PEERS), "run", "--suite", "peers")
 
 
 @nox.session(python=PYTHON, default=False)

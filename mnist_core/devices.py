@@ -129,6 +129,8 @@ class Probe:
     memory_bytes: int | None = None
     #: Version of NVIDIA's kernel driver, "535.104.05".
     driver: str | None = None
+    #: What tells the card, or its part, from all others; without the "GPU-" or "MIG-" that NVIDIA writes before it.
+    uuid: str | None = None
 
     @property
     def usable(self) -> bool:
@@ -175,7 +177,7 @@ def program(packages: Mapping[str, Path], entry: str) -> str:
 def probe(device: Device, *, python: str = sys.executable, timeout_seconds: float = PROBE_TIMEOUT_SECONDS) -> Probe:
     """Try one device out in a child process; never raises for what the child does."""
     try:
-        child = _run(
+        child = run_child(
             [python, "-c", program({"mnist_core": Path(__file__).parent}, "mnist_core.probe"), str(device)],
             timeout_seconds,
         )
@@ -210,20 +212,28 @@ def available(*, python: str = sys.executable, timeout_seconds: float = PROBE_TI
     return tuple(p.device for p in probes if p.usable) or (Device(DeviceKind.CPU, 0),)
 
 
-def _run(command: Sequence[str], timeout_seconds: float) -> subprocess.CompletedProcess[str]:
-    """Run a command; at the time-out kill its children, too, and never wait for one that cannot be killed."""
+def run_child(
+    command: Sequence[str], timeout_seconds: float, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command; at the time-out kill its children, too, and never wait for one that cannot be killed.
+
+    Raise `subprocess.TimeoutExpired` then. Without an `environment` it is that of this process.
+    """
     lifeline, ours = os.pipe()  # its end tells the child that we are gone, however we went
     try:
-        return _run_with(lifeline, command, timeout_seconds)
+        return _run_with(lifeline, command, timeout_seconds, environment)
     finally:
         os.close(lifeline)
         os.close(ours)
 
 
-def _run_with(stdin: int, command: Sequence[str], timeout_seconds: float) -> subprocess.CompletedProcess[str]:
+def _run_with(
+    stdin: int, command: Sequence[str], timeout_seconds: float, environment: Mapping[str, str] | None
+) -> subprocess.CompletedProcess[str]:
     child = subprocess.Popen(
         command,
         stdin=stdin,
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",

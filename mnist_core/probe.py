@@ -11,6 +11,7 @@ import os
 import stat
 import sys
 import threading
+import uuid
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -115,12 +116,18 @@ def read_card(device: Device, cuda: ctypes.CDLL) -> Probe:
     call("cuDeviceGetAttribute", ctypes.byref(minor), _COMPUTE_CAPABILITY_MINOR, handle)
     call("cuDeviceGetName", name, len(name), handle)
     call("cuDeviceTotalMem_v2", ctypes.byref(memory_bytes), handle)
+    # The second version names the part of a divided card; drivers before CUDA 11.4 have the first alone.
+    own_uuid = next((name for name in ("cuDeviceGetUuid_v2", "cuDeviceGetUuid") if hasattr(cuda, name)), None)
+    identity = ctypes.create_string_buffer(16)
+    if own_uuid is not None:
+        call(own_uuid, identity, handle)
     return Probe(
         device,
         gpu_name=name.value.decode(),
         compute_capability=f"{major.value}.{minor.value}",
         memory_bytes=memory_bytes.value,
         driver=driver_version(),
+        uuid=None if own_uuid is None else str(uuid.UUID(bytes=identity.raw)),
     )
 
 

@@ -37,6 +37,8 @@ class EnergyUse:
 
     #: Of each process, all joules over all images; geometric mean over processes. None: not known.
     joules_per_image: Estimate | None = None
+    #: Of all training images at that.
+    joules_per_epoch: Estimate | None = None
     #: Less what the same counters counted of the idle machine; None where that was not measured, or was no less.
     joules_per_image_above_idle: Estimate | None = None
     #: What is counted, such as "package-0", each with its source; the same in all processes.
@@ -45,61 +47,57 @@ class EnergyUse:
     reason: str | None = None
 
 
-class _UnknownError(Exception):
-    """Nothing can be said of a run; the message is why."""
-
-
-def energy_of(runs: Sequence[Run], supply: EnergySupply | None, hosts: Sequence[ClusterHost] = ()) -> EnergyUse:
+def energy_of(
+    runs: Sequence[Run], train_samples: int, supply: EnergySupply | None, hosts: Sequence[ClusterHost] = ()
+) -> EnergyUse:
     """Return what the processes of a row took; `supply` is what their machine can count."""
     if not any(epoch.energy for run in runs for epoch in run.epochs):
         return EnergyUse()
-    try:
-        totals = [_joules(run, hosts) for run in runs]
-        if any(each.keys() != totals[0].keys() for each in totals):
-            raise _UnknownError("the processes were not counted alike")
-    except _UnknownError as error:
-        return EnergyUse(reason=str(error))
-    counters = sorted(totals[0])
+    readings = [_readings(run, hosts) for run in runs]
+    faults = [_fault(run, own) for run, own in zip(runs, readings, strict=True)]
+    if any(own.keys() != readings[0].keys() for own in readings):
+        faults.append("the processes were not counted alike")
+    if reason := next(filter(None, faults), None):
+        return EnergyUse(reason=reason)
+    totals = [{counter: math.fsum(filter(None, joules)) for counter, joules in own.items()} for own in readings]
+    per_image = _per_image(runs, [math.fsum(total.values()) for total in totals])
     return EnergyUse(
-        joules_per_image=_per_image(runs, [math.fsum(each.values()) for each in totals]),
+        joules_per_image=per_image,
+        joules_per_epoch=per_image.scaled(train_samples),
         joules_per_image_above_idle=_above_idle(runs, totals, supply),
-        counted=tuple(dict.fromkeys((source, domain) for _machine, source, domain in counters)),
+        counted=tuple(dict.fromkeys((source, domain) for _machine, source, domain in sorted(totals[0]))),
     )
 
 
-def _joules(run: Run, hosts: Sequence[ClusterHost]) -> dict[_Counter, float]:
-    """Return what each counter counted of a process, in all of its windows. Raise `_UnknownError` where one did not."""
+def _readings(run: Run, hosts: Sequence[ClusterHost]) -> dict[_Counter, list[float | None]]:
+    """Return what each counter counted in each window of a process; hosts that share a kernel share its counters."""
     machines = {host.label: kernel for host, kernel in zip(hosts, kernels_of(hosts), strict=True)}
-    readings: dict[_Counter, list[float]] = {}
-    for epoch in run.epochs:
-        of_window = {
-            (machines.get(each.host or "", 0), each.source, each.domain): each.joules for each in epoch.energy
-        }
-        for counter, joules in of_window.items():
-            least = LEAST[counter[1]].window
-            if joules is None:
-                raise _UnknownError(f"{counter[2]} has no reading of a window")
-            if epoch.epoch_seconds < least:
-                raise _UnknownError(_too_short("a window", epoch.epoch_seconds, counter, least))
-            readings.setdefault(counter, []).append(joules)
-    seconds = math.fsum(epoch.epoch_seconds for epoch in run.epochs)
-    for counter, counted in readings.items():
-        least = LEAST[counter[1]].total
-        if len(counted) < len(run.epochs):
-            raise _UnknownError(f"{counter[2]} has no reading of a window")
-        if seconds < least:
-            raise _UnknownError(_too_short("all windows together", seconds, counter, least))
-        if not math.fsum(counted):
-            raise _UnknownError(f"the counter of {counter[2]} stands still")
-    counted_domains = {domain for _machine, _source, domain in readings}
-    for device in run.scenario.devices:
-        if device.kind is DeviceKind.GPU and str(device) not in counted_domains:
-            raise _UnknownError(f"{device} is not counted")
-    return {counter: math.fsum(counted) for counter, counted in readings.items()}
+    windows = [
+        {(machines.get(each.host or "", 0), each.source, each.domain): each.joules for each in epoch.energy}
+        for epoch in run.epochs
+    ]
+    counters = dict.fromkeys(counter for window in windows for counter in window)
+    return {counter: [window.get(counter) for window in windows] for counter in counters}
 
 
-def _too_short(what: str, seconds: float, counter: _Counter, least: float) -> str:
-    return f"{what} of {seconds:.2g} s {'is' if what == 'a window' else 'are'} too short for {counter[2]} ({least:g} s)"
+def _fault(run: Run, readings: Mapping[_Counter, Sequence[float | None]]) -> str | None:
+    """Return why the readings of a process are no energy of its training; None: they are."""
+    seconds = [epoch.epoch_seconds for epoch in run.epochs]
+    for (_machine, source, domain), joules in readings.items():
+        least = LEAST[source]
+        if None in joules:
+            return f"{domain} has no reading of a window"
+        if min(seconds) < least.window:
+            return f"a window of {min(seconds):.2g} s is too short for {domain}, which takes {least.window:g} s"
+        if math.fsum(seconds) < least.total:
+            return (
+                f"windows of {math.fsum(seconds):.2g} s together are too short for {domain}: it takes {least.total:g} s"
+            )
+        if not any(joules):
+            return f"the counter of {domain} stands still"
+    domains = {domain for _machine, _source, domain in readings}
+    gpus = [str(device) for device in run.scenario.devices if device.kind is DeviceKind.GPU]
+    return next((f"{gpu} is not counted" for gpu in gpus if gpu not in domains), None)
 
 
 def _above_idle(

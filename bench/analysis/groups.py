@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Mapping
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -93,6 +94,13 @@ def time_to_accuracy_seconds(run: Run) -> float | None:
         if test_accuracy >= target:
             return elapsed
     return None
+
+
+def median_time_to_accuracy(runs: Sequence[Run]) -> float | None:
+    """Return the median over processes; None where one of them never reached the target, or there is none."""
+    seconds = [time_to_accuracy_seconds(run) for run in runs]
+    reached = [each for each in seconds if each is not None]
+    return statistics.median(reached) if reached and len(reached) == len(seconds) else None
 
 
 def learning_curve(run: Run) -> tuple[float, ...]:

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from bench.analysis.groups import Group, Status, differences_in_blocks, log_speed_in_block, ratio_of_rows, throughput
+from bench.analysis.prices import Price
 from bench.analysis.series import measured
 from bench.analysis.summary import Measures, Row, Summary, as_fast, summarize
 from bench.analysis.verdict import DEFAULT_SETTINGS
@@ -54,8 +55,9 @@ class Source:
         return self.summary.created_at
 
 
-def source_of(name: str, result_set: ResultSet) -> Source:
-    return Source(name=name, summary=summarize(result_set))
+def source_of(name: str, result_set: ResultSet, price: Price | None = None) -> Source:
+    """Return a result file under its name; `price` as for `summarize`."""
+    return Source(name=name, summary=summarize(result_set, price))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,20 @@ class GpuAgainstCpu:
     cpu: Row
     #: The ratio of their throughputs.
     ratio: Estimate
+    #: The same of the fastest rows of each batch size that both have, in ascending order.
+    by_batch_size: Mapping[int, Estimate]
+
+    @property
+    def wins_from(self) -> int | None:
+        """The batch size from which on the GPU is surely faster, at each that was measured; None: not at the largest.
+
+        A ratio without an interval is taken as it is.
+        """
+        surely = {
+            size: ratio.value if ratio.lower is None else ratio.lower for size, ratio in self.by_batch_size.items()
+        }
+        loses = [size for size, ratio in surely.items() if ratio <= 1]
+        return min((size for size in self.by_batch_size if size > max(loses, default=0)), default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +151,7 @@ def _of_source(source: Source) -> Iterable[Headline]:
             speedup=None if tutorial is None else measures.speedup,
             of_tutorial_batch=_of_tutorial_batch(fastest, peers),
             whole_training=_whole_training(fastest, own),
-            gpu_against_cpu=_gpu_against_cpu(source.summary, peers),
+            gpu_against_cpu=gpu_against_cpu(source.summary, peers),
             ranked=len(peers),
             as_fast=_as_fast(source.summary, fastest, peers),
             effects=tuple(effects(source.summary, network, fastest.recipe)),
@@ -171,18 +187,35 @@ def _by_recipe(rows: Ranked) -> list[list[tuple[Row, Measures]]]:
     return list(groups.values())
 
 
-def _gpu_against_cpu(summary: Summary, peers: Ranked) -> GpuAgainstCpu | None:
-    fastest: dict[DeviceKind, tuple[Row, Measures]] = {}
-    for row, measures in peers:
-        kinds = {device.kind for device in row.scenario.devices}
-        if len(kinds) == 1:
-            (kind,) = kinds
-            if kind not in fastest or measures.throughput.value > fastest[kind][1].throughput.value:
-                fastest[kind] = (row, measures)
+def gpu_against_cpu(summary: Summary, peers: Ranked) -> GpuAgainstCpu | None:
+    """Compare the rows of one network and recipe that ran on GPUs alone with those on the CPU; None: not both ran."""
+    found = _fastest_of_each_kind(summary, peers)
+    if found is None:
+        return None
+    sizes = sorted({row.scenario.batch_size for row, _measures in peers})
+    of_sizes = {
+        size: _fastest_of_each_kind(summary, [pair for pair in peers if pair[0].scenario.batch_size == size])
+        for size in sizes
+    }
+    gpu, cpu, ratio = found
+    by_batch_size = {size: rows[2] for size, rows in of_sizes.items() if rows is not None}
+    return GpuAgainstCpu(gpu=gpu, cpu=cpu, ratio=ratio, by_batch_size=by_batch_size)
+
+
+def _fastest_of_each_kind(summary: Summary, peers: Ranked) -> tuple[Row, Row, Estimate] | None:
+    """Return the fastest row on GPUs, that on CPUs, and the ratio of their throughputs; None where one is missing."""
+    rows = sorted(peers, key=lambda pair: pair[1].throughput.value)
+    fastest = {kind: row for row, _measures in rows for kind in _only_kind(row.scenario)}
     if len(fastest) < len(DeviceKind):
         return None
-    gpu, cpu = fastest[DeviceKind.GPU][0], fastest[DeviceKind.CPU][0]
-    return GpuAgainstCpu(gpu=gpu, cpu=cpu, ratio=ratio_of_rows(_group(summary, gpu), _group(summary, cpu)))
+    gpu, cpu = fastest[DeviceKind.GPU], fastest[DeviceKind.CPU]
+    return gpu, cpu, ratio_of_rows(_group(summary, gpu), _group(summary, cpu))
+
+
+def _only_kind(scenario: Scenario) -> set[DeviceKind]:
+    """Return the kind of a scenario's devices; nothing where it has both."""
+    kinds = {device.kind for device in scenario.devices}
+    return kinds if len(kinds) == 1 else set()
 
 
 def is_level(ratio: Estimate) -> bool:

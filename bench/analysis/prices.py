@@ -14,7 +14,7 @@ from bench.scenarios.scenario import Scenario
 from bench.stats.intervals import Estimate
 
 _HOUR_SECONDS: Final = 3600.0
-_MILLION: Final = 1e6
+_MILLION: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +49,18 @@ def bill_of(
     """Return what a row costs; None without a price."""
     if price_per_hour is None:
         return None
-    per_second = price_per_hour / _HOUR_SECONDS
-    alone = all(run.block is None for run in runs)
+    per_second, alone = price_per_hour / _HOUR_SECONDS, all(run.block is None for run in runs)
     return Bill(
-        per_epoch=throughput.inverse(per_second * train_samples),
-        per_million_images=throughput.inverse(per_second * _MILLION),
+        per_epoch=cost_of_images(price_per_hour, throughput, train_samples),
+        per_million_images=cost_of_images(price_per_hour, throughput),
         to_accuracy=None if to_accuracy_seconds is None else per_second * to_accuracy_seconds,
         whole_run=per_second * statistics.median(map(_process_seconds, runs)) if alone else None,
     )
+
+
+def cost_of_images(price_per_hour: float, throughput: Estimate, images: int = _MILLION) -> Estimate:
+    """Return what it costs to train so many images, each once."""
+    return throughput.inverse(price_per_hour / _HOUR_SECONDS * images)
 
 
 def price_per_hour(hosts: Sequence[ClusterHost], scenario: Scenario, price: Price | None = None) -> float | None:

@@ -23,6 +23,7 @@ from typing import Final, Generic, TypeVar
 import numpy as np
 
 from bench.experiments.pilot import Clock
+from bench.machine.gpus.accelerators import read_throttling
 from bench.machine.linux.counters import load_average, read_counters
 from bench.machine.software import threads_within_quota
 from bench.records.health import Health
@@ -193,6 +194,7 @@ class HealthWatch:
 
     def __init__(self, now: Clock, anchor_seconds: float | None = None) -> None:
         self._now = now
+        self._throttling = read_throttling()
         self._begin = now()
         self._anchor = _anchor_seconds(now) if anchor_seconds is None else anchor_seconds
         self._load, self._counters = load_average(), read_counters()
@@ -201,12 +203,14 @@ class HealthWatch:
         """Return the seconds since the watch began, and what the machine did in them."""
         after = read_counters()
         seconds = self._now() - self._begin
+        throttling = read_throttling()  # after the time was taken: a driver may take a second to answer
         return seconds, Health(
             steal_fraction=after.steal_fraction_since(self._counters),
             cpu_pressure_fraction=after.cpu_pressure_fraction_since(self._counters, seconds),
             load_average=self._load,
             throttle_count=after.throttled_since(self._counters),
             anchor_seconds=(self._anchor, _anchor_seconds(self._now)),
+            gpu_throttle_reasons=throttling.since(self._throttling),
         )
 
 

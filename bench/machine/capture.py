@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 
 from bench import SOURCE_ROOT
-from bench.machine.accelerators import describe_accelerators
 from bench.machine.energy import find_meters
+from bench.machine.gpus.accelerators import describe_accelerators
 from bench.machine.linux.cgroup import cpu_quota, limited_to, memory_bytes, memory_limit_bytes
 from bench.machine.linux.cpu import (
     CPUS,
@@ -72,6 +72,7 @@ def capture(
         accelerator_model_names=gpus.model_names,
         accelerator_memory_capacity_bytes=gpus.memory_bytes,
         accelerator_driver=gpus.driver,
+        accelerators=gpus.cards,
         operating_system=_operating_system(),
         kernel=platform.release(),
         architecture=platform.machine(),

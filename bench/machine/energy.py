@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from bench.machine.accelerators import visible_devices
+from bench.machine.gpus.accelerators import visible_devices
 from bench.machine.linux.system_files import ROOT, ask_or_none, read_text
 from bench.machine.linux.virtualization import virtualization
 from bench.records.energy import EnergyCounter, EnergyReading, EnergySource, EnergySupply
@@ -177,7 +177,10 @@ def _find_cards(devices: Sequence[Device] | None, variables: Mapping[str, str], 
     )
     counting = tuple(meter for meter, count in zip(meters, read_meters(meters), strict=True) if count is not None)
     mute = [meter.domain for meter in meters if meter not in counting]
-    return Meters(counting, f"{', '.join(mute)}: its driver counts no energy (it does since Volta)" if mute else None)
+    return Meters(
+        counting,
+        f"{', '.join(mute)}: its driver counts no energy: it does since Volta, for whole cards" if mute else None,
+    )
 
 
 def _open_driver(nvml: Any | None) -> Any:  # noqa: ANN401  # as above

@@ -17,10 +17,11 @@ from typing import Final
 
 import msgspec
 
-from bench.records.environment import Environment, Software
+from bench.records.environment import Accelerator, Environment, Software
 
 Fact = str | int | float | tuple[str, ...] | None
 _GIB: Final = 1024**3
+_HZ_PER_MHZ: Final = 1e6
 #: Hexadecimal digits of a SHA-256 in a file name or a table. Two of 2^16 machine classes hardly ever share them.
 _SHORT: Final = 8
 #: Characters of a processor's name in a file name; no real one is longer without its decoration.
@@ -68,6 +69,37 @@ def _source(environment: Environment) -> str | None:
     return environment.git_commit[:_SHORT] + (f" with changes{changes}" if environment.git_dirty else "")
 
 
+def _of_cards(fact: Callable[[Accelerator], Fact]) -> Callable[[Environment], Fact]:
+    """Return what tells a fact of each card that programs see, in their order, as far as drivers tell it."""
+    return lambda e: tuple(format_fact(told) for card in e.accelerators if (told := fact(card)) is not None)
+
+
+def _clocks(card: Accelerator) -> str | None:
+    """Name both highest clocks: 1410 / 1215."""
+    clocks = (card.max_clock_hz, card.max_memory_clock_hz)
+    return None if None in clocks else " / ".join(f"{clock / _HZ_PER_MHZ:.0f}" for clock in clocks if clock is not None)
+
+
+def _power(card: Accelerator) -> str | None:
+    """Name the limit, and the usual one where it is another: 250 of 300."""
+    limit, default = card.power_limit_watts, card.default_power_limit_watts
+    if limit is None or default in {None, limit}:
+        return None if limit is None else f"{limit:g}"
+    return f"{limit:g} of {default:g}"
+
+
+def _pcie(card: Accelerator) -> str | None:
+    """Name the link: generation 4, 8 of 16 lanes."""
+    if card.pcie_generation is None or card.pcie_lanes is None:
+        return None
+    narrowed = "" if card.max_pcie_lanes in {None, card.pcie_lanes} else f" of {card.max_pcie_lanes}"
+    return f"generation {card.pcie_generation}, {card.pcie_lanes}{narrowed} lanes"
+
+
+def _switch(is_on: bool | None) -> str | None:  # noqa: FBT001  # a fact that is told or not
+    return None if is_on is None else ("on" if is_on else "off")
+
+
 #: What may differ on one machine, and is then said. What is installed or set follows by its own name.
 SOFTWARE_FACTS: Final[Mapping[str, Callable[[Environment], Fact]]] = {
     "framework": _of_software(lambda s: s.framework),
@@ -79,12 +111,19 @@ SOFTWARE_FACTS: Final[Mapping[str, Callable[[Environment], Fact]]] = {
     "mnist-bench": lambda e: e.mnist_bench_version,
     "source": _source,
     "accelerator driver": lambda e: e.accelerator_driver,
+    "cards": _of_cards(lambda card: card.uuid),
+    "compute capabilities": _of_cards(lambda card: card.compute_capability),
+    "power limits in W": _of_cards(_power),
+    "highest clocks in MHz": _of_cards(_clocks),
+    "ECC of cards": _of_cards(lambda card: _switch(card.ecc)),
+    "persistence mode": _of_cards(lambda card: _switch(card.persistence_mode)),
+    "PCIe": _of_cards(_pcie),
     "operating system": lambda e: e.operating_system,
     "kernel": lambda e: e.kernel,
     "libc": lambda e: e.libc,
     "memory limit in bytes": lambda e: e.cgroup_memory_limit_bytes,
     "scaling governor": lambda e: e.scaling_governor,
-    "turbo": lambda e: None if e.turbo is None else ("on" if e.turbo else "off"),
+    "turbo": lambda e: _switch(e.turbo),
 }
 
 

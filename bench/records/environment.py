@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from bench.ranges import Count, PositiveCount, Ratio, Threads
+from bench.enums import StrEnum
+from bench.ranges import Count, PositiveCount, Ratio, Threads, Watts
 from bench.records.base import Record, Sha256, Timestamp
 from bench.records.energy import EnergySupply
 from bench.scenarios.axes import Framework
@@ -31,6 +32,51 @@ class Software(Record, frozen=True):
     framework_features: tuple[str, ...]
     numpy: str
     thread_pools: tuple[ThreadPool, ...]
+
+
+class ThrottleReason(StrEnum):
+    """The reason why a GPU is slower than its clock would let it be, as its driver names them."""
+
+    POWER_CAP = "power_cap"
+    #: Of the processor or of its memory.
+    HEAT = "heat"
+    #: The board's own protection: heat, or too much current.
+    HARDWARE_SLOWDOWN = "hardware_slowdown"
+    #: The power supply asked for it.
+    POWER_BRAKE = "power_brake"
+    #: Too high a voltage would shorten its life.
+    RELIABILITY = "reliability"
+    BOARD_LIMIT = "board_limit"
+    #: It keeps to the clock of the slowest of a group of cards.
+    SYNC_BOOST = "sync_boost"
+    #: Somebody has set a lower clock.
+    CLOCK_SETTING = "clock_setting"
+
+
+class Accelerator(Record, frozen=True, kw_only=True):
+    """A GPU, or the part of a divided one, as CUDA shows it to programs. None: its driver does not tell."""
+
+    #: As nvidia-smi -L writes it: "GPU-8932f937-…", of a part "MIG-…".
+    uuid: str | None = None
+    #: "8.6"
+    compute_capability: str | None = None
+    #: Of the multiprocessors and of the memory, at most.
+    max_clock_hz: PositiveCount | None = None
+    max_memory_clock_hz: PositiveCount | None = None
+    #: What it may draw, and what it may draw unless somebody chooses another limit.
+    power_limit_watts: Watts | None = None
+    default_power_limit_watts: Watts | None = None
+    #: Whether its memory corrects errors, which costs bandwidth on some cards.
+    ecc: bool | None = None
+    #: Whether the driver stays loaded where no program uses the card.
+    persistence_mode: bool | None = None
+    #: Of its link to the processor: the generation that card and machine can both do, the lanes in use, and those that
+    #: both can use.
+    pcie_generation: PositiveCount | None = None
+    pcie_lanes: PositiveCount | None = None
+    max_pcie_lanes: PositiveCount | None = None
+    #: What slowed it when it was looked at.
+    throttle_reasons: tuple[ThrottleReason, ...] = ()
 
 
 class Environment(Record, frozen=True):
@@ -95,6 +141,8 @@ class Environment(Record, frozen=True):
     source_digest: Sha256 | None = None
     #: None: not recorded, as in older files.
     energy: EnergySupply | None = None
+    #: More on each accelerator, in the order in which programs see them: the first is gpu(0).
+    accelerators: tuple[Accelerator, ...] = ()
 
     def software_of(self, framework: Framework) -> Software | None:
         """Return what the workers of one framework loaded; None where none of them reported."""

@@ -41,8 +41,9 @@ from bench.stats.paired import Order, Side
 #: 1. The first: plan, sides, environment, dataset, blocks.
 #: 2. More axes of a scenario, as in the result file's version 2. Every file of version 1 is one of version 2.
 #: 3. `budget_seconds`, `pilot_seconds` and `void_at_both_ends` of the plan, and more facts of the environment: kinds of
-#:    core, who scales the clock, a digest of the source. Ranks of a scenario, as in the result file's version 3.
-#:    `in_progress`, and `commits_ahead` of a side. Every file of version 2 is one of version 3 without them.
+#:    core, who scales the clock, a digest of the source, the state of GPUs, and of the health: what slowed them. Ranks
+#:    of a scenario, as in the result file's version 3. `in_progress`, and `commits_ahead` of a side. Every file of
+#:    version 2 is one of version 3 without them.
 GATE_SCHEMA_VERSION: Final = 3
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from bench.ranges import Count, Fraction, PositiveSeconds, Ratio, Seconds
 from bench.records.base import Record
+from bench.records.environment import ThrottleReason
 
 #: The rules for void blocks, fixed beforehand and blind to what was measured. A block is void in which other tenants
 #: took more than this share of the machine,
@@ -38,6 +39,8 @@ class Health(Record, frozen=True, kw_only=True):
     throttle_count: Count | None
     #: Seconds of a fixed matrix product in the parent process, before and after the block.
     anchor_seconds: tuple[PositiveSeconds, PositiveSeconds]
+    #: What slowed a GPU meanwhile.
+    gpu_throttle_reasons: tuple[ThrottleReason, ...] = ()
 
 
 class SessionHealth(Record, frozen=True, kw_only=True):

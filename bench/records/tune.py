@@ -22,7 +22,7 @@ from bench.scenarios.scenario import Scenario
 #:
 #: History:
 #: 1. The first: environment, dataset, plan, rounds.
-#: 2. More facts of the environment: kinds of core, who scales the clock, a digest of the source.
+#: 2. More facts of the environment: kinds of core, who scales the clock, a digest of the source, the state of GPUs.
 #:    Ranks of a scenario, as in the result file's version 3. `in_progress`. Every file of version 1 is one of
 #:    version 2.
 TUNE_SCHEMA_VERSION: Final = 2

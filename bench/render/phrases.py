@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
+from bench.records.environment import ThrottleReason
 from bench.render import units
 from bench.stats.intervals import Estimate
 
@@ -104,6 +105,11 @@ def with_arrows(text: str) -> str:
 def format_count(number: int, noun: str, plural: str | None = None) -> str:
     """Count something: 1 scenario, 2,000 scenarios."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def describe_reasons(reasons: Iterable[ThrottleReason]) -> str:
+    """Name what slows a GPU: power cap, heat."""
+    return ", ".join(str(reason).replace("_", " ") for reason in reasons)
 
 
 def shorten_hash(digest: str) -> str:

@@ -6,7 +6,7 @@ import enum
 import functools
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple, TypeVar
@@ -68,6 +68,8 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     #: The processes of a repeat are alive together and take turns, a turn for each of the `epochs`. Their speeds are
     #: compared within the repeat, and the accuracy is measured once, at the end. False: each is alone.
     in_turns: bool = False
+    #: Whether each process also predicts the test images with what it has trained, one by one and in batches.
+    predict: bool = False
 
 
 class Matrix(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -119,6 +121,8 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     title: str
     matrix: NonEmpty[Matrix]
+    #: Added where a framework can use a GPU: with the first one, and with all of them, beside the contexts written.
+    on_gpu: tuple[Matrix, ...] = ()
 
 
 class PlannedRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
@@ -133,6 +137,8 @@ class PlannedRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     in_turns: bool = False
     #: Added while measuring, beside what the suite asks for: another block, or one in the place of a void one.
     added: bool = False
+    #: It also predicts, see `Sampling.predict`; ranks do not.
+    predict: bool = False
 
 
 class Overrides(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,6 +159,7 @@ class Overrides(msgspec.Struct, frozen=True, kw_only=True):
     epochs: int | None = None
     samples: int | None = None
     timeout_seconds: float | None = None
+    predict: bool | None = None
 
 
 def load_suite(name_or_path: str) -> Suite:
@@ -180,8 +187,9 @@ def parse_suite(text: str, *, where: str) -> Suite:
     """Parse a suite. Raise `ConfigurationError`, naming `where`, for anything but a suite with at least one run."""
     try:
         suite = msgspec.toml.decode(text, type=Suite)
-        _check_size(suite)
-        for matrix in suite.matrix:
+        every = msgspec.structs.replace(suite, matrix=(*suite.matrix, *suite.on_gpu))
+        _check_size(every)
+        for matrix in every.matrix:
             _scenarios(matrix, (), 1)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"suite {where}: {diagnostics.explain(error, Suite)}") from None
@@ -190,6 +198,21 @@ def parse_suite(text: str, *, where: str) -> Suite:
     except (msgspec.DecodeError, ConfigurationError, ValueError) as error:
         raise ConfigurationError(f"suite {where}: {' '.join(str(error).split())}") from None
     return suite
+
+
+def with_gpus(suite: Suite, gpus: Mapping[Framework, Sequence[str]]) -> Suite:
+    """Return the suite with its rows for GPUs, as far as a framework can use one of these; with no GPU, as it was."""
+    added = [
+        msgspec.structs.replace(
+            matrix,
+            framework=(framework,),
+            contexts=tuple(dict.fromkeys([*matrix.contexts, usable[0], ",".join(usable)])),
+        )
+        for matrix in suite.on_gpu
+        for framework in matrix.framework
+        if (usable := gpus.get(framework))
+    ]
+    return msgspec.structs.replace(suite, matrix=(*suite.matrix, *added), on_gpu=())
 
 
 def override(suite: Suite, overrides: Overrides) -> Suite:
@@ -208,7 +231,7 @@ def override(suite: Suite, overrides: Overrides) -> Suite:
         matrices = _override_axis(matrices, axis, values)
     sampling = {
         field: value
-        for field in ("repeats", "epochs", "samples", "timeout_seconds")
+        for field in ("repeats", "epochs", "samples", "timeout_seconds", "predict")
         if (value := getattr(overrides, field)) is not None
     }
     return msgspec.structs.replace(
@@ -256,12 +279,14 @@ def expand(
                     repeat=repeat,
                     timeout_seconds=sampling.timeout_seconds,
                     in_turns=sampling.in_turns,
+                    predict=sampling.predict and not scenario.has_ranks,
                 )
                 before = planned.setdefault((scenario, recipe, repeat), run)
                 planned[scenario, recipe, repeat] = msgspec.structs.replace(
                     before,
                     timeout_seconds=max(before.timeout_seconds, run.timeout_seconds),
                     in_turns=before.in_turns or run.in_turns,
+                    predict=before.predict or run.predict,
                 )
     return tuple(planned.values())
 

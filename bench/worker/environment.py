@@ -32,6 +32,8 @@ def worker_variables(threads: int, engine: Engine = Engine.THREADED) -> Mapping[
         "OMP_DYNAMIC": "FALSE",
         # MXNet asks cuBLAS for TF32, whose factors have 10 bits, and has no switch (src/operator/linalg.h of 1.9.1).
         "NVIDIA_TF32_OVERRIDE": "0",
+        # JAX would take three quarters of a card for itself, and those that take turns with it would find none left.
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         "MXNET_ENGINE_TYPE": _ENGINES[engine],
         "MXNET_UPDATE_ON_KVSTORE": "1",  # the default of a trainer that is not told; a scenario's "false" is told to it
     }

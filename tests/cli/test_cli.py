@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import psutil
@@ -22,10 +23,11 @@ from bench.analysis import accuracy
 from bench.analysis.summary import summarize
 from bench.cli.commands import environment, run
 from bench.cli.measuring import session
-from bench.errors import SetupError
+from bench.cli.measuring.session import require_same_machine
+from bench.errors import IncomparableError, SetupError
 from bench.experiments.run.runner import OnEpoch
 from bench.records import store
-from bench.records.environment import Software
+from bench.records.environment import Accelerator, Environment, Software, ThrottleReason
 from bench.records.health import void_reasons
 from bench.records.result import ExchangeCurve, Failure, FailureReason, ResultSet, Run
 from bench.scenarios.axes import Framework
@@ -41,7 +43,7 @@ from tests.support.cli import Command
 from tests.support.dataset_sources import LABELS, fill, make_contents, publish
 from tests.support.executor import EIGHT_ALONE, FakeBlocks, a_slow_block
 from tests.support.idx_files import small_idx_folder
-from tests.support.records import a_failure, a_result_set, a_run, a_scenario, a_software
+from tests.support.records import a_failure, a_result_set, a_run, a_scenario, a_software, an_environment
 
 
 @pytest.fixture(scope="module")
@@ -282,6 +284,19 @@ def test_resume_refuses_what_its_header_would_not_tell(
     assert command("run", "--resume", "file.json", "--data-dir", data_dir) == expected
     if words is not None:
         assert f"file.json: was begun with {words}; start a new measurement" in capsys.readouterr().err
+
+
+def test_a_file_is_resumed_on_its_own_cards_alone() -> None:
+    """Others may be as fast, but their rows would stand under the wrong name. Heat and limits may change."""
+
+    def on_card(uuid: str, **state: Any) -> Environment:  # noqa: ANN401  # fields of a record
+        return an_environment(accelerators=(Accelerator(uuid=uuid, **state),))
+
+    begun = on_card("GPU-1", power_limit_watts=250.0)
+    with pytest.raises(IncomparableError, match=r"was begun with other GPUs; start a new"):
+        require_same_machine("file.json", begun, on_card("GPU-2"))
+    require_same_machine("file.json", begun, on_card("GPU-1", throttle_reasons=(ThrottleReason.HEAT,)))
+    require_same_machine("file.json", an_environment(), begun)  # written before files named the cards
 
 
 def test_an_old_file_is_resumed_by_its_commit(

@@ -16,7 +16,9 @@ WATCH = "from mnist_core.probe import end_with_stdin; import time; end_with_stdi
 def test_a_child_ends_with_a_killed_parent() -> None:
     """After kill -9 of the parent, a trial that hangs in a driver does not stay behind."""
     trial = [sys.executable, "-c", WATCH.format(600)]
-    parent = subprocess.Popen([sys.executable, "-c", f"from mnist_core import devices; devices._run({trial!r}, 600)"])
+    parent = subprocess.Popen(
+        [sys.executable, "-c", f"from mnist_core import devices; devices.run_child({trial!r}, 600)"]
+    )
     children: list[psutil.Process] = []
     for _ in range(300):
         if children := psutil.Process(parent.pid).children():

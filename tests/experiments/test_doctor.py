@@ -19,7 +19,7 @@ from bench.cli.commands import environment
 from bench.experiments.doctor import aa_test
 from bench.experiments.doctor.aa_test import AATest, aa_test_of
 from bench.experiments.doctor.checks import Finding, Level, Observations, examine
-from bench.records.environment import ThreadPool
+from bench.records.environment import Accelerator, ThreadPool, ThrottleReason
 from bench.records.result import FailureReason
 from bench.render.formats.doctor import render_doctor
 from bench.scenarios.scenario import Scenario
@@ -126,6 +126,35 @@ def test_a_card_that_cannot_be_used_says_why() -> None:
     cuda = a_software(framework_features=("CUDA", "MKLDNN"))
     findings = levels(examine(seen(gpus=(probe,), environment_software=cuda)))
     assert findings["gpu(0)"] is findings["CUDA"] is Level.WARNING
+
+
+SLOWED = Accelerator(throttle_reasons=(ThrottleReason.HEAT, ThrottleReason.CLOCK_SETTING))
+
+
+@pytest.mark.parametrize(
+    ("check", "level", "card"),
+    [
+        ("gpu(0) throttling", Level.WARNING, SLOWED),
+        ("gpu(0) throttling", Level.NOTE, Accelerator(throttle_reasons=(ThrottleReason.CLOCK_SETTING,))),
+        ("gpu(0) throttling", Level.GOOD, Accelerator()),
+        ("gpu(0) persistence mode", Level.NOTE, Accelerator(persistence_mode=False)),
+        ("gpu(0) persistence mode", Level.GOOD, Accelerator(persistence_mode=True)),
+        ("gpu(0) PCIe", Level.NOTE, Accelerator(pcie_lanes=4, max_pcie_lanes=16)),
+        ("gpu(0) PCIe", Level.GOOD, Accelerator(pcie_lanes=16, max_pcie_lanes=16)),
+    ],
+)
+def test_the_state_of_a_card_is_judged(check: str, level: Level, card: Accelerator) -> None:
+    """What its driver does not tell is not judged; a clock that somebody chose is no fault."""
+    findings = examine(seen(environment_accelerators=(card,)))
+    (found,) = [finding for finding in findings if finding.check == check]
+    assert found.level is level
+    assert bool(found.advice) == (level is not Level.GOOD)
+    assert len([finding for finding in findings if finding.check.startswith("gpu(0)")]) == (1 if "thr" in check else 2)
+
+
+def test_what_to_install_for_a_card_is_said() -> None:
+    (found,) = [each for each in examine(seen(builds="NVIDIA A10: …")) if each.check == "builds for the GPU"]
+    assert found.seen == "nox -s peers installs them. NVIDIA A10: …"
 
 
 @pytest.mark.parametrize(

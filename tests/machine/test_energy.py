@@ -216,7 +216,7 @@ def test_a_scenario_on_cpus_does_not_count_cards(tmp_path: Path) -> None:
 def test_a_card_that_does_not_count_is_named(tmp_path: Path, error: Exception) -> None:
     found = find_meters(tmp_path, variables={}, nvml=nvml(1000, error))
     assert domains(found) == ["gpu(0)"]
-    assert (found.reason or "").endswith("gpu(1): its driver counts no energy (it does since Volta)")
+    assert (found.reason or "").endswith("gpu(1): its driver counts no energy: it does since Volta, for whole cards")
 
 
 def test_without_a_driver_only_a_scenario_on_a_card_misses_it(tmp_path: Path) -> None:

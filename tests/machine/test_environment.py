@@ -26,15 +26,18 @@ from hypothesis import strategies as st
 
 from bench import SOURCE_ROOT
 from bench.machine import privacy, software
-from bench.machine.accelerators import gpu_processes, visible_cards
 from bench.machine.capture import capture, usable_core_count
 from bench.machine.fingerprint import same_machine
+from bench.machine.gpus import accelerators as accelerators_module
+from bench.machine.gpus.accelerators import Throttling, gpu_processes, read_throttling
+from bench.machine.gpus.order import visible_cards
 from bench.machine.linux import cgroup
 from bench.machine.linux.cgroup import available_memory_bytes
 from bench.machine.linux.cpu import parse_cpu_list, parse_cpuinfo, parse_size
 from bench.machine.software import describe_software
 from bench.records.base import Timestamp, utc_now
-from bench.records.environment import Environment, Software
+from bench.records.environment import Accelerator, Environment, Software, ThrottleReason
+from mnist_core.devices import Device, DeviceKind, Probe
 
 Lay = Callable[[Mapping[str, str]], Path]
 
@@ -494,8 +497,9 @@ def nvml(**changes: Callable[..., object] | None) -> types.SimpleNamespace:
 def accelerators(
     monkeypatch: pytest.MonkeyPatch, root: Path, module: object, visible: str | None = None
 ) -> tuple[object, ...]:
-    """Return what is told of them where `import pynvml` gives this."""
+    """Return what is told of them where `import pynvml` gives this, and CUDA itself does not start."""
     monkeypatch.setitem(sys.modules, "pynvml", module)
+    monkeypatch.setattr(accelerators_module, "see_cards", lambda _visible, _order: None)
     told = capture(root=root, variables={} if visible is None else {"CUDA_VISIBLE_DEVICES": visible})
     return (
         told.accelerators_per_node,
@@ -511,6 +515,118 @@ def test_accelerators_as_their_driver_names_them(lay: Lay, monkeypatch: pytest.M
     told = accelerators(monkeypatch, lay({}), nvml(nvmlShutdown=lambda: closed.append(True)))
     assert told == (2, ("NVIDIA A100", "NVIDIA T4"), (40 * 1024**3, 41 * 1024**3), "550.54.14")
     assert closed == [True]
+
+
+def cuda_shows(monkeypatch: pytest.MonkeyPatch, *uuids: str | None) -> None:
+    """Let CUDA show these cards to programs, in this order."""
+    cards = [Probe(Device(DeviceKind.GPU, index), uuid=identity) for index, identity in enumerate(uuids)]
+    monkeypatch.setattr(accelerators_module, "see_cards", lambda _visible, _order: tuple(cards))
+
+
+def find_handle(name: str) -> object:
+    """Find a card or a part of one by its UUID, as the driver does."""
+    return {"GPU-0a": 0, "GPU-1a": 1, "MIG-5f": "part"}[name]
+
+
+def test_cards_are_those_that_cuda_shows_and_in_its_order(lay: Lay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver counts them by slots and CUDA from the fastest, whichever number a variable has."""
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(nvmlDeviceGetHandleByUUID=find_handle))
+    cuda_shows(monkeypatch, "1a", "0a")
+    told = capture(root=lay({}), variables={"CUDA_VISIBLE_DEVICES": "0,1"})
+    assert told.accelerator_model_names == ("NVIDIA T4", "NVIDIA A100")
+    assert [card.uuid for card in told.accelerators] == ["GPU-1a", "GPU-0a"]
+    cuda_shows(monkeypatch)
+    assert capture(root=lay({}), variables={}).accelerators_per_node == 0
+    cuda_shows(monkeypatch, "9z")  # the driver knows no such card: what the variables say is the next best
+    assert capture(root=lay({}), variables={"CUDA_VISIBLE_DEVICES": "1"}).accelerator_model_names == ("NVIDIA T4",)
+
+
+def test_a_part_of_a_card_has_its_own_name_and_the_facts_of_the_whole(
+    lay: Lay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CUDA shows a single part, and the driver knows of no power limit or link but that of the card."""
+
+    def whole(device: object) -> int:
+        assert device == "part"
+        return 0
+
+    module = nvml(
+        nvmlDeviceGetHandleByUUID=find_handle,
+        nvmlDeviceGetUUID=lambda device: "MIG-5f" if device == "part" else f"GPU-{device}a",
+        nvmlDeviceGetName=lambda device: "NVIDIA A100 MIG 1g.5gb",
+        nvmlDeviceGetMemoryInfo=lambda device: types.SimpleNamespace(total=5 * 1024**3),
+        nvmlDeviceGetDeviceHandleFromMigDeviceHandle=whole,
+        nvmlDeviceGetPowerManagementLimit={0: 400_000}.__getitem__,
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", module)
+    cuda_shows(monkeypatch, "5f")
+    told = capture(root=lay({}), variables={"CUDA_VISIBLE_DEVICES": "MIG-5f"})
+    assert told.accelerator_model_names == ("NVIDIA A100 MIG 1g.5gb",)
+    assert told.accelerator_memory_capacity_bytes == (5 * 1024**3,)
+    assert told.accelerators == (Accelerator(uuid="MIG-5f", power_limit_watts=400.0),)
+
+
+#: What a driver tells of a card's state: a lower power limit than usual, eight of its lanes, heat and a full power cap.
+STATE: dict[str, Callable[..., object]] = {
+    "nvmlDeviceGetCudaComputeCapability": lambda _device: (8, 0),
+    "nvmlDeviceGetMaxClockInfo": lambda _device, kind: {1: 1410, 2: 1215}[kind],
+    "nvmlDeviceGetPowerManagementLimit": lambda _device: 250_000,
+    "nvmlDeviceGetPowerManagementDefaultLimit": lambda _device: 400_000,
+    "nvmlDeviceGetEccMode": lambda _device: [1, 1],
+    "nvmlDeviceGetPersistenceMode": lambda _device: 0,
+    "nvmlDeviceGetMaxPcieLinkGeneration": lambda _device: 4,
+    "nvmlDeviceGetCurrPcieLinkWidth": lambda _device: 8,
+    "nvmlDeviceGetMaxPcieLinkWidth": lambda _device: 16,
+    "nvmlDeviceGetCurrentClocksThrottleReasons": lambda _device: 0x1 | 0x4 | 0x40,
+}
+
+
+def test_the_state_of_a_card_is_told(lay: Lay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An idle card is not slowed; the driver has milliwatts and megahertz."""
+    assert accelerators(monkeypatch, lay({}), nvml(**STATE))[0] == 2
+    (card, _other) = capture(root=lay({}), variables={}).accelerators
+    assert card == Accelerator(
+        uuid="GPU-0a",
+        compute_capability="8.0",
+        max_clock_hz=1_410_000_000,
+        max_memory_clock_hz=1_215_000_000,
+        power_limit_watts=250.0,
+        default_power_limit_watts=400.0,
+        ecc=True,
+        persistence_mode=False,
+        pcie_generation=4,
+        pcie_lanes=8,
+        max_pcie_lanes=16,
+        throttle_reasons=(ThrottleReason.POWER_CAP, ThrottleReason.HEAT),
+    )
+    nothing = dict.fromkeys(STATE, lambda *_arguments: 0)
+    del nothing["nvmlDeviceGetCudaComputeCapability"], nothing["nvmlDeviceGetEccMode"]
+    accelerators(monkeypatch, lay({}), nvml(**nothing))
+    told = capture(root=lay({}), variables={})
+    assert told.accelerators[0] == Accelerator(uuid="GPU-0a", persistence_mode=False)
+    assert msgspec.json.decode(msgspec.json.encode(told), type=Environment) == told
+
+
+def test_what_slowed_a_card_meanwhile_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver adds up times, and says what slows a card right now; what did so before alone is not told."""
+    times = {0: 5, 1: 7}
+
+    def driver(bits: int) -> types.SimpleNamespace:
+        return nvml(
+            nvmlDeviceGetCurrentClocksThrottleReasons=lambda _device: bits,
+            nvmlDeviceGetViolationStatus=lambda device, policy: types.SimpleNamespace(violationTime=times[policy]),
+        )
+
+    monkeypatch.setattr(accelerators_module, "see_cards", lambda _visible, _order: None)
+    monkeypatch.setitem(sys.modules, "pynvml", driver(0x4))
+    before = read_throttling({})
+    monkeypatch.setitem(sys.modules, "pynvml", driver(0x80))
+    assert read_throttling({}).since(before) == (ThrottleReason.POWER_BRAKE,)
+    times[1] = 8
+    assert read_throttling({}).since(before) == (ThrottleReason.HEAT, ThrottleReason.POWER_BRAKE)
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert read_throttling({}) == Throttling()
+    assert read_throttling({}).since(before) == ()
 
 
 def test_what_a_driver_does_not_support_is_absent(lay: Lay, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -546,6 +662,9 @@ def test_only_the_cards_that_programs_see_are_told(lay: Lay, monkeypatch: pytest
         ("0,7,1", [0]),
         ("GPU-bb, GPU-aa1", [2, 0]),
         ("GPU-a", []),
+        ("1gpu2,2ampere", [1, 2]),
+        ("0,1,0", []),
+        ("GPU-bb,GPU-bb3", []),
         ("NoDevFiles", []),
         ("MIG-GPU-aa1/0/0", [0, 1, 2]),
     ],

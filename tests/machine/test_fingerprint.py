@@ -5,20 +5,23 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.machine.fingerprint import (
     MACHINE_FACTS,
+    SOFTWARE_FACTS,
     Difference,
     class_digest,
     class_slug,
+    format_fact,
     machine_differences,
     same_machine,
     software_differences,
 )
-from bench.records.environment import ThreadPool
+from bench.records.environment import Accelerator, ThreadPool
 from tests.support.records import a_software, an_environment
 
 #: What another day, boot or load of the same machine may change.
@@ -85,6 +88,48 @@ def test_a_machine_that_does_not_tell_which_it_is_is_never_the_same() -> None:
     unknown = an_environment(host_hash=None)
     assert not same_machine(unknown, unknown)
     assert [str(each) for each in machine_differences(unknown, unknown)] == ["host unknown -> unknown"]
+
+
+#: What the facts of an environment call the state of its cards.
+CARD_FACTS = {
+    *("cards", "compute capabilities", "power limits in W", "highest clocks in MHz"),
+    *("ECC of cards", "persistence mode", "PCIe"),
+}
+CARD = Accelerator(
+    uuid="GPU-1",
+    compute_capability="8.0",
+    max_clock_hz=1_410_000_000,
+    max_memory_clock_hz=1_215_000_000,
+    power_limit_watts=250.0,
+    default_power_limit_watts=400.0,
+    ecc=True,
+    persistence_mode=False,
+    pcie_generation=4,
+    pcie_lanes=8,
+    max_pcie_lanes=16,
+)
+
+
+def test_the_state_of_cards_is_named() -> None:
+    """It is no other machine whose power limit somebody changed, but it explains a difference."""
+    told = an_environment(accelerators=(CARD, Accelerator(uuid="GPU-2")))
+    assert {name: format_fact(SOFTWARE_FACTS[name](told)) for name in CARD_FACTS} == {
+        "cards": "GPU-1, GPU-2",
+        "compute capabilities": "8.0",
+        "power limits in W": "250 of 400",
+        "highest clocks in MHz": "1410 / 1215",
+        "ECC of cards": "on",
+        "persistence mode": "off",
+        "PCIe": "generation 4, 8 of 16 lanes",
+    }
+    assert [SOFTWARE_FACTS[name](an_environment()) for name in CARD_FACTS] == [()] * len(CARD_FACTS)
+    here = an_environment(accelerators=(CARD,))
+    there = an_environment(accelerators=(msgspec.structs.replace(CARD, power_limit_watts=400.0, ecc=False),))
+    assert same_machine(here, there)
+    assert [str(each) for each in software_differences(here, there)] == [
+        "power limits in W without 250 of 400, with 400",
+        "ECC of cards without on, with off",
+    ]
 
 
 def test_the_digest_is_pinned() -> None:

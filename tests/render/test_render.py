@@ -26,6 +26,7 @@ from rich.console import Console
 from bench.analysis import accuracy
 from bench.analysis.summary import Row, summarize
 from bench.records import store
+from bench.records.environment import ThrottleReason
 from bench.records.result import FailureReason, Library, ResultSet
 from bench.render import units
 from bench.render.formats.export import Format, render_csv, render_json, render_markdown
@@ -865,6 +866,24 @@ def test_disturbed_blocks_are_named_under_the_table() -> None:
         + "; ".join(f"block {number}: 3 % of the CPUs' time was stolen by other tenants" for number in (2, 4))
     ]
     assert not any("disturbed" in text for _mark, text in tables(a_sweep_in_turns())[0].notes)
+
+
+def test_what_slowed_a_gpu_is_said_under_the_table() -> None:
+    """Of blocks and of processes that were alone; each reason once."""
+    made = a_sweep_in_turns()
+    slow = (ThrottleReason.POWER_CAP, ThrottleReason.HEAT)
+    hot = [
+        msgspec.structs.replace(block, health=msgspec.structs.replace(block.health, gpu_throttle_reasons=slow))
+        for block in made.blocks
+    ]
+    alone = a_run(health=msgspec.structs.replace(made.blocks[0].health, gpu_throttle_reasons=slow[:1]))
+    for slowed, words in (
+        (msgspec.structs.replace(made, blocks=tuple(hot)), "heat, power cap"),
+        (a_result_set(alone), "power cap"),
+    ):
+        (table,) = tables(slowed)
+        assert f"a GPU was slowed meanwhile: {words}" in [text for _mark, text in table.notes]
+    assert not any("slowed" in text for _mark, text in tables(made)[0].notes)
 
 
 def test_a_disturbed_block_is_a_matter_of_its_own_network_alone() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from bench import cli
 from bench.analysis.headline import headlines, source_of
+from bench.analysis.summary import summarize
 from bench.experiments.gate.decision import conclude, conclusion_of
 from bench.experiments.gate.evidence import evidence_of
 from bench.experiments.profile.breakdown import break_down
@@ -23,6 +24,7 @@ from bench.render.model.words.labels import short_names
 from bench.render.report.assemble import Gate, Profile, make_report
 from bench.render.report.pictures.charts import MOST_CURVES
 from bench.render.units import TIMES
+from bench.render.views.results import result_tables
 from mnist_core.recipe import Hybridize, Recipe
 from tests.support.cli import Command
 from tests.support.executor import A_BLOCK, in_turns
@@ -139,6 +141,51 @@ def test_gpu_against_cpu_where_both_are_there() -> None:
     assert answer.gpu_against_cpu is not None
     assert answer.gpu_against_cpu.ratio.value == pytest.approx(5)
     assert any(f"5.00{TIMES}" in text and "GPU" in text for _about, text in report_of(made).short)
+
+
+def sizes_of_a_gpu(**throughputs: tuple[float, float]) -> ResultSet:
+    """Make a file with the CPU's and the GPU's two processes at each batch size; they scatter by a percent."""
+    records: list[object] = []
+    for size, pair in throughputs.items():
+        for contexts, throughput in zip(("cpu(0)", "gpu(0)"), pair, strict=True):
+            scenario = a_scenario("mlp", contexts, batch_size=int(size.removeprefix("batch_")))
+            records += repeats(scenario, throughput, 1.01 * throughput)
+    return a_result_set(*records)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("throughputs", "first", "words"),
+    [
+        (
+            {"batch_100": (1e4, 5e3), "batch_500": (2e4, 4e4), "batch_2000": (2e4, 9e4)},
+            500,
+            "from batch 500 on, of 100, 500, 2,000",
+        ),
+        ({"batch_100": (1e4, 2e4), "batch_500": (2e4, 9e4)}, 100, "at each batch size that both have (100, 500)"),
+        (
+            {"batch_100": (1e4, 2e4), "batch_500": (3e4, 3e4)},
+            None,
+            "at batch 500, the largest of 100, 500, it is not surely faster",
+        ),
+        ({"batch_100": (1e4, 2e4), "batch_500": (3e4, 2e4), "batch_2000": (3e4, 9e4)}, 2000, "from batch 2,000 on"),
+        ({"batch_100": (1e4, 2e4)}, 100, "does"),
+    ],
+)
+def test_from_which_batch_on_a_gpu_wins(
+    throughputs: dict[str, tuple[float, float]], first: int | None, words: str
+) -> None:
+    """It is the size from which on it is surely faster at every one that was measured on both."""
+    made = sizes_of_a_gpu(**throughputs)
+    (answer,) = headlines([source_of("here", made)])
+    assert answer.gpu_against_cpu is not None
+    assert answer.gpu_against_cpu.wins_from == first
+    ((_term, said),) = [line for line in result_tables([summarize(made)])[0].answers if line[0] == "GPU against CPU"]
+    assert words in said
+    assert any(said in text for _about, text in report_of(made).short)
+
+
+def test_no_gpu_is_compared_where_none_was_measured() -> None:
+    assert all(term != "GPU against CPU" for term, _text in result_tables([summarize(a_rich_result())])[0].answers)
 
 
 def test_rows_that_took_turns_have_turns_and_no_epochs() -> None:

@@ -16,7 +16,17 @@ from bench.scenarios.axes import PEERS_LOOP, Compression, Exchange, Framework, L
 from bench.scenarios.baselines import share_of
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.selection import select
-from bench.scenarios.suite import BUILT_IN_SUITES, Matrix, Overrides, Suite, expand, load_suite, override, parse_suite
+from bench.scenarios.suite import (
+    BUILT_IN_SUITES,
+    Matrix,
+    Overrides,
+    Suite,
+    expand,
+    load_suite,
+    override,
+    parse_suite,
+    with_gpus,
+)
 from bench.worker.environment import worker_environment, worker_variables
 from mnist_core.recipe import Engine, Hybridize, Kvstore, Update
 
@@ -268,6 +278,11 @@ def test_a_workers_float32_is_never_tf32() -> None:
     assert worker_environment({"NVIDIA_TF32_OVERRIDE": "1"}, worker_variables(1))["NVIDIA_TF32_OVERRIDE"] == "0"
 
 
+def test_no_process_takes_a_gpu_for_itself() -> None:
+    """Processes that take turns on it are alive together."""
+    assert worker_variables(1)["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
+
+
 @pytest.mark.parametrize("name", BUILT_IN_SUITES)
 def test_built_in_suites_are_valid(name: str) -> None:
     """Each built-in suite parses and plans no run twice."""
@@ -335,6 +350,57 @@ def test_matrices_that_meet_plan_a_run_once() -> None:
     assert [planned.timeout_seconds for planned in tutorial] == [3600]
 
 
+ON_GPU = f"{ONE_MATRIX}[[on_gpu]]\nframework = ['mxnet', 'torch']\nnetwork = ['mlp']\nbatch_size = [100, 500]\n"
+
+
+def test_rows_for_gpus_are_added_where_a_framework_can_use_one() -> None:
+    """They are on the first GPU and on all of them that it can use; without one the suite is as it was."""
+    suite = parse_suite(ON_GPU, where="the test")
+    assert expand(suite) == expand(with_gpus(suite, {Framework.MXNET: (), Framework.JAX: ["gpu(0)"]}))
+    both = {Framework.MXNET: ["gpu(1)"], Framework.TORCH: ["gpu(0)", "gpu(1)"]}
+    added = [planned.scenario for planned in expand(with_gpus(suite, both))][1:]
+    places = [(str(scenario.framework), ",".join(scenario.contexts), scenario.batch_size) for scenario in added]
+    devices = [("mxnet", "gpu(1)"), ("torch", "gpu(0)"), ("torch", "gpu(0),gpu(1)")]
+    assert places == [(*place, size) for place in devices for size in (100, 500)]
+
+
+def test_rows_for_gpus_keep_the_contexts_that_are_written() -> None:
+    suite = parse_suite(f"{ON_GPU}contexts = ['cpu(0)']\n", where="the test")
+    added = [planned.scenario.contexts for planned in expand(with_gpus(suite, {Framework.TORCH: ["gpu(0)"]}))][1:]
+    assert added == [("cpu(0)",), ("cpu(0)",), ("gpu(0)",), ("gpu(0)",)]
+
+
+def test_an_option_narrows_a_suite_with_gpus_and_replaces_in_one_without() -> None:
+    """A machine without a GPU measures what it did before suites had rows for them."""
+    suite, wanted = load_suite("standard"), Overrides(contexts=("gpu(0)",), network=("mlp",))
+    assert {planned.recipe.epochs for planned in expand(override(suite, wanted))} == {10, 26}
+    assert {p.scenario.contexts for p in expand(override(suite, wanted))} == {("gpu(0)",)}
+    narrowed = override(with_gpus(suite, {Framework.TORCH: ["gpu(0)"]}), wanted)
+    assert {(str(p.scenario.framework), p.scenario.batch_size) for p in expand(narrowed)} == {
+        ("torch", 100),
+        ("torch", 500),
+    }
+
+
+def test_a_fault_in_rows_for_gpus_is_found_without_one() -> None:
+    with pytest.raises(ConfigurationError, match="the test"):
+        parse_suite(f"{ON_GPU}hybridize = ['compile']\n", where="the test")
+
+
+@pytest.mark.parametrize("name", ["standard", "peers"])
+def test_a_gpu_has_rows_in_the_same_blocks_as_the_cpu(name: str) -> None:
+    """Only rows of the same network and recipe that take turns are compared block by block."""
+    gpus = dict.fromkeys(Framework, ("gpu(0)",))
+    plan = [planned for planned in expand(with_gpus(load_suite(name), gpus)) if planned.in_turns]
+    blocks = {
+        where: {(p.scenario.network, p.recipe, p.repeat) for p in plan if where in p.scenario.contexts[0]}
+        for where in ("cpu", "gpu")
+    }
+    assert blocks["cpu"] == blocks["gpu"]
+    assert {p.scenario.framework for p in plan if "gpu" in p.scenario.contexts[0]} == {*Framework}
+    assert expand(load_suite(name)) == expand(with_gpus(load_suite(name), {}))
+
+
 def test_auto_stands_for_what_the_machine_has() -> None:
     """`auto` becomes all GPUs together, or the one CPU."""
     suite = override(load_suite("tutorial"), Overrides(contexts=("auto",)))
@@ -395,7 +461,7 @@ def test_k_refuses_what_is_no_expression(expression: str, words: str) -> None:
     ("text", "words"),
     [
         ("title = 'x'", "matrix is missing"),
-        ("tite = 'x'", "unknown field 'tite'; did you mean 'title'? (known: title, matrix)"),
+        ("tite = 'x'", "unknown field 'tite'; did you mean 'title'? (known: title, matrix, on_gpu)"),
         ("title = 3\n[[matrix]]\nnetwork = ['mlp']", "title: expected text in quotes"),
         ("title = 'x'\nmatrix = []", "matrix: expected at least one [[matrix]]"),
         ("title = 'x'\n[matrix]\nnetwork = ['mlp']", "matrix: expected at least one [[matrix]]"),

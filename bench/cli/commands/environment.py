@@ -27,8 +27,9 @@ from bench.experiments.doctor.checks import Level, Observations, examine
 from bench.experiments.run.ceilings import CeilingRounds, requests_of_machine, usable
 from bench.experiments.run.eta import expected_seconds
 from bench.experiments.run.executor import SubprocessExecutor
-from bench.machine.accelerators import gpu_processes
 from bench.machine.capture import capture, usable_core_count
+from bench.machine.gpus.accelerators import gpu_processes
+from bench.machine.gpus.builds import ask_driver, choose
 from bench.machine.linux.cgroup import available_memory_bytes
 from bench.machine.linux.counters import Counters, load_average, read_counters
 from bench.machine.processes import busiest
@@ -198,6 +199,7 @@ def _observe(
         aa_test=aa_test,
         aa_test_error=aa_test_error,
         busiest=computing,
+        builds=choose(ask_driver()).describe([str(framework) for framework in Framework]) if gpus else None,
     )
 
 

@@ -43,6 +43,7 @@ from bench.experiments.run.executor import SubprocessExecutor
 from bench.experiments.run.plan import describe_frameworks, plan_here
 from bench.experiments.run.runner import remaining, run_plan
 from bench.machine.capture import capture, usable_core_count
+from bench.machine.gpus.accelerators import describe_accelerators
 from bench.records import store
 from bench.records.base import utc_now
 from bench.records.environment import Environment
@@ -198,7 +199,8 @@ def run(
         else:
             with spinner("trying the devices out"):
                 probe = probe_first(listed, interpreters) if listed else executor.probe
-                plan = plan_here(suite, overrides, keyword, seed, probe, machines=max(1, len(listed)))
+                has_gpu = not listed and describe_accelerators().quantity > 0
+                plan = plan_here(suite, overrides, keyword, seed, probe, machines=max(1, len(listed)), has_gpu=has_gpu)
             may_take_turns = plan
         if listed:
             check_plan(may_take_turns, listed)

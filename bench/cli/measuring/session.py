@@ -45,6 +45,7 @@ _CHANGES: Final = {
     "usable_core_count": "another number of usable cores",
     "cgroup_cpu_quota": "another CPU quota",
     "accelerator_driver": "another GPU driver",
+    "accelerators": "other GPUs",
     "variables": "other environment variables",
 }
 
@@ -132,6 +133,9 @@ def _has_changed(fact: str, before: Environment, here: Environment) -> bool:
             return False
         case "variables":
             return bool(_changed_variables(before, here))
+        case "accelerators":  # what slows one, or its power limit, may change
+            cards, now = ([card.uuid for card in each.accelerators] for each in (before, here))
+            return bool(cards and now and cards != now)
         case _:
             return bool(getattr(before, fact) != getattr(here, fact))
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.experiments.doctor.aa_test import AATest
-from bench.records.environment import Environment
+from bench.records.environment import Environment, ThrottleReason
 from bench.worker.environment import WITHHELD, worker_variables
-from mnist_core.devices import Probe
+from mnist_core.devices import Device, DeviceKind, Probe
 
 
 class Level(str, enum.Enum):
@@ -68,6 +68,8 @@ class Observations:
     aa_test_error: str | None = None
     #: Other processes that take most of the CPUs, one line each.
     busiest: tuple[str, ...] = ()
+    #: Which builds of the frameworks suit the GPUs here, in one line; None: none is here.
+    builds: str | None = None
 
 
 #: Runnable tasks per CPU, at most: with more, they take turns with the process that is measured.
@@ -157,6 +159,9 @@ def _gpus(seen: Observations) -> Iterator[Finding]:
             seen="a CUDA build without a card that it can use",
             advice="pip install '.[cpu]' in an environment of its own brings the CPU build",
         )
+    if seen.builds is not None:
+        yield _good("builds for the GPU", f"nox -s peers installs them. {seen.builds}")
+    yield from _cards(seen.environment)
     if seen.gpu_processes:
         yield Finding(
             check="GPU processes",
@@ -167,6 +172,39 @@ def _gpus(seen: Observations) -> Iterator[Finding]:
     elif count:
         check = "GPU processes"
         yield _unknown(check) if seen.gpu_processes is None else _good(check, "only ours")
+
+
+def _cards(environment: Environment) -> Iterator[Finding]:
+    """Judge the state of each card, as far as its driver tells."""
+    for index, card in enumerate(environment.accelerators):
+        gpu = Device(DeviceKind.GPU, index)
+        reasons = ", ".join(str(reason).replace("_", " ") for reason in card.throttle_reasons)
+        is_chosen = {*card.throttle_reasons} <= {ThrottleReason.CLOCK_SETTING}
+        yield _judged(
+            f"{gpu} throttling",
+            f"slowed by its {reasons}" if reasons else "none when it was looked at",
+            bad=bool(reasons),
+            level=Level.NOTE if is_chosen else Level.WARNING,
+            advice="nvidia-smi -rgc gives it back its clocks"
+            if is_chosen
+            else "nvidia-smi -q -d PERFORMANCE,POWER says more: cool it, or raise its power limit with nvidia-smi -pl",
+        )
+        if card.persistence_mode is not None:
+            yield _judged(
+                f"{gpu} persistence mode",
+                "on" if card.persistence_mode else "off: the driver is loaded anew for each process",
+                bad=not card.persistence_mode,
+                level=Level.NOTE,
+                advice="start-up takes seconds longer: nvidia-smi -pm 1",
+            )
+        if card.pcie_lanes is not None and card.max_pcie_lanes is not None:
+            yield _judged(
+                f"{gpu} PCIe",
+                f"{card.pcie_lanes} of {card.max_pcie_lanes} lanes",
+                bad=card.pcie_lanes < card.max_pcie_lanes,
+                level=Level.NOTE,
+                advice="batches reach it more slowly than they could: look at how it sits in its slot",
+            )
 
 
 def _load(seen: Observations) -> Iterator[Finding]:

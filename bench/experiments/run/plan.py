@@ -11,7 +11,7 @@ from bench.experiments.run.executor import SubprocessExecutor
 from bench.records.environment import Software
 from bench.scenarios.axes import AUTO_CONTEXTS, Framework
 from bench.scenarios.selection import BEST, select
-from bench.scenarios.suite import Overrides, PlannedRun, expand, load_suite, override
+from bench.scenarios.suite import Overrides, PlannedRun, expand, load_suite, override, with_gpus
 from mnist_core.devices import Device, Probe, probe_row
 
 
@@ -22,18 +22,22 @@ def plan_here(
     seed: int,
     probe: Callable[[Framework, Device], Probe],
     machines: int = 1,
+    *,
+    has_gpu: bool = False,
 ) -> tuple[PlannedRun, ...]:
     """Return the runs of a suite on so many machines; `auto` stands for the GPUs that a framework can use, or the CPU.
 
-    Devices are tried out with `probe` where the suite says `auto`. Raises `ConfigurationError` for a suite that cannot
-    be read, and where `keyword` leaves none of its scenarios.
+    Devices are tried out with `probe` where the suite says `auto`, and where it has rows for GPUs and this machine
+    `has_gpu`. Raises `ConfigurationError` for a suite that cannot be read, and where `keyword` leaves none of its
+    scenarios.
     """
-    chosen = override(load_suite(suite), overrides)
-    frameworks = {
-        framework for matrix in chosen.matrix if AUTO_CONTEXTS in matrix.contexts for framework in matrix.framework
-    }
-    rows = [probe_row(functools.partial(probe, framework)) for framework in Framework if framework in frameworks]
-    gpus = sorted({tried.device for row in rows for tried in row if tried.usable})
+    written = load_suite(suite)
+    usable = functools.cache(lambda framework: _usable_gpus(functools.partial(probe, framework)))
+    frameworks = {framework for matrix in written.on_gpu for framework in matrix.framework} if has_gpu else set()
+    gpus_of = {framework: [str(device) for device in usable(framework)] for framework in frameworks}
+    chosen = override(with_gpus(written, gpus_of), overrides)
+    auto = {framework for matrix in chosen.matrix if AUTO_CONTEXTS in matrix.contexts for framework in matrix.framework}
+    gpus = sorted({device for framework in Framework if framework in auto for device in usable(framework)})
     plan = expand(chosen, seed=seed, gpu_contexts=[str(device) for device in gpus], machines=machines)
     if keyword is not None:
         plan = select(plan, keyword)
@@ -45,6 +49,10 @@ def plan_here(
             f"no scenario is left: nothing in the suite matches ({listing} lists what it has){hint}"
         )
     return plan
+
+
+def _usable_gpus(try_out: Callable[[Device], Probe]) -> list[Device]:
+    return [tried.device for tried in probe_row(try_out) if tried.usable]
 
 
 def describe_frameworks(executor: SubprocessExecutor, plan: Sequence[PlannedRun]) -> list[Software]:

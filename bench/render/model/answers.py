@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterable
 from typing import Final
 
-from bench.analysis.headline import Effect, Finding
+from bench.analysis.headline import Effect, Finding, GpuAgainstCpu
 from bench.render import units
 from bench.render.model.axis_columns import AXES
 from bench.render.model.column import find
 from bench.render.model.words.labels import full_setting
-from bench.render.phrases import one_line
+from bench.render.phrases import format_ratio, one_line
 from bench.scenarios.scenario import axis_text
 from bench.stats import intervals
 from bench.stats.intervals import TSummary
@@ -24,6 +24,27 @@ _MEASURE_LONGER: Final = f"; run --precision {100 * _ADVISED_PRECISION:.0f}% mea
 def describe_effects(effects: Iterable[Effect]) -> list[tuple[str, str]]:
     """Return a line for each: (hybridize on instead of off, 38 % faster ± 2.1)."""
     return [(_describe_change(effect), _describe_gain(effect)) for effect in effects]
+
+
+def describe_gpu_against_cpu(against: GpuAgainstCpu) -> tuple[str, str]:
+    """Return a line that says what the fastest row on GPUs has over the fastest on the CPU, and from which batch on."""
+    gpu, cpu = (full_setting(row.scenario) for row in (against.gpu, against.cpu))
+    text = (
+        f"the fastest GPU setting ({gpu}) does {format_ratio(against.ratio)} what the fastest on the CPU ({cpu}) does"
+    )
+    return "GPU against CPU", one_line(text + _describe_batch_sizes(against))
+
+
+def _describe_batch_sizes(against: GpuAgainstCpu) -> str:
+    measured, first = list(against.by_batch_size), against.wins_from
+    if len(measured) < 2:  # noqa: PLR2004  # nothing begins at the only one
+        return ""
+    sizes = ", ".join(f"{size:,}" for size in measured)
+    if first is None:
+        return f"; at batch {measured[-1]:,}, the largest of {sizes}, it is not surely faster"
+    if first == measured[0]:
+        return f"; it is faster at each batch size that both have ({sizes})"
+    return f"; it is faster from batch {first:,} on, of {sizes}"
 
 
 def _describe_change(effect: Effect) -> str:

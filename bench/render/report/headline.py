@@ -9,7 +9,7 @@ from bench.analysis.groups import Status
 from bench.analysis.headline import Headline, Source, headlines, is_level
 from bench.analysis.summary import Measures, Row
 from bench.render import units
-from bench.render.model.answers import describe_effects
+from bench.render.model.answers import describe_effects, describe_gpu_against_cpu
 from bench.render.model.words.captions import describe_machine, describe_recipe, name_processor
 from bench.render.model.words.labels import full_setting
 from bench.render.phrases import format_count, format_estimate, format_ratio
@@ -65,9 +65,8 @@ def _sentences(answer: Headline, first: Headline, where: str) -> Iterator[str]:
     if answer.whole_training is not None:
         yield _training(*answer.whole_training, answer.source)
     if answer.gpu_against_cpu is not None:
-        gpu, cpu = (full_setting(row.scenario) for row in (answer.gpu_against_cpu.gpu, answer.gpu_against_cpu.cpu))
-        times = format_ratio(answer.gpu_against_cpu.ratio)
-        yield f"The fastest GPU setting ({gpu}) does {times} what the fastest on the CPU ({cpu}) does."
+        term, text = describe_gpu_against_cpu(answer.gpu_against_cpu)
+        yield f"{term}: {text}."
 
 
 def _fastest(answer: Headline, first: Headline, where: str) -> str:

@@ -9,20 +9,22 @@ from typing import Final
 
 from bench.analysis import accuracy
 from bench.analysis.groups import Status, throughput
-from bench.analysis.headline import effects
+from bench.analysis.headline import effects, gpu_against_cpu
+from bench.analysis.series import measured
 from bench.analysis.summary import Row, Summary
 from bench.records.health import disturbances
 from bench.render import units
-from bench.render.model.answers import describe_effects
+from bench.render.model.answers import describe_effects, describe_gpu_against_cpu
 from bench.render.model.axis_columns import AXES, MAIN_AXES, group_rows
 from bench.render.model.column import Column, find
 from bench.render.model.columns import BESIDE_CEILINGS, VALUES, bars
 from bench.render.model.marks import AS_FAST, FAILED, FASTEST, INVALID, NOT_RUN
 from bench.render.model.pivot import Axes, Frame, axes_of_pivot, pivot_table
+from bench.render.model.resource_columns import describe_energy, energy_of_rows, format_price
 from bench.render.model.table import Fact, Table, at_priority, hidden_column, make_table, numeric, sort_rows
 from bench.render.model.words import captions
 from bench.render.model.words.labels import listed_axes, shared_setting
-from bench.render.phrases import format_count, one_line
+from bench.render.phrases import describe_reasons, format_count, one_line
 from bench.render.views.scaling import scaling_tables
 from bench.scenarios.scenario import tutorial_setting
 from bench.stats.modes import two_groups
@@ -131,6 +133,7 @@ def _pivot(
 
 def _frame(summary: Summary, rows: Sequence[Row]) -> Frame:
     recipe = captions.describe_recipe(rows[0].recipe, summary.dataset.train_samples, in_turns=rows[0].in_turns)
+    energy = describe_energy(energy_of_rows(rows), summary.environment.energy)
     return Frame(
         title=f"{recipe}, {captions.format_n(captions.process_counts(rows))}",
         caption=[
@@ -141,6 +144,7 @@ def _frame(summary: Summary, rows: Sequence[Row]) -> Frame:
             *captions.virtual_contexts(row.scenario for row in rows),
             *captions.ranks_caption((row.scenario for row in rows), summary.hosts),
             *captions.describe_ceilings(rows),
+            *([("energy", energy)] if energy else []),
         ],
         facts=_facts(summary, rows),
         answers=_answers(summary, rows),
@@ -149,6 +153,7 @@ def _frame(summary: Summary, rows: Sequence[Row]) -> Frame:
             *_unsteady_notes(summary, rows),
             *_void_notes(summary, rows),
             *_disturbances(summary, rows),
+            *_throttled_notes(summary, rows),
         ],
         file=f"{summary.suite}, {summary.created_at}",
     )
@@ -156,11 +161,16 @@ def _frame(summary: Summary, rows: Sequence[Row]) -> Frame:
 
 def _answers(summary: Summary, rows: Sequence[Row]) -> list[tuple[str, str]]:
     networks = dict.fromkeys(row.scenario.network for row in rows)
-    return [
-        (term if len(networks) == 1 else f"{network}: {term}", text)
-        for network in networks
-        for term, text in describe_effects(effects(summary, network, rows[0].recipe))
-    ]
+    found = []
+    for network in networks:
+        ranked = measured(row for row in rows if row.scenario.network == network and row.scenario.trains_as_one)
+        against = gpu_against_cpu(summary, ranked)
+        lines = [
+            *describe_effects(effects(summary, network, rows[0].recipe)),
+            *([] if against is None else [describe_gpu_against_cpu(against)]),
+        ]
+        found += [(term if len(networks) == 1 else f"{network}: {term}", text) for term, text in lines]
+    return found
 
 
 def _explained(columns: Iterable[Column[Row]], summary: Summary, rows: Sequence[Row]) -> list[Column[Row]]:
@@ -174,6 +184,7 @@ def _explained(columns: Iterable[Column[Row]], summary: Summary, rows: Sequence[
             tutorial_setting(rows[0].scenario.network), [axis for axis in AXES if axis.heading.name in MAIN_AXES]
         ),
         "targets": " or ".join(targets),
+        "price": format_price(summary.price),
     }
     return [
         dataclasses.replace(
@@ -261,6 +272,15 @@ def _disturbances(summary: Summary, rows: Sequence[Row]) -> list[tuple[str, str]
     reasons = disturbances([block.health for block in summary.blocks])
     told = [f"block {index + 1}: {reason}" for index, reason in reasons.items() if index in used]
     return [("", f"disturbed, but counted: {'; '.join(told)}")] if told else []
+
+
+def _throttled_notes(summary: Summary, rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Say what slowed a GPU while these rows were measured."""
+    runs = [run for row in rows for run in summary.groups[row.scenario, row.recipe].runs]
+    healths = [run.health for run in runs if run.health is not None]
+    healths += [summary.blocks[index].health for index in {run.block for run in runs if run.block is not None}]
+    reasons = sorted({reason for health in healths for reason in health.gpu_throttle_reasons})
+    return [("", f"a GPU was slowed meanwhile: {describe_reasons(reasons)}")] if reasons else []
 
 
 def _notes(rows: Sequence[Row]) -> list[tuple[str, str]]:

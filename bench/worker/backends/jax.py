@@ -214,7 +214,7 @@ class JaxWorkload:
         return int(correct) / len(test.images)
 
     def device_memory_bytes(self) -> int | None:
-        """Bytes that JAX really uses; it reserves three quarters of a card from the start."""
+        """Bytes that JAX really uses; it keeps what it once had."""
         return self._memory("bytes_in_use")
 
     def device_peak_bytes(self) -> int | None:
