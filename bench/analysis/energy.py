@@ -83,16 +83,15 @@ def _readings(run: Run, hosts: Sequence[ClusterHost]) -> dict[_Counter, list[flo
 def _fault(run: Run, readings: Mapping[_Counter, Sequence[float | None]]) -> str | None:
     """Return why the readings of a process are no energy of its training; None: they are."""
     seconds = [epoch.epoch_seconds for epoch in run.epochs]
+    total = math.fsum(seconds)
     for (_machine, source, domain), joules in readings.items():
         least = LEAST[source]
         if None in joules:
             return f"{domain} has no reading of a window"
         if min(seconds) < least.window:
             return f"a window of {min(seconds):.2g} s is too short for {domain}, which takes {least.window:g} s"
-        if math.fsum(seconds) < least.total:
-            return (
-                f"windows of {math.fsum(seconds):.2g} s together are too short for {domain}: it takes {least.total:g} s"
-            )
+        if total < least.total:
+            return f"windows of {total:.2g} s in all are too short for {domain}, which takes {least.total:g} s"
         if not any(joules):
             return f"the counter of {domain} stands still"
     domains = {domain for _machine, _source, domain in readings}

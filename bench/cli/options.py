@@ -24,6 +24,7 @@ from bench.cli.completion import (
 )
 from bench.errors import ConfigurationError
 from bench.render.formats import export
+from bench.render.phrases import format_count
 from bench.scenarios import axes
 from bench.scenarios.job_managers import JobManager
 from bench.scenarios.suite import Overrides, axis_settings, choices
@@ -289,7 +290,8 @@ def prices(given: Sequence[float] | None, currency: str, files: int) -> Sequence
         return [None] * files
     if len(given) not in {1, files}:
         raise ConfigurationError(
-            f"--price-per-hour is given {len(given)} times: once for all files, or once for each of the {files}"
+            f"--price-per-hour is given {len(given)} times, for {format_count(files, 'file')}: give it once for all of "
+            "them, or once for each"
         )
     each = [Price(value, currency) for value in given]
     return each if len(each) == files else each * files
