@@ -61,6 +61,8 @@ Watts = Annotated[float, Meta(ge=0, le=1e6)]
 Ratio = Annotated[float, Meta(ge=0, le=1e9)]
 #: A megawatt for 30 years.
 Joules = Annotated[float, Meta(ge=0, le=1e15)]
+#: A number above 0 or 0 that a 32-bit float can hold.
+NonNegative = Annotated[float, Meta(ge=0, le=4e38)]
 #: Of an hour of a machine, in any currency.
 MOST_PRICE: Final = 1e9
 Price = Annotated[float, Meta(ge=0, le=MOST_PRICE)]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 #: The first commit whose `mnist_core` offers all of that: the oldest that a gate may name. A test trains with it.
-OLDEST_COMMIT: Final = "39a70931b25118dd3696e2e091209dc9c5957f43"
+OLDEST_COMMIT: Final = "63c2a4dc718e8d177377657701be491d770fb3c0"
 #: Module -> the names in it that the worker uses.
 INTERFACE: Final[Mapping[str, tuple[str, ...]]] = {
     "datasets": ("load",),
@@ -30,6 +30,7 @@ INTERFACE: Final[Mapping[str, tuple[str, ...]]] = {
         "Loop",
         "MetricSync",
         "Network",
+        "Precision",
         "Recipe",
         "Update",
     ),

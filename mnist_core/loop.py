@@ -29,7 +29,7 @@ from mnist_core.parts.updates import (
     compression_threshold,
     lay_flat,
 )
-from mnist_core.recipe import Hybridize, InputPipeline, Layers, Loop, MetricSync, Recipe, Update
+from mnist_core.recipe import Hybridize, InputPipeline, Loop, MetricSync, Recipe, Update
 from mnist_core.training import Context, TrainedEpoch
 
 
@@ -145,7 +145,8 @@ class Training:
         if self._loop.update is not Update.FLAT:
             return self.net
         if self._copy is None:
-            self._copy = networks.build(self._network, self._loop.hybridize, self._loop.layers)
+            loop = self._loop
+            self._copy = networks.build(self._network, loop.hybridize, loop.layers, loop.precision)
         _copy_parameters(self.net, self._copy, self._contexts)
         return self._copy
 
@@ -186,8 +187,8 @@ def phase_functions() -> tuple[tuple[str, type, str], ...]:
 
 def _initialized(network: str, loop: Loop, contexts: Sequence[Context], recipe: Recipe) -> Block:
     """The network with the tutorial's initial weights, of known shapes on every context."""
-    net = networks.build(network, loop.hybridize, loop.layers)
-    if loop.layers is Layers.PADDED:
+    net = networks.build(network, loop.hybridize, loop.layers, loop.precision)
+    if networks.is_padded(loop.layers):
         tutorial = networks.build(network, Hybridize.OFF)
         training.initialize(tutorial, [mx.cpu()], recipe)
         tutorial(nd.zeros((1, 1, 28, 28)))

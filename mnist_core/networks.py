@@ -10,12 +10,15 @@ from __future__ import annotations
 import importlib
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+import numpy as np
+
 from mnist_core.idx import CLASSES, SIDE
 from mnist_core.mxnet_border import gluon, mx, nd
-from mnist_core.recipe import Hybridize, Layers, Network
+from mnist_core.recipe import Hybridize, Layers, Network, Precision
 
 nn = gluon.nn
 
@@ -23,6 +26,8 @@ nn = gluon.nn
 Block: TypeAlias = Any
 Array: TypeAlias = Any
 Operators: TypeAlias = Any
+
+DType: TypeAlias = np.dtype[Any]
 
 
 #: Images that a user's own network is tried out with.
@@ -33,55 +38,108 @@ class NetworkError(Exception):
     """A network that cannot be built as asked; one line."""
 
 
-def build_mlp() -> Block:
+@dataclass(frozen=True, slots=True)
+class LayerMaker:
+    """Makes the layers that have weights: Gluon's own, or those that compute in a type of 16 bits."""
+
+    #: None: float32, which on a GPU may be computed as TF32; that is the environment's.
+    computed_in: DType | None = None
+
+    def dense(self, units: int, activation: str | None = None) -> Block:
+        """Return a fully connected layer, and its activation."""
+        if self.computed_in is None:
+            return nn.Dense(units, activation=activation)
+        return _CastDense(units, activation=activation, computed_in=self.computed_in)
+
+    def convolution(self, filters: int) -> Block:
+        """Return a layer of 5x5 convolutions."""
+        if self.computed_in is None:
+            return nn.Conv2D(filters, kernel_size=(5, 5))
+        return _CastConv2D(filters, kernel_size=(5, 5), computed_in=self.computed_in)
+
+
+class _CastDense(nn.Dense):  # type: ignore[misc,name-defined]  # MXNet has no types
+    """A fully connected layer whose factors are rounded to another type, and its activation in float32."""
+
+    def __init__(self, units: int, *, computed_in: DType, **arguments: Any) -> None:  # noqa: ANN401  # as above
+        super().__init__(units, **arguments)
+        self._computed_in = computed_in
+
+    def hybrid_forward(self, F: Operators, x: Array, weight: Array, bias: Array) -> Array:  # noqa: N803  # Gluon's name
+        rounded = [F.amp_cast(each, dtype=self._computed_in) for each in (x, weight, bias)]
+        product = F.amp_cast(F.FullyConnected(*rounded, num_hidden=self._units), dtype="float32")
+        return product if self.act is None else self.act(product)
+
+
+class _CastConv2D(nn.Conv2D):  # type: ignore[misc,name-defined]  # MXNet has no types
+    """A convolution whose factors are rounded to another type."""
+
+    def __init__(self, filters: int, *, computed_in: DType, **arguments: Any) -> None:  # noqa: ANN401  # as above
+        super().__init__(filters, **arguments)
+        self._computed_in = computed_in
+
+    def hybrid_forward(self, F: Operators, x: Array, weight: Array, bias: Array) -> Array:  # noqa: N803  # Gluon's name
+        rounded = [F.amp_cast(each, dtype=self._computed_in) for each in (x, weight, bias)]
+        return F.amp_cast(super().hybrid_forward(F, *rounded), dtype="float32")
+
+
+#: What layers cast to; of the other precisions they cast nothing.
+_COMPUTED_IN: Final = {
+    Precision.BFLOAT16: np.dtype([("bfloat16", np.uint16)]),  # MXNet's name for it: NumPy has none
+    Precision.FLOAT16: np.dtype(np.float16),
+}
+_FLOAT32: Final = LayerMaker()
+
+
+def build_mlp(layers: LayerMaker = _FLOAT32) -> Block:
     """The tutorial's MLP: (n, 1, 28, 28) or (n, 784) -> (n, 10); 109,386 parameters."""
-    return _add_mlp_layers(nn.Sequential())
+    return _add_mlp_layers(nn.Sequential(), layers)
 
 
-def build_hybrid_mlp() -> Block:
+def build_hybrid_mlp(layers: LayerMaker = _FLOAT32) -> Block:
     """The MLP's compilable twin."""
-    return _add_mlp_layers(nn.HybridSequential())
+    return _add_mlp_layers(nn.HybridSequential(), layers)
 
 
-def _add_mlp_layers(net: Block) -> Block:
+def _add_mlp_layers(net: Block, layers: LayerMaker) -> Block:
     with net.name_scope():
-        net.add(nn.Dense(128, activation="relu"))
-        net.add(nn.Dense(64, activation="relu"))
-        net.add(nn.Dense(10))
+        net.add(layers.dense(128, activation="relu"))
+        net.add(layers.dense(64, activation="relu"))
+        net.add(layers.dense(10))
     return net
 
 
-def build_lenet() -> Block:
+def build_lenet(layers: LayerMaker = _FLOAT32) -> Block:
     """The tutorial's LeNet: (n, 1, 28, 28) -> (n, 10); 431,080 parameters. tanh follows every layer, the last too."""
-    return _LeNet()
+    return _LeNet(layers)
 
 
-def build_hybrid_lenet() -> Block:
+def build_hybrid_lenet(layers: LayerMaker = _FLOAT32) -> Block:
     """The LeNet's compilable twin."""
-    return _HybridLeNet()
+    return _HybridLeNet(layers)
 
 
 #: Filters of the LeNet's two convolutions.
 _FILTERS = (20, 50)
-#: The same, filled up to whole vectors of 16 floats: what oneDNN's AVX-512 kernels for convolutions take. Others
-#: multiply matrices that are copied together first.
-_PADDED_FILTERS = (32, 64)
+#: The same, filled up to whole vectors of 8 or 16 floats: what oneDNN's kernels for convolutions take, those of AVX2
+#: and those of AVX-512. Others multiply matrices that are copied together first.
+_PADDED_FILTERS = {Layers.PADDED_8: (24, 56), Layers.PADDED: (32, 64)}
 
 
-def _add_lenet_layers(net: Block, filters: tuple[int, int] = _FILTERS) -> None:
+def _add_lenet_layers(net: Block, layers: LayerMaker, filters: tuple[int, int] = _FILTERS) -> None:
     with net.name_scope():
-        net.conv1 = nn.Conv2D(filters[0], kernel_size=(5, 5))
+        net.conv1 = layers.convolution(filters[0])
         net.pool1 = nn.MaxPool2D(pool_size=(2, 2), strides=(2, 2))
-        net.conv2 = nn.Conv2D(filters[1], kernel_size=(5, 5))
+        net.conv2 = layers.convolution(filters[1])
         net.pool2 = nn.MaxPool2D(pool_size=(2, 2), strides=(2, 2))
-        net.fc1 = nn.Dense(500)
-        net.fc2 = nn.Dense(10)
+        net.fc1 = layers.dense(500)
+        net.fc2 = layers.dense(10)
 
 
 class _LeNet(gluon.Block):  # type: ignore[misc]  # MXNet has no types
-    def __init__(self) -> None:
+    def __init__(self, layers: LayerMaker) -> None:
         super().__init__()
-        _add_lenet_layers(self)
+        _add_lenet_layers(self, layers)
 
     def forward(self, x: Array) -> Array:
         x = self.pool1(nd.tanh(self.conv1(x)))
@@ -92,9 +150,9 @@ class _LeNet(gluon.Block):  # type: ignore[misc]  # MXNet has no types
 
 
 class _HybridLeNet(gluon.HybridBlock):  # type: ignore[misc]  # MXNet has no types
-    def __init__(self) -> None:
+    def __init__(self, layers: LayerMaker) -> None:
         super().__init__()
-        _add_lenet_layers(self)
+        _add_lenet_layers(self, layers)
 
     def hybrid_forward(self, F: Operators, x: Array) -> Array:  # noqa: N803  # Gluon's name for "nd or sym"
         x = self.pool1(F.tanh(self.conv1(x)))
@@ -107,10 +165,10 @@ class _HybridLeNet(gluon.HybridBlock):  # type: ignore[misc]  # MXNet has no typ
 class _RewrittenLeNet(gluon.HybridBlock):  # type: ignore[misc]  # MXNet has no types
     """The LeNet in other operators, see `Layers`: the same function of the same weights."""
 
-    def __init__(self, layers: Layers) -> None:
+    def __init__(self, layers: Layers, maker: LayerMaker) -> None:
         super().__init__()
         self._layers = layers
-        _add_lenet_layers(self, _PADDED_FILTERS if layers is Layers.PADDED else _FILTERS)
+        _add_lenet_layers(self, maker, _PADDED_FILTERS.get(layers, _FILTERS))
 
     def hybrid_forward(self, F: Operators, x: Array) -> Array:  # noqa: N803  # Gluon's name for "nd or sym"
         def tanh(values: Array) -> Array:
@@ -122,11 +180,16 @@ class _RewrittenLeNet(gluon.HybridBlock):  # type: ignore[misc]  # MXNet has no 
         else:
             x = tanh(self.pool1(self.conv1(x)))
             x = tanh(self.pool2(self.conv2(x)))
-        if self._layers is Layers.PADDED:
+        if is_padded(self._layers):
             x = F.slice_axis(x, axis=1, begin=0, end=_FILTERS[1])
         x = x.reshape((0, -1))
         x = tanh(self.fc1(x))
         return tanh(self.fc2(x))
+
+
+def is_padded(layers: Layers) -> bool:
+    """Whether the LeNet has filters of zeros beside its own."""
+    return layers in _PADDED_FILTERS
 
 
 def copy_padded(source: Block, target: Block) -> None:
@@ -141,7 +204,7 @@ def copy_padded(source: Block, target: Block) -> None:
         large.set_data(padded)
 
 
-_BUILDERS: dict[tuple[str, bool], Callable[[], Block]] = {
+_BUILDERS: dict[tuple[str, bool], Callable[[LayerMaker], Block]] = {
     (Network.MLP, False): build_mlp,
     (Network.MLP, True): build_hybrid_mlp,
     (Network.LENET, False): build_lenet,
@@ -149,20 +212,26 @@ _BUILDERS: dict[tuple[str, bool], Callable[[], Block]] = {
 }
 
 
-def build(network: str, hybridize: Hybridize, layers: Layers = Layers.TUTORIAL) -> Block:
+def build(
+    network: str,
+    hybridize: Hybridize,
+    layers: Layers = Layers.TUTORIAL,
+    precision: Precision = Precision.FLOAT32,
+) -> Block:
     """The network a scenario names, not yet initialized; compiled on first use unless `hybridize` is off.
 
     `network` is "mlp", "lenet", or "package.module:factory": a function without arguments that returns a Gluon block
-    for (n, 1, 28, 28) images in 0..1. `layers` other than the tutorial's are the LeNet's. Raises `NetworkError` when it
-    cannot be imported, called or hybridized.
+    for (n, 1, 28, 28) images in 0..1, in float32. `layers` other than the tutorial's are the LeNet's. Raises
+    `NetworkError` when it cannot be imported, called or hybridized.
     """
     compiled = hybridize is not Hybridize.OFF
+    maker = LayerMaker(_COMPUTED_IN.get(precision))
     if layers is not Layers.TUTORIAL:
         if network != Network.LENET:
             raise NetworkError(f"{network}: layers={layers} is for the lenet alone")
-        net = _RewrittenLeNet(layers)
+        net = _RewrittenLeNet(layers, maker)
     else:
-        net = build_own(network) if ":" in network else _BUILDERS[network, compiled]()
+        net = build_own(network) if ":" in network else _BUILDERS[network, compiled](maker)
     if compiled:
         if not isinstance(net, gluon.HybridBlock):
             raise NetworkError(f"{network}: hybridize={hybridize} needs a HybridBlock, not a {type(net).__name__}")

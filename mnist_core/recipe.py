@@ -70,14 +70,15 @@ class Layers(str, enum.Enum):
 
     ``TUTORIAL`` calls the plain operator ``tanh``; ``ACTIVATION`` the operator ``Activation``, which oneDNN has;
     ``POOL_FIRST`` takes the tanh of the pooled values, a quarter as many: tanh grows with its argument, so that the
-    maximum is the same; ``PADDED`` fills the channels of the convolutions up to whole vectors of 16 with zeros, which
-    stay zeros, so that oneDNN has a kernel for them. ``CHANNELS_LAST`` is the peers': they pool first, too, and
-    have the channels of images and weights innermost.
+    maximum is the same; ``PADDED_8`` and ``PADDED`` fill the channels of the convolutions up with zeros, which stay
+    zeros, to multiples of 8 and of 16: the floats in a vector of AVX2 and of AVX-512, for which oneDNN has kernels.
+    ``CHANNELS_LAST`` is the peers': they pool first, too, and have the channels of images and weights innermost.
     """
 
     TUTORIAL = "tutorial"
     ACTIVATION = "activation"
     POOL_FIRST = "pool_first"
+    PADDED_8 = "padded_8"
     PADDED = "padded"
     CHANNELS_LAST = "channels_last"
 
@@ -118,9 +119,40 @@ class Engine(str, enum.Enum):
         return self.value
 
 
+class Precision(str, enum.Enum):
+    """What the products of the layers are computed in; weights, updates, loss and metric are float32 always.
+
+    ``TF32`` is NVIDIA's: the factors of a float32 product are rounded to 10 bits. ``BFLOAT16`` and ``FLOAT16`` round
+    them to 7 and 10 bits, and the product as well.
+    """
+
+    FLOAT32 = "float32"
+    TF32 = "tf32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+    def __str__(self) -> str:
+        return self.value
+
+    @classmethod
+    def _missing_(cls, value: object) -> Precision | None:
+        """Return what other programs call so; "amp" alone is float16 in some of them and bfloat16 in others."""
+        name = _OTHER_NAMES.get(str(value))
+        return None if name is None else cls(name)
+
+
+_OTHER_NAMES: Final = {
+    "fp32": "float32",
+    "bf16": "bfloat16",
+    "amp_bf16": "bfloat16",
+    "fp16": "float16",
+    "amp_fp16": "float16",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """The parts of the training loop that can be exchanged without changing what is learnt.
+    """The parts of the training loop that can be exchanged, without changing what is learnt but by rounding.
 
     The defaults are the tutorial's.
     """
@@ -133,6 +165,7 @@ class Loop:
     kvstore: Kvstore = Kvstore.DEVICE
     #: Whether the store also updates the weights, in which case every parameter is a Python call of its own.
     update_on_kvstore: bool = True
+    precision: Precision = Precision.FLOAT32
 
 
 MOST_EPOCHS: Final = 1_000_000

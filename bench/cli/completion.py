@@ -11,7 +11,8 @@ from bench.render.model.axis_columns import AXES, LOOP
 from bench.render.model.columns import VALUES
 from bench.render.model.table import numeric
 from bench.scenarios.axes import AUTO_CONTEXTS, SET_AXES
-from bench.scenarios.suite import BUILT_IN_SUITES, choices
+from bench.scenarios.settings import choices
+from bench.scenarios.suite import BUILT_IN_SUITES
 from mnist_core.devices import DeviceKind
 from mnist_core.recipe import Network
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import re
@@ -27,7 +28,8 @@ from bench.render.formats import export
 from bench.render.phrases import format_count
 from bench.scenarios import axes
 from bench.scenarios.job_managers import JobManager
-from bench.scenarios.suite import Overrides, axis_settings, choices
+from bench.scenarios.settings import axis_settings, choices
+from bench.scenarios.suite import Overrides
 from mnist_core import recipe
 from mnist_core.datasets import DatasetName
 
@@ -241,6 +243,12 @@ def ratio(text: str, option: str) -> float:
 def half_width(text: str, option: str) -> float:
     """Return 0.03 for "3%". Raises `ConfigurationError` for what is no number above 0 and up to 1."""
     value = _ratio(text)
+    with contextlib.suppress(ValueError):
+        precision = recipe.Precision(text)
+        raise ConfigurationError(
+            f"{option} is how exactly speed-ups are to be known, such as 3%: "
+            f"use --set precision={precision} to compute in {precision}"
+        )
     if not ranges.LEAST_PROBABILITY <= value <= 1:
         raise ConfigurationError(f"{option} {text}: expected a half-width such as 3% or 0.03, at most 100%")
     return value

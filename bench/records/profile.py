@@ -21,7 +21,7 @@ from bench.scenarios.scenario import Scenario
 #: History:
 #: 1. The first.
 #: 2. More facts of the environment: kinds of core, who scales the clock, a digest of the source, the state of GPUs.
-#:    Ranks of a scenario, as in the result file's version 3. Every file of version 1 is one of version 2.
+#:    Ranks and precision of a scenario, as in the result file's version 3. Every file of version 1 is one of version 2.
 PROFILE_SCHEMA_VERSION: Final = 2
 #: One number for each round.
 Rounds = Annotated[tuple[PositiveSeconds, ...], Meta(min_length=1)]

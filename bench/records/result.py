@@ -17,6 +17,7 @@ from bench.ranges import (
     Fraction,
     HostPlace,
     Images,
+    NonNegative,
     Number,
     PositiveCount,
     PositiveFraction,
@@ -37,7 +38,7 @@ from bench.records.hosts import ClusterHost
 from bench.scenarios.axes import Compression, Exchange, Framework
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun
-from mnist_core.recipe import Recipe
+from mnist_core.recipe import Precision, Recipe
 
 #: Raised by any change after which an older reader would misread or refuse a file.
 #:
@@ -53,8 +54,10 @@ from mnist_core.recipe import Recipe
 #:    epoch, the reasons `rank_lost` and `ranks_differ`; `exchanges` of a file. Several machines: `hosts` of a file;
 #:    `hosts` and `first_host` of a scenario; `host` of a failure. `compression` of a scenario.
 #:    `energy` of an epoch and of the environment; `training_peak_rss_bytes` and `device_peak_bytes` of a run.
+#:    `precision` of a scenario, `numerics` of a run, the reason `precision_not_in_effect`; `precision` of a ceiling.
 #:    `predict` of a planned run and `prediction` of a run.
 #:    `environment.accelerators` and `gpu_throttle_reasons` of a health.
+#:    Layers `padded_8`.
 SCHEMA_VERSION: Final = 3
 
 
@@ -71,6 +74,8 @@ class FailureReason(StrEnum):
     RANK_LOST = "rank_lost"
     #: Ranks that exchange all gradients must have the same weights, and had not.
     RANKS_DIFFER = "ranks_differ"
+    #: What was computed is too exact for the scenario's precision, or not exact enough.
+    PRECISION_NOT_IN_EFFECT = "precision_not_in_effect"
 
 
 class Dataset(Record, frozen=True):
@@ -119,6 +124,22 @@ class Epoch(Record, frozen=True):
     ranks: tuple[RankWindow, ...] = ()
     #: Of each counter of its machine that counts what trains; a socket's counts whatever else runs on it, too.
     energy: tuple[EnergyReading, ...] = ()
+
+
+class Numerics(Record, frozen=True, kw_only=True):
+    """How exactly a process computes, measured before its warm-up: the difference from the same in float64.
+
+    Errors are the 2-norm of the difference over that of the exact numbers.
+    """
+
+    #: What it was to compute in.
+    precision: Precision
+    #: The first training images, a batch of them.
+    images: Images
+    #: Of the network's outputs.
+    scores_error: NonNegative
+    #: Of the gradient of all weights and biases together; None: of ranks, whose gradients are added up elsewhere.
+    gradient_error: NonNegative | None = None
 
 
 class Percentile(Record, frozen=True):
@@ -217,6 +238,8 @@ class Run(Record, frozen=True):
     #: Most memory that PyTorch had allocated on the GPUs of the scenario since the training set was there, or JAX since
     #: its start; None without a GPU, and of MXNet, which does not count it.
     device_peak_bytes: Count | None = None
+    #: None: not probed, as in older files, and of a user's own network.
+    numerics: Numerics | None = None
     #: None: it was not to predict, see `PlannedRun.predict`.
     prediction: Prediction | None = None
 
@@ -246,7 +269,7 @@ class Library(StrEnum):
 
 
 class MatrixProduct(Record, frozen=True):
-    """The product of two square float32 matrices."""
+    """The product of two square matrices, in the precision of the ceiling."""
 
     size: PositiveCount
     #: Rate of the fastest repetition: 2 size³ operations over its seconds.
@@ -277,6 +300,8 @@ class Ceiling(Record, frozen=True, kw_only=True):
     matrix_products: Annotated[tuple[MatrixProduct, ...], Meta(min_length=1)]
     #: From small to large; the last are far larger than any cache.
     vector_sums: Annotated[tuple[VectorSum, ...], Meta(min_length=1)]
+    #: Of the matrix products. The vectors are float32 always: a bandwidth is in bytes.
+    precision: Precision = Precision.FLOAT32
 
     @property
     def fastest_product(self) -> MatrixProduct:

@@ -23,8 +23,8 @@ from bench.scenarios.scenario import Scenario
 #: History:
 #: 1. The first: environment, dataset, plan, rounds.
 #: 2. More facts of the environment: kinds of core, who scales the clock, a digest of the source, the state of GPUs.
-#:    Ranks of a scenario, as in the result file's version 3. `in_progress`. Every file of version 1 is one of
-#:    version 2.
+#:    Ranks and precision of a scenario, as in the result file's version 3. `in_progress`. Every file of version 1 is
+#:    one of version 2.
 TUNE_SCHEMA_VERSION: Final = 2
 #: The tutorial's loop, which every other is compared with.
 REFERENCE: Final = 0

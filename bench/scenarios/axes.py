@@ -9,7 +9,7 @@ from bench import suggest
 from bench.enums import StrEnum
 from bench.errors import ConfigurationError
 from mnist_core.devices import DeviceError, DeviceKind, parse_devices
-from mnist_core.recipe import Engine, Hybridize, InputPipeline, Layers, MetricSync, Network, Update
+from mnist_core.recipe import Engine, Hybridize, InputPipeline, Layers, MetricSync, Network, Precision, Update
 
 #: A suite's word for "the devices of this machine", resolved by `expand`.
 AUTO_CONTEXTS = "auto"
@@ -75,7 +75,7 @@ class LoopName(StrEnum):
 CHOICES: dict[Framework, dict[str, tuple[Any, ...]]] = {
     Framework.MXNET: {
         "hybridize": (Hybridize.OFF, Hybridize.ON, Hybridize.STATIC, Hybridize.BOUND),
-        "layers": (Layers.TUTORIAL, Layers.ACTIVATION, Layers.POOL_FIRST, Layers.PADDED),
+        "layers": (Layers.TUTORIAL, Layers.ACTIVATION, Layers.POOL_FIRST, Layers.PADDED_8, Layers.PADDED),
         "update": (Update.TRAINER, Update.FLAT),
         "exchange": (Exchange.NONE, Exchange.DIST_SYNC, Exchange.DIST_ASYNC, Exchange.DIST_SYNC_DEVICE),
     },
@@ -93,6 +93,28 @@ CHOICES: dict[Framework, dict[str, tuple[Any, ...]]] = {
     },
 }
 
+#: What a framework does not compute in on a kind of device: why, and what to use instead.
+NOT_COMPUTED: Final[Mapping[tuple[Framework, DeviceKind, Precision], str]] = {
+    **{
+        (framework, DeviceKind.CPU, Precision.TF32): "TF32 is of NVIDIA's GPUs: on a CPU use precision=bfloat16"
+        for framework in Framework
+    },
+    (
+        Framework.MXNET,
+        DeviceKind.CPU,
+        Precision.FLOAT16,
+    ): "MXNet multiplies no float16 on a CPU: use precision=bfloat16",
+    (Framework.MXNET, DeviceKind.GPU, Precision.BFLOAT16): "MXNet has no bfloat16 on a GPU: use precision=float16",
+    (Framework.JAX, DeviceKind.CPU, Precision.FLOAT16): "JAX multiplies float16 in float32 on a CPU: "
+    "use precision=bfloat16",
+}
+
+#: Floats in a vector of AVX-512.
+WIDEST_VECTOR: Final = 16
+#: The layers of the tuned LeNet by the floats that kernels for convolutions take at once. Without such kernels zeros
+#: are only more work.
+_FILLED_LAYERS: Final = {8: Layers.PADDED_8, WIDEST_VECTOR: Layers.PADDED}
+
 #: The axes, beside hybridize, that say how the loop does what it does.
 LOOP_AXES = ("input_pipeline", "metric_sync", "layers", "update", "kvstore", "update_on_kvstore", "engine")
 #: The axes that place a training on the machines of a hosts file.
@@ -100,7 +122,7 @@ HOST_AXES = ("hosts", "first_host")
 #: The axes of several processes that train together, and of the machines that they are on.
 RANK_AXES = ("ranks", "exchange", "servers", "compression", *HOST_AXES)
 #: The axes that have no option of their own: `--set AXIS=VALUE`.
-SET_AXES = (*LOOP_AXES, "servers", "compression", *HOST_AXES)
+SET_AXES = (*LOOP_AXES, "precision", "servers", "compression", *HOST_AXES)
 #: The peers' fair setting: the data on the device, the accuracy read once an epoch.
 PEERS_LOOP = {"input_pipeline": InputPipeline.RESIDENT, "metric_sync": MetricSync.EPOCH}
 
@@ -115,8 +137,22 @@ def format_axis_value(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def preset(framework: Framework, network: str, name: LoopName, contexts: Sequence[str]) -> dict[str, Any]:
+def fastest_lenet(vector_floats: int) -> Layers:
+    """Return the layers of the fastest LeNet on a CPU whose kernels for convolutions take so many floats at once."""
+    return _FILLED_LAYERS.get(vector_floats, Layers.POOL_FIRST)
+
+
+def preset(
+    framework: Framework,
+    network: str,
+    name: LoopName,
+    contexts: Sequence[str],
+    vector_floats: int = WIDEST_VECTOR,
+) -> dict[str, Any]:
     """Return the axes in which a named loop differs from the defaults; without `contexts`, it chooses them, too.
+
+    What is measured goes by the CPU here, whose kernels take `vector_floats` at once. The words for a scenario go by
+    the widest: they are the same on every machine that reads a file, and "tuned" is the loop that it always was.
 
     The tuned loops are what `mnist-bench tune` and the suite `ablation` found on 2-core machines. A GPU's differs where
     the choice is the CPU's own: the naive engine would wait for the GPU after every operation. A peer's tutorial loop
@@ -135,7 +171,7 @@ def preset(framework: Framework, network: str, name: LoopName, contexts: Sequenc
         "update": Update.FLAT,
     }
     if network == Network.LENET:
-        chosen["layers"] = Layers.POOL_FIRST if on_gpu else Layers.PADDED
+        chosen["layers"] = Layers.POOL_FIRST if on_gpu else fastest_lenet(vector_floats)
     if on_gpu:
         return chosen
     if network == Network.MLP:  # so small that a second thread waits more than it works: the other core is Python's
@@ -143,12 +179,14 @@ def preset(framework: Framework, network: str, name: LoopName, contexts: Sequenc
     return {**chosen, "engine": Engine.NAIVE}
 
 
-def loop_on(framework: Framework, network: str, name: LoopName, contexts: Sequence[str]) -> dict[str, Any]:
+def loop_on(
+    framework: Framework, network: str, name: LoopName, contexts: Sequence[str], vector_floats: int
+) -> dict[str, Any]:
     """Return a named loop's axes on contexts that somebody else chose; without any it chooses them, too.
 
     The naive engine, the fastest on one context, runs everything where it is called: two contexts one after the other.
     """
-    chosen = preset(framework, network, name, contexts)
+    chosen = preset(framework, network, name, contexts, vector_floats)
     return {axis: value for axis, value in chosen.items() if axis != "engine" or len(contexts) < 2}  # noqa: PLR2004
 
 
@@ -172,7 +210,7 @@ def _peer_preset(framework: Framework, network: str, name: LoopName) -> dict[str
 
 
 #: Every axis but framework and network, in the order in which a suite varies them.
-AXES = ("contexts", "batch_size", "hybridize", "cpu_threads", *LOOP_AXES, *RANK_AXES)
+AXES = ("contexts", "batch_size", "hybridize", "cpu_threads", "precision", *LOOP_AXES, *RANK_AXES)
 
 
 def canonical_contexts(text: str, *, gpu_contexts: Sequence[str] = ()) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from bench.ranges import HostPlace, Images, Ranks, Servers, Threads
 from bench.scenarios.axes import (
     CHOICES,
     LOOP_AXES,
+    NOT_COMPUTED,
     PEERS_LOOP,
     Compression,
     Exchange,
@@ -26,7 +27,18 @@ from bench.scenarios.axes import (
     preset,
 )
 from mnist_core.devices import Device, DeviceError, DeviceKind, parse_devices
-from mnist_core.recipe import Engine, Hybridize, InputPipeline, Kvstore, Layers, Loop, MetricSync, Network, Update
+from mnist_core.recipe import (
+    Engine,
+    Hybridize,
+    InputPipeline,
+    Kvstore,
+    Layers,
+    Loop,
+    MetricSync,
+    Network,
+    Precision,
+    Update,
+)
 
 #: The parts of a scenario's loop, in the order of `LOOP_AXES`.
 _parts = operator.attrgetter(*LOOP_AXES)
@@ -85,11 +97,14 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     hosts: Ranks = 1
     #: The place in the hosts file of the first rank's machine.
     first_host: HostPlace = 0
+    precision: Precision = Precision.FLOAT32
 
     def __post_init__(self) -> None:
         _check_network(self.network)
         _check_parts(self.framework, self.network, self.hybridize, self.exchange, _parts(self))
         _check_contexts(self.contexts)
+        if self.precision is not Precision.FLOAT32:
+            _check_precision(self)
         if self.has_ranks or self.servers or self.hosts > 1 or self.compression is not Compression.NONE:
             _check_ranks(self)
         if self.batch_size < self.part_count:
@@ -110,6 +125,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             update=self.update,
             kvstore=self.kvstore,
             update_on_kvstore=self.update_on_kvstore,
+            precision=self.precision,
         )
 
     @property
@@ -153,6 +169,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             parts.insert(0, str(self.framework))
         if self.cpu_threads is not None:
             parts.append(f"threads={self.cpu_threads}")
+        if self.precision is not Precision.FLOAT32:
+            parts.append(f"precision={self.precision}")
         if (words := self.loop_summary) not in {"", LoopName.TUTORIAL.value}:
             parts.append(words)
         if self.has_ranks:
@@ -205,6 +223,24 @@ def _check_parts(
         only = PEERS_LOOP.get(axis, DEFAULTS[axis])
         if axis not in CHOICES[framework] and value != only:
             raise ConfigurationError(f"framework {framework} is measured with {axis}={format_axis_value(only)} alone")
+
+
+def _check_precision(scenario: Scenario) -> None:
+    """Raise `ConfigurationError` for what is not computed in such a precision; the message says what to use instead."""
+    precision = scenario.precision
+    if ":" in scenario.network:
+        raise ConfigurationError(
+            f"precision={precision} is of mlp and lenet, where it is checked against exact numbers: "
+            f"leave it out for {scenario.network!r}"
+        )
+    for device in scenario.devices:
+        if (reason := NOT_COMPUTED.get((scenario.framework, device.kind, precision))) is not None:
+            raise ConfigurationError(f"precision={precision}: {reason}")
+    if precision is Precision.FLOAT16 and scenario.framework is Framework.MXNET and scenario.update is Update.FLAT:
+        raise ConfigurationError(
+            f"precision={precision}: update=flat divides gradients by the batch size, which the smallest of float16 "
+            "do not survive: use update=trainer"
+        )
 
 
 def _check_ranks(scenario: Scenario) -> None:

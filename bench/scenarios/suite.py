@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import functools
 import itertools
 import math
@@ -17,7 +16,6 @@ from msgspec import Meta
 from bench import suggest
 from bench.errors import ConfigurationError
 from bench.ranges import (
-    MOST_RANKS,
     MOST_RUNS,
     Count,
     Epochs,
@@ -34,7 +32,7 @@ from bench.scenarios import baselines, diagnostics
 from bench.scenarios.axes import (
     AUTO_RANKS,
     AXES,
-    SET_AXES,
+    WIDEST_VECTOR,
     AutoRanks,
     Compression,
     Exchange,
@@ -47,7 +45,17 @@ from bench.scenarios.axes import (
 )
 from bench.scenarios.hosts import check_machines
 from bench.scenarios.scenario import DEFAULTS, Scenario
-from mnist_core.recipe import Engine, Hybridize, InputPipeline, Kvstore, Layers, MetricSync, Recipe, Update
+from mnist_core.recipe import (
+    Engine,
+    Hybridize,
+    InputPipeline,
+    Kvstore,
+    Layers,
+    MetricSync,
+    Precision,
+    Recipe,
+    Update,
+)
 
 _MATRIX_AXES: Final = ("framework", "network", "loop", *AXES)
 BUILT_IN_SUITES = ("smoke", "standard", "tutorial", "full", "gate", "ablation", "peers", "cluster")
@@ -82,6 +90,7 @@ class Matrix(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     batch_size: tuple[Images, ...] = ()
     hybridize: tuple[Hybridize, ...] = ()
     cpu_threads: tuple[Threads, ...] = ()
+    precision: tuple[Precision, ...] = ()
     input_pipeline: tuple[InputPipeline, ...] = ()
     metric_sync: tuple[MetricSync, ...] = ()
     layers: tuple[Layers, ...] = ()
@@ -104,13 +113,13 @@ class Matrix(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     baselines: bool = False
     sampling: Sampling = Sampling()
 
-    def values(self, axis: str) -> tuple[Any, ...]:
-        """Return the values on an axis: those that are written down, or the loop's own."""
+    def values(self, axis: str, vector_floats: int) -> tuple[Any, ...]:
+        """Return the values on an axis: those that are written down, or the loop's own, see `preset`."""
         written: tuple[Any, ...] = getattr(self, axis)
         if written or axis in {"framework", "network", "loop"}:
             return written
         own = (
-            preset(framework, network, loop, self.contexts).get(axis, DEFAULTS[axis])
+            preset(framework, network, loop, self.contexts, vector_floats).get(axis, DEFAULTS[axis])
             for framework, network, loop in itertools.product(self.framework, self.network, self.loop)
         )
         return tuple(dict.fromkeys(",".join(value) if axis == "contexts" else value for value in own))
@@ -190,7 +199,7 @@ def parse_suite(text: str, *, where: str) -> Suite:
         every = msgspec.structs.replace(suite, matrix=(*suite.matrix, *suite.on_gpu))
         _check_size(every)
         for matrix in every.matrix:
-            _scenarios(matrix, (), 1)
+            _scenarios(matrix, (), 1, WIDEST_VECTOR)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"suite {where}: {diagnostics.explain(error, Suite)}") from None
     except RecursionError:
@@ -215,8 +224,8 @@ def with_gpus(suite: Suite, gpus: Mapping[Framework, Sequence[str]]) -> Suite:
     return msgspec.structs.replace(suite, matrix=(*suite.matrix, *added), on_gpu=())
 
 
-def override(suite: Suite, overrides: Overrides) -> Suite:
-    """Return the suite with the command line's values in it.
+def override(suite: Suite, overrides: Overrides, vector_floats: int = WIDEST_VECTOR) -> Suite:
+    """Return the suite with the command line's values in it, for a CPU as in `expand`.
 
     An axis is *narrowed* when the suite has all the given values somewhere (matrices without any of them drop out), and
     *replaced* in every matrix otherwise. Sampling is always replaced.
@@ -226,9 +235,9 @@ def override(suite: Suite, overrides: Overrides) -> Suite:
         matrices = tuple(msgspec.structs.replace(matrix, local_batch_size=()) for matrix in matrices)
     options = ("contexts", "batch_size", "hybridize", "cpu_threads", "ranks", "exchange")
     for axis in ("framework", "network", "loop", *options):
-        matrices = _override_axis(matrices, axis, tuple(dict.fromkeys(getattr(overrides, axis))))
+        matrices = _override_axis(matrices, axis, tuple(dict.fromkeys(getattr(overrides, axis))), vector_floats)
     for axis, values in overrides.settings:
-        matrices = _override_axis(matrices, axis, values)
+        matrices = _override_axis(matrices, axis, values, vector_floats)
     sampling = {
         field: value
         for field in ("repeats", "epochs", "samples", "timeout_seconds", "predict")
@@ -243,28 +252,40 @@ def override(suite: Suite, overrides: Overrides) -> Suite:
     )
 
 
-def _override_axis(matrices: tuple[Matrix, ...], axis: str, values: tuple[Any, ...]) -> tuple[Matrix, ...]:
+def _override_axis(
+    matrices: tuple[Matrix, ...], axis: str, values: tuple[Any, ...], vector_floats: int
+) -> tuple[Matrix, ...]:
     if not values:
         return matrices
-    if {*values} <= {value for matrix in matrices for value in matrix.values(axis)}:
-        narrowed = ((matrix, tuple(v for v in matrix.values(axis) if v in values)) for matrix in matrices)
+    before = [matrix.values(axis, vector_floats) for matrix in matrices]
+    if {*values} <= {*itertools.chain.from_iterable(before)}:
+        narrowed = (
+            (matrix, tuple(value for value in own if value in values))
+            for matrix, own in zip(matrices, before, strict=True)
+        )
         return tuple(msgspec.structs.replace(matrix, **{axis: kept}) for matrix, kept in narrowed if kept)
     return tuple(msgspec.structs.replace(matrix, **{axis: values}) for matrix in matrices)
 
 
 def expand(
-    suite: Suite, *, seed: int = Recipe().seed, gpu_contexts: Sequence[str] = (), machines: int = 1
+    suite: Suite,
+    *,
+    seed: int = Recipe().seed,
+    gpu_contexts: Sequence[str] = (),
+    machines: int = 1,
+    vector_floats: int = WIDEST_VECTOR,
 ) -> tuple[PlannedRun, ...]:
     """Return every run the suite asks for, each once, in the suite's order; repeat r trains with seed + r.
 
-    `gpu_contexts` is what `auto` stands for on this machine; without any it is the CPU. Ranks are spread over as many
+    `gpu_contexts` is what `auto` stands for on this machine; without any it is the CPU. `vector_floats` of its CPU are
+    what a tuned loop goes by, see `preset`. Ranks are spread over as many
     of the `machines` as they can be, where the suite does not say over how many. Raise `ConfigurationError` for a
     scenario that needs others.
     """
     planned: dict[tuple[Scenario, Recipe, int], PlannedRun] = {}
     _check_size(suite)
     for matrix in suite.matrix:
-        scenarios = _scenarios(matrix, tuple(gpu_contexts), machines)
+        scenarios = _scenarios(matrix, tuple(gpu_contexts), machines, vector_floats)
         sampling = _with_whole_batches(matrix, scenarios)
         recipes = [
             Recipe(epochs=sampling.epochs, samples=sampling.samples, seed=seed + repeat)
@@ -316,7 +337,9 @@ def _check_size(suite: Suite) -> None:
 
 
 @functools.lru_cache(maxsize=64)  # a suite is made once when it is read, to find what is wrong with it, and then again
-def _scenarios(matrix: Matrix, gpu_contexts: tuple[str, ...], machines: int) -> tuple[Scenario, ...]:
+def _scenarios(
+    matrix: Matrix, gpu_contexts: tuple[str, ...], machines: int, vector_floats: int
+) -> tuple[Scenario, ...]:
     """Expand a matrix: written axes vary in their order in the file format, the others have the value of the loop."""
     given: dict[str, tuple[Any, ...]] = {axis: values for axis in AXES if (values := getattr(matrix, axis))}
     given["contexts"] = tuple(canonical_contexts(text, gpu_contexts=gpu_contexts) for text in matrix.contexts) or (
@@ -334,7 +357,8 @@ def _scenarios(matrix: Matrix, gpu_contexts: tuple[str, ...], machines: int) -> 
         size = chosen.get("batch_size")
         if isinstance(size, _Local):
             chosen["batch_size"] = size.images * chosen.get("ranks", 1)
-        own = loop_on(framework, network, loop, chosen.get("contexts", ())) | exchange_on(framework, chosen)
+        own = loop_on(framework, network, loop, chosen.get("contexts", ()), vector_floats)
+        own |= exchange_on(framework, chosen)
         own["hosts"] = max(1, min(chosen.get("ranks", 1), machines - chosen.get("first_host", 0)))
         scenario = Scenario(**{"framework": framework, "network": network, **own, **chosen})
         made.append(scenario)
@@ -357,34 +381,3 @@ def _counted(ranks: Iterable[int | AutoRanks], machines: int) -> Iterator[tuple[
         most = max(2, machines)
         powers = (1 << power for power in range(most.bit_length()))
         yield (value,) if value != AUTO_RANKS else (*(power for power in powers if power < most), most)
-
-
-_AXIS_TYPES: Final = {field.name: field.type for field in msgspec.structs.fields(Scenario)}
-
-
-def axis_settings(texts: Sequence[str]) -> tuple[tuple[str, tuple[Any, ...]], ...]:
-    """Read (axis, values) from "update=flat" or "update=flat,trainer". Raises `ConfigurationError` for what is none."""
-    settings = []
-    for text in texts:
-        axis, _, values = text.partition("=")
-        if axis not in SET_AXES:
-            raise ConfigurationError(suggest.unknown("axis", axis, SET_AXES))
-        settings.append((axis, tuple(_setting(axis, each) for each in values.split(","))))
-    return tuple(settings)
-
-
-def _setting(axis: str, text: str) -> Any:  # noqa: ANN401  # a value of the axis
-    try:
-        return msgspec.convert(text, _AXIS_TYPES[axis], strict=False)
-    except msgspec.ValidationError:
-        if known := choices(axis):
-            raise ConfigurationError(suggest.unknown(axis, text, known)) from None
-        raise ConfigurationError(f"{axis}={text}: expected a whole number from 0 to {MOST_RANKS:,}") from None
-
-
-def choices(axis: str) -> list[str]:
-    """Return the values of an axis that has a few: of an enumeration, or of yes and no; nothing of a number."""
-    kind = _AXIS_TYPES[axis]
-    if isinstance(kind, enum.EnumMeta):
-        return [*map(str, kind)]
-    return ["true", "false"] if kind is bool else []

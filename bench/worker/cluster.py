@@ -9,9 +9,11 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import dataclasses
+import math
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
 from typing import Any, Final, NoReturn, TypeVar
 
 import msgspec
@@ -49,6 +51,8 @@ from bench.worker.session import SessionError
 _GRACE_SECONDS: Final = 1.0
 #: Seconds in which a process gives a sign of life, also on a loaded machine and through a slow network.
 _SIGN_SECONDS: Final = 3.0
+#: Seconds without any answer after which all that work are asked for a sign of life; one without any twice is lost.
+_LOOK_SECONDS: Final = 3.0
 #: Seconds by which the processes may outlive their session: it is the session that says which of them ended it.
 _LAST_WORDS_SECONDS: Final = 10.0
 ReplyT = TypeVar("ReplyT", bound=Message)
@@ -78,7 +82,7 @@ def start(
             try:
                 started = process.start(
                     seat.interpreter,
-                    worker_variables(threads, request.engine),
+                    worker_variables(threads, request.engine, request.precision),
                     life_seconds + _LAST_WORDS_SECONDS,
                     stop,
                 )
@@ -179,6 +183,7 @@ class ClusterSession:
     ) -> None:
         self._members = members
         self._ranks = [member for member in members if isinstance(member.message, SessionRequest)]
+        self._servers = [member for member in members if isinstance(member.message, ServeRequest)]
         self._threads, self._command_seconds = threads, command_seconds
         self._life_seconds, self._life_ends = life_seconds, Future[None]()
         self._timer = threading.Timer(life_seconds, self._life_ends.set_result, [None])
@@ -195,17 +200,13 @@ class ClusterSession:
                 for other in others:
                     other.begin(event.port)
 
-        self._helpers = [
-            threads.submit(member.receive, Message, on_event)
-            for member in members
-            if isinstance(member.message, ServeRequest)
-        ]
+        self._helpers = [threads.submit(server.receive, Message, on_event) for server in self._servers]
         self._starting = {threads.submit(rank.receive, SessionReady, on_event): rank for rank in self._ranks}
         self._scenario: Scenario
         self._weights: str | None = None
 
     def wait_until_ready(self) -> SessionReady:
-        ready = self._await(self._starting)
+        ready = self._await(self._starting, listens=False)  # an import may keep an interpreter to itself for long
         return SessionReady(ready[0].started_at, max(each.startup_seconds for each in ready))
 
     def set_up(self, scenario: Scenario, samples: int) -> SetUpDone:
@@ -267,24 +268,35 @@ class ClusterSession:
             rank.worker.send(command)
         return self._await({self._threads.submit(rank.receive, kind): rank for rank in self._ranks})
 
-    def _await(self, replies: Mapping[Future[ReplyT], _Member]) -> list[ReplyT]:
-        """Return the reply of each rank. Raise `SessionError` for the first process that fails, and kill the others."""
+    def _await(self, replies: Mapping[Future[ReplyT], _Member], *, listens: bool = True) -> list[ReplyT]:
+        """Return the reply of each rank. Raise `SessionError` for the first process that fails, and kill the others.
+
+        Where they listen, one that was stopped is told by its silence, long before those that wait for it give up.
+        """
         awaited: set[Future[Any]] = {*replies, *self._helpers, self._life_ends}
-        waiting: set[Future[Any]] = {*replies}
-        limit = f"no answer within {self._command_seconds or 0:g} s"
-        with contextlib.suppress(concurrent.futures.TimeoutError):
-            for done in concurrent.futures.as_completed(awaited, self._command_seconds):
-                waiting.discard(done)
-                if done is self._life_ends:
-                    limit = f"no result within {self._life_seconds:g} s"
-                    break
-                if done.exception() is not None or not waiting:
-                    break
-        if any(each.done() and each.exception() is not None for each in awaited):
-            self._explain(awaited, replies)
-        if waiting:
-            self._fail(FailureReason.TIMEOUT, limit, [replies[each] for each in replies if not each.done()])
-        return [each.result() for each in replies]
+        deadline = time.monotonic() + (self._command_seconds or math.inf)
+        mute: Sequence[_Member] = ()
+        while True:
+            waiting = [member for each, member in replies.items() if not each.done()]
+            seconds = deadline - time.monotonic()
+            if any(each.done() and each.exception() is not None for each in awaited):
+                self._explain(awaited, replies)
+            if not waiting:
+                return [each.result() for each in replies]
+            if self._life_ends.done():
+                self._fail(FailureReason.TIMEOUT, f"no result within {self._life_seconds:g} s", self._culprits(waiting))
+            if seconds <= 0:
+                self._fail(
+                    FailureReason.TIMEOUT, f"no answer within {self._command_seconds:g} s", self._culprits(waiting)
+                )
+            pending = {each for each in awaited if not each.done()}
+            concurrent.futures.wait(pending, min(_LOOK_SECONDS, seconds), FIRST_COMPLETED)
+            if listens and seconds > _LOOK_SECONDS and not any(each.done() for each in pending):
+                before, mute = mute, _mute([*waiting, *self._servers])
+                silent = [member for member in mute if member in before and not any(each.done() for each in pending)]
+                if 0 < len(silent) < len(self._members):  # where nobody is heard it may be this machine that was asleep
+                    detail = "no sign of life: it was stopped, or its machine cannot be reached"
+                    self._fail(FailureReason.TIMEOUT, detail, silent)
 
     def _explain(self, awaited: set[Future[Any]], replies: Mapping[Future[ReplyT], _Member]) -> None:
         """Raise `SessionError` for the process that is the cause of a failure."""
@@ -298,19 +310,21 @@ class ClusterSession:
                 raise error
         first = lost[0]
         if first.is_consequence and silent:
-            self._fail(FailureReason.TIMEOUT, f"no answer; {first.member.name} said: {first.failure.detail}", silent)
+            detail = f"no answer; {first.member.name} said: {first.failure.detail}"
+            self._fail(FailureReason.TIMEOUT, detail, self._culprits(silent))
         self.kill()
         failure = first.failure
         raise SessionError(dataclasses.replace(failure, detail=f"{first.member.name}: {failure.detail}"))
 
-    def _fail(self, reason: FailureReason, detail: str, members: Sequence[_Member] = ()) -> NoReturn:
-        """Kill all and raise `SessionError`. Members that wait for one that is stopped or mute are not to blame."""
-        blamed: Sequence[_Member] = members
-        if members:
-            helpers = [member for member in self._members if isinstance(member.message, ServeRequest)]
-            asked = [*members, *helpers]
-            culprits = [member for member in asked if _is_stopped(member.worker)] or _mute(asked)
-            blamed = culprits if 0 < len(culprits) < len(asked) else members
+    def _culprits(self, waiting: Sequence[_Member]) -> Sequence[_Member]:
+        """Return those of the ranks without an answer, or of the servers, that are stopped or mute; else all ranks."""
+        asked = [*waiting, *self._servers]
+        culprits = [member for member in asked if _is_stopped(member.worker)] or _mute(asked)
+        return culprits if 0 < len(culprits) < len(asked) else waiting
+
+    def _fail(self, reason: FailureReason, detail: str, blamed: Sequence[_Member] = ()) -> NoReturn:
+        """Kill all and raise `SessionError`, which names the members to blame."""
+        if blamed:
             detail = f"{', '.join(member.name for member in blamed)}: {detail}"
         self.kill()
         hosts = {member.worker.interpreter.host for member in blamed}

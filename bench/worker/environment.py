@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from mnist_core.recipe import (
-    Engine,
-)
+from mnist_core.recipe import Engine, Precision
 
-#: Variables that would make a row say what was not so: fewer threads than the scenario has, or nothing compiled.
+#: Variables that would make a row say what was not so: fewer threads than the scenario has, nothing compiled, or
+#: another precision.
 WITHHELD: Final = (
     *("OMP_THREAD_LIMIT", "OMP_MAX_ACTIVE_LEVELS", "OMP_NESTED", "MXNET_OMP_MAX_THREADS"),
-    *("TORCH_COMPILE_DISABLE", "TORCHDYNAMO_DISABLE", "JAX_DISABLE_JIT"),
+    *("TORCH_COMPILE_DISABLE", "TORCHDYNAMO_DISABLE", "JAX_DISABLE_JIT", _TF32_SWITCH := "NVIDIA_TF32_OVERRIDE"),
 )
 #: Seconds without a sign of life from the parent after which a worker on another host ends by itself. Unset: never.
 SILENCE_VARIABLE: Final = "MNIST_BENCH_SILENCE_SECONDS"
@@ -20,7 +19,9 @@ SILENCE_VARIABLE: Final = "MNIST_BENCH_SILENCE_SECONDS"
 _ENGINES: Final = {Engine.THREADED: "ThreadedEnginePerDevice", Engine.NAIVE: "NaiveEngine"}
 
 
-def worker_variables(threads: int, engine: Engine = Engine.THREADED) -> Mapping[str, str]:
+def worker_variables(
+    threads: int, engine: Engine = Engine.THREADED, precision: Precision = Precision.FLOAT32
+) -> Mapping[str, str]:
     """Return the variables of a worker each of whose contexts may use this many threads.
 
     All of them, since a library that reads another name than OMP_NUM_THREADS would oversubscribe silently. What a
@@ -31,7 +32,7 @@ def worker_variables(threads: int, engine: Engine = Engine.THREADED) -> Mapping[
         **{name: str(threads) for name in names},
         "OMP_DYNAMIC": "FALSE",
         # MXNet asks cuBLAS for TF32, whose factors have 10 bits, and has no switch (src/operator/linalg.h of 1.9.1).
-        "NVIDIA_TF32_OVERRIDE": "0",
+        **({} if precision is Precision.TF32 else {_TF32_SWITCH: "0"}),
         # JAX would take three quarters of a card for itself, and those that take turns with it would find none left.
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         "MXNET_ENGINE_TYPE": _ENGINES[engine],

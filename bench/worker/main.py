@@ -46,6 +46,7 @@ from bench.worker.protocol import (
     FailureReply,
     FromWorker,
     Message,
+    NumericsError,
     OperatorsReply,
     OperatorsRequest,
     PhasesReply,
@@ -216,6 +217,8 @@ def _guarded(measured_code: Callable[[], T]) -> T | FailureReply | UnusableReply
         return measured_code()
     except DivergedError as error:
         return FailureReply(reason=FailureReason.DIVERGED, detail=str(error))
+    except NumericsError as error:
+        return FailureReply(reason=FailureReason.PRECISION_NOT_IN_EFFECT, detail=str(error))
     except (DataError, ImportError) as error:  # no framework here: say so in a reply, not in a traceback
         return UnusableReply(detail=str(error))
     except Exception as error:  # noqa: BLE001  # whatever the measured code raises is a result, its traceback the log

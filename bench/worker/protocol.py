@@ -30,17 +30,30 @@ from bench.records.base import DeviceName, Sha256, Timestamp
 from bench.records.energy import EnergyReading
 from bench.records.environment import Software
 from bench.records.profile import PhaseRounds, Rounds
-from bench.records.result import Ceiling, Dataset, Epoch, FailureReason, Library, RankWindow, Run
+from bench.records.result import (
+    Ceiling,
+    Dataset,
+    Epoch,
+    FailureReason,
+    Library,
+    Numerics,
+    RankWindow,
+    Run,
+)
 from bench.scenarios.axes import Exchange, Framework
 from bench.scenarios.scenario import Scenario
 from mnist_core.devices import Probe
-from mnist_core.recipe import Engine, Recipe
+from mnist_core.recipe import Engine, Precision, Recipe
 
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 
 
 class DivergedError(Exception):
     """The loss is not finite any more; one line. It stands here because every process can import this module."""
+
+
+class NumericsError(Exception):
+    """What is computed is not computed in the precision that it is claimed to be in; one line."""
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
@@ -90,6 +103,8 @@ class SessionRequest(Message, frozen=True, tag="pass"):
     omp_num_threads: Threads
     #: As in the worker's environment; all scenarios of the session share it.
     engine: Engine = Engine.THREADED
+    #: As `engine`: some of it is the environment's, and what a framework was told once holds for the process.
+    precision: Precision = Precision.FLOAT32
     #: Imported before the session is ready, so that sessions which start together do so at the same time.
     framework: Framework = Framework.MXNET
     #: None: it trains by itself.
@@ -173,6 +188,8 @@ class CeilingRequest(Message, frozen=True, tag="ceiling"):
     matrix_sizes: Annotated[tuple[PositiveCount, ...], Meta(min_length=1)]
     #: Numbers in each of three arrays, ascending.
     vector_elements: Annotated[tuple[PositiveCount, ...], Meta(min_length=1)]
+    #: Of the matrices.
+    precision: Precision = Precision.FLOAT32
 
 
 class ProfileTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -243,6 +260,8 @@ class SetUpDone(Message, frozen=True, tag="set_up_done"):
     epoch_seconds: PositiveSeconds
     #: Of the initial weights; of a rank alone.
     weights_digest: Sha256 | None = None
+    #: None: not probed.
+    numerics: Numerics | None = None
 
 
 class WindowDone(Message, frozen=True, tag="window_done"):

@@ -29,7 +29,7 @@ from bench.worker.protocol import (
     SetUpDone,
     WindowDone,
 )
-from mnist_core.recipe import Engine
+from mnist_core.recipe import Engine, Precision
 
 #: Test images of the accuracy after the windows: enough to see that a scenario learns what the others do.
 TEST_SAMPLES: Final = 1000
@@ -66,7 +66,7 @@ def start(
 
     Do not wait for the worker, so that several get ready together. Raise `SessionError` if it cannot be started.
     """
-    variables = worker_variables(request.omp_num_threads, request.engine)
+    variables = worker_variables(request.omp_num_threads, request.engine, request.precision)
     with contextlib.ExitStack() as stack:
         try:
             worker = stack.enter_context(process.start(interpreter, variables, life_seconds, stop))
@@ -155,6 +155,7 @@ def session_request(
     threads: int,
     engine: Engine,
     framework: Framework = Framework.MXNET,
+    precision: Precision = Precision.FLOAT32,
 ) -> SessionRequest:
     """Return the request of a session on a data set."""
     return SessionRequest(
@@ -164,5 +165,6 @@ def session_request(
         seed=seed,
         omp_num_threads=threads,
         engine=engine,
+        precision=precision,
         framework=framework,
     )

@@ -25,6 +25,7 @@ from bench.cli.commands import environment, run
 from bench.cli.measuring import session
 from bench.cli.measuring.session import require_same_machine
 from bench.errors import IncomparableError, SetupError
+from bench.experiments.run import plan
 from bench.experiments.run.runner import OnEpoch
 from bench.records import store
 from bench.records.environment import Accelerator, Environment, Software, ThrottleReason
@@ -757,6 +758,25 @@ def test_a_link_that_leads_nowhere_costs_no_estimate(command: Command, capsys: p
     Path("results/runs/latest.json").symlink_to("gone.json")
     assert command("run", "--suite", "tutorial", "--dry-run") == cli.Exit.DONE
     assert "by a 2-core machine" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("floats", "layers", "words"), [(16, "padded", ""), (8, "padded_8", " layers=padded_8")])
+def test_the_tuned_loop_of_a_run_is_this_cpus(
+    command: Command,
+    fake_worker: type[FakeWorker],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    floats: int,
+    layers: str,
+    words: str,
+) -> None:
+    """A value of its own on an axis leaves out what has another one, as for any loop."""
+    monkeypatch.setattr(plan, "vector_floats", lambda: floats)
+    for chosen in (("--framework", "mxnet", "--network", "lenet", "--loop", "tuned"), ("--set", f"layers={layers}")):
+        assert command("run", "--suite", "peers", *chosen, "--dry-run") == cli.Exit.DONE
+        printed = capsys.readouterr().out
+        assert f"  lenet cpu(0) batch=100 hybridize=bound tuned{words}  ·" in printed
+        assert "torch" not in printed
 
 
 def test_dry_run_lists_and_writes_nothing(command: Command, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,8 +12,10 @@ import msgspec
 import pytest
 
 from bench import cli
+from bench.cli.commands import profile
 from bench.cli.commands.profile import one_scenario
 from bench.experiments.profile.breakdown import break_down
+from bench.machine.linux.cpu import vector_floats
 from bench.records import store
 from bench.records.environment import Software
 from bench.records.profile import ProfileFile
@@ -49,7 +51,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         (
             ["--network", "lenet", "--loop", "tuned", "--cpu-threads", 1, "--batch-size", 50],
-            msgspec.structs.replace(tuned("lenet"), cpu_threads=1, batch_size=50),
+            msgspec.structs.replace(tuned("lenet", vector_floats()), cpu_threads=1, batch_size=50),
             {"Convolution": 2, "_backward_Convolution": 2, "FullyConnected": 2, "Pooling": 2, "Activation": 4},
         ),
     ],
@@ -246,11 +248,13 @@ def test_a_gpu_that_cannot_be_used_is_a_failure(command: Command, capsys: pytest
     assert "gpu(7): " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("floats", [16, 8])
 @pytest.mark.parametrize("network", [network.value for network in Network])
-def test_a_scenario_is_named_as_for_a_run(network: str) -> None:
-    """The options of the axes set it; the loop has its own values on the others."""
+def test_a_scenario_is_named_as_for_a_run(network: str, floats: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The options of the axes set it; the loop has its own values on the others, which go by the CPU."""
+    monkeypatch.setattr(profile, "vector_floats", lambda: floats)
     assert one_scenario(Overrides(network=(network,))) == Scenario(network=network)
-    assert one_scenario(Overrides(network=(network,), loop=(LoopName.TUNED,))) == tuned(network)
+    assert one_scenario(Overrides(network=(network,), loop=(LoopName.TUNED,))) == tuned(network, floats)
     assert one_scenario(Overrides(network=("my.nets:build",))).network == "my.nets:build"
 
 

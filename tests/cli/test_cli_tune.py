@@ -55,6 +55,7 @@ def command(command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
     """Run `mnist-bench tune ARGS` on a machine with two cores and no GPU."""
     monkeypatch.setattr("bench.experiments.tune.setup.available", lambda: (Device(DeviceKind.CPU, 0),))
     monkeypatch.setattr("bench.experiments.tune.setup.usable_core_count", lambda: 2)
+    monkeypatch.setattr("bench.experiments.tune.setup.vector_floats", lambda: 8)
     return functools.partial(command, "tune")
 
 
@@ -289,9 +290,11 @@ def test_the_job_summary_gets_the_tables(command: Command, monkeypatch: pytest.M
 
 
 def test_the_space_can_be_looked_at(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is measured, and the GPUs that are there belong to it."""
+    """Nothing is measured, and the GPUs that are there belong to it. Channels are filled up as this CPU needs it."""
     assert command("--network", "lenet", "--dry-run") == cli.Exit.DONE
-    lines = capsys.readouterr().out.splitlines()
+    told = capsys.readouterr()
+    assert "layers: tutorial, activation, pool_first, padded_8" in told.err.splitlines()
+    lines = told.out.splitlines()
     assert lines[-1] == "896 settings"
     assert len({*lines}) == 898  # with a header, and how many they are
     assert command("--network", "mlp", "--dry-run", "--contexts", "auto") == cli.Exit.DONE

@@ -18,7 +18,8 @@ from bench.render.model.table import numeric
 from bench.render.views.results import result_tables
 from bench.scenarios.axes import canonical_contexts
 from bench.scenarios.selection import matcher
-from bench.scenarios.suite import axis_settings, load_suite
+from bench.scenarios.settings import axis_settings
+from bench.scenarios.suite import load_suite
 
 KVSTORE = ("update_on_kvstore=true", "update_on_kvstore=false")
 

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.system
 #: Four whole batches and one of two images, which leaves the third of three contexts without.
 SAMPLES, BATCH_SIZE = 34, 8
 MODES = (Hybridize.OFF, Hybridize.ON, Hybridize.STATIC, Hybridize.BOUND)
-LENETS = (Layers.TUTORIAL, Layers.ACTIVATION, Layers.POOL_FIRST, Layers.PADDED)
+LENETS = (Layers.TUTORIAL, Layers.ACTIVATION, Layers.POOL_FIRST, Layers.PADDED_8, Layers.PADDED)
 #: Weights are of the order of 0.1 and an update of 0.01: the rounding of a few updates is below this.
 TOLERANCE = 1e-6
 
@@ -213,6 +213,14 @@ def test_a_users_network_with_running_averages(own_network: str, hybridize: Hybr
     reference, contender = trained(Loop()), trained(Loop(hybridize=hybridize, update=update))
     np.testing.assert_allclose(averages(contender.net), averages(reference.net), rtol=1e-4, atol=1e-6)
     assert averages(contender.net).any()
+
+
+@pytest.mark.parametrize(("layers", "floats"), [(Layers.PADDED_8, 8), (Layers.PADDED, 16)])
+def test_filled_channels_are_whole_vectors(layers: Layers, floats: int) -> None:
+    """They are as few as hold the tutorial's 20 and 50."""
+    net = Training(Network.LENET, Loop(layers=layers), [mx.cpu()], BATCH_SIZE, Recipe(), images()).net
+    filters = [each.weight.shape[0] for each in (net.conv1, net.conv2)]
+    assert filters == [floats * -(-own // floats) for own in (20, 50)]
 
 
 def test_layers_are_the_lenets_alone() -> None:

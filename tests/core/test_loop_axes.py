@@ -13,7 +13,8 @@ import pytest
 from bench.errors import ConfigurationError
 from bench.scenarios.axes import LOOP_AXES, Framework, LoopName, preset
 from bench.scenarios.scenario import Scenario, tutorial_setting
-from bench.scenarios.suite import Overrides, axis_settings, expand, load_suite, override, parse_suite
+from bench.scenarios.settings import axis_settings
+from bench.scenarios.suite import Overrides, expand, load_suite, override, parse_suite
 from bench.worker.backends import base
 from bench.worker.backends.mxnet import ExchangedLoopWorkload, TutorialWorkload
 from bench.worker.environment import WITHHELD, worker_environment, worker_variables
@@ -55,6 +56,25 @@ def test_a_written_axis_wins_over_the_loops_own() -> None:
     (put_back,) = scenarios_of('network = ["mlp"]\nloop = ["tuned"]\nupdate = ["trainer"]')
     assert put_back == msgspec.structs.replace(tuned("mlp"), update=Update.TRAINER)
     assert put_back.loop_summary == "tuned update=trainer"
+
+
+@pytest.mark.parametrize(
+    ("floats", "layers", "words"),
+    [
+        (16, Layers.PADDED, "tuned"),
+        (8, Layers.PADDED_8, "tuned layers=padded_8"),
+        (1, Layers.POOL_FIRST, "tuned layers=pool_first"),
+    ],
+)
+def test_the_tuned_lenet_goes_by_the_cpu_that_measures(floats: int, layers: Layers, words: str) -> None:
+    """Its words go by the scenario alone: each machine reads the same in a file, and two fills have two names."""
+    matrices = '[[matrix]]\nnetwork = ["mlp"]\nloop = ["tuned"]\n[[matrix]]\nnetwork = ["lenet"]\nloop = ["tuned"]\n'
+    suite = parse_suite(f'title = "two"\n{matrices}', where="here")
+    mlp, lenet = (planned.scenario for planned in expand(suite, vector_floats=floats))
+    assert (lenet, lenet.loop_summary) == (msgspec.structs.replace(tuned("lenet"), layers=layers), words)
+    assert (mlp, mlp.loop_summary) == (tuned("mlp"), "tuned")
+    chosen = override(suite, Overrides(settings=axis_settings([f"layers={layers}"])), floats)
+    assert [planned.scenario for planned in expand(chosen, vector_floats=floats)] == [lenet]
 
 
 def test_on_a_gpu_the_tuned_loop_keeps_the_threaded_engine() -> None:
@@ -123,7 +143,7 @@ def test_layers_are_the_lenets_alone() -> None:
 def test_every_part_of_a_loop_is_an_axis() -> None:
     """A scenario can name what the core can exchange. The engine is chosen before MXNet is there."""
     parts = {field for field in Loop.__dataclass_fields__ if field != "hybridize"}
-    assert parts | {"engine"} == {*LOOP_AXES}
+    assert parts | {"engine"} == {*LOOP_AXES, "precision"}
     scenario = tuned("lenet")
     assert {name: getattr(scenario.loop, name) for name in parts} == {name: getattr(scenario, name) for name in parts}
     assert scenario.loop.hybridize is scenario.hybridize
@@ -148,10 +168,11 @@ def test_what_a_scenario_names_is_enforced() -> None:
     assert (given["MXNET_ENGINE_TYPE"], given["MXNET_UPDATE_ON_KVSTORE"]) == ("ThreadedEnginePerDevice", "1")
 
 
-def test_the_ablation_exchanges_one_part_at_a_time() -> None:
+@pytest.mark.parametrize("floats", [16, 8, 1])
+def test_the_ablation_exchanges_one_part_at_a_time(floats: int) -> None:
     """Each scenario is one of the two loops, or differs from one in one axis; threads go with contexts."""
-    loops = {network: (tutorial_setting(network), tuned(network)) for network in Network}
-    seen = {planned.scenario for planned in expand(load_suite("ablation"))}
+    loops = {network: (tutorial_setting(network), tuned(network, floats)) for network in Network}
+    seen = {planned.scenario for planned in expand(load_suite("ablation"), vector_floats=floats)}
     for scenario in seen:
         differences = [
             {field for field in scenario.__struct_fields__ if getattr(scenario, field) != getattr(loop, field)}
@@ -161,6 +182,8 @@ def test_the_ablation_exchanges_one_part_at_a_time() -> None:
     for network in Network:
         tutorial, best = loops[network]
         assert {tutorial, best} <= seen
+        if network is Network.LENET:  # what the CPU decides is shown on every one
+            assert {msgspec.structs.replace(best, layers=each) for each in (Layers.PADDED_8, Layers.PADDED)} <= seen
         for axis in preset(Framework.MXNET, network, LoopName.TUNED, ()).keys() - {"cpu_threads"}:
             exchanged = msgspec.structs.replace(tutorial, **{axis: getattr(best, axis)})
             put_back = msgspec.structs.replace(best, **{axis: getattr(tutorial, axis)})

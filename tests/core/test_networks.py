@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from bench.worker.measure import exact
 from mnist_core import networks, training
 from mnist_core.mxnet_border import autograd, gluon, mx, nd
 from mnist_core.networks import Block, NetworkError
 from mnist_core.recipe import Hybridize, Network, Recipe
-from tests.support import reference_networks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,12 +94,12 @@ def test_the_reference_gradients_are_those_of_finite_differences(network: Networ
 
     def mean_loss(shift: NDArray[np.float64]) -> float:
         arrays = [values + shift if index == array else values for index, values in enumerate(start)]
-        outputs = reference_networks.forward(network, reference_networks.layers(arrays), images)
-        return float(reference_networks.losses(outputs, labels).mean())
+        outputs = exact.forward(network, exact.layers(arrays), images)
+        return float(exact.losses(outputs, labels).mean())
 
     gradient = [
         values
-        for layer in reference_networks.gradients(network, reference_networks.layers(start), images, labels)
+        for layer in exact.gradients(network, exact.layers(start), images, labels)
         for values in (layer.weight, layer.bias)
     ][array]
     assert start[array].shape == gradient.shape
@@ -141,7 +141,7 @@ def test_a_network_has_the_tutorials_number_of_parameters(network: Network, coun
 @both_networks
 def test_the_initial_weights_are_xavier_of_the_tutorials_magnitude(network: Network) -> None:
     """They are uniform up to sqrt(2.24 / mean of the layer's inputs and outputs), and biases are zero."""
-    for layer in reference_networks.layers(weights(draw_weights(networks.build(network, Hybridize.OFF)))):
+    for layer in exact.layers(weights(draw_weights(networks.build(network, Hybridize.OFF)))):
         outputs, inputs, *kernel = layer.weight.shape
         limit = np.sqrt(2.24 / ((inputs + outputs) * np.prod(kernel, dtype=int) / 2))
         assert 0.95 * limit < np.abs(layer.weight).max() < limit * (1 + 1e-6)
@@ -178,7 +178,7 @@ def test_the_forward_pass_is_that_of_the_reference(network: Network, hybridize: 
     for parameter in net.collect_params(".*bias").values():
         parameter.set_data(nd.array(rng.normal(scale=0.1, size=parameter.shape)))
     images = pictures(5)
-    expected = reference_networks.forward(network, reference_networks.layers(weights(net)), images.astype(np.float64))
+    expected = exact.forward(network, exact.layers(weights(net)), images.astype(np.float64))
     np.testing.assert_allclose(net(nd.array(images)).asnumpy(), expected, rtol=0, atol=FORWARD_TOLERANCE)
 
 

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from bench.worker.measure import exact
 from mnist_core import networks, training
 from mnist_core.mxnet_border import mx, nd
 from mnist_core.networks import Array, Block
 from mnist_core.order import batch_sizes
 from mnist_core.recipe import Hybridize, Network, Recipe
 from mnist_core.training import Context, DataIter, TrainedEpoch, Trainer
-from tests.support import reference_networks
 from tests.support.reference_loop import tutorial_epoch
 
 pytestmark = pytest.mark.system
@@ -131,13 +131,13 @@ def shuffled(images: Images, labels: Labels, *, seed: int = 1, epochs: int) -> I
 
 
 class Expected(NamedTuple):
-    weights: reference_networks.Weights
+    weights: exact.Weights
     correct: int
     last_loss: float
 
 
 def reference_epoch(
-    network: Network, weights: reference_networks.Weights, images: Images, labels: Labels, batch_size: int
+    network: Network, weights: exact.Weights, images: Images, labels: Labels, batch_size: int
 ) -> Expected:
     """Train an epoch of the reference on the images in the order given."""
     correct = 0
@@ -145,15 +145,15 @@ def reference_epoch(
     for begin in range(0, len(images), batch_size):
         x = images[begin : begin + batch_size].astype(np.float64)
         y = labels[begin : begin + batch_size].astype(np.int64)
-        outputs = reference_networks.forward(network, weights, x)
+        outputs = exact.forward(network, weights, x)
         correct += int((outputs.argmax(axis=1) == y).sum())
-        last_loss = float(reference_networks.losses(outputs, y).mean())
-        weights = reference_networks.sgd_step(network, weights, x, y)
+        last_loss = float(exact.losses(outputs, y).mean())
+        weights = exact.sgd_step(network, weights, x, y)
     return Expected(weights, correct, last_loss)
 
 
-def assert_close(expected: reference_networks.Weights, actual: list[Images], tolerance: float) -> None:
-    for one, other in zip(expected, reference_networks.layers(actual), strict=True):
+def assert_close(expected: exact.Weights, actual: list[Images], tolerance: float) -> None:
+    for one, other in zip(expected, exact.layers(actual), strict=True):
         np.testing.assert_allclose(other.weight, one.weight, rtol=0, atol=tolerance)
         np.testing.assert_allclose(other.bias, one.bias, rtol=0, atol=tolerance)
 
@@ -190,7 +190,7 @@ def test_two_epochs_are_those_of_the_reference(
     one before would all show; so would a compiled network that kept the shapes of another batch.
     """
     images, labels = dataset(count)
-    expected = Expected(reference_networks.layers(initial_weights(network)), 0, math.nan)
+    expected = Expected(exact.layers(initial_weights(network)), 0, math.nan)
     orders = list(shuffled(images, labels, epochs=2))
     trained = job(network, images, labels, batch_size, contexts=contexts, hybridize=hybridize)
     for order in orders:
@@ -208,15 +208,15 @@ def test_two_epochs_are_those_of_the_reference(
 def test_one_batch_is_one_step_of_the_reference(network: Network, contexts: int) -> None:
     """It has the same weights afterwards, and one loss per image in the order of the batch."""
     images, labels = dataset(4)
-    weights = reference_networks.layers(initial_weights(network))
+    weights = exact.layers(initial_weights(network))
     x, y = images.astype(np.float64), labels.astype(np.int64)
     trained = job(network, images, labels, 4, contexts=contexts)
     metric = mx.metric.Accuracy()
     losses = training.train_batch(
         trained.net, nd.array(images), nd.array(labels), trained.trainer, trained.contexts, metric
     )
-    assert_close(reference_networks.sgd_step(network, weights, x, y), trained.weights(), WEIGHT_TOLERANCE)
-    expected = reference_networks.losses(reference_networks.forward(network, weights, x), y)
+    assert_close(exact.sgd_step(network, weights, x, y), trained.weights(), WEIGHT_TOLERANCE)
+    expected = exact.losses(exact.forward(network, weights, x), y)
     actual = np.concatenate([loss.asnumpy() for loss in losses])
     np.testing.assert_allclose(actual, expected, rtol=0, atol=LOSS_TOLERANCE)
     assert contexts == len(losses)
@@ -235,18 +235,18 @@ def test_several_contexts_train_as_one_does(contexts: int, network: Network, cou
         trained = job(network, images, labels, batch_size, contexts=number)
         trained.train_epoch()
         after.append(trained.weights())
-    assert_close(reference_networks.layers(after[0]), after[1], WEIGHT_TOLERANCE)
+    assert_close(exact.layers(after[0]), after[1], WEIGHT_TOLERANCE)
 
 
 @both_networks
 def test_a_batch_without_an_image_for_every_context_adds_nothing_of_the_batch_before(network: Network) -> None:
     """Of two steps on three contexts, of six images and of one, the second goes by its one image."""
     images, labels = dataset(7)
-    weights = reference_networks.layers(initial_weights(network))
+    weights = exact.layers(initial_weights(network))
     trained = job(network, images, labels, 6, contexts=3)
     for part in (slice(0, 6), slice(6, 7)):
         x, y = images[part], labels[part]
-        weights = reference_networks.sgd_step(network, weights, x.astype(np.float64), y.astype(np.int64))
+        weights = exact.sgd_step(network, weights, x.astype(np.float64), y.astype(np.int64))
         metric = mx.metric.Accuracy()
         training.train_batch(trained.net, nd.array(x), nd.array(y), trained.trainer, trained.contexts, metric)
     for context in range(3):

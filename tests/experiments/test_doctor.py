@@ -167,6 +167,7 @@ def test_what_to_install_for_a_card_is_said() -> None:
         ("CPU quota", {"environment_cgroup_cpu_quota": 2.0}),
         ("load", {"load_average": 9.0, "environment_usable_vcpu_count": 2}),
         ("engine variables", {"environment_variables": {"MXNET_CPU_WORKER_NTHREADS": "4"}}),
+        ("engine variables", {"environment_variables": {"DNNL_MAX_CPU_ISA": "AVX2"}}),
     ],
 )
 def test_what_a_number_means_here_is_a_note(check: str, changes: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from bench import SOURCE_ROOT
@@ -83,13 +84,6 @@ OTHER_DIGEST = "beef" * 16
             "broken",
             "no interface there has the address 10.0.0.2: write one of these: eth0 10.0.0.2",
         ),
-        (
-            {"host_name_addresses": ("127.0.1.1",)},
-            Subject.HOST_NAME,
-            "broken",
-            "its own name node1 resolves to 127.0.1.1: write the line '10.0.0.2 node1' into its /etc/hosts",
-        ),
-        ({"host_name_addresses": ()}, Subject.HOST_NAME, "broken", "its own name node1 cannot be resolved: write"),
     ],
 )
 def test_a_host_that_is_not_as_it_should_be(changes: dict[str, Any], subject: Subject, kind: str, words: str) -> None:
@@ -98,9 +92,35 @@ def test_a_host_that_is_not_as_it_should_be(changes: dict[str, Any], subject: Su
     assert words in fault.text
 
 
+def test_in_a_job_the_command_line_says_what_a_hosts_file_would() -> None:
+    odd = some_facts(1, interface=None, ip_address=None, data_digest=None, data_fault="/x: not found")
+    seen = Preflight(hosts=(an_answer(0), an_answer(1, msgspec.structs.replace(odd, framework_versions={}))))
+    framework, data, address = (fault.text for fault in find_faults(seen, a_dataset(), CODE, is_job=True))
+    assert framework.endswith("; or name another Python with --python")
+    assert data.endswith("name their folder with --data-dir")
+    assert address == (
+        "no interface there has the address 10.0.0.2: "
+        "name rank 0 with --join-address on a network of these: eth0 10.0.0.2"
+    )
+
+
+@pytest.mark.parametrize(
+    ("addresses", "leads"), [(("127.0.1.1",), "resolves to 127.0.1.1"), ((), "cannot be resolved")]
+)
+def test_an_own_name_that_leads_nowhere_is_worth_a_remark(addresses: tuple[str, ...], leads: str) -> None:
+    odd = an_answer(1, some_facts(1, host_name_addresses=addresses))
+    assert faults_of(an_answer(0), odd) == []
+    (remark,) = find_remarks(Preflight(hosts=(an_answer(0), odd)))
+    assert remark == (
+        f"the own name node1 of n1 {leads}, which no rank needs; for other programs write the line '10.0.0.2 node1' "
+        "into its /etc/hosts, above the others"
+    )
+
+
 def test_one_host_alone_needs_no_network() -> None:
     facts = some_facts(host_name_addresses=("127.0.0.1",), interface=None, ip_address=None)
     assert faults_of(an_answer(0, facts)) == []
+    assert find_remarks(Preflight(hosts=(an_answer(0, facts),))) == []
 
 
 def test_a_host_that_did_not_answer_has_that_fault_alone() -> None:
@@ -167,7 +187,7 @@ def test_hosts_are_asked_reached_and_measured(
     dataset, directory = data
     seen = asked([Host(address="127.0.0.1", launch=()), far("node1", data_directory=directory)], data, with_links=True)
     code = tree_digest(SOURCE_ROOT, "bench", "mnist_core")
-    assert {fault.subject for fault in find_faults(seen, dataset, code)} <= {Subject.FRAMEWORK, Subject.HOST_NAME}
+    assert {fault.subject for fault in find_faults(seen, dataset, code)} <= {Subject.FRAMEWORK}
     for answer in seen.hosts:
         assert answer.facts is not None
         assert answer.facts.ip_address == "127.0.0.1"

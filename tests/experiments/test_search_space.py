@@ -12,8 +12,9 @@ from bench.errors import ConfigurationError
 from bench.experiments.tune.search_space import KNOBS, Placement, canonical, placements, position, search_space
 from bench.scenarios.axes import RANK_AXES
 from bench.scenarios.scenario import Scenario, tutorial_setting
-from bench.scenarios.suite import Overrides, axis_settings
-from mnist_core.recipe import Engine, Hybridize, Update
+from bench.scenarios.settings import axis_settings
+from bench.scenarios.suite import Overrides
+from mnist_core.recipe import Engine, Hybridize, Layers, Update
 from tests.support.records import tuned
 
 
@@ -58,13 +59,18 @@ def test_gpus_are_tried_alone_and_all_together() -> None:
     assert sum(each.contexts == ("gpu(0)",) for each in placements(1, ("gpu(0)",), 100)) == 1
 
 
-def test_the_tutorials_loop_and_the_tuned_one_are_in_it() -> None:
-    """They are there under the names that the space has for them."""
+@pytest.mark.parametrize(
+    ("floats", "filled"), [(16, {Layers.PADDED}), (8, {Layers.PADDED_8}), (1, set[Layers]())], ids=str
+)
+def test_the_tutorials_loop_and_the_tuned_one_are_in_it(floats: int, filled: set[Layers]) -> None:
+    """They are there under the names that the space has for them; channels are filled up as this CPU needs it."""
     for network in ("mlp", "lenet"):
-        whole = search_space(network, 100, cores=2, gpus=())
+        whole = search_space(network, 100, cores=2, gpus=(), vector_floats=floats)
         assert whole.reference == canonical(tutorial_setting(network), 2)
         assert whole.reference in whole.scenarios
-        assert canonical(tuned(network), 2) in whole.scenarios
+        assert canonical(tuned(network, floats), 2) in whole.scenarios
+    unfilled = {Layers.TUTORIAL, Layers.ACTIVATION, Layers.POOL_FIRST}
+    assert {each.layers for each in whole.scenarios} == unfilled | filled
 
 
 def test_what_has_no_effect_is_as_the_tutorial_has_it() -> None:

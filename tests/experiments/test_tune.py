@@ -21,7 +21,7 @@ from bench.records.tune import REFERENCE, Candidate, Reason, TuneFile, TunePhase
 from bench.scenarios.scenario import Scenario
 from bench.worker.process import Cancellation, WorkerFailure
 from bench.worker.session import SessionError
-from mnist_core.recipe import Engine
+from mnist_core.recipe import Engine, Precision
 from tests.support.records import a_dataset
 from tests.support.tune import FakeWorkers, a_tune_file, a_tune_plan, candidates
 
@@ -92,12 +92,12 @@ def test_screening_shares_processes_and_keeps_the_reference_apart() -> None:
     observer, workers = Silent(), FakeWorkers()
     run(workers, a_file(40, budget_seconds=1e-6), observer=observer)  # one round, and the two blocks of the final
     screened = {
-        (tune_candidate.omp_num_threads, tune_candidate.scenario.engine)
+        pool.pool_key(tune_candidate)
         for tune_candidate in (a_file(40).plan.candidates[index] for index in observer.steps[0].candidates)
     }
     before_final = workers.requests[: -2 * (limits.FINALISTS + 1)]
-    variables = Counter((request.omp_num_threads, request.engine) for request in before_final)
-    assert variables == Counter([*screened, (1, Engine.THREADED)])
+    variables = Counter((request.omp_num_threads, request.engine, request.precision) for request in before_final)
+    assert variables == Counter([*screened, (1, Engine.THREADED, Precision.FLOAT32)])
 
 
 def test_the_reference_is_measured_before_after_and_in_between() -> None:
@@ -124,7 +124,7 @@ def test_heats_are_run_in_fresh_processes() -> None:
 def test_few_processes_are_alive_at_once() -> None:
     """That holds however many thread counts a machine has."""
     many = candidates(cores=32)
-    assert len({(each.omp_num_threads, each.scenario.engine) for each in many}) > pool._MOST_ALIVE
+    assert len({*map(pool.pool_key, many)}) > pool._MOST_ALIVE
     workers = FakeWorkers()
     run(workers, a_tune_file(plan=a_tune_plan(candidates=many, budget_seconds=30.0)))
     assert workers.most_alive == pool._MOST_ALIVE + 1

@@ -33,7 +33,7 @@ from bench.machine.gpus.accelerators import Throttling, gpu_processes, read_thro
 from bench.machine.gpus.order import visible_cards
 from bench.machine.linux import cgroup
 from bench.machine.linux.cgroup import available_memory_bytes
-from bench.machine.linux.cpu import parse_cpu_list, parse_cpuinfo, parse_size
+from bench.machine.linux.cpu import parse_cpu_list, parse_cpuinfo, parse_size, vector_floats
 from bench.machine.software import describe_software
 from bench.records.base import Timestamp, utc_now
 from bench.records.environment import Accelerator, Environment, Software, ThrottleReason
@@ -207,6 +207,32 @@ def test_a_system_without_proc_cpuinfo(lay: Lay, monkeypatch: pytest.MonkeyPatch
     told = capture(root=lay({}))
     assert told.host_processor_model_name == "Another CPU"
     assert told.host_processor_instruction_sets == ("sse4_2", "avx2", "avx512_vnni")
+
+
+@pytest.mark.parametrize(
+    ("flags", "limit", "floats"),
+    [
+        ("avx avx2 avx512f avx512bw", None, 16),
+        ("avx avx2 avx512f avx512bw", "AVX512_CORE", 16),
+        ("avx avx2 avx512f avx512bw", "AVX2", 8),
+        ("avx avx2 avx512f avx512bw", "AVX", 1),
+        ("avx avx2 avx512f avx512bw", "avx2", 16),
+        ("avx avx2", None, 8),
+        ("avx avx2", "ALL", 8),
+        ("avx", "AVX2", 1),
+    ],
+)
+def test_the_kernels_vector_is_the_processors_unless_the_user_forbids_it(
+    lay: Lay, flags: str, limit: str | None, floats: int
+) -> None:
+    """oneDNN reads the variable in capitals alone; what it does not know, it ignores."""
+    variables = {} if limit is None else {"DNNL_MAX_CPU_ISA": limit}
+    assert vector_floats(lay(x86(flags)), variables) == floats
+    assert capture(root=lay(x86(flags)), variables=variables).variables == variables
+
+
+def test_a_processor_that_tells_nothing_has_no_kernels(lay: Lay) -> None:
+    assert vector_floats(lay({}), {}) == 1
 
 
 def test_caches_are_one_of_each_kind(lay: Lay) -> None:

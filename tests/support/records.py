@@ -22,7 +22,7 @@ from bench.records.result import (
     Run,
     VectorSum,
 )
-from bench.scenarios.axes import Exchange, Framework, LoopName, preset
+from bench.scenarios.axes import WIDEST_VECTOR, Exchange, Framework, LoopName, preset
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun
 from mnist_core.recipe import Recipe
@@ -247,6 +247,6 @@ def a_result_set(*records: Run | Failure, **changes: Any) -> ResultSet:
     return ResultSet(**facts | changes)
 
 
-def tuned(network: str) -> Scenario:
-    """Return the fastest loop that is known for a network on the CPU."""
-    return Scenario(network=network, **preset(Framework.MXNET, network, LoopName.TUNED, ()))
+def tuned(network: str, vector_floats: int = WIDEST_VECTOR) -> Scenario:
+    """Return the fastest loop that is known for a network on a CPU whose kernels take so many floats at once."""
+    return Scenario(network=network, **preset(Framework.MXNET, network, LoopName.TUNED, (), vector_floats))

@@ -27,8 +27,9 @@ from mnist_core.recipe import Engine, InputPipeline, MetricSync
 from tests.support.records import a_dataset
 from tests.support.sessions import READY, a_window, an_evaluation
 
-#: Answers with the next of its rank's replies to each line; "die", "sleep", "wait" and "stop" are what it does instead.
-#: One that waits gives signs of life. Without a port it chooses 4711, and no rank goes on with another one.
+#: Answers with the next of its rank's replies to each line; "die", "sleep", "wait" and "stop" are what it does instead,
+#: and "doze" before that. One that waits gives signs of life. Without a port it chooses 4711, and no rank goes on with
+#: another one.
 PROGRAM = """#!{python}
 import json, os, pathlib, signal, sys, time
 request = json.loads(sys.stdin.readline())
@@ -55,6 +56,9 @@ for number, reply in enumerate(replies):
         os.kill(os.getpid(), signal.SIGSTOP)
     if reply == "sleep":
         time.sleep(600)
+    if reply == "doze":
+        time.sleep(1.5)
+        continue
     if reply == "wait":
         while not sys.stdin.readline().strip():
             print(flush=True)
@@ -243,6 +247,23 @@ def test_of_ranks_that_give_no_answer_the_mute_one_is_named(tmp_path: Path) -> N
     )
     expected = (FailureReason.TIMEOUT, "rank 1 of 2 on n1: no answer within 3 s", "n1")
     assert (failure.reason, failure.detail, failure.host) == expected
+
+
+def test_a_stopped_rank_is_named_by_its_silence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Those that wait for it may do so for a minute, and then know no more than that somebody is missing."""
+    monkeypatch.setattr(cluster, "_LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(cluster, "_SIGN_SECONDS", 1.0)
+    failure = failure_of(tmp_path, [READY, SET_UP, "wait"], [READY, SET_UP, "stop"], hosts=("n0", "n1"))
+    detail = "rank 1 of 2 on n1: no sign of life: it was stopped, or its machine cannot be reached"
+    assert (failure.reason, failure.detail, failure.host) == (FailureReason.TIMEOUT, detail, "n1")
+
+
+def test_who_is_deaf_for_a_moment_is_not_lost(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(cluster, "_LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(cluster, "_SIGN_SECONDS", 1.0)
+    ready = trained(50, 1.0)
+    with ranks(tmp_path, [READY, SET_UP, ready], [READY, SET_UP, "doze", ready]) as running:
+        assert measure(running).samples == 100
 
 
 def test_where_all_ranks_wait_for_each_other_no_machine_is_to_blame(tmp_path: Path) -> None:

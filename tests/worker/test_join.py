@@ -452,6 +452,12 @@ def test_a_host_has_what_its_own_command_line_says() -> None:
     )
 
 
+def test_machines_of_a_job_are_told_from_those_of_a_file() -> None:
+    hosts = hosts_of("10.0.0.1", [(a_hello(), "10.0.0.2")], Job(relays="/x").prefix)
+    assert hub.is_of_job(hosts)
+    assert not hub.is_of_job([Host(address="10.0.0.1", launch=()), Host(address="10.0.0.2", launch=("docker", "exec"))])
+
+
 # --- the key ----------------------------------------------------------------------------------------------------------
 
 

@@ -25,6 +25,7 @@ from bench.analysis.groups import (
     median_time_to_accuracy,
     throughput,
 )
+from bench.analysis.prediction import LatencySample, latency_samples
 from bench.analysis.prices import Bill, Price, bill_of, price_per_hour
 from bench.analysis.summary import Summary
 from bench.machine.fingerprint import Difference, class_digest, difference, machine_class, machine_differences
@@ -53,6 +54,8 @@ class Entry:
     log_speed_in_block: Mapping[int, float]
     #: How far the processes of its file scatter that took turns with it; None: not known.
     spread_in_blocks: block_design.Spread | None
+    #: By percentile, what a single image took; empty where nothing was predicted.
+    latencies: Mapping[float, LatencySample]
     #: Mean of the final accuracies; None where no process ended.
     accuracy: float | None
     #: Processes that were measured, and that were asked for.
@@ -256,6 +259,7 @@ def _entry(scenario: Scenario, group: Group, file: ResultSet | Summary, price: P
         speed=speed,
         log_speed_in_block=in_block,
         spread_in_blocks=group.spread,
+        latencies=latency_samples(group),
         accuracy=statistics.fmean([run.final_accuracy for run in group.runs]) if group.runs else None,
         n=len(group.runs),
         planned=group.planned,

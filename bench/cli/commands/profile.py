@@ -15,12 +15,14 @@ from bench.cli.app import app, examples
 from bench.cli.console import err, fail, note, print_results, reject_junit, spinner, write_file
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
+from bench.cli.measuring.precision import require_computable
 from bench.cli.measuring.session import cancelled_by_signals, new_file, note_saved, require_gpus, software_of
 from bench.errors import ConfigurationError, StoreError
 from bench.experiments.profile import trace
 from bench.experiments.profile.breakdown import break_down
 from bench.experiments.profile.profile import ProfileError, Profiler
 from bench.machine.capture import capture, usable_core_count
+from bench.machine.linux.cpu import vector_floats
 from bench.records import store
 from bench.records.base import utc_now
 from bench.records.environment import Environment
@@ -100,6 +102,7 @@ def profile(
         settings=settings,
     )
     scenario = one_scenario(overrides)
+    require_computable([scenario])
     with new_file(output, "profile", resumable=False) as path:
         require_gpus(scenario.devices)
         software = software_of([scenario])  # first: it fails at once where MXNet is missing
@@ -124,7 +127,9 @@ def one_scenario(overrides: Overrides) -> Scenario:
     """Return the scenario that the options of axes describe. Raises `ConfigurationError` where they leave several."""
     every = Suite(title="profile", matrix=(Matrix(network=tuple(network.value for network in Network)),))
     gpus = tuple(str(device) for device in available()) if AUTO_CONTEXTS in overrides.contexts else ()
-    scenarios = [planned.scenario for planned in expand(override(every, overrides), gpu_contexts=gpus)]
+    floats = vector_floats()
+    plan = expand(override(every, overrides, floats), gpu_contexts=gpus, vector_floats=floats)
+    scenarios = [planned.scenario for planned in plan]
     distinct = list(dict.fromkeys(scenarios))
     if len(distinct) != 1:
         names = "; ".join(scenario.name for scenario in distinct[:2])

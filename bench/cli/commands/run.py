@@ -33,6 +33,7 @@ from bench.cli.measuring.hosts import (
 )
 from bench.cli.measuring.joining import JOIN_OPTIONS, join_of, machines
 from bench.cli.measuring.plans import estimate_of, note_plan, note_reached, show_plan
+from bench.cli.measuring.precision import computable
 from bench.cli.measuring.session import ResumeHint, measuring, new_file, note_saved, prepare_rest, resumed_file
 from bench.errors import ConfigurationError
 from bench.experiments import idle
@@ -202,7 +203,7 @@ def run(
                 probe = probe_first(listed, interpreters) if listed else executor.probe
                 has_gpu = not listed and describe_accelerators().quantity > 0
                 plan = plan_here(suite, overrides, keyword, seed, probe, machines=max(1, len(listed)), has_gpu=has_gpu)
-            may_take_turns = plan
+            may_take_turns = plan = computable(plan, overrides, is_here=not listed)
         if listed:
             check_plan(may_take_turns, listed)
         if (precision or budget) and not any(planned.in_turns for planned in may_take_turns):

@@ -29,6 +29,7 @@ from bench.cli.console import (
 )
 from bench.cli.datasets import dataset_of, prepare
 from bench.cli.exit_status import Exit
+from bench.cli.measuring.precision import require_computable
 from bench.cli.measuring.session import (
     ResumeHint,
     measuring,
@@ -132,6 +133,7 @@ def tune(
     budget_seconds = None if exhaustive else options.seconds(budget, "--budget")
     with spinner("trying the devices out"):
         space = space_here(_one_network(network or ()), batch_size, restrictions)
+    require_computable(space.scenarios)
     if dry_run:
         _show_space(space, budget_seconds)
         return

@@ -10,6 +10,7 @@ from bench.cli import options
 from bench.cli.console import err, note, spinner, warn
 from bench.cli.datasets import dataset_of
 from bench.cli.exit_status import EXIT_OF_VERDICT, Exit
+from bench.cli.measuring.precision import require_computable
 from bench.cli.measuring.session import ResumeHint, measuring, trying
 from bench.experiments.gate import eta
 from bench.experiments.gate.blocks import run_blocks, session_starters
@@ -25,9 +26,14 @@ from mnist_core import datasets
 
 
 def scenarios_here(request: GateRequest) -> list[tuple[Scenario, int]]:
-    """Return the scenarios of a request, each with its OpenMP threads per context."""
+    """Return the scenarios of a request, each with its OpenMP threads per context.
+
+    Raises `ConfigurationError` for one that this machine cannot compute.
+    """
     with spinner("trying the devices out"):
-        return request.scenarios(SubprocessExecutor().probe)
+        scenarios = request.scenarios(SubprocessExecutor().probe)
+    require_computable(scenario for scenario, _threads in scenarios)
+    return scenarios
 
 
 def plan_gate(request: GateRequest, sides: Sides, prepared: datasets.Prepared) -> GateFile:

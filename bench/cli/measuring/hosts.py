@@ -34,6 +34,7 @@ from bench.scenarios.hosts import Host, check_slots, unused
 from bench.scenarios.suite import PlannedRun
 from bench.worker import process
 from bench.worker.interpreters import Interpreters, interpreter_on
+from bench.worker.join.hub import is_of_job
 from bench.worker.process import Cancellation
 from bench.worker.seats import Machine
 from mnist_core import datasets
@@ -199,7 +200,8 @@ def _look(
         seen = ask_hosts(hosts, here, frameworks, dataset, directory, stop, with_links=with_links, for_file=for_file)
     if stop.requested:
         fail("interrupted", Exit.INTERRUPTED)
-    faults = find_faults(seen, dataset, tree_digest(SOURCE_ROOT, "bench", "mnist_core"))
+    digest = tree_digest(SOURCE_ROOT, "bench", "mnist_core")
+    faults = find_faults(seen, dataset, digest, is_job=is_of_job(hosts))
     return _Looked(seen, faults, find_remarks(seen))
 
 

@@ -346,7 +346,7 @@ def _variables(seen: Observations) -> Iterator[Finding]:
     else:
         every = f"{', '.join(harmless)} set, which every run sets or unsets for itself" if harmless else "none set"
         yield _good("thread variables", every)
-    engine = [name for name in ("MXNET_CPU_WORKER_NTHREADS", "LD_PRELOAD") if name in variables]
+    engine = [name for name in ("MXNET_CPU_WORKER_NTHREADS", "DNNL_MAX_CPU_ISA", "LD_PRELOAD") if name in variables]
     if engine:
         yield Finding(
             check="engine variables",

@@ -13,7 +13,7 @@ import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from bench.experiments import blocks
 from bench.experiments.attempts import attempt
@@ -37,7 +37,7 @@ from bench.stats.paired import Order, Side
 from bench.worker import session
 from bench.worker.process import Cancellation, Interpreter
 from bench.worker.protocol import SessionRequest
-from mnist_core.recipe import Engine
+from mnist_core.recipe import Engine, Precision
 
 #: Seconds after which a block hangs, for each of its scenarios; it takes a few seconds for each.
 _TIMEOUT_SECONDS: Final = 120.0
@@ -117,9 +117,10 @@ def _measure_block(
     started_at = utc_now()
     passes: list[list[ScenarioInvocation]] = [[] for _side in order.sides]
     failure = None
-    for (threads, engine), group in by_variables([(each.scenario, each.omp_num_threads) for each in scenarios]):
+    pairs = [(each.scenario, each.omp_num_threads) for each in scenarios]
+    for (threads, engine, precision), group in by_variables(pairs):
         request = session.session_request(
-            data_directory, gate_file.dataset, planned.seed + index, threads, engine, group[0].framework
+            data_directory, gate_file.dataset, planned.seed + index, threads, engine, group[0].framework, precision
         )
         arms = _arms(order, sessions, request, [gated[each] for each in group])
         outcome = blocks.measure_block(
@@ -182,9 +183,13 @@ def _scenario_invocation(measured: Measurement) -> ScenarioInvocation:
     )
 
 
-def by_variables(scenarios: Sequence[tuple[Scenario, int]]) -> list[tuple[tuple[int, Engine], list[Scenario]]]:
-    """Group (scenario, OpenMP threads) by what a process reads only once: thread count and engine."""
-    groups: dict[tuple[int, Engine], list[Scenario]] = {}
+#: OpenMP threads, engine and precision.
+Variables: TypeAlias = tuple[int, Engine, Precision]
+
+
+def by_variables(scenarios: Sequence[tuple[Scenario, int]]) -> list[tuple[Variables, list[Scenario]]]:
+    """Group (scenario, OpenMP threads) by what a process reads only once: thread count, engine and precision."""
+    groups: dict[Variables, list[Scenario]] = {}
     for scenario, threads in scenarios:
-        groups.setdefault((threads, scenario.engine), []).append(scenario)
+        groups.setdefault((threads, scenario.engine, scenario.precision), []).append(scenario)
     return list(groups.items())

@@ -28,7 +28,6 @@ class Subject(StrEnum):
     DATA = "data"
     ADDRESS = "address"
     NETWORK = "network"
-    HOST_NAME = "host_name"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,16 +42,17 @@ class Fault:
     is_mixture: bool = False
 
 
-def find_faults(seen: Preflight, dataset: Dataset, source_digest: str) -> list[Fault]:
+def find_faults(seen: Preflight, dataset: Dataset, source_digest: str, *, is_job: bool = False) -> list[Fault]:
     """Return everything that keeps these hosts from measuring together, host by host.
 
-    `dataset` and `source_digest` are this machine's, which every host must have, too.
+    `dataset` and `source_digest` are this machine's, which every host must have, too. `is_job`: they are the machines
+    of a job, of which its command line says what a hosts file would.
     """
     return [
         fault
         for answer in seen.hosts
-        for check in (_reachable, _frameworks, _code, _data, _address, _network, _host_name)
-        for fault in check(answer, _Expected(seen, dataset, source_digest))
+        for check in (_reachable, _frameworks, _code, _data, _address, _network)
+        for fault in check(answer, _Expected(seen, dataset, source_digest, is_job=is_job))
     ]
 
 
@@ -69,6 +69,7 @@ def find_remarks(seen: Preflight) -> list[str]:
             remarks.append(f"{answer.label} has {answer.host.slots} slots and {cores} usable cores: ranks share them")
         processor = answer.facts.host_processor_model_name or "unknown"
         by_speed.setdefault(f"{answer.facts.usable_core_count} x {processor}", []).append(answer.label)
+        remarks += _own_name(answer) if len(seen.hosts) > 1 else ()
         if answer.facts.host_hash is not None:
             by_machine.setdefault(answer.facts.host_hash, []).append(answer.label)
     remarks += [
@@ -87,6 +88,7 @@ class _Expected:
     seen: Preflight
     dataset: Dataset
     source_digest: str
+    is_job: bool
 
     @property
     def is_cluster(self) -> bool:
@@ -124,7 +126,11 @@ def _frameworks(answer: HostAnswer, expected: _Expected) -> Iterator[Fault]:
             if version is None:
                 wanted = framework.value if first is None else f"{framework}=={first[0]}"
                 text = f"{each.python} has no {framework}: there, {each.python} -m pip install {wanted}; or name "
-                yield _fault(answer, Subject.FRAMEWORK, f"{text}another Python under framework_python")
+                yield _fault(
+                    answer,
+                    Subject.FRAMEWORK,
+                    f"{text}another Python {'with --python' if expected.is_job else 'under framework_python'}",
+                )
             elif first is not None and version != first[0]:
                 text = f"{framework} {version}, and {first[1]} has {first[0]}: install one version on all"
                 yield _fault(answer, Subject.FRAMEWORK, text, is_mixture=True)
@@ -143,7 +149,8 @@ def _data(answer: HostAnswer, expected: _Expected) -> Iterator[Fault]:
     if facts is None:
         return
     if facts.data_digest is None:
-        copy = "copy the four files of this machine there, and name their folder with data_directory"
+        option = "--data-dir" if expected.is_job else "data_directory"
+        copy = f"copy the four files of this machine there, and name their folder with {option}"
         fetch = f"there, {answer.pythons[0].python} -m bench data --data {dataset.name}; or {copy}"
         remedy = copy if dataset.name == DatasetName.CUSTOM.value else fetch
         yield _fault(answer, Subject.DATA, f"no data ({facts.data_fault}): {remedy}")
@@ -164,7 +171,10 @@ def _address(answer: HostAnswer, expected: _Expected) -> Iterator[Fault]:
         if not ipaddress.ip_address(address).is_loopback and not ipaddress.ip_address(address).is_link_local
     )
     what = f"interface {host.interface} has not the address" if host.interface else "no interface there has the address"
-    yield _fault(answer, Subject.ADDRESS, f"{what} {host.address}: write one of these: {held or 'it has none'}")
+    remedy = f"write one of these: {held or 'it has none'}"
+    if expected.is_job:  # it is the address from which that rank has come to rank 0
+        remedy = f"name rank 0 with --join-address on a network of these: {held or 'it has none'}"
+    yield _fault(answer, Subject.ADDRESS, f"{what} {host.address}: {remedy}")
 
 
 def _network(answer: HostAnswer, _expected: _Expected) -> Iterator[Fault]:
@@ -174,15 +184,15 @@ def _network(answer: HostAnswer, _expected: _Expected) -> Iterator[Fault]:
         yield _fault(answer, Subject.NETWORK, text)
 
 
-def _host_name(answer: HostAnswer, expected: _Expected) -> Iterator[Fault]:
-    """Gloo of PyTorch and JAX listens where the host's own name leads to; at 127.0.0.1 no other host can reach it."""
+def _own_name(answer: HostAnswer) -> Iterator[str]:
+    """Yield what is odd about where the host's own name leads to. Ranks are told their address, and ask for none."""
     facts = answer.facts
-    if facts is None or not expected.is_cluster:
+    if facts is None:
         return
     addresses = facts.host_name_addresses
     if addresses and not is_loopback(addresses[0]):
         return
     leads = f"resolves to {addresses[0]}" if addresses else "cannot be resolved"
     line = f"{facts.ip_address or answer.host.address} {facts.host_name}"
-    text = f"its own name {facts.host_name} {leads}: write the line '{line}' into its /etc/hosts, above the others"
-    yield _fault(answer, Subject.HOST_NAME, text)
+    text = f"the own name {facts.host_name} of {answer.label} {leads}, which no rank needs; for other programs write "
+    yield f"{text}the line '{line}' into its /etc/hosts, above the others"

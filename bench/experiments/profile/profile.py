@@ -84,7 +84,10 @@ class Profiler:
             Interpreter(),
             request,
             kind,
-            variables={**worker_variables(self.threads, scenario.engine), **(variables or {})},
+            variables={
+                **worker_variables(self.threads, scenario.engine, scenario.precision),
+                **(variables or {}),
+            },
             timeout_seconds=self.timeout_seconds,
             stop=self.stop,
             on_event=on_event,

@@ -19,7 +19,13 @@ def measure_alone(request: RunRequest, start: StartSession, on_epoch: Callable[[
     scenario, recipe, dataset = request.scenario, request.recipe, request.dataset
     samples = min(recipe.samples or dataset.train_samples, dataset.train_samples)
     asked = session.session_request(
-        Path(request.data_directory), dataset, recipe.seed, request.omp_num_threads, scenario.engine, scenario.framework
+        Path(request.data_directory),
+        dataset,
+        recipe.seed,
+        request.omp_num_threads,
+        scenario.engine,
+        scenario.framework,
+        scenario.precision,
     )
     windows: list[tuple[WindowDone, Evaluated | None]] = []
     with start(msgspec.structs.replace(asked, test_samples=dataset.test_samples)) as running:

@@ -58,7 +58,9 @@ def measure_curve(
     scenario: Scenario, threads: int, data_directory: Path, dataset: Dataset, start: StartRanks
 ) -> ExchangeCurve:
     """Measure the curve of a scenario's engine; a curve that fails ends with the reason."""
-    request = session_request(data_directory, dataset, Recipe().seed, threads, scenario.engine, scenario.framework)
+    request = session_request(
+        data_directory, dataset, Recipe().seed, threads, scenario.engine, scenario.framework, scenario.precision
+    )
     device, measured_at = scenario.contexts[0], utc_now()
     barrier: ExchangeTime | None = None
     times: list[ExchangeTime] = []

@@ -102,7 +102,7 @@ class SubprocessExecutor:
             seat.interpreter,
             request,
             RunReply,
-            variables=worker_variables(request.omp_num_threads, request.scenario.engine),
+            variables=worker_variables(request.omp_num_threads, request.scenario.engine, request.scenario.precision),
             timeout_seconds=timeout_seconds,
             stop=self.stop,
             on_event=tell,
@@ -185,7 +185,7 @@ class SubprocessExecutor:
             self._interpreter(None if own else Framework(request.framework.value)),
             request,
             CeilingReply,
-            variables=worker_variables(request.omp_num_threads),
+            variables=worker_variables(request.omp_num_threads, precision=request.precision),
             timeout_seconds=CEILING_TIMEOUT_SECONDS,
             stop=self.stop,
         )

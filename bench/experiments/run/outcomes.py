@@ -62,6 +62,7 @@ def run_of(
         device_memory_bytes=evaluated.device_memory_bytes,
         training_peak_rss_bytes=evaluated.training_peak_rss_bytes,
         device_peak_bytes=evaluated.device_peak_bytes,
+        numerics=set_up.numerics,
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from bench.errors import ConfigurationError
 from bench.experiments.run.executor import SubprocessExecutor
+from bench.machine.linux.cpu import vector_floats
 from bench.records.environment import Software
 from bench.scenarios.axes import AUTO_CONTEXTS, Framework
 from bench.scenarios.selection import BEST, select
@@ -31,14 +32,17 @@ def plan_here(
     `has_gpu`. Raises `ConfigurationError` for a suite that cannot be read, and where `keyword` leaves none of its
     scenarios.
     """
+    floats = vector_floats()
     written = load_suite(suite)
     usable = functools.cache(lambda framework: _usable_gpus(functools.partial(probe, framework)))
     frameworks = {framework for matrix in written.on_gpu for framework in matrix.framework} if has_gpu else set()
     gpus_of = {framework: [str(device) for device in usable(framework)] for framework in frameworks}
-    chosen = override(with_gpus(written, gpus_of), overrides)
+    chosen = override(with_gpus(written, gpus_of), overrides, floats)
     auto = {framework for matrix in chosen.matrix if AUTO_CONTEXTS in matrix.contexts for framework in matrix.framework}
     gpus = sorted({device for framework in Framework if framework in auto for device in usable(framework)})
-    plan = expand(chosen, seed=seed, gpu_contexts=[str(device) for device in gpus], machines=machines)
+    plan = expand(
+        chosen, seed=seed, gpu_contexts=[str(device) for device in gpus], machines=machines, vector_floats=floats
+    )
     if keyword is not None:
         plan = select(plan, keyword)
     if not plan:

@@ -152,7 +152,13 @@ def measure_runs(
         scenario = planned.scenario
         threads = request.threads(scenario)
         session_request = session.session_request(
-            request.data_directory, dataset, planned.recipe.seed, threads, scenario.engine, scenario.framework
+            request.data_directory,
+            dataset,
+            planned.recipe.seed,
+            threads,
+            scenario.engine,
+            scenario.framework,
+            scenario.precision,
         )
         start = functools.partial(session_starter(scenario), session_request, command_seconds=planned.timeout_seconds)
         samples = min(planned.recipe.samples or dataset.train_samples, dataset.train_samples)

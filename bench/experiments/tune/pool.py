@@ -8,7 +8,7 @@ import functools
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from bench.experiments.pilot import StartSession
 from bench.experiments.tune.racing import Step
@@ -22,7 +22,7 @@ from bench.records.tune import (
 from bench.worker import session
 from bench.worker.process import Cancellation, Interpreter
 from bench.worker.session import Session, SessionError
-from mnist_core.recipe import Engine
+from mnist_core.recipe import Engine, Precision
 
 #: Processes that are kept alive between candidates, at most: each holds the data and a framework, 0.4 GB.
 _MOST_ALIVE: Final = 6
@@ -39,6 +39,10 @@ def session_starter(stop: Cancellation) -> StartSession:
     return functools.partial(session.start, Interpreter(), life_seconds=_LIFE_SECONDS, stop=stop)
 
 
+#: What a process reads only once: OpenMP threads, engine and precision.
+PoolKey: TypeAlias = tuple[int, Engine, Precision]
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class SearchSession:
     """What every measurement of a search needs."""
@@ -50,8 +54,9 @@ class SearchSession:
     observer: TuneObserver
     stop: Cancellation
 
-    def start(self, threads: int, engine: Engine, seed: int) -> AbstractContextManager[Session]:
-        request = session.session_request(self.data_directory, self.dataset, seed, threads, engine)
+    def start(self, variables: PoolKey, seed: int) -> AbstractContextManager[Session]:
+        threads, engine, precision = variables
+        request = session.session_request(self.data_directory, self.dataset, seed, threads, engine, precision=precision)
         return self.start_session(request, command_seconds=self.plan.command_seconds)
 
 
@@ -73,8 +78,8 @@ class WorkerPool:
 
     def __init__(self, session: SearchSession) -> None:
         self._session = session
-        #: Live workers by thread count and engine, the least recently used first.
-        self._live: dict[tuple[int, Engine], _Live] = {}
+        #: The least recently used first.
+        self._live: dict[PoolKey, _Live] = {}
         self._reference: _Live | None = None
 
     def close(self) -> None:
@@ -88,7 +93,7 @@ class WorkerPool:
         for key in dict.fromkeys(map(pool_key, candidates)):
             if key not in self._live and len(self._live) < _MOST_ALIVE:
                 with contextlib.suppress(SessionError):  # `get` will meet it again
-                    self._live[key] = self._start(*key)
+                    self._live[key] = self._start(key)
 
     def is_fresh(self, candidate: Candidate) -> bool:
         """Nothing was measured yet in the process that it would get."""
@@ -103,7 +108,7 @@ class WorkerPool:
         else:
             if len(self._live) >= _MOST_ALIVE:
                 self._live.pop(next(iter(self._live))).stack.close()
-            self._live[key] = self._start(*key)
+            self._live[key] = self._start(key)
         return self._live[key].wait_until_ready()
 
     def end(self, candidate: Candidate) -> None:
@@ -116,7 +121,7 @@ class WorkerPool:
         plan = self._session.plan
         if self._reference is None:
             reference = plan.candidates[REFERENCE]
-            self._reference = self._start(*pool_key(reference))
+            self._reference = self._start(pool_key(reference))
             self._reference.wait_until_ready().set_up(reference.scenario, plan.screening_samples)
         return self._reference.process
 
@@ -125,13 +130,13 @@ class WorkerPool:
             self._reference.stack.close()
             self._reference = None
 
-    def _start(self, threads: int, engine: Engine) -> _Live:
+    def _start(self, variables: PoolKey) -> _Live:
         stack = contextlib.ExitStack()
-        return _Live(stack.enter_context(self._session.start(threads, engine, self._session.plan.seed)), stack)
+        return _Live(stack.enter_context(self._session.start(variables, self._session.plan.seed)), stack)
 
 
-def pool_key(candidate: Candidate) -> tuple[int, Engine]:
-    return candidate.omp_num_threads, candidate.scenario.engine
+def pool_key(candidate: Candidate) -> PoolKey:
+    return candidate.omp_num_threads, candidate.scenario.engine, candidate.scenario.precision
 
 
 class TuneObserver(Protocol):

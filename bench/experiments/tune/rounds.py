@@ -84,7 +84,8 @@ def plan(
     """
     reference = candidates[REFERENCE]
     scenario, begin = reference.scenario, now()
-    request = session.session_request(data_directory, dataset, seed, reference.omp_num_threads, scenario.engine)
+    threads, engine, precision = pool_key(reference)
+    request = session.session_request(data_directory, dataset, seed, threads, engine, precision=precision)
     try:
         with start_session(request, command_seconds=PILOT_SECONDS) as running:
             running.wait_until_ready()
@@ -279,7 +280,7 @@ def _measure_in_turns(session: SearchSession, step: Step, index: int) -> _Measur
 
     def arm(candidate: int) -> Arm[int]:
         planned = plan.candidates[candidate]
-        start = functools.partial(session.start, *pool_key(planned), plan.seed + index)
+        start = functools.partial(session.start, pool_key(planned), plan.seed + index)
         task = Task(scenario=planned.scenario, epoch_samples=plan.final_samples, epochs=lasting(step.window_seconds))
         return Arm(label=candidate, tasks=(task,), start=start)
 

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from bench.errors import ConfigurationError
+from bench.scenarios.axes import WIDEST_VECTOR, fastest_lenet
 from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.scenarios.suite import Matrix, Overrides, Suite, expand, override
 from mnist_core.devices import DeviceKind
@@ -19,7 +20,7 @@ from mnist_core.recipe import Engine, Hybridize, InputPipeline, Layers, MetricSy
 
 _NO_OVERRIDES: Final = Overrides()
 _EXECUTIONS: Final = (Hybridize.OFF, Hybridize.ON, Hybridize.STATIC, Hybridize.BOUND)
-_LENET_LAYERS: Final = (Layers.TUTORIAL, Layers.ACTIVATION, Layers.POOL_FIRST, Layers.PADDED)
+_LENET_LAYERS: Final = (Layers.TUTORIAL, Layers.ACTIVATION, Layers.POOL_FIRST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +62,24 @@ def _powers_of_two(limit: int) -> list[int]:
 
 
 def search_space(
-    network: str, batch_size: int, *, cores: int, gpus: Sequence[str], overrides: Overrides = _NO_OVERRIDES
+    network: str,
+    batch_size: int,
+    *,
+    cores: int,
+    gpus: Sequence[str],
+    vector_floats: int = WIDEST_VECTOR,
+    overrides: Overrides = _NO_OVERRIDES,
 ) -> Space:
-    """On a machine with so many usable cores and these usable GPUs.
+    """On a machine with so many usable cores and these usable GPUs, whose kernels take so many floats at once.
 
     `overrides` restrict an axis, or set it to what is not in the space. Raises `ConfigurationError` for a scenario that
     cannot be, or where nothing is left.
     """
     suite = Suite(
         title="every setting of the loop",
-        matrix=tuple(_matrix(network, batch_size, placement) for placement in placements(cores, gpus, batch_size)),
+        matrix=tuple(
+            _matrix(network, batch_size, placement, vector_floats) for placement in placements(cores, gpus, batch_size)
+        ),
     )
     scenarios = dict.fromkeys(canonical(run.scenario, cores) for run in expand(override(suite, overrides)))
     if not scenarios:
@@ -79,8 +88,9 @@ def search_space(
     return Space(scenarios=tuple(scenarios), reference=canonical(reference, cores))
 
 
-def _matrix(network: str, batch_size: int, placement: Placement) -> Matrix:
+def _matrix(network: str, batch_size: int, placement: Placement, vector_floats: int) -> Matrix:
     several = len(placement.contexts) > 1
+    layers = (*_LENET_LAYERS, fastest_lenet(vector_floats)) if network == Network.LENET else (Layers.TUTORIAL,)
     return Matrix(
         network=(network,),
         contexts=(",".join(placement.contexts),),
@@ -89,7 +99,7 @@ def _matrix(network: str, batch_size: int, placement: Placement) -> Matrix:
         cpu_threads=() if placement.cpu_threads is None else (placement.cpu_threads,),
         input_pipeline=tuple(InputPipeline),
         metric_sync=tuple(MetricSync),
-        layers=_LENET_LAYERS if network == Network.LENET else (Layers.TUTORIAL,),
+        layers=tuple(dict.fromkeys(layers)),
         update=tuple(Update),
         update_on_kvstore=(True, False) if several else (True,),
         engine=tuple(Engine),
@@ -110,10 +120,10 @@ def canonical(scenario: Scenario, cores: int) -> Scenario:
 
 
 #: The axes along which two settings of a space may differ, as one would turn one knob: threads go with their contexts,
-#: and the store with the update that uses it.
+#: the precision with the way to execute the network, and the store with the update that uses it.
 KNOBS: Final[dict[str, tuple[str, ...]]] = {
     "contexts": ("contexts", "cpu_threads"),
-    "hybridize": ("hybridize",),
+    "hybridize": ("hybridize", "precision"),
     "input_pipeline": ("input_pipeline",),
     "metric_sync": ("metric_sync",),
     "layers": ("layers",),

@@ -11,6 +11,7 @@ from bench.experiments.tune.pool import session_starter
 from bench.experiments.tune.rounds import plan
 from bench.experiments.tune.search_space import Space, search_space
 from bench.machine.capture import capture, usable_core_count
+from bench.machine.linux.cpu import vector_floats
 from bench.records.base import utc_now
 from bench.records.environment import Software
 from bench.records.result import Dataset
@@ -31,7 +32,14 @@ def space_here(network: str, batch_size: int, restrictions: Overrides) -> Space:
         gpus = [str(device) for device in available() if device.kind is DeviceKind.GPU]
     contexts = tuple(",".join(canonical_contexts(text, gpu_contexts=gpus)) for text in restrictions.contexts)
     restrictions = msgspec.structs.replace(restrictions, contexts=contexts)
-    space = search_space(network, batch_size, cores=usable_core_count(), gpus=gpus, overrides=restrictions)
+    space = search_space(
+        network,
+        batch_size,
+        cores=usable_core_count(),
+        gpus=gpus,
+        vector_floats=vector_floats(),
+        overrides=restrictions,
+    )
     if {*space.scenarios} <= {space.reference}:
         raise ConfigurationError("tune: only the tutorial's loop is left to choose: leave out a restriction")
     return space

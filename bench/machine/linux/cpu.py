@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import cpuinfo
 import psutil
 
-from bench.machine.linux.system_files import ask_or_none, parse_count, read_text
+from bench.machine.linux.system_files import ROOT, ask_or_none, parse_count, read_text
 
 CPUS: Final = "sys/devices/system/cpu"
 #: Linux can be built for 8192 CPUs at most; a list that names more than this is none.
@@ -23,6 +24,9 @@ _INSTRUCTION_SETS: Final = (
     *("amx_tile", "amx_int8", "amx_bf16", "amx_fp16"),
     *("neon", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "svei8mm", "svebf16", "sve2", "sme"),
 )
+
+#: The values of DNNL_MAX_CPU_ISA below AVX-512, for which MXNet's oneDNN looks, written like this. It ignores others.
+_WITHOUT_AVX512: Final = {"AVX2": 8, "AVX2_VNNI": 8, "AVX": 1, "SSE41": 1}
 
 
 def parse_cpu_list(text: str) -> frozenset[int]:
@@ -137,3 +141,13 @@ def instruction_sets(flags: Iterable[str]) -> tuple[str, ...]:
     """Return the flags that matter here, by Linux's names but for "neon", which Linux calls asimd on 64 bits."""
     bare = {"neon" if flag == "asimd" else flag.replace("_", "") for flag in flags}
     return tuple(name for name in _INSTRUCTION_SETS if name.replace("_", "") in bare)
+
+
+def vector_floats(root: Path = ROOT, variables: Mapping[str, str] = os.environ) -> int:
+    """Return how many floats the kernels of MXNet's oneDNN for training convolutions take at once; 1: there are none.
+
+    They are made for AVX-512 and AVX2. The user may forbid the first, or both.
+    """
+    flags = describe_processor(root).flags
+    widest = 16 if "avx512f" in flags else 8 if "avx2" in flags else 1
+    return min(widest, _WITHOUT_AVX512.get(variables.get("DNNL_MAX_CPU_ISA", ""), widest))

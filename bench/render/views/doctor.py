@@ -191,12 +191,12 @@ _HOST_COLUMNS: Final[Sequence[Column[HostAnswer]]] = (
         explanation="by how much it is ahead of this machine's, give or take half a round trip; no result needs it",
     ),
     make_column(
-        str(Subject.HOST_NAME),
+        "host_name",
         _host_name,
         title="own name\nleads to",
         number=False,
         priority=3,
-        explanation="where the host's own name resolves to; gloo listens there",
+        explanation="where the host's own name resolves to; no rank needs it",
     ),
 )
 

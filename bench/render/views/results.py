@@ -25,6 +25,7 @@ from bench.render.model.table import Fact, Table, at_priority, hidden_column, ma
 from bench.render.model.words import captions
 from bench.render.model.words.labels import listed_axes, shared_setting
 from bench.render.phrases import describe_reasons, format_count, one_line
+from bench.render.views.predictions import prediction_tables
 from bench.render.views.scaling import scaling_tables
 from bench.scenarios.scenario import tutorial_setting
 from bench.stats.modes import two_groups
@@ -42,7 +43,7 @@ def result_tables(
 ) -> list[Table]:
     """Return one table per file, network and recipe; or, with `row` or `column`, one pivot per file and recipe.
 
-    Tables of ranks and of their exchanges follow those of a file that has some.
+    Tables of ranks and of their exchanges, and then those of prediction, follow those of a file that has some.
 
     `sort` names a column, with a leading "-" for descending; raw values are sorted, absent ones last. Without it
     rows have the order of the plan. `row` and `column` name axes and `value` a column of numbers; other axes that vary
@@ -64,7 +65,7 @@ def result_tables(
             else:
                 tables.append(_pivot(summary, rows, axes, pivot_value, ordered))
         if axes is None:
-            tables += scaling_tables(summary)
+            tables += [*scaling_tables(summary), *prediction_tables(summary)]
     return tables
 
 

@@ -17,7 +17,7 @@ from bench.render.model.words.captions import facts_of, file_caption, file_facts
 from bench.render.phrases import clean_text, ends, format_count, format_ratio, one_line, plus_minus
 from bench.scenarios.export import run_command, suite_text
 from bench.scenarios.scenario import Scenario, tutorial_setting
-from mnist_core.recipe import Network, Update
+from mnist_core.recipe import Network, Precision, Update
 
 #: Fresh processes of the scenario to paste: enough for an interval worth reading.
 _REPEATS: Final = 5
@@ -38,6 +38,8 @@ def format_knob(scenario: Scenario, knob: str) -> str:
             if getattr(scenario, axis) != getattr(tutorial, axis)
         ]
         return f"trainer ({', '.join(store)})" if store else "trainer"
+    if knob == "hybridize" and scenario.precision is not Precision.FLOAT32:
+        return f"{scenario.hybridize} {scenario.precision}"
     return str(getattr(scenario, knob))
 
 
@@ -68,7 +70,8 @@ _GLOSSES: Final = {
     "epoch": "the accuracy is read once an epoch",
     "flat": "all weights in one array",
     "naive": "each operation runs at once, and not in another thread",
-    "padded": "channels filled up to whole vectors",
+    "padded": "channels filled up to multiples of 16",
+    "padded_8": "channels filled up to multiples of 8",
     "pool_first": "tanh after the pooling",
     "activation": "oneDNN's tanh",
 }

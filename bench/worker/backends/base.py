@@ -6,7 +6,7 @@ No framework is imported by this module; the worker imports the one its scenario
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -18,7 +18,7 @@ from bench.scenarios.scenario import Scenario
 from bench.worker.protocol import RankPlace
 from mnist_core.devices import Device, Probe
 from mnist_core.idx import Split
-from mnist_core.recipe import Recipe
+from mnist_core.recipe import Precision, Recipe
 
 
 class TrainedEpoch(Protocol):
@@ -69,6 +69,18 @@ class Workload(Protocol):
 
     def weights_digest(self) -> str:
         """Return the SHA-256 of all trained weights, which are waited for."""
+
+    def weights(self) -> list[NDArray[np.float32]]:
+        """Return the weights and biases of the first device, each layer's weight before its bias.
+
+        Shapes are those of `common.WEIGHT_SHAPES`, whatever a layout adds or transposes.
+        """
+
+    def set_weights(self, weights: Sequence[NDArray[np.float32]]) -> None:
+        """Put such weights onto every device, and whatever else keeps a copy of them."""
+
+    def scores(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the network's outputs (n, 10) for images (n, 1, 28, 28) in 0..1, computed as in training."""
 
     def evaluate(self, test: Split) -> float:
         """Return the accuracy over every image of `test`, each counted once."""
@@ -122,8 +134,8 @@ class Backend(Protocol):
     def probe(self, device: Device) -> Probe:
         """Try the device out in this process, which may hang or crash it."""
 
-    def matrix_product(self, device: Device, size: int) -> Callable[[], None]:
-        """Return a function that multiplies two (size, size) float32 matrices on the device, and waits for it."""
+    def matrix_product(self, device: Device, size: int, precision: Precision) -> Callable[[], None]:
+        """Return a function that multiplies two (size, size) matrices on the device, and waits for it."""
 
     def vector_sum(self, device: Device, elements: int) -> Callable[[], None]:
         """Return a function that adds two float32 arrays on the device (STREAM's "add"), and waits for the sum."""

@@ -6,6 +6,7 @@ own where copies of one array are expected: a program sees one rank's data alone
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
@@ -15,6 +16,7 @@ import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxlib import _jax
 from numpy.typing import NDArray
 
 from bench.worker.backends.common import EXCHANGE_SECONDS
@@ -29,10 +31,8 @@ _HEARTBEAT_SECONDS: Final = 10
 
 
 def join(place: RankPlace) -> None:
-    """Meet the other ranks at the first one's port, which listens at that address alone.
-
-    JAX tells gloo neither an address nor an interface: each rank listens where its host's own name leads to.
-    """
+    """Meet the other ranks at the first one's port, which listens at that address alone."""
+    _let_gloo_listen_at(place.own_address)
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         del os.environ[name]  # it would be asked for the other ranks
     jax.config.update("jax_cpu_collectives_implementation", str(place.exchange))
@@ -48,6 +48,15 @@ def join(place: RankPlace) -> None:
         shutdown_timeout_seconds=patience,
         coordinator_bind_address=meeting,
     )
+
+
+def _let_gloo_listen_at(address: str | None) -> None:
+    """Let XLA's gloo wait for other ranks at this address of the machine; None: where its own name leads to.
+
+    XLA has an argument for it. JAX has no option that would reach it, and makes gloo when it first asks for a device.
+    """
+    if address is not None:
+        _jax.make_gloo_tcp_collectives = functools.partial(_jax.make_gloo_tcp_collectives, hostname=address)
 
 
 def sharding(cpu: int) -> Sharding:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import importlib
+import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from mnist_core.loop import Training
 from mnist_core.mxnet_border import features, mx, to_context, version
 from mnist_core.networks import Block
 from mnist_core.probe import examine
-from mnist_core.recipe import Hybridize, Loop, Recipe
+from mnist_core.recipe import Hybridize, Loop, Precision, Recipe
 from mnist_core.training import Context, DataIter, TrainedEpoch, Trainer
 
 
@@ -33,6 +34,7 @@ def describe() -> Software:
 
 #: MXNet has no types.
 Store: TypeAlias = Any
+Parameter: TypeAlias = Any
 
 
 def join(place: RankPlace) -> None:
@@ -58,7 +60,8 @@ def create_workload(
     """Return the tutorial's own loop for every scenario that it can train, else the exchangeable one."""
     if place is not None:
         return ExchangedLoopWorkload(scenario, recipe, train, place)
-    exchanged = scenario.loop != Loop(hybridize=scenario.hybridize) or scenario.hybridize is Hybridize.BOUND
+    tutorial = Loop(hybridize=scenario.hybridize, precision=scenario.precision)
+    exchanged = scenario.loop != tutorial or scenario.hybridize is Hybridize.BOUND
     workload = ExchangedLoopWorkload if exchanged else TutorialWorkload
     return workload(scenario, recipe, train)
 
@@ -67,10 +70,15 @@ def probe(device: Device) -> Probe:
     return examine(device)
 
 
-def matrix_product(device: Device, size: int) -> Callable[[], None]:
-    context = to_context(device)
-    left, right = (mx.nd.random.uniform(shape=(size, size), ctx=context) for _ in range(2))
-    product = mx.nd.zeros((size, size), ctx=context)
+#: What matrices of 16 bits are cast to.
+_TYPES: Final = {Precision.BFLOAT16: "bfloat16", Precision.FLOAT16: "float16"}
+
+
+def matrix_product(device: Device, size: int, precision: Precision) -> Callable[[], None]:
+    context, own_type = to_context(device), _TYPES.get(precision, "float32")
+    left, right, product = (
+        mx.nd.amp_cast(mx.nd.random.uniform(shape=(size, size), ctx=context), dtype=own_type) for _ in range(3)
+    )
 
     def multiply() -> None:
         # A layer's product, which oneDNN does: `dot` is that of an old OpenBLAS, a tenth as fast on new processors.
@@ -130,7 +138,8 @@ class TutorialWorkload:
 
     def build(self) -> None:
         training.seed_everything(self._recipe.seed)
-        self._net = networks.build(self._scenario.network, self._scenario.hybridize)
+        scenario = self._scenario
+        self._net = networks.build(scenario.network, scenario.hybridize, precision=scenario.precision)
         training.initialize(self._net, self._contexts, self._recipe)
         self._trainer = training.make_trainer(self._net, self._recipe)
 
@@ -157,6 +166,15 @@ class TutorialWorkload:
 
     def weights_digest(self) -> str:
         return _digest(self._net)
+
+    def weights(self) -> list[NDArray[np.float32]]:
+        return _weights(self._net, self._scenario)
+
+    def set_weights(self, weights: Sequence[NDArray[np.float32]]) -> None:
+        _set_weights(self._net, weights)
+
+    def scores(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        return _scores(self._net, images, self._contexts[0])
 
     def evaluate(self, test: Split) -> float:
         return _evaluate(self._net, test, self._scenario.batch_size, self._contexts)
@@ -211,6 +229,15 @@ class ExchangedLoopWorkload:
     def weights_digest(self) -> str:
         return _digest(self._training.net)
 
+    def weights(self) -> list[NDArray[np.float32]]:
+        return _weights(self._training.net, self._scenario)
+
+    def set_weights(self, weights: Sequence[NDArray[np.float32]]) -> None:
+        _set_weights(self._training.net, weights)
+
+    def scores(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        return _scores(self._training.net_to_evaluate(), images, self._contexts[0])
+
     def evaluate(self, test: Split) -> float:
         return _evaluate(self._training.net_to_evaluate(), test, self._scenario.batch_size, self._contexts)
 
@@ -224,8 +251,31 @@ class ExchangedLoopWorkload:
 
 def _digest(net: Block) -> str:
     mx.nd.waitall()
-    trained = [each for each in net.collect_params().values() if each.grad_req != "null"]
-    return common.digest(each.data(each.list_ctx()[0]).asnumpy() for each in trained)
+    return common.digest(each.data(each.list_ctx()[0]).asnumpy() for each in _trained(net))
+
+
+def _trained(net: Block) -> list[Parameter]:
+    return [each for each in net.collect_params().values() if each.grad_req != "null"]
+
+
+def _weights(net: Block, scenario: Scenario) -> list[NDArray[np.float32]]:
+    """Return the weights without the zeros that `Layers.PADDED` fills channels up with."""
+    shapes = itertools.chain.from_iterable((shape, shape[:1]) for shape in common.WEIGHT_SHAPES[scenario.network])
+    return [
+        each.data(each.list_ctx()[0]).asnumpy()[tuple(map(slice, shape))]
+        for each, shape in zip(_trained(net), shapes, strict=True)
+    ]
+
+
+def _set_weights(net: Block, weights: Sequence[NDArray[np.float32]]) -> None:
+    for parameter, weight in zip(_trained(net), weights, strict=True):
+        filled = np.zeros(parameter.shape, np.float32)
+        filled[tuple(map(slice, weight.shape))] = weight
+        parameter.set_data(mx.nd.array(filled))  # which has a trainer fill its store anew
+
+
+def _scores(net: Block, images: NDArray[np.float32], context: Context) -> NDArray[np.float32]:
+    return np.asarray(net(mx.nd.array(images, ctx=context)).asnumpy())
 
 
 def _evaluate(net: Block, test: Split, batch_size: int, contexts: Sequence[Context]) -> float:

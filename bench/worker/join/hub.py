@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection
@@ -238,6 +238,11 @@ def hosts_of(
         if address != own
     )
     return (here, *far)
+
+
+def is_of_job(hosts: Iterable[Host]) -> bool:
+    """Tell whether these are the machines of a job, and not those of a hosts file."""
+    return any(RELAY in (host.launch or ()) for host in hosts)
 
 
 # --- letting ranks in -------------------------------------------------------------------------------------------------

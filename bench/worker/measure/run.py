@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -18,11 +18,12 @@ import psutil
 
 from bench.records.base import format_timestamp
 from bench.records.environment import Software
-from bench.records.result import Epoch, Run
+from bench.records.result import Epoch, Numerics, Run
 from bench.scenarios.axes import Exchange, Framework
 from bench.scenarios.scenario import Scenario
 from bench.worker.backends import base, parameter_server
 from bench.worker.backends.base import Workload
+from bench.worker.measure import numerics
 from bench.worker.measure.exchange import ArrayExchange
 from bench.worker.measure.gauge import Gauge
 from bench.worker.protocol import (
@@ -73,7 +74,7 @@ def measure_run(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> 
     trained_network = base.create_workload(scenario, recipe, train)
     ready = started()
 
-    warm = _warm_up(trained_network, batch_sizes(len(train.images), scenario.batch_size), recipe)
+    warm = _warm_up(trained_network, scenario, train, recipe)
     trained_network.prepare()
     gauge = Gauge()
     gauge.choose(scenario)
@@ -126,6 +127,7 @@ def measure_run(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> 
         device_memory_bytes=trained_network.device_memory_bytes(),
         training_peak_rss_bytes=gauge.training_peak_rss_bytes(),
         device_peak_bytes=trained_network.device_peak_bytes(),
+        numerics=warm.numerics,
     )
 
 
@@ -169,12 +171,16 @@ class SessionServer:
         train = Split(self._train.images[:samples], self._train.labels[:samples])
         recipe = Recipe(seed=self._request.seed)
         self._workload = base.create_workload(scenario, recipe, train, self._place)
-        warm = _warm_up(self._workload, batch_sizes(len(train.images), scenario.batch_size), recipe)
+        warm = _warm_up(self._workload, scenario, train, recipe, is_rank=self._place is not None)
         self._workload.prepare()
         epoch_seconds = self._warm_up_memory(recipe)
         self._gauge.choose(scenario)
         return SetUpDone(
-            warm.first_step_seconds, warm.warm_up_seconds + epoch_seconds, epoch_seconds, self._weights_digest()
+            first_step_seconds=warm.first_step_seconds,
+            warm_up_seconds=warm.warm_up_seconds + epoch_seconds,
+            epoch_seconds=epoch_seconds,
+            weights_digest=self._weights_digest(),
+            numerics=warm.numerics,
         )
 
     def _warm_up_memory(self, recipe: Recipe) -> float:
@@ -241,26 +247,32 @@ class SessionServer:
 class _WarmUp:
     first_step_seconds: float
     warm_up_seconds: float
+    numerics: Numerics | None
 
 
-def _warm_up(trained_network: Workload, sizes: Sequence[int], recipe: Recipe) -> _WarmUp:
-    """Build, train the first step, touch every batch size that an epoch meets.
+def _warm_up(
+    trained_network: Workload, scenario: Scenario, train: Split, recipe: Recipe, *, is_rank: bool = False
+) -> _WarmUp:
+    """Build, train the first step, probe the numerics, touch every batch size that an epoch meets.
 
     With a learning rate of zero an update is real work that leaves every weight as it was, to the last bit. So the
-    epochs start from the initial weights.
+    epochs start from the initial weights. Raise `NumericsError` for another precision than the scenario's.
     """
+    sizes = batch_sizes(len(train.images), scenario.batch_size)
     begin = time.perf_counter()
     trained_network.build()
     trained_network.set_learning_rate(0.0)
     trained_network.train_throwaway_batch(sizes[0])
     first_step_seconds = time.perf_counter() - begin
 
+    found = numerics.probe(trained_network, scenario, train, sizes[0], is_rank=is_rank)
+
     begin = time.perf_counter()
     for size in sizes:
         trained_network.train_throwaway_batch(size)
     warm_up_seconds = time.perf_counter() - begin
     trained_network.set_learning_rate(recipe.learning_rate)
-    return _WarmUp(first_step_seconds, warm_up_seconds)
+    return _WarmUp(first_step_seconds, warm_up_seconds, found)
 
 
 def _finite(loss: float, when: str) -> float:

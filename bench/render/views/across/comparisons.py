@@ -40,6 +40,7 @@ from bench.render.views.across.comparison_columns import (
     is_single,
     throughput_ratio,
 )
+from bench.render.views.across.prediction_comparisons import prediction_comparison_table
 from bench.stats.intervals import bounds
 from mnist_core.recipe import Recipe
 
@@ -71,6 +72,8 @@ def comparison_tables(
             frame = _frame(comparison, rows, last=place == len(groups) - 1, gate=gate)
             if axes is None:
                 tables.append(_listing(rows, columns, frame))
+                latencies = prediction_comparison_table(comparison, rows, frame.facts)
+                tables += [] if latencies is None else [latencies]
             else:
                 status = find("verdict", columns, "column")
                 tables.append(pivot_table(rows, axes, pivot_value, frame, status=status, mark=_mark))
