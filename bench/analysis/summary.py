@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -16,8 +15,11 @@ from bench.analysis.groups import (
     Group,
     RowKey,
     Status,
+    accuracy_over_float32,
     epochs_seconds,
+    float32_of,
     group_by_row,
+    grouped,
     health_of,
     learning_curve,
     log_ratio_of_rows,
@@ -30,7 +32,7 @@ from bench.analysis.roofline import Bound, Costs, Place, Roof, costs_of, place_o
 from bench.records.environment import Environment, Software
 from bench.records.health import SessionHealth
 from bench.records.hosts import ClusterHost
-from bench.records.result import Dataset, ExchangeCurve, Failure, ResultSet, Run, RunBlock
+from bench.records.result import Dataset, ExchangeCurve, ResultSet, Run, RunBlock
 from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.stats import intervals, regression
 from bench.stats.intervals import Estimate
@@ -78,6 +80,10 @@ class Measures:
     omp_num_threads: int | None
     #: Over the tutorial's own setting of the same network and recipe; 1 without an interval for that row itself.
     speedup: Estimate | None
+    #: Throughput over that of the same scenario in float32, and what the accuracy exceeds that one's by, seed by seed;
+    #: None for float32 itself.
+    over_float32: Estimate | None
+    accuracy_over_float32: Estimate | None
     #: Throughput over the number of contexts times that of the same scenario on its first context alone.
     scaling_efficiency: Estimate | None
     #: Throughput times the floating-point operations an image needs; None for a custom network, as are all
@@ -179,7 +185,7 @@ def summarize(result_set: ResultSet, price: Price | None = None) -> Summary:
                 measures=_measures(key, groups, result_set, lines.get(key), measured_roofs, price)
                 if group.runs
                 else None,
-                failures=_grouped(group.failures),
+                failures=grouped(group.failures),
                 planned=group.planned,
                 not_run=max(0, group.planned - len(group.runs) - len(group.failures)),
                 is_baseline=scenario == tutorial_setting(scenario.network),
@@ -338,6 +344,10 @@ def _measures(
         busy_cpus=_median(runs, lambda run: run.epochs_cpu_seconds / epochs_seconds(run)),
         omp_num_threads=omp_num_threads,
         speedup=_speedup(key, groups),
+        over_float32=None if (same := float32_of(key)) is None else _relative(key, same, groups),
+        accuracy_over_float32=None
+        if (more := accuracy_over_float32(key, groups)) is None
+        else intervals.estimate_of(more),
         scaling_efficiency=_scaling_efficiency(key, groups),
         achieved_gflop_per_second=achieved,
         roof=roof,
@@ -383,11 +393,6 @@ def _relative(key: RowKey, other: RowKey, groups: dict[RowKey, Group]) -> Estima
     if other not in groups or not (groups[key].is_ranked and groups[other].is_ranked):
         return None
     return ratio_of_rows(groups[key], groups[other])
-
-
-def _grouped(failures: Iterable[Failure]) -> tuple[FailureGroup, ...]:
-    counts = Counter((failure.reason, failure.detail) for failure in failures)
-    return tuple(FailureGroup(reason=reason, detail=detail, count=count) for (reason, detail), count in counts.items())
 
 
 def _median(runs: tuple[Run, ...], value: Callable[[Run], float]) -> float:

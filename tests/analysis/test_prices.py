@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from bench.analysis.prices import Price, price_per_hour
@@ -9,7 +11,7 @@ from bench.analysis.summary import Measures, summarize
 from tests.support.records import a_cluster_host, a_result_set, a_run, a_scenario, an_epoch
 
 
-def measures_of(price: Price | None, **run: object) -> Measures:
+def measures_of(price: Price | None, **run: Any) -> Measures:  # noqa: ANN401  # fields of a run
     (row,) = summarize(a_result_set(a_run(**run)), price).rows
     assert row.measures is not None
     return row.measures

@@ -10,6 +10,7 @@ import pytest
 
 from bench import cli
 from bench.cli.commands import run as run_command
+from bench.experiments import idle
 from bench.records import store
 from bench.records.energy import EnergyCounter, EnergyReading, EnergySource, EnergySupply
 from bench.records.result import ResultSet
@@ -151,7 +152,7 @@ def test_a_price_that_means_nothing_is_refused(
 def test_only_a_machine_that_can_count_is_watched_while_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes ten seconds, which no other machine is to spend."""
     watched = EnergySupply(sources=(PACKAGE,))
-    monkeypatch.setattr(run_command.idle, "measure_idle", lambda _supply: watched)
+    monkeypatch.setattr(idle, "measure_idle", lambda _supply: watched)
     counter = EnergyCounter(source=EnergySource.RAPL, domain="package-0")
     for supply, expected in ((EnergySupply(sources=(counter,)), watched), (NO_RAPL, NO_RAPL), (None, None)):
         assert run_command._with_idle_watts(an_environment(energy=supply)).energy == expected

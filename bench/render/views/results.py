@@ -186,6 +186,7 @@ def _explained(columns: Iterable[Column[Row]], summary: Summary, rows: Sequence[
         ),
         "targets": " or ".join(targets),
         "price": format_price(summary.price),
+        "accuracy_margin": f"{accuracy.MARGIN_OVER_FLOAT32:g}",
     }
     return [
         dataclasses.replace(
