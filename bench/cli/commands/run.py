@@ -36,6 +36,7 @@ from bench.cli.measuring.plans import estimate_of, note_plan, note_reached, plan
 from bench.cli.measuring.precision import computable
 from bench.cli.measuring.session import ResumeHint, measuring, new_file, note_saved, prepare_rest, resumed_file
 from bench.errors import ConfigurationError
+from bench.experiments import idle
 from bench.experiments.run import policy
 from bench.experiments.run.ceilings import CeilingRounds, requests_of_plan, usable
 from bench.experiments.run.eta import CEILING_SECONDS, CURVE_SECONDS
@@ -230,6 +231,7 @@ def run(
         environment = _capture(plan, site)  # first, if it can be: it fails at once where a framework is missing
         if not listed:
             prepared = prepare(data, data_dir)
+            environment = _with_idle_watts(environment)
         result_set = ResultSet(
             suite=_suite_name(suite),
             created_at=utc_now(),
@@ -253,6 +255,15 @@ def _capture(plan: Sequence[PlannedRun], site: Site) -> Environment:
         software, *peers = describe_frameworks(SubprocessExecutor(site.interpreters, machines=site.machines), plan)
     here = site.records[0].environment if site.records else capture()
     return msgspec.structs.replace(here, software=software, peers=tuple(peers))
+
+
+def _with_idle_watts(environment: Environment) -> Environment:
+    """Return the facts with what the idle machine draws, which takes ten seconds where it can count that."""
+    energy = environment.energy
+    if energy is None or not energy.sources:
+        return environment
+    with spinner(f"counting what this machine draws while idle, {idle.SECONDS:g} s"):
+        return msgspec.structs.replace(environment, energy=idle.measure_idle(energy))
 
 
 def _measure(

@@ -41,7 +41,7 @@ class Workload(Protocol):
     """One network in training. `build`, throw-away batches, `prepare`, then epochs; the clock is the caller's.
 
     Made with its training images in memory; every method raises what its framework raises. Of a rank, every method but
-    `wait`, `weights_digest` and `device_memory_bytes` is called on all ranks, in the same order.
+    `wait`, `weights_digest` and what tells of memory is called on all ranks, in the same order.
     """
 
     def build(self) -> None:
@@ -88,6 +88,12 @@ class Workload(Protocol):
 
     def device_memory_bytes(self) -> int | None:
         """Return the memory in use on the scenario's GPUs, by all processes; None without a GPU."""
+
+    def device_peak_bytes(self) -> int | None:
+        """Return the most memory that the framework had allocated on them: since `prepare`, or since its start.
+
+        None without a GPU, and where the framework does not count it.
+        """
 
 
 class SharedArray(Protocol):

@@ -185,6 +185,10 @@ class TutorialWorkload:
     def device_memory_bytes(self) -> int | None:
         return _device_memory_bytes(self._scenario.devices)
 
+    def device_peak_bytes(self) -> int | None:
+        """Return None: MXNet does not count it."""
+        return None
+
 
 class ExchangedLoopWorkload:
     """The loop whose every part is as the scenario says, in one process or as a rank of several."""
@@ -242,6 +246,10 @@ class ExchangedLoopWorkload:
 
     def device_memory_bytes(self) -> int | None:
         return _device_memory_bytes(self._scenario.devices)
+
+    def device_peak_bytes(self) -> int | None:
+        """Return None: MXNet does not count it."""
+        return None
 
 
 def _digest(net: Block) -> str:
