@@ -237,9 +237,15 @@ class JaxWorkload:
 
     def device_memory_bytes(self) -> int | None:
         """Bytes that JAX really uses; it keeps what it once had."""
+        return self._memory("bytes_in_use")
+
+    def device_peak_bytes(self) -> int | None:
+        return self._memory("peak_bytes_in_use")
+
+    def _memory(self, statistic: str) -> int | None:
         if any(device.kind is DeviceKind.CPU for device in self._scenario.devices):
             return None
-        return sum(int(place.memory_stats()["bytes_in_use"]) for place in self._places.devices)
+        return sum(int(place.memory_stats()[statistic]) for place in self._places.devices)
 
     def _own_rows(self, order: NDArray[np.intp], batch_size: int) -> Iterator[tuple[int, Rows]]:
         return self._rows(order, batch_size, self._rank, self._ranks)
