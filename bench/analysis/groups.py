@@ -5,9 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Mapping
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
+
+import msgspec
 
 from bench.analysis import accuracy
 from bench.enums import StrEnum
@@ -18,7 +22,7 @@ from bench.scenarios.suite import PlannedRun
 from bench.stats import block_design, intervals
 from bench.stats.block_design import Spread
 from bench.stats.intervals import Estimate, TSummary
-from mnist_core.recipe import Recipe
+from mnist_core.recipe import Precision, Recipe
 
 
 class Status(StrEnum):
@@ -77,6 +81,12 @@ def _any_seed(recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, seed=0)
 
 
+def grouped(failures: Iterable[Failure]) -> tuple[FailureGroup, ...]:
+    """Return failures for the same reason as one."""
+    counts = Counter((failure.reason, failure.detail) for failure in failures)
+    return tuple(FailureGroup(reason=reason, detail=detail, count=count) for (reason, detail), count in counts.items())
+
+
 def throughput(run: Run) -> float:
     """Return the images per second of one process: all images really trained, over all epoch windows."""
     return sum(epoch.samples for epoch in run.epochs) / epochs_seconds(run)
@@ -93,6 +103,13 @@ def time_to_accuracy_seconds(run: Run) -> float | None:
         if test_accuracy >= target:
             return elapsed
     return None
+
+
+def median_time_to_accuracy(runs: Sequence[Run]) -> float | None:
+    """Return the median over processes; None where one of them never reached the target, or there is none."""
+    seconds = [time_to_accuracy_seconds(run) for run in runs]
+    reached = [each for each in seconds if each is not None]
+    return statistics.median(reached) if reached and len(reached) == len(seconds) else None
 
 
 def learning_curve(run: Run) -> tuple[float, ...]:
@@ -167,7 +184,33 @@ def group_by_row(result_set: ResultSet) -> dict[RowKey, Group]:
             if measured
             else any(each.in_turns for each in planned.get(key, ())),
         )
-    return _with_spreads(groups)
+    return _with_spreads(_against_float32(groups))
+
+
+def float32_of(key: RowKey) -> RowKey | None:
+    """Return the same row in float32; None for one that is."""
+    scenario, recipe = key
+    if scenario.precision is Precision.FLOAT32:
+        return None
+    return msgspec.structs.replace(scenario, precision=Precision.FLOAT32), recipe
+
+
+def accuracy_over_float32(key: RowKey, groups: Mapping[RowKey, Group]) -> TSummary | None:
+    """Summarize what a row's accuracy exceeds that of the same in float32 by; None where that is not there."""
+    other = groups.get(float32_of(key) or key)
+    if other is None or other is groups[key] or not other.is_ranked:
+        return None
+    return accuracy.difference(groups[key].runs, other.runs)
+
+
+def _against_float32(groups: Mapping[RowKey, Group]) -> dict[RowKey, Group]:
+    """Make rows invalid that surely learn less than the same in float32."""
+    judged = {}
+    for key, group in groups.items():
+        lost = accuracy_over_float32(key, groups) if group.is_ranked else None
+        reason = None if lost is None else accuracy.explain_loss(lost)
+        judged[key] = group if reason is None else dataclasses.replace(group, status=Status.INVALID, invalid=reason)
+    return judged
 
 
 def _with_spreads(groups: Mapping[RowKey, Group]) -> dict[RowKey, Group]:

@@ -10,6 +10,7 @@ Software is not the machine: another NumPy is what a comparison is often about, 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -74,6 +75,15 @@ def _of_cards(fact: Callable[[Accelerator], Fact]) -> Callable[[Environment], Fa
     return lambda e: tuple(format_fact(told) for card in e.accelerators if (told := fact(card)) is not None)
 
 
+def _cards(environment: Environment) -> tuple[str, ...]:
+    """Name each card as programs do: gpu(0) NVIDIA A10 GPU-8932f937-…."""
+    models = itertools.chain(environment.accelerator_model_names, itertools.repeat(""))
+    return tuple(
+        " ".join(filter(None, (f"gpu({index})", model, card.uuid)))
+        for index, (model, card) in enumerate(zip(models, environment.accelerators, strict=False))
+    )
+
+
 def _clocks(card: Accelerator) -> str | None:
     """Name both highest clocks: 1410 / 1215."""
     clocks = (card.max_clock_hz, card.max_memory_clock_hz)
@@ -111,7 +121,7 @@ SOFTWARE_FACTS: Final[Mapping[str, Callable[[Environment], Fact]]] = {
     "mnist-bench": lambda e: e.mnist_bench_version,
     "source": _source,
     "accelerator driver": lambda e: e.accelerator_driver,
-    "cards": _of_cards(lambda card: card.uuid),
+    "cards": _cards,
     "compute capabilities": _of_cards(lambda card: card.compute_capability),
     "power limits in W": _of_cards(_power),
     "highest clocks in MHz": _of_cards(_clocks),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -33,6 +33,7 @@ from bench.records.environment import Environment, Software
 from bench.records.health import Health
 from bench.records.result import Dataset, FailureReason, InProgress
 from bench.scenarios.scenario import Scenario
+from bench.stats.order_statistics import percentile_name
 from bench.stats.paired import Order, Side
 
 #: Raised by any change after which an older reader would misread or refuse a file.
@@ -42,8 +43,9 @@ from bench.stats.paired import Order, Side
 #: 2. More axes of a scenario, as in the result file's version 2. Every file of version 1 is one of version 2.
 #: 3. `budget_seconds`, `pilot_seconds` and `void_at_both_ends` of the plan, and more facts of the environment: kinds of
 #:    core, who scales the clock, a digest of the source, the state of GPUs, and of the health: what slowed them. Ranks
-#:    and precision of a scenario, as in the result file's version 3. `in_progress`, and `commits_ahead` of a side.
-#:    Every file of version 2 is one of version 3 without them.
+#:    and precision of a scenario, as in the result file's version 3. `in_progress`, and `commits_ahead` of a side. For
+#:    gates of latency `metric` of the plan, `percentile` of its scenarios and `answered` of a pass. Every file of
+#:    version 2 is one of version 3 without them.
 GATE_SCHEMA_VERSION: Final = 3
 
 
@@ -64,16 +66,48 @@ class GatePhase(StrEnum):
     CONFIRMATION = "confirmation"
 
 
+class GateMetric(StrEnum):
+    """What a gate compares."""
+
+    #: The time of training on an image.
+    THROUGHPUT = "throughput"
+    #: The time that a single image's prediction takes: two of its percentiles.
+    LATENCY = "latency"
+
+
+#: Those that a gate of latency judges.
+GATED_PERCENTILES: Final = (0.5, 0.99)
+#: What a verdict is about: a scenario, and the percentile of its latency, or None for its training.
+GateKey: TypeAlias = tuple[Scenario, float | None]
+
+
+def name_of(key: GateKey) -> str:
+    """Write what a verdict is about: the scenario's name, and of its latency the percentile."""
+    scenario, percentile = key
+    return scenario.name if percentile is None else f"{scenario.name}, {percentile_name(percentile)}"
+
+
 class GatedScenario(Record, frozen=True, kw_only=True):
-    """A scenario of the gate's suite, and how a pass measures it."""
+    """A scenario of the gate's suite, and how a pass measures it; in a gate of latency one for each percentile."""
 
     scenario: Scenario
     omp_num_threads: Threads
-    #: Training images of an epoch, and epochs of a timed window, fixed by a pilot so that a window is long enough.
+    #: Training images of an epoch, and epochs of a timed window, fixed by a pilot so that a window is long enough; in a
+    #: gate of latency the queries of a turn, and 1.
     epoch_samples: Images
     window_epochs: Epochs
     #: Relative slowdown that identical code seemed to have here (0.02 = 2 %); None: this machine has no calibration.
     noise_floor: Ratio | None
+    #: Whose time is judged (0.99: 99 % of the queries took no longer); None: the time of training.
+    percentile: Probability | None = None
+
+    @property
+    def key(self) -> GateKey:
+        return self.scenario, self.percentile
+
+    @property
+    def name(self) -> str:
+        return name_of(self.key)
 
     @property
     def window_samples(self) -> int:
@@ -84,6 +118,7 @@ class GatePlan(Record, frozen=True, kw_only=True):
     """Everything that a verdict depends on besides the measurements."""
 
     purpose: Purpose
+    metric: GateMetric = GateMetric.THROUGHPUT
     suite: str
     scenarios: Annotated[tuple[GatedScenario, ...], Meta(min_length=1)]
     #: Timed windows per scenario and pass.
@@ -140,19 +175,34 @@ class SideDescription(Record, frozen=True, kw_only=True):
     commits_ahead: PositiveCount | None = None
 
 
+class AnsweredTurn(Record, frozen=True, kw_only=True):
+    """What the queries of a turn took, one after the other."""
+
+    p50_ns: PositiveCount
+    p99_ns: PositiveCount
+    #: Queries answered by another digit than the evaluation's.
+    mismatches: Count
+
+    def seconds(self, percentile: float) -> float:
+        """Return the time of one of `GATED_PERCENTILES`."""
+        return 1e-9 * (self.p50_ns if percentile == GATED_PERCENTILES[0] else self.p99_ns)
+
+
 class ScenarioInvocation(Record, frozen=True, kw_only=True):
     """What one pass measured for one scenario."""
 
     scenario: Scenario
     first_step_seconds: Seconds
     warm_up_seconds: Seconds
-    #: Images really trained in each window; padding never counts.
+    #: Images really trained in each window; padding never counts. In a gate of latency, queries that were answered.
     samples: tuple[PositiveCount, ...]
-    #: From barrier to barrier.
+    #: From barrier to barrier; of a turn of queries all of them together.
     window_seconds: tuple[PositiveSeconds, ...]
     #: After the last window, on the first test images.
     test_accuracy: Fraction
     involuntary_context_switches: Count
+    #: Of each window in a gate of latency; else empty.
+    answered: tuple[AnsweredTurn, ...] = ()
 
 
 class Invocation(Record, frozen=True, kw_only=True):

@@ -102,9 +102,9 @@ def test_too_few_blocks_are_no_calibration() -> None:
 def test_a_stretch_follows_itself_around() -> None:
     """It may begin anywhere, so that every block is used as often as any other."""
     evidence = evidence_of(a_plan(), blocks(10, noisy(38)))
-    effects = {round(abs(block.rows[MLP].effect), 12) for block in evidence}
+    effects = {round(abs(block.rows[MLP, None].effect), 12) for block in evidence}
     found = calibration.stretch(evidence, 10, random.Random(1))
-    assert {round(abs(block.rows[MLP].effect), 12) for block in found} == effects
+    assert {round(abs(block.rows[MLP, None].effect), 12) for block in found} == effects
 
 
 @pytest.mark.slow

@@ -112,9 +112,9 @@ CARD = Accelerator(
 
 def test_the_state_of_cards_is_named() -> None:
     """It is no other machine whose power limit somebody changed, but it explains a difference."""
-    told = an_environment(accelerators=(CARD, Accelerator(uuid="GPU-2")))
+    told = an_environment(accelerator_model_names=("A100",), accelerators=(CARD, Accelerator(uuid="GPU-2")))
     assert {name: format_fact(SOFTWARE_FACTS[name](told)) for name in CARD_FACTS} == {
-        "cards": "GPU-1, GPU-2",
+        "cards": "gpu(0) A100 GPU-1, gpu(1) GPU-2",
         "compute capabilities": "8.0",
         "power limits in W": "250 of 400",
         "highest clocks in MHz": "1410 / 1215",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 import scipy.stats
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.stats.intervals import bounds, t_summary
@@ -43,7 +43,6 @@ def test_the_ranks_are_those_of_the_exact_binomial_distribution(count: int, frac
     assert percentile_ranks(count, fraction) == ranks
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(st.integers(3_688, 2_000_000), st.sampled_from(FRACTIONS))
 def test_the_ranks_are_scipys(count: int, fraction: float) -> None:
     """By `scipy.stats.binom`: each end misses the percentile with a probability of 2.5 % at most, and barely so."""
@@ -55,7 +54,6 @@ def test_the_ranks_are_scipys(count: int, fraction: float) -> None:
     assert 1 <= ranks.lower <= ranks.rank <= ranks.upper <= count
 
 
-@settings(deadline=None)
 @given(st.integers(1, 5_000), st.sampled_from([0.07, 0.29, *FRACTIONS]))
 def test_a_percentile_is_numpys_order_statistic(count: int, fraction: float) -> None:
     """The value at which the share of all values reaches it, with the decimal fraction that is meant."""

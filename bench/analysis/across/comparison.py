@@ -313,8 +313,22 @@ def _slowdown(pair: _Pair, sessions: SessionSpread | None, *, within: bool) -> T
             return paired
     if sessions is not None and (known := sessions.scenarios.get(pair.key)) is not None:
         return difference_of_sessions(one.speed, other.speed, known)
-    difference = intervals.welch_difference(one.speed, other.speed)
+    return _across(sessions, intervals.welch_difference(one.speed, other.speed))
+
+
+def _across(sessions: SessionSpread | None, difference: TSummary) -> TSummary:
     return difference if sessions is None else across_sessions(difference, sessions.sd, sessions.degrees_of_freedom)
+
+
+def latency_slowdown(comparison: Comparison, row: ComparedRow, fraction: float) -> TSummary | None:
+    """Return how much longer a single image takes, as a log ratio of this percentile; None unless both sides rank."""
+    if row.slowdown is None or row.baseline is None or row.contender is None:
+        return None
+    before, after = row.baseline.latencies.get(fraction), row.contender.latencies.get(fraction)
+    if before is None or after is None:
+        return None
+    paired = difference_in_blocks(after.in_block, before.in_block, None) if comparison.kind is Kind.WITHIN else None
+    return paired or _across(comparison.sessions, intervals.welch_difference(after.moments, before.moments))
 
 
 def _complete(pair: _Pair, verdict: Verdict) -> tuple[Verdict, str | None]:

@@ -231,7 +231,7 @@ def _report_half(gate_file: GateFile, conclusion: Conclusion, injected: float, o
         print_tables([gate_table(gate_file, conclusion)], output_format)
     for row in conclusion.rows:
         change = "nothing" if row.ratio is None else format_change(row.ratio)
-        note(f"injected {100 * injected:g} % per step, found {change}: {row.verdict}: {row.scenario.name}")
+        note(f"injected {100 * injected:g} % per step, found {change}: {row.verdict}: {row.name}")
 
 
 def selftest_status(slowed: Verdict, identical: Verdict) -> Exit:

@@ -63,7 +63,7 @@ def calibrate(
         raise ValueError(f"{len(valid)} valid blocks are too few to replay a gate, which takes {first_look} at least")
     block_seconds = statistics.median(block.seconds for block in gate_file.blocks)
     floors = {
-        gated.scenario: noise_floor([block.rows[gated.scenario].effect for block in valid], first_look, gates, seed)
+        gated.scenario: noise_floor([block.rows[gated.key].effect for block in valid], first_look, gates, seed)
         for gated in gate_file.plan.scenarios
     }
     # No more than there are: a suspicion must not be confirmed by the blocks that raised it.
@@ -129,10 +129,10 @@ def relabelled(block: BlockEvidence) -> BlockEvidence:
         block,
         order=Order.BAAB if block.order is Order.ABBA else Order.ABBA,
         rows={
-            scenario: dataclasses.replace(
+            key: dataclasses.replace(
                 row, effect=-row.effect, accuracy_difference=-row.accuracy_difference, trends=row.trends[::-1]
             )
-            for scenario, row in block.rows.items()
+            for key, row in block.rows.items()
         },
     )
 
@@ -142,8 +142,7 @@ def slowed(block: BlockEvidence, slowdown: float) -> BlockEvidence:
     return dataclasses.replace(
         block,
         rows={
-            scenario: dataclasses.replace(row, effect=row.effect + math.log1p(slowdown))
-            for scenario, row in block.rows.items()
+            key: dataclasses.replace(row, effect=row.effect + math.log1p(slowdown)) for key, row in block.rows.items()
         },
     )
 
@@ -194,7 +193,8 @@ def _replays(
 def _scenario(
     scenario: Scenario, floor: float, valid: Sequence[BlockEvidence], look: int, gates: int, seed: int
 ) -> ScenarioCalibration:
-    effects = [block.rows[scenario].effect for block in valid]
+    key = scenario, None
+    effects = [block.rows[key].effect for block in valid]
     center = statistics.median(effects)
     ratio = ratio_of(t_summary(effects))
     assert ratio.lower is not None
@@ -202,7 +202,7 @@ def _scenario(
     generator = random.Random(f"{seed}/{scenario.name}")  # noqa: S311  # a replay, not a secret
     covered = 0
     for _ in range(gates):
-        rows: list[RowEvidence] = [block.rows[scenario] for block in stretch(valid, look, generator)]
+        rows: list[RowEvidence] = [block.rows[key] for block in stretch(valid, look, generator)]
         ends = bounds(t_summary([row.effect for row in rows]))
         covered += ends is not None and ends[0] <= 0 <= ends[1]
     return ScenarioCalibration(

@@ -115,27 +115,25 @@ def _confirm(
     plan: GatePlan, rows: Sequence[GateRow], remaining: list[BlockEvidence]
 ) -> tuple[list[GateRow], Wanted | None]:
     """Return the rows after the confirmation of the suspects, and what it wants; take its blocks from `remaining`."""
-    gated = {each.scenario: each for each in plan.scenarios}
-    suspicions = {row.scenario: row.suspicion for row in rows if row.suspicion is not None}
-    suspects = [gated[scenario] for scenario in suspicions]
+    gated = {each.key: each for each in plan.scenarios}
+    suspicions = {row.key: row.suspicion for row in rows if row.suspicion is not None}
+    suspects = [gated[key] for key in suspicions]
     fresh: list[BlockEvidence] = []
     for look in plan.confirmation_looks:
         fresh += _take(remaining, GatePhase.CONFIRMATION, look - len(fresh))
         if len(fresh) < look:
             wanted = Wanted(phase=GatePhase.CONFIRMATION, scenarios=tuple(suspects), done=len(fresh), until=look)
             return [_unconfirmed(row, fresh) for row in rows], wanted
-        confirmed = {each.scenario for each in suspects if _shows_again(plan, each, suspicions[each.scenario], fresh)}
+        confirmed = {each.key for each in suspects if _shows_again(plan, each, suspicions[each.key], fresh)}
         if confirmed:
-            return [
-                _confirmed(row, fresh) if row.scenario in confirmed else _unconfirmed(row, fresh) for row in rows
-            ], None
+            return [_confirmed(row, fresh) if row.key in confirmed else _unconfirmed(row, fresh) for row in rows], None
     return [_unconfirmed(row, fresh) for row in rows], None
 
 
 def _shows_again(plan: GatePlan, gated: GatedScenario, suspicion: Suspicion, fresh: Sequence[BlockEvidence]) -> bool:
     """Return whether the suspicion shows again in the fresh blocks; the looks of a confirmation share its alpha."""
     alpha = plan.confirmation_alpha / len(plan.confirmation_looks)
-    found = rows_of(gated.scenario, fresh)
+    found = rows_of(gated.key, fresh)
     if len(found) < FEWEST_BLOCKS:
         return False
     if suspicion is Suspicion.SLOWER:
@@ -156,7 +154,7 @@ def _wanted_main(plan: GatePlan, main: Sequence[BlockEvidence], until: int) -> W
 
 
 def _confirmation(row: GateRow, fresh: Sequence[BlockEvidence]) -> Estimate | None:
-    effects = [found.effect for found in rows_of(row.scenario, fresh)]
+    effects = [found.effect for found in rows_of(row.key, fresh)]
     return ratio_of(t_summary(effects)) if effects else None
 
 

@@ -7,9 +7,17 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.records.gate import Block, GatePhase, GatePlan, Invocation, ScenarioInvocation, draw
+from bench.records.gate import (
+    Block,
+    GateKey,
+    GateMetric,
+    GatePhase,
+    GatePlan,
+    Invocation,
+    ScenarioInvocation,
+    draw,
+)
 from bench.records.health import void_reason
-from bench.scenarios.scenario import Scenario
 from bench.stats import paired
 from bench.stats.paired import Order, Side
 
@@ -39,7 +47,7 @@ class BlockEvidence:
     #: Why the block is not complete; None: it is.
     failure: str | None
     #: Without the scenarios that one of the invocations lacks.
-    rows: Mapping[Scenario, RowEvidence]
+    rows: Mapping[GateKey, RowEvidence]
 
 
 def evidence_of(plan: GatePlan, blocks: Sequence[Block]) -> list[BlockEvidence]:
@@ -59,7 +67,7 @@ def evidence_of_last(plan: GatePlan, blocks: Sequence[Block]) -> BlockEvidence:
         order=block.order,
         void=_void_reason(plan, blocks) if failure is None else None,
         failure=failure,
-        rows=_rows_of(block) if failure is None else {},
+        rows=_rows_of(plan, block) if failure is None else {},
     )
 
 
@@ -76,7 +84,9 @@ def _failure_reason(plan: GatePlan, block: Block, index: int) -> str | None:
         return f"block {index} does not have its four passes in the order {block.order}"
     for measured in (measured for each in block.passes for measured in each.scenarios):
         wanted = (windows.get(measured.scenario, 0),) * plan.windows
-        if measured.samples != wanted or len(measured.window_seconds) != plan.windows:
+        turns = plan.windows if plan.metric is GateMetric.LATENCY else 0
+        is_complete = len(measured.window_seconds) == plan.windows and len(measured.answered) == turns
+        if measured.samples != wanted or not is_complete:
             return f"block {index} does not have the windows that were planned for {measured.scenario.name}"
     return None
 
@@ -87,25 +97,25 @@ def _void_reason(plan: GatePlan, blocks: Sequence[Block]) -> str | None:
     return void_reason(healths, *limits, at_both_ends=plan.void_at_both_ends)
 
 
-def _rows_of(block: Block) -> dict[Scenario, RowEvidence]:
+def _rows_of(plan: GatePlan, block: Block) -> dict[GateKey, RowEvidence]:
     rows = {}
     by_invocation = [{measured.scenario: measured for measured in each.scenarios} for each in block.passes]
-    for scenario in by_invocation[0]:
-        if all(scenario in measured for measured in by_invocation):
-            rows[scenario] = _row_of(block.order, block.passes, [measured[scenario] for measured in by_invocation])
+    for gated in plan.scenarios:
+        if all(gated.scenario in measured for measured in by_invocation):
+            own = [measured[gated.scenario] for measured in by_invocation]
+            rows[gated.key] = _row_of(block.order, block.passes, own, gated.percentile)
     return rows
 
 
-def _row_of(order: Order, invocations: Sequence[Invocation], measured: Sequence[ScenarioInvocation]) -> RowEvidence:
-    logs = [
-        [math.log(seconds / samples) for seconds, samples in zip(each.window_seconds, each.samples, strict=True)]
-        for each in measured
-    ]
+def _row_of(
+    order: Order, invocations: Sequence[Invocation], measured: Sequence[ScenarioInvocation], percentile: float | None
+) -> RowEvidence:
+    logs = [[math.log(seconds) for seconds in _seconds_of_an_image(each, percentile)] for each in measured]
     y = [statistics.fmean(windows) for windows in logs]
     accuracies: dict[Side, list[float]] = {side: [] for side in Side}
     trends: dict[Side, list[float]] = {side: [] for side in Side}
     for each, found, windows in zip(invocations, measured, logs, strict=True):
-        accuracies[each.side].append(found.test_accuracy)
+        accuracies[each.side].append(_accuracy(found))
         trends[each.side].append(windows[-1] - windows[0])
     return RowEvidence(
         effect=paired.effect(order, y),
@@ -113,3 +123,16 @@ def _row_of(order: Order, invocations: Sequence[Invocation], measured: Sequence[
         accuracy_difference=statistics.fmean(accuracies[Side.CONTENDER]) - statistics.fmean(accuracies[Side.BASELINE]),
         trends=(statistics.fmean(trends[Side.BASELINE]), statistics.fmean(trends[Side.CONTENDER])),
     )
+
+
+def _seconds_of_an_image(measured: ScenarioInvocation, percentile: float | None) -> list[float]:
+    """Return for each window the seconds of training on an image, or this percentile of predicting one."""
+    if percentile is not None:
+        return [turn.seconds(percentile) for turn in measured.answered]
+    return [seconds / samples for seconds, samples in zip(measured.window_seconds, measured.samples, strict=True)]
+
+
+def _accuracy(measured: ScenarioInvocation) -> float:
+    """Return the test accuracy, of which each query counts off that was answered by another digit."""
+    mismatches = sum(turn.mismatches for turn in measured.answered)
+    return measured.test_accuracy - mismatches / sum(measured.samples) if mismatches else measured.test_accuracy

@@ -10,7 +10,7 @@ from typing import Final
 
 from bench.analysis.verdict import Verdict
 from bench.experiments.gate.evidence import BlockEvidence, RowEvidence
-from bench.records.gate import GatedScenario, GatePlan
+from bench.records.gate import GatedScenario, GateKey, GatePlan, name_of
 from bench.scenarios.scenario import Scenario
 from bench.stats import multiple_testing, paired
 from bench.stats.intervals import (
@@ -44,6 +44,8 @@ class GateRow:
     """The verdict on one scenario, and the numbers behind it."""
 
     scenario: Scenario
+    #: Of the latency of a single image; None: its training.
+    percentile: float | None
     verdict: Verdict
     #: Why this verdict, in one line.
     reason: str
@@ -51,7 +53,7 @@ class GateRow:
     suspicion: Suspicion | None
     #: Valid main blocks behind the row.
     n: int
-    #: Contender's seconds per sample over the baseline's: above 1 is slower. 95 % t interval over blocks.
+    #: Contender's seconds per image over the baseline's: above 1 is slower. 95 % t interval over blocks.
     ratio: Estimate | None
     #: p-value of "slower by at most the threshold", adjusted for all scenarios and looks; compare with alpha.
     p_value: float | None
@@ -67,6 +69,14 @@ class GateRow:
     #: Ratio in the confirmation blocks since the last look; None: not suspected.
     confirmation: Estimate | None
 
+    @property
+    def key(self) -> GateKey:
+        return self.scenario, self.percentile
+
+    @property
+    def name(self) -> str:
+        return name_of(self.key)
+
 
 def judge(plan: GatePlan, main: Sequence[BlockEvidence]) -> list[GateRow]:
     """Judge every planned scenario on these main blocks.
@@ -74,10 +84,10 @@ def judge(plan: GatePlan, main: Sequence[BlockEvidence]) -> list[GateRow]:
     "Regressed" is a suspicion here, which `conclude` wants to see confirmed. p-values are adjusted by Holm over the
     scenarios and by Bonferroni over the looks.
     """
-    evidence = {gated.scenario: rows_of(gated.scenario, main) for gated in plan.scenarios}
+    evidence = {gated.key: rows_of(gated.key, main) for gated in plan.scenarios}
     slower, faster = [], []
     for gated in plan.scenarios:
-        effects = [row.effect for row in evidence[gated.scenario]]
+        effects = [row.effect for row in evidence[gated.key]]
         threshold = threshold_of(plan, gated)
         # A calibration has more blocks than a gate ever looks at: they are recorded, not judged.
         testable = 0 < len(effects) == len(main) <= plan.looks[-1] and all(map(math.isfinite, effects))
@@ -85,14 +95,14 @@ def judge(plan: GatePlan, main: Sequence[BlockEvidence]) -> list[GateRow]:
         faster.append(paired.sign_flip_p_value([-effect for effect in effects], threshold) if testable else 1.0)
     adjusted = zip(multiple_testing.holm_adjusted(slower), multiple_testing.holm_adjusted(faster), strict=True)
     return [
-        _row(plan, gated, main, evidence[gated.scenario], len(plan.looks) * of_slower, len(plan.looks) * of_faster)
+        _row(plan, gated, main, evidence[gated.key], len(plan.looks) * of_slower, len(plan.looks) * of_faster)
         for gated, (of_slower, of_faster) in zip(plan.scenarios, adjusted, strict=True)
     ]
 
 
-def rows_of(scenario: Scenario, blocks: Iterable[BlockEvidence]) -> list[RowEvidence]:
+def rows_of(key: GateKey, blocks: Iterable[BlockEvidence]) -> list[RowEvidence]:
     """Return the evidence on one scenario, from the blocks that have it."""
-    return [block.rows[scenario] for block in blocks if scenario in block.rows]
+    return [block.rows[key] for block in blocks if key in block.rows]
 
 
 def threshold_of(plan: GatePlan, gated: GatedScenario) -> float:
@@ -143,6 +153,7 @@ def _row(
     verdict, reason, suspicion = _verdict(plan, main, evidence, summary)
     return GateRow(
         scenario=gated.scenario,
+        percentile=gated.percentile,
         verdict=verdict,
         reason=reason,
         suspicion=suspicion,

@@ -27,6 +27,7 @@ from bench.records.environment import Software
 from bench.records.gate import (
     GatedScenario,
     GateFile,
+    GateMetric,
     GatePlan,
     Purpose,
     SideDescription,
@@ -65,6 +66,12 @@ _CONTROL_ALPHA: Final = 0.01
 _ACCURACY_MARGIN: Final = 0.01
 #: More void blocks than this share are the sign of an unhealthy machine.
 _UNHEALTHY_FRACTION: Final = 0.3
+#: What differs in a gate of latency. The tail of a few hundred queries scatters more than a mean over as many images:
+#: up to 5 % slower is no regression, and 15 % is the most that may remain unseen.
+LATENCY_MARGIN, LATENCY_TOLERANCE = "5%", "15%"
+_LATENCY_DETECTABLE_LIMIT: Final = 0.15
+#: Turns of a process, and queries of a turn: more than the 368 that a p99 takes (`order_statistics.fewest_values`).
+_TURNS, _QUERIES = 10, 500
 #: All looks, each with its confirmation, and as many void blocks as a healthy machine may have.
 _MAX_BLOCKS: Final = 70
 #: Relative drift from an invocation's first window to its last that is still steady. On the 2-core machines of
@@ -81,6 +88,7 @@ class GateRequest:
 
     #: The name of a built-in suite, or the path of a TOML file.
     suite: str = GATE_SUITE
+    metric: GateMetric = GateMetric.THROUGHPUT
     #: As `-k` takes it; None: every scenario of the suite.
     keyword: str | None = None
     #: Drawn anew for each gate: the test is exact because a coin decides the turns of each block.

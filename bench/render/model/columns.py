@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 from bench.analysis.summary import Measures, Row
 from bench.render import units
 from bench.render.model.column import Column, make_column
+from bench.render.model.resource_columns import RESOURCES
 from bench.render.phrases import ends, plus_minus
 from bench.render.sparklines import bar, sparkline
 from bench.stats.intervals import Estimate
@@ -140,6 +141,23 @@ VALUES: Final[Sequence[Column[Row]]] = (
         explanation="images/s over those of the tutorial's own setting: {tutorial}{compared}",
     ),
     _measure(
+        "over_float32",
+        units.factor,
+        title="over\nfloat32",
+        priority=2,
+        detail=plus_minus,
+        explanation="images/s over those of the same setting with precision=float32{compared}",
+    ),
+    _measure(
+        "accuracy_over_float32",
+        units.accuracy_change,
+        title="accuracy\nover float32",
+        priority=3,
+        detail=lambda change: ends(change, units.accuracy_change),
+        explanation="final accuracy less that of the same setting with precision=float32, seed by seed, with its 95 % "
+        "t interval; a row that is surely {accuracy_margin} below is invalid",
+    ),
+    _measure(
         "scaling_efficiency",
         units.percent,
         title="scaling",
@@ -198,13 +216,14 @@ VALUES: Final[Sequence[Column[Row]]] = (
         explanation="CPU time over wall time inside the epoch windows, median",
     ),
     _measure("omp_num_threads", title="OpenMP\nthreads", priority=15, explanation="of each CPU context"),
+    *RESOURCES,
     _measure(
         "utilisation",
         units.share,
         interval=True,
         priority=4,
-        explanation="GFLOP/s over the ceiling: the fastest float32 matrix product that was measured between the runs, "
-        "on as many threads",
+        explanation="GFLOP/s over the ceiling: the fastest matrix product that was measured between the runs, "
+        "on as many threads and in the same precision",
     ),
     _measure(
         "achieved_gflop_per_second",

@@ -101,14 +101,14 @@ def _describe(row: GateRow, wanted: Wanted | None) -> str:
     why = "" if row.verdict.passes or row.verdict is Verdict.UNDERPOWERED else f": {row.reason}"
     verdict = f"{row.verdict}{why}"
     suspects = wanted.scenarios if wanted is not None and wanted.phase is GatePhase.CONFIRMATION else ()
-    if wanted is not None and row.scenario in {gated.scenario for gated in suspects}:
+    if wanted is not None and row.key in {gated.key for gated in suspects}:
         verdict = f"suspected, being confirmed ({wanted.done} of {wanted.until})"
-    return f"{row.scenario.name}: {ratio}, n = {row.n}{again}, {verdict}"
+    return f"{row.name}: {ratio}, n = {row.n}{again}, {verdict}"
 
 
 def _describe_wanted(wanted: Wanted) -> str:
     """Say after a look what is measured next, and for which scenarios."""
     if wanted.phase is GatePhase.CONFIRMATION:
-        names = "; ".join(gated.scenario.name for gated in wanted.scenarios)
+        names = "; ".join(gated.name for gated in wanted.scenarios)
         return f"suspected: {names}; {wanted.until - wanted.done} fresh blocks must show it again"
     return f"not decided yet: all are judged again after {wanted.until - wanted.done} more blocks"

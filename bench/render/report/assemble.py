@@ -27,6 +27,7 @@ from bench.render.report.machines import cells_of, heading_of, machines_section
 from bench.render.report.pictures import charts
 from bench.render.report.pictures.chosen_rows import MeasuredRow
 from bench.render.report.pictures.gate_charts import draw_gate, gate_sentences
+from bench.render.report.pictures.latency_charts import draw_latencies, latency_sentences
 from bench.render.report.pictures.rank_charts import draw_ranks, rank_sentences
 from bench.render.report.pictures.result_charts import draw_network
 from bench.render.report.side_by_side import comparison_sentences, comparisons_of, side_by_side
@@ -67,6 +68,7 @@ def make_report(sources: Sequence[Source], gates: Sequence[Gate] = (), profiles:
         *([side_by_side(sources, comparisons)] if comparisons else []),
         draw_ranks(sources),
         *_networks(sources),
+        draw_latencies(sources),
         *([_everything(sources), machines_section(sources)] if sources else []),
         *([_profiles(profiles)] if profiles else []),
     ]
@@ -81,6 +83,7 @@ def make_report(sources: Sequence[Source], gates: Sequence[Gate] = (), profiles:
                 *comparison_sentences(comparisons),
                 *short(sources),
                 *rank_sentences(sources),
+                *latency_sentences(sources),
             )
         ),
         sections=tuple(section for section in sections if section.words or section.pictures or section.tables),

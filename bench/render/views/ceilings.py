@@ -1,4 +1,4 @@
-"""Ceilings as one table: a row for each device, number of threads and library."""
+"""Ceilings as one table: a row for each device, number of threads, precision and library."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ def _blas(level: RoofLevel) -> str | None:
 COLUMNS: Final[Sequence[Column[RoofLevel]]] = (
     make_column("device", lambda level: str(level.device), number=False, priority=0),
     make_column("threads", priority=0),
+    make_column("precision", lambda level: str(level.precision), number=False),
     make_column("framework", lambda level: str(level.framework), number=False, priority=0),
     make_column(
         "framework_version",
@@ -72,6 +73,13 @@ COLUMNS: Final[Sequence[Column[RoofLevel]]] = (
         explanation="of a = b + c on arrays far larger than the caches, the same way; NumPy adds on one thread",
     ),
     make_column(
+        "kernel",
+        lambda level: level.ceilings[-1].kernel,
+        number=False,
+        priority=5,
+        explanation="what multiplied, in the library's own words, where it tells",
+    ),
+    make_column(
         "blas",
         _blas,
         title="BLAS",
@@ -83,7 +91,7 @@ COLUMNS: Final[Sequence[Column[RoofLevel]]] = (
 
 
 def ceiling_table(ceilings: Iterable[Ceiling], environment: Environment) -> Table:
-    """Return a row for each device, number of threads and library."""
+    """Return a row for each device, number of threads, precision and library."""
     return make_table(
         "ceilings: the fastest float32 matrix product, and the memory bandwidth",
         COLUMNS,

@@ -9,7 +9,7 @@ from typing import Final
 from bench.analysis.verdict import Verdict
 from bench.experiments.gate.decision import Conclusion
 from bench.experiments.gate.look import GateRow
-from bench.records.gate import GateFile, Purpose, SideDescription
+from bench.records.gate import GateFile, GateMetric, Purpose, SideDescription
 from bench.records.health import session_health
 from bench.render import units
 from bench.render.model.cases import OUTCOME_OF_VERDICT, JUnitCase
@@ -26,9 +26,11 @@ from bench.render.model.words.captions import (
 from bench.render.model.words.labels import listed_axes, shared_setting
 from bench.render.phrases import clean_text, ends, format_change, format_count, shorten_hash
 from bench.render.sparklines import interval
+from bench.render.views.predictions import METHOD
 from bench.scenarios.axes import is_custom
 from bench.scenarios.scenario import Scenario
 from bench.stats.intervals import POWER
+from bench.stats.order_statistics import percentile_name
 from bench.stats.paired import Order
 
 
@@ -37,6 +39,7 @@ def gate_table(gate_file: GateFile, conclusion: Conclusion) -> Table:
     columns: list[Column[GateRow]] = [
         _verdict_column(gate_file),
         *listed_axes([row.scenario for row in conclusion.rows], with_network=True),
+        *([_PERCENTILE] if is_latency(gate_file) else []),
         *_columns(gate_file, conclusion),
     ]
     return make_table(
@@ -54,11 +57,29 @@ def gate_table(gate_file: GateFile, conclusion: Conclusion) -> Table:
     )
 
 
+def is_latency(gate_file: GateFile) -> bool:
+    """Tell whether a gate is about the latency of single images."""
+    return gate_file.plan.metric is GateMetric.LATENCY
+
+
+_PERCENTILE: Final[Column[GateRow]] = make_column(
+    "percentile",
+    text=lambda row: None if row.percentile is None else percentile_name(row.percentile),
+    number=False,
+    priority=0,
+    explanation="of the queries of a turn: p99 is the time that 99 % of them do not exceed",
+)
+_TIMES: Final = {
+    GateMetric.THROUGHPUT: "time per image",
+    GateMetric.LATENCY: "that percentile of the time of a single image's prediction, mean over turns",
+}
+
+
 def _reasons(conclusion: Conclusion) -> list[tuple[str, str]]:
     """Return why each row has its verdict; what holds for all of several is said once."""
     alike: dict[tuple[Verdict, str], list[str]] = {}
     for row in conclusion.rows:
-        alike.setdefault((row.verdict, row.reason), []).append(row.scenario.name)
+        alike.setdefault((row.verdict, row.reason), []).append(row.name)
     everything = len(alike) == 1 < len(conclusion.rows)
     return [
         (MARK_OF_OUTCOME[verdict], f"{'all rows' if everything else '; '.join(names)}: {reason}")
@@ -70,7 +91,7 @@ def gate_cases(conclusion: Conclusion) -> list[JUnitCase]:
     """Return one test case per scenario."""
     return [
         JUnitCase(
-            name=clean_text(row.scenario.name),
+            name=clean_text(row.name),
             seconds=None,
             outcome=OUTCOME_OF_VERDICT[row.verdict],
             message=clean_text(f"{row.verdict}: {row.reason}"),
@@ -113,8 +134,8 @@ def _columns(gate_file: GateFile, conclusion: Conclusion) -> list[Column[GateRow
             key="time_ratio",
             title="time per image\n[95 % interval]",
             priority=0,
-            explanation="time per image, contender against baseline, and its 95 % t interval over blocks (log scale); "
-            "a negative end lies on the other side: faster where it says slower",
+            explanation=f"{_TIMES[plan.metric]}, contender against baseline, and its 95 % t interval over blocks (log "
+            "scale); a negative end lies on the other side: faster where it says slower",
         ),
         make_column(
             "picture",
@@ -196,7 +217,7 @@ def _verdicts(gate_file: GateFile) -> str:
 
 def _caption(gate_file: GateFile, conclusion: Conclusion) -> list[tuple[str, str]]:
     plan = gate_file.plan
-    scenarios = [planned.scenario for planned in plan.scenarios]
+    scenarios = list(dict.fromkeys(planned.scenario for planned in plan.scenarios))
     orders = [block.order for block in gate_file.blocks]
     seconds = sum(block.seconds for block in gate_file.blocks)
     blocks = (
@@ -208,6 +229,7 @@ def _caption(gate_file: GateFile, conclusion: Conclusion) -> list[tuple[str, str
         ("contender", describe_side(gate_file.contender)),
         *_software_difference(gate_file),
         *file_caption(gate_file),
+        *([("latency", METHOD)] if is_latency(gate_file) else []),
         ("blocks", blocks),
         *health_caption(session_health([block.health for block in gate_file.blocks], _switches_per_second(gate_file))),
         *(("note", text) for text in _cautions(gate_file)),
@@ -225,7 +247,9 @@ def _cautions(gate_file: GateFile) -> Iterator[str]:
         )
     if own := own_networks(planned.scenario for planned in gate_file.plan.scenarios):
         yield f"{own}: {OWN_CODE_IS_THE_SAME}"
-    if any(planned.noise_floor is None for planned in gate_file.plan.scenarios):
+    if is_latency(gate_file):
+        yield _NEVER_CALIBRATED
+    elif any(planned.noise_floor is None for planned in gate_file.plan.scenarios):
         yield _NO_CALIBRATION
 
 
@@ -248,6 +272,9 @@ _NO_CALIBRATION: Final = (
     "no calibration of this machine for some scenario: its threshold is the margin, whatever identical code differs by "
     "(mnist-bench calibrate)"
 )
+
+
+_NEVER_CALIBRATED: Final = "mnist-bench calibrate measures training alone: the threshold of a latency is the margin"
 
 
 def describe_side(side: SideDescription) -> str:
@@ -279,6 +306,7 @@ def _facts(gate_file: GateFile, conclusion: Conclusion) -> dict[str, Fact]:
         "contender_tree_digest": gate_file.contender.tree_digest,
         "dataset": gate_file.dataset.name,
         "dataset_digest": gate_file.dataset.digest,
+        "metric": str(plan.metric),
         **facts_of(plan, "suite", "seed", "margin", "tolerance", "alpha"),
         "blocks": conclusion.blocks,
         "void_blocks": len(conclusion.voids),

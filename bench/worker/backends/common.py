@@ -6,10 +6,12 @@ imported by it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import os
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, SupportsFloat
 
@@ -45,6 +47,10 @@ class TrainedEpoch:
         return sum(map(float, self.last_losses))
 
 
+#: By what a loss is multiplied, and its gradients are divided again, where they are float16 on their way: it has no
+#: numbers between 0 and 6e-8. A power of two, so that nothing is rounded.
+LOSS_SCALE: Final = 2**10
+
 #: The longest that a rank waits for another one: one may compile for longer than the others.
 EXCHANGE_SECONDS: Final = 60.0
 
@@ -55,6 +61,21 @@ def digest(weights: Iterable[NDArray[np.float32]]) -> str:
     for weight in weights:
         found.update(np.ascontiguousarray(weight).data)
     return found.hexdigest()
+
+
+@contextlib.contextmanager
+def standard_output() -> Iterator[Callable[[], str]]:
+    """Catch what is printed by C code, too; the function that is given returns it afterwards."""
+    with tempfile.TemporaryFile() as file:
+        own = os.dup(1)
+        os.dup2(file.fileno(), 1)
+        try:
+            yield lambda: printed.decode(errors="replace")
+        finally:
+            os.dup2(own, 1)
+            os.close(own)
+            file.seek(0)
+            printed = file.read()
 
 
 def unavailable(framework: Framework, error: ImportError) -> ImportError:

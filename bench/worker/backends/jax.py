@@ -8,16 +8,17 @@ from __future__ import annotations
 import functools
 import math
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.machine.software import describe_software
 from bench.records.environment import Software
-from bench.scenarios.axes import Exchange, Framework
+from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from bench.worker.backends import common
 from bench.worker.backends.common import TrainedEpoch
@@ -26,7 +27,7 @@ from mnist_core.devices import Device, DeviceKind, Probe, Unusable, last_line
 from mnist_core.idx import Split
 from mnist_core.order import EpochOrder, batch_sizes, batches, rank_share, shares
 from mnist_core.probe import classify
-from mnist_core.recipe import Hybridize, Layers, Recipe
+from mnist_core.recipe import Hybridize, Layers, Precision, Recipe
 
 try:
     import jax
@@ -36,15 +37,14 @@ try:
     from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
     from bench.worker.backends import jax_ranks, jax_steps
-    from bench.worker.backends.jax_steps import Array, Data, Rows, State, Task
+    from bench.worker.backends.jax_steps import Array, Data, Rows, State
 except ImportError as error:
     raise common.unavailable(Framework.JAX, error) from error
 
 #: JAX is not installed where the types are checked.
 JaxDevice: TypeAlias = Any
 Sharding: TypeAlias = Any
-
-jax.config.update("jax_default_matmul_precision", "highest")  # float32 all the way: a GPU would else use TF32
+Compiled: TypeAlias = Any
 
 
 def describe() -> Software:
@@ -65,12 +65,28 @@ def create_workload(scenario: Scenario, recipe: Recipe, train: Split, place: Ran
     return JaxWorkload(scenario, recipe, train, place)
 
 
-def matrix_product(device: Device, size: int) -> Callable[[], None]:
-    (place,) = _devices_of([device])
-    generator = np.random.default_rng(0)
-    left, right = (jax.device_put(generator.random((size, size), np.float32), place) for _ in range(2))
-    multiply = jax.jit(jnp.matmul)
+def matrix_product(device: Device, size: int, precision: Precision) -> Callable[[], None]:
+    multiply, left, right = _product(device, size, precision)
     return lambda: jax.block_until_ready(multiply(left, right))
+
+
+def product_kernel(device: Device, size: int, precision: Precision) -> str | None:
+    """Return the library to which XLA gives a product: YNNPACK's fusion, or cuBLAS."""
+    multiply, left, right = _product(device, size, precision)
+    found = _KERNEL.search(multiply.lower(left, right).compile().as_text())
+    return None if found is None else found[1]
+
+
+#: In XLA's program.
+_KERNEL: Final = re.compile(r'(?:"kind":|custom_call_target=)"(__[^"]+)"')
+
+
+def _product(device: Device, size: int, precision: Precision) -> tuple[Compiled, Array, Array]:
+    (place,) = _devices_of([device])
+    _compute_float32_in(precision)
+    generator, own_type = np.random.default_rng(0), jax_steps.TYPES.get(precision, np.float32)
+    left, right = (jax.device_put(generator.random((size, size), np.float32).astype(own_type), place) for _ in range(2))
+    return jax.jit(jnp.matmul), left, right
 
 
 def vector_sum(device: Device, elements: int) -> Callable[[], None]:
@@ -123,37 +139,31 @@ class JaxWorkload:
     """
 
     def __init__(self, scenario: Scenario, recipe: Recipe, train: Split, place: RankPlace | None = None) -> None:
+        _compute_float32_in(scenario.precision)
         self._scenario = scenario
         self._recipe = recipe
         self._samples = len(train.images)
         self._rank, self._ranks = (0, 1) if place is None else (place.rank, place.ranks)
-        self._exchanges = scenario.exchange is not Exchange.NONE
-        devices = _devices_of(scenario.devices)
-        self._places = _Places.of_rank(scenario.devices[0]) if self._exchanges else _Places.of(devices)
+        devices, task = _devices_of(scenario.devices), jax_steps.task_of(scenario)
+        self._places = _Places.of_rank(scenario.devices[0]) if task.exchanges else _Places.of(devices)
         self._data = self._on_device(train)
-        task = Task(jax_steps.network_of(scenario), self._exchanges)
+        self._scores = jax.jit(task.apply)
         self._count = jax.jit(functools.partial(jax_steps.count, task.apply))
         self._step, self._scan = (
             jax.jit(self._places.program(functools.partial(each, task)), static_argnums=0, donate_argnums=1)
             for each in (jax_steps.step, jax_steps.scan)
         )
-        self._meet = jax_ranks.adder(self._places.whole) if self._exchanges else None
+        self._meet = jax_ranks.adder(self._places.whole) if task.exchanges else None
         #: All full batches of an epoch; None where steps are compiled by themselves.
         self._full_batches: Callable[..., tuple[State, Array]] | None = None
         self._state: State
         self._rate: Array
         self._order: EpochOrder
 
-    @property
-    def weights(self) -> list[Array]:
-        """The weights in JAX's own form, see `jax_steps.own_form`."""
-        return self._state.weights
-
     def build(self) -> None:
         """Compiles the epoch, too, where it is one program: that takes no epoch to be run."""
-        drawn = common.initial_weights(self._scenario.network, self._recipe)
-        initial = [self._places.put(each) for each in jax_steps.own_form(drawn, self._scenario.layers)]
-        self._state = State(initial, self._zero(), self._zero())
+        self._state = State([], self._zero(), self._zero())
+        self.set_weights(common.initial_weights(self._scenario.network, self._recipe))
         self.set_learning_rate(self._recipe.learning_rate)
         if self._scenario.hybridize is Hybridize.SCAN and self._samples >= self._scenario.batch_size:
             size, rows = next(self._own_rows(np.arange(self._samples), self._scenario.batch_size))
@@ -203,7 +213,19 @@ class JaxWorkload:
             self._meet(self._zero())
 
     def weights_digest(self) -> str:
-        return common.digest(map(np.asarray, self.weights))
+        return common.digest(self.weights())
+
+    def weights(self) -> list[NDArray[np.float32]]:
+        return jax_steps.common_form(list(map(np.asarray, self._state.weights)), self._scenario.layers)
+
+    def set_weights(self, weights: Sequence[NDArray[np.float32]]) -> None:
+        own = [self._places.put(each) for each in jax_steps.own_form(weights, self._scenario.layers)]
+        self._state = self._state._replace(weights=own)
+
+    def scores(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self._scenario.layers is Layers.CHANNELS_LAST:
+            images = images.transpose(0, 2, 3, 1)
+        return np.asarray(self._scores(self._state.weights, self._places.put(images)))
 
     def evaluate(self, test: Split) -> float:
         data = self._on_device(test)
@@ -215,9 +237,15 @@ class JaxWorkload:
 
     def device_memory_bytes(self) -> int | None:
         """Bytes that JAX really uses; it keeps what it once had."""
+        return self._memory("bytes_in_use")
+
+    def device_peak_bytes(self) -> int | None:
+        return self._memory("peak_bytes_in_use")
+
+    def _memory(self, statistic: str) -> int | None:
         if any(device.kind is DeviceKind.CPU for device in self._scenario.devices):
             return None
-        return sum(int(place.memory_stats()["bytes_in_use"]) for place in self._places.devices)
+        return sum(int(place.memory_stats()[statistic]) for place in self._places.devices)
 
     def _own_rows(self, order: NDArray[np.intp], batch_size: int) -> Iterator[tuple[int, Rows]]:
         return self._rows(order, batch_size, self._rank, self._ranks)
@@ -255,6 +283,12 @@ class JaxWorkload:
 
 
 # --- devices
+
+
+def _compute_float32_in(precision: Precision) -> None:
+    """Let products of float32 be float32 all the way: a GPU would else use TF32."""
+    told = "tensorfloat32" if precision is Precision.TF32 else "highest"
+    jax.config.update("jax_default_matmul_precision", told)
 
 
 def _columns(size: int, devices: int, rank: int, ranks: int) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:

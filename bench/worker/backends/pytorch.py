@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +24,7 @@ from mnist_core.devices import Device, DeviceKind, Probe, Unusable, last_line
 from mnist_core.idx import Split
 from mnist_core.order import EpochOrder, batches, rank_share, shares
 from mnist_core.probe import classify
-from mnist_core.recipe import Layers, Network, Recipe
+from mnist_core.recipe import Layers, Network, Precision, Recipe
 
 try:
     import torch
@@ -33,8 +35,6 @@ try:
 except ImportError as error:
     raise common.unavailable(Framework.TORCH, error) from error
 
-# float32 all the way: cuDNN would else use TF32, whose factors have 10 bits.
-torch.backends.fp32_precision = "ieee"
 torch.backends.cudnn.benchmark = True  # the fastest kernel for each shape, chosen while it is warmed up
 
 
@@ -65,16 +65,31 @@ def create_workload(
     return PyTorchWorkload(scenario, recipe, train, place)
 
 
-def matrix_product(device: Device, size: int) -> Callable[[], None]:
-    place = _device_of(device)
-    left, right = (torch.rand(size, size, device=place) for _ in range(2))
-    product = torch.empty(size, size, device=place)
+def matrix_product(device: Device, size: int, precision: Precision) -> Callable[[], None]:
+    place, own_type = _device_of(device), pytorch_steps.TYPES.get(precision, torch.float32)
+    _compute_float32_in(precision)
+    left, right = (torch.rand(size, size, device=place).to(own_type) for _ in range(2))
+    product = torch.empty(size, size, device=place, dtype=own_type)
 
     def multiply() -> None:
         torch.mm(left, right, out=product)
         _wait(place)
 
     return multiply
+
+
+def product_kernel(device: Device, size: int, precision: Precision) -> str | None:
+    """Return the kernel of oneDNN with its instructions; float32 is multiplied by MKL, which tells nothing."""
+    multiply = matrix_product(device, size, precision)
+    verbose = torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON)
+    with common.standard_output() as printed, verbose:
+        multiply()
+    kernels: list[str] = _MATMUL.findall(printed())
+    return kernels[-1] if kernels else None
+
+
+#: A line of oneDNN: operation, kernel.
+_MATMUL: Final = re.compile(r",exec,cpu,matmul,([^,]+),")
 
 
 def vector_sum(device: Device, elements: int) -> Callable[[], None]:
@@ -128,20 +143,17 @@ class PyTorchWorkload:
 
     def __init__(self, scenario: Scenario, recipe: Recipe, train: Split, place: RankPlace | None = None) -> None:
         torch.set_num_threads(common.cpu_threads(scenario.devices))
+        _compute_float32_in(scenario.precision)
         self._scenario = scenario
         self._recipe = recipe
         self._devices = [_device_of(device) for device in scenario.devices]
+        self._gpus = [device for device in self._devices if device.type == "cuda"]
         self._data = [_on_device(train, scenario.layers, device) for device in self._devices]
         self._samples = len(train.images)
         self._rank, self._ranks = (0, 1) if place is None else (place.rank, place.ranks)
         self._exchanges = scenario.exchange is not Exchange.NONE
         self._steps: Steps
         self._order: EpochOrder
-
-    @property
-    def weights(self) -> list[Tensor]:
-        """Weights of the first device: weight, bias, weight, bias, …"""
-        return self._steps.weights
 
     def build(self) -> None:
         task = Task(
@@ -151,6 +163,7 @@ class PyTorchWorkload:
             devices=self._devices,
             initial=common.initial_weights(self._scenario.network, self._recipe),
             learning_rate=self._recipe.learning_rate,
+            precision=self._scenario.precision,
             exchanges=self._exchanges,
         )
         self._steps = pytorch_steps.make_steps(task, self._scenario.update)
@@ -165,6 +178,8 @@ class PyTorchWorkload:
     def prepare(self) -> None:
         """The training set is on the devices already."""
         self._order = EpochOrder(self._samples, self._recipe.seed)
+        for gpu in self._gpus:
+            torch.cuda.reset_peak_memory_stats(gpu)
 
     def train_epoch(self) -> TrainedEpoch:
         sizes = [end - begin for begin, end in batches(self._samples, self._scenario.batch_size)]
@@ -179,7 +194,21 @@ class PyTorchWorkload:
             pytorch_ranks.barrier()
 
     def weights_digest(self) -> str:
-        return common.digest(weight.detach().cpu().numpy() for weight in self.weights)
+        return common.digest(self.weights())
+
+    def weights(self) -> list[NDArray[np.float32]]:
+        return [np.array(weight.detach().cpu()) for weight in self._steps.weights]
+
+    def set_weights(self, weights: Sequence[NDArray[np.float32]]) -> None:
+        with torch.no_grad():
+            for own, weight in zip(self._steps.weights, weights, strict=True):
+                own.copy_(torch.from_numpy(weight))
+        self._steps.send_weights()
+
+    def scores(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        own = pytorch_steps.placed(torch.from_numpy(images), self._scenario.layers, self._devices[0])
+        with torch.no_grad():
+            return np.array(self._steps.scores(0, own).float().cpu())
 
     def evaluate(self, test: Split) -> float:
         correct = 0
@@ -196,10 +225,12 @@ class PyTorchWorkload:
         return correct / len(test.images)
 
     def device_memory_bytes(self) -> int | None:
-        gpus = [device for device in self._devices if device.type == "cuda"]
-        if not gpus:
+        if not self._gpus:
             return None
-        return sum(int(total - free) for free, total in map(torch.cuda.mem_get_info, gpus))
+        return sum(int(total - free) for free, total in map(torch.cuda.mem_get_info, self._gpus))
+
+    def device_peak_bytes(self) -> int | None:
+        return sum(map(torch.cuda.max_memory_allocated, self._gpus)) if self._gpus else None
 
     def _train(self, order: NDArray[np.intp], sizes: Sequence[int]) -> TrainedEpoch:
         """Batches of these sizes from the images in this order; the only wait is for the count of right answers."""
@@ -260,6 +291,11 @@ def _joined(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 
 
 # --- devices
+
+
+def _compute_float32_in(precision: Precision) -> None:
+    """Let products of float32 be float32 all the way; else cuDNN would use TF32, whose factors have 10 bits."""
+    torch.backends.fp32_precision = "tf32" if precision is Precision.TF32 else "ieee"
 
 
 def _device_of(device: Device) -> TorchDevice:

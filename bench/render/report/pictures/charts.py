@@ -15,9 +15,16 @@ from typing import Any, Final
 from bench.render.model.document import Picture
 from bench.render.phrases import format_count
 from bench.render.report.pictures.sheet import (
+    BARS_HEIGHT,
     BOTTOM,
+    DIM,
     DRAWN_AT,
+    FOOT_AT,
     HATCHES,
+    HIGH_DRAWN_AT,
+    HIGH_LABEL_AT,
+    HIGH_ROW,
+    LABEL_AT,
     LOOKS,
     PAGE,
     REFERENCE_LOOKS,
@@ -72,6 +79,8 @@ class PlottedRow:
     label: str
     #: In the order of the picture's legend, where it has one; None: not measured.
     points: Sequence[Point | None]
+    #: A distribution behind the points, as (begin, end, height from 0 to 1) of each of its bars.
+    histogram: Sequence[tuple[float, float, float]] = ()
 
 
 def _ticks(value: float, _position: object = None) -> str:
@@ -222,21 +231,31 @@ def draw_rows(
     `subject` is what all rows are of. With `bars` each row's one point is the end of a bar. `legend` names the points
     of a row, by their order.
     """
-    below = ROW_TOP + ROW * len(rows) + BOTTOM
+    is_high = any(row.histogram for row in rows)
+    step, label_at, drawn_at = (HIGH_ROW, HIGH_LABEL_AT, HIGH_DRAWN_AT) if is_high else (ROW, LABEL_AT, DRAWN_AT)
+    below = ROW_TOP + step * len(rows) + BOTTOM
     with drawing(key, below + legend_height(len(legend))) as sheet:
-        axes = row_axes(sheet, [row.label for row in rows], ROW)
+        axes = row_axes(sheet, [row.label for row in rows], step, label_at)
         if reference is not None:
             axes.axvline(reference, **REFERENCE_LOOKS[0])
         for place, row in enumerate(rows):
+            _draw_histogram(axes, row.histogram, place)
             for number, (point, style) in enumerate(zip(row.points, LOOKS, strict=False)):
                 if point is not None:
                     # Every second point is drawn lower, else two points of a row could hide each other.
-                    _draw_row_point(sheet, axes, point, place + DRAWN_AT + 0.14 * (number % 2), style, bar=bars)
+                    _draw_row_point(sheet, axes, point, place + drawn_at + 0.14 * (number % 2), style, bar=bars)
         _set_axis(axes.xaxis, axes.set_xscale, x)
         if legend:
             _draw_signs(draw_legend(sheet, below, legend), [Plotted(name, (), joined=False) for name in legend])
         alternative = f"{title}, {subject}: {format_count(len(rows), 'row')} from {rows[0].label} to {rows[-1].label}."
         return sheet.picture(title=title, caption=caption, alternative=alternative)
+
+
+def _draw_histogram(axes: Axes, bars: Sequence[tuple[float, float, float]], place: int) -> None:
+    """Draw bars on the foot of a row; the row's points have their place below it."""
+    foot = place + FOOT_AT
+    for begin, end, height in bars:
+        axes.fill_between([begin, end], foot - height * BARS_HEIGHT, foot, color=DIM, alpha=0.5, linewidth=0)
 
 
 def _draw_row_point(sheet: Sheet, axes: Axes, point: Point, y: float, style: dict[str, Any], *, bar: bool) -> None:

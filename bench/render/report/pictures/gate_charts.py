@@ -27,7 +27,7 @@ def gate_sentences(file: GateFile, conclusion: Conclusion) -> Iterator[str]:
         if row.verdict is not Verdict.UNCHANGED:
             found = "" if row.ratio is None else f": {_over(row)}"
             reason = "" if row.verdict in _SAID_BY_NUMBERS or not row.reason else f" ({row.reason})"
-            yield f"{row.scenario.name} {row.verdict}{found}{reason}."
+            yield f"{row.name} {row.verdict}{found}{reason}."
 
 
 def _over(row: GateRow) -> str:
@@ -43,7 +43,7 @@ def _over(row: GateRow) -> str:
 
 def draw_gate(key: str, conclusion: Conclusion, evidence: Sequence[BlockEvidence]) -> tuple[Picture, ...]:
     """Draw a picture for each row; all have the same axis, and the first one's legend is that of all."""
-    rows = [row for row in conclusion.rows if any(row.scenario in block.rows for block in evidence)]
+    rows = [row for row in conclusion.rows if any(row.key in block.rows for block in evidence)]
     ends = _ends(rows, evidence)
     return tuple(
         _draw_blocks(f"{key}-{number}", row, evidence, ends, is_first=number == 0) for number, row in enumerate(rows)
@@ -52,7 +52,7 @@ def draw_gate(key: str, conclusion: Conclusion, evidence: Sequence[BlockEvidence
 
 def _ends(rows: Sequence[GateRow], evidence: Sequence[BlockEvidence]) -> tuple[float, float] | None:
     """Return the ends of an axis that has room for every number of every row; None where one is no number."""
-    found = [block.rows[row.scenario] for row in rows for block in evidence if row.scenario in block.rows]
+    found = [block.rows[row.key] for row in rows for block in evidence if row.key in block.rows]
     logarithms = [number for each in found for number in (each.effect, each.control)]
     numbers = [0.0, *(100 * math.expm1(number) for number in logarithms), *(100 * row.threshold for row in rows)]
     low, high = min(numbers), max(numbers)
@@ -66,9 +66,9 @@ def _draw_blocks(
     """Each block's effect beside its control: what counted, what confirmed, what did not count."""
     points: dict[str, list[Point]] = {name: [] for name in _SERIES}
     for number, block in enumerate(evidence, start=1):
-        if row.scenario not in block.rows:
+        if row.key not in block.rows:
             continue
-        found = block.rows[row.scenario]
+        found = block.rows[row.key]
         series = _CONFIRMATION if block.phase is GatePhase.CONFIRMATION else _EFFECT
         if block.void is not None:
             series = _VOID
@@ -87,7 +87,7 @@ def _draw_blocks(
     span = (1, max(len(evidence), 2))
     levels = {"no difference": 0.0, f"slower by {units.percentage(row.threshold)}: more is harm": 100 * row.threshold}
     references = [Plotted(name, [Point(x, level, "") for x in span]) for name, level in levels.items()]
-    name = clean_text(row.scenario.name)
+    name = clean_text(row.name)
     title = f"{name}: {row.verdict}"
     alternative = (
         f"{title}. Blocks 1 to {span[1]}, the contender's time per image against the baseline's. {_over(row)}."

@@ -31,16 +31,19 @@ _NAME_LETTERS, _LABEL_LETTERS = 48, 54
 #: Height of a row in a picture with a row per scenario, and the places of its label and its drawing in it, in points.
 ROW: Final = 32
 ROW_TOP: Final = 6
-_LABEL_AT, DRAWN_AT = 0.3, 0.67
+LABEL_AT, DRAWN_AT = 0.3, 0.67
+#: The same of a row with a histogram, which is higher: its label, the foot of the bars, the highest bar, its points.
+HIGH_ROW: Final = 2 * ROW
+HIGH_LABEL_AT, FOOT_AT, BARS_HEIGHT, HIGH_DRAWN_AT = 0.14, 0.7, 0.42, 0.78
 #: How wide a sign is in the legend, and where its name begins.
 SIGN, _NAME_AT = 22, 28
 
 #: Colours as Matplotlib writes them, and what stands for each of them on the page.
-_TEXT, _DIM, _GRID, PAGE = "#010101", "#020202", "#030303", "#040404"
+_TEXT, DIM, _GRID, PAGE = "#010101", "#020202", "#030303", "#040404"
 SERIES: Final = tuple(f"#0500{index:02x}" for index in range(6))
 _VARIABLES: Final = {
     _TEXT: "var(--text)",
-    _DIM: "var(--dim)",
+    DIM: "var(--dim)",
     _GRID: "var(--line)",
     PAGE: "var(--page)",
     **{colour: f"var(--series-{index})" for index, colour in enumerate(SERIES)},
@@ -54,19 +57,19 @@ LOOKS: Final = tuple(
 )
 #: References, which stand behind everything, are grey.
 REFERENCE_LOOKS: Final = tuple(
-    {"color": _DIM, "linewidth": 1, "linestyle": dash} for dash in ((0, (1, 1.5)), (0, (5, 2)), "-", (0, (5, 2, 1, 2)))
+    {"color": DIM, "linewidth": 1, "linestyle": dash} for dash in ((0, (1, 1.5)), (0, (5, 2)), "-", (0, (5, 2, 1, 2)))
 )
 
 _STYLE: Final = {
     "svg.fonttype": "none",
     "font.size": 11,
     "text.color": _TEXT,
-    "axes.edgecolor": _DIM,
+    "axes.edgecolor": DIM,
     "axes.labelcolor": _TEXT,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "xtick.color": _DIM,
-    "ytick.color": _DIM,
+    "xtick.color": DIM,
+    "ytick.color": DIM,
     "xtick.labelcolor": _TEXT,
     "ytick.labelcolor": _TEXT,
     "axes.facecolor": "none",
@@ -176,13 +179,13 @@ def legend_height(count: int) -> float:
     return _LINE * count + 8 if count else 0
 
 
-def row_axes(sheet: Sheet, labels: Sequence[str], step: float) -> Axes:
+def row_axes(sheet: Sheet, labels: Sequence[str], step: float, label_at: float = LABEL_AT) -> Axes:
     """A row for each label, which stands above what is drawn at `DRAWN_AT` below the label's index."""
     axes = sheet.axes(ROW_TOP, step * len(labels), left=_RIGHT)
     across = axes.get_yaxis_transform()
     for row, label in enumerate(labels):
         text = _shortened(label, _LABEL_LETTERS)
-        write_text(axes, 0.004, row + _LABEL_AT, text, va="center", fontsize=10, transform=across)
+        write_text(axes, 0.004, row + label_at, text, va="center", fontsize=10, transform=across)
     axes.set_ylim(len(labels), 0)
     axes.yaxis.set_visible(False)
     axes.spines["left"].set_visible(False)

@@ -24,6 +24,7 @@ from bench.render.model.words.comparison_captions import (
     difference_lines,
     exchange_lines,
     health_lines,
+    resource_lines,
     side_lines,
 )
 from bench.render.model.words.labels import listed_axes, shared_setting
@@ -39,6 +40,7 @@ from bench.render.views.across.comparison_columns import (
     is_single,
     throughput_ratio,
 )
+from bench.render.views.across.prediction_comparisons import prediction_comparison_table
 from bench.stats.intervals import bounds
 from mnist_core.recipe import Recipe
 
@@ -70,6 +72,8 @@ def comparison_tables(
             frame = _frame(comparison, rows, last=place == len(groups) - 1, gate=gate)
             if axes is None:
                 tables.append(_listing(rows, columns, frame))
+                latencies = prediction_comparison_table(comparison, rows, frame.facts)
+                tables += [] if latencies is None else [latencies]
             else:
                 status = find("verdict", columns, "column")
                 tables.append(pivot_table(rows, axes, pivot_value, frame, status=status, mark=_mark))
@@ -189,6 +193,7 @@ def _caption(comparison: Comparison, *, gate: bool) -> list[tuple[str, str]]:
     if comparison.refusal is None:
         lines.append(("data", captions.describe_dataset(comparison.baseline.dataset)))
     lines += difference_lines(comparison)
+    lines += resource_lines(comparison)
     lines += health_lines(comparison)
     lines += exchange_lines(comparison)
     lines += captions.virtual_contexts(row.scenario for row in comparison.rows)
