@@ -60,7 +60,7 @@ def path_named_now(folder: Path, name: str) -> Path:
 
 
 def note_dry_run(context: typer.Context) -> None:
-    """Say which options of the command a dry run has no use for: it is often the whole command, with --dry-run added."""
+    """Say which given options a dry run has no use for: people add --dry-run to the whole command."""
     useless = {"output": "--output", "write_suite": "--write-suite", "output_format": "--format"}
     if given := [option for name, option in useless.items() if options.is_given(context, name)]:
         note(f"--dry-run measures nothing and writes no file: {' and '.join(given)} did nothing")
