@@ -41,7 +41,16 @@ from bench.cli.measuring.plans import (
     show_plan,
 )
 from bench.cli.measuring.precision import computable
-from bench.cli.measuring.session import ResumeHint, measuring, new_file, note_saved, prepare_rest, resumed_file
+from bench.cli.measuring.session import (
+    ResumeHint,
+    measuring,
+    new_file,
+    note_dry_run,
+    note_saved,
+    prepare_rest,
+    resumed_file,
+)
+from bench.experiments import idle
 from bench.experiments.run import policy
 from bench.experiments.run.ceilings import CeilingRounds, requests_of_plan, usable
 from bench.experiments.run.eta import CEILING_SECONDS, CURVE_SECONDS
@@ -225,6 +234,7 @@ def run(
                 with spinner("trying your network out"):
                     describe_frameworks(executor, custom)
             show_plan(plan, _suite_name(suite), half_width, budget_seconds)
+            note_dry_run(context)
             return
         if resume is not None:
             with resumed_file(resume, ResultSet) as result_set:
@@ -242,6 +252,7 @@ def run(
         environment = _capture(plan, site)  # first, if it can be: it fails at once where a framework is missing
         if not listed:
             prepared = prepare(data, data_dir)
+            environment = _with_idle_watts(environment)
         result_set = ResultSet(
             suite=_suite_name(suite),
             created_at=utc_now(),
@@ -265,6 +276,15 @@ def _capture(plan: Sequence[PlannedRun], site: Site) -> Environment:
         software, *peers = describe_frameworks(SubprocessExecutor(site.interpreters, machines=site.machines), plan)
     here = site.records[0].environment if site.records else capture()
     return msgspec.structs.replace(here, software=software, peers=tuple(peers))
+
+
+def _with_idle_watts(environment: Environment) -> Environment:
+    """Return the facts with what the idle machine draws, which takes ten seconds where it can count that."""
+    energy = environment.energy
+    if energy is None or not energy.sources:
+        return environment
+    with spinner(f"counting what this machine draws while idle, {idle.SECONDS:g} s"):
+        return msgspec.structs.replace(environment, energy=idle.measure_idle(energy))
 
 
 def _measure(
