@@ -15,6 +15,7 @@ import typer
 
 from bench import ranges
 from bench.analysis import accuracy
+from bench.analysis.prices import Price
 from bench.analysis.summary import summarize
 from bench.cli import options
 from bench.cli.app import app, examples
@@ -151,6 +152,8 @@ def run(
     output: options.Output = None,
     resume: options.Resume = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the scenarios and the expected time.")] = False,
+    price_per_hour: options.PricePerHour = None,
+    currency: options.Currency = "",
     output_format: options.Format = Format.TEXT,
 ) -> None:
     """Measure a suite: each scenario in fresh processes, saved after each, then shown as tables.
@@ -167,6 +170,8 @@ def run(
         "join",
         *JOIN_OPTIONS,
         "dry_run",
+        "price_per_hour",
+        "currency",
         "output_format",
     )
     options.reject_others(context, "resume", "goes on as its file planned", *may_change)
@@ -187,6 +192,7 @@ def run(
         timeout_seconds=timeout,
     )
     half_width = None if precision is None else options.half_width(precision, "--precision")
+    (price,) = options.prices(price_per_hour, currency, 1)
     budget_seconds = math.inf if budget is None else options.seconds(budget, "--budget")
     interpreters = interpreters_of(python or (), os.environ)
     job = join_of(context, hosts, join, join_address, join_port, join_ranks, join_timeout)
@@ -224,7 +230,7 @@ def run(
                     )
                 else:
                     prepared = prepare_rest(resume, result_set, _capture(result_set.plan, site), data_dir)
-                _measure(result_set, prepared, resume, output_format, site, budget_seconds, ceilings=ceilings)
+                _measure(result_set, prepared, resume, output_format, site, budget_seconds, price, ceilings=ceilings)
         if listed:
             prepared = prepare(data, data_dir)
             site = look_for(listed, interpreters, plan, prepared, output_format)
@@ -243,7 +249,7 @@ def run(
             precision=half_width,
         )
         with new_file(output, Path(suite).stem) as path:
-            _measure(result_set, prepared, path, output_format, site, budget_seconds, ceilings=ceilings)
+            _measure(result_set, prepared, path, output_format, site, budget_seconds, price, ceilings=ceilings)
 
 
 def _capture(plan: Sequence[PlannedRun], site: Site) -> Environment:
@@ -273,6 +279,7 @@ def _measure(
     output_format: Format,
     site: Site,
     budget_seconds: float,
+    price: Price | None,
     *,
     ceilings: bool | None,
 ) -> NoReturn:
@@ -322,7 +329,7 @@ def _measure(
     is_unfinished = bool(remaining(result_set) or policy.wanted_blocks(result_set))
     if stop.requested and is_unfinished:
         fail(f"interrupted; {hint}", Exit.INTERRUPTED)
-    print_results(result_tables([summarize(result_set)]), output_format)
+    print_results(result_tables([summarize(result_set, price)]), output_format)
     if result_set.precision is not None or math.isfinite(budget_seconds):
         note_reached(result_set, path, is_unfinished=is_unfinished)
     note_saved(prepared, path)
