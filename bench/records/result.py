@@ -54,7 +54,8 @@ from mnist_core.recipe import Precision, Recipe
 #:    epoch, the reasons `rank_lost` and `ranks_differ`; `exchanges` of a file. Several machines: `hosts` of a file;
 #:    `hosts` and `first_host` of a scenario; `host` of a failure. `compression` of a scenario.
 #:    `energy` of an epoch and of the environment; `training_peak_rss_bytes` and `device_peak_bytes` of a run.
-#:    `precision` of a scenario, `numerics` of a run, the reason `precision_not_in_effect`; `precision` of a ceiling.
+#:    `precision` of a scenario, `numerics` of a run, the reason `precision_not_in_effect`; `precision` and
+#:    `kernel` of a ceiling.
 #:    `predict` of a planned run and `prediction` of a run.
 #:    `environment.accelerators` and `gpu_throttle_reasons` of a health.
 #:    Layers `padded_8`.
@@ -302,6 +303,8 @@ class Ceiling(Record, frozen=True, kw_only=True):
     vector_sums: Annotated[tuple[VectorSum, ...], Meta(min_length=1)]
     #: Of the matrix products. The vectors are float32 always: a bandwidth is in bytes.
     precision: Precision = Precision.FLOAT32
+    #: What multiplied, in the library's own words, often with its instructions; None: it does not tell.
+    kernel: str | None = None
 
     @property
     def fastest_product(self) -> MatrixProduct:

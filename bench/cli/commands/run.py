@@ -35,7 +35,15 @@ from bench.cli.measuring.hosts import (
 from bench.cli.measuring.joining import JOIN_OPTIONS, join_of, machines
 from bench.cli.measuring.plans import estimate_of, note_plan, note_reached, plan_of, show_plan
 from bench.cli.measuring.precision import computable
-from bench.cli.measuring.session import ResumeHint, measuring, new_file, note_saved, prepare_rest, resumed_file
+from bench.cli.measuring.session import (
+    ResumeHint,
+    measuring,
+    new_file,
+    note_dry_run,
+    note_saved,
+    prepare_rest,
+    resumed_file,
+)
 from bench.errors import ConfigurationError
 from bench.experiments import idle
 from bench.experiments.run import policy
@@ -169,9 +177,9 @@ def run(
         "hosts",
         "join",
         *JOIN_OPTIONS,
-        "dry_run",
         "price_per_hour",
         "currency",
+        "dry_run",
         "output_format",
     )
     options.reject_others(context, "resume", "goes on as its file planned", *may_change)
@@ -220,6 +228,7 @@ def run(
                 with spinner("trying your network out"):
                     describe_frameworks(executor, custom)
             show_plan(plan, _suite_name(suite), half_width, budget_seconds)
+            note_dry_run(context)
             return
         if resume is not None:
             with resumed_file(resume, ResultSet) as result_set:

@@ -138,6 +138,9 @@ class Backend(Protocol):
     def matrix_product(self, device: Device, size: int, precision: Precision) -> Callable[[], None]:
         """Return a function that multiplies two (size, size) matrices on the device, and waits for it."""
 
+    def product_kernel(self, device: Device, size: int, precision: Precision) -> str | None:
+        """Return what multiplies such matrices, in the library's own words; None where it does not tell."""
+
     def vector_sum(self, device: Device, elements: int) -> Callable[[], None]:
         """Return a function that adds two float32 arrays on the device (STREAM's "add"), and waits for the sum."""
 

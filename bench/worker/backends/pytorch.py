@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +76,20 @@ def matrix_product(device: Device, size: int, precision: Precision) -> Callable[
         _wait(place)
 
     return multiply
+
+
+def product_kernel(device: Device, size: int, precision: Precision) -> str | None:
+    """Return the kernel of oneDNN with its instructions; float32 is multiplied by MKL, which tells nothing."""
+    multiply = matrix_product(device, size, precision)
+    verbose = torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON)
+    with common.standard_output() as printed, verbose:
+        multiply()
+    kernels: list[str] = _MATMUL.findall(printed())
+    return kernels[-1] if kernels else None
+
+
+#: A line of oneDNN: operation, kernel.
+_MATMUL: Final = re.compile(r",exec,cpu,matmul,([^,]+),")
 
 
 def vector_sum(device: Device, elements: int) -> Callable[[], None]:
