@@ -15,6 +15,7 @@ import typer
 
 from bench import ranges
 from bench.analysis import accuracy
+from bench.analysis.prices import Price
 from bench.analysis.summary import summarize
 from bench.cli import options
 from bench.cli.app import app, examples
@@ -159,6 +160,8 @@ def run(
     output: options.Output = None,
     resume: options.Resume = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the scenarios and the expected time.")] = False,
+    price_per_hour: options.PricePerHour = None,
+    currency: options.Currency = "",
     output_format: options.Format = Format.TEXT,
 ) -> None:
     """Measure a suite: each scenario in fresh processes, saved after each, then shown as tables.
@@ -174,6 +177,8 @@ def run(
         "hosts",
         "join",
         *JOIN_OPTIONS,
+        "price_per_hour",
+        "currency",
         "dry_run",
         "output_format",
     )
@@ -195,6 +200,7 @@ def run(
         timeout_seconds=timeout,
     )
     half_width = None if precision is None else options.half_width(precision, "--precision")
+    (price,) = options.prices(price_per_hour, currency, 1)
     budget_seconds = math.inf if budget is None else options.seconds(budget, "--budget")
     interpreters = interpreters_of(python or (), os.environ)
     job = join_of(context, hosts, join, join_address, join_port, join_ranks, join_timeout)
@@ -233,7 +239,7 @@ def run(
                     )
                 else:
                     prepared = prepare_rest(resume, result_set, _capture(result_set.plan, site), data_dir)
-                _measure(result_set, prepared, resume, output_format, site, budget_seconds, ceilings=ceilings)
+                _measure(result_set, prepared, resume, output_format, site, budget_seconds, price, ceilings=ceilings)
         if listed:
             prepared = prepare(data, data_dir)
             site = look_for(listed, interpreters, plan, prepared, output_format)
@@ -252,7 +258,7 @@ def run(
             precision=half_width,
         )
         with new_file(output, Path(suite).stem) as path:
-            _measure(result_set, prepared, path, output_format, site, budget_seconds, ceilings=ceilings)
+            _measure(result_set, prepared, path, output_format, site, budget_seconds, price, ceilings=ceilings)
 
 
 def _capture(plan: Sequence[PlannedRun], site: Site) -> Environment:
@@ -282,6 +288,7 @@ def _measure(
     output_format: Format,
     site: Site,
     budget_seconds: float,
+    price: Price | None,
     *,
     ceilings: bool | None,
 ) -> NoReturn:
@@ -331,7 +338,7 @@ def _measure(
     is_unfinished = bool(remaining(result_set) or policy.wanted_blocks(result_set))
     if stop.requested and is_unfinished:
         fail(f"interrupted; {hint}", Exit.INTERRUPTED)
-    print_results(result_tables([summarize(result_set)]), output_format)
+    print_results(result_tables([summarize(result_set, price)]), output_format)
     if result_set.precision is not None or math.isfinite(budget_seconds):
         note_reached(result_set, path, is_unfinished=is_unfinished)
     note_saved(prepared, path)
