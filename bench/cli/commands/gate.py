@@ -19,11 +19,19 @@ from bench.cli.measuring.session import ResumeHint, new_file, note_saved, prepar
 from bench.errors import ConfigurationError
 from bench.experiments.gate import source
 from bench.experiments.gate.decision import Conclusion, conclusion_of
-from bench.experiments.gate.setup import GATE_SUITE, GateRequest, Sides, check_out_sides, require_same_sides
+from bench.experiments.gate.setup import (
+    GATE_SUITE,
+    LATENCY_MARGIN,
+    LATENCY_TOLERANCE,
+    GateRequest,
+    Sides,
+    check_out_sides,
+    require_same_sides,
+)
 from bench.experiments.scratch import scratch_folder
 from bench.machine.capture import capture
 from bench.records import store
-from bench.records.gate import GateFile, Purpose
+from bench.records.gate import GateFile, GateMetric, Purpose
 from bench.render.formats.export import Format, render_markdown
 from bench.render.formats.junit import render_junit
 from bench.render.model.cases import CaseOutcome, JUnitCase
@@ -43,7 +51,10 @@ _LASTING_FACTS: Final = (
 
 @app.command(
     epilog=examples(
-        "gate --base origin/main", "gate --base v1.0 --budget 20m --strict", "gate --replay results/runs/gate.json"
+        "gate --base origin/main",
+        "gate --base v1.0 --budget 20m --strict",
+        "gate --base origin/main --metric latency",
+        "gate --replay results/runs/gate.json",
     )
 )
 def gate(
@@ -57,6 +68,14 @@ def gate(
     suite: options.Suite = GATE_SUITE,
     keyword: options.Keyword = None,
     budget: options.Budget = "10m",
+    metric: Annotated[
+        GateMetric,
+        typer.Option(
+            help="What must not get slower: training, or the prediction of single images "
+            f"(its p50 and p99; --margin {LATENCY_MARGIN}, --tolerance {LATENCY_TOLERANCE}).",
+            rich_help_panel=options.DECIDED,
+        ),
+    ] = GateMetric.THROUGHPUT,
     margin: options.Margin = options.MARGIN,
     tolerance: options.Tolerance = options.TOLERANCE,
     alpha: options.Alpha = options.ALPHA,
@@ -104,8 +123,12 @@ def gate(
             _measure(gate_file, sides, prepared, resume, budget_seconds, output_format)
     if base is None:
         raise ConfigurationError("gate: name the baseline with --base, e.g. --base origin/main")
+    if metric is GateMetric.LATENCY:
+        margin = margin if options.is_given(context, "margin") else LATENCY_MARGIN
+        tolerance = tolerance if options.is_given(context, "tolerance") else LATENCY_TOLERANCE
     request = GateRequest(
         suite=suite,
+        metric=metric,
         keyword=keyword,
         seed=options.seed_or_random(seed),
         margin=options.ratio(margin, "--margin"),
