@@ -52,12 +52,14 @@ from bench.worker.protocol import (
     PhasesReply,
     PhasesRequest,
     PortChosen,
+    PreparePrediction,
     ProbeReply,
     ProbeRequest,
     Reply,
     Request,
     RoundDone,
-    RunReply,
+    RunOffline,
+    RunQueries,
     RunRequest,
     RunWindow,
     ServeRequest,
@@ -129,8 +131,7 @@ def _measured(request: Request, on_event: Callable[[Event], None]) -> Reply | Se
         case PhasesRequest() | OperatorsRequest():
             return _profiling().handle_request(request, lambda done: on_event(RoundDone(done)))
         case RunRequest():
-            run = measure_run(request, lambda index, epoch: on_event(EpochDone(index=index, epoch=epoch)))
-            return RunReply(run=run)
+            return measure_run(request, lambda index, epoch: on_event(EpochDone(index=index, epoch=epoch)))
         case _:
             assert_never(request)
 
@@ -206,6 +207,12 @@ def handle_command(measured: SessionServer, line: bytes) -> Reply:
             return _guarded(lambda: measured.run_window(epochs))
         case Evaluate():
             return _guarded(measured.evaluate)
+        case PreparePrediction(batch_sizes=batch_sizes):
+            return _guarded(lambda: measured.prepare_prediction(batch_sizes))
+        case RunQueries(queries=queries):
+            return _guarded(lambda: measured.predictions.run_queries(queries))
+        case RunOffline(batch_size=batch_size, samples=samples):
+            return _guarded(lambda: measured.predictions.run_offline(batch_size, samples))
         case ExchangeArrays():
             return _guarded(lambda: measured.exchange(command))
         case _:

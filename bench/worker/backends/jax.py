@@ -132,6 +132,7 @@ class JaxWorkload:
         self._places = _Places.of_rank(scenario.devices[0]) if self._exchanges else _Places.of(devices)
         self._data = self._on_device(train)
         task = Task(jax_steps.network_of(scenario), self._exchanges)
+        self._apply = task.apply
         self._count = jax.jit(functools.partial(jax_steps.count, task.apply))
         self._step, self._scan = (
             jax.jit(self._places.program(functools.partial(each, task)), static_argnums=0, donate_argnums=1)
@@ -212,6 +213,17 @@ class JaxWorkload:
             for row in range(len(rows.index)):
                 correct = self._count(correct, self._state.weights, data, rows, np.int32(row))
         return int(correct) / len(test.images)
+
+    def predictor(self, batch_size: int) -> Callable[[NDArray[np.float32]], NDArray[np.int32]]:
+        first = self._places.devices[0]
+        shape = (batch_size, 28, 28, 1) if self._scenario.layers is Layers.CHANNELS_LAST else (batch_size, 1, 28, 28)
+        weights = [jax.device_put(np.asarray(weight), first) for weight in self._state.weights]
+
+        @jax.jit
+        def digits(weights: Sequence[Array], images: Array) -> Array:
+            return self._apply(weights, images.reshape(shape)).argmax(1)
+
+        return lambda images: np.asarray(digits(weights, images))
 
     def device_memory_bytes(self) -> int | None:
         """Bytes that JAX really uses; it keeps what it once had."""

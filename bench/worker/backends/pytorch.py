@@ -195,6 +195,17 @@ class PyTorchWorkload:
             correct += int((torch.cat(predicted) == labels).sum())
         return correct / len(test.images)
 
+    def predictor(self, batch_size: int) -> Callable[[NDArray[np.float32]], NDArray[np.int64]]:  # noqa: ARG002  # any
+        digits, layers, device = self._steps.predictor(), self._scenario.layers, self._devices[0]
+
+        @torch.inference_mode()
+        def predict(images: NDArray[np.float32]) -> NDArray[np.int64]:
+            own = pytorch_steps.placed(torch.from_numpy(images), layers, device)
+            found: NDArray[np.int64] = digits(own).cpu().numpy()
+            return found
+
+        return predict
+
     def device_memory_bytes(self) -> int | None:
         gpus = [device for device in self._devices if device.type == "cuda"]
         if not gpus:

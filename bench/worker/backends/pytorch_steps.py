@@ -68,6 +68,9 @@ class Steps(Protocol):
 
     def scores(self, device: int, images: Tensor) -> Tensor: ...
 
+    def predictor(self) -> Callable[[Tensor], Tensor]:
+        """Return what finds the digits of images on the first device, compiled where the network is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -114,7 +117,7 @@ def keep_whole_libraries() -> None:
     cpp_builder.run_compile_cmd = run_and_move  # type: ignore[attr-defined]
 
 
-#: Two sizes of shares of a full batch, and two of a smaller last one.
+#: Two sizes of shares of a full batch, and two of a smaller last one; or one image and three sizes of batches.
 _MOST_SHAPES = 4
 
 
@@ -153,7 +156,7 @@ class PlainSteps:
             with torch.no_grad():
                 for parameter, initial in zip(net.parameters(), task.initial, strict=True):
                     parameter.data = placed(torch.tensor(initial), task.layers, device)
-        compiled = task.hybridize is Hybridize.COMPILE
+        self._is_compiled = compiled = task.hybridize is Hybridize.COMPILE
         self._forward = [torch.compile(net, dynamic=False) if compiled else net for net in self._nets]
         # Its own documentation's way to train on several machines. What is compiled adds up all gradients at once.
         self._averages = task.exchanges and not compiled
@@ -191,6 +194,12 @@ class PlainSteps:
 
     def scores(self, device: int, images: Tensor) -> Tensor:
         return self._nets[device](images)
+
+    def predictor(self) -> Callable[[Tensor], Tensor]:
+        return torch.compile(self._digits, dynamic=False) if self._is_compiled else self._digits
+
+    def _digits(self, images: Tensor) -> Tensor:
+        return self.scores(0, images).argmax(1)
 
     def _add_other_gradients(self, parts: int) -> None:
         for other in self._nets[1:parts]:
@@ -298,7 +307,8 @@ class HandWrittenSteps:
         self._apply = _function(task)
         self._step: Callable[..., tuple[Tensor, Tensor]] = _step
         self._gradients: Callable[..., tuple[Sequence[Tensor], Tensor, Tensor]] = _gradients
-        if task.hybridize is Hybridize.COMPILE:
+        self._is_compiled = task.hybridize is Hybridize.COMPILE
+        if self._is_compiled:
             self._step, self._gradients = (_compiled(each, task.devices) for each in (_step, _gradients))
         self._exchanges = task.exchanges
         self._replicas = [
@@ -330,6 +340,14 @@ class HandWrittenSteps:
 
     def scores(self, device: int, images: Tensor) -> Tensor:
         return self._apply(self._replicas[device].weights, images)
+
+    def predictor(self) -> Callable[[Tensor], Tensor]:
+        weights = [weight.detach() for weight in self.weights]
+
+        def digits(images: Tensor) -> Tensor:
+            return self._apply(weights, images).argmax(1)
+
+        return _compiled(digits, [self._replicas[0].device]) if self._is_compiled else digits
 
     def _train_on_several(self, batch: Sequence[Share]) -> list[Outcome]:
         """Gradients on every device, added on the first and over all ranks; its new weights go to the others."""
