@@ -60,14 +60,13 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
 
 
 class PredictionPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a process predicts: in each turn so many images one by one, and a window of batches, whose sizes take turns.
-    """
+    """What a process predicts: in each turn so many images one by one, and a window of batches, whose sizes take turns."""
 
     turns: PositiveCount
     #: Of a turn.
     queries: PositiveCount
-    #: Ascending.
-    batch_sizes: Annotated[tuple[PositiveCount, ...], Meta(min_length=1)]
+    #: Ascending; empty: there are no batches.
+    batch_sizes: tuple[PositiveCount, ...]
     #: Of a window of batches, at most: whole batches alone.
     samples: PositiveCount
 
