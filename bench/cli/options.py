@@ -23,6 +23,7 @@ from bench.cli.completion import (
     offer_suites,
 )
 from bench.errors import ConfigurationError
+from bench.records.gate import GateMetric
 from bench.render.formats import export
 from bench.scenarios import axes
 from bench.scenarios.job_managers import JobManager
@@ -36,6 +37,9 @@ RESULTS_DIRECTORY: Final = Path("results/runs")
 DEFAULT_SEED: Final = recipe.Recipe().seed
 #: The limits of a comparison, as they are written on the command line.
 MARGIN, TOLERANCE, ALPHA = "2%", "10%", "5%"
+#: The same margin and tolerance, by what a gate compares: the tail of a few hundred queries scatters more than a mean
+#: over as many images.
+LIMITS: Final = {GateMetric.THROUGHPUT: (MARGIN, TOLERANCE), GateMetric.LATENCY: ("5%", "15%")}
 
 #: The parts of a verb's help, for its own options, too. What every verb has stands in the first part, without a name.
 TRAINED, MEASURED, MACHINES = "What is trained", "How it is measured", "Several processes or machines"
@@ -184,6 +188,13 @@ DEFAULT_JOIN_SECONDS: Final = 120.0
 
 # --- verdicts ---------------------------------------------------------------------------------------------------------
 
+Metric = Annotated[
+    GateMetric,
+    _decided(
+        help="What must not get slower: training, or the prediction of single images, by its p50 and p99 (with --margin "
+        f"{LIMITS[GateMetric.LATENCY][0]} --tolerance {LIMITS[GateMetric.LATENCY][1]})."
+    ),
+]
 Margin = Annotated[str, _decided(help="Slower by less is no regression.")]
 Tolerance = Annotated[str, _decided(help="Surely slower by less is unchanged.")]
 Alpha = Annotated[str, _decided(help="Probability of any false regression, over all scenarios together.")]

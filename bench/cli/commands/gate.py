@@ -21,11 +21,10 @@ from bench.experiments.gate import source
 from bench.experiments.gate.decision import Conclusion, conclusion_of
 from bench.experiments.gate.setup import (
     GATE_SUITE,
-    LATENCY_MARGIN,
-    LATENCY_TOLERANCE,
     GateRequest,
     Sides,
     check_out_sides,
+    require_prediction,
     require_same_sides,
 )
 from bench.experiments.scratch import scratch_folder
@@ -68,14 +67,7 @@ def gate(
     suite: options.Suite = GATE_SUITE,
     keyword: options.Keyword = None,
     budget: options.Budget = "10m",
-    metric: Annotated[
-        GateMetric,
-        typer.Option(
-            help="What must not get slower: training, or the prediction of single images "
-            f"(its p50 and p99; --margin {LATENCY_MARGIN}, --tolerance {LATENCY_TOLERANCE}).",
-            rich_help_panel=options.DECIDED,
-        ),
-    ] = GateMetric.THROUGHPUT,
+    metric: options.Metric = GateMetric.THROUGHPUT,
     margin: options.Margin = options.MARGIN,
     tolerance: options.Tolerance = options.TOLERANCE,
     alpha: options.Alpha = options.ALPHA,
@@ -123,9 +115,9 @@ def gate(
             _measure(gate_file, sides, prepared, resume, budget_seconds, output_format)
     if base is None:
         raise ConfigurationError("gate: name the baseline with --base, e.g. --base origin/main")
-    if metric is GateMetric.LATENCY:
-        margin = margin if options.is_given(context, "margin") else LATENCY_MARGIN
-        tolerance = tolerance if options.is_given(context, "tolerance") else LATENCY_TOLERANCE
+    usual_margin, usual_tolerance = options.LIMITS[metric]
+    margin = margin if options.is_given(context, "margin") else usual_margin
+    tolerance = tolerance if options.is_given(context, "tolerance") else usual_tolerance
     request = GateRequest(
         suite=suite,
         metric=metric,
@@ -139,6 +131,8 @@ def gate(
     clone = _clone_here()
     with new_file(output, "gate") as path, scratch_folder() as scratch:
         sides = check_out_sides(base, scratch, clone, base_python)
+        if metric is GateMetric.LATENCY:
+            require_prediction(sides)
         if sides.are_identical and not force:
             own = own_networks(scenario for scenario, _threads in scenarios_here(request))
             _report_identical(base, clone, sides.sources[Side.BASELINE].tree_digest, own, output_format)

@@ -60,6 +60,8 @@ _CONFIRMATION_LOOKS: Final = (5, 10)
 _CONFIRMATION_ALPHA: Final = 0.1
 #: Largest detectable relative slowdown of a row that may be called unchanged (0.1 = 10 % slower), whatever its mean.
 _DETECTABLE_LIMIT: Final = 0.1
+#: The same of a latency, whose tail scatters more.
+_LATENCY_DETECTABLE_LIMIT: Final = 0.15
 #: Significance level of each check of the measurement itself. One look in a hundred is refused without a cause, and the
 #: next one decides.
 _CONTROL_ALPHA: Final = 0.01
@@ -67,10 +69,6 @@ _CONTROL_ALPHA: Final = 0.01
 _ACCURACY_MARGIN: Final = 0.01
 #: More void blocks than this share are the sign of an unhealthy machine.
 _UNHEALTHY_FRACTION: Final = 0.3
-#: What differs in a gate of latency. The tail of a few hundred queries scatters more than a mean over as many images:
-#: up to 5 % slower is no regression, and 15 % is the most that may remain unseen.
-LATENCY_MARGIN, LATENCY_TOLERANCE = "5%", "15%"
-_LATENCY_DETECTABLE_LIMIT: Final = 0.15
 #: Turns of a process, and queries of a turn: more than the 368 that a p99 takes (`order_statistics.fewest_values`).
 _TURNS, _QUERIES = 10, 500
 #: All looks, each with its confirmation, and as many void blocks as a healthy machine may have.
@@ -155,6 +153,17 @@ def check_out_sides(base: str, scratch: Path, clone: Path, base_python: Path | N
         Side.CONTENDER: source.check_out(source.WORKING_TREE, Side.CONTENDER, scratch, source=clone),
     }
     return Sides(sources, base_python)
+
+
+def require_prediction(sides: Sides) -> None:
+    """Raise `ConfigurationError` where the code of a side cannot predict: an older commit trains alone."""
+    for side in Side:
+        tree = sides.sources[side]
+        if not (tree.folder / source.PACKAGE / "prediction.py").is_file():
+            raise ConfigurationError(
+                f"--metric latency: the {side} ({tree.name}) has no {source.PACKAGE}/prediction.py, which is what "
+                "predicts: name a commit that has it, or compare the training (without --metric)"
+            )
 
 
 def describe_sides(sides: Sides) -> dict[Side, Software]:
