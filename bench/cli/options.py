@@ -191,8 +191,8 @@ DEFAULT_JOIN_SECONDS: Final = 120.0
 Metric = Annotated[
     GateMetric,
     _decided(
-        help="What must not get slower: training, or the prediction of single images, by its p50 and p99 (with --margin "
-        f"{LIMITS[GateMetric.LATENCY][0]} --tolerance {LIMITS[GateMetric.LATENCY][1]})."
+        help="What must not get slower: training, or the prediction of single images, by its p50 and p99 (there "
+        f"--margin is {LIMITS[GateMetric.LATENCY][0]} and --tolerance {LIMITS[GateMetric.LATENCY][1]})."
     ),
 ]
 Margin = Annotated[str, _decided(help="Slower by less is no regression.")]

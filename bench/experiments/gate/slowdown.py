@@ -8,8 +8,8 @@ from typing import Final
 from bench.experiments.gate.source import PACKAGE
 from bench.records.gate import GateMetric
 
-#: Code appended to `training.py`, and to `prediction.py`, whose results are waited for as they are. Both sides wait for the end of each step, one of them with a slowdown of 0: they
-#: differ by the spinning alone.
+#: Code appended to `training.py`, and to `prediction.py`. Both sides wait for the end of each step, one of them with a
+#: slowdown of 0: they differ by the spinning alone. A prediction is waited for as it is.
 _SPIN_TRAINING: Final = """
 
 # Injected: every training step is waited for, then spun for {slowdown:g} of its own time.
