@@ -16,9 +16,16 @@ from bench.enums import StrEnum
 from bench.records.result import Ceiling, Library
 from bench.scenarios.scenario import Scenario
 from mnist_core.devices import Device, DeviceKind, parse_devices
-from mnist_core.recipe import Network
+from mnist_core.recipe import Network, Precision
 
 _FLOAT_BYTES: Final = 4
+#: Of a number that a layer reads or puts out; weights and their gradients are float32 in every precision.
+_VALUE_BYTES: Final = {
+    Precision.FLOAT32: 4,
+    Precision.TF32: 4,
+    Precision.BFLOAT16: 2,
+    Precision.FLOAT16: 2,
+}
 _IMAGE_FLOATS: Final = 28 * 28
 #: Read from the data set, written into the batch, read by the first layer forward and by its weights' gradient.
 _MOVES_OF_AN_IMAGE: Final = 4
@@ -84,7 +91,7 @@ class Costs:
         """Numbers that all layers put out for an image."""
         return sum(layer.outputs for layer in self.layers)
 
-    def update_bytes(self, images: float, contexts: int) -> float:
+    def update_bytes(self, images: float, contexts: int, precision: Precision = Precision.FLOAT32) -> float:
         """Return the fewest bytes a step on so many images (a mean of batches) moves between arithmetic and arrays.
 
         Every context has a copy of the weights: read forward, read backward (but for the first layer's) and written by
@@ -92,12 +99,12 @@ class Costs:
         """
         of_weights = contexts * (5 * self.parameters - self.layers[0].parameters) + self.parameters
         of_images = images * (_MOVES_OF_AN_IMAGE * _IMAGE_FLOATS + _MOVES_OF_AN_OUTPUT * self.activations)
-        return _FLOAT_BYTES * (of_weights + of_images)
+        return _FLOAT_BYTES * of_weights + _VALUE_BYTES[precision] * of_images
 
-    def working_set_bytes(self, images: float, contexts: int) -> float:
+    def working_set_bytes(self, images: float, contexts: int, precision: Precision = Precision.FLOAT32) -> float:
         """Return the bytes that the same step touches: weights, activations, the gradients of both, and the batch."""
         per_image = _IMAGE_FLOATS + 2 * self.activations
-        return _FLOAT_BYTES * (2 * contexts * self.parameters + images * per_image)
+        return _FLOAT_BYTES * 2 * contexts * self.parameters + _VALUE_BYTES[precision] * images * per_image
 
 
 _COSTS: Final = {
@@ -135,7 +142,7 @@ MEMORY_PART: Final = 8
 class Bound(StrEnum):
     """What limits a step."""
 
-    #: The float32 matrix product's rate.
+    #: The matrix product's rate, in the row's precision.
     COMPUTE = "compute"
     #: The bandwidth.
     MEMORY = "memory"
@@ -150,6 +157,7 @@ class Place:
     kind: DeviceKind
     #: In all.
     threads: int
+    precision: Precision = Precision.FLOAT32
 
 
 def place_of(scenario: Scenario, omp_num_threads: int) -> Place | None:
@@ -160,7 +168,8 @@ def place_of(scenario: Scenario, omp_num_threads: int) -> Place | None:
     kinds = [device.kind for device in scenario.devices]
     if len({*kinds}) > 1:
         return None
-    return Place(kinds[0], omp_num_threads * (scenario.part_count if kinds[0] is DeviceKind.CPU else 1))
+    threads = omp_num_threads * (scenario.part_count if kinds[0] is DeviceKind.CPU else 1)
+    return Place(kinds[0], threads, scenario.precision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +187,7 @@ class RoofLevel:
 
     device: Device
     threads: int
+    precision: Precision
     framework: Library
     ceilings: tuple[Ceiling, ...]
 
@@ -244,20 +254,21 @@ class Roof:
 
     def bound(self, costs: Costs, images: float, contexts: int) -> Bound:
         """Return what bounds a step of this size. Several GPUs multiply both rates, so that their number cancels."""
-        intensity = costs.flop_per_image * images / costs.update_bytes(images, contexts)
-        bandwidth = self.bandwidth_at(costs.working_set_bytes(images, contexts))
+        precision = self.place.precision
+        intensity = costs.flop_per_image * images / costs.update_bytes(images, contexts, precision)
+        bandwidth = self.bandwidth_at(costs.working_set_bytes(images, contexts, precision))
         return Bound.COMPUTE if intensity * bandwidth >= 1e9 * self.gflop_per_second else Bound.MEMORY
 
 
 def levels(ceilings: Iterable[Ceiling]) -> tuple[RoofLevel, ...]:
-    """Group ceilings by device and threads, in the order first measured; libraries in the order of `Library`."""
-    grouped: dict[tuple[str, int], dict[Library, list[Ceiling]]] = {}
+    """Group ceilings by device, threads and precision, as first measured; libraries in the order of `Library`."""
+    grouped: dict[tuple[str, int, Precision], dict[Library, list[Ceiling]]] = {}
     for ceiling in ceilings:
-        libraries = grouped.setdefault((ceiling.device, ceiling.omp_num_threads), {})
+        libraries = grouped.setdefault((ceiling.device, ceiling.omp_num_threads, ceiling.precision), {})
         libraries.setdefault(ceiling.framework, []).append(ceiling)
     return tuple(
-        RoofLevel(parse_devices(device)[0], threads, library, tuple(libraries[library]))
-        for (device, threads), libraries in grouped.items()
+        RoofLevel(parse_devices(device)[0], threads, precision, library, tuple(libraries[library]))
+        for (device, threads, precision), libraries in grouped.items()
         for library in Library
         if library in libraries
     )
@@ -267,5 +278,5 @@ def roofs(ceilings: Iterable[Ceiling]) -> dict[Place, Roof]:
     """Return a roof for each place at which a ceiling was measured."""
     grouped: dict[Place, list[RoofLevel]] = {}
     for level in levels(ceilings):
-        grouped.setdefault(Place(level.device.kind, level.threads), []).append(level)
+        grouped.setdefault(Place(level.device.kind, level.threads, level.precision), []).append(level)
     return {place: Roof(place, tuple(of_place)) for place, of_place in grouped.items()}

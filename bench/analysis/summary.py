@@ -81,7 +81,7 @@ class Measures:
     achieved_gflop_per_second: Estimate | None
     #: The ceilings measured beside the runs on as many threads; None without any.
     roof: Roof | None
-    #: The fastest float32 matrix product on the scenario's devices together.
+    #: The fastest matrix product on the scenario's devices together, in its precision.
     ceiling_gflop_per_second: float | None
     #: Achieved over ceiling. The interval is the throughput's: the ceiling is taken as it is.
     utilisation: Estimate | None
@@ -297,10 +297,11 @@ def _measures(
     achieved = None if costs is None else speed.scaled(costs.flop_per_image / 1e9)
     ceiling = None if roof is None else roof.gflop_per_second_of(contexts)
     images = _images_per_update(runs[0])
-    update_bytes = None if costs is None else costs.update_bytes(images, contexts)
+    update_bytes = None if costs is None else costs.update_bytes(images, contexts, scenario.precision)
     bandwidth = None
     if costs is not None and roof is not None:
-        bandwidth = roof.bandwidth_at(costs.working_set_bytes(images, contexts), contexts)
+        working_set = costs.working_set_bytes(images, contexts, scenario.precision)
+        bandwidth = roof.bandwidth_at(working_set, contexts)
     return Measures(
         n=len(runs),
         throughput=speed,

@@ -62,8 +62,8 @@ class Task:
     prediction: PredictionPlan | None = None
 
     def stages(self, turns: int) -> int:
-        """Return in how many stages it is measured: the set-up, the turns, what follows them, and those of prediction."""
-        return turns + 2 + (0 if self.prediction is None else 1 + self.prediction.turns)
+        """Return its stages: set-up, turns and evaluation, then set-up and turns of prediction."""
+        return 1 + turns + 1 + (0 if self.prediction is None else 1 + self.prediction.turns)
 
 
 def exactly(epochs: int) -> Callable[[float], int]:

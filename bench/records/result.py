@@ -52,7 +52,7 @@ from mnist_core.recipe import Precision, Recipe
 #:    version 3 without any. Ranks that train together: `ranks`, `exchange` and `servers` of a scenario, `ranks` of an
 #:    epoch, the reasons `rank_lost` and `ranks_differ`; `exchanges` of a file. Several machines: `hosts` of a file;
 #:    `hosts` and `first_host` of a scenario; `host` of a failure. `compression` of a scenario.
-#:    `precision` of a scenario, `numerics` of a run, the reason `precision_not_in_effect`.
+#:    `precision` of a scenario, `numerics` of a run, the reason `precision_not_in_effect`; `precision` of a ceiling.
 #:    `predict` of a planned run and `prediction` of a run.
 #:    `environment.accelerators` and `gpu_throttle_reasons` of a health.
 #:    Layers `padded_8`.
@@ -259,7 +259,7 @@ class Library(StrEnum):
 
 
 class MatrixProduct(Record, frozen=True):
-    """The product of two square float32 matrices."""
+    """The product of two square matrices, in the precision of the ceiling."""
 
     size: PositiveCount
     #: Rate of the fastest repetition: 2 size³ operations over its seconds.
@@ -290,6 +290,8 @@ class Ceiling(Record, frozen=True, kw_only=True):
     matrix_products: Annotated[tuple[MatrixProduct, ...], Meta(min_length=1)]
     #: From small to large; the last are far larger than any cache.
     vector_sums: Annotated[tuple[VectorSum, ...], Meta(min_length=1)]
+    #: Of the matrix products. The vectors are float32 always: a bandwidth is in bytes.
+    precision: Precision = Precision.FLOAT32
 
     @property
     def fastest_product(self) -> MatrixProduct:

@@ -60,7 +60,7 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
 
 
 class PredictionPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a process predicts: in each turn so many images one by one, and a window of batches, whose sizes take turns."""
+    """What a process predicts: in each turn images one by one, and a window of batches, whose sizes take turns."""
 
     turns: PositiveCount
     #: Of a turn.
@@ -226,6 +226,8 @@ class CeilingRequest(Message, frozen=True, tag="ceiling"):
     matrix_sizes: Annotated[tuple[PositiveCount, ...], Meta(min_length=1)]
     #: Numbers in each of three arrays, ascending.
     vector_elements: Annotated[tuple[PositiveCount, ...], Meta(min_length=1)]
+    #: Of the matrices.
+    precision: Precision = Precision.FLOAT32
 
 
 class ProfileTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from bench.analysis.roofline import Bound, Place, costs_of, levels, place_of, roofs
@@ -11,9 +12,11 @@ from bench.scenarios.axes import Framework, LoopName, preset
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun
 from mnist_core.devices import Device, DeviceKind
+from mnist_core.recipe import Precision
 from tests.support.records import a_ceiling, a_run, a_scenario, an_environment, planned
 
 CPU, GPU = DeviceKind
+TORCH = Scenario(framework=Framework.TORCH, network="mlp", **preset(Framework.TORCH, "mlp", LoopName.TUTORIAL, ()))
 
 
 def plan_of(*scenarios: Scenario) -> tuple[PlannedRun, ...]:
@@ -41,13 +44,12 @@ def test_two_contexts_of_one_thread_have_the_ceiling_of_two_threads() -> None:
 
 def test_a_plan_asks_for_each_place_once() -> None:
     """It is asked through NumPy and the plan's frameworks, as far as they use that kind of device."""
-    torch = Scenario(framework=Framework.TORCH, network="mlp", **preset(Framework.TORCH, "mlp", LoopName.TUTORIAL, ()))
     assert asked(
         a_scenario(contexts="cpu(0)"),
         a_scenario(contexts="cpu(0),cpu(1)"),
         a_scenario(contexts="cpu(0)", cpu_threads=1),
         a_scenario(contexts="gpu(1)"),
-        torch,
+        TORCH,
     ) == [
         ("cpu(0)", 1, Library.NUMPY),
         ("cpu(0)", 1, Library.MXNET),
@@ -58,6 +60,32 @@ def test_a_plan_asks_for_each_place_once() -> None:
         ("gpu(1)", 4, Library.MXNET),
     ]
     assert asked() == []
+
+
+def test_a_plan_asks_in_the_precisions_that_its_rows_have() -> None:
+    """Only of the frameworks that compute in each, and not of NumPy, which has no type of 16 bits."""
+    bfloat16 = msgspec.structs.replace(a_scenario(contexts="cpu(0)"), precision=Precision.BFLOAT16)
+    requests = requests_of_plan(plan_of(TORCH, bfloat16), an_environment(usable_core_count=4))
+    assert [(request.framework, request.precision) for request in requests] == [
+        (Library.MXNET, Precision.BFLOAT16),
+        (Library.NUMPY, Precision.FLOAT32),
+        (Library.TORCH, Precision.FLOAT32),
+    ]
+
+
+def test_a_row_is_measured_against_the_ceiling_of_its_precision() -> None:
+    """Against that of float32 it would use more than all of it. What 16 bits hold moves half as many bytes."""
+    ceilings = [a_ceiling(gflop=100.0), a_ceiling(gflop=900.0, precision=Precision.BFLOAT16)]
+    known = roofs(ceilings)
+    bfloat16 = msgspec.structs.replace(a_scenario(contexts="cpu(0)"), precision=Precision.BFLOAT16)
+    place = place_of(bfloat16, 2)
+    assert place is not None
+    assert (known[place].gflop_per_second, known[Place(CPU, 2)].gflop_per_second) == (900.0, 100.0)
+    costs = costs_of("lenet")
+    assert costs is not None
+    whole, half = (costs.update_bytes(100, 1, each) for each in (Precision.FLOAT32, Precision.BFLOAT16))
+    weights = costs.update_bytes(0, 1)
+    assert half - weights == (whole - weights) / 2
 
 
 def test_a_machine_is_asked_with_doubling_threads_and_on_every_gpu() -> None:

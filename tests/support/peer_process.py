@@ -13,7 +13,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
@@ -44,11 +43,11 @@ def train_case(scenario: Scenario, train: Split) -> dict[str, Any]:
     compilations = _compilations_of(scenario.framework)
     made = base.create_workload(scenario, Recipe(), train)
     made.build()
-    before = [np.array(weight) for weight in numpy_of(made)]
+    before = made.weights()
     made.set_learning_rate(0.0)
     for size in batch_sizes(len(train.images), scenario.batch_size):
         made.train_throwaway_batch(size)
-    after = numpy_of(made)
+    after = made.weights()
     made.set_learning_rate(Recipe().learning_rate)
     made.prepare()
     compiled = compilations()
@@ -62,27 +61,8 @@ def train_case(scenario: Scenario, train: Split) -> dict[str, Any]:
         "last_batch_loss": epochs[-1].last_batch_loss(),
         "test_accuracy": made.evaluate(train),
         "device_memory_bytes": str(made.device_memory_bytes()),
-        **{f"weight{k}": weight for k, weight in enumerate(_as_given(numpy_of(made), scenario))},
+        **{f"weight{k}": weight for k, weight in enumerate(made.weights())},
     }
-
-
-def numpy_of(made: Any) -> list[NDArray[np.float32]]:  # noqa: ANN401  # a workload, with weights of its framework
-    return [np.array(weight.detach().numpy() if hasattr(weight, "detach") else weight) for weight in made.weights]
-
-
-def _as_given(weights: list[NDArray[np.float32]], scenario: Scenario) -> list[NDArray[np.float32]]:
-    """Bring weights from JAX's form back to that of `common.initial_weights`; PyTorch's is the same."""
-    if scenario.framework is Framework.TORCH:
-        return weights
-    jax_steps = importlib.import_module("bench.worker.backends.jax_steps")
-    shapes = [shape for weight in common.WEIGHT_SHAPES[scenario.network] for shape in (weight, weight[:1])]
-    places = [np.arange(np.prod(shape)).reshape(shape) for shape in shapes]
-    given = []
-    for weight, moved, shape in zip(weights, jax_steps.own_form(places, scenario.layers), shapes, strict=True):
-        flat = np.empty(weight.size, np.float32)
-        flat[moved.reshape(-1)] = weight.reshape(-1)
-        given.append(flat.reshape(shape))
-    return given
 
 
 @functools.cache

@@ -224,7 +224,9 @@ def test_a_peer_multiplies_and_adds_for_the_ceilings(framework: Framework) -> No
         "from mnist_core.devices import Device, DeviceKind\n"
         f"module = backend_for(Framework({framework.value!r}))\n"
         "device = Device(DeviceKind.CPU, 0)\n"
-        "for made in (module.matrix_product(device, 64), module.vector_sum(device, 1000)):\n"
+        "from mnist_core.recipe import Precision\n"
+        "products = [module.matrix_product(device, 64, each) for each in (Precision.FLOAT32, Precision.BFLOAT16)]\n"
+        "for made in (*products, module.vector_sum(device, 1000)):\n"
         "    made(), made()\n"
     )
     subprocess.run([python_of(framework), "-c", code], check=True, cwd=ROOT)

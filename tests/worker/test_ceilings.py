@@ -17,6 +17,7 @@ from bench.worker.measure import ceilings
 from bench.worker.measure.ceilings import Arithmetic, arithmetic_of
 from bench.worker.protocol import CeilingReply, CeilingRequest, FailureReply, UnusableReply
 from mnist_core.devices import Device, DeviceKind, parse_devices
+from mnist_core.recipe import Precision
 
 CPU = Device(DeviceKind.CPU, 0)
 
@@ -59,7 +60,7 @@ class FakeArithmetic:
 
     describe = staticmethod(numpy.describe)
 
-    def matrix_product(self, _device: Device, size: int) -> Callable[[], None]:
+    def matrix_product(self, _device: Device, size: int, _precision: Precision) -> Callable[[], None]:
         return self._clock.spending(2 * size**3 / (1e9 * self._rates[size]))
 
     def vector_sum(self, _device: Device, elements: int) -> Callable[[], None]:
@@ -68,7 +69,7 @@ class FakeArithmetic:
 
 def measured(clock: Clock, gflop_per_second: dict[int, float]) -> list[tuple[int, float]]:
     arithmetic: Arithmetic = FakeArithmetic(clock, gflop_per_second)
-    products = ceilings._products(arithmetic, CPU, tuple(gflop_per_second))
+    products = ceilings._products(arithmetic, CPU, tuple(gflop_per_second), Precision.FLOAT32)
     return [(product.size, round(product.gflop_per_second, 6)) for product in products]
 
 
@@ -113,7 +114,7 @@ def test_the_real_functions_multiply_and_add(library: Library) -> None:
     """They do so any number of times into arrays that they keep, for sizes of one, too."""
     arithmetic = arithmetic_of(library)
     for size in (1, 7):
-        for call in (arithmetic.matrix_product(CPU, size), arithmetic.vector_sum(CPU, size)):
+        for call in (arithmetic.matrix_product(CPU, size, Precision.FLOAT32), arithmetic.vector_sum(CPU, size)):
             call()
             call()
 
@@ -131,7 +132,7 @@ def test_numpys_product_and_sum_are_float32(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(np, "matmul", watched(np.matmul))
     monkeypatch.setattr(np, "add", watched(np.add))
-    numpy.matrix_product(CPU, 3)()
+    numpy.matrix_product(CPU, 3, Precision.FLOAT32)()
     numpy.vector_sum(CPU, 3)()
     assert seen == [np.dtype(np.float32)] * 6
 
@@ -185,7 +186,7 @@ def test_a_request_that_is_none_is_refused(line: bytes) -> None:
 def test_what_a_library_raises_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """Above all it runs out of memory."""
 
-    def no_memory(_device: Device, _size: int) -> Callable[[], None]:
+    def no_memory(_device: Device, _size: int, _precision: Precision) -> Callable[[], None]:
         raise MemoryError("cannot allocate memory")
 
     monkeypatch.setattr(numpy, "matrix_product", no_memory)

@@ -14,6 +14,7 @@ from bench.scenarios.suite import PlannedRun
 from bench.worker.process import Cancellation, WorkerFailure
 from bench.worker.protocol import CeilingRequest
 from mnist_core.devices import Device, DeviceKind, Probe, parse_devices
+from mnist_core.recipe import Precision
 
 #: Rows of the square matrices. Small ones are fastest with fast caches and few cores, large ones on GPUs. The last
 #: needs 0.8 GB.
@@ -27,18 +28,23 @@ _UNKNOWN_CACHE_BYTES: Final = 1 << 28
 
 
 def requests_of_plan(plan: Iterable[PlannedRun], environment: Environment) -> tuple[CeilingRequest, ...]:
-    """Request each place of the plan once, on its first device, from each framework that the plan uses on its kind."""
+    """Request each place of the plan once, on its first device.
+
+    It is requested from each framework that the plan uses on its kind and in its precision.
+    """
     places: dict[Place, Device] = {}
-    frameworks: dict[DeviceKind, set[Framework]] = {}
+    frameworks: dict[tuple[DeviceKind, Precision], set[Framework]] = {}
     for scenario in dict.fromkeys(planned.scenario for planned in plan):
         place = place_of(scenario, scenario.threads_per_context(environment.usable_core_count))
         if place is not None:
             places.setdefault(place, min(scenario.devices))
-            frameworks.setdefault(place.kind, set()).add(scenario.framework)
+            frameworks.setdefault((place.kind, place.precision), set()).add(scenario.framework)
     return tuple(
         request
         for place, device in sorted(places.items())
-        for request in requests_at(device, place.threads, frameworks[place.kind], environment)
+        for request in requests_at(
+            device, place.threads, frameworks[place.kind, place.precision], environment, place.precision
+        )
     )
 
 
@@ -53,11 +59,15 @@ def requests_of_machine(
 
 
 def requests_at(
-    device: Device, threads: int, frameworks: Iterable[Framework], environment: Environment
+    device: Device,
+    threads: int,
+    frameworks: Iterable[Framework],
+    environment: Environment,
+    precision: Precision = Precision.FLOAT32,
 ) -> list[CeilingRequest]:
-    """Request one place from each framework and, on the CPU, from NumPy."""
+    """Request one place from each framework and, on the CPU in float32, from NumPy."""
     wanted = {Library(framework.value) for framework in frameworks}
-    if device.kind is DeviceKind.CPU:
+    if device.kind is DeviceKind.CPU and precision is Precision.FLOAT32:
         wanted.add(Library.NUMPY)
     return [
         CeilingRequest(
@@ -66,6 +76,7 @@ def requests_at(
             omp_num_threads=threads,
             matrix_sizes=MATRIX_SIZES,
             vector_elements=vector_elements(environment, device.kind),
+            precision=precision,
         )
         for library in Library
         if library in wanted
@@ -138,7 +149,8 @@ class CeilingRounds:
                 yield outcome
             else:
                 self._requests.remove(request)
+                precision = "" if request.precision is Precision.FLOAT32 else f"precision={request.precision}, "
                 self._report(
-                    f"no ceiling of {request.device} through {request.framework}, "
+                    f"no ceiling of {request.device} through {request.framework}, {precision}"
                     f"OMP_NUM_THREADS={request.omp_num_threads}: {outcome.detail}"
                 )

@@ -187,7 +187,7 @@ class SubprocessExecutor:
             self._interpreter(None if own else Framework(request.framework.value)),
             request,
             CeilingReply,
-            variables=worker_variables(request.omp_num_threads),
+            variables=worker_variables(request.omp_num_threads, precision=request.precision),
             timeout_seconds=CEILING_TIMEOUT_SECONDS,
             stop=self.stop,
         )

@@ -203,8 +203,8 @@ VALUES: Final[Sequence[Column[Row]]] = (
         units.share,
         interval=True,
         priority=4,
-        explanation="GFLOP/s over the ceiling: the fastest float32 matrix product that was measured between the runs, "
-        "on as many threads",
+        explanation="GFLOP/s over the ceiling: the fastest matrix product that was measured between the runs, "
+        "on as many threads and in the same precision",
     ),
     _measure(
         "achieved_gflop_per_second",

@@ -10,6 +10,7 @@ from bench.records.result import Ceiling
 from bench.render import units
 from bench.render.phrases import format_count
 from bench.render.progress.live import LiveLine, moves_cursor
+from mnist_core.recipe import Precision
 
 #: Seconds between two lines in a pipe: often enough to show that it goes on, and few lines in a log.
 _SECONDS_BETWEEN_LINES: Final = 10.0
@@ -57,9 +58,10 @@ class CeilingProgress(LiveLine):
     def measured(self, ceiling: Ceiling, left: int) -> None:
         """Show a ceiling; `left` are still to be measured, without those that cannot be."""
         self._done, self._left, self._done_at = self._done + 1, left, self._console.get_time()
+        precision = "" if ceiling.precision is Precision.FLOAT32 else f" in {ceiling.precision}"
         self._print(
             f"[{self._done}/{self._done + left}] {ceiling.device}, {format_count(ceiling.omp_num_threads, 'thread')}, "
-            f"{ceiling.framework}: {units.significant(ceiling.gflop_per_second)} GFLOP/s, "
+            f"{ceiling.framework}{precision}: {units.significant(ceiling.gflop_per_second)} GFLOP/s, "
             f"{units.giga(ceiling.bandwidth_bytes_per_second)} GB/s{self._format_left(', ')}"
         )
 

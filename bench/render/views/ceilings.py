@@ -1,4 +1,4 @@
-"""Ceilings as one table: a row for each device, number of threads and library."""
+"""Ceilings as one table: a row for each device, number of threads, precision and library."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ def _blas(level: RoofLevel) -> str | None:
 COLUMNS: Final[Sequence[Column[RoofLevel]]] = (
     make_column("device", lambda level: str(level.device), number=False, priority=0),
     make_column("threads", priority=0),
+    make_column("precision", lambda level: str(level.precision), number=False),
     make_column("framework", lambda level: str(level.framework), number=False, priority=0),
     make_column(
         "framework_version",
@@ -83,7 +84,7 @@ COLUMNS: Final[Sequence[Column[RoofLevel]]] = (
 
 
 def ceiling_table(ceilings: Iterable[Ceiling], environment: Environment) -> Table:
-    """Return a row for each device, number of threads and library."""
+    """Return a row for each device, number of threads, precision and library."""
     return make_table(
         "ceilings: the fastest float32 matrix product, and the memory bandwidth",
         COLUMNS,

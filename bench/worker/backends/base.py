@@ -18,7 +18,7 @@ from bench.scenarios.scenario import Scenario
 from bench.worker.protocol import RankPlace
 from mnist_core.devices import Device, Probe
 from mnist_core.idx import Split
-from mnist_core.recipe import Recipe
+from mnist_core.recipe import Precision, Recipe
 
 
 class TrainedEpoch(Protocol):
@@ -134,8 +134,8 @@ class Backend(Protocol):
     def probe(self, device: Device) -> Probe:
         """Try the device out in this process, which may hang or crash it."""
 
-    def matrix_product(self, device: Device, size: int) -> Callable[[], None]:
-        """Return a function that multiplies two (size, size) float32 matrices on the device, and waits for it."""
+    def matrix_product(self, device: Device, size: int, precision: Precision) -> Callable[[], None]:
+        """Return a function that multiplies two (size, size) matrices on the device, and waits for it."""
 
     def vector_sum(self, device: Device, elements: int) -> Callable[[], None]:
         """Return a function that adds two float32 arrays on the device (STREAM's "add"), and waits for the sum."""

@@ -45,6 +45,10 @@ class TrainedEpoch:
         return sum(map(float, self.last_losses))
 
 
+#: By what a loss is multiplied, and its gradients are divided again, where they are float16 on their way: it has no
+#: numbers between 0 and 6e-8. A power of two, so that nothing is rounded.
+LOSS_SCALE: Final = 2**10
+
 #: The longest that a rank waits for another one: one may compile for longer than the others.
 EXCHANGE_SECONDS: Final = 60.0
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bench.machine.software import describe_software
 from bench.records.environment import Software
-from bench.scenarios.axes import Exchange, Framework
+from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from bench.worker.backends import common
 from bench.worker.backends.common import TrainedEpoch
@@ -26,7 +26,7 @@ from mnist_core.devices import Device, DeviceKind, Probe, Unusable, last_line
 from mnist_core.idx import Split
 from mnist_core.order import EpochOrder, batch_sizes, batches, rank_share, shares
 from mnist_core.probe import classify
-from mnist_core.recipe import Hybridize, Layers, Recipe
+from mnist_core.recipe import Hybridize, Layers, Precision, Recipe
 
 try:
     import jax
@@ -36,15 +36,13 @@ try:
     from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
     from bench.worker.backends import jax_ranks, jax_steps
-    from bench.worker.backends.jax_steps import Array, Data, Rows, State, Task
+    from bench.worker.backends.jax_steps import Array, Data, Rows, State
 except ImportError as error:
     raise common.unavailable(Framework.JAX, error) from error
 
 #: JAX is not installed where the types are checked.
 JaxDevice: TypeAlias = Any
 Sharding: TypeAlias = Any
-
-jax.config.update("jax_default_matmul_precision", "highest")  # float32 all the way: a GPU would else use TF32
 
 
 def describe() -> Software:
@@ -65,10 +63,11 @@ def create_workload(scenario: Scenario, recipe: Recipe, train: Split, place: Ran
     return JaxWorkload(scenario, recipe, train, place)
 
 
-def matrix_product(device: Device, size: int) -> Callable[[], None]:
+def matrix_product(device: Device, size: int, precision: Precision) -> Callable[[], None]:
     (place,) = _devices_of([device])
-    generator = np.random.default_rng(0)
-    left, right = (jax.device_put(generator.random((size, size), np.float32), place) for _ in range(2))
+    _compute_float32_in(precision)
+    generator, own_type = np.random.default_rng(0), jax_steps.TYPES.get(precision, np.float32)
+    left, right = (jax.device_put(generator.random((size, size), np.float32).astype(own_type), place) for _ in range(2))
     multiply = jax.jit(jnp.matmul)
     return lambda: jax.block_until_ready(multiply(left, right))
 
@@ -123,38 +122,31 @@ class JaxWorkload:
     """
 
     def __init__(self, scenario: Scenario, recipe: Recipe, train: Split, place: RankPlace | None = None) -> None:
+        _compute_float32_in(scenario.precision)
         self._scenario = scenario
         self._recipe = recipe
         self._samples = len(train.images)
         self._rank, self._ranks = (0, 1) if place is None else (place.rank, place.ranks)
-        self._exchanges = scenario.exchange is not Exchange.NONE
-        devices = _devices_of(scenario.devices)
-        self._places = _Places.of_rank(scenario.devices[0]) if self._exchanges else _Places.of(devices)
+        devices, task = _devices_of(scenario.devices), jax_steps.task_of(scenario)
+        self._places = _Places.of_rank(scenario.devices[0]) if task.exchanges else _Places.of(devices)
         self._data = self._on_device(train)
-        task = Task(jax_steps.network_of(scenario), self._exchanges)
-        self._apply = task.apply
+        self._apply, self._scores = task.apply, jax.jit(task.apply)
         self._count = jax.jit(functools.partial(jax_steps.count, task.apply))
         self._step, self._scan = (
             jax.jit(self._places.program(functools.partial(each, task)), static_argnums=0, donate_argnums=1)
             for each in (jax_steps.step, jax_steps.scan)
         )
-        self._meet = jax_ranks.adder(self._places.whole) if self._exchanges else None
+        self._meet = jax_ranks.adder(self._places.whole) if task.exchanges else None
         #: All full batches of an epoch; None where steps are compiled by themselves.
         self._full_batches: Callable[..., tuple[State, Array]] | None = None
         self._state: State
         self._rate: Array
         self._order: EpochOrder
 
-    @property
-    def weights(self) -> list[Array]:
-        """The weights in JAX's own form, see `jax_steps.own_form`."""
-        return self._state.weights
-
     def build(self) -> None:
         """Compiles the epoch, too, where it is one program: that takes no epoch to be run."""
-        drawn = common.initial_weights(self._scenario.network, self._recipe)
-        initial = [self._places.put(each) for each in jax_steps.own_form(drawn, self._scenario.layers)]
-        self._state = State(initial, self._zero(), self._zero())
+        self._state = State([], self._zero(), self._zero())
+        self.set_weights(common.initial_weights(self._scenario.network, self._recipe))
         self.set_learning_rate(self._recipe.learning_rate)
         if self._scenario.hybridize is Hybridize.SCAN and self._samples >= self._scenario.batch_size:
             size, rows = next(self._own_rows(np.arange(self._samples), self._scenario.batch_size))
@@ -204,7 +196,19 @@ class JaxWorkload:
             self._meet(self._zero())
 
     def weights_digest(self) -> str:
-        return common.digest(map(np.asarray, self.weights))
+        return common.digest(self.weights())
+
+    def weights(self) -> list[NDArray[np.float32]]:
+        return jax_steps.common_form(list(map(np.asarray, self._state.weights)), self._scenario.layers)
+
+    def set_weights(self, weights: Sequence[NDArray[np.float32]]) -> None:
+        own = [self._places.put(each) for each in jax_steps.own_form(weights, self._scenario.layers)]
+        self._state = self._state._replace(weights=own)
+
+    def scores(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self._scenario.layers is Layers.CHANNELS_LAST:
+            images = images.transpose(0, 2, 3, 1)
+        return np.asarray(self._scores(self._state.weights, self._places.put(images)))
 
     def evaluate(self, test: Split) -> float:
         data = self._on_device(test)
@@ -219,10 +223,7 @@ class JaxWorkload:
         shape = (batch_size, 28, 28, 1) if self._scenario.layers is Layers.CHANNELS_LAST else (batch_size, 1, 28, 28)
         weights = [jax.device_put(np.asarray(weight), first) for weight in self._state.weights]
 
-        @jax.jit
-        def digits(weights: Sequence[Array], images: Array) -> Array:
-            return self._apply(weights, images.reshape(shape)).argmax(1)
-
+        digits = jax.jit(lambda weights, images: self._apply(weights, images.reshape(shape)).argmax(1))
         return lambda images: np.asarray(digits(weights, images))
 
     def device_memory_bytes(self) -> int | None:
@@ -267,6 +268,12 @@ class JaxWorkload:
 
 
 # --- devices
+
+
+def _compute_float32_in(precision: Precision) -> None:
+    """Let products of float32 be float32 all the way: a GPU would else use TF32."""
+    told = "tensorfloat32" if precision is Precision.TF32 else "highest"
+    jax.config.update("jax_default_matmul_precision", told)
 
 
 def _columns(size: int, devices: int, rank: int, ranks: int) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:

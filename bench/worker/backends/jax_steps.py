@@ -3,6 +3,9 @@
 Written for speed: all that a step needs lies on the device and its weights are donated, so that a step is one call; a
 pooling is the maximum of four slices, whose gradient is cheaper than a window's; on the CPU a convolution is a matrix
 product of patches, since XLA's own is slow there, and inside a loop far slower still.
+
+In types of 16 bits, weights and images are rounded where they are used, and the loss is scaled for float16. Weights,
+loss, gradients of weights and update are float32.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +21,11 @@ import numpy as np
 from jax import lax
 from numpy.typing import NDArray
 
+from bench.scenarios.axes import Exchange
 from bench.scenarios.scenario import Scenario
 from bench.worker.backends import common, jax_ranks
 from mnist_core.devices import DeviceKind
-from mnist_core.recipe import Layers, Network
+from mnist_core.recipe import Layers, Network, Precision
 
 #: JAX is not installed where the types are checked.
 Array: TypeAlias = Any
@@ -52,7 +56,31 @@ def _lenet(
     return jnp.tanh(x @ fc2 + fc2_bias)
 
 
-def network_of(scenario: Scenario) -> Apply:
+#: What is computed in types of 16 bits.
+TYPES: Final = {Precision.BFLOAT16: jnp.bfloat16, Precision.FLOAT16: jnp.float16}
+
+
+def task_of(scenario: Scenario) -> Task:
+    return Task(
+        _network_of(scenario),
+        exchanges=scenario.exchange is not Exchange.NONE,
+        loss_scale=common.LOSS_SCALE if scenario.precision is Precision.FLOAT16 else 1,
+    )
+
+
+def _network_of(scenario: Scenario) -> Apply:
+    """Return the network, whose scores are float32 whatever it computes in."""
+    apply, own_type = _float32_network(scenario), TYPES.get(scenario.precision)
+    if own_type is None:
+        return apply
+
+    def rounded(weights: Sequence[Array], images: Array) -> Array:
+        return apply([weight.astype(own_type) for weight in weights], images.astype(own_type)).astype(np.float32)
+
+    return rounded
+
+
+def _float32_network(scenario: Scenario) -> Apply:
     if scenario.network == Network.MLP:
         return _mlp
     on_cpu = all(device.kind is DeviceKind.CPU for device in scenario.devices)
@@ -102,7 +130,7 @@ def _pooled(x: Array, height_axis: int) -> Array:
 
 
 def own_form(weights: Sequence[NDArray[np.float32]], layers: Layers) -> list[NDArray[np.float32]]:
-    """`peers.initial_weights` as the networks here take them.
+    """`common.initial_weights` as the networks here take them.
 
     Kernels are (height, width, inputs, outputs) and others (inputs, outputs), the inputs in the order of the layers.
     """
@@ -115,6 +143,20 @@ def own_form(weights: Sequence[NDArray[np.float32]], layers: Layers) -> list[NDA
         else:
             own.append(weight.T)
     return own
+
+
+def common_form(weights: Sequence[NDArray[np.float32]], layers: Layers) -> list[NDArray[np.float32]]:
+    """Return new arrays in the form of `common.initial_weights`: the way back from `own_form`."""
+    given = []
+    for weight in weights:
+        if weight.ndim == len("HWIO"):
+            given.append(weight.transpose(3, 2, 0, 1).copy())
+        elif weight.shape[:-1] == (math.prod(common.FLATTENED),) and layers is Layers.CHANNELS_LAST:
+            channels, *sides = common.FLATTENED
+            given.append(weight.reshape(*sides, channels, -1).transpose(3, 2, 0, 1).reshape(weight.shape[::-1]))
+        else:
+            given.append(weight.T.copy())
+    return given
 
 
 # --- a step
@@ -152,6 +194,8 @@ class Task(NamedTuple):
     apply: Apply
     #: Whether the gradients are added up over ranks, each of which has one device.
     exchanges: bool
+    #: By what the loss is multiplied for the gradients' way.
+    loss_scale: int
 
 
 def _updated(
@@ -160,14 +204,16 @@ def _updated(
     """One update on the batch at the index, and the mean loss of the batch; of a rank, its part of that."""
     labels = _at(data.labels, index)
 
-    def loss_of(weights: Sequence[Array]) -> tuple[Array, Array]:
+    def loss_of(weights: Sequence[Array]) -> tuple[Array, tuple[Array, Array]]:
         scores = task.apply(weights, _at(data.images, index))
         losses = -(jax.nn.one_hot(labels, 10) * jax.nn.log_softmax(scores)).sum(1)
-        return _real(losses, mask).sum() / size, _real(scores.argmax(1) == labels, mask).sum(dtype=np.int32)
+        loss = _real(losses, mask).sum() / size
+        return loss * task.loss_scale, (loss, _real(scores.argmax(1) == labels, mask).sum(dtype=np.int32))
 
-    (loss, correct), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.weights)
+    (_, (loss, correct)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.weights)
     if task.exchanges:
         gradients = jax_ranks.summed(gradients)
+    rate = rate / task.loss_scale
     weights = [weight - rate * gradient for weight, gradient in zip(state.weights, gradients, strict=True)]
     return State(weights, state.row + 1, state.correct + correct), loss
 

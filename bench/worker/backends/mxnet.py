@@ -6,7 +6,7 @@ import functools
 import importlib
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from mnist_core.loop import Training
 from mnist_core.mxnet_border import features, mx, to_context, version
 from mnist_core.networks import Block
 from mnist_core.probe import examine
-from mnist_core.recipe import Hybridize, Loop, Recipe
+from mnist_core.recipe import Hybridize, Loop, Precision, Recipe
 from mnist_core.training import Context, DataIter, TrainedEpoch, Trainer
 
 
@@ -72,10 +72,15 @@ def probe(device: Device) -> Probe:
     return examine(device)
 
 
-def matrix_product(device: Device, size: int) -> Callable[[], None]:
-    context = to_context(device)
-    left, right = (mx.nd.random.uniform(shape=(size, size), ctx=context) for _ in range(2))
-    product = mx.nd.zeros((size, size), ctx=context)
+#: What matrices of 16 bits are cast to.
+_TYPES: Final = {Precision.BFLOAT16: "bfloat16", Precision.FLOAT16: "float16"}
+
+
+def matrix_product(device: Device, size: int, precision: Precision) -> Callable[[], None]:
+    context, own_type = to_context(device), _TYPES.get(precision, "float32")
+    left, right, product = (
+        mx.nd.amp_cast(mx.nd.random.uniform(shape=(size, size), ctx=context), dtype=own_type) for _ in range(3)
+    )
 
     def multiply() -> None:
         # A layer's product, which oneDNN does: `dot` is that of an old OpenBLAS, a tenth as fast on new processors.

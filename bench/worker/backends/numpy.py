@@ -9,14 +9,15 @@ import numpy as np
 from bench.machine.software import describe_software
 from bench.records.environment import Software
 from mnist_core.devices import Device
+from mnist_core.recipe import Precision
 
 
 def describe() -> Software:
     return describe_software("numpy", np.__version__, ())
 
 
-def matrix_product(_device: Device, size: int) -> Callable[[], None]:
-    """Return a function that multiplies two matrices, as `base.Backend` says; NumPy knows the CPU alone."""
+def matrix_product(_device: Device, size: int, _precision: Precision) -> Callable[[], None]:
+    """Return a function that multiplies two matrices, as `base.Backend` says; NumPy knows the CPU and float32 alone."""
     left, right = _random(size, size), _random(size, size)
     product = np.zeros((size, size), np.float32)
 

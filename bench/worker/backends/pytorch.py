@@ -22,7 +22,7 @@ from mnist_core.devices import Device, DeviceKind, Probe, Unusable, last_line
 from mnist_core.idx import Split
 from mnist_core.order import EpochOrder, batches, rank_share, shares
 from mnist_core.probe import classify
-from mnist_core.recipe import Layers, Network, Recipe
+from mnist_core.recipe import Layers, Network, Precision, Recipe
 
 try:
     import torch
@@ -33,8 +33,6 @@ try:
 except ImportError as error:
     raise common.unavailable(Framework.TORCH, error) from error
 
-# float32 all the way: cuDNN would else use TF32, whose factors have 10 bits.
-torch.backends.fp32_precision = "ieee"
 torch.backends.cudnn.benchmark = True  # the fastest kernel for each shape, chosen while it is warmed up
 
 
@@ -65,10 +63,11 @@ def create_workload(
     return PyTorchWorkload(scenario, recipe, train, place)
 
 
-def matrix_product(device: Device, size: int) -> Callable[[], None]:
-    place = _device_of(device)
-    left, right = (torch.rand(size, size, device=place) for _ in range(2))
-    product = torch.empty(size, size, device=place)
+def matrix_product(device: Device, size: int, precision: Precision) -> Callable[[], None]:
+    place, own_type = _device_of(device), pytorch_steps.TYPES.get(precision, torch.float32)
+    _compute_float32_in(precision)
+    left, right = (torch.rand(size, size, device=place).to(own_type) for _ in range(2))
+    product = torch.empty(size, size, device=place, dtype=own_type)
 
     def multiply() -> None:
         torch.mm(left, right, out=product)
@@ -128,6 +127,7 @@ class PyTorchWorkload:
 
     def __init__(self, scenario: Scenario, recipe: Recipe, train: Split, place: RankPlace | None = None) -> None:
         torch.set_num_threads(common.cpu_threads(scenario.devices))
+        _compute_float32_in(scenario.precision)
         self._scenario = scenario
         self._recipe = recipe
         self._devices = [_device_of(device) for device in scenario.devices]
@@ -138,11 +138,6 @@ class PyTorchWorkload:
         self._steps: Steps
         self._order: EpochOrder
 
-    @property
-    def weights(self) -> list[Tensor]:
-        """Weights of the first device: weight, bias, weight, bias, …"""
-        return self._steps.weights
-
     def build(self) -> None:
         task = Task(
             network=Network(self._scenario.network),
@@ -151,6 +146,7 @@ class PyTorchWorkload:
             devices=self._devices,
             initial=common.initial_weights(self._scenario.network, self._recipe),
             learning_rate=self._recipe.learning_rate,
+            precision=self._scenario.precision,
             exchanges=self._exchanges,
         )
         self._steps = pytorch_steps.make_steps(task, self._scenario.update)
@@ -179,7 +175,21 @@ class PyTorchWorkload:
             pytorch_ranks.barrier()
 
     def weights_digest(self) -> str:
-        return common.digest(weight.detach().cpu().numpy() for weight in self.weights)
+        return common.digest(self.weights())
+
+    def weights(self) -> list[NDArray[np.float32]]:
+        return [np.array(weight.detach().cpu()) for weight in self._steps.weights]
+
+    def set_weights(self, weights: Sequence[NDArray[np.float32]]) -> None:
+        with torch.no_grad():
+            for own, weight in zip(self._steps.weights, weights, strict=True):
+                own.copy_(torch.from_numpy(weight))
+        self._steps.send_weights()
+
+    def scores(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        own = pytorch_steps.placed(torch.from_numpy(images), self._scenario.layers, self._devices[0])
+        with torch.no_grad():
+            return np.array(self._steps.scores(0, own).float().cpu())
 
     def evaluate(self, test: Split) -> float:
         correct = 0
@@ -198,10 +208,10 @@ class PyTorchWorkload:
     def predictor(self, batch_size: int) -> Callable[[NDArray[np.float32]], NDArray[np.int64]]:  # noqa: ARG002  # any
         digits, layers, device = self._steps.predictor(), self._scenario.layers, self._devices[0]
 
-        @torch.inference_mode()
         def predict(images: NDArray[np.float32]) -> NDArray[np.int64]:
-            own = pytorch_steps.placed(torch.from_numpy(images), layers, device)
-            found: NDArray[np.int64] = digits(own).cpu().numpy()
+            with torch.inference_mode():
+                own = pytorch_steps.placed(torch.from_numpy(images), layers, device)
+                found: NDArray[np.int64] = digits(own).cpu().numpy()
             return found
 
         return predict
@@ -271,6 +281,11 @@ def _joined(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 
 
 # --- devices
+
+
+def _compute_float32_in(precision: Precision) -> None:
+    """Let products of float32 be float32 all the way; else cuDNN would use TF32, whose factors have 10 bits."""
+    torch.backends.fp32_precision = "tf32" if precision is Precision.TF32 else "ieee"
 
 
 def _device_of(device: Device) -> TorchDevice:

@@ -4,19 +4,25 @@ Plain: modules, `backward()`, `torch.optim.SGD`. By hand: the networks are funct
 modules and their calls; the gradients come out multiplied with minus the learning rate, so that the update is one
 addition over all weights, as MXNet's `update=flat`. Compiled, the plain one has its networks compiled, the other the
 whole step.
+
+In types of 16 bits the plain one has its forward pass under autocast, and a `GradScaler` for float16. By hand, weights
+and images are rounded where they are used, and the loss is scaled for float16. Weights, loss, gradients of weights and
+update are float32 in both.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import os
 import shlex
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -24,13 +30,17 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from bench.worker.backends import pytorch_ranks
-from mnist_core.recipe import Hybridize, Layers, Network, Update
+from bench.worker.backends import common, pytorch_ranks
+from mnist_core.recipe import Hybridize, Layers, Network, Precision, Update
 
 #: PyTorch is not installed where the types are checked.
 Tensor: TypeAlias = Any
 TorchDevice: TypeAlias = Any
 Module: TypeAlias = Any
+Scaler: TypeAlias = Any
+
+#: What is computed in types of 16 bits.
+TYPES: Final = {Precision.BFLOAT16: torch.bfloat16, Precision.FLOAT16: torch.float16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +76,9 @@ class Steps(Protocol):
     def train(self, batch: Sequence[Share]) -> list[Outcome]:
         """Forward, backward and update; devices without a share get the new weights too."""
 
+    def send_weights(self) -> None:
+        """Let the other devices have the first one's weights."""
+
     def scores(self, device: int, images: Tensor) -> Tensor: ...
 
     def predictor(self) -> Callable[[Tensor], Tensor]:
@@ -82,6 +95,7 @@ class Task:
     devices: Sequence[TorchDevice]
     initial: Sequence[NDArray[np.float32]]
     learning_rate: float
+    precision: Precision = Precision.FLOAT32
     #: Whether the gradients are added up over ranks, each of which has one device.
     exchanges: bool = False
 
@@ -151,12 +165,16 @@ class PlainSteps:
     """Modules, the gradients of `backward()`, `torch.optim.SGD` with its defaults."""
 
     def __init__(self, task: Task) -> None:
+        self._precision = task.precision
         self._nets = [_module(task.network, task.layers) for _ in task.devices]
         for net, device in zip(self._nets, task.devices, strict=True):
             with torch.no_grad():
                 for parameter, initial in zip(net.parameters(), task.initial, strict=True):
                     parameter.data = placed(torch.tensor(initial), task.layers, device)
         self._is_compiled = compiled = task.hybridize is Hybridize.COMPILE
+        if compiled and task.precision in TYPES:
+            settings: Any = importlib.import_module("torch._functorch.config")
+            settings.backward_pass_autocast = "off"  # noqa: S105  # no password: else `backward()` is under autocast
         self._forward = [torch.compile(net, dynamic=False) if compiled else net for net in self._nets]
         # Its own documentation's way to train on several machines. What is compiled adds up all gradients at once.
         self._averages = task.exchanges and not compiled
@@ -164,36 +182,48 @@ class PlainSteps:
         if self._averages:
             self._forward = [nn.parallel.DistributedDataParallel(net) for net in self._nets]
         self._optimizer = torch.optim.SGD(self._nets[0].parameters(), lr=task.learning_rate)
+        self._scaler: Scaler
+        self.set_learning_rate(task.learning_rate)
 
     @property
     def weights(self) -> list[Tensor]:
         return list(self._nets[0].parameters())
 
     def set_learning_rate(self, value: float) -> None:
+        """Also begin a new scaler: what it has learnt of throw-away batches is not of the training."""
         for group in self._optimizer.param_groups:
             group["lr"] = value
+        scales = self._precision is Precision.FLOAT16
+        self._scaler = torch.amp.GradScaler(self.weights[0].device.type, enabled=scales)
 
     def train(self, batch: Sequence[Share]) -> list[Outcome]:
         outcomes = []
         for net, forward, share in zip(self._nets, self._forward, batch, strict=False):
             net.zero_grad()
-            scores = forward(share.images.index_select(0, share.index))
-            loss = functional.cross_entropy(scores, share.labels)
+            with self._autocast(share.images):
+                scores = forward(share.images.index_select(0, share.index))
+            loss = functional.cross_entropy(scores.float(), share.labels)
             if share.part != 1:
                 loss = loss * share.part
             # A mean over ranks is their sum where each takes so much more of its loss.
-            (loss * pytorch_ranks.count() if self._averages else loss).backward()
+            self._scaler.scale(loss * pytorch_ranks.count() if self._averages else loss).backward()
             outcomes.append(Outcome(loss.detach(), scores.detach().argmax(1)))
         self._add_other_gradients(len(batch))
         if self._sums:
             gradients = [parameter.grad for parameter in self._nets[0].parameters()]
             torch._foreach_copy_(gradients, pytorch_ranks.summed(gradients))
-        self._optimizer.step()
-        self._send_weights()
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self.send_weights()
         return outcomes
 
     def scores(self, device: int, images: Tensor) -> Tensor:
-        return self._nets[device](images)
+        with self._autocast(images):
+            return self._nets[device](images)
+
+    def _autocast(self, images: Tensor) -> AbstractContextManager[object]:
+        own_type = TYPES.get(self._precision)
+        return contextlib.nullcontext() if own_type is None else torch.autocast(images.device.type, own_type)
 
     def predictor(self) -> Callable[[Tensor], Tensor]:
         return torch.compile(self._digits, dynamic=False) if self._is_compiled else self._digits
@@ -206,7 +236,7 @@ class PlainSteps:
             for own, parameter in zip(self._nets[0].parameters(), other.parameters(), strict=True):
                 own.grad += parameter.grad.to(own.device)
 
-    def _send_weights(self) -> None:
+    def send_weights(self) -> None:
         with torch.no_grad():
             for other in self._nets[1:]:
                 for own, parameter in zip(self._nets[0].parameters(), other.parameters(), strict=True):
@@ -257,6 +287,18 @@ _Apply: TypeAlias = Callable[[Sequence[Tensor], Tensor], Tensor]
 
 
 def _function(task: Task) -> _Apply:
+    """Return the network as a function, which returns its scores in the type that it computes in."""
+    apply, own_type = _float32_function(task), TYPES.get(task.precision)
+    if own_type is None:
+        return apply
+
+    def rounded(weights: Sequence[Tensor], images: Tensor) -> Tensor:
+        return apply([weight.to(own_type) for weight in weights], images.to(own_type))
+
+    return rounded
+
+
+def _float32_function(task: Task) -> _Apply:
     if task.network is Network.MLP:
         return _mlp
     if task.layers is Layers.TUTORIAL:
@@ -269,8 +311,13 @@ def _gradients(
 ) -> tuple[Sequence[Tensor], Tensor, Tensor]:
     """Return the gradients of the mean loss of the images at `index`, times `scale`; the loss; the predicted digits."""
     scores = apply(weights, images.index_select(0, index))
-    loss = functional.cross_entropy(scores, labels)
-    return torch.autograd.grad(loss, weights, scale), loss.detach(), scores.detach().argmax(1)
+    loss = functional.cross_entropy(scores.float(), labels)
+    if scores.dtype is torch.float16:
+        large = torch.autograd.grad(loss, weights, torch.full_like(loss, common.LOSS_SCALE))
+        gradients = [each * (scale / common.LOSS_SCALE) for each in large]
+    else:
+        gradients = torch.autograd.grad(loss, weights, scale)
+    return gradients, loss.detach(), scores.detach().argmax(1)
 
 
 def _step(
@@ -338,6 +385,12 @@ class HandWrittenSteps:
         loss, predicted = self._step(self._apply, replica.weights, share.images, share.index, share.labels, scale)
         return [Outcome(loss if part == 1 else loss * part, predicted)]
 
+    def send_weights(self) -> None:
+        first, *others = self._replicas
+        with torch.no_grad():
+            for other in others:
+                torch._foreach_copy_(other.weights, first.weights)
+
     def scores(self, device: int, images: Tensor) -> Tensor:
         return self._apply(self._replicas[device].weights, images)
 
@@ -351,8 +404,7 @@ class HandWrittenSteps:
 
     def _train_on_several(self, batch: Sequence[Share]) -> list[Outcome]:
         """Gradients on every device, added on the first and over all ranks; its new weights go to the others."""
-        first, *others = self._replicas
-        outcomes, every = [], []
+        first, outcomes, every = self._replicas[0], [], []
         for replica, share in zip(self._replicas, batch, strict=False):
             gradients, loss, predicted = self._gradients(
                 self._apply, replica.weights, share.images, share.index, share.labels, replica.scale * share.part
@@ -362,6 +414,5 @@ class HandWrittenSteps:
         with torch.no_grad():
             for gradients in every:
                 torch._foreach_add_(first.weights, [each.to(first.device) for each in gradients])
-            for other in others:
-                torch._foreach_copy_(other.weights, first.weights)
+        self.send_weights()
         return outcomes

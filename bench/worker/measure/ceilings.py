@@ -16,6 +16,7 @@ from bench.scenarios.axes import Framework
 from bench.worker.backends import base, numpy
 from bench.worker.protocol import CeilingRequest
 from mnist_core.devices import Device, parse_devices
+from mnist_core.recipe import Precision
 
 #: Repetitions of one size go on for so long: a tenth of a second rides out what a scheduler does to a process.
 _REPEAT_SECONDS: Final = 0.15
@@ -32,7 +33,7 @@ class Arithmetic(Protocol):
     """The part of a `base.Backend` that NumPy has too."""
 
     def describe(self) -> Software: ...
-    def matrix_product(self, device: Device, size: int) -> Callable[[], None]: ...
+    def matrix_product(self, device: Device, size: int, precision: Precision) -> Callable[[], None]: ...
     def vector_sum(self, device: Device, elements: int) -> Callable[[], None]: ...
 
 
@@ -48,7 +49,7 @@ def measure_ceiling(request: CeilingRequest) -> Ceiling:
     arithmetic = arithmetic_of(request.framework)
     (device,) = parse_devices(request.device)
     measured_at = utc_now()
-    products = tuple(_products(arithmetic, device, request.matrix_sizes))
+    products = tuple(_products(arithmetic, device, request.matrix_sizes, request.precision))
     sums = tuple(_sums(arithmetic, device, request.vector_elements))
     software = arithmetic.describe()  # last: a library may load its BLAS with its first product
     return Ceiling(
@@ -60,17 +61,20 @@ def measure_ceiling(request: CeilingRequest) -> Ceiling:
         thread_pools=software.thread_pools,
         matrix_products=products,
         vector_sums=sums,
+        precision=request.precision,
     )
 
 
-def _products(arithmetic: Arithmetic, device: Device, sizes: Iterable[int]) -> Iterator[MatrixProduct]:
+def _products(
+    arithmetic: Arithmetic, device: Device, sizes: Iterable[int], precision: Precision
+) -> Iterator[MatrixProduct]:
     best, losses = 0.0, 0
     for size in sizes:
         flop = 2.0 * size**3
         too_long = best > 0 and (1 + _LEAST_REPETITIONS) * flop / best > _LONGEST_SECONDS
         if too_long or losses == _LOSSES:
             return
-        rate = flop / _fastest_seconds(arithmetic.matrix_product(device, size))
+        rate = flop / _fastest_seconds(arithmetic.matrix_product(device, size, precision))
         losses = 0 if rate > best else losses + 1
         best = max(best, rate)
         yield MatrixProduct(size=size, gflop_per_second=rate / 1e9)

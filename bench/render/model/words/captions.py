@@ -278,8 +278,9 @@ def _describe_roof(roof: Roof) -> str:
     where += ["of each GPU"] if roof.place.kind is DeviceKind.GPU else [format_count(best.threads, "thread")]
     rate, times = best.gflop_per_second, len(best.ceilings)
     over_time = f", {units.significant(rate.least)} to {units.significant(rate.greatest)}" if times > 1 else ""
+    product = f"{roof.place.precision} matrix product ({', '.join(where)}, size {best.size})"
     return (
-        f"{units.significant(rate.median)} GFLOP/s float32 matrix product ({', '.join(where)}, size {best.size}), "
+        f"{units.significant(rate.median)} GFLOP/s {product}, "
         f"{units.giga(roof.bandwidth_bytes_per_second)} GB/s from memory; "
         f"best of {', '.join(str(level.framework) for level in roof.levels)}; n = {times} over the run{over_time}"
     )

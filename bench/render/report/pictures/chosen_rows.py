@@ -14,6 +14,7 @@ from bench.render.report.pictures import charts
 from bench.render.report.pictures.charts import Axis, Plotted, Point
 from bench.stats.intervals import Estimate
 from mnist_core.devices import DeviceKind
+from mnist_core.recipe import Precision
 
 
 class MeasuredRow(NamedTuple):
@@ -48,6 +49,8 @@ def under_roof(measures: Measures) -> Place | None:
         return None
     place = measures.roof.place
     where = "GPU" if place.kind is DeviceKind.GPU else format_count(place.threads, "thread")
+    if place.precision is not Precision.FLOAT32:
+        where += f" in {place.precision}"
     return Place(1e9 * achieved.value / moved.value, achieved, ceiling, bandwidth, where)
 
 
