@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -43,7 +44,7 @@ def a_latency_plan(*scenarios: Scenario, **changes: object) -> GatePlan:
         for scenario in scenarios or (MLP,)
         for percentile in GATED_PERCENTILES
     )
-    limits: dict[str, object] = {"margin": 0.05, "tolerance": 0.15, "detectable_limit": 0.15}
+    limits: dict[str, Any] = {"margin": 0.05, "tolerance": 0.15, "detectable_limit": 0.15}
     plan = a_plan(metric=GateMetric.LATENCY, windows=TURNS, looks=_looks(_request(), len(gated)), **limits)
     return msgspec.structs.replace(plan, scenarios=gated, **changes)
 
