@@ -44,7 +44,7 @@ from bench.worker.protocol import (
 )
 from bench.worker.session import Session
 from tests.support.records import CREATED_AT, a_dataset, a_scenario, a_software, an_environment
-from tests.support.sessions import READY, a_window, an_evaluation
+from tests.support.sessions import READY, FakePredictions, a_window, an_evaluation
 
 if TYPE_CHECKING:
     import pytest
@@ -230,7 +230,7 @@ class FakeSessions:
 
 
 @dataclass
-class _FakeSession:
+class _FakeSession(FakePredictions):
     passes: FakeSessions
     side: Side
     scenario: Scenario = MLP

@@ -32,16 +32,16 @@ from bench.cli.measuring.hosts import (
     probe_first,
 )
 from bench.cli.measuring.joining import JOIN_OPTIONS, join_of, machines
-from bench.cli.measuring.plans import estimate_of, note_plan, note_reached, show_plan
+from bench.cli.measuring.plans import estimate_of, note_plan, note_reached, reject_without_effect, show_plan
 from bench.cli.measuring.precision import computable
 from bench.cli.measuring.session import ResumeHint, measuring, new_file, note_saved, prepare_rest, resumed_file
-from bench.errors import ConfigurationError
 from bench.experiments.run import policy
 from bench.experiments.run.ceilings import CeilingRounds, requests_of_plan, usable
 from bench.experiments.run.eta import CEILING_SECONDS, CURVE_SECONDS
 from bench.experiments.run.exchanges import ExchangeRounds, engines_of_plan
 from bench.experiments.run.executor import SubprocessExecutor
 from bench.experiments.run.plan import describe_frameworks, plan_here
+from bench.experiments.run.predictions import check_queries
 from bench.experiments.run.runner import remaining, run_plan
 from bench.machine.capture import capture, usable_core_count
 from bench.machine.gpus.accelerators import describe_accelerators
@@ -148,6 +148,14 @@ def run(
             rich_help_panel=options.MEASURED,
         ),
     ] = None,
+    predict: Annotated[
+        bool,
+        typer.Option(
+            "--predict",
+            help="Then also predict with what was trained: the test images one by one, and in batches.",
+            rich_help_panel=options.MEASURED,
+        ),
+    ] = False,
     output: options.Output = None,
     resume: options.Resume = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the scenarios and the expected time.")] = False,
@@ -185,6 +193,7 @@ def run(
         epochs=epochs,
         samples=samples,
         timeout_seconds=timeout,
+        predict=predict,
     )
     half_width = None if precision is None else options.half_width(precision, "--precision")
     budget_seconds = math.inf if budget is None else options.seconds(budget, "--budget")
@@ -205,11 +214,7 @@ def run(
             may_take_turns = plan = computable(plan, overrides, is_here=not listed)
         if listed:
             check_plan(may_take_turns, listed)
-        if (precision or budget) and not any(planned.in_turns for planned in may_take_turns):
-            raise ConfigurationError(
-                "--precision and --budget are for scenarios that take turns, and there are none here: choose a suite "
-                "with some, such as standard, or leave them out"
-            )
+        reject_without_effect(may_take_turns, turns=bool(precision or budget), predict=predict)
         if dry_run:
             custom = [planned for planned in plan if is_custom(planned.scenario.network)]
             if custom and not listed:
@@ -269,6 +274,7 @@ def _measure(
     ceilings: bool | None,
 ) -> NoReturn:
     """Make the remaining runs of the plan, save after each, show the tables and exit."""
+    check_queries(result_set.plan, result_set.dataset)
     estimate = estimate_of(result_set.suite, result_set.dataset.train_samples, result_set.dataset.test_samples)
     note_plan(result_set, path, estimate, budget_seconds, ceilings=bool(ceilings))
     hint = ResumeHint("runs", path, f"mnist-bench run --resume {path}")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from bench.errors import ConfigurationError
 from bench.records.result import Dataset, Offline, Percentile, Prediction, SingleStream
+from bench.scenarios.suite import PlannedRun
 from bench.stats.order_statistics import TooFewError, bucket_of, fewest_values, percentile
 from bench.worker.protocol import PredictionPlan, PredictionWindows
 
@@ -17,7 +18,7 @@ _TURNS: Final = 20
 #: Of batches: a few images, the tutorial's, and many. Each is a shape that some frameworks compile.
 _BATCH_SIZES: Final = (10, 100, 1000)
 #: Images of a window of batches.
-_OFFLINE_SAMPLES: Final = 2000
+_OFFLINE_SAMPLES: Final = 1000
 _PERCENTILES: Final = (0.5, 0.9, 0.95, 0.99, 0.999)
 #: Without this percentile nothing is measured.
 _LEAST: Final = 0.99
@@ -41,6 +42,12 @@ def prediction_plan(dataset: Dataset) -> PredictionPlan:
         batch_sizes=tuple(size for size in _BATCH_SIZES if size <= dataset.test_samples),
         samples=min(_OFFLINE_SAMPLES, dataset.test_samples),
     )
+
+
+def check_queries(plan: Iterable[PlannedRun], dataset: Dataset) -> None:
+    """Raise `ConfigurationError` where a plan predicts and the test images are too few."""
+    if any(planned.predict for planned in plan):
+        prediction_plan(dataset)
 
 
 def prediction_of(windows: PredictionWindows | None) -> Prediction | None:

@@ -70,6 +70,8 @@ class Predictions:
             for _ in range(_WARM_UP_BATCHES):
                 self._predict[size](self._images[:size])
         self._ask(np.resize(self._order, _WARM_UP))
+        gc.collect()
+        gc.freeze()  # what is there now is never looked at again
         return PredictionReady(warm_up=_WARM_UP, timer_overhead_ns=_timer_overhead_ns())
 
     def run_queries(self, queries: int) -> QueriesDone:
@@ -126,11 +128,8 @@ def _switches() -> int:
 
 @contextlib.contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    gc.collect()
-    gc.freeze()
     gc.disable()
     try:
         yield
     finally:
         gc.enable()
-        gc.unfreeze()
