@@ -22,6 +22,8 @@ from bench import cli
 from bench.analysis.verdict import Verdict
 from bench.cli.commands import calibrate
 from bench.experiments.gate import calibration
+from bench.experiments.gate.evidence import evidence_of
+from bench.experiments.gate.slowdown import inject
 from bench.experiments.pilot import StartSession
 from bench.records import store
 from bench.records.environment import Software
@@ -606,3 +608,23 @@ def test_a_change_that_breaks_the_import_has_failed(data_dir: Path, other_code: 
     assert "the baseline does not work under this harness" in printed
     assert "SyntaxError" in printed
     assert "Traceback" not in printed
+
+
+@pytest.mark.system
+def test_a_baseline_whose_predictions_take_three_times_as_long_is_seen_in_a_block(
+    command: Command, data_dir: Path, other_code: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real processes answer real queries: the median and the tail say so, and every digit is the evaluation's."""
+    monkeypatch.setattr("bench.experiments.gate.setup._TURNS", 2)
+    monkeypatch.setattr("bench.experiments.gate.setup._QUERIES", 100)
+    inject(other_code, 2.0, GateMetric.LATENCY)
+    arguments = ("gate", "--base", other_code, "--data-dir", data_dir, "--metric", "latency", "--budget", "1s")
+    assert command(*arguments, "-k", "mlp and hybridize=static") == cli.Exit.INCONCLUSIVE
+    gate_file = store.read(the_file(), GateFile)
+    (block,) = evidence_of(gate_file.plan, gate_file.blocks)
+    assert block.failure is None
+    assert len(block.rows) == 2
+    assert block.rows[gate_file.plan.scenarios[0].key].effect < -0.5
+    answered = [turn for each in gate_file.blocks[0].passes for own in each.scenarios for turn in own.answered]
+    assert len(answered) == 4 * 2
+    assert sum(turn.mismatches for turn in answered) == 0

@@ -175,7 +175,7 @@ def _arms(
     tasks = tuple(
         Task(
             scenario=gated.scenario,
-            epoch_samples=gated.epoch_samples,
+            epoch_samples=min(gated.epoch_samples, request.dataset.train_samples),
             epochs=exactly(gated.window_epochs),
             prediction=None
             if query_turns is None
