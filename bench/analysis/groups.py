@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+import msgspec
+
 from bench.analysis import accuracy
 from bench.enums import StrEnum
 from bench.records.health import SessionHealth, session_health, void_reasons
@@ -18,7 +20,7 @@ from bench.scenarios.suite import PlannedRun
 from bench.stats import block_design, intervals
 from bench.stats.block_design import Spread
 from bench.stats.intervals import Estimate, TSummary
-from mnist_core.recipe import Recipe
+from mnist_core.recipe import Precision, Recipe
 
 
 class Status(StrEnum):
@@ -167,7 +169,33 @@ def group_by_row(result_set: ResultSet) -> dict[RowKey, Group]:
             if measured
             else any(each.in_turns for each in planned.get(key, ())),
         )
-    return _with_spreads(groups)
+    return _with_spreads(_against_float32(groups))
+
+
+def float32_of(key: RowKey) -> RowKey | None:
+    """Return the same row in float32; None for one that is."""
+    scenario, recipe = key
+    if scenario.precision is Precision.FLOAT32:
+        return None
+    return msgspec.structs.replace(scenario, precision=Precision.FLOAT32), recipe
+
+
+def accuracy_over_float32(key: RowKey, groups: Mapping[RowKey, Group]) -> TSummary | None:
+    """Summarize what a row's accuracy exceeds that of the same in float32 by; None where that is not there."""
+    other = groups.get(float32_of(key) or key)
+    if other is None or other is groups[key] or not other.is_ranked:
+        return None
+    return accuracy.difference(groups[key].runs, other.runs)
+
+
+def _against_float32(groups: Mapping[RowKey, Group]) -> dict[RowKey, Group]:
+    """Make rows invalid that surely learn less than the same in float32."""
+    judged = {}
+    for key, group in groups.items():
+        lost = accuracy_over_float32(key, groups) if group.is_ranked else None
+        reason = None if lost is None else accuracy.explain_loss(lost)
+        judged[key] = group if reason is None else dataclasses.replace(group, status=Status.INVALID, invalid=reason)
+    return judged
 
 
 def _with_spreads(groups: Mapping[RowKey, Group]) -> dict[RowKey, Group]:

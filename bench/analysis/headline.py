@@ -277,7 +277,8 @@ class Effect:
 def effects(summary: Summary, network: str, recipe: Recipe) -> list[Effect]:
     """Return what each value of each varied axis does to rows that took turns; an axis without such pairs has none.
 
-    Every value is compared with the tutorial's, and contexts with the fewest of them.
+    Every value is compared with the tutorial's, and contexts with the fewest of them. A precision is one thing in each
+    framework, which has kernels of its own for it: so it has an effect for each.
     """
     rows = {
         scenario: group
@@ -295,9 +296,12 @@ def effects(summary: Summary, network: str, recipe: Recipe) -> list[Effect]:
         usual = by_value.pop(usual_value, {})
         for changed in by_value.values():
             pairs = {scenario: usual[rest] for rest, scenario in changed.items() if rest in usual}
-            differences = {pair: differences_in_blocks(speeds[pair[0]], speeds[pair[1]]) for pair in pairs.items()}
-            effect = _effect(axis, {pair: known for pair, known in differences.items() if known}, spread)
-            found += [] if effect is None else [effect]
+            of_each: dict[object, dict[tuple[Scenario, Scenario], dict[int, float]]] = {}
+            for pair in pairs.items():
+                if known := differences_in_blocks(speeds[pair[0]], speeds[pair[1]]):
+                    kin = pair[0].framework if axis == "precision" else None
+                    of_each.setdefault(kin, {})[pair] = known
+            found += [_effect(axis, differences, spread) for differences in of_each.values()]
     return found
 
 
@@ -310,9 +314,7 @@ def _usual_value(axis: str, values: Sequence[Any], network: str) -> object:
 
 def _effect(
     axis: str, differences: Mapping[tuple[Scenario, Scenario], Mapping[int, float]], spread: Spread | None
-) -> Effect | None:
-    if not differences:
-        return None
+) -> Effect:
     blocks = _common_blocks([frozenset(known) for known in differences.values()])
     complete = {pair: known for pair, known in differences.items() if known.keys() >= {*blocks}}
     means = {block: statistics.fmean(known[block] for known in complete.values()) for block in blocks}

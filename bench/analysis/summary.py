@@ -15,7 +15,9 @@ from bench.analysis.groups import (
     Group,
     RowKey,
     Status,
+    accuracy_over_float32,
     epochs_seconds,
+    float32_of,
     group_by_row,
     health_of,
     learning_curve,
@@ -74,6 +76,10 @@ class Measures:
     omp_num_threads: int | None
     #: Over the tutorial's own setting of the same network and recipe; 1 without an interval for that row itself.
     speedup: Estimate | None
+    #: Throughput over that of the same scenario in float32, and what the accuracy exceeds that one's by, seed by seed;
+    #: None for float32 itself.
+    over_float32: Estimate | None
+    accuracy_over_float32: Estimate | None
     #: Throughput over the number of contexts times that of the same scenario on its first context alone.
     scaling_efficiency: Estimate | None
     #: Throughput times the floating-point operations an image needs; None for a custom network, as are all
@@ -323,6 +329,10 @@ def _measures(
         busy_cpus=_median(runs, lambda run: run.epochs_cpu_seconds / epochs_seconds(run)),
         omp_num_threads=omp_num_threads,
         speedup=_speedup(key, groups),
+        over_float32=None if (same := float32_of(key)) is None else _relative(key, same, groups),
+        accuracy_over_float32=None
+        if (more := accuracy_over_float32(key, groups)) is None
+        else intervals.estimate_of(more),
         scaling_efficiency=_scaling_efficiency(key, groups),
         achieved_gflop_per_second=achieved,
         roof=roof,

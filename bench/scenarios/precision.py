@@ -18,8 +18,8 @@ class Hardware:
 
     #: Of its CPU, by the names of `Environment`; empty: not known.
     instruction_sets: Collection[str]
-    #: (major, minor) of the compute capability of each NVIDIA card; empty: not known.
-    compute_capabilities: Sequence[tuple[int, int]] = ()
+    #: Of NVIDIA's cards, such as "8.6"; empty: not known.
+    compute_capabilities: Sequence[str] = ()
 
 
 #: What oneDNN's kernels for products of bfloat16 need at least; they are fast where the CPU multiplies bfloat16, too.
@@ -31,7 +31,7 @@ _CPU_NEEDS: Final = {
     (Framework.TORCH, Precision.FLOAT16): ("avx512_fp16",),
 }
 #: The least compute capability with such a product.
-_GPU_NEEDS: Final = {Precision.TF32: (8, 0), Precision.BFLOAT16: (8, 0), Precision.FLOAT16: (5, 3)}
+_GPU_NEEDS: Final = {Precision.TF32: "8.0", Precision.BFLOAT16: "8.0", Precision.FLOAT16: "5.3"}
 
 
 def missing_in(hardware: Hardware, scenario: Scenario) -> str | None:
@@ -45,12 +45,12 @@ def missing_in(hardware: Hardware, scenario: Scenario) -> str | None:
             what = f"framework {scenario.framework} needs {', '.join(missing)} of the CPU, which this one has not"
             return f"precision={precision}: {what}; {instead}"
     if DeviceKind.GPU in kinds and hardware.compute_capabilities and precision in _GPU_NEEDS:
-        least, has = _GPU_NEEDS[precision], min(hardware.compute_capabilities)
-        if has < least:
-            what = f"needs a card of compute capability {_version(least)}, and here is one of {_version(has)}"
+        least, has = _GPU_NEEDS[precision], min(hardware.compute_capabilities, key=_version)
+        if _version(has) < _version(least):
+            what = f"needs a card of compute capability {least}, and here is one of {has}"
             return f"precision={precision} {what}; {instead}"
     return None
 
 
-def _version(capability: tuple[int, int]) -> str:
-    return ".".join(map(str, capability))
+def _version(capability: str) -> tuple[int, ...]:
+    return tuple(map(int, capability.split(".")))

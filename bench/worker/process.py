@@ -392,4 +392,4 @@ def _code(measured: Path) -> str:
 
     Both sides of a gate are started in this same way.
     """
-    return program({"mnist_core": measured / "mnist_core", "bench": SOURCE_ROOT / "bench"}, "bench.worker.main")
+    return program({"mnist_core": measured / "mnist_core", "bench": SOURCE_ROOT / "bench"}, "bench.worker.older")

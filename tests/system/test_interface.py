@@ -9,8 +9,10 @@ import sys
 import tarfile
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from bench.errors import SetupError
 from bench.scenarios.scenario import Scenario
 from bench.worker import process
 from bench.worker.environment import worker_variables
@@ -18,7 +20,7 @@ from bench.worker.process import Cancellation, Interpreter
 from bench.worker.protocol import RunReply, RunRequest
 from mnist_core import INTERFACE, OLDEST_COMMIT, datasets
 from mnist_core.datasets import DatasetName
-from mnist_core.recipe import Recipe
+from mnist_core.recipe import Layers, Precision, Recipe
 from tests import ROOT
 from tests.support.idx_files import small_idx_folder
 from tests.support.records import a_dataset, tuned
@@ -81,6 +83,13 @@ def oldest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("scenario", [Scenario(network="mlp"), tuned("lenet")], ids=["tutorial", "tuned"])
 def test_the_oldest_commit_of_a_gate_is_still_measured(oldest: Path, tmp_path: Path, scenario: Scenario) -> None:
     """Both loops train on the images that they are given, and their accuracy is counted."""
+    reply = measured(oldest, tmp_path, scenario)
+    assert isinstance(reply, RunReply), reply
+    assert [epoch.samples for epoch in reply.run.epochs] == [300]
+
+
+def measured(code: Path, tmp_path: Path, scenario: Scenario) -> object:
+    """Run a scenario with the `mnist_core` in this folder; return the worker's reply."""
     folder = small_idx_folder(tmp_path / "data", train=300, test=50)
     prepared = datasets.obtain(DatasetName.AUTO, data_dir=folder, environ={})
     request = RunRequest(
@@ -91,13 +100,24 @@ def test_the_oldest_commit_of_a_gate_is_still_measured(oldest: Path, tmp_path: P
         dataset=a_dataset(name="custom", digest=prepared.digest, train_samples=300, test_samples=50),
         omp_num_threads=1,
     )
-    reply = process.send_request(
-        Interpreter(measured=oldest),
+    return process.send_request(
+        Interpreter(measured=code),
         request,
         RunReply,
         variables=worker_variables(1),
         timeout_seconds=120,
         stop=Cancellation(),
     )
-    assert isinstance(reply, RunReply), reply
-    assert [epoch.samples for epoch in reply.run.epochs] == [300]
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [({"layers": Layers.PADDED_8}, "layers=padded_8"), ({"precision": Precision.BFLOAT16}, "precision=bfloat16")],
+)
+def test_a_value_that_an_older_commit_lacks_is_refused(
+    oldest: Path, tmp_path: Path, changed: dict[str, object], named: str
+) -> None:
+    """It would pass over what it does not know, and be measured as what it is not."""
+    scenario = msgspec.structs.replace(Scenario(network="lenet"), **changed)
+    with pytest.raises(SetupError, match=f"^the measured commit has no {named}: choose scenarios that it has"):
+        measured(oldest, tmp_path, scenario)

@@ -32,7 +32,14 @@ from bench.cli.measuring.hosts import (
     probe_first,
 )
 from bench.cli.measuring.joining import JOIN_OPTIONS, join_of, machines
-from bench.cli.measuring.plans import estimate_of, note_plan, note_reached, reject_without_effect, show_plan
+from bench.cli.measuring.plans import (
+    estimate_of,
+    note_plan,
+    note_reached,
+    plan_of,
+    reject_without_effect,
+    show_plan,
+)
 from bench.cli.measuring.precision import computable
 from bench.cli.measuring.session import ResumeHint, measuring, new_file, note_saved, prepare_rest, resumed_file
 from bench.experiments.run import policy
@@ -40,11 +47,10 @@ from bench.experiments.run.ceilings import CeilingRounds, requests_of_plan, usab
 from bench.experiments.run.eta import CEILING_SECONDS, CURVE_SECONDS
 from bench.experiments.run.exchanges import ExchangeRounds, engines_of_plan
 from bench.experiments.run.executor import SubprocessExecutor
-from bench.experiments.run.plan import describe_frameworks, plan_here
+from bench.experiments.run.plan import describe_frameworks
 from bench.experiments.run.predictions import check_queries
 from bench.experiments.run.runner import remaining, run_plan
 from bench.machine.capture import capture, usable_core_count
-from bench.machine.gpus.accelerators import describe_accelerators
 from bench.records import store
 from bench.records.base import utc_now
 from bench.records.environment import Environment
@@ -207,10 +213,8 @@ def run(
             suite, half_width, plan = begun.suite, begun.precision, remaining(begun)
             may_take_turns = begun.plan
         else:
-            with spinner("trying the devices out"):
-                probe = probe_first(listed, interpreters) if listed else executor.probe
-                has_gpu = not listed and describe_accelerators().quantity > 0
-                plan = plan_here(suite, overrides, keyword, seed, probe, machines=max(1, len(listed)), has_gpu=has_gpu)
+            probe = probe_first(listed, interpreters) if listed else executor.probe
+            plan = plan_of(suite, overrides, keyword, seed, probe, machines=len(listed))
             may_take_turns = plan = computable(plan, overrides, is_here=not listed)
         if listed:
             check_plan(may_take_turns, listed)

@@ -41,6 +41,10 @@ def _reasons(scenarios: Iterable[Scenario]) -> dict[Scenario, str]:
     asked = [each for each in dict.fromkeys(scenarios) if each.precision is not Precision.FLOAT32]
     if not asked:
         return {}
-    hardware = Hardware(capture().host_processor_instruction_sets)
+    here = capture()
+    hardware = Hardware(
+        here.host_processor_instruction_sets,
+        [each.compute_capability for each in here.accelerators if each.compute_capability is not None],
+    )
     found = ((scenario, missing_in(hardware, scenario)) for scenario in asked)
     return {scenario: reason for scenario, reason in found if reason is not None}

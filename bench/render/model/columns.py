@@ -140,6 +140,23 @@ VALUES: Final[Sequence[Column[Row]]] = (
         explanation="images/s over those of the tutorial's own setting: {tutorial}{compared}",
     ),
     _measure(
+        "over_float32",
+        units.factor,
+        title="over\nfloat32",
+        priority=2,
+        detail=plus_minus,
+        explanation="images/s over those of the same setting with precision=float32{compared}",
+    ),
+    _measure(
+        "accuracy_over_float32",
+        units.accuracy_change,
+        title="accuracy\nover float32",
+        priority=3,
+        detail=lambda change: ends(change, units.accuracy_change),
+        explanation="final accuracy less that of the same setting with precision=float32, seed by seed, with its 95 % "
+        "t interval; a row that is surely {accuracy_margin} below is invalid",
+    ),
+    _measure(
         "scaling_efficiency",
         units.percent,
         title="scaling",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bench.records.environment import Software
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
+from bench.worker import older
 from bench.worker.protocol import RankPlace
 from mnist_core.devices import Device, Probe
 from mnist_core.idx import Split
@@ -158,5 +159,6 @@ def backend_for(framework: Framework) -> Backend:
 
 
 def create_workload(scenario: Scenario, recipe: Recipe, train: Split, place: RankPlace | None = None) -> Workload:
-    """Create a scenario's workload in the backend of its framework. Raises as `backend_for`."""
+    """Create a scenario's workload in the backend of its framework. Raises as `backend_for`, and `OlderError`."""
+    older.refuse_unknown(scenario.loop)
     return backend_for(scenario.framework).create_workload(scenario, recipe, train, place)

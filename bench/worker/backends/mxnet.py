@@ -141,7 +141,10 @@ class TutorialWorkload:
     def build(self) -> None:
         training.seed_everything(self._recipe.seed)
         scenario = self._scenario
-        self._net = networks.build(scenario.network, scenario.hybridize, precision=scenario.precision)
+        build: Callable[..., Block] = networks.build
+        if scenario.precision is not Precision.FLOAT32:  # an older `mnist_core` has no other, and no argument for it
+            build = functools.partial(build, precision=scenario.precision)
+        self._net = build(scenario.network, scenario.hybridize)
         training.initialize(self._net, self._contexts, self._recipe)
         self._trainer = training.make_trainer(self._net, self._recipe)
 

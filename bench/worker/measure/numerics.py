@@ -42,12 +42,15 @@ class _Bands:
     gradient: Band
 
 
-#: To be calibrated.
+#: The errors of the MLP and the LeNet at batches of 10, 100 and 500 were, over eight seeds and draws of images, MXNet's
+#: loops, scores and gradients: float32 9e-8 to 7e-7 and 4e-7 to 4e-6, bfloat16 3e-3 to 7e-3 and 4e-3 to 0.11. Those of
+#: TF32 and float16, which have 3 more bits, are an eighth of bfloat16's. A gradient has more than rounding: an output
+#: near 0 may fall to the other side, or another pixel of a pool be the maximum.
 BANDS: Final = {
-    Precision.FLOAT32: _Bands(Band(0.0, 1e-5), Band(0.0, 1e-4)),
-    Precision.TF32: _Bands(Band(3e-5, 3e-3), Band(3e-5, 3e-2)),
-    Precision.BFLOAT16: _Bands(Band(3e-4, 3e-2), Band(3e-4, 3e-1)),
-    Precision.FLOAT16: _Bands(Band(3e-5, 3e-3), Band(3e-5, 3e-2)),
+    Precision.FLOAT32: _Bands(Band(0.0, 1e-5), Band(0.0, 5e-5)),
+    Precision.TF32: _Bands(Band(5e-5, 2e-3), Band(1e-4, 1e-1)),
+    Precision.BFLOAT16: _Bands(Band(1e-3, 3e-2), Band(1e-3, 5e-1)),
+    Precision.FLOAT16: _Bands(Band(5e-5, 2e-3), Band(1e-4, 1e-1)),
 }
 
 

@@ -105,7 +105,7 @@ def describe_setting(scenario: Scenario, axes: Iterable[Axis]) -> str:
         value = axis_value(scenario, name)
         if name == LOOP.heading.name and value in {"", str(LoopName.TUTORIAL)}:
             continue
-        if name in RANK_AXES and value == DEFAULTS[name]:
+        if name in {*RANK_AXES, "precision"} and value == DEFAULTS[name]:
             continue
         if name == "ranks":
             words.append(format_ranks(scenario.ranks, scenario.hosts))
