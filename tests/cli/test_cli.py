@@ -815,9 +815,12 @@ def test_the_tuned_loop_of_a_run_is_this_cpus(
 
 
 def test_dry_run_lists_and_writes_nothing(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    """It lists the scenarios, the processes of each, and the expected time."""
+    """It lists the scenarios, the processes of each, and the expected time; and which options did nothing."""
     assert command("run", "--dry-run") == cli.Exit.DONE
-    printed = capsys.readouterr().out
+    printed, said = capsys.readouterr()
+    assert "writes no file" not in said
+    assert command("run", "--dry-run", "-o", "file.json", "--format", "csv") == cli.Exit.DONE
+    assert "--dry-run measures nothing and writes no file: --output and --format did nothing" in capsys.readouterr().err
     assert "18 scenarios, 90 runs, at most about" in printed
     assert "lenet cpu(0),cpu(1) batch=500 hybridize=on  ·  8 turns of 500 images" in printed
     assert "lenet cpu(0),cpu(1) batch=100 hybridize=off  ·  10 epochs of all images" in printed

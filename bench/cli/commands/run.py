@@ -15,6 +15,7 @@ import typer
 
 from bench import ranges
 from bench.analysis import accuracy
+from bench.analysis.prices import Price
 from bench.analysis.summary import summarize
 from bench.cli import options
 from bench.cli.app import app, examples
@@ -41,7 +42,16 @@ from bench.cli.measuring.plans import (
     show_plan,
 )
 from bench.cli.measuring.precision import computable
-from bench.cli.measuring.session import ResumeHint, measuring, new_file, note_saved, prepare_rest, resumed_file
+from bench.cli.measuring.session import (
+    ResumeHint,
+    measuring,
+    new_file,
+    note_dry_run,
+    note_saved,
+    prepare_rest,
+    resumed_file,
+)
+from bench.experiments import idle
 from bench.experiments.run import policy
 from bench.experiments.run.ceilings import CeilingRounds, requests_of_plan, usable
 from bench.experiments.run.eta import CEILING_SECONDS, CURVE_SECONDS
@@ -165,6 +175,8 @@ def run(
     output: options.Output = None,
     resume: options.Resume = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the scenarios and the expected time.")] = False,
+    price_per_hour: options.PricePerHour = None,
+    currency: options.Currency = "",
     output_format: options.Format = Format.TEXT,
 ) -> None:
     """Measure a suite: each scenario in fresh processes, saved after each, then shown as tables.
@@ -180,6 +192,8 @@ def run(
         "hosts",
         "join",
         *JOIN_OPTIONS,
+        "price_per_hour",
+        "currency",
         "dry_run",
         "output_format",
     )
@@ -202,6 +216,7 @@ def run(
         predict=predict,
     )
     half_width = None if precision is None else options.half_width(precision, "--precision")
+    (price,) = options.prices(price_per_hour, currency, 1)
     budget_seconds = math.inf if budget is None else options.seconds(budget, "--budget")
     interpreters = interpreters_of(python or (), os.environ)
     job = join_of(context, hosts, join, join_address, join_port, join_ranks, join_timeout)
@@ -225,6 +240,7 @@ def run(
                 with spinner("trying your network out"):
                     describe_frameworks(executor, custom)
             show_plan(plan, _suite_name(suite), half_width, budget_seconds)
+            note_dry_run(context)
             return
         if resume is not None:
             with resumed_file(resume, ResultSet) as result_set:
@@ -235,13 +251,14 @@ def run(
                     )
                 else:
                     prepared = prepare_rest(resume, result_set, _capture(result_set.plan, site), data_dir)
-                _measure(result_set, prepared, resume, output_format, site, budget_seconds, ceilings=ceilings)
+                _measure(result_set, prepared, resume, output_format, site, budget_seconds, price, ceilings=ceilings)
         if listed:
             prepared = prepare(data, data_dir)
             site = look_for(listed, interpreters, plan, prepared, output_format)
         environment = _capture(plan, site)  # first, if it can be: it fails at once where a framework is missing
         if not listed:
             prepared = prepare(data, data_dir)
+            environment = _with_idle_watts(environment)
         result_set = ResultSet(
             suite=_suite_name(suite),
             created_at=utc_now(),
@@ -253,7 +270,7 @@ def run(
             precision=half_width,
         )
         with new_file(output, Path(suite).stem) as path:
-            _measure(result_set, prepared, path, output_format, site, budget_seconds, ceilings=ceilings)
+            _measure(result_set, prepared, path, output_format, site, budget_seconds, price, ceilings=ceilings)
 
 
 def _capture(plan: Sequence[PlannedRun], site: Site) -> Environment:
@@ -267,6 +284,15 @@ def _capture(plan: Sequence[PlannedRun], site: Site) -> Environment:
     return msgspec.structs.replace(here, software=software, peers=tuple(peers))
 
 
+def _with_idle_watts(environment: Environment) -> Environment:
+    """Return the facts with what the idle machine draws, which takes ten seconds where it can count that."""
+    energy = environment.energy
+    if energy is None or not energy.sources:
+        return environment
+    with spinner(f"counting what this machine draws while idle, {idle.SECONDS:g} s"):
+        return msgspec.structs.replace(environment, energy=idle.measure_idle(energy))
+
+
 def _measure(
     result_set: ResultSet,
     prepared: datasets.Prepared,
@@ -274,6 +300,7 @@ def _measure(
     output_format: Format,
     site: Site,
     budget_seconds: float,
+    price: Price | None,
     *,
     ceilings: bool | None,
 ) -> NoReturn:
@@ -324,7 +351,7 @@ def _measure(
     is_unfinished = bool(remaining(result_set) or policy.wanted_blocks(result_set))
     if stop.requested and is_unfinished:
         fail(f"interrupted; {hint}", Exit.INTERRUPTED)
-    print_results(result_tables([summarize(result_set)]), output_format)
+    print_results(result_tables([summarize(result_set, price)]), output_format)
     if result_set.precision is not None or math.isfinite(budget_seconds):
         note_reached(result_set, path, is_unfinished=is_unfinished)
     note_saved(prepared, path)
