@@ -1,6 +1,6 @@
 """PyTorch as a `Workload`: the training set on the devices, nothing read back before the end of an epoch.
 
-`torch_steps` has what is done with a batch.
+`pytorch_steps` has what is done with a batch.
 """
 
 from __future__ import annotations
