@@ -18,6 +18,8 @@ from pathlib import Path
 
 import nox
 
+if sys.version_info < (3, 10):  # noqa: UP036  # the package needs it, but nox may run on anything
+    sys.exit(f"this needs Python 3.10 or newer, and nox runs on {sys.version.split()[0]}: run nox with a newer one")
 sys.path.insert(0, str(Path(__file__).parent))  # for what of this clone needs nothing but Python
 from bench.machine.gpus.builds import ask_driver, choose
 

@@ -59,10 +59,13 @@ Probability = Annotated[float, Meta(ge=LEAST_PROBABILITY, lt=1)]
 Watts = Annotated[float, Meta(ge=0, le=1e6)]
 #: A relative difference (0.02 = 2 %), or how many times something is something else.
 Ratio = Annotated[float, Meta(ge=0, le=1e9)]
+#: A megawatt for 30 years.
+Joules = Annotated[float, Meta(ge=0, le=1e15)]
 #: A number above 0 or 0 that a 32-bit float can hold.
 NonNegative = Annotated[float, Meta(ge=0, le=4e38)]
 #: Of an hour of a machine, in any currency.
-Price = Annotated[float, Meta(ge=0, le=1e9)]
+MOST_PRICE: Final = 1e9
+Price = Annotated[float, Meta(ge=0, le=MOST_PRICE)]
 #: Operations or bytes per second, and the like.
 PositiveRate = Annotated[float, Meta(ge=1e-9, le=1e21)]
 #: A number without a sign that a 32-bit float can hold.

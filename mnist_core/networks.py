@@ -84,7 +84,7 @@ class _CastConv2D(nn.Conv2D):  # type: ignore[misc,name-defined]  # MXNet has no
 
 
 #: What layers cast to; of the other precisions they cast nothing.
-_COMPUTED_IN: Final = {
+COMPUTED_IN: Final = {
     Precision.BFLOAT16: np.dtype([("bfloat16", np.uint16)]),  # MXNet's name for it: NumPy has none
     Precision.FLOAT16: np.dtype(np.float16),
 }
@@ -225,7 +225,7 @@ def build(
     `NetworkError` when it cannot be imported, called or hybridized.
     """
     compiled = hybridize is not Hybridize.OFF
-    maker = LayerMaker(_COMPUTED_IN.get(precision))
+    maker = LayerMaker(COMPUTED_IN.get(precision))
     if layers is not Layers.TUTORIAL:
         if network != Network.LENET:
             raise NetworkError(f"{network}: layers={layers} is for the lenet alone")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Mapping
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -79,6 +81,12 @@ def _any_seed(recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, seed=0)
 
 
+def grouped(failures: Iterable[Failure]) -> tuple[FailureGroup, ...]:
+    """Return failures for the same reason as one."""
+    counts = Counter((failure.reason, failure.detail) for failure in failures)
+    return tuple(FailureGroup(reason=reason, detail=detail, count=count) for (reason, detail), count in counts.items())
+
+
 def throughput(run: Run) -> float:
     """Return the images per second of one process: all images really trained, over all epoch windows."""
     return sum(epoch.samples for epoch in run.epochs) / epochs_seconds(run)
@@ -95,6 +103,13 @@ def time_to_accuracy_seconds(run: Run) -> float | None:
         if test_accuracy >= target:
             return elapsed
     return None
+
+
+def median_time_to_accuracy(runs: Sequence[Run]) -> float | None:
+    """Return the median over processes; None where one of them never reached the target, or there is none."""
+    seconds = [time_to_accuracy_seconds(run) for run in runs]
+    reached = [each for each in seconds if each is not None]
+    return statistics.median(reached) if reached and len(reached) == len(seconds) else None
 
 
 def learning_curve(run: Run) -> tuple[float, ...]:

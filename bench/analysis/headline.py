@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from bench.analysis.groups import Group, Status, differences_in_blocks, log_speed_in_block, ratio_of_rows, throughput
+from bench.analysis.prices import Price
 from bench.analysis.series import measured
 from bench.analysis.summary import Measures, Row, Summary, as_fast, summarize
 from bench.analysis.verdict import DEFAULT_SETTINGS
@@ -54,8 +55,9 @@ class Source:
         return self.summary.created_at
 
 
-def source_of(name: str, result_set: ResultSet) -> Source:
-    return Source(name=name, summary=summarize(result_set))
+def source_of(name: str, result_set: ResultSet, price: Price | None = None) -> Source:
+    """Return a result file under its name; `price` as for `summarize`."""
+    return Source(name=name, summary=summarize(result_set, price))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,6 @@ from bench.stats.intervals import Estimate, TSummary
 
 #: The efficiency whose batch is predicted.
 TARGET: Final = 0.9
-_HOUR_SECONDS: Final = 3600.0
 
 
 class Basis(StrEnum):
@@ -115,9 +114,6 @@ class RankRow:
     exchange_microseconds: float | None
     #: Images of each rank from which on the exchange takes less than a tenth of a step, as predicted.
     efficient_batch: int | None
-    #: In the currency of the hosts file.
-    cost_per_epoch: float | None
-    cost_to_accuracy: float | None
 
     @property
     def scenario(self) -> Scenario:
@@ -127,6 +123,15 @@ class RankRow:
     def batch_size(self) -> int:
         """Images of an update, of all ranks or of each: what one rank trains that it is beside."""
         return self.scenario.batch_size if self.basis is Basis.GLOBAL else baselines.share_of(self.scenario)
+
+    @property
+    def cost_per_epoch(self) -> float | None:
+        """In the currency of the hosts file, or of the price that was given."""
+        return None if self.measures.bill is None else self.measures.bill.per_epoch.value
+
+    @property
+    def cost_to_accuracy(self) -> float | None:
+        return None if self.measures.bill is None else self.measures.bill.to_accuracy
 
     @property
     def one(self) -> Scenario:
@@ -258,7 +263,6 @@ class _Known:
             compute_microseconds=None,
             exchange_microseconds=None,
             efficient_batch=None,
-            **self._costs(row.scenario, measures),
         )
 
     def beside(self, row: Row, measures: Measures, one: Row | None, basis: Basis) -> RankRow:
@@ -287,7 +291,6 @@ class _Known:
             compute_microseconds=None if computing is None else _update_microseconds(computing),
             exchange_microseconds=exchange,
             efficient_batch=None if computing is None or exchange is None else _efficient_batch(exchange, computing),
-            **self._costs(scenario, measures),
         )
 
     def _group(self, row: Row) -> Group:
@@ -298,21 +301,6 @@ class _Known:
         costs = costs_of(scenario.network)
         level = None if costs is None else self._levels.get((engine_of(scenario), costs.gradient_bytes))
         return None if level is None else 1e6 * level.seconds
-
-    def _costs(self, scenario: Scenario, measures: Measures) -> dict[str, float | None]:
-        price = price_per_hour(self._hosts, scenario)
-        to_accuracy = measures.time_to_accuracy_seconds
-        return {
-            "cost_per_epoch": None if price is None else price * measures.epoch_seconds.value / _HOUR_SECONDS,
-            "cost_to_accuracy": None if price is None or to_accuracy is None else price * to_accuracy / _HOUR_SECONDS,
-        }
-
-
-def price_per_hour(hosts: Sequence[ClusterHost], scenario: Scenario) -> float | None:
-    """Return what the machines of a scenario cost together; None unless the price of each is known."""
-    used = hosts[scenario.first_host : scenario.first_host + scenario.hosts]
-    prices = [host.price_per_hour for host in used if host.price_per_hour is not None]
-    return math.fsum(prices) if len(prices) == scenario.hosts else None
 
 
 def _over(group: Group, others: Sequence[Group]) -> Estimate:

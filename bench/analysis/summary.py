@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import msgspec
 
 from bench.analysis import accuracy
+from bench.analysis.energy import EnergyUse, energy_of
 from bench.analysis.groups import (
     FailureGroup,
     Group,
@@ -19,18 +19,20 @@ from bench.analysis.groups import (
     epochs_seconds,
     float32_of,
     group_by_row,
+    grouped,
     health_of,
     learning_curve,
     log_ratio_of_rows,
+    median_time_to_accuracy,
     ratio_of_rows,
     throughput,
-    time_to_accuracy_seconds,
 )
+from bench.analysis.prices import Bill, Price, bill_of, price_per_hour
 from bench.analysis.roofline import Bound, Costs, Place, Roof, costs_of, place_of, roofs
 from bench.records.environment import Environment, Software
 from bench.records.health import SessionHealth
 from bench.records.hosts import ClusterHost
-from bench.records.result import Dataset, ExchangeCurve, Failure, ResultSet, Run, RunBlock
+from bench.records.result import Dataset, ExchangeCurve, ResultSet, Run, RunBlock
 from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.stats import intervals, regression
 from bench.stats.intervals import Estimate
@@ -69,7 +71,9 @@ class Measures:
     warm_up_seconds: float
     #: Greatest over processes.
     peak_rss_bytes: int
+    training_peak_rss_bytes: int | None
     device_memory_bytes: int | None
+    device_peak_bytes: int | None
     #: CPUs kept busy during the epoch windows, user and system time over wall time; median over processes.
     busy_cpus: float
     #: OpenMP threads of each context, as recorded; None where the processes differ.
@@ -102,6 +106,9 @@ class Measures:
     #: update takes however few images it is on, and what each adds. None for a single batch size.
     fixed_update_microseconds: Estimate | None
     image_microseconds: Estimate | None
+    energy: EnergyUse
+    #: None without a price.
+    bill: Bill | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,10 +157,12 @@ class Summary:
     hosts: tuple[ClusterHost, ...] = ()
     #: How long the engines of ranks took to add up arrays, in the order of time.
     exchanges: tuple[ExchangeCurve, ...] = ()
+    #: What its user says that each of its machines costs whose price it does not tell.
+    price: Price | None = None
 
 
-def summarize(result_set: ResultSet) -> Summary:
-    """Return the rows of one result file.
+def summarize(result_set: ResultSet, price: Price | None = None) -> Summary:
+    """Return the rows of one result file; `price` is that of each of its machines whose price it does not tell.
 
     Files are never pooled: two files are two data sets, machines or days, and whether they may be compared is
     a question of its own.
@@ -173,10 +182,10 @@ def summarize(result_set: ResultSet) -> Summary:
                 status=group.status,
                 software=result_set.environment.software_of(scenario.framework),
                 invalid=group.invalid,
-                measures=_measures(key, groups, result_set.dataset, lines.get(key), measured_roofs)
+                measures=_measures(key, groups, result_set, lines.get(key), measured_roofs, price)
                 if group.runs
                 else None,
-                failures=_grouped(group.failures),
+                failures=grouped(group.failures),
                 planned=group.planned,
                 not_run=max(0, group.planned - len(group.runs) - len(group.failures)),
                 is_baseline=scenario == tutorial_setting(scenario.network),
@@ -196,6 +205,7 @@ def summarize(result_set: ResultSet) -> Summary:
         health=health_of(groups.values(), result_set.blocks),
         hosts=result_set.hosts,
         exchanges=result_set.exchanges,
+        price=price,
     )
 
 
@@ -285,15 +295,18 @@ def _bound(
 
 
 def _measures(
-    key: RowKey, groups: dict[RowKey, Group], dataset: Dataset, line: Line | None, known: dict[Place, Roof]
+    key: RowKey,
+    groups: dict[RowKey, Group],
+    result_set: ResultSet,
+    line: Line | None,
+    known: dict[Place, Roof],
+    price: Price | None,
 ) -> Measures:
-    scenario, recipe = key
+    (scenario, recipe), dataset = key, result_set.dataset
     runs = groups[key].runs
     speed = intervals.geometric_mean([throughput(run) for run in runs])
-    times_to_accuracy = [time_to_accuracy_seconds(run) for run in runs]
-    reached = [seconds for seconds in times_to_accuracy if seconds is not None]
+    to_accuracy = median_time_to_accuracy(runs)
     accuracies = [run.final_accuracy for run in runs]
-    device_memory = [run.device_memory_bytes for run in runs if run.device_memory_bytes is not None]
     threads = {run.omp_num_threads for run in runs}
     omp_num_threads = threads.pop() if len(threads) == 1 else None
     update_microseconds = intervals.geometric_mean([_update_microseconds(run) for run in runs])
@@ -320,12 +333,14 @@ def _measures(
         epoch_accuracies=tuple(
             statistics.fmean(accuracies) for accuracies in zip(*map(learning_curve, runs), strict=False)
         ),
-        time_to_accuracy_seconds=statistics.median(reached) if len(reached) == len(runs) else None,
+        time_to_accuracy_seconds=to_accuracy,
         startup_seconds=_median(runs, lambda run: run.startup_seconds),
         first_step_seconds=_median(runs, lambda run: run.first_step_seconds),
         warm_up_seconds=_median(runs, lambda run: run.warm_up_seconds),
         peak_rss_bytes=max(run.peak_rss_bytes for run in runs),
-        device_memory_bytes=max(device_memory, default=None),
+        training_peak_rss_bytes=_most(run.training_peak_rss_bytes for run in runs),
+        device_memory_bytes=_most(run.device_memory_bytes for run in runs),
+        device_peak_bytes=_most(run.device_peak_bytes for run in runs),
         busy_cpus=_median(runs, lambda run: run.epochs_cpu_seconds / epochs_seconds(run)),
         omp_num_threads=omp_num_threads,
         speedup=_speedup(key, groups),
@@ -343,7 +358,16 @@ def _measures(
         bound=_bound(costs, roof, runs[0], update_microseconds.value, line),
         fixed_update_microseconds=None if line is None else line.intercept,
         image_microseconds=None if line is None else line.slope,
+        energy=energy_of(runs, dataset.train_samples, result_set.environment.energy, result_set.hosts),
+        bill=bill_of(
+            price_per_hour(result_set.hosts, scenario, price), runs, speed, dataset.train_samples, to_accuracy
+        ),
     )
+
+
+def _most(numbers: Iterable[int | None]) -> int | None:
+    """Return the greatest of what is known; None where nothing is."""
+    return max((number for number in numbers if number is not None), default=None)
 
 
 def _speedup(key: RowKey, groups: dict[RowKey, Group]) -> Estimate | None:
@@ -369,11 +393,6 @@ def _relative(key: RowKey, other: RowKey, groups: dict[RowKey, Group]) -> Estima
     if other not in groups or not (groups[key].is_ranked and groups[other].is_ranked):
         return None
     return ratio_of_rows(groups[key], groups[other])
-
-
-def _grouped(failures: Iterable[Failure]) -> tuple[FailureGroup, ...]:
-    counts = Counter((failure.reason, failure.detail) for failure in failures)
-    return tuple(FailureGroup(reason=reason, detail=detail, count=count) for (reason, detail), count in counts.items())
 
 
 def _median(runs: tuple[Run, ...], value: Callable[[Run], float]) -> float:

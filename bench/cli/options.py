@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from bench import ranges
+from bench.analysis.prices import Price
 from bench.cli.completion import (
     offer_contexts,
     offer_keywords,
@@ -24,6 +25,7 @@ from bench.cli.completion import (
 )
 from bench.errors import ConfigurationError
 from bench.render.formats import export
+from bench.render.phrases import format_count
 from bench.scenarios import axes
 from bench.scenarios.job_managers import JobManager
 from bench.scenarios.settings import axis_settings, choices
@@ -203,6 +205,18 @@ Resume = Annotated[
 Replay = Annotated[Path | None, typer.Option(metavar="FILE", help="Evaluate a stored file again; measure nothing.")]
 Format = Annotated[export.Format, typer.Option("--format", help="How the results are printed.")]
 
+PricePerHour = Annotated[
+    list[float] | None,
+    typer.Option(
+        min=0,
+        max=ranges.MOST_PRICE,
+        metavar="PRICE",
+        help="What a machine costs an hour: once for all files, or once for each in their order. Shows what training "
+        "costs; no file keeps it.",
+    ),
+]
+Currency = Annotated[str, typer.Option(metavar="NAME", help="The currency of --price-per-hour, e.g. USD.")]
+
 Row = Annotated[
     str | None,
     typer.Option(metavar="AXIS", help="Pivot: the axis down the side.", autocompletion=offer_pivot_axes),
@@ -272,6 +286,23 @@ def budget_text(seconds: float) -> str:
     """Write a time as --budget takes it, rounded up: 90s, 6m."""
     minutes = math.ceil(seconds / _UNITS["m"])
     return f"{minutes}m" if minutes > 1 else f"{max(1, math.ceil(seconds))}s"
+
+
+def prices(given: Sequence[float] | None, currency: str, files: int) -> Sequence[Price | None]:
+    """Return the price of each of so many files.
+
+    Raises `ConfigurationError` where there are several, but not one for each, and for a currency without a price.
+    """
+    if not given:
+        reject_conflicts((currency, "--currency names that of --price-per-hour: add --price-per-hour, or leave it out"))
+        return [None] * files
+    if len(given) not in {1, files}:
+        raise ConfigurationError(
+            f"--price-per-hour is given {len(given)} times, for {format_count(files, 'file')}: give it once for all of "
+            "them, or once for each"
+        )
+    each = [Price(value, currency) for value in given]
+    return each if len(each) == files else each * files
 
 
 def seed_or_random(seed: int | None) -> int:

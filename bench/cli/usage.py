@@ -14,11 +14,23 @@ from bench import suggest
 _NO_CHOICE: Final = re.compile(r"(?:Value error, )?['\"](?P<word>.*)['\"] is not one of (?P<known>'.*')\.?", re.DOTALL)
 _NO_VERB: Final = "name a verb: `mnist-bench run --suite smoke` measures for a minute"
 
+#: Options that name other machines, and why some verbs that measure have none.
+_OF_HOSTS: Final = re.compile("--hosts|--join(-.*)?")
+_ON_ONE_MACHINE: Final = {
+    "tune": "tune finds what is fastest on one machine: start it there, and measure the winner with `run --hosts`",
+    "profile": "profile times the phases of one process: start it there; `run --hosts` measures what an exchange takes",
+    "gate": "gate compares two versions of the code, side by side on one machine: start it there",
+    "calibrate": "calibrate learns how much one machine wavers: start it there",
+}
+
 
 def explain_usage_error(error: typer.TyperException) -> str:
     """Return the error as one line, with the nearest name that exists where there is one."""
     usage: Any = error  # its attributes depend on what is wrong
-    if (option := getattr(usage, "option_name", None)) and (near := _nearest(usage, option)):
+    option = getattr(usage, "option_name", None) or ""
+    if _OF_HOSTS.fullmatch(option) and (why := _ON_ONE_MACHINE.get(usage.ctx.info_name)):
+        return f"no option {option}: {why}"
+    if option and (near := _nearest(usage, option)):
         return f"no option {option}: did you mean {near}?"
     if isinstance(error, typer.BadParameter) and (match := _NO_CHOICE.fullmatch(error.message)):
         known = re.findall(r"'([^']*)'", match["known"])

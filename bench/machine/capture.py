@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from bench import SOURCE_ROOT
+from bench.machine.energy import find_meters
 from bench.machine.gpus.accelerators import describe_accelerators
 from bench.machine.linux.cgroup import cpu_quota, limited_to, memory_bytes, memory_limit_bytes
 from bench.machine.linux.cpu import (
@@ -92,6 +93,7 @@ def capture(
         packages=installed_versions(PACKAGES),
         variables=relevant_variables(variables),
         peers=peers,
+        energy=find_meters(root, variables=variables).supply,
     )
 
 

@@ -7,6 +7,7 @@ import msgspec
 from bench.enums import StrEnum
 from bench.ranges import Count, PositiveCount, Ratio, Threads, Watts
 from bench.records.base import Record, Sha256, Timestamp
+from bench.records.energy import EnergySupply
 from bench.scenarios.axes import Framework
 
 
@@ -138,6 +139,8 @@ class Environment(Record, frozen=True):
     usable_core_kinds: dict[str, PositiveCount] = msgspec.field(default_factory=dict)
     #: SHA-256 of the source that measures and is measured; None: not known.
     source_digest: Sha256 | None = None
+    #: None: not recorded, as in older files.
+    energy: EnergySupply | None = None
     #: More on each accelerator, in the order in which programs see them: the first is gpu(0).
     accelerators: tuple[Accelerator, ...] = ()
 

@@ -31,6 +31,7 @@ from bench.ranges import (
     TrainingSeed,
 )
 from bench.records.base import DeviceName, Record, Sha256, Timestamp
+from bench.records.energy import EnergyReading
 from bench.records.environment import Environment, ThreadPool
 from bench.records.health import Health
 from bench.records.hosts import ClusterHost
@@ -52,7 +53,9 @@ from mnist_core.recipe import Precision, Recipe
 #:    version 3 without any. Ranks that train together: `ranks`, `exchange` and `servers` of a scenario, `ranks` of an
 #:    epoch, the reasons `rank_lost` and `ranks_differ`; `exchanges` of a file. Several machines: `hosts` of a file;
 #:    `hosts` and `first_host` of a scenario; `host` of a failure. `compression` of a scenario.
-#:    `precision` of a scenario, `numerics` of a run, the reason `precision_not_in_effect`; `precision` of a ceiling.
+#:    `energy` of an epoch and of the environment; `training_peak_rss_bytes` and `device_peak_bytes` of a run.
+#:    `precision` of a scenario, `numerics` of a run, the reason `precision_not_in_effect`; `precision` and
+#:    `kernel` of a ceiling.
 #:    `predict` of a planned run and `prediction` of a run.
 #:    `environment.accelerators` and `gpu_throttle_reasons` of a health.
 #:    Layers `padded_8`.
@@ -120,6 +123,8 @@ class Epoch(Record, frozen=True):
     passes: Epochs = 1
     #: Of each rank, in their order; empty for a process that trains by itself.
     ranks: tuple[RankWindow, ...] = ()
+    #: Of each counter of its machine that counts what trains; a socket's counts whatever else runs on it, too.
+    energy: tuple[EnergyReading, ...] = ()
 
 
 class Numerics(Record, frozen=True, kw_only=True):
@@ -228,6 +233,12 @@ class Run(Record, frozen=True):
     test_samples: Images | None = None
     #: What the machine did meanwhile; of a run that took turns it is the block's.
     health: Health | None = None
+    #: High-water mark of its resident memory inside the epoch windows alone; None where the kernel cannot forget that
+    #: of the start-up, and in older files.
+    training_peak_rss_bytes: PositiveCount | None = None
+    #: Most memory that PyTorch had allocated on the GPUs of the scenario since the training set was there, or JAX since
+    #: its start; None without a GPU, and of MXNet, which does not count it.
+    device_peak_bytes: Count | None = None
     #: None: not probed, as in older files, and of a user's own network.
     numerics: Numerics | None = None
     #: None: it was not to predict, see `PlannedRun.predict`.
@@ -292,6 +303,8 @@ class Ceiling(Record, frozen=True, kw_only=True):
     vector_sums: Annotated[tuple[VectorSum, ...], Meta(min_length=1)]
     #: Of the matrix products. The vectors are float32 always: a bandwidth is in bytes.
     precision: Precision = Precision.FLOAT32
+    #: What multiplied, in the library's own words, often with its instructions; None: it does not tell.
+    kernel: str | None = None
 
     @property
     def fastest_product(self) -> MatrixProduct:

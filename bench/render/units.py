@@ -104,6 +104,11 @@ def tenths(number: float) -> str:
     return f"{text.removeprefix('-') if float(text) == 0 else text} %"
 
 
+def milli(number: float) -> str:
+    """Write a number in thousandths: joules as 12.3 for mJ."""
+    return significant(number * 1e3)
+
+
 def giga(number: float) -> str:
     """Write a number in billions: bytes per second as 20.1 for GB/s."""
     return significant(number / _GIGA)

@@ -94,6 +94,13 @@ def placement(scenario: Scenario) -> tuple[int, ...]:
     return tuple(scenario.first_host + rank % scenario.hosts for rank in range(scenario.ranks))
 
 
+def processes_on(scenario: Scenario) -> Counter[int]:
+    """Count the processes on each machine, by its place: ranks, and MXNet's servers and scheduler beside them."""
+    ranks = placement(scenario)
+    servers = [ranks[server % scenario.hosts] for server in range(scenario.servers)]
+    return Counter([*ranks, *servers, *ranks[: min(1, scenario.servers)]])
+
+
 def label_of(place: int) -> str:
     """Return what files and tables call the machine at this place of the hosts file."""
     return f"n{place}"

@@ -12,7 +12,7 @@ import dataclasses
 import math
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -227,17 +227,18 @@ class ClusterSession:
         self._weights = self._agreed(digests, "after a window")
         if before in digests:
             self._fail(FailureReason.RANKS_DIFFER, "a window left the weights as they were: nothing was learnt")
-        return _together(windows)
+        return _together(windows, [rank.worker.interpreter.host for rank in self._ranks])
 
     def evaluate(self) -> Evaluated:
         """Each rank judges its own weights, which are the same where all gradients are exchanged; the worst counts."""
         found = self._tell(Evaluate(), Evaluated)
-        memory = [each.device_memory_bytes for each in found if each.device_memory_bytes is not None]
         return Evaluated(
             test_accuracy=min(each.test_accuracy for each in found),
             seconds=max(each.seconds for each in found),
             peak_rss_bytes=sum(each.peak_rss_bytes for each in found),
-            device_memory_bytes=sum(memory) if memory else None,
+            device_memory_bytes=_sum(each.device_memory_bytes for each in found),
+            training_peak_rss_bytes=_sum(each.training_peak_rss_bytes for each in found),
+            device_peak_bytes=_sum(each.device_peak_bytes for each in found),
         )
 
     def exchange(self, device: str, size_bytes: int, repetitions: int) -> list[float]:
@@ -349,8 +350,22 @@ def _mute(members: Sequence[_Member]) -> list[_Member]:
     return mute
 
 
-def _together(windows: Sequence[WindowDone]) -> WindowDone:
-    """Return the window of all ranks: it took as long as the slowest of them."""
+def _sum(numbers: Iterable[int | None]) -> int | None:
+    """Return the sum of what is known; None where nothing is."""
+    known = [number for number in numbers if number is not None]
+    return sum(known) if known else None
+
+
+def _together(windows: Sequence[WindowDone], hosts: Sequence[str | None]) -> WindowDone:
+    """Return the window of all ranks, each on one of these machines: it took as long as the slowest of them.
+
+    Ranks on one machine read the same counters of energy, of which one reading counts.
+    """
+    energy = {
+        (host, reading.source, reading.domain): msgspec.structs.replace(reading, host=host)
+        for window, host in zip(windows, hosts, strict=True)
+        for reading in window.energy
+    }
     samples = sum(window.samples for window in windows)
     return WindowDone(
         samples=samples,
@@ -368,4 +383,5 @@ def _together(windows: Sequence[WindowDone]) -> WindowDone:
             )
             for window in windows
         ),
+        energy=tuple(energy.values()),
     )

@@ -27,6 +27,7 @@ from bench.ranges import (
     TrainingSeed,
 )
 from bench.records.base import DeviceName, Sha256, Timestamp
+from bench.records.energy import EnergyReading
 from bench.records.environment import Software
 from bench.records.profile import PhaseRounds, Rounds
 from bench.records.result import (
@@ -279,6 +280,7 @@ class WindowDone(Message, frozen=True, tag="window_done"):
     weights_digest: Sha256 | None = None
     #: Of a window that ranks trained together, what each of them measured.
     ranks: tuple[RankWindow, ...] = ()
+    energy: tuple[EnergyReading, ...] = ()
 
 
 class Evaluated(Message, frozen=True, tag="evaluated"):
@@ -288,6 +290,9 @@ class Evaluated(Message, frozen=True, tag="evaluated"):
     peak_rss_bytes: PositiveCount
     #: Memory in use on the GPUs of the scenario; None without a GPU.
     device_memory_bytes: Count | None
+    #: As in a `Run`, of the windows since the set-up.
+    training_peak_rss_bytes: PositiveCount | None = None
+    device_peak_bytes: Count | None = None
 
 
 class ArraysExchanged(Message, frozen=True, tag="arrays_exchanged"):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.analysis.prices import price_per_hour
 from bench.analysis.scaling import (
     Basis,
     RankRow,
@@ -16,7 +17,6 @@ from bench.analysis.scaling import (
     by_engine,
     exchange_levels,
     gradient_exchanges,
-    price_per_hour,
     rank_rows,
     sharing_of,
 )

@@ -22,11 +22,12 @@ from bench import cli
 from bench.analysis import accuracy
 from bench.analysis.summary import summarize
 from bench.cli.commands import environment, run
-from bench.cli.measuring import session
+from bench.cli.measuring import plans, session
 from bench.cli.measuring.session import require_same_machine
 from bench.errors import IncomparableError, SetupError
 from bench.experiments.run import plan
 from bench.experiments.run.runner import OnEpoch
+from bench.machine.gpus.accelerators import Accelerators
 from bench.records import store
 from bench.records.environment import Accelerator, Environment, Software, ThrottleReason
 from bench.records.health import void_reasons
@@ -285,6 +286,40 @@ def test_resume_refuses_what_its_header_would_not_tell(
     assert command("run", "--resume", "file.json", "--data-dir", data_dir) == expected
     if words is not None:
         assert f"file.json: was begun with {words}; start a new measurement" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("cards", "usable", "arguments", "warned"),
+    [
+        (1, False, (), True),
+        (1, True, (), False),
+        (0, False, (), False),
+        (1, False, ("--contexts", "cpu(0)"), False),
+        (1, False, ("--suite", "smoke"), False),
+    ],
+)
+def test_a_gpu_that_no_framework_can_use_is_named(
+    command: Command,
+    fake_worker: type[FakeWorker],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    cards: int,
+    usable: bool,
+    arguments: tuple[str, ...],
+    warned: bool,
+) -> None:
+    """Whoever has a card expects its rows; where they were not asked for, nothing is missing."""
+
+    def probe(_self: object, framework: Framework, device: Device) -> Probe:
+        return Probe(device, None if usable and device.index == 0 else Unusable.NO_CUDA_BUILD)
+
+    monkeypatch.setattr(fake_worker, "probe", probe)
+    monkeypatch.setattr(plans, "describe_accelerators", lambda: Accelerators(quantity=cards))
+    assert command("run", *arguments, "--dry-run") == cli.Exit.DONE
+    said = capsys.readouterr()
+    assert ("no framework that is installed can use it: nox -s bench" in said.err) == warned
+    assert ("mlp gpu(0) batch=500 hybridize=on" in said.out) == usable
 
 
 def test_a_file_is_resumed_on_its_own_cards_alone() -> None:
@@ -780,9 +815,12 @@ def test_the_tuned_loop_of_a_run_is_this_cpus(
 
 
 def test_dry_run_lists_and_writes_nothing(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    """It lists the scenarios, the processes of each, and the expected time."""
+    """It lists the scenarios, the processes of each, and the expected time; and which options did nothing."""
     assert command("run", "--dry-run") == cli.Exit.DONE
-    printed = capsys.readouterr().out
+    printed, said = capsys.readouterr()
+    assert "writes no file" not in said
+    assert command("run", "--dry-run", "-o", "file.json", "--format", "csv") == cli.Exit.DONE
+    assert "--dry-run measures nothing and writes no file: --output and --format did nothing" in capsys.readouterr().err
     assert "18 scenarios, 90 runs, at most about" in printed
     assert "lenet cpu(0),cpu(1) batch=500 hybridize=on  ·  8 turns of 500 images" in printed
     assert "lenet cpu(0),cpu(1) batch=100 hybridize=off  ·  10 epochs of all images" in printed

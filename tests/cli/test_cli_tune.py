@@ -360,6 +360,8 @@ def test_a_dry_run_sums_up_at_its_end(command: Command, capsys: pytest.CaptureFi
     *_contexts, execution, _input, _metric, _update, _engine, last = capsys.readouterr().err.splitlines()
     assert execution == "hybridize: off, on, static, bound"
     assert last == "about 2 min, the budget, for a part of them"
+    command("--network", "mlp", "--dry-run", "--write-suite", "fast.toml")
+    assert capsys.readouterr().err.splitlines()[-1].endswith("writes no file: --write-suite did nothing")
     a_finished_file(Path("tune.json"))
     command("--replay", "tune.json")
     assert "flat: all weights in one array" in " ".join(capsys.readouterr().out.split())

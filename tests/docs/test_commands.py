@@ -118,6 +118,11 @@ def test_a_misspelt_verb_or_option_is_told_what_was_meant(
         ("run --netwrk mlp", "no option --netwrk: did you mean --network?"),
         ("gate --bas main", "no option --bas: did you mean --base?"),
         ("run --zzz", "No such option: --zzz (--help explains)"),
+        ("tune --hosts h.toml", "no option --hosts: tune finds what is fastest on one machine: start it there, and"),
+        ("gate --join slurm", "no option --join: gate compares two versions of the code, side by side on one machine"),
+        ("profile --join-port 1", "no option --join-port: profile times the phases of one process: start it there"),
+        ("calibrate --hosts h.toml", "no option --hosts: calibrate learns how much one machine wavers: start it there"),
+        ("run --hostss h.toml", "no option --hostss: did you mean --hosts?"),
         ("run --epochs many", "--epochs"),
     ],
 )

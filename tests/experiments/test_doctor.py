@@ -19,6 +19,7 @@ from bench.cli.commands import environment
 from bench.experiments.doctor import aa_test
 from bench.experiments.doctor.aa_test import AATest, aa_test_of
 from bench.experiments.doctor.checks import Finding, Level, Observations, examine
+from bench.records.energy import EnergyCounter, EnergySource, EnergySupply
 from bench.records.environment import Accelerator, ThreadPool, ThrottleReason
 from bench.records.result import FailureReason
 from bench.render.formats.doctor import render_doctor
@@ -35,6 +36,7 @@ from tests.support.tune import FakeWorkers
 
 GIB = 2**30
 GPU = Device(DeviceKind.GPU, 0)
+PACKAGE = EnergyCounter(source=EnergySource.RAPL, domain="package-0")
 
 
 def seen(**changes: Any) -> Observations:  # noqa: ANN401  # fields of two records
@@ -280,3 +282,19 @@ def test_strict_refuses_a_machine_that_is_not_fit(
     assert "not fit to measure on: load" in " ".join(captured.err.split())
     assert "something else computes here" in " ".join(captured.out.split())
     assert command("environment", "--quick") == cli.Exit.DONE
+
+
+@pytest.mark.parametrize(
+    ("energy", "level", "words"),
+    [
+        (EnergySupply(sources=(PACKAGE,)), Level.GOOD, "package-0 by rapl"),
+        (EnergySupply(reason="no RAPL here"), Level.UNKNOWN, "no RAPL here"),
+        (EnergySupply(reason="for root alone", remedy="sudo chmod"), Level.NOTE, "for root alone"),
+    ],
+)
+def test_energy_can_be_counted_or_the_reason_and_what_helps_are_told(
+    energy: EnergySupply, level: Level, words: str
+) -> None:
+    """A machine without counters is as fit to measure on as any other."""
+    (finding,) = (each for each in examine(seen(environment_energy=energy)) if each.check == "energy")
+    assert (finding.level, finding.seen, finding.advice) == (level, words, energy.remedy or "")

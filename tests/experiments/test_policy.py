@@ -251,7 +251,7 @@ def test_without_the_tutorials_setting_the_first_row_by_name_is_the_reference() 
     final = measure(Machine(noisy(0.04)), untried(plan, precision=0.03))
     (contest,) = contests(final)
     assert contest.reference[0] == min((planned.scenario for planned in plan), key=lambda scenario: scenario.name)
-    (split, *others) = units(plan[::-1], lambda: 2)
+    (split, *others) = units(plan[::-1], lambda: [2])
     assert all(contest.reference[0] in {planned.scenario for planned in unit} for unit in (split, *others))
     assert len(contest.ratios()) == 1
     assert len(final.blocks) > two_stage.least_count(3)

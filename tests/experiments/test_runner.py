@@ -317,7 +317,7 @@ def test_a_reference_that_fails_in_a_part_of_its_block_is_one_failure_at_most(
     monkeypatch: pytest.MonkeyPatch, failing_from: int, runs: int, failures: int
 ) -> None:
     """Every other scenario is measured once; the file contradicts itself nowhere."""
-    monkeypatch.setattr(runner, "_most_alive", lambda _result_set: 3)
+    monkeypatch.setattr(runner, "_room", lambda _result_set: [3])
     plan = tuple(planned for planned in a_plan_in_turns() if planned.scenario.network == "mlp" and planned.repeat == 0)
     reference = tutorial_setting("mlp")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from bench.scenarios.suite import PlannedRun, expand, load_suite, parse_suite
 from bench.worker.process import Cancellation, WorkerFailure
 from bench.worker.session import SessionError
 from tests.support.gate import make_machine_quiet
-from tests.support.records import a_dataset
+from tests.support.records import a_cluster_host, a_dataset, a_result_set, a_run, a_scenario, an_environment
 from tests.support.tune import FakeWorkers
 
 SUITE = """
@@ -61,7 +62,7 @@ def runs_of(found: MeasuredRuns) -> dict[Scenario, Run]:
 @given(seed=st.integers(0, 100), most=st.integers(1, 9))
 def test_a_block_is_of_one_network_recipe_and_repeat(seed: int, most: int) -> None:
     """Every run is in one, only a reference in several; runs that are alone stay alone."""
-    found = list(units(runner.schedule(PLAN, seed), lambda: most))
+    found = list(units(runner.schedule(PLAN, seed), lambda: [most]))
     for unit in found:
         assert len(unit) <= max(2, most)
         assert len({(run.scenario.network, run.recipe, run.repeat, run.in_turns) for run in unit}) == 1
@@ -74,7 +75,7 @@ def test_a_block_is_of_one_network_recipe_and_repeat(seed: int, most: int) -> No
 
 def test_each_part_of_a_block_that_does_not_fit_has_the_reference() -> None:
     reference = tutorial_setting("mlp")
-    found = [unit for unit in units(PLAN, lambda: 2) if len(unit) > 1 and unit[0].scenario.network == "mlp"]
+    found = [unit for unit in units(PLAN, lambda: [2]) if len(unit) > 1 and unit[0].scenario.network == "mlp"]
     assert len(found) == 6
     assert all(reference in {run.scenario for run in unit} for unit in found)
 
@@ -83,7 +84,7 @@ def test_ranks_are_in_the_same_part_as_all_that_they_are_compared_with() -> None
     """A part has room for two frameworks of the suite's three; cut anywhere, it would lose some of the second."""
     plan = expand(load_suite("cluster"), machines=2)
     block = [run for run in plan if run.scenario.network == "mlp" and run.repeat == 0]
-    found = [{run.scenario for run in unit} for unit in units(block, lambda: 24)]
+    found = [{run.scenario for run in unit} for unit in units(block, lambda: [24, 24])]
     assert sorted(len(part) for part in found) == [13, 24]
     for part in found:
         for scenario in part:
@@ -99,6 +100,21 @@ def test_what_is_known_of_the_memory_decides() -> None:
     assert most_alive(10 * gib, [gib // 2, gib]) == 8
     assert most_alive(10 * gib, []) == 10
     assert most_alive(None, [gib]) == 2
+
+
+def test_every_process_of_a_training_takes_memory_on_its_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two ranks, a server and the scheduler are four processes. What two took together is not what each takes."""
+    gib = 1 << 30
+    monkeypatch.setattr(runner, "available_memory_bytes", lambda: 10 * gib)
+    ranks = a_run(scenario=a_scenario(ranks=2, hosts=1, exchange=Exchange.DIST_SYNC, servers=1), peak_rss_bytes=2 * gib)
+    assert runner._room(a_result_set(ranks)) == [8]
+    limited = an_environment(host_memory_capacity_bytes=64 * gib, cgroup_memory_limit_bytes=5 * gib)
+    hosts = (a_cluster_host(0), a_cluster_host(1, environment=limited))
+    assert runner._room(a_result_set(ranks, hosts=hosts)) == [8, 4]
+    block = [msgspec.structs.replace(BLOCK[0], scenario=ranks.scenario), *BLOCK[:3]]
+    assert [len(unit) for unit in units(block, lambda: [7])] == [4]
+    assert [len(unit) for unit in units(block, lambda: [6])] == [2, 3]
+    assert [len(unit) for unit in units(block, lambda: [0])] == [2, 2, 2]
 
 
 # --- what a block gives -----------------------------------------------------------------------------------------------

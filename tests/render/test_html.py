@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from bench.analysis.summary import summarize
 from bench.records.result import FailureReason
 from bench.render.formats import html
-from bench.render.formats.html import render_html
+from bench.render.formats.html import render_html, render_report
+from bench.render.model.document import Report
 from bench.render.report.pictures.charts import MOST_CURVES
 from bench.render.views.results import result_tables
 from tests.support.records import a_failure, a_result_set, a_run, a_scenario, an_environment
@@ -86,6 +87,11 @@ def test_words_from_a_file_are_text_and_no_elements() -> None:
     page = page_of(failure, environment=environment)
     assert page.tags.count("script") == 1
     assert page.text.count(hostile) == 2
+
+
+def test_no_line_ends_within_a_quantity() -> None:
+    page = render_report(Report(title="a", short=(("mlp", "<95 % of 12,000, n = 5>"),), sections=()))
+    assert '&lt;<span class="unbroken">95 %</span> of 12,000, <span class="unbroken">n = 5</span>&gt;' in page
 
 
 def test_a_page_follows_light_and_dark() -> None:

@@ -159,13 +159,13 @@ def sizes_of_a_gpu(**throughputs: tuple[float, float]) -> ResultSet:
         (
             {"batch_100": (1e4, 5e3), "batch_500": (2e4, 4e4), "batch_2000": (2e4, 9e4)},
             500,
-            "from batch 500 on, of 100, 500, 2,000",
+            "the GPU is faster from batch 500 on (measured: 100, 500, 2,000)",
         ),
         ({"batch_100": (1e4, 2e4), "batch_500": (2e4, 9e4)}, 100, "at each batch size that both have (100, 500)"),
         (
             {"batch_100": (1e4, 2e4), "batch_500": (3e4, 3e4)},
             None,
-            "at batch 500, the largest of 100, 500, it is not surely faster",
+            "at batch 500, the largest of 100, 500, the GPU is not surely faster",
         ),
         ({"batch_100": (1e4, 2e4), "batch_500": (3e4, 2e4), "batch_2000": (3e4, 9e4)}, 2000, "from batch 2,000 on"),
         ({"batch_100": (1e4, 2e4)}, 100, "does"),

@@ -41,7 +41,7 @@ def started(
     small_idx_folder(folder / "data", train=200, test=50)
     command = [
         *(sys.executable, "-m", "bench", verb, "--join-port", str(free_port()), *options),
-        *("--data", "custom", "--data-dir", str(folder / "data")),
+        *("--data-dir", str(folder / "data")),
     ]
     common = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "400", "XDG_CONFIG_HOME": str(folder / "config")}
     with contextlib.ExitStack() as stack:
@@ -175,16 +175,26 @@ sampling = { epochs = 1, samples = 100, repeats = 1 }
 
 
 def test_machines_of_a_job_train_together(tmp_path: Path, network: list[tuple[str, str]]) -> None:
+    """And go on with a file that they have begun."""
     (tmp_path / "suite.toml").write_text(SUITE, encoding="utf-8")
     variables, prefixes = in_turn(network, 2)
-    options = ("--join", "torchrun", "--suite", "suite.toml", "-o", "file.json", "--quiet", "--no-ceilings")
-    with started(tmp_path, variables, *options, verb="run", prefixes=prefixes) as ranks:
-        statuses, shown, said = ends_of(ranks)
-    assert statuses == [cli.Exit.DONE] * 2, said
-    assert (shown[1], said[1]) == ("", "")
-    result_set = store.read(tmp_path / "file.json", ResultSet)
+    file = tmp_path / "file.json"
+
+    def measure(*options: str) -> ResultSet:
+        common = ("--join", "torchrun", "--quiet", "--no-ceilings")
+        with started(tmp_path, variables, *common, *options, verb="run", prefixes=prefixes) as ranks:
+            statuses, shown, said = ends_of(ranks)
+        assert statuses == [cli.Exit.DONE] * 2, said
+        assert (shown[1], said[1]) == ("", "")
+        return store.read(file, ResultSet)
+
+    result_set = measure("--suite", "suite.toml", "-o", "file.json")
     assert [host.label for host in result_set.hosts] == ["n0", "n1"]
     assert [(run.scenario.ranks, run.scenario.hosts) for run in result_set.runs] == [(2, 2)]
+    store.write(file, msgspec.structs.replace(result_set, runs=()))
+    again = measure("--resume", "file.json")
+    assert again.hosts == result_set.hosts
+    assert [run.scenario for run in again.runs] == [run.scenario for run in result_set.runs]
 
 
 def test_a_rank_that_is_killed_is_named(tmp_path: Path, network: list[tuple[str, str]]) -> None:

@@ -12,8 +12,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -33,14 +31,13 @@ from bench.records.result import ResultSet
 from bench.records.tune import TuneFile, TunePhase
 from tests import ROOT
 from tests.support.idx_files import small_idx_folder
+from tests.support.program import PATIENCE_SECONDS, ended, start
 
 pytestmark = pytest.mark.system
 KindT = TypeVar("KindT", bound=Record)
 
 #: Moments in all, at which the verbs take turns.
 MOMENTS: Final = int(os.environ.get("MNIST_BENCH_KILLS", "5"))
-#: A loaded machine may need as long for one step.
-_PATIENCE_SECONDS: Final = 300.0
 #: The first moment of a verb comes at most so long after it has saved something.
 _SOON_SECONDS: Final = 1.0
 _SIGNALS: Final = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
@@ -195,28 +192,6 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         process.kill()
 
 
-def start(arguments: Sequence[str], folder: Path) -> subprocess.Popen[str]:
-    with (folder / "log").open("a", encoding="utf-8") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "bench", *arguments, "--data-dir", str(folder / "data")],
-            cwd=folder,
-            env={**os.environ, "MNIST_BENCH_CACHE_DIR": str(folder / "cache"), "TMPDIR": str(folder / "tmp")},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            text=True,
-        )
-
-
-def ended(process: subprocess.Popen[str], folder: Path) -> tuple[int, str]:
-    """Wait for the program's end; return its status and what it printed."""
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(_PATIENCE_SECONDS)
-    log = (folder / "log").read_text(encoding="utf-8")
-    assert process.returncode is not None, f"it does not end: {log}"
-    return process.returncode, log
-
-
 def finished(verb: Verb, folder: Path) -> Sequence[object]:
     """Return the finished parts that are in the file; what is there can always be read."""
     return [part for path in folder.glob(verb.file) for part in verb.parts(store.read(path, verb.kind))]
@@ -242,9 +217,9 @@ def test_killed_at_any_moment(folder: Path, moment: int) -> None:
     verb = VERBS[moment % len(VERBS)]
     number = _SIGNALS[drawn.randrange(len(_SIGNALS))]
     waits_for_a_save = moment < len(VERBS) and verb.resume is not None
-    process = start(verb.arguments, folder)
+    process = start(folder, *verb.arguments, TMPDIR=str(folder / "tmp"))
     begin = time.monotonic()
-    ends_at = begin + (_PATIENCE_SECONDS if waits_for_a_save else drawn.uniform(0.0, verb.latest))
+    ends_at = begin + (PATIENCE_SECONDS if waits_for_a_save else drawn.uniform(0.0, verb.latest))
     seen: Sequence[object] = ()
     while process.poll() is None and time.monotonic() < ends_at:
         if waits_for_a_save and not seen and finished(verb, folder):
@@ -256,7 +231,7 @@ def test_killed_at_any_moment(folder: Path, moment: int) -> None:
     assert "Traceback" not in log or status == -signal.SIGINT, log  # Python itself, before our first line
     assert status in {-number, cli.Exit.INTERRUPTED, *verb.ends}, log
     assert seen or not waits_for_a_save, log
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while left_behind(folder) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert left_behind(folder) == []
@@ -270,7 +245,7 @@ def test_killed_at_any_moment(folder: Path, moment: int) -> None:
     for path in files if saved else ():
         verb.shorten(path)
     saved = finished(verb, folder)
-    again = start(verb.resume if files and verb.resume is not None else verb.arguments, folder)
+    again = start(folder, *((verb.resume if files else None) or verb.arguments), TMPDIR=str(folder / "tmp"))
     status, log = ended(again, folder)
     assert status in verb.ends, log
     assert finished(verb, folder)[: len(saved)] == saved

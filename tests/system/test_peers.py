@@ -226,6 +226,7 @@ def test_a_peer_multiplies_and_adds_for_the_ceilings(framework: Framework) -> No
         "device = Device(DeviceKind.CPU, 0)\n"
         "from mnist_core.recipe import Precision\n"
         "products = [module.matrix_product(device, 64, each) for each in (Precision.FLOAT32, Precision.BFLOAT16)]\n"
+        "assert module.product_kernel(device, 64, Precision.BFLOAT16) != ''\n"
         "for made in (*products, module.vector_sum(device, 1000)):\n"
         "    made(), made()\n"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from bench.records.result import FailureReason, Library
 from bench.worker import main
-from bench.worker.backends import numpy
+from bench.worker.backends import common, numpy
 from bench.worker.measure import ceilings
 from bench.worker.measure.ceilings import Arithmetic, arithmetic_of
 from bench.worker.protocol import CeilingReply, CeilingRequest, FailureReply, UnusableReply
@@ -62,6 +63,8 @@ class FakeArithmetic:
 
     def matrix_product(self, _device: Device, size: int, _precision: Precision) -> Callable[[], None]:
         return self._clock.spending(2 * size**3 / (1e9 * self._rates[size]))
+
+    product_kernel = staticmethod(numpy.product_kernel)
 
     def vector_sum(self, _device: Device, elements: int) -> Callable[[], None]:
         return self._clock.spending(12 * elements / 20e9)
@@ -137,6 +140,15 @@ def test_numpys_product_and_sum_are_float32(monkeypatch: pytest.MonkeyPatch) -> 
     assert seen == [np.dtype(np.float32)] * 6
 
 
+def test_what_c_code_prints_is_caught_and_nothing_after_it(capfd: pytest.CaptureFixture[str]) -> None:
+    """A library tells its kernel on the standard output, behind Python's back."""
+    with common.standard_output() as printed:
+        os.write(1, b"brg_matmul")
+    os.write(1, b"after")
+    assert printed() == "brg_matmul"
+    assert capfd.readouterr().out == "after"
+
+
 def a_request(**changes: object) -> CeilingRequest:
     request = CeilingRequest(
         framework=Library.NUMPY, device="cpu(0)", omp_num_threads=1, matrix_sizes=(4, 8), vector_elements=(10, 100)
@@ -162,6 +174,8 @@ def test_a_worker_answers_with_every_size(library: Library, monkeypatch: pytest.
     assert ceiling.bandwidth_bytes_per_second == ceiling.vector_sums[-1].bytes_per_second
     assert ceiling.framework_version == arithmetic_of(library).describe().framework_version
     assert parse_devices(ceiling.device) == (CPU,)
+    assert ceiling.precision is Precision.FLOAT32
+    assert ceiling.kernel is None  # neither of them tells
 
 
 def test_a_worker_under_other_threads_refuses(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from bench.records.energy import EnergyReading, EnergySource
 from bench.records.result import FailureReason
 from bench.scenarios.axes import Exchange, Framework
 from bench.scenarios.scenario import Scenario
@@ -138,6 +139,27 @@ def test_the_slowest_rank_counts_and_all_are_kept(tmp_path: Path) -> None:
         evaluated = running.evaluate()
         assert isinstance(evaluated, Evaluated)
         assert (evaluated.test_accuracy, evaluated.peak_rss_bytes) == (0.7, 600_000_000)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "counted"),
+    [((None, None), [(None, 30.0)]), (("n0", "n1"), [("n0", 10.0), ("n1", 30.0)])],
+    ids=["one machine", "two machines"],
+)
+def test_the_energy_of_a_machine_counts_once(
+    tmp_path: Path, hosts: Sequence[str | None], counted: list[tuple[str | None, float]]
+) -> None:
+    """Ranks on one machine read the same counter, of which one reading counts; those of two machines add up."""
+    windows = [
+        msgspec.structs.replace(
+            trained(50, 1.0),
+            energy=(EnergyReading(source=EnergySource.RAPL, domain="package-0", joules=joules),),
+        )
+        for joules in (10.0, 30.0)
+    ]
+    with ranks(tmp_path, *([READY, SET_UP, window] for window in windows), hosts=hosts) as running:
+        readings = measure(running).energy
+    assert [(reading.host, reading.joules) for reading in readings] == counted
 
 
 def test_of_each_exchange_the_slowest_rank_counts(tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_a_precision_that_mxnet_ignores_is_not_in_effect(
     assert isinstance(run, RunReply)
     assert isinstance(set_up, SetUpDone)
     assert run.run.numerics == set_up.numerics is not None
-    monkeypatch.setattr(networks, "_COMPUTED_IN", {})
+    monkeypatch.setattr(networks, "COMPUTED_IN", {})
     for reply in replies():
         assert isinstance(reply, FailureReply)
         assert reply.reason is FailureReason.PRECISION_NOT_IN_EFFECT

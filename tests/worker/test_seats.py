@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from bench.scenarios.axes import Exchange, Framework
-from bench.scenarios.hosts import Host
+from bench.scenarios.hosts import Host, processes_on
 from bench.scenarios.scenario import Scenario
 from bench.worker import session
 from bench.worker.cluster import parts_of
@@ -105,6 +106,8 @@ def test_scheduler_and_servers_have_seats() -> None:
         ("rank 0 of 2", "n0"),
         ("rank 1 of 2", "n1"),
     ]
+    on_each = Counter(seat.interpreter.host for _, seat, _ in parts)
+    assert {f"n{place}": count for place, count in processes_on(scenario).items()} == on_each == {"n0": 4, "n1": 2}
     places = [message.place for _, _, message in parts if message.place is not None]
     assert {place.address for place in places} == {"10.0.0.1"}
     assert [place.own_address for place in places] == [seat.address for _, seat, _ in parts]

@@ -14,8 +14,19 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from bench.analysis.groups import Group, RowKey, Status, group_by_row, health_of, log_speed_in_block, throughput
+from bench.analysis.energy import EnergyUse, energy_of
+from bench.analysis.groups import (
+    Group,
+    RowKey,
+    Status,
+    group_by_row,
+    health_of,
+    log_speed_in_block,
+    median_time_to_accuracy,
+    throughput,
+)
 from bench.analysis.prediction import LatencySample, latency_samples
+from bench.analysis.prices import Bill, Price, bill_of, price_per_hour
 from bench.analysis.summary import Summary
 from bench.machine.fingerprint import Difference, class_digest, difference, machine_class, machine_differences
 from bench.records.environment import Environment
@@ -52,6 +63,9 @@ class Entry:
     planned: int
     #: OpenMP threads of each context, as recorded; several where the processes differ.
     omp_num_threads: tuple[int, ...]
+    energy: EnergyUse
+    #: None without a price.
+    bill: Bill | None
 
     @property
     def is_ranked(self) -> bool:
@@ -81,6 +95,8 @@ class ComparedFile:
     hosts: tuple[ClusterHost, ...] = ()
     #: How long the engines of ranks took to add up arrays.
     exchanges: tuple[ExchangeCurve, ...] = ()
+    #: As in a `Summary`.
+    price: Price | None = None
 
     @property
     def other_machines(self) -> tuple[str, ...]:
@@ -100,25 +116,35 @@ def differences_of_machines(baseline: ComparedFile, contender: ComparedFile) -> 
     return found
 
 
-def index(name: str, result_set: ResultSet | Summary, shared: dict[RowKey, RowKey] | None = None) -> ComparedFile:
+def index(
+    name: str,
+    result_set: ResultSet | Summary,
+    shared: dict[RowKey, RowKey] | None = None,
+    price: Price | None = None,
+) -> ComparedFile:
     """Return what a comparison needs of a result file; the runs themselves are not kept.
 
-    A summary has its runs grouped already.
+    A summary has its runs grouped already, and its price. `price` is that of each machine of a file whose price it does
+    not tell.
 
     `shared` lets many files have their scenarios and recipes in common: ten thousand results are of a few scenarios.
     """
     keep = {} if shared is None else shared
-    groups = result_set.groups if isinstance(result_set, Summary) else group_by_row(result_set)
+    if isinstance(result_set, Summary):
+        groups, price = result_set.groups, result_set.price
+    else:
+        groups = group_by_row(result_set)
     return ComparedFile(
         name=name,
         suite=result_set.suite,
         created_at=result_set.created_at,
         environment=result_set.environment,
         dataset=result_set.dataset,
-        entries={keep.setdefault(key, key): _entry(group) for key, group in groups.items()},
+        entries={keep.setdefault(key, key): _entry(key[0], group, result_set, price) for key, group in groups.items()},
         health=health_of(groups.values(), result_set.blocks),
         hosts=result_set.hosts,
         exchanges=result_set.exchanges,
+        price=price,
     )
 
 
@@ -210,12 +236,21 @@ def _excess(number: float | None, other: float | None) -> float:
     return -math.inf if number is None or other is None else number - other
 
 
-def _entry(group: Group) -> Entry:
+def _entry(scenario: Scenario, group: Group, file: ResultSet | Summary, price: Price | None) -> Entry:
+    train_samples, energy, bill = file.dataset.train_samples, EnergyUse(), None
     status, trouble, speed, in_block = group.status, _trouble(group), None, {}
     if group.runs:
         try:
             speed = intervals.log_moments([throughput(run) for run in group.runs])
             in_block = log_speed_in_block(group.runs)
+            energy = energy_of(group.runs, train_samples, file.environment.energy, file.hosts)
+            bill = bill_of(
+                price_per_hour(file.hosts, scenario, price),
+                group.runs,
+                intervals.mean_of(speed),
+                train_samples,
+                median_time_to_accuracy(group.runs),
+            )
         except ValueError:  # times of nothing or of no number, which a file edited by hand may hold
             status, trouble = Status.INVALID, "its throughput is no positive, finite number"
     return Entry(
@@ -229,6 +264,8 @@ def _entry(group: Group) -> Entry:
         n=len(group.runs),
         planned=group.planned,
         omp_num_threads=tuple(sorted({run.omp_num_threads for run in group.runs})),
+        energy=energy,
+        bill=bill,
     )
 
 

@@ -19,6 +19,7 @@ from bench.analysis.across.comparison import (
 )
 from bench.analysis.across.entries import ComparedFile, SessionSpread, index, shipped_spread, spread_of
 from bench.analysis.groups import RowKey
+from bench.analysis.prices import Price
 from bench.analysis.verdict import Settings, Verdict
 from bench.cli import options
 from bench.cli.app import app, examples
@@ -81,6 +82,8 @@ def compare_command(
     row: options.Row = None,
     column: options.Column = None,
     value: Annotated[str, typer.Option(metavar="COLUMN", help="Pivot: what the cells hold.")] = DEFAULT_VALUE,
+    price_per_hour: options.PricePerHour = None,
+    currency: options.Currency = "",
     output_format: options.Format = Format.TEXT,
 ) -> None:
     """Compare result files, scenario by scenario: on one machine with verdicts, on two with ratios.
@@ -113,12 +116,17 @@ def compare_command(
             "--sessions is about two files, of two sessions: leave it out within one",
         ),
         (
+            len(price_per_hour or ()) > 1 and any(path.is_dir() for path in contenders or ()),
+            "--price-per-hour for each file needs files, and no folders of them: give it once for all, or name files",
+        ),
+        (
             output_format is Format.JUNIT and (row or column),
             "--format junit has one case per scenario: leave out --row and --column",
         ),
     )
     spread = shipped_spread() if sessions is None else _spread_of(sessions)
-    comparisons = list(_comparisons(baseline, contenders or [], chosen, settings, spread, strict=gate))
+    prices = options.prices(price_per_hour, currency, 1 + len(contenders or ()))
+    comparisons = list(_comparisons(baseline, contenders or [], prices, chosen, settings, spread, strict=gate))
     if output_format in _READABLE and not any(comparison.has_pairs for comparison in comparisons):
         _exit(comparisons, gate=gate)  # tables of what is missing would say less than the reason
 
@@ -171,6 +179,7 @@ def _spread_of(paths: Sequence[Path]) -> SessionSpread:
 def _comparisons(
     baseline: Path,
     contenders: Sequence[Path],
+    prices: Sequence[Price | None],
     chosen: Reference | None,
     settings: Settings,
     sessions: SessionSpread,
@@ -178,8 +187,8 @@ def _comparisons(
     strict: bool,
 ) -> Iterator[Comparison]:
     shared: dict[RowKey, RowKey] = {}
-    base = index(str(baseline), store.read(baseline, ResultSet), shared)
-    for side in [base] if not contenders else _sides(baseline, contenders, shared, strict=strict):
+    base = index(str(baseline), store.read(baseline, ResultSet), shared, prices[0])
+    for side in [base] if not contenders else _sides(baseline, contenders, prices, shared, strict=strict):
         if chosen is None:
             yield compare(base, side, settings, sessions)
             continue
@@ -190,7 +199,12 @@ def _comparisons(
 
 
 def _sides(
-    baseline: Path, contenders: Sequence[Path], shared: dict[RowKey, RowKey], *, strict: bool
+    baseline: Path,
+    contenders: Sequence[Path],
+    prices: Sequence[Price | None],
+    shared: dict[RowKey, RowKey],
+    *,
+    strict: bool,
 ) -> Iterator[ComparedFile]:
     named = [baseline, *(path for path in contenders if not path.is_dir())]
     if twice := [path for index, path in enumerate(named) if path.resolve() in {p.resolve() for p in named[:index]}]:
@@ -200,7 +214,8 @@ def _sides(
         if path.resolve() == baseline.resolve():  # it often lies among the others
             continue
         count += 1
-        yield index(str(path), result_set, shared)
+        price = next((own for named_path, own in zip(named, prices, strict=False) if named_path == path), prices[0])
+        yield index(str(path), result_set, shared, price)
     if not count:
         raise ConfigurationError(f"no result file in {', '.join(map(str, contenders))} but the baseline")
 

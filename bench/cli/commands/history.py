@@ -45,6 +45,8 @@ def history_command(
     alpha: Annotated[
         str, typer.Option(help="Probability of a change where there is none, anywhere in a history.")
     ] = f"{ALPHA:.0%}",
+    price_per_hour: options.PricePerHour = None,
+    currency: options.Currency = "",
     output_format: options.Format = Format.TEXT,
 ) -> None:
     """Show how fast each scenario was over time on a machine, and since which commit it changed."""
@@ -53,6 +55,7 @@ def history_command(
         raise ConfigurationError("--alpha 0: no change would ever be found")
     probability = options.probability(alpha, "--alpha")
     matches = None if expression is None else matcher(expression)
+    (price,) = options.prices(price_per_hour, currency, 1)
     shared: dict[RowKey, RowKey] = {}
     entries = (index(str(path), result_set, shared) for path, result_set in result_files(files))
     clone = source.clone_around(Path.cwd()) or SOURCE_ROOT
@@ -67,6 +70,6 @@ def history_command(
     if len(shown) > 1:
         note(f"{format_count(len(shown), 'machine or data set', 'machines or data sets')}: a history of each")
     if output_format is Format.HTML:
-        write(render_report(history_report(shown)))
+        write(render_report(history_report(shown, price)))
         return
-    print_tables(history_tables(shown), output_format)
+    print_tables(history_tables(shown, price), output_format)

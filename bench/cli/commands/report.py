@@ -9,6 +9,7 @@ from typing import Annotated, Final, TypeAlias
 import typer
 
 from bench.analysis.headline import source_of
+from bench.cli import options
 from bench.cli.app import app, examples
 from bench.cli.console import note, warn, write, write_file
 from bench.cli.inputs import read_each
@@ -50,14 +51,18 @@ def report(
     output_format: Annotated[
         ReportFormat | None, typer.Option("--format", help="Default: by the output's name.")
     ] = None,
+    price_per_hour: options.PricePerHour = None,
+    currency: options.Currency = "",
 ) -> None:
     """Make one page that opens offline and prints: headline, charts, tables, failures; of one machine or several."""
     stored = _read_all(files)
     if len(stored) > _MOST_SIDE_BY_SIDE:
         warn(f"{len(stored)} files side by side make a large page: mnist-bench history shows results over time")
     named = list(zip(_names(list(stored)), stored.values(), strict=True))
+    results = [(name, file) for name, file in named if isinstance(file, ResultSet)]
+    prices = options.prices(price_per_hour, currency, len(results))
     page = make_report(
-        [source_of(name, file) for name, file in named if isinstance(file, ResultSet)],
+        [source_of(name, file, price) for (name, file), price in zip(results, prices, strict=True)],
         [
             Gate(name=name, file=file, conclusion=conclusion_of(file))
             for name, file in named

@@ -32,19 +32,27 @@ from bench.cli.measuring.hosts import (
     probe_first,
 )
 from bench.cli.measuring.joining import JOIN_OPTIONS, join_of, machines
-from bench.cli.measuring.plans import estimate_of, note_plan, note_reached, show_plan
+from bench.cli.measuring.plans import estimate_of, note_plan, note_reached, plan_of, show_plan
 from bench.cli.measuring.precision import computable
-from bench.cli.measuring.session import ResumeHint, measuring, new_file, note_saved, prepare_rest, resumed_file
+from bench.cli.measuring.session import (
+    ResumeHint,
+    measuring,
+    new_file,
+    note_dry_run,
+    note_saved,
+    prepare_rest,
+    resumed_file,
+)
 from bench.errors import ConfigurationError
+from bench.experiments import idle
 from bench.experiments.run import policy
 from bench.experiments.run.ceilings import CeilingRounds, requests_of_plan, usable
 from bench.experiments.run.eta import CEILING_SECONDS, CURVE_SECONDS
 from bench.experiments.run.exchanges import ExchangeRounds, engines_of_plan
 from bench.experiments.run.executor import SubprocessExecutor
-from bench.experiments.run.plan import describe_frameworks, plan_here
+from bench.experiments.run.plan import describe_frameworks
 from bench.experiments.run.runner import remaining, run_plan
 from bench.machine.capture import capture, usable_core_count
-from bench.machine.gpus.accelerators import describe_accelerators
 from bench.records import store
 from bench.records.base import utc_now
 from bench.records.environment import Environment
@@ -198,10 +206,8 @@ def run(
             suite, half_width, plan = begun.suite, begun.precision, remaining(begun)
             may_take_turns = begun.plan
         else:
-            with spinner("trying the devices out"):
-                probe = probe_first(listed, interpreters) if listed else executor.probe
-                has_gpu = not listed and describe_accelerators().quantity > 0
-                plan = plan_here(suite, overrides, keyword, seed, probe, machines=max(1, len(listed)), has_gpu=has_gpu)
+            probe = probe_first(listed, interpreters) if listed else executor.probe
+            plan = plan_of(suite, overrides, keyword, seed, probe, machines=len(listed))
             may_take_turns = plan = computable(plan, overrides, is_here=not listed)
         if listed:
             check_plan(may_take_turns, listed)
@@ -216,6 +222,7 @@ def run(
                 with spinner("trying your network out"):
                     describe_frameworks(executor, custom)
             show_plan(plan, _suite_name(suite), half_width, budget_seconds)
+            note_dry_run(context)
             return
         if resume is not None:
             with resumed_file(resume, ResultSet) as result_set:
@@ -233,6 +240,7 @@ def run(
         environment = _capture(plan, site)  # first, if it can be: it fails at once where a framework is missing
         if not listed:
             prepared = prepare(data, data_dir)
+            environment = _with_idle_watts(environment)
         result_set = ResultSet(
             suite=_suite_name(suite),
             created_at=utc_now(),
@@ -256,6 +264,15 @@ def _capture(plan: Sequence[PlannedRun], site: Site) -> Environment:
         software, *peers = describe_frameworks(SubprocessExecutor(site.interpreters, machines=site.machines), plan)
     here = site.records[0].environment if site.records else capture()
     return msgspec.structs.replace(here, software=software, peers=tuple(peers))
+
+
+def _with_idle_watts(environment: Environment) -> Environment:
+    """Return the facts with what the idle machine draws, which takes ten seconds where it can count that."""
+    energy = environment.energy
+    if energy is None or not energy.sources:
+        return environment
+    with spinner(f"counting what this machine draws while idle, {idle.SECONDS:g} s"):
+        return msgspec.structs.replace(environment, energy=idle.measure_idle(energy))
 
 
 def _measure(

@@ -28,6 +28,7 @@ from bench.render.views.results import DEFAULT_VALUE, result_tables
         "show results/runs/here.json",
         "show here.json --sort=-throughput",
         "show here.json --row batch_size --column contexts --value speedup",
+        "show here.json --price-per-hour 0.34 --currency USD",
     )
 )
 def show(
@@ -44,13 +45,16 @@ def show(
         str,
         typer.Option(metavar="COLUMN", help="Pivot: what the cells hold.", autocompletion=offer_values),
     ] = DEFAULT_VALUE,
+    price_per_hour: options.PricePerHour = None,
+    currency: options.Currency = "",
     output_format: options.Format = Format.TEXT,
 ) -> None:
     """Show result files as tables: throughput, epoch time, accuracy and the rest."""
     reject_junit(output_format)
     result_sets = [result_set for _path, result_set in result_files(files)]
+    prices = options.prices(price_per_hour, currency, len(result_sets))
     try:
-        shown = result_tables(map(summarize, result_sets), sort=sort, row=row, column=column, value=value)
+        shown = result_tables(map(summarize, result_sets, prices), sort=sort, row=row, column=column, value=value)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
     print_tables(shown, output_format)

@@ -34,6 +34,7 @@ from bench.cli.measuring.session import (
     ResumeHint,
     measuring,
     new_file,
+    note_dry_run,
     note_saved,
     prepare_rest,
     require_gpus,
@@ -136,6 +137,7 @@ def tune(
     require_computable(space.scenarios)
     if dry_run:
         _show_space(space, budget_seconds)
+        note_dry_run(context)
         return
     with new_file(output, "tune") as path:
         software = software_of(space.scenarios)  # first: it fails at once where MXNet is missing

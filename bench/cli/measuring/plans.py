@@ -5,20 +5,22 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from bench import SOURCE_ROOT
 from bench.cli import options
-from bench.cli.console import note, out, warn
+from bench.cli.console import note, out, spinner, warn
 from bench.errors import StoreError
 from bench.experiments.gate import source
 from bench.experiments.run import policy
 from bench.experiments.run.eta import expected_seconds, pace_of
+from bench.experiments.run.plan import plan_here
 from bench.experiments.run.policy import MOST_BLOCKS
 from bench.experiments.run.runner import remaining
+from bench.machine.gpus.accelerators import describe_accelerators
 from bench.machine.linux.system_files import ROOT
 from bench.machine.privacy import host_hash
 from bench.records import store
@@ -26,11 +28,39 @@ from bench.records.result import ResultSet
 from bench.render import units
 from bench.render.phrases import format_count
 from bench.render.progress.run import format_reached
-from bench.scenarios.suite import PlannedRun
+from bench.scenarios.axes import Framework
+from bench.scenarios.suite import Overrides, PlannedRun, load_suite
 from mnist_core.datasets import TEST_COUNT, TRAIN_COUNT
+from mnist_core.devices import Device, DeviceKind, Probe
 
 #: Newest files that are looked at for one of the suite.
 _FILES_LOOKED_AT: Final = 20
+
+
+def plan_of(
+    suite: str,
+    overrides: Overrides,
+    keyword: str | None,
+    seed: int,
+    probe: Callable[[Framework, Device], Probe],
+    *,
+    machines: int,
+) -> tuple[PlannedRun, ...]:
+    """Return the runs of a suite on the machines of a hosts file, or on this one where there are none.
+
+    Say so where the suite has rows for GPUs that nobody left out, one is here, and no framework can use it.
+    """
+    has_gpu = machines == 0 and describe_accelerators().quantity > 0
+    with spinner("trying the devices out"):
+        plan = plan_here(suite, overrides, keyword, seed, probe, machines=max(1, machines), has_gpu=has_gpu)
+    is_whole = not (keyword or overrides.framework or overrides.contexts)
+    devices = (device for planned in plan for device in planned.scenario.devices)
+    if has_gpu and is_whole and load_suite(suite).on_gpu and all(each.kind is DeviceKind.CPU for each in devices):
+        warn(
+            "a GPU is here, and no framework that is installed can use it: nox -s bench installs the builds that can; "
+            "mnist-bench environment says more"
+        )
+    return plan
 
 
 @dataclass(frozen=True, slots=True)

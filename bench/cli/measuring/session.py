@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
+import typer
+
 from bench import errors
 from bench.cli import options
 from bench.cli.console import fail, note, spinner
@@ -55,6 +57,13 @@ def path_named_now(folder: Path, name: str) -> Path:
     stem = f"{name}-{utc_now().replace(':', '').replace('-', '')}"
     names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
     return next(path for name in names if not (path := folder / f"{name}.json").exists())
+
+
+def note_dry_run(context: typer.Context) -> None:
+    """Say which given options a dry run has no use for: people add --dry-run to the whole command."""
+    useless = {"output": "--output", "write_suite": "--write-suite", "output_format": "--format"}
+    if given := [option for name, option in useless.items() if options.is_given(context, name)]:
+        note(f"--dry-run measures nothing and writes no file: {' and '.join(given)} did nothing")
 
 
 @contextlib.contextmanager

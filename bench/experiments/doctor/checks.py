@@ -323,6 +323,15 @@ def _memory(seen: Observations) -> Iterator[Finding]:
         )
 
 
+def _energy(seen: Observations) -> Iterator[Finding]:
+    energy = seen.environment.energy
+    if energy is not None:
+        counted = ", ".join(f"{each.domain} by {each.source}" for each in energy.sources)
+        level = Level.NOTE if energy.remedy else Level.GOOD if counted else Level.UNKNOWN
+        found = "; ".join(filter(None, (counted, energy.reason))) or "not reported"
+        yield Finding(check="energy", level=level, seen=found, advice=energy.remedy or "")
+
+
 def _variables(seen: Observations) -> Iterator[Finding]:
     variables = seen.environment.variables
     pinned = [name for name in _PINNING if name in variables]
@@ -380,6 +389,7 @@ _CHECKS: Final[tuple[Callable[[Observations], Iterator[Finding]], ...]] = (
     _clock,
     _cores,
     _memory,
+    _energy,
     _variables,
     _aa_test,
 )

@@ -28,6 +28,7 @@ def epoch_of(window: WindowDone, evaluated: Evaluated | None, *, passes: int = 1
         evaluation_seconds=None if evaluated is None else evaluated.seconds,
         passes=passes,
         ranks=window.ranks,
+        energy=window.energy,
     )
 
 
@@ -59,6 +60,8 @@ def run_of(
         involuntary_context_switches=sum(window.involuntary_context_switches for window, _after in windows),
         peak_rss_bytes=evaluated.peak_rss_bytes,
         device_memory_bytes=evaluated.device_memory_bytes,
+        training_peak_rss_bytes=evaluated.training_peak_rss_bytes,
+        device_peak_bytes=evaluated.device_peak_bytes,
         numerics=set_up.numerics,
     )
 

@@ -196,7 +196,7 @@ class _Ahead:
             yield from self._units_of(block)
 
     def _units_of(self, runs: Sequence[PlannedRun]) -> Iterator[tuple[PlannedRun, ...]]:
-        return turns.units(runs, lambda: _most_alive(self.result_set))  # by the newest results
+        return turns.units(runs, lambda: _room(self.result_set))  # by the newest results
 
     def _fits(self, unit: Sequence[PlannedRun]) -> bool:
         return self._now() + policy.predicted_seconds(self.result_set, unit) <= self._ends_at
@@ -293,9 +293,19 @@ def _places(result_set: ResultSet, unit: Sequence[PlannedRun]) -> list[int]:
     return [places[key(planned)] for planned in unit]
 
 
-def _most_alive(result_set: ResultSet) -> int:
-    """Return how many processes may be alive together, by what is free now and what those so far took."""
-    return turns.most_alive(available_memory_bytes(), [run.peak_rss_bytes for run in result_set.runs])
+def _room(result_set: ResultSet) -> list[int]:
+    """Return how many processes may be alive on each machine, by what those so far took.
+
+    Of another machine it is known what it had before anything was measured, and not what is free there now.
+    """
+    taken = [run.peak_rss_bytes // run.scenario.ranks for run in result_set.runs]
+    free = [
+        available_memory_bytes()
+        if host.is_here
+        else min(host.environment.host_memory_capacity_bytes, host.environment.cgroup_memory_limit_bytes or math.inf)
+        for host in result_set.hosts
+    ]
+    return [turns.most_alive(each, taken) for each in free or [available_memory_bytes()]]
 
 
 def _with_more(

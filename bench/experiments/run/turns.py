@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -21,6 +22,7 @@ from bench.records.hosts import ClusterHost
 from bench.records.result import Dataset, Failure, Run, RunBlock
 from bench.scenarios import baselines
 from bench.scenarios.axes import Framework
+from bench.scenarios.hosts import processes_on
 from bench.scenarios.scenario import Scenario, reference_of
 from bench.scenarios.suite import PlannedRun
 from bench.worker import session
@@ -37,13 +39,13 @@ _LEAST_ALIVE: Final = 2
 OnTurn: TypeAlias = Callable[[PlannedRun], None]
 
 
-def units(ordered: Sequence[PlannedRun], most_alive: Callable[[], int]) -> Iterator[tuple[PlannedRun, ...]]:
+def units(ordered: Sequence[PlannedRun], room: Callable[[], Sequence[int]]) -> Iterator[tuple[PlannedRun, ...]]:
     """Divide runs into what is measured at once, in the order given: a run alone, or the runs of a block.
 
-    A block holds the runs of one network, recipe and repeat that take turns. Where more of them would have to be alive
-    than `most_alive`, which is asked when their turn has come, the block is split, and the reference of these scenarios
-    is in each part: so every ratio to it is between processes of the same block. Rows of ranks stay with their own
-    references.
+    A block holds the runs of one network, recipe and repeat that take turns. Where a machine has no room for all their
+    processes together, the block is split, and the reference of these scenarios is in each part: so every ratio to it
+    is between processes of the same block. Rows of ranks stay with their own references. `room` is asked when a block's
+    turn has come: how many processes may be alive on each machine.
     """
     together: dict[tuple[str, Recipe, int], list[PlannedRun]] = {}
     found: list[list[PlannedRun]] = []
@@ -56,26 +58,35 @@ def units(ordered: Sequence[PlannedRun], most_alive: Callable[[], int]) -> Itera
         if planned.in_turns:
             together[key] = found[-1]
     for unit in found:
-        yield from _parts(unit, most_alive()) if len(unit) > 1 else [tuple(unit)]
+        yield from _parts(unit, functools.partial(_fits, room())) if len(unit) > 1 else [tuple(unit)]
 
 
-def _parts(unit: Sequence[PlannedRun], most_alive: int) -> list[tuple[PlannedRun, ...]]:
-    most = max(_LEAST_ALIVE, most_alive)
-    if len(unit) <= most:
+def _fits(room: Sequence[int], runs: Sequence[PlannedRun]) -> bool:
+    """Tell whether no machine gets more processes than it has room for; two runs are measured in any case."""
+    alive: Counter[int] = Counter()
+    for planned in runs:
+        alive.update(processes_on(planned.scenario))
+    return len(runs) <= _LEAST_ALIVE or all(count <= room[place] for place, count in alive.items())
+
+
+def _parts(unit: Sequence[PlannedRun], fits: Callable[[Sequence[PlannedRun]], bool]) -> list[tuple[PlannedRun, ...]]:
+    if fits(unit):
         return [tuple(unit)]
     scenario = reference_of([planned.scenario for planned in unit])
     reference = next(planned for planned in unit if planned.scenario == scenario)
     others = [planned for planned in unit if planned is not reference]
     parts: list[list[PlannedRun]] = [[]]
-    for kin in _kin(others, most - 1, [_framework_of, _share_of]):
-        if len(parts[-1]) + len(kin) > most - 1:
+    for kin in _kin(others, lambda runs: fits([reference, *runs]), [_framework_of, _share_of]):
+        if not fits([reference, *parts[-1], *kin]):
             parts.append([])
         parts[-1] += kin
     return [(reference, *part) for part in parts]
 
 
 def _kin(
-    runs: Sequence[PlannedRun], room: int, keys: Sequence[Callable[[PlannedRun], object]]
+    runs: Sequence[PlannedRun],
+    fits: Callable[[Sequence[PlannedRun]], bool],
+    keys: Sequence[Callable[[PlannedRun], object]],
 ) -> Iterator[list[PlannedRun]]:
     """Yield what stays together, since it is compared with each other and not only with the reference.
 
@@ -88,7 +99,7 @@ def _kin(
     for planned in runs:
         alike.setdefault(keys[0](planned), []).append(planned)
     for group in alike.values():
-        yield from [group] if len(group) <= room else _kin(group, room, keys[1:])
+        yield from [group] if fits(group) else _kin(group, fits, keys[1:])
 
 
 def _framework_of(planned: PlannedRun) -> Framework:
@@ -99,7 +110,7 @@ def _share_of(planned: PlannedRun) -> int:
     return baselines.share_of(planned.scenario)
 
 
-def most_alive(available_bytes: int | None, rss_bytes: Sequence[int]) -> int:
+def most_alive(available_bytes: float | None, rss_bytes: Sequence[int]) -> int:
     """Return how many processes fit into the memory together, each as large as the largest of those known."""
     if available_bytes is None:
         return _LEAST_ALIVE

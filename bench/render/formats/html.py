@@ -14,13 +14,14 @@ from importlib import resources
 from typing import Final
 
 import jinja2
+from markupsafe import Markup, escape
 
 from bench.render import units
 from bench.render.model.column import Heading
 from bench.render.model.document import Report, Section
 from bench.render.model.marks import TONE_OF_MARK, Tone
 from bench.render.model.table import Cell, Table, by_file, legend_of, readable
-from bench.render.phrases import CONTROL, format_estimate
+from bench.render.phrases import CONTROL, UNBROKEN, format_estimate
 from bench.stats.intervals import Estimate
 
 #: Longer texts are broken into lines.
@@ -65,9 +66,15 @@ def _asset(name: str) -> str:
     return (resources.files("bench.render.formats") / "page" / name).read_text(encoding="utf-8")
 
 
+def _unbroken(text: str) -> Markup:
+    """Write a text in which no line ends within 95 % or n = 5."""
+    return Markup(UNBROKEN.sub(r'<span class="unbroken">\g<0></span>', str(escape(text))))  # noqa: S704  # escaped
+
+
 @functools.cache
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    environment.filters["unbroken"] = _unbroken
     return environment.from_string(_asset("page.html.jinja"))
 
 

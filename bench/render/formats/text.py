@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import re
 import textwrap
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from bench.render.model.marks import (
     Tone,
 )
 from bench.render.model.table import Cell, Pairs, Table, TableRow, by_file, legend_of, readable
-from bench.render.phrases import one_line, printable_line
+from bench.render.phrases import UNBROKEN, one_line, printable_line
 
 _UNICODE_RULE = Box("    \n    \n ── \n    \n    \n    \n    \n    \n")
 _ASCII_RULE = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
@@ -74,8 +73,7 @@ _NARROWEST_TEXT = 20
 _NARROWEST_CELL = 12
 #: Columns up to this priority are not hidden where a text can be wrapped instead.
 _MATTERS = 2
-#: Blanks at which no line ends: 91 %, n = 3; and what stands for one meanwhile, a character that no text has.
-_UNBROKEN = re.compile(r"(?<=\d) (?=%)|(?<=\bn) (?== \d)|(?<=\bn =) (?=\d)")
+#: What stands for a blank at which no line ends, meanwhile: a character that no text has.
 _KEPT_BLANK = "\ue000"
 #: Spaces between two columns.
 _BETWEEN = 2
@@ -340,9 +338,8 @@ def _print_pairs(pairs: Sequence[tuple[str, str]], console: Console, write: Writ
     terms = [write(term) for term, _text in pairs]
     indent = max(map(cell_len, terms), default=0) + 2
     for (mark, text), term in zip(pairs, terms, strict=True):
-        lines = Text(_UNBROKEN.sub(_KEPT_BLANK, write(text))).wrap(
-            console, max(_NARROWEST_TEXT, console.width - indent)
-        )
+        kept = UNBROKEN.sub(lambda found: found[0].replace(" ", _KEPT_BLANK), write(text))
+        lines = Text(kept).wrap(console, max(_NARROWEST_TEXT, console.width - indent))
         for number, line in enumerate(lines):
             lead = term if number == 0 else ""
             line.rstrip()

@@ -41,10 +41,10 @@ def _describe_batch_sizes(against: GpuAgainstCpu) -> str:
         return ""
     sizes = ", ".join(f"{size:,}" for size in measured)
     if first is None:
-        return f"; at batch {measured[-1]:,}, the largest of {sizes}, it is not surely faster"
+        return f"; at batch {measured[-1]:,}, the largest of {sizes}, the GPU is not surely faster"
     if first == measured[0]:
-        return f"; it is faster at each batch size that both have ({sizes})"
-    return f"; it is faster from batch {first:,} on, of {sizes}"
+        return f"; the GPU is faster at each batch size that both have ({sizes})"
+    return f"; the GPU is faster from batch {first:,} on (measured: {sizes})"
 
 
 def _describe_change(effect: Effect) -> str:

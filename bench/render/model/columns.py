@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 from bench.analysis.summary import Measures, Row
 from bench.render import units
 from bench.render.model.column import Column, make_column
+from bench.render.model.resource_columns import RESOURCES
 from bench.render.phrases import ends, plus_minus
 from bench.render.sparklines import bar, sparkline
 from bench.stats.intervals import Estimate
@@ -215,6 +216,7 @@ VALUES: Final[Sequence[Column[Row]]] = (
         explanation="CPU time over wall time inside the epoch windows, median",
     ),
     _measure("omp_num_threads", title="OpenMP\nthreads", priority=15, explanation="of each CPU context"),
+    *RESOURCES,
     _measure(
         "utilisation",
         units.share,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from bench.analysis.across.history import History, Trend
+from bench.analysis.prices import Price
 from bench.render import units
 from bench.render.model.document import Picture, Report, Section
 from bench.render.model.table import clean_pairs
@@ -19,7 +20,7 @@ from bench.render.views.across.histories import format_commit, history_tables
 _FEWEST: Final = 3
 
 
-def history_report(histories: Sequence[History]) -> Report:
+def history_report(histories: Sequence[History], price: Price | None = None) -> Report:
     """Changes first, then a picture per scenario, then the tables."""
     short: list[tuple[str, str]] = []
     sections = []
@@ -50,7 +51,7 @@ def history_report(histories: Sequence[History]) -> Report:
                     for number, trend in enumerate(history.trends)
                     if len(trend.measured) >= _FEWEST
                 ),
-                tables=tuple(history_tables([history])),
+                tables=tuple(history_tables([history], price)),
             )
         )
     return Report(title="mnist-bench: history", short=clean_pairs(short), sections=tuple(sections))

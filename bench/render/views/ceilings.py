@@ -73,6 +73,13 @@ COLUMNS: Final[Sequence[Column[RoofLevel]]] = (
         explanation="of a = b + c on arrays far larger than the caches, the same way; NumPy adds on one thread",
     ),
     make_column(
+        "kernel",
+        lambda level: level.ceilings[-1].kernel,
+        number=False,
+        priority=5,
+        explanation="what multiplied, in the library's own words, where it tells",
+    ),
+    make_column(
         "blas",
         _blas,
         title="BLAS",

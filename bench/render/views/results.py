@@ -20,6 +20,7 @@ from bench.render.model.column import Column, find
 from bench.render.model.columns import BESIDE_CEILINGS, VALUES, bars
 from bench.render.model.marks import AS_FAST, FAILED, FASTEST, INVALID, NOT_RUN
 from bench.render.model.pivot import Axes, Frame, axes_of_pivot, pivot_table
+from bench.render.model.resource_columns import describe_energy, energy_of_rows, format_price
 from bench.render.model.table import Fact, Table, at_priority, hidden_column, make_table, numeric, sort_rows
 from bench.render.model.words import captions
 from bench.render.model.words.labels import listed_axes, shared_setting
@@ -133,6 +134,7 @@ def _pivot(
 
 def _frame(summary: Summary, rows: Sequence[Row]) -> Frame:
     recipe = captions.describe_recipe(rows[0].recipe, summary.dataset.train_samples, in_turns=rows[0].in_turns)
+    energy = describe_energy(energy_of_rows(rows), summary.environment.energy)
     return Frame(
         title=f"{recipe}, {captions.format_n(captions.process_counts(rows))}",
         caption=[
@@ -143,6 +145,7 @@ def _frame(summary: Summary, rows: Sequence[Row]) -> Frame:
             *captions.virtual_contexts(row.scenario for row in rows),
             *captions.ranks_caption((row.scenario for row in rows), summary.hosts),
             *captions.describe_ceilings(rows),
+            *([("energy", energy)] if energy else []),
         ],
         facts=_facts(summary, rows),
         answers=_answers(summary, rows),
@@ -182,6 +185,7 @@ def _explained(columns: Iterable[Column[Row]], summary: Summary, rows: Sequence[
             tutorial_setting(rows[0].scenario.network), [axis for axis in AXES if axis.heading.name in MAIN_AXES]
         ),
         "targets": " or ".join(targets),
+        "price": format_price(summary.price),
         "accuracy_margin": f"{accuracy.MARGIN_OVER_FLOAT32:g}",
     }
     return [

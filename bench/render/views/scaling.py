@@ -175,7 +175,11 @@ _VALUES: Final[Sequence[Column[RankRow]]] = (
         priority=6,
         explanation="the most that unequal machines can reach where each has the same share: the slowest sets the pace",
     ),
-    _cost("cost_per_epoch", "cost of\nan epoch", "by the prices of the hosts file, of all machines used"),
+    _cost(
+        "cost_per_epoch",
+        "cost of\nan epoch",
+        "by the prices of the hosts file or by --price-per-hour, of all machines used",
+    ),
     _cost("cost_to_accuracy", "cost to\naccuracy", "to the first epoch that reached the target, by the same prices"),
     make_column("basis", lambda row: row.basis.name.lower(), number=False),
 )

@@ -41,7 +41,7 @@ class Workload(Protocol):
     """One network in training. `build`, throw-away batches, `prepare`, then epochs; the clock is the caller's.
 
     Made with its training images in memory; every method raises what its framework raises. Of a rank, every method but
-    `wait`, `weights_digest` and `device_memory_bytes` is called on all ranks, in the same order.
+    `wait`, `weights_digest` and what tells of memory is called on all ranks, in the same order.
     """
 
     def build(self) -> None:
@@ -89,6 +89,12 @@ class Workload(Protocol):
     def device_memory_bytes(self) -> int | None:
         """Return the memory in use on the scenario's GPUs, by all processes; None without a GPU."""
 
+    def device_peak_bytes(self) -> int | None:
+        """Return the most memory that the framework had allocated on them: since `prepare`, or since its start.
+
+        None without a GPU, and where the framework does not count it.
+        """
+
 
 class SharedArray(Protocol):
     """An array of float32 numbers of each rank that are added up over all ranks, through the engine that trains them.
@@ -131,6 +137,9 @@ class Backend(Protocol):
 
     def matrix_product(self, device: Device, size: int, precision: Precision) -> Callable[[], None]:
         """Return a function that multiplies two (size, size) matrices on the device, and waits for it."""
+
+    def product_kernel(self, device: Device, size: int, precision: Precision) -> str | None:
+        """Return what multiplies such matrices, in the library's own words; None where it does not tell."""
 
     def vector_sum(self, device: Device, elements: int) -> Callable[[], None]:
         """Return a function that adds two float32 arrays on the device (STREAM's "add"), and waits for the sum."""

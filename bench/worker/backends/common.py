@@ -6,10 +6,12 @@ imported by it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import os
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, SupportsFloat
 
@@ -59,6 +61,21 @@ def digest(weights: Iterable[NDArray[np.float32]]) -> str:
     for weight in weights:
         found.update(np.ascontiguousarray(weight).data)
     return found.hexdigest()
+
+
+@contextlib.contextmanager
+def standard_output() -> Iterator[Callable[[], str]]:
+    """Catch what is printed by C code, too; the function that is given returns it afterwards."""
+    with tempfile.TemporaryFile() as file:
+        own = os.dup(1)
+        os.dup2(file.fileno(), 1)
+        try:
+            yield lambda: printed.decode(errors="replace")
+        finally:
+            os.dup2(own, 1)
+            os.close(own)
+            file.seek(0)
+            printed = file.read()
 
 
 def unavailable(framework: Framework, error: ImportError) -> ImportError:

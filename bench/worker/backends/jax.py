@@ -8,9 +8,10 @@ from __future__ import annotations
 import functools
 import math
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,7 @@ except ImportError as error:
 #: JAX is not installed where the types are checked.
 JaxDevice: TypeAlias = Any
 Sharding: TypeAlias = Any
+Compiled: TypeAlias = Any
 
 
 def describe() -> Software:
@@ -64,12 +66,27 @@ def create_workload(scenario: Scenario, recipe: Recipe, train: Split, place: Ran
 
 
 def matrix_product(device: Device, size: int, precision: Precision) -> Callable[[], None]:
+    multiply, left, right = _product(device, size, precision)
+    return lambda: jax.block_until_ready(multiply(left, right))
+
+
+def product_kernel(device: Device, size: int, precision: Precision) -> str | None:
+    """Return the library to which XLA gives a product: YNNPACK's fusion, or cuBLAS."""
+    multiply, left, right = _product(device, size, precision)
+    found = _KERNEL.search(multiply.lower(left, right).compile().as_text())
+    return None if found is None else found[1]
+
+
+#: In XLA's program.
+_KERNEL: Final = re.compile(r'(?:"kind":|custom_call_target=)"(__[^"]+)"')
+
+
+def _product(device: Device, size: int, precision: Precision) -> tuple[Compiled, Array, Array]:
     (place,) = _devices_of([device])
     _compute_float32_in(precision)
     generator, own_type = np.random.default_rng(0), jax_steps.TYPES.get(precision, np.float32)
     left, right = (jax.device_put(generator.random((size, size), np.float32).astype(own_type), place) for _ in range(2))
-    multiply = jax.jit(jnp.matmul)
-    return lambda: jax.block_until_ready(multiply(left, right))
+    return jax.jit(jnp.matmul), left, right
 
 
 def vector_sum(device: Device, elements: int) -> Callable[[], None]:
@@ -220,9 +237,15 @@ class JaxWorkload:
 
     def device_memory_bytes(self) -> int | None:
         """Bytes that JAX really uses; it keeps what it once had."""
+        return self._memory("bytes_in_use")
+
+    def device_peak_bytes(self) -> int | None:
+        return self._memory("peak_bytes_in_use")
+
+    def _memory(self, statistic: str) -> int | None:
         if any(device.kind is DeviceKind.CPU for device in self._scenario.devices):
             return None
-        return sum(int(place.memory_stats()["bytes_in_use"]) for place in self._places.devices)
+        return sum(int(place.memory_stats()[statistic]) for place in self._places.devices)
 
     def _own_rows(self, order: NDArray[np.intp], batch_size: int) -> Iterator[tuple[int, Rows]]:
         return self._rows(order, batch_size, self._rank, self._ranks)

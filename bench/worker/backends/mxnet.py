@@ -6,7 +6,7 @@ import functools
 import importlib
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,12 +70,8 @@ def probe(device: Device) -> Probe:
     return examine(device)
 
 
-#: What matrices of 16 bits are cast to.
-_TYPES: Final = {Precision.BFLOAT16: "bfloat16", Precision.FLOAT16: "float16"}
-
-
 def matrix_product(device: Device, size: int, precision: Precision) -> Callable[[], None]:
-    context, own_type = to_context(device), _TYPES.get(precision, "float32")
+    context, own_type = to_context(device), networks.COMPUTED_IN.get(precision, np.dtype(np.float32))
     left, right, product = (
         mx.nd.amp_cast(mx.nd.random.uniform(shape=(size, size), ctx=context), dtype=own_type) for _ in range(3)
     )
@@ -86,6 +82,10 @@ def matrix_product(device: Device, size: int, precision: Precision) -> Callable[
         product.wait_to_read()
 
     return multiply
+
+
+def product_kernel(_device: Device, _size: int, _precision: Precision) -> None:
+    """Tell nothing: MXNet's oneDNN does so only where a variable was set before the import, in every call."""
 
 
 def vector_sum(device: Device, elements: int) -> Callable[[], None]:
@@ -185,6 +185,10 @@ class TutorialWorkload:
     def device_memory_bytes(self) -> int | None:
         return _device_memory_bytes(self._scenario.devices)
 
+    def device_peak_bytes(self) -> int | None:
+        """Return None: MXNet does not count it."""
+        return None
+
 
 class ExchangedLoopWorkload:
     """The loop whose every part is as the scenario says, in one process or as a rank of several."""
@@ -242,6 +246,10 @@ class ExchangedLoopWorkload:
 
     def device_memory_bytes(self) -> int | None:
         return _device_memory_bytes(self._scenario.devices)
+
+    def device_peak_bytes(self) -> int | None:
+        """Return None: MXNet does not count it."""
+        return None
 
 
 def _digest(net: Block) -> str:

@@ -27,6 +27,10 @@ def matrix_product(_device: Device, size: int, _precision: Precision) -> Callabl
     return multiply
 
 
+def product_kernel(_device: Device, _size: int, _precision: Precision) -> None:
+    """Tell nothing: NumPy multiplies by a BLAS, which is among its thread pools."""
+
+
 def vector_sum(_device: Device, elements: int) -> Callable[[], None]:
     """Return a function that adds two vectors, as `base.Backend` says."""
     b, c = _random(elements), _random(elements)

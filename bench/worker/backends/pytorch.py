@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +78,20 @@ def matrix_product(device: Device, size: int, precision: Precision) -> Callable[
     return multiply
 
 
+def product_kernel(device: Device, size: int, precision: Precision) -> str | None:
+    """Return the kernel of oneDNN with its instructions; float32 is multiplied by MKL, which tells nothing."""
+    multiply = matrix_product(device, size, precision)
+    verbose = torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON)
+    with common.standard_output() as printed, verbose:
+        multiply()
+    kernels: list[str] = _MATMUL.findall(printed())
+    return kernels[-1] if kernels else None
+
+
+#: A line of oneDNN: operation, kernel.
+_MATMUL: Final = re.compile(r",exec,cpu,matmul,([^,]+),")
+
+
 def vector_sum(device: Device, elements: int) -> Callable[[], None]:
     place = _device_of(device)
     b, c = (torch.rand(elements, device=place) for _ in range(2))
@@ -131,6 +147,7 @@ class PyTorchWorkload:
         self._scenario = scenario
         self._recipe = recipe
         self._devices = [_device_of(device) for device in scenario.devices]
+        self._gpus = [device for device in self._devices if device.type == "cuda"]
         self._data = [_on_device(train, scenario.layers, device) for device in self._devices]
         self._samples = len(train.images)
         self._rank, self._ranks = (0, 1) if place is None else (place.rank, place.ranks)
@@ -161,6 +178,8 @@ class PyTorchWorkload:
     def prepare(self) -> None:
         """The training set is on the devices already."""
         self._order = EpochOrder(self._samples, self._recipe.seed)
+        for gpu in self._gpus:
+            torch.cuda.reset_peak_memory_stats(gpu)
 
     def train_epoch(self) -> TrainedEpoch:
         sizes = [end - begin for begin, end in batches(self._samples, self._scenario.batch_size)]
@@ -206,10 +225,12 @@ class PyTorchWorkload:
         return correct / len(test.images)
 
     def device_memory_bytes(self) -> int | None:
-        gpus = [device for device in self._devices if device.type == "cuda"]
-        if not gpus:
+        if not self._gpus:
             return None
-        return sum(int(total - free) for free, total in map(torch.cuda.mem_get_info, gpus))
+        return sum(int(total - free) for free, total in map(torch.cuda.mem_get_info, self._gpus))
+
+    def device_peak_bytes(self) -> int | None:
+        return sum(map(torch.cuda.max_memory_allocated, self._gpus)) if self._gpus else None
 
     def _train(self, order: NDArray[np.intp], sizes: Sequence[int]) -> TrainedEpoch:
         """Batches of these sizes from the images in this order; the only wait is for the count of right answers."""

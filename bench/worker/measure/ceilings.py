@@ -34,6 +34,7 @@ class Arithmetic(Protocol):
 
     def describe(self) -> Software: ...
     def matrix_product(self, device: Device, size: int, precision: Precision) -> Callable[[], None]: ...
+    def product_kernel(self, device: Device, size: int, precision: Precision) -> str | None: ...
     def vector_sum(self, device: Device, elements: int) -> Callable[[], None]: ...
 
 
@@ -50,6 +51,7 @@ def measure_ceiling(request: CeilingRequest) -> Ceiling:
     (device,) = parse_devices(request.device)
     measured_at = utc_now()
     products = tuple(_products(arithmetic, device, request.matrix_sizes, request.precision))
+    kernel = arithmetic.product_kernel(device, request.matrix_sizes[0], request.precision)
     sums = tuple(_sums(arithmetic, device, request.vector_elements))
     software = arithmetic.describe()  # last: a library may load its BLAS with its first product
     return Ceiling(
@@ -62,6 +64,7 @@ def measure_ceiling(request: CeilingRequest) -> Ceiling:
         matrix_products=products,
         vector_sums=sums,
         precision=request.precision,
+        kernel=kernel,
     )
 
 

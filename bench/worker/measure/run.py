@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import math
 import os
-import resource
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +25,7 @@ from bench.worker.backends import base, parameter_server
 from bench.worker.backends.base import Workload
 from bench.worker.measure import numerics
 from bench.worker.measure.exchange import ArrayExchange
+from bench.worker.measure.gauge import Gauge
 from bench.worker.protocol import (
     ArraysExchanged,
     DivergedError,
@@ -47,25 +46,6 @@ from mnist_core.recipe import Recipe
 
 #: Field 22 of /proc/self/stat (proc(5)), counted from the first after the program's name: ticks from boot to start.
 _START_TICKS = 19
-
-
-@dataclass(frozen=True, slots=True)
-class _Usage:
-    """Resources that this process has used so far, all threads."""
-
-    cpu_seconds: float
-    involuntary_context_switches: int
-
-    @classmethod
-    def now(cls) -> _Usage:
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        return cls(usage.ru_utime + usage.ru_stime, usage.ru_nivcsw)
-
-    def since(self, before: _Usage) -> _Usage:
-        return _Usage(
-            self.cpu_seconds - before.cpu_seconds,
-            self.involuntary_context_switches - before.involuntary_context_switches,
-        )
 
 
 def describe(framework: Framework) -> Software:
@@ -96,17 +76,19 @@ def measure_run(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> 
 
     warm = _warm_up(trained_network, scenario, train, recipe)
     trained_network.prepare()
+    gauge = Gauge()
+    gauge.choose(scenario)
     epochs: list[Epoch] = []
     cpu_seconds = 0.0
     switches = 0
     for index in range(recipe.epochs):
         trained_network.wait()
-        before = _Usage.now()
+        gauge.begin()
         begin = time.perf_counter()
         trained = trained_network.train_epoch()
         trained_network.wait()
         epoch_seconds = time.perf_counter() - begin
-        used = _Usage.now().since(before)
+        used = gauge.end(epoch_seconds)
         cpu_seconds += used.cpu_seconds
         switches += used.involuntary_context_switches
 
@@ -122,6 +104,7 @@ def measure_run(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> 
             last_batch_loss=loss,
             test_accuracy=test_accuracy,
             evaluation_seconds=time.perf_counter() - begin,
+            energy=used.energy,
         )
         epochs.append(epoch)
         on_epoch(index, epoch)
@@ -140,8 +123,10 @@ def measure_run(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> 
         final_accuracy=test_accuracy,
         epochs_cpu_seconds=cpu_seconds,
         involuntary_context_switches=switches,
-        peak_rss_bytes=_peak_rss_bytes(),
+        peak_rss_bytes=gauge.peak_rss_bytes(),
         device_memory_bytes=trained_network.device_memory_bytes(),
+        training_peak_rss_bytes=gauge.training_peak_rss_bytes(),
+        device_peak_bytes=trained_network.device_peak_bytes(),
         numerics=warm.numerics,
     )
 
@@ -176,6 +161,7 @@ class SessionServer:
         self._request, self._place = request, request.place
         self._backend = base.backend_for(request.framework)
         self._exchange: ArrayExchange | None = None
+        self._gauge = Gauge()
         if request.place is not None and request.place.exchange is not Exchange.NONE:
             self._backend.join(request.place)
         self._train, test = datasets.load(Path(request.data_directory), digest=request.dataset.digest)
@@ -188,6 +174,7 @@ class SessionServer:
         warm = _warm_up(self._workload, scenario, train, recipe, is_rank=self._place is not None)
         self._workload.prepare()
         epoch_seconds = self._warm_up_memory(recipe)
+        self._gauge.choose(scenario)
         return SetUpDone(
             first_step_seconds=warm.first_step_seconds,
             warm_up_seconds=warm.warm_up_seconds + epoch_seconds,
@@ -215,12 +202,12 @@ class SessionServer:
         """Train a window. Ranks begin it together and leave it together; each looks at its clock inside of that."""
         self._workload.wait()
         self._workload.barrier()
-        before = _Usage.now()
+        self._gauge.begin()
         begin = time.perf_counter()
         trained = [self._workload.train_epoch() for _ in range(epochs)]
         self._workload.wait()
         seconds = time.perf_counter() - begin
-        used = _Usage.now().since(before)
+        used = self._gauge.end(seconds)
         self._workload.barrier()
         loss = _finite(trained[-1].last_batch_loss(), "a window")
         return WindowDone(
@@ -231,6 +218,7 @@ class SessionServer:
             train_accuracy=trained[-1].train_accuracy,
             last_batch_loss=loss,
             weights_digest=self._weights_digest(),
+            energy=used.energy,
         )
 
     def evaluate(self) -> Evaluated:
@@ -240,8 +228,10 @@ class SessionServer:
         return Evaluated(
             test_accuracy=test_accuracy,
             seconds=time.perf_counter() - begin,
-            peak_rss_bytes=_peak_rss_bytes(),
+            peak_rss_bytes=self._gauge.peak_rss_bytes(),
             device_memory_bytes=self._workload.device_memory_bytes(),
+            training_peak_rss_bytes=self._gauge.training_peak_rss_bytes(),
+            device_peak_bytes=self._workload.device_peak_bytes(),
         )
 
     def exchange(self, command: ExchangeArrays) -> ArraysExchanged:
@@ -289,14 +279,3 @@ def _finite(loss: float, when: str) -> float:
     if not math.isfinite(loss):
         raise DivergedError(f"the loss of {when} ended at {loss}: the training diverged")
     return loss
-
-
-def _peak_rss_bytes() -> int:
-    """Return the peak resident memory: VmHWM on Linux, where ru_maxrss survives exec and may be the parent's."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

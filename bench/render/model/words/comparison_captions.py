@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from bench.analysis.across.comparison import Comparison, Kind
 from bench.analysis.across.entries import ComparedFile, SessionSpread, busier, partners_in
 from bench.analysis.scaling import gradient_exchanges, sharing_of
 from bench.machine.fingerprint import Difference
 from bench.render import units
+from bench.render.model.resource_columns import describe_energy, format_price
 from bench.render.model.words import captions
 from bench.render.model.words.rank_words import name_engine
 from bench.render.phrases import with_arrows
@@ -45,6 +46,23 @@ def side_lines(comparison: Comparison) -> list[tuple[str, str]]:
         ("machine", captions.describe_machine(contender.environment)),
         ("software", captions.describe_versions(contender.environment)),
     ]
+
+
+def resource_lines(comparison: Comparison) -> list[tuple[str, str]]:
+    """Say what the joules of both sides count, or why there are none, and at what prices they are reckoned."""
+    sides = (comparison.baseline, comparison.contender)
+    energies = [
+        describe_energy([entry.energy for entry in side.entries.values()], side.environment.energy) for side in sides
+    ]
+    prices = ["" if side.price is None else format_price(side.price) for side in sides]
+    return [(name, _of_sides(words)) for name, words in (("energy", energies), ("price", prices)) if any(words)]
+
+
+def _of_sides(words: Sequence[str]) -> str:
+    """Say what holds for both sides once, and else for each that has it."""
+    if len({*words}) == 1:
+        return words[0]
+    return "; ".join(f"{side}: {text}" for side, text in zip(("baseline", "contender"), words, strict=True) if text)
 
 
 def difference_lines(comparison: Comparison) -> list[tuple[str, str]]:

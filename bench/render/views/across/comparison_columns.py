@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from bench.analysis.across.comparison import ComparedRow, Comparison
 from bench.analysis.across.entries import ComparedFile, Entry
 from bench.render import units
 from bench.render.model.column import Column, make_column
+from bench.render.model.resource_columns import COSTS
 from bench.render.phrases import change, ends, format_count, plus_minus
 from bench.stats.intervals import POWER, Estimate, TSummary, mean_of, ratio_of
 
@@ -170,6 +172,7 @@ def comparison_columns(
             priority=4,
             explanation="final accuracy, mean over processes: contender's less baseline's",
         ),
+        *_resource_columns(),
         make_column(
             "detectable_slowdown",
             detectable,
@@ -195,6 +198,57 @@ def comparison_columns(
     )
 
 
+def _resource_columns() -> list[Column[ComparedRow]]:
+    """Return what both sides took besides time: a column for people, then one of each side for programs."""
+    columns = _of_both(
+        "joules_per_image",
+        lambda entry: entry.energy.joules_per_image,
+        units.milli,
+        "mJ/image",
+        5,
+        "millijoules of an image in the epoch windows, baseline → contender",
+    )
+    for field, name, title, priority, _explanation in COSTS:
+        columns += _of_both(
+            name,
+            functools.partial(_billed, field),
+            units.significant,
+            title,
+            priority,
+            "baseline → contender, each at the price of its file" if field == "per_epoch" else "",
+        )
+    return columns
+
+
+def _billed(field: str, entry: Entry) -> Estimate | float | None:
+    return None if entry.bill is None else getattr(entry.bill, field)
+
+
+def _of_both(
+    name: str,
+    read: Callable[[Entry], Estimate | float | None],
+    unit: Callable[[float], str],
+    title: str,
+    priority: int,
+    explanation: str,
+) -> list[Column[ComparedRow]]:
+    def read_side(side: str, row: ComparedRow) -> Estimate | float | None:
+        entry: Entry | None = getattr(row, side)
+        return None if entry is None else read(entry)
+
+    def words(row: ComparedRow) -> str | None:
+        values = [read_side(side, row) for side in _SIDES]
+        numbers = [value.value if isinstance(value, Estimate) else value for value in values]
+        texts = [units.ABSENT if number is None else unit(number) for number in numbers]
+        return None if numbers == [None, None] else " → ".join(texts)
+
+    return [
+        make_column(f"{name}_of_both", words, title=title, priority=priority, data=False, explanation=explanation),
+        *(make_column(f"{side}_{name}", functools.partial(read_side, side), interval=True) for side in _SIDES),
+    ]
+
+
+_SIDES: Final = ("baseline", "contender")
 _STANDING: Final = "faster or slower where the interval leaves out 1"
 
 

@@ -24,6 +24,7 @@ from bench.render.model.words.comparison_captions import (
     difference_lines,
     exchange_lines,
     health_lines,
+    resource_lines,
     side_lines,
 )
 from bench.render.model.words.labels import listed_axes, shared_setting
@@ -192,6 +193,7 @@ def _caption(comparison: Comparison, *, gate: bool) -> list[tuple[str, str]]:
     if comparison.refusal is None:
         lines.append(("data", captions.describe_dataset(comparison.baseline.dataset)))
     lines += difference_lines(comparison)
+    lines += resource_lines(comparison)
     lines += health_lines(comparison)
     lines += exchange_lines(comparison)
     lines += captions.virtual_contexts(row.scenario for row in comparison.rows)

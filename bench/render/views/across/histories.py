@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from bench.analysis.across.history import Change, History, HistoryPoint, Trend
+from bench.analysis.prices import Price, cost_of_images, price_per_hour
 from bench.render import units
 from bench.render.model.column import Column, make_column
 from bench.render.model.marks import FASTER, LEVEL, OPEN, SLOWER, Tone
+from bench.render.model.resource_columns import format_price
 from bench.render.model.table import Table, make_table
 from bench.render.model.words.captions import describe_dataset, describe_machine, describe_recipe, virtual_contexts
 from bench.render.model.words.labels import listed_axes, shared_setting
@@ -48,20 +51,21 @@ def format_commit(measured: HistoryPoint) -> str:
     return shorten_hash(measured.git_commit) + (" with changes" if measured.git_dirty else "")
 
 
-def history_tables(histories: Sequence[History]) -> list[Table]:
-    """Return for each machine its trends, and the changes in them where there are any."""
+def history_tables(histories: Sequence[History], price: Price | None = None) -> list[Table]:
+    """Return for each machine its trends, and the changes in them where there are any; `price` is that of a machine."""
     tables = []
     for history in histories:
         if history.trends:
-            tables.append(_trends(history, [_TrendRow(scenario=trend.key[0], trend=trend) for trend in history.trends]))
+            rows = [_TrendRow(scenario=trend.key[0], trend=trend) for trend in history.trends]
+            tables.append(_trends(history, rows, price))
         if any(trend.changes for trend in history.trends):
             tables.append(_changes(history))
     return tables
 
 
-def _trends(history: History, rows: Sequence[_TrendRow]) -> Table:
+def _trends(history: History, rows: Sequence[_TrendRow], price: Price | None) -> Table:
     scenarios = [row.scenario for row in rows]
-    columns: list[Column[_TrendRow]] = [*listed_axes(scenarios, with_network=True), *_trend_columns(history)]
+    columns: list[Column[_TrendRow]] = [*listed_axes(scenarios, with_network=True), *_trend_columns(history, price)]
     changed = sum(bool(row.trend.changes) for row in rows)
     times = sorted(point.created_at for row in rows for point in row.trend.measured)
     return make_table(
@@ -94,7 +98,11 @@ def _mark(change: Change | None) -> str:
     return FASTER if change.ratio.value > 1 else SLOWER
 
 
-def _trend_columns(history: History) -> Sequence[Column[_TrendRow]]:
+def _trend_columns(history: History, price: Price | None) -> Sequence[Column[_TrendRow]]:
+    def cost(row: _TrendRow, images: int) -> Estimate | None:
+        hourly = price_per_hour((), row.scenario, price)
+        return None if hourly is None else cost_of_images(hourly, row.now, images)
+
     def recipe(row: _TrendRow) -> str:
         return describe_recipe(row.trend.key[1], history.dataset.train_samples, in_turns=row.trend.in_turns)
 
@@ -122,6 +130,21 @@ def _trend_columns(history: History) -> Sequence[Column[_TrendRow]]:
             priority=0,
             detail=plus_minus,
             explanation="geometric mean over the files since the last change; ± is its 95 % t interval over files",
+        ),
+        *(
+            make_column(
+                name,
+                functools.partial(cost, images=images),
+                units.significant,
+                title=f"cost of\n{what}",
+                priority=4,
+                interval=True,
+                explanation=f"at that, and at {format_price(price)}",
+            )
+            for name, images, what in (
+                ("cost_per_epoch", history.dataset.train_samples, "an epoch"),
+                ("cost_per_million_images", 1_000_000, "1 M images"),
+            )
         ),
         make_column("changes", lambda row: len(row.trend.changes), priority=3),
         make_column(
