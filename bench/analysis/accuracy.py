@@ -14,9 +14,18 @@ from msgspec import Meta
 from bench.records.result import Dataset, Run
 from bench.scenarios.axes import is_custom
 from bench.stats.intervals import TSummary, bounds, t_summary
+from mnist_core.recipe import Precision
 
 #: Of an accuracy on a part of the test images, in which nothing is found wrong: one run of 700 is off by more.
 _STANDARD_ERRORS = 3
+#: Share of images whose two best scores are so close that another order of additions makes another digit of them. In
+#: float32 none of 10,000 is expected: its scores differ by a millionth. In 16 bits they differ by up to a hundredth.
+_ROUNDING: Final = {
+    Precision.FLOAT32: 0.001,
+    Precision.TF32: 0.002,
+    Precision.BFLOAT16: 0.01,
+    Precision.FLOAT16: 0.002,
+}
 #: The accuracy that a lower precision may cost. MLPerf's 99 % of float32's would let a LeNet lose a whole point, and
 #: its 99.9 % is less than what two seeds differ by.
 MARGIN_OVER_FLOAT32: Final = 0.003
@@ -114,6 +123,17 @@ def _error_of_share(share: float, count: int) -> float:
     return _STANDARD_ERRORS * math.sqrt(share * (1 - share) / count)
 
 
+def _wrong_predictions(run: Run) -> str | None:
+    """Say that a run predicted other digits than its evaluation finds, and not only by rounding."""
+    stream = None if run.prediction is None else run.prediction.single_stream
+    if stream is None or stream.mismatches <= max(1, _ROUNDING[run.scenario.precision] * stream.queries):
+        return None
+    return (
+        f"{stream.mismatches:,} of {stream.queries:,} images were predicted as other digits than the evaluation finds "
+        "with the same weights: not the same network"
+    )
+
+
 def difference(runs: Sequence[Run], others: Sequence[Run]) -> TSummary | None:
     """Summarize what the accuracies of some runs exceed those of others by, seed by seed; None if they share none.
 
@@ -145,6 +165,8 @@ def judge(run: Run, dataset: Dataset, bands: Bands | None = None) -> str | None:
     for index, epoch in enumerate(run.epochs):
         if not math.isfinite(epoch.last_batch_loss):
             return f"the loss was not finite at the end of epoch {index}"
+    if (wrong := _wrong_predictions(run)) is not None:
+        return wrong
     applicable = band(run, dataset, bands)
     accuracy = run.final_accuracy
     images = run.test_samples or dataset.test_samples

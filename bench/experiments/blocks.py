@@ -30,7 +30,16 @@ from bench.records.health import Health
 from bench.scenarios.scenario import Scenario
 from bench.worker import session
 from bench.worker.process import Cancellation, WorkerFailure
-from bench.worker.protocol import Evaluated, SessionReady, SetUpDone, WindowDone
+from bench.worker.protocol import (
+    Evaluated,
+    OfflineDone,
+    PredictionPlan,
+    PredictionWindows,
+    QueriesDone,
+    SessionReady,
+    SetUpDone,
+    WindowDone,
+)
 from bench.worker.session import Session, SessionError
 
 #: Rows and columns of the matrices whose product tells how fast the machine is. 2 GFLOP take so long that waking the
@@ -49,6 +58,12 @@ class Task:
     epoch_samples: int
     #: Returns the epochs of a turn, from the seconds of one epoch.
     epochs: Callable[[float], int]
+    #: What it predicts after the turns; None: nothing.
+    prediction: PredictionPlan | None = None
+
+    def stages(self, turns: int) -> int:
+        """Return its stages: set-up, turns and evaluation, then set-up and turns of prediction."""
+        return 1 + turns + 1 + (0 if self.prediction is None else 1 + self.prediction.turns)
 
 
 def exactly(epochs: int) -> Callable[[float], int]:
@@ -84,6 +99,7 @@ class Measurement:
     windows: tuple[WindowDone, ...]
     #: After the last turn.
     evaluated: Evaluated
+    prediction: PredictionWindows | None = None
 
     @property
     def epochs_per_window(self) -> int:
@@ -123,10 +139,10 @@ def measure_block(
     with contextlib.ExitStack() as stack:
         for _label, process in live:
             stack.callback(process.close)
-        for stage in range(2 + len(arms[0].tasks) * (turns + 2)):
+        for stage in range(2 + max(sum(task.stages(turns) for task in arm.tasks) for arm in arms)):
             for label, process in live:
                 try:
-                    measured[label] = next(process)
+                    measured[label] = next(process, measured.get(label, ()))
                 except SessionError as error:
                     outcome.failures[label] = error.failure
                     on_failure(label, error.failure)
@@ -144,8 +160,9 @@ def _measure_arm(
 ) -> Generator[tuple[Measurement, ...], None, None]:
     """Do what one process does in a block, and yield after each stage what is measured so far.
 
-    The stages are its start, its being ready, and for each task the set-up, the turns and the evaluation. The process
-    lives until the generator is closed. Raises `SessionError`.
+    The stages are its start, its being ready, and for each task the set-up, the turns and the evaluation, then what is
+    compiled for its prediction and the turns of that. One that has fewer stages than another ends before it. Raises
+    `SessionError`.
     """
     measured: tuple[Measurement, ...] = ()
     with arm.start() as process:
@@ -168,17 +185,28 @@ def _measure_arm(
                 windows.append(_train(process, task, epochs))
                 yield measured
             on_turn(arm.label, task.scenario)
-            measured = (
-                *measured,
-                Measurement(
-                    task=task,
-                    ready=ready,
-                    set_up=set_up,
-                    first_accuracy=first_accuracy,
-                    windows=tuple(windows),
-                    evaluated=process.evaluate(),
-                ),
+            finished = Measurement(
+                task=task,
+                ready=ready,
+                set_up=set_up,
+                first_accuracy=first_accuracy,
+                windows=tuple(windows),
+                evaluated=process.evaluate(),
             )
+            if task.prediction is not None:
+                queries: list[QueriesDone] = []
+                offline: list[OfflineDone] = []
+                yield measured
+                on_turn(arm.label, task.scenario)
+                prepared = process.prepare_prediction(task.prediction.batch_sizes)
+                for turn in range(task.prediction.turns):
+                    yield measured
+                    on_turn(arm.label, task.scenario)
+                    queries.append(process.run_queries(task.prediction.queries))
+                    offline.append(process.run_offline(task.prediction.batch_size(turn), task.prediction.samples))
+                predicted = PredictionWindows(ready=prepared, queries=tuple(queries), offline=tuple(offline))
+                finished = dataclasses.replace(finished, prediction=predicted)
+            measured = (*measured, finished)
             yield measured
 
 

@@ -58,7 +58,10 @@ from mnist_core.recipe import (
 )
 
 _MATRIX_AXES: Final = ("framework", "network", "loop", *AXES)
-BUILT_IN_SUITES = ("smoke", "standard", "tutorial", "full", "gate", "ablation", "peers", "precision", "cluster")
+BUILT_IN_SUITES = (
+    *("smoke", "standard", "tutorial", "full", "gate", "ablation"),
+    *("peers", "precision", "predict", "cluster"),
+)
 DEFAULT_SUITE = "standard"
 T = TypeVar("T")
 NonEmpty = Annotated[tuple[T, ...], Meta(min_length=1)]

@@ -241,6 +241,15 @@ class ClusterSession:
             device_peak_bytes=_sum(each.device_peak_bytes for each in found),
         )
 
+    def prepare_prediction(self, batch_sizes: Sequence[int]) -> NoReturn:  # noqa: ARG002  # as a session has it
+        self._fail(FailureReason.CRASHED, "ranks only train: prediction is measured in one process")
+
+    def run_queries(self, queries: int) -> NoReturn:
+        self.prepare_prediction((queries,))
+
+    def run_offline(self, batch_size: int, samples: int) -> NoReturn:  # noqa: ARG002  # as a session has it
+        self.prepare_prediction((batch_size,))
+
     def exchange(self, device: str, size_bytes: int, repetitions: int) -> list[float]:
         """Add up arrays over all ranks; return the seconds of the slowest rank for each repetition."""
         done = self._tell(ExchangeArrays(device, size_bytes, repetitions), ArraysExchanged)

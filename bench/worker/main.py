@@ -52,12 +52,14 @@ from bench.worker.protocol import (
     PhasesReply,
     PhasesRequest,
     PortChosen,
+    PreparePrediction,
     ProbeReply,
     ProbeRequest,
     Reply,
     Request,
     RoundDone,
-    RunReply,
+    RunOffline,
+    RunQueries,
     RunRequest,
     RunWindow,
     ServeRequest,
@@ -129,8 +131,7 @@ def _measured(request: Request, on_event: Callable[[Event], None]) -> Reply | Se
         case PhasesRequest() | OperatorsRequest():
             return _profiling().handle_request(request, lambda done: on_event(RoundDone(done)))
         case RunRequest():
-            run = measure_run(request, lambda index, epoch: on_event(EpochDone(index=index, epoch=epoch)))
-            return RunReply(run=run)
+            return measure_run(request, lambda index, epoch: on_event(EpochDone(index=index, epoch=epoch)))
         case _:
             assert_never(request)
 
@@ -199,17 +200,29 @@ def handle_command(measured: SessionServer, line: bytes) -> Reply:
         command = msgspec.json.decode(line, type=Command)
     except (msgspec.DecodeError, ConfigurationError) as error:
         return UnusableReply(detail=f"worker and parent disagree on a command: {error}")
+    return _guarded(lambda: _answer(measured, command))
+
+
+def _answer(measured: SessionServer, command: Command) -> Reply:
+    reply: Reply
     match command:
         case SetUp(scenario=scenario, samples=samples):
-            return _guarded(lambda: measured.set_up(scenario, samples))
+            reply = measured.set_up(scenario, samples)
         case RunWindow(epochs=epochs):
-            return _guarded(lambda: measured.run_window(epochs))
+            reply = measured.run_window(epochs)
         case Evaluate():
-            return _guarded(measured.evaluate)
+            reply = measured.evaluate()
+        case PreparePrediction(batch_sizes=batch_sizes):
+            reply = measured.prepare_prediction(batch_sizes)
+        case RunQueries(queries=queries):
+            reply = measured.predictions.run_queries(queries)
+        case RunOffline(batch_size=batch_size, samples=samples):
+            reply = measured.predictions.run_offline(batch_size, samples)
         case ExchangeArrays():
-            return _guarded(lambda: measured.exchange(command))
+            reply = measured.exchange(command)
         case _:
             assert_never(command)
+    return reply
 
 
 def _guarded(measured_code: Callable[[], T]) -> T | FailureReply | UnusableReply:

@@ -60,6 +60,22 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
     """What all messages are: immutable, told apart by their type, without unknown fields."""
 
 
+class PredictionPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a process predicts: in each turn images one by one, and a window of batches, whose sizes take turns."""
+
+    turns: PositiveCount
+    #: Of a turn.
+    queries: PositiveCount
+    #: Ascending.
+    batch_sizes: Annotated[tuple[PositiveCount, ...], Meta(min_length=1)]
+    #: Of a window of batches, at most: whole batches alone.
+    samples: PositiveCount
+
+    def batch_size(self, turn: int) -> int:
+        """Return the batch size of a turn."""
+        return self.batch_sizes[turn % len(self.batch_sizes)]
+
+
 class RunRequest(Message, frozen=True, tag="run"):
     """Measure one scenario, once."""
 
@@ -71,6 +87,8 @@ class RunRequest(Message, frozen=True, tag="run"):
     dataset: Dataset
     #: OpenMP threads of each context, as in the worker's environment; the worker refuses to measure under any other.
     omp_num_threads: Threads
+    #: None: it only trains.
+    prediction: PredictionPlan | None = None
 
 
 class RankPlace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -142,6 +160,27 @@ class RunWindow(Message, frozen=True, tag="run_window"):
 
 class Evaluate(Message, frozen=True, tag="evaluate"):
     """Evaluate what was trained so far on the test images of the session."""
+
+
+class PreparePrediction(Message, frozen=True, tag="prepare_prediction"):
+    """Compile the prediction of one image, and of batches, with the weights as they are now; then warm it up."""
+
+    #: Of batches.
+    batch_sizes: tuple[PositiveCount, ...]
+
+
+class RunQueries(Message, frozen=True, tag="run_queries"):
+    """Predict test images one by one: the next ones in an order drawn from the session's seed."""
+
+    queries: PositiveCount
+
+
+class RunOffline(Message, frozen=True, tag="run_offline"):
+    """Predict test images in whole batches of one of the prepared sizes, from the first image on."""
+
+    batch_size: PositiveCount
+    #: At most; more than there are begin with the first image again.
+    samples: PositiveCount
 
 
 class ExchangeArrays(Message, frozen=True, tag="exchange_arrays"):
@@ -240,8 +279,42 @@ class PortChosen(Message, frozen=True, tag="port_chosen"):
     port: Port
 
 
+class PredictionReady(Message, frozen=True, tag="prediction_ready"):
+    #: Queries that do not count, before the first window.
+    warm_up: Count
+    #: As in a `SingleStream`.
+    timer_overhead_ns: Count
+
+
+class QueriesDone(Message, frozen=True, tag="queries_done"):
+    #: Of each query, in order.
+    ns: tuple[PositiveCount, ...]
+    #: Queries that do not count, before the others.
+    warm_up: Count
+    #: Queries whose digit is not the one that the evaluation finds.
+    mismatches: Count
+    involuntary_context_switches: Count
+
+
+class OfflineDone(Message, frozen=True, tag="offline_done"):
+    batch_size: PositiveCount
+    #: Images really predicted.
+    samples: PositiveCount
+    seconds: PositiveSeconds
+
+
+class PredictionWindows(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a process measured of a `PredictionPlan`, a window of each kind for each turn."""
+
+    ready: PredictionReady
+    queries: tuple[QueriesDone, ...]
+    offline: tuple[OfflineDone, ...]
+
+
 class RunReply(Message, frozen=True, tag="measured"):
+    #: Without its prediction.
     run: Run
+    prediction: PredictionWindows | None = None
 
 
 class SessionReady(Message, frozen=True, tag="pass_ready"):
@@ -344,7 +417,7 @@ Request: TypeAlias = (
     | PhasesRequest
     | OperatorsRequest
 )
-Command: TypeAlias = SetUp | RunWindow | Evaluate | ExchangeArrays
+Command: TypeAlias = SetUp | RunWindow | Evaluate | PreparePrediction | RunQueries | RunOffline | ExchangeArrays
 
 Reply: TypeAlias = (
     RunReply
@@ -352,6 +425,9 @@ Reply: TypeAlias = (
     | SetUpDone
     | WindowDone
     | Evaluated
+    | PredictionReady
+    | QueriesDone
+    | OfflineDone
     | ArraysExchanged
     | DescribeReply
     | ProbeReply

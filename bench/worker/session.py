@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
@@ -22,6 +22,12 @@ from bench.worker.protocol import (
     Evaluate,
     Evaluated,
     Message,
+    OfflineDone,
+    PredictionReady,
+    PreparePrediction,
+    QueriesDone,
+    RunOffline,
+    RunQueries,
     RunWindow,
     SessionReady,
     SessionRequest,
@@ -43,6 +49,9 @@ class Session(Protocol):
     def set_up(self, scenario: Scenario, samples: int) -> SetUpDone: ...
     def run_window(self, epochs: int) -> WindowDone: ...
     def evaluate(self) -> Evaluated: ...
+    def prepare_prediction(self, batch_sizes: Sequence[int]) -> PredictionReady: ...
+    def run_queries(self, queries: int) -> QueriesDone: ...
+    def run_offline(self, batch_size: int, samples: int) -> OfflineDone: ...
 
 
 class SessionError(Exception):
@@ -97,6 +106,18 @@ class _WorkerSession:
     def evaluate(self) -> Evaluated:
         self.worker.send(Evaluate())
         return self._receive(Evaluated)
+
+    def prepare_prediction(self, batch_sizes: Sequence[int]) -> PredictionReady:
+        self.worker.send(PreparePrediction(tuple(batch_sizes)))
+        return self._receive(PredictionReady)
+
+    def run_queries(self, queries: int) -> QueriesDone:
+        self.worker.send(RunQueries(queries))
+        return self._receive(QueriesDone)
+
+    def run_offline(self, batch_size: int, samples: int) -> OfflineDone:
+        self.worker.send(RunOffline(batch_size, samples))
+        return self._receive(OfflineDone)
 
     def _receive(self, kind: type[ReplyT]) -> ReplyT:
         late = threading.Event()

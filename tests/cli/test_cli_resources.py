@@ -117,6 +117,8 @@ def test_a_price_is_for_all_files_or_for_each(command: Command, capsys: pytest.C
     assert "0.00100" in capsys.readouterr().out
     assert command("history", "a.json", "--price-per-hour", 0.6, "--format", "json") == cli.Exit.DONE
     assert rows_of(capsys.readouterr().out)[0]["cost_per_epoch"]["value"] == pytest.approx(0.001)
+    assert command("show", "a.json", "--price-per-hour", 0.6, "--currency", "\x1b[31mEUR", "--verbose") == cli.Exit.DONE
+    assert "\x1b" not in capsys.readouterr().out
     assert command("show", "a.json") == cli.Exit.DONE
     assert "cost" not in capsys.readouterr().out
     assert Path("a.json").read_bytes() == written
@@ -134,6 +136,7 @@ def test_a_cluster_keeps_the_prices_of_its_hosts(command: Command, capsys: pytes
     [
         (("show", "a.json", "--price-per-hour", "1", "--price-per-hour", "2"), "2 times, for 1 file"),
         (("compare", "a.json", ".", "--price-per-hour", "1", "--price-per-hour", "2"), "no folders of them"),
+        (("run", "--price-per-hour", "1", "--price-per-hour", "2"), "2 times, for 1 file"),
         (("show", "a.json", "--price-per-hour", "-1"), "--price-per-hour"),
         (("show", "a.json", "--price-per-hour", "nan"), "--price-per-hour"),
         (("show", "a.json", "--price-per-hour", "cheap"), "--price-per-hour"),

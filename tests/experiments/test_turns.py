@@ -11,16 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.experiments.run import runner, turns
+from bench.experiments.run.outcomes import run_of
 from bench.experiments.run.turns import BlockRequest, MeasuredRuns, measure_runs, most_alive, units
+from bench.records.energy import EnergyReading, EnergySource
 from bench.records.result import Failure, FailureReason, Run
 from bench.scenarios import baselines
 from bench.scenarios.axes import Exchange
 from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.scenarios.suite import PlannedRun, expand, load_suite, parse_suite
 from bench.worker.process import Cancellation, WorkerFailure
+from bench.worker.protocol import SetUpDone
 from bench.worker.session import SessionError
 from tests.support.gate import make_machine_quiet
 from tests.support.records import a_cluster_host, a_dataset, a_result_set, a_run, a_scenario, an_environment
+from tests.support.sessions import READY, a_window, an_evaluation
 from tests.support.tune import FakeWorkers
 
 SUITE = """
@@ -139,6 +143,17 @@ def test_all_take_turns_and_give_a_run_each() -> None:
         assert [epoch.test_accuracy for epoch in run.epochs] == [None] * 4 + [0.9]
         assert (run.final_accuracy, run.block, run.test_samples) == (0.9, 3, 1000)
     assert [run.place for run in runs_of(found).values()] == [0, 1, 2, 3]
+
+
+def test_a_run_keeps_what_was_counted_in_its_turns() -> None:
+    """Energy is of each window, and peaks of memory are of all of them."""
+    energy = (EnergyReading(source=EnergySource.RAPL, domain="package-0", joules=2.0),)
+    window = msgspec.structs.replace(a_window(1000, 0.05), energy=energy)
+    evaluated = msgspec.structs.replace(an_evaluation(0.9), training_peak_rss_bytes=5, device_peak_bytes=7)
+    set_up = SetUpDone(first_step_seconds=0.1, warm_up_seconds=0.2, epoch_seconds=0.05)
+    run = run_of(BLOCK[0], 1, READY, set_up, [(window, None), (window, evaluated)])
+    assert [epoch.energy for epoch in run.epochs] == [energy, energy]
+    assert (run.training_peak_rss_bytes, run.device_peak_bytes) == (5, 7)
 
 
 def test_the_order_is_drawn_for_each_block() -> None:

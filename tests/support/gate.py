@@ -35,7 +35,7 @@ from bench.stats.paired import Order, Side
 from bench.worker.protocol import Evaluated, SessionReady, SessionRequest, SetUpDone, WindowDone
 from bench.worker.session import Session
 from tests.support.records import CREATED_AT, a_dataset, a_scenario, a_software, an_environment
-from tests.support.sessions import READY, a_window, an_evaluation
+from tests.support.sessions import READY, FakePredictions, a_window, an_evaluation
 
 if TYPE_CHECKING:
     import pytest
@@ -217,7 +217,7 @@ class FakeSessions:
 
 
 @dataclass
-class _FakeSession:
+class _FakeSession(FakePredictions):
     passes: FakeSessions
     side: Side
     scenario: Scenario = MLP

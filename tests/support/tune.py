@@ -31,7 +31,7 @@ from bench.scenarios.scenario import Scenario
 from bench.worker.protocol import Evaluated, SessionReady, SessionRequest, SetUpDone, WindowDone
 from bench.worker.session import Session
 from tests.support.records import CREATED_AT, a_dataset, an_environment
-from tests.support.sessions import READY, a_window, an_evaluation
+from tests.support.sessions import READY, FakePredictions, a_window, an_evaluation
 
 SEED = 42
 #: Of the made-up reference.
@@ -250,7 +250,7 @@ class FakeWorkers:
 
 
 @dataclass
-class _FakeProcess:
+class _FakeProcess(FakePredictions):
     workers: FakeWorkers
     number: int
     set_ups: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import pytest
 
 from bench.errors import SetupError
 from bench.experiments.run.executor import SubprocessExecutor
+from bench.machine.energy import Meter, Meters
+from bench.records.energy import EnergyReading, EnergySource
 from bench.records.result import Dataset, FailureReason
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
@@ -22,6 +25,7 @@ from bench.worker import main, session
 from bench.worker.backends import base
 from bench.worker.backends.base import Backend
 from bench.worker.interpreters import Interpreters
+from bench.worker.measure import gauge
 from bench.worker.measure.run import SessionServer
 from bench.worker.protocol import (
     Command,
@@ -106,6 +110,22 @@ def test_a_run_measures_what_was_asked(
     assert run.peak_rss_bytes > 50e6
     assert 50e6 < (run.training_peak_rss_bytes or 60e6) <= run.peak_rss_bytes
     assert (run.device_memory_bytes, run.device_peak_bytes) == (None, None)
+
+
+@pytest.mark.system
+def test_each_epoch_has_the_energy_of_its_window(
+    request_for: Callable[[Scenario, Recipe], RunRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A counter that grows by a joule whenever it is read is read twice an epoch, at its ends."""
+    reads = itertools.count(1_000_000, 1_000_000)
+    meter = Meter(source=EnergySource.RAPL, domain="package-0", read=lambda: next(reads))
+    monkeypatch.setattr(gauge, "find_meters", lambda devices: Meters((meter,)))
+    reply, _events = answer(request_for(Scenario(network="mlp"), Recipe(epochs=2)))
+    assert isinstance(reply, RunReply)
+    assert [epoch.energy for epoch in reply.run.epochs] == [
+        (EnergyReading(source=EnergySource.RAPL, domain="package-0", joules=1.0),)
+    ] * 2
+    assert next(reads) == 5_000_000
 
 
 @pytest.mark.system

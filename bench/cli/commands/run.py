@@ -15,6 +15,7 @@ import typer
 
 from bench import ranges
 from bench.analysis import accuracy
+from bench.analysis.prices import Price
 from bench.analysis.summary import summarize
 from bench.cli import options
 from bench.cli.app import app, examples
@@ -32,7 +33,14 @@ from bench.cli.measuring.hosts import (
     probe_first,
 )
 from bench.cli.measuring.joining import JOIN_OPTIONS, join_of, machines
-from bench.cli.measuring.plans import estimate_of, note_plan, note_reached, plan_of, show_plan
+from bench.cli.measuring.plans import (
+    estimate_of,
+    note_plan,
+    note_reached,
+    plan_of,
+    reject_without_effect,
+    show_plan,
+)
 from bench.cli.measuring.precision import computable
 from bench.cli.measuring.session import (
     ResumeHint,
@@ -43,7 +51,6 @@ from bench.cli.measuring.session import (
     prepare_rest,
     resumed_file,
 )
-from bench.errors import ConfigurationError
 from bench.experiments import idle
 from bench.experiments.run import policy
 from bench.experiments.run.ceilings import CeilingRounds, requests_of_plan, usable
@@ -51,6 +58,7 @@ from bench.experiments.run.eta import CEILING_SECONDS, CURVE_SECONDS
 from bench.experiments.run.exchanges import ExchangeRounds, engines_of_plan
 from bench.experiments.run.executor import SubprocessExecutor
 from bench.experiments.run.plan import describe_frameworks
+from bench.experiments.run.predictions import check_queries
 from bench.experiments.run.runner import remaining, run_plan
 from bench.machine.capture import capture, usable_core_count
 from bench.records import store
@@ -156,9 +164,19 @@ def run(
             rich_help_panel=options.MEASURED,
         ),
     ] = None,
+    predict: Annotated[
+        bool,
+        typer.Option(
+            "--predict",
+            help="Then also predict with what was trained: the test images one by one, and in batches.",
+            rich_help_panel=options.MEASURED,
+        ),
+    ] = False,
     output: options.Output = None,
     resume: options.Resume = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the scenarios and the expected time.")] = False,
+    price_per_hour: options.PricePerHour = None,
+    currency: options.Currency = "",
     output_format: options.Format = Format.TEXT,
 ) -> None:
     """Measure a suite: each scenario in fresh processes, saved after each, then shown as tables.
@@ -174,6 +192,8 @@ def run(
         "hosts",
         "join",
         *JOIN_OPTIONS,
+        "price_per_hour",
+        "currency",
         "dry_run",
         "output_format",
     )
@@ -193,8 +213,10 @@ def run(
         epochs=epochs,
         samples=samples,
         timeout_seconds=timeout,
+        predict=predict,
     )
     half_width = None if precision is None else options.half_width(precision, "--precision")
+    (price,) = options.prices(price_per_hour, currency, 1)
     budget_seconds = math.inf if budget is None else options.seconds(budget, "--budget")
     interpreters = interpreters_of(python or (), os.environ)
     job = join_of(context, hosts, join, join_address, join_port, join_ranks, join_timeout)
@@ -211,11 +233,7 @@ def run(
             may_take_turns = plan = computable(plan, overrides, is_here=not listed)
         if listed:
             check_plan(may_take_turns, listed)
-        if (precision or budget) and not any(planned.in_turns for planned in may_take_turns):
-            raise ConfigurationError(
-                "--precision and --budget are for scenarios that take turns, and there are none here: choose a suite "
-                "with some, such as standard, or leave them out"
-            )
+        reject_without_effect(may_take_turns, turns=bool(precision or budget), predict=predict)
         if dry_run:
             custom = [planned for planned in plan if is_custom(planned.scenario.network)]
             if custom and not listed:
@@ -233,7 +251,7 @@ def run(
                     )
                 else:
                     prepared = prepare_rest(resume, result_set, _capture(result_set.plan, site), data_dir)
-                _measure(result_set, prepared, resume, output_format, site, budget_seconds, ceilings=ceilings)
+                _measure(result_set, prepared, resume, output_format, site, budget_seconds, price, ceilings=ceilings)
         if listed:
             prepared = prepare(data, data_dir)
             site = look_for(listed, interpreters, plan, prepared, output_format)
@@ -252,7 +270,7 @@ def run(
             precision=half_width,
         )
         with new_file(output, Path(suite).stem) as path:
-            _measure(result_set, prepared, path, output_format, site, budget_seconds, ceilings=ceilings)
+            _measure(result_set, prepared, path, output_format, site, budget_seconds, price, ceilings=ceilings)
 
 
 def _capture(plan: Sequence[PlannedRun], site: Site) -> Environment:
@@ -282,10 +300,12 @@ def _measure(
     output_format: Format,
     site: Site,
     budget_seconds: float,
+    price: Price | None,
     *,
     ceilings: bool | None,
 ) -> NoReturn:
     """Make the remaining runs of the plan, save after each, show the tables and exit."""
+    check_queries(result_set.plan, result_set.dataset)
     estimate = estimate_of(result_set.suite, result_set.dataset.train_samples, result_set.dataset.test_samples)
     note_plan(result_set, path, estimate, budget_seconds, ceilings=bool(ceilings))
     hint = ResumeHint("runs", path, f"mnist-bench run --resume {path}")
@@ -331,7 +351,7 @@ def _measure(
     is_unfinished = bool(remaining(result_set) or policy.wanted_blocks(result_set))
     if stop.requested and is_unfinished:
         fail(f"interrupted; {hint}", Exit.INTERRUPTED)
-    print_results(result_tables([summarize(result_set)]), output_format)
+    print_results(result_tables([summarize(result_set, price)]), output_format)
     if result_set.precision is not None or math.isfinite(budget_seconds):
         note_reached(result_set, path, is_unfinished=is_unfinished)
     note_saved(prepared, path)

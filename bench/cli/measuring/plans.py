@@ -13,7 +13,7 @@ from typing import Final
 from bench import SOURCE_ROOT
 from bench.cli import options
 from bench.cli.console import note, out, spinner, warn
-from bench.errors import StoreError
+from bench.errors import ConfigurationError, StoreError
 from bench.experiments.gate import source
 from bench.experiments.run import policy
 from bench.experiments.run.eta import expected_seconds, pace_of
@@ -94,6 +94,20 @@ def estimate_of(suite: str, train_samples: int, test_samples: int) -> Estimate:
     return Estimate(train_samples, test_samples, 1.0, ("at most about", "a rough estimate, by a 2-core machine"))
 
 
+def reject_without_effect(plan: Sequence[PlannedRun], *, turns: bool, predict: bool) -> None:
+    """Raise `ConfigurationError` where what was asked for on the command line is for other scenarios."""
+    if turns and not any(planned.in_turns for planned in plan):
+        raise ConfigurationError(
+            "--precision and --budget are for scenarios that take turns, and there are none here: choose a suite "
+            "with some, such as standard, or leave them out"
+        )
+    if predict and not any(planned.predict for planned in plan):
+        raise ConfigurationError(
+            "--predict is for scenarios of one process, and all of these have ranks, which only train: choose "
+            "--ranks 1, or leave it out"
+        )
+
+
 def note_plan(result_set: ResultSet, path: Path, estimate: Estimate, budget_seconds: float, *, ceilings: bool) -> None:
     todo = remaining(result_set)
     count = len(todo)
@@ -101,6 +115,9 @@ def note_plan(result_set: ResultSet, path: Path, estimate: Estimate, budget_seco
         warn(f"{SOURCE_ROOT} is measured, not the clone around this folder; pip install -e . changes that")
     if result_set.failures and not count:
         warn("failed runs are not retried on --resume; use a new --output to measure them again")
+    predicting, ranks = sum(each.predict for each in todo), sum(each.scenario.has_ranks for each in todo)
+    if predicting and ranks:
+        warn(f"ranks only train: {format_count(predicting, 'run')} will predict, and {ranks:,} with ranks will not")
     note(
         f"{format_count(count, 'run')} on {result_set.dataset.name} ({result_set.dataset.source}), into {path}, "
         f"{estimate.describe(todo)}{' and the ceilings' if ceilings else ''}"

@@ -24,6 +24,10 @@ _COSTS: dict[str, tuple[float, float, float]] = {
     Network.MLP: (1e-3, 1e-5, 7e-6),
     Network.LENET: (1e-3, 4.5e-4, 1.5e-4),
 }
+#: Of an image that is predicted by itself, which is mostly what a call costs.
+_QUERY_SECONDS = 2e-4
+#: Times that each test image is predicted, all batches together: to be compared with, one by one, and twice in batches.
+_PREDICTED = 4
 
 
 def pace(*, expected_seconds: float, real_seconds: float, trusted_seconds: float) -> float:
@@ -72,6 +76,8 @@ def expected_seconds(planned: PlannedRun, train_samples: int, test_samples: int)
     training = updates * per_update * planned.scenario.part_count + samples * per_image
     starts = math.ceil(planned.scenario.ranks / planned.scenario.hosts)
     once = STARTUP_SECONDS * starts + _COMPILE_SECONDS.get(planned.scenario.hybridize, 0.0)
+    if planned.predict:
+        once += test_samples * (_QUERY_SECONDS + _PREDICTED * per_evaluated)
     if planned.in_turns:
         turn = training * math.ceil(WINDOW_SECONDS / training)
         return once + training + planned.recipe.epochs * turn + min(test_samples, TEST_SAMPLES) * per_evaluated

@@ -18,6 +18,7 @@ from bench.experiments.preflight.broken import find_broken
 from bench.experiments.run import alone, exchanges, turns
 from bench.experiments.run.exchanges import StartRanks
 from bench.experiments.run.outcomes import failure_of
+from bench.experiments.run.predictions import prediction_of
 from bench.experiments.run.runner import OnEpoch
 from bench.experiments.run.turns import BlockRequest, MeasuredRuns, OnTurn
 from bench.records.environment import Software
@@ -108,7 +109,8 @@ class SubprocessExecutor:
             on_event=tell,
         )
         if isinstance(reply, RunReply):
-            return _with_health(reply.run, watch)
+            run = msgspec.structs.replace(reply.run, prediction=prediction_of(reply.prediction))
+            return _with_health(run, watch)
         return failure_of(request, reply)
 
     def execute_block(self, request: BlockRequest, on_turn: OnTurn) -> MeasuredRuns | None:

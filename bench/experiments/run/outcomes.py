@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.experiments.run.predictions import prediction_of
 from bench.records.hosts import ClusterHost
 from bench.records.result import Epoch, Failure, Run
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun
 from bench.worker.process import WorkerFailure
-from bench.worker.protocol import Evaluated, RunRequest, SessionReady, SetUpDone, WindowDone
+from bench.worker.protocol import Evaluated, PredictionWindows, RunRequest, SessionReady, SetUpDone, WindowDone
 
 
 def cores_of(scenario: Scenario, hosts: Sequence[ClusterHost], usable_cores: int) -> int:
@@ -40,6 +41,7 @@ def run_of(
     windows: Sequence[tuple[WindowDone, Evaluated | None]],
     *,
     passes: int = 1,
+    prediction: PredictionWindows | None = None,
 ) -> Run:
     """Return a run of these windows, each with what was evaluated after it; the last one was."""
     evaluated = windows[-1][1]
@@ -62,6 +64,7 @@ def run_of(
         device_memory_bytes=evaluated.device_memory_bytes,
         training_peak_rss_bytes=evaluated.training_peak_rss_bytes,
         device_peak_bytes=evaluated.device_peak_bytes,
+        prediction=prediction_of(prediction),
         numerics=set_up.numerics,
     )
 

@@ -22,6 +22,7 @@ from bench.experiments.attempts import DEADLY, MOST_TIMES, begun
 from bench.experiments.pilot import Clock
 from bench.experiments.run import policy, turns
 from bench.experiments.run.outcomes import cores_of, failure_of
+from bench.experiments.run.predictions import prediction_plan
 from bench.experiments.run.turns import BlockRequest, MeasuredRuns, OnTurn
 from bench.machine.linux.cgroup import available_memory_bytes
 from bench.records.result import (
@@ -277,6 +278,7 @@ def run_request(planned: PlannedRun, data_directory: Path, dataset: Dataset, usa
         data_directory=str(data_directory),
         dataset=dataset,
         omp_num_threads=planned.scenario.threads_per_context(usable_cores),
+        prediction=prediction_plan(dataset) if planned.predict else None,
     )
 
 

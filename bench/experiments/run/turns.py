@@ -17,6 +17,7 @@ from bench.experiments import blocks
 from bench.experiments.blocks import Arm, HealthWatch, Measurement, Task, lasting
 from bench.experiments.pilot import WINDOW_SECONDS, Clock, StartSession
 from bench.experiments.run.outcomes import cores_of, failure_of, run_of
+from bench.experiments.run.predictions import prediction_plan
 from bench.records.base import utc_now
 from bench.records.hosts import ClusterHost
 from bench.records.result import Dataset, Failure, Run, RunBlock
@@ -173,7 +174,12 @@ def measure_runs(
         )
         start = functools.partial(session_starter(scenario), session_request, command_seconds=planned.timeout_seconds)
         samples = min(planned.recipe.samples or dataset.train_samples, dataset.train_samples)
-        task = Task(scenario=scenario, epoch_samples=samples, epochs=lasting(WINDOW_SECONDS))
+        task = Task(
+            scenario=scenario,
+            epoch_samples=samples,
+            epochs=lasting(WINDOW_SECONDS),
+            prediction=prediction_plan(dataset) if planned.predict else None,
+        )
         return Arm(label=scenario, tasks=(task,), start=start)
 
     outcome = blocks.measure_block(
@@ -206,6 +212,7 @@ def _run(planned: PlannedRun, measured: Measurement, request: BlockRequest, plac
         measured.set_up,
         [*((window, None) for window in earlier), (last, measured.evaluated)],
         passes=measured.epochs_per_window,
+        prediction=measured.prediction,
     )
     test_samples = min(session.TEST_SAMPLES, request.dataset.test_samples)
     return msgspec.structs.replace(run, block=request.index, place=place, test_samples=test_samples)

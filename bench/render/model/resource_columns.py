@@ -12,7 +12,7 @@ from bench.analysis.summary import Row
 from bench.records.energy import EnergySource, EnergySupply
 from bench.render import units
 from bench.render.model.column import Column, Raw, make_column
-from bench.render.phrases import format_count, plus_minus
+from bench.render.phrases import clean_text, format_count, one_line, plus_minus
 from bench.stats.intervals import Estimate
 
 #: How the sources of energy are called, and what else is in their numbers.
@@ -121,7 +121,7 @@ def format_price(price: Price | None) -> str:
     """Name a price: 0.34 USD an hour."""
     if price is None:
         return "the prices of the hosts file"
-    return f"{price.per_hour:g}{price.currency and f' {price.currency}'} an hour"
+    return one_line(clean_text(f"{price.per_hour:g}{price.currency and f' {price.currency}'} an hour"))
 
 
 def energy_of_rows(rows: Iterable[Row]) -> list[EnergyUse]:

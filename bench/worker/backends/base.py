@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +85,12 @@ class Workload(Protocol):
 
     def evaluate(self, test: Split) -> float:
         """Return the accuracy over every image of `test`, each counted once."""
+
+    def predictor(self, batch_size: int) -> Callable[[NDArray[np.float32]], NDArray[Any]]:
+        """Return what predicts batches of this size on the first device with the weights as they are now.
+
+        It takes images (batch_size, 1, 28, 28) in host memory, and returns their digits (batch_size,) there.
+        """
 
     def device_memory_bytes(self) -> int | None:
         """Return the memory in use on the scenario's GPUs, by all processes; None without a GPU."""

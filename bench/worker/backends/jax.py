@@ -147,7 +147,7 @@ class JaxWorkload:
         devices, task = _devices_of(scenario.devices), jax_steps.task_of(scenario)
         self._places = _Places.of_rank(scenario.devices[0]) if task.exchanges else _Places.of(devices)
         self._data = self._on_device(train)
-        self._scores = jax.jit(task.apply)
+        self._apply, self._scores = task.apply, jax.jit(task.apply)
         self._count = jax.jit(functools.partial(jax_steps.count, task.apply))
         self._step, self._scan = (
             jax.jit(self._places.program(functools.partial(each, task)), static_argnums=0, donate_argnums=1)
@@ -234,6 +234,14 @@ class JaxWorkload:
             for row in range(len(rows.index)):
                 correct = self._count(correct, self._state.weights, data, rows, np.int32(row))
         return int(correct) / len(test.images)
+
+    def predictor(self, batch_size: int) -> Callable[[NDArray[np.float32]], NDArray[np.int32]]:
+        first = self._places.devices[0]
+        shape = (batch_size, 28, 28, 1) if self._scenario.layers is Layers.CHANNELS_LAST else (batch_size, 1, 28, 28)
+        weights = [jax.device_put(np.asarray(weight), first) for weight in self._state.weights]
+
+        digits = jax.jit(lambda weights, images: self._apply(weights, images.reshape(shape)).argmax(1))
+        return lambda images: np.asarray(digits(weights, images))
 
     def device_memory_bytes(self) -> int | None:
         """Bytes that JAX really uses; it keeps what it once had."""

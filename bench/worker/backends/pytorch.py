@@ -224,6 +224,17 @@ class PyTorchWorkload:
             correct += int((torch.cat(predicted) == labels).sum())
         return correct / len(test.images)
 
+    def predictor(self, batch_size: int) -> Callable[[NDArray[np.float32]], NDArray[np.int64]]:  # noqa: ARG002  # any
+        digits, layers, device = self._steps.predictor(), self._scenario.layers, self._devices[0]
+
+        def predict(images: NDArray[np.float32]) -> NDArray[np.int64]:
+            with torch.inference_mode():
+                own = pytorch_steps.placed(torch.from_numpy(images), layers, device)
+                found: NDArray[np.int64] = digits(own).cpu().numpy()
+            return found
+
+        return predict
+
     def device_memory_bytes(self) -> int | None:
         if not self._gpus:
             return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -26,11 +26,14 @@ from bench.worker.backends.base import Workload
 from bench.worker.measure import numerics
 from bench.worker.measure.exchange import ArrayExchange
 from bench.worker.measure.gauge import Gauge
+from bench.worker.measure.prediction import Predictions
 from bench.worker.protocol import (
     ArraysExchanged,
     DivergedError,
     Evaluated,
     ExchangeArrays,
+    PredictionReady,
+    RunReply,
     RunRequest,
     ServeRequest,
     SessionReady,
@@ -63,7 +66,7 @@ def serve(request: ServeRequest) -> NoReturn:
     parameter_server.serve(request)
 
 
-def measure_run(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> Run:
+def measure_run(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> RunReply:
     """Measure one scenario in this fresh process; call it once per process.
 
     Raises `DataError`, `NetworkError`, `DivergedError`, `ImportError`, or what the framework raises.
@@ -109,7 +112,7 @@ def measure_run(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> 
         epochs.append(epoch)
         on_epoch(index, epoch)
 
-    return Run(
+    run = Run(
         scenario=scenario,
         recipe=recipe,
         repeat=request.repeat,
@@ -129,6 +132,10 @@ def measure_run(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> 
         device_peak_bytes=trained_network.device_peak_bytes(),
         numerics=warm.numerics,
     )
+    if request.prediction is None:
+        return RunReply(run)
+    predictions = Predictions(trained_network, scenario, test, recipe.seed)
+    return RunReply(run, predictions.run(request.prediction))
 
 
 def started() -> SessionReady:
@@ -157,6 +164,9 @@ class SessionServer:
     method raises as `measure_run` does.
     """
 
+    #: Since it was last prepared.
+    predictions: Predictions
+
     def __init__(self, request: SessionRequest) -> None:
         self._request, self._place = request, request.place
         self._backend = base.backend_for(request.framework)
@@ -165,11 +175,13 @@ class SessionServer:
         if request.place is not None and request.place.exchange is not Exchange.NONE:
             self._backend.join(request.place)
         self._train, test = datasets.load(Path(request.data_directory), digest=request.dataset.digest)
+        self._all_test = test
         self._test = Split(test.images[: request.test_samples], test.labels[: request.test_samples])
 
     def set_up(self, scenario: Scenario, samples: int) -> SetUpDone:
         train = Split(self._train.images[:samples], self._train.labels[:samples])
         recipe = Recipe(seed=self._request.seed)
+        self._scenario = scenario
         self._workload = base.create_workload(scenario, recipe, train, self._place)
         warm = _warm_up(self._workload, scenario, train, recipe, is_rank=self._place is not None)
         self._workload.prepare()
@@ -233,6 +245,10 @@ class SessionServer:
             training_peak_rss_bytes=self._gauge.training_peak_rss_bytes(),
             device_peak_bytes=self._workload.device_peak_bytes(),
         )
+
+    def prepare_prediction(self, batch_sizes: Sequence[int]) -> PredictionReady:
+        self.predictions = Predictions(self._workload, self._scenario, self._all_test, self._request.seed)
+        return self.predictions.prepare(batch_sizes)
 
     def exchange(self, command: ExchangeArrays) -> ArraysExchanged:
         """Add up arrays over all ranks. Raise `ArithmeticError` if a sum is not that of all of them."""
