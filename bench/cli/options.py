@@ -24,6 +24,7 @@ from bench.cli.completion import (
     offer_suites,
 )
 from bench.errors import ConfigurationError
+from bench.records.gate import GateMetric
 from bench.render.formats import export
 from bench.render.phrases import format_count
 from bench.scenarios import axes
@@ -38,6 +39,9 @@ RESULTS_DIRECTORY: Final = Path("results/runs")
 DEFAULT_SEED: Final = recipe.Recipe().seed
 #: The limits of a comparison, as they are written on the command line.
 MARGIN, TOLERANCE, ALPHA = "2%", "10%", "5%"
+#: The same margin and tolerance, by what a gate compares: the tail of a few hundred queries scatters more than a mean
+#: over as many images.
+LIMITS: Final = {GateMetric.THROUGHPUT: (MARGIN, TOLERANCE), GateMetric.LATENCY: ("5%", "15%")}
 
 #: The parts of a verb's help, for its own options, too. What every verb has stands in the first part, without a name.
 TRAINED, MEASURED, MACHINES = "What is trained", "How it is measured", "Several processes or machines"
@@ -186,6 +190,13 @@ DEFAULT_JOIN_SECONDS: Final = 120.0
 
 # --- verdicts ---------------------------------------------------------------------------------------------------------
 
+Metric = Annotated[
+    GateMetric,
+    _decided(
+        help="What must not get slower: training, or the prediction of single images, by its p50 and p99 (there "
+        f"--margin is {LIMITS[GateMetric.LATENCY][0]} and --tolerance {LIMITS[GateMetric.LATENCY][1]})."
+    ),
+]
 Margin = Annotated[str, _decided(help="Slower by less is no regression.")]
 Tolerance = Annotated[str, _decided(help="Surely slower by less is unchanged.")]
 Alpha = Annotated[str, _decided(help="Probability of any false regression, over all scenarios together.")]

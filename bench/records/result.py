@@ -367,7 +367,8 @@ class RunBlock(Record, frozen=True, kw_only=True):
 class InProgress(Record, frozen=True, kw_only=True):
     """What was begun and has not ended. In a file that nobody writes, the program was killed in it."""
 
-    #: Indices of the plan's runs; in a gate's or a search's file, of the block or round.
+    #: Indices of the plan's runs, or none where it was what is measured beside them; in a gate's or a search's file, of
+    #: the block or round.
     runs: tuple[Count, ...]
     #: Times that they were begun.
     times: PositiveCount

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
@@ -18,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import SetupError
+from bench.experiments.attempts import DeadlyError
 from bench.experiments.run import runner
 from bench.experiments.run.ceilings import CeilingRounds, usable
 from bench.experiments.run.executor import SubprocessExecutor
@@ -82,8 +84,8 @@ def run_with(
     result_set: ResultSet,
     probe: Callable[[Framework, Device], Probe] | None = None,
     stop: Cancellation | None = None,
-    ceilings: Callable[[], Iterable[Ceiling]] = tuple,
-    curves: Callable[[], Iterable[ExchangeCurve]] = tuple,
+    ceilings: Callable[[], Iterable[Ceiling]] | None = None,
+    curves: Callable[[], Iterable[ExchangeCurve]] | None = None,
 ) -> tuple[ResultSet, list[ResultSet]]:
     """Return the file in the end, and as it was saved each time but where a run began."""
     saved: list[ResultSet] = []
@@ -92,7 +94,7 @@ def run_with(
         executor=executor,
         data_directory=Path("/data"),
         usable_cores=2,
-        save=lambda each: saved.append(each) if each.in_progress is None else None,
+        save=lambda each: saved.append(each) if each.in_progress is None or not each.in_progress.runs else None,
         observer=Silent(),
         probe=probe or (lambda framework, device: pytest.fail(f"asked {framework} for {device}")),
         stop=stop or Cancellation(),
@@ -380,7 +382,7 @@ def test_ceilings_are_measured_before_between_and_after_the_rounds() -> None:
     rounds = ceiling_rounds(FakeCeilings(), Library.NUMPY, Library.MXNET)
     final, saved = run_with(FakeExecutor(), untried(plan), ceilings=rounds)
     each = len(plan) // 3
-    steps = [(len(result_set.runs), len(result_set.ceilings)) for result_set in saved]
+    steps = [step for step, _ in itertools.groupby((len(each.runs), len(each.ceilings)) for each in saved)]
     expected = [(0, 0), (0, 1), (0, 2)]
     for finished in range(1, 4):
         expected += [(runs, 2 * finished) for runs in range(each * (finished - 1) + 1, each * finished + 1)]
@@ -393,8 +395,9 @@ def test_exchanges_are_measured_before_the_first_run_and_after_the_last() -> Non
     """A finished file gets no more, and one that goes on gets one before it does."""
     plan = a_plan(3)
     final, saved = run_with(FakeExecutor(), untried(plan), curves=lambda: [a_curve()])
-    assert [(len(each.runs), len(each.exchanges)) for each in saved[:3]] == [(0, 0), (0, 1), (1, 1)]
-    assert (len(saved[-2].exchanges), len(final.exchanges)) == (1, 2)
+    steps = [step for step, _ in itertools.groupby((len(each.runs), len(each.exchanges)) for each in saved)]
+    assert steps[:3] == [(0, 0), (0, 1), (1, 1)]
+    assert [exchanges for _, exchanges in steps[-2:]] == [1, len(final.exchanges)] == [1, 2]
     again, _ = run_with(FakeExecutor(), final, curves=lambda: [a_curve()])
     assert again == final
     begun = msgspec.structs.replace(final, runs=final.runs[1:])
@@ -439,6 +442,47 @@ def test_a_request_to_stop_during_a_ceiling_starts_no_run() -> None:
     final, saved = run_with(executor, untried(a_plan(1)), stop=fake.stop, ceilings=rounds)
     assert (len(final.ceilings), executor.requests, final.failures) == (1, [], ())
     assert saved[-1] == final
+
+
+def test_a_ceiling_that_kills_the_program_twice_is_told_and_then_tried_again() -> None:
+    """Nothing is measured then; without ceilings the runs go on at once."""
+    saved = [untried(a_plan(1))]
+
+    class Killed(BaseException):
+        """The program is no more."""
+
+    def dies() -> Iterator[Ceiling]:
+        yield a_ceiling()
+        raise Killed
+
+    def resume(ceilings: Callable[[], Iterable[Ceiling]] | None) -> None:
+        run_plan(
+            saved[-1],
+            executor=FakeExecutor(),
+            data_directory=Path("/data"),
+            usable_cores=2,
+            save=saved.append,
+            observer=Silent(),
+            probe=lambda framework, device: pytest.fail(f"asked {framework} for {device}"),
+            stop=Cancellation(),
+            ceilings=ceilings,
+        )
+
+    for _ in range(2):
+        with pytest.raises(Killed):
+            resume(dies)
+    killed = saved[-1]
+    assert len(killed.ceilings) == 2
+    with pytest.raises(
+        DeadlyError, match=r"killed 2 times .*: give it more memory, or leave the ceilings out by --no-c"
+    ):
+        resume(dies)
+    assert saved[-1].in_progress is None
+    with pytest.raises(Killed):
+        resume(dies)
+    saved.append(killed)
+    resume(None)
+    assert (remaining(saved[-1]), saved[-1].in_progress) == ((), None)
 
 
 def test_a_gpu_is_tried_out_before_it_has_a_ceiling() -> None:

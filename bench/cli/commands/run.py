@@ -344,8 +344,8 @@ def _measure(
             observer=observer,
             probe=probe_once,
             stop=stop,
-            ceilings=lambda: _announced(rounds, len(rounds), "ceiling", CEILING_SECONDS),
-            curves=lambda: _announced(curves, len(curves), "exchange curve", CURVE_SECONDS),
+            ceilings=(lambda: _announced(rounds, len(rounds), "ceiling", CEILING_SECONDS)) if rounds else None,
+            curves=(lambda: _announced(curves, len(curves), "exchange curve", CURVE_SECONDS)) if curves else None,
             budget_seconds=budget_seconds,
         )
     is_unfinished = bool(remaining(result_set) or policy.wanted_blocks(result_set))

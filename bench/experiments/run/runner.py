@@ -18,7 +18,7 @@ from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
-from bench.experiments.attempts import DEADLY, MOST_TIMES, begun
+from bench.experiments.attempts import DEADLY, MOST_TIMES, DeadlyError, begun
 from bench.experiments.pilot import Clock
 from bench.experiments.run import policy, turns
 from bench.experiments.run.outcomes import cores_of, failure_of
@@ -106,8 +106,8 @@ def run_plan(
     observer: Observer,
     probe: Callable[[Framework, Device], Probe],
     stop: Cancellation,
-    ceilings: Callable[[], Iterable[Ceiling]] = tuple,
-    curves: Callable[[], Iterable[ExchangeCurve]] = tuple,
+    ceilings: Callable[[], Iterable[Ceiling]] | None = None,
+    curves: Callable[[], Iterable[ExchangeCurve]] | None = None,
     budget_seconds: float = math.inf,
     now: Clock = time.monotonic,
 ) -> ResultSet:
@@ -118,7 +118,8 @@ def run_plan(
     of the suite and after the last, and `curves` before the first and after the last.
 
     If asked to stop, it saves the run in progress, as interrupted if it had no result yet, and returns. Raises what
-    `executor` and `save` raise, and `HostLostError` where a machine has failed twice.
+    `executor` and `save` raise, `HostLostError` where a machine has failed twice, and `DeadlyError` where ceilings or
+    curves have ended this program before.
     """
     ahead = _Ahead(result_set, budget_seconds, now)
     save(ahead.result_set)
@@ -313,13 +314,25 @@ def _room(result_set: ResultSet) -> list[int]:
 def _with_more(
     result_set: ResultSet,
     field: str,
-    measure: Callable[[], Iterable[Ceiling | ExchangeCurve]],
+    measure: Callable[[], Iterable[Ceiling | ExchangeCurve]] | None,
     save: Callable[[ResultSet], None],
 ) -> ResultSet:
-    """Add what is measured beside the runs to a field of the file, which is saved as each comes."""
+    """Add what is measured beside the runs to a field of the file, which is saved as each comes.
+
+    Raise `DeadlyError` instead of trying too often; then it may be tried again.
+    """
+    if measure is None:
+        return result_set
+    result_set, times = begun(result_set, ())
+    if times > MOST_TIMES:
+        save(msgspec.structs.replace(result_set, in_progress=None))
+        raise DeadlyError(f"{DEADLY}: give it more memory, or leave the {field} out by --no-ceilings")
+    save(result_set)
     for measured in measure():
         result_set = msgspec.structs.replace(result_set, **{field: (*getattr(result_set, field), measured)})
         save(result_set)
+    result_set = msgspec.structs.replace(result_set, in_progress=None)
+    save(result_set)
     return result_set
 
 
