@@ -13,6 +13,7 @@ from bench.records.result import Run
 from bench.scenarios.suite import BUILT_IN_SUITES, expand, load_suite
 from mnist_core.recipe import Network, Recipe
 from tests.support.executor import in_turns
+from tests.support.predictions import a_prediction, a_stream
 from tests.support.records import a_dataset, a_run, a_scenario, an_epoch
 
 BANDS = Bands(
@@ -169,3 +170,17 @@ def test_whatever_a_suite_trains_on_mnist_is_judged(suite: str) -> None:
         run = msgspec.structs.replace(a_run(scenario=planned.scenario, recipe=planned.recipe), epochs=epochs)
         is_judged = band(run, a_dataset(name="mnist")).lower is not None
         assert is_judged is planned.scenario.trains_as_one, f"{planned.scenario.name}, {updates(run)} updates"
+
+
+@pytest.mark.parametrize(
+    ("precision", "mismatches", "is_valid"),
+    [("float32", 10, True), ("float32", 11, False), ("bfloat16", 100, True), ("bfloat16", 101, False)],
+)
+def test_what_predicts_other_digits_than_it_evaluates_is_invalid(
+    precision: str, mismatches: int, *, is_valid: bool
+) -> None:
+    """Up to what rounding explains: one query in a thousand, and one in a hundred where numbers have 16 bits."""
+    stream = a_stream(range(1, 10_001), mismatches=mismatches)
+    run = a_run(scenario=a_scenario(precision=precision), accuracy=0.97, prediction=a_prediction(stream))
+    found = judge(run, a_dataset())
+    assert found is None if is_valid else f"{mismatches} of 10,000 images" in str(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from bench.records.result import FailureReason
 from bench.scenarios.scenario import Scenario
 from bench.worker import session
 from bench.worker.process import Cancellation, WorkerFailure
+from bench.worker.protocol import PredictionPlan
 from bench.worker.session import SessionError
 from mnist_core.recipe import Engine
 from tests.support.gate import LENET, MLP
@@ -118,6 +120,42 @@ def test_a_process_measures_its_tasks_one_after_the_other() -> None:
         assert [window.samples for window in first.windows] == [2000, 2000]
         assert [window.samples for window in second.windows] == [3000, 3000]
         assert (first.epochs_per_window, second.epochs_per_window) == (2, 3)
+
+
+def test_predictions_are_in_turns_after_the_training() -> None:
+    """Each turn has queries, then batches of one of the sizes, and the order is reversed after it, too."""
+    plan = PredictionPlan(turns=3, queries=40, batch_sizes=(10, 100), samples=200)
+    workers = FakeWorkers()
+    outcome = measured(workers, dataclasses.replace(a_task(), prediction=plan))
+    turn = [
+        call
+        for size, order in ((10, "abc"), (100, "cba"), (10, "abc"))
+        for label in order
+        for call in everyone("queries", label) + everyone(f"batches of {size}", label)
+    ]
+    assert workers.calls == [
+        *(everyone("start") + everyone("ready") + everyone("set up", "cba")),
+        *(everyone("window", "abc") + everyone("window", "cba")),
+        *(everyone("evaluate") + everyone("prepare", "cba")),
+        *turn,
+        *ENDS,
+    ]
+    for (found,) in outcome.measurements.values():
+        assert found.prediction is not None
+        assert [len(window.ns) for window in found.prediction.queries] == [40, 40, 40]
+        assert [window.batch_size for window in found.prediction.offline] == [10, 100, 10]
+
+
+def test_who_does_not_predict_ends_before_those_that_do() -> None:
+    """What it measured is there."""
+    plan = PredictionPlan(turns=2, queries=40, batch_sizes=(10,), samples=20)
+    workers = FakeWorkers()
+    first, *others = arms(workers, a_task())
+    predicting = dataclasses.replace(first, tasks=(dataclasses.replace(a_task(), prediction=plan),))
+    outcome = measure_block([predicting, *others], turns=2, stop=Cancellation())
+    assert {*outcome.measurements} == {*"abc"}
+    assert [found.prediction is None for (found,) in outcome.measurements.values()].count(True) == 2
+    assert {*ENDS[:2]} <= {*workers.calls[: workers.calls.index((0, "queries"))]}
 
 
 def test_the_epoch_of_the_set_up_says_how_long_a_turn_is() -> None:

@@ -28,7 +28,16 @@ from bench.records.tune import (
     with_round,
 )
 from bench.scenarios.scenario import Scenario
-from bench.worker.protocol import Evaluated, SessionReady, SessionRequest, SetUpDone, WindowDone
+from bench.worker.protocol import (
+    Evaluated,
+    OfflineDone,
+    PredictionReady,
+    QueriesDone,
+    SessionReady,
+    SessionRequest,
+    SetUpDone,
+    WindowDone,
+)
 from bench.worker.session import Session
 from tests.support.records import CREATED_AT, a_dataset, an_environment
 from tests.support.sessions import READY, FakePredictions, a_window, an_evaluation
@@ -285,3 +294,15 @@ class _FakeProcess(FakePredictions):
         self._called("evaluate")
         assert self.scenario is not None
         return an_evaluation(self.workers.accuracy(self.scenario))
+
+    def prepare_prediction(self, batch_sizes: Sequence[int]) -> PredictionReady:
+        self._called("prepare")
+        return super().prepare_prediction(batch_sizes)
+
+    def run_queries(self, queries: int) -> QueriesDone:
+        self._called("queries")
+        return super().run_queries(queries)
+
+    def run_offline(self, batch_size: int, samples: int) -> OfflineDone:
+        self._called(f"batches of {batch_size}")
+        return super().run_offline(batch_size, samples)
