@@ -7,7 +7,7 @@ import functools
 import math
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -50,6 +50,13 @@ _trained, _measured, _machines, _images, _decided = (
     functools.partial(typer.Option, rich_help_panel=panel) for panel in (TRAINED, MEASURED, MACHINES, IMAGES, DECIDED)
 )
 
+
+def one_of(words: str, known: Iterable[str]) -> dict[str, str]:
+    """Return name and help of an option with many values, which would be torn apart where Typer lists them."""
+    *others, last = known
+    return {"metavar": "NAME", "help": f"{words}: {', '.join(others)} or {last}."}
+
+
 # --- the axes of a scenario -------------------------------------------------------------------------------------------
 
 Framework = Annotated[
@@ -73,7 +80,9 @@ Contexts = Annotated[
 ]
 
 BatchSize = Annotated[list[int] | None, _trained(min=1, max=ranges.MOST_IMAGES, help="Images per update.")]
-Hybridize = Annotated[list[recipe.Hybridize] | None, _trained(help="How the network is executed.")]
+Hybridize = Annotated[
+    list[recipe.Hybridize] | None, _trained(**one_of("How the network is executed", recipe.Hybridize))
+]
 CpuThreads = Annotated[
     list[int] | None, _trained(min=1, max=ranges.MOST_THREADS, help="OpenMP threads per CPU context.")
 ]
@@ -88,7 +97,9 @@ Ranks = Annotated[
 ]
 Exchange = Annotated[
     list[axes.Exchange] | None,
-    _machines(help="How ranks exchange gradients; default: dist_sync of MXNet, gloo of PyTorch and JAX."),
+    _machines(
+        **one_of("How ranks exchange gradients (default: dist_sync of MXNet, gloo of PyTorch and JAX)", axes.Exchange)
+    ),
 ]
 
 Settings = Annotated[
@@ -125,7 +136,7 @@ Suite = Annotated[
     ),
 ]
 
-Data = Annotated[DatasetName, _images(help="Which images; auto: MNIST if it can be had.")]
+Data = Annotated[DatasetName, _images(**one_of("Which images (auto is MNIST if it can be had)", DatasetName))]
 DataDir = Annotated[Path | None, _images(help="The folder with the four IDX files, gzip or raw.")]
 
 Python = Annotated[
@@ -170,7 +181,11 @@ Hosts = Annotated[
 #: Of ranks that a job manager has started; see `cli.measuring.joining`.
 Join = Annotated[
     JobManager | None,
-    _machines(help="Who started this command on every machine: the ranks of that job are the machines to use."),
+    _machines(
+        **one_of(
+            "Who started this command on every machine (the ranks of that job are the machines to use)", JobManager
+        )
+    ),
 ]
 JoinAddress = Annotated[
     str | None, _machines(metavar="HOST", help="Rank 0's name or IP address, where --join does not tell it.")
@@ -214,7 +229,7 @@ Resume = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Go on with an interrupted measurement, as its file planned it.")
 ]
 Replay = Annotated[Path | None, typer.Option(metavar="FILE", help="Evaluate a stored file again; measure nothing.")]
-Format = Annotated[export.Format, typer.Option("--format", help="How the results are printed.")]
+Format = Annotated[export.Format, typer.Option("--format", **one_of("How the results are printed", export.Format))]
 
 PricePerHour = Annotated[
     list[float] | None,
