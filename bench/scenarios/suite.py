@@ -135,6 +135,8 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     matrix: NonEmpty[Matrix]
     #: Added where a framework can use a GPU: with the first one, and with all of them, beside the contexts written.
     on_gpu: tuple[Matrix, ...] = ()
+    #: Whether rows of PyTorch and JAX are left out where these are not installed; else nothing is measured there.
+    peers_are_optional: bool = False
 
 
 class PlannedRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):

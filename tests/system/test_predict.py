@@ -69,3 +69,23 @@ def test_too_few_test_images_are_refused_before_anything_is_measured(
 def test_ranks_alone_cannot_be_asked_to_predict(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("run", "--predict", "--suite", "smoke", "--ranks", "2", "--dry-run") == cli.Exit.USAGE
     assert "--predict is for scenarios of one process" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "frameworks"), [((), {"mxnet"}), (("--framework", "mxnet", "--framework", "jax"), {"mxnet", "jax"})]
+)
+def test_peers_that_are_not_installed_are_left_out(
+    command: Command,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    frameworks: set[str],
+) -> None:
+    """One that was asked for stays in the plan, so that the run says that it is missing."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    assert command("run", "--suite", "predict", "--dry-run", *arguments) == cli.Exit.DONE
+    captured = capsys.readouterr()
+    listed = [line for line in captured.out.splitlines() if " x " in line]
+    found = {name for name in ("torch", "jax") if any(f" {name}" in line for line in listed)} | {"mxnet"}
+    assert found == frameworks
+    assert ("not installed here (torch, jax)" in " ".join(captured.err.split())) == (not arguments)
