@@ -34,6 +34,8 @@ nox.options.error_on_missing_interpreters = True
 
 # Containers often have it. Each of the many processes that tests start would compile the whole package anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# uv has certificates of its own, which do not include that of a company's proxy. pip asks the system, and so shall uv.
+os.environ.setdefault("UV_SYSTEM_CERTS", "1")
 
 
 def fitting_python() -> str:

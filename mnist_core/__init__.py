@@ -21,7 +21,7 @@ INTERFACE: Final[Mapping[str, tuple[str, ...]]] = {
     "loop": ("Training",),
     "mxnet_border": ("features", "mx", "to_context", "version"),
     "networks": ("Block", "build"),
-    "order": ("batch_sizes",),
+    "order": ("batch_sizes", "batches"),
     "probe": ("examine",),
     "recipe": (
         "Engine",

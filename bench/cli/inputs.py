@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from bench import errors
 from bench.cli.console import warn
+from bench.cli.options import RESULTS_DIRECTORY
 from bench.errors import ConfigurationError
 from bench.records import store
 from bench.records.base import Record
@@ -18,9 +19,14 @@ FileT = TypeVar("FileT", bound=Record)
 
 
 def json_files(paths: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
-    """Yield each file once, and whether it was found in a folder, where files of other kinds may lie beside it."""
+    """Yield each file once, and whether it was found in a folder, where files of other kinds may lie beside it.
+
+    Raises `ConfigurationError` where nothing was measured yet.
+    """
     seen: set[Path] = set()
     for path in paths:
+        if path == RESULTS_DIRECTORY and not path.exists():
+            raise ConfigurationError(f"{path}: nothing was measured in this folder yet; mnist-bench run saves there")
         in_folder = os.path.isdir(path)  # noqa: PTH112 - Path's may raise; reading it says why
         for file in store.json_files(path) if in_folder else [path]:
             if file.resolve() not in seen:

@@ -7,7 +7,7 @@ import functools
 import math
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -24,6 +24,7 @@ from bench.cli.completion import (
     offer_suites,
 )
 from bench.errors import ConfigurationError
+from bench.records.gate import GateMetric
 from bench.render.formats import export
 from bench.render.phrases import format_count
 from bench.scenarios import axes
@@ -38,6 +39,9 @@ RESULTS_DIRECTORY: Final = Path("results/runs")
 DEFAULT_SEED: Final = recipe.Recipe().seed
 #: The limits of a comparison, as they are written on the command line.
 MARGIN, TOLERANCE, ALPHA = "2%", "10%", "5%"
+#: The same margin and tolerance, by what a gate compares: the tail of a few hundred queries scatters more than a mean
+#: over as many images.
+LIMITS: Final = {GateMetric.THROUGHPUT: (MARGIN, TOLERANCE), GateMetric.LATENCY: ("5%", "15%")}
 
 #: The parts of a verb's help, for its own options, too. What every verb has stands in the first part, without a name.
 TRAINED, MEASURED, MACHINES = "What is trained", "How it is measured", "Several processes or machines"
@@ -45,6 +49,13 @@ IMAGES, DECIDED = "Images", "Verdicts"
 _trained, _measured, _machines, _images, _decided = (
     functools.partial(typer.Option, rich_help_panel=panel) for panel in (TRAINED, MEASURED, MACHINES, IMAGES, DECIDED)
 )
+
+
+def one_of(words: str, known: Iterable[str]) -> dict[str, str]:
+    """Return name and help of an option with many values, which would be torn apart where Typer lists them."""
+    *others, last = known
+    return {"metavar": "NAME", "help": f"{words}: {', '.join(others)} or {last}."}
+
 
 # --- the axes of a scenario -------------------------------------------------------------------------------------------
 
@@ -69,7 +80,9 @@ Contexts = Annotated[
 ]
 
 BatchSize = Annotated[list[int] | None, _trained(min=1, max=ranges.MOST_IMAGES, help="Images per update.")]
-Hybridize = Annotated[list[recipe.Hybridize] | None, _trained(help="How the network is executed.")]
+Hybridize = Annotated[
+    list[recipe.Hybridize] | None, _trained(**one_of("How the network is executed", recipe.Hybridize))
+]
 CpuThreads = Annotated[
     list[int] | None, _trained(min=1, max=ranges.MOST_THREADS, help="OpenMP threads per CPU context.")
 ]
@@ -84,7 +97,9 @@ Ranks = Annotated[
 ]
 Exchange = Annotated[
     list[axes.Exchange] | None,
-    _machines(help="How ranks exchange gradients; default: dist_sync of MXNet, gloo of PyTorch and JAX."),
+    _machines(
+        **one_of("How ranks exchange gradients (default: dist_sync of MXNet, gloo of PyTorch and JAX)", axes.Exchange)
+    ),
 ]
 
 Settings = Annotated[
@@ -121,7 +136,7 @@ Suite = Annotated[
     ),
 ]
 
-Data = Annotated[DatasetName, _images(help="Which images; auto: MNIST if it can be had.")]
+Data = Annotated[DatasetName, _images(**one_of("Which images (auto is MNIST if it can be had)", DatasetName))]
 DataDir = Annotated[Path | None, _images(help="The folder with the four IDX files, gzip or raw.")]
 
 Python = Annotated[
@@ -166,7 +181,11 @@ Hosts = Annotated[
 #: Of ranks that a job manager has started; see `cli.measuring.joining`.
 Join = Annotated[
     JobManager | None,
-    _machines(help="Who started this command on every machine: the ranks of that job are the machines to use."),
+    _machines(
+        **one_of(
+            "Who started this command on every machine (the ranks of that job are the machines to use)", JobManager
+        )
+    ),
 ]
 JoinAddress = Annotated[
     str | None, _machines(metavar="HOST", help="Rank 0's name or IP address, where --join does not tell it.")
@@ -186,6 +205,13 @@ DEFAULT_JOIN_SECONDS: Final = 120.0
 
 # --- verdicts ---------------------------------------------------------------------------------------------------------
 
+Metric = Annotated[
+    GateMetric,
+    _decided(
+        help="What must not get slower: training, or the prediction of single images, by its p50 and p99 (there "
+        f"--margin is {LIMITS[GateMetric.LATENCY][0]} and --tolerance {LIMITS[GateMetric.LATENCY][1]})."
+    ),
+]
 Margin = Annotated[str, _decided(help="Slower by less is no regression.")]
 Tolerance = Annotated[str, _decided(help="Surely slower by less is unchanged.")]
 Alpha = Annotated[str, _decided(help="Probability of any false regression, over all scenarios together.")]
@@ -203,7 +229,7 @@ Resume = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Go on with an interrupted measurement, as its file planned it.")
 ]
 Replay = Annotated[Path | None, typer.Option(metavar="FILE", help="Evaluate a stored file again; measure nothing.")]
-Format = Annotated[export.Format, typer.Option("--format", help="How the results are printed.")]
+Format = Annotated[export.Format, typer.Option("--format", **one_of("How the results are printed", export.Format))]
 
 PricePerHour = Annotated[
     list[float] | None,

@@ -203,7 +203,8 @@ def _measure_arm(
                     yield measured
                     on_turn(arm.label, task.scenario)
                     queries.append(process.run_queries(task.prediction.queries))
-                    offline.append(process.run_offline(task.prediction.batch_size(turn), task.prediction.samples))
+                    if task.prediction.batch_sizes:
+                        offline.append(process.run_offline(task.prediction.batch_size(turn), task.prediction.samples))
                 predicted = PredictionWindows(ready=prepared, queries=tuple(queries), offline=tuple(offline))
                 finished = dataclasses.replace(finished, prediction=predicted)
             measured = (*measured, finished)

@@ -115,13 +115,13 @@ def find_meters(
 
 
 def _find_processors(root: Path) -> Meters:
-    if not (root / _POWERCAP).is_dir():
-        hypervisor = virtualization(root)
-        where = f", as in most virtual machines and containers ({hypervisor})" if hypervisor else ""
-        return Meters((), f"no RAPL here: /{_POWERCAP} is missing{where}")
     zones = dict(_zones(root / _POWERCAP))
     if not zones:
-        return Meters((), f"no RAPL here: /{_POWERCAP} has no socket", "sudo modprobe intel_rapl_msr")
+        fault, guest_of = "has no socket" if (root / _POWERCAP).is_dir() else "is missing", virtualization(root)
+        if guest_of is not None:
+            fault += f", as in most virtual machines and containers ({guest_of})"
+        remedy = None if guest_of or fault == "is missing" else "sudo modprobe intel_rapl_msr"
+        return Meters((), f"no RAPL here: /{_POWERCAP} {fault}", remedy)
     meters = tuple(
         Meter(
             source=EnergySource.RAPL,

@@ -306,9 +306,14 @@ def tutorial_setting(network: str) -> Scenario:
 
 
 def reference_of(scenarios: Collection[Scenario]) -> Scenario:
-    """Return what the others of one network are compared with: the tutorial's setting, or else the first by name."""
+    """Return what the others of one network are compared with: the tutorial's setting, also that on one context alone.
+
+    Without either it is the first by name.
+    """
     tutorial = tutorial_setting(next(iter(scenarios)).network)
-    return tutorial if tutorial in scenarios else min(scenarios, key=lambda scenario: scenario.name)
+    alone = msgspec.structs.replace(tutorial, contexts=tutorial.contexts[:1])
+    first = min(scenarios, key=lambda scenario: scenario.name)
+    return next((scenario for scenario in (tutorial, alone) if scenario in scenarios), first)
 
 
 def all_but(scenario: Scenario, *axes: str) -> tuple[object, ...]:

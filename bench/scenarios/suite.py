@@ -58,7 +58,10 @@ from mnist_core.recipe import (
 )
 
 _MATRIX_AXES: Final = ("framework", "network", "loop", *AXES)
-BUILT_IN_SUITES = ("smoke", "standard", "tutorial", "full", "gate", "ablation", "peers", "predict", "cluster")
+BUILT_IN_SUITES = (
+    *("smoke", "standard", "tutorial", "full", "gate", "ablation"),
+    *("peers", "precision", "predict", "cluster"),
+)
 DEFAULT_SUITE = "standard"
 T = TypeVar("T")
 NonEmpty = Annotated[tuple[T, ...], Meta(min_length=1)]
@@ -132,6 +135,8 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     matrix: NonEmpty[Matrix]
     #: Added where a framework can use a GPU: with the first one, and with all of them, beside the contexts written.
     on_gpu: tuple[Matrix, ...] = ()
+    #: Whether rows of PyTorch and JAX are left out where these are not installed; else nothing is measured there.
+    peers_are_optional: bool = False
 
 
 class PlannedRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
@@ -196,7 +201,7 @@ def parse_suite(text: str, *, where: str) -> Suite:
     """Parse a suite. Raise `ConfigurationError`, naming `where`, for anything but a suite with at least one run."""
     try:
         suite = msgspec.toml.decode(text, type=Suite)
-        every = msgspec.structs.replace(suite, matrix=(*suite.matrix, *suite.on_gpu))
+        every = with_gpus(suite, dict.fromkeys(Framework, ("gpu(0)",)))
         _check_size(every)
         for matrix in every.matrix:
             _scenarios(matrix, (), 1, WIDEST_VECTOR)

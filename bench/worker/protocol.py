@@ -66,8 +66,8 @@ class PredictionPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     turns: PositiveCount
     #: Of a turn.
     queries: PositiveCount
-    #: Ascending.
-    batch_sizes: Annotated[tuple[PositiveCount, ...], Meta(min_length=1)]
+    #: Ascending; empty: there are no batches.
+    batch_sizes: tuple[PositiveCount, ...]
     #: Of a window of batches, at most: whole batches alone.
     samples: PositiveCount
 

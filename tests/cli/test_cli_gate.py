@@ -22,10 +22,12 @@ from bench import cli
 from bench.analysis.verdict import Verdict
 from bench.cli.commands import calibrate
 from bench.experiments.gate import calibration
+from bench.experiments.gate.evidence import evidence_of
+from bench.experiments.gate.slowdown import inject
 from bench.experiments.pilot import StartSession
 from bench.records import store
 from bench.records.environment import Software
-from bench.records.gate import GateFile
+from bench.records.gate import GateFile, GateMetric
 from bench.records.result import FailureReason, InProgress
 from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Side
@@ -125,6 +127,64 @@ def test_a_gate_says_what_it_found_and_its_file_says_it_again(
     assert "block 1:" in printed.err
     assert command("gate", "--replay", the_file()) == status
     assert capsys.readouterr().out == printed.out
+
+
+@pytest.mark.parametrize(
+    ("slowdown", "status", "word"), [(0.0, cli.Exit.DONE, "unchanged"), (0.2, cli.Exit.REGRESSED, "regressed")]
+)
+def test_a_gate_of_latency_judges_the_percentiles_of_single_images(
+    command: Command,
+    passes: FakeSessions,
+    other_code: Path,
+    data_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+    slowdown: float,
+    status: int,
+    word: str,
+) -> None:
+    """p50 and p99 have a row each, the limits are those of a latency, and its file says the same again."""
+    passes.slowdown = slowdown
+    arguments = ("gate", "--base", other_code, "--data-dir", data_dir, "--metric", "latency", "-k", "mlp")
+    assert command(*arguments) == status
+    printed = capsys.readouterr()
+    assert f"gate: {word}" in printed.out
+    assert "service time" in printed.out
+    plan = store.read(the_file(), GateFile).plan
+    assert (plan.metric, plan.margin, plan.tolerance) == (GateMetric.LATENCY, 0.05, 0.15)
+    assert [gated.percentile for gated in plan.scenarios] == [0.5, 0.99] * 2
+    assert command("gate", "--replay", the_file()) == status
+    assert capsys.readouterr().out == printed.out
+    assert command("gate", "--replay", the_file(), "--format", "json") == status
+    (table,) = json.loads(capsys.readouterr().out)
+    assert table["facts"]["metric"] == "latency"
+    assert [row["percentile"] for row in table["rows"]] == [0.5, 0.99] * 2
+    assert command("gate", "--replay", the_file(), "--format", "junit") == status
+    cases = ET.fromstring(capsys.readouterr().out).iter("testcase")  # our own
+    assert [name.rpartition(", ")[2] for case in cases if (name := case.get("name"))] == ["p50", "p99"] * 2
+
+
+def test_limits_that_are_given_count_for_a_latency_too(
+    command: Command, passes: FakeSessions, other_code: Path, data_dir: Path
+) -> None:
+    """8 % slower is more than the usual margin, and less than one of 10 %."""
+    passes.slowdown = 0.08
+    arguments = ("gate", "--base", other_code, "--data-dir", data_dir, "--metric", "latency", "-k", "mlp")
+    assert command(*arguments, "-o", "usual.json") == cli.Exit.REGRESSED
+    assert command(*arguments, "-o", "given.json", "--margin", "10%") == cli.Exit.DONE
+
+
+def test_code_that_predicts_nothing_has_no_latency(
+    command: Command, passes: FakeSessions, other_code: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An older commit is refused with the reason before anything is measured."""
+    (other_code / "mnist_core" / "prediction.py").unlink()
+    arguments = ("gate", "--base", other_code, "--data-dir", data_dir)
+    assert command(*arguments, "--metric", "latency") == cli.Exit.USAGE
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"the baseline ({other_code}) has no mnist_core/prediction.py" in told
+    assert "or compare the training" in told
+    assert not passes.calls
+    assert command(*arguments) == cli.Exit.DONE
 
 
 def test_an_undecided_gate_is_no_pass(command: Command, passes: FakeSessions, other_code: Path, data_dir: Path) -> None:
@@ -548,3 +608,23 @@ def test_a_change_that_breaks_the_import_has_failed(data_dir: Path, other_code: 
     assert "the baseline does not work under this harness" in printed
     assert "SyntaxError" in printed
     assert "Traceback" not in printed
+
+
+@pytest.mark.system
+def test_a_baseline_whose_predictions_take_three_times_as_long_is_seen_in_a_block(
+    command: Command, data_dir: Path, other_code: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real processes answer real queries: the median and the tail say so, and every digit is the evaluation's."""
+    monkeypatch.setattr("bench.experiments.gate.setup._TURNS", 2)
+    monkeypatch.setattr("bench.experiments.gate.setup._QUERIES", 100)
+    inject(other_code, 2.0, GateMetric.LATENCY)
+    arguments = ("gate", "--base", other_code, "--data-dir", data_dir, "--metric", "latency", "--budget", "1s")
+    assert command(*arguments, "-k", "mlp and hybridize=static") == cli.Exit.INCONCLUSIVE
+    gate_file = store.read(the_file(), GateFile)
+    (block,) = evidence_of(gate_file.plan, gate_file.blocks)
+    assert block.failure is None
+    assert len(block.rows) == 2
+    assert block.rows[gate_file.plan.scenarios[0].key].effect < -0.5
+    answered = [turn for each in gate_file.blocks[0].passes for own in each.scenarios for turn in own.answered]
+    assert len(answered) == 4 * 2
+    assert sum(turn.mismatches for turn in answered) == 0

@@ -129,6 +129,8 @@ def test_a_cluster_keeps_the_prices_of_its_hosts(command: Command, capsys: pytes
     store.write(Path("a.json"), a_counted_set(joules=None, hosts=(a_cluster_host(0, price_per_hour=1.2),)))
     command("show", "a.json", "--price-per-hour", 0.6, "--format", "json")
     assert rows_of(capsys.readouterr().out)[0]["cost_per_epoch"]["value"] == pytest.approx(0.002)
+    command("show", "a.json", "--price-per-hour", 0.6, "--verbose")
+    assert "at the prices of the hosts file, else 0.6 an hour" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,15 @@ def test_a_broken_file_does_not_hide_its_folder(
     assert "in/cut.json: not JSON" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", ["show", "report", "history", "check"])
+def test_before_the_first_run_the_next_step_is_to_measure(
+    command: Command, verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The examples name the folder in which a run saves."""
+    assert command(verb, "results/runs") == cli.Exit.USAGE
+    assert capsys.readouterr().err.endswith("nothing was measured in this folder yet; mnist-bench run saves there\n")
+
+
 def test_check_takes_folders(command: Command, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In a folder, too, it names what is broken."""
     assert command("check", "in") == cli.Exit.USAGE

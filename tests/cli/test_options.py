@@ -13,6 +13,11 @@ from bench import cli
 from bench.cli import options
 from bench.cli.app import VERBS
 from bench.errors import ConfigurationError
+from bench.render.formats.export import Format
+from bench.scenarios.axes import Exchange
+from bench.scenarios.job_managers import JobManager
+from mnist_core.datasets import DatasetName
+from mnist_core.recipe import Hybridize
 from tests.support.cli import Command
 
 
@@ -66,6 +71,17 @@ def test_an_option_is_given_even_if_it_repeats_the_default(
     assert message.endswith(" --dry-run and --format\n")
     assert command("run", "--resume", "none.json", "--format", "csv") == cli.Exit.USAGE
     assert "none.json: No such file" in capsys.readouterr().err
+
+
+def test_no_value_is_torn_apart_in_the_help(
+    command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Typer breaks its own list of an option's values wherever the column ends."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert command("run", "--help") == cli.Exit.DONE
+    words = {*re.findall(r"[\w-]+", capsys.readouterr().out)}
+    for values in (Hybridize, Exchange, JobManager, DatasetName, Format):
+        assert {str(value) for value in values} <= words
 
 
 def test_the_help_lists_the_verbs_in_the_order_of_their_use(

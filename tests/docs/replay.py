@@ -81,7 +81,7 @@ def commands(root: Path, *, with_help: bool) -> Iterator[tuple[tuple[str, ...], 
         yield ("report", "results/baselines", "--format", format_), 80
     yield ("check", "--schema"), 80
     yield ("suites",), 80
-    for suite in ("smoke", "standard", "tutorial", "full", "gate", "ablation", "peers", "cluster"):
+    for suite in ("smoke", "standard", "tutorial", "full", "gate", "ablation", "peers", "precision", "cluster"):
         yield ("run", "--suite", suite, "--dry-run", "--data", "synthetic"), 120
     if with_help:
         for verb in _VERBS:

@@ -17,6 +17,7 @@ from bench.experiments.gate.slowdown import inject
 from bench.experiments.gate.source import SourceTree
 from bench.experiments.scratch import scratch_folder
 from bench.machine.software import tree_digest
+from bench.records.gate import GateMetric
 from bench.stats.paired import Side
 from tests import ROOT
 
@@ -156,6 +157,33 @@ seconds = []
 for _ in range(5):
     begin = time.perf_counter()
     assert training.train_batch(1, 2, 3) == "losses"
+    seconds.append(time.perf_counter() - begin)
+assert min(seconds) >= 0.03, seconds
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.system
+def test_the_injected_slowdown_is_spun_into_each_prediction(scratch: Path) -> None:
+    """A prediction takes longer by the ratio, and finds the same digit."""
+    side = source.check_out(str(ROOT), Side.CONTENDER, scratch)
+    inject(side.folder, 0.5, GateMetric.LATENCY)
+    code = f"""
+import sys, time
+sys.path[0] = {str(side.folder)!r}
+import numpy
+from mnist_core import prediction
+from mnist_core.mxnet_border import mx
+def net(images):
+    time.sleep(0.02)
+    return images.reshape((1, -1))
+image = numpy.zeros((1, 1, 28, 28), numpy.float32)
+image[0, 0, 0, 7] = 1
+predict = prediction.gluon_predictor(net, mx.cpu())
+seconds = []
+for _ in range(5):
+    begin = time.perf_counter()
+    assert predict(image) == [7]
     seconds.append(time.perf_counter() - begin)
 assert min(seconds) >= 0.03, seconds
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import stat
 import sys
@@ -232,8 +233,17 @@ def load_noxfile(monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Any], dict[
     )
     monkeypatch.setitem(sys.modules, "nox", fake)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)  # as it does itself
+    monkeypatch.setattr(os, "environ", {**os.environ})  # which it changes
     return runpy.run_path(str(SOURCE_ROOT / "noxfile.py")), required
+
+
+@pytest.mark.parametrize(("own", "used"), [({}, "1"), ({"UV_SYSTEM_CERTS": "0"}, "0")])
+def test_uv_trusts_whom_pip_trusts(monkeypatch: pytest.MonkeyPatch, own: dict[str, str], used: str) -> None:
+    """Behind a company's proxy nothing could be installed otherwise. A user's own choice stays."""
+    others = {name: value for name, value in os.environ.items() if name != "UV_SYSTEM_CERTS"}
+    monkeypatch.setattr(os, "environ", others | own)
+    load_noxfile(monkeypatch)
+    assert os.environ["UV_SYSTEM_CERTS"] == used
 
 
 @pytest.mark.parametrize(

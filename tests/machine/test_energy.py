@@ -150,15 +150,24 @@ def test_a_zone_without_a_name_counts_nobody_knows_what(lay: Lay) -> None:
 # Machines without
 
 
-def test_a_virtual_machine_has_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fault", ["is missing", "has no socket"])
+def test_a_virtual_machine_has_none(tmp_path: Path, fault: str) -> None:
+    """Nothing that its user could load into the kernel helps, whether its kernel knows of powercap or not."""
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/cpuinfo").write_text("processor : 0\nflags : fpu hypervisor\n")
+    if fault == "has no socket":
+        (tmp_path / "sys/class/powercap").mkdir(parents=True)
     supply = find_meters(tmp_path).supply
     assert supply.sources == ()
     assert supply.reason == (
-        "no RAPL here: /sys/class/powercap is missing, as in most virtual machines and containers (virtual machine)"
+        f"no RAPL here: /sys/class/powercap {fault}, as in most virtual machines and containers (virtual machine)"
     )
     assert supply.remedy is None
+
+
+def test_a_system_without_powercap_has_none(tmp_path: Path) -> None:
+    supply = find_meters(tmp_path).supply
+    assert (supply.reason, supply.remedy) == ("no RAPL here: /sys/class/powercap is missing", None)
 
 
 def test_a_counter_that_goes_away_has_no_reading(lay: Lay) -> None:

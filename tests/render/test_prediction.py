@@ -55,7 +55,7 @@ def test_there_are_tables_of_latencies_of_processes_and_of_batches() -> None:
     """A file without predictions has none of them."""
     titles = [table.title for table in tables_of(a_prediction_file())]
     assert titles == [
-        "mlp, prediction: seconds of a single image, n = 4",
+        "mlp, prediction: time of a single image, n = 4",
         "mlp, prediction: each process by itself",
         "mlp, prediction: images per second, by the images that are handed over together; n = 4",
     ]
@@ -130,6 +130,8 @@ def test_the_answer_names_the_row_with_the_least_tail_and_what_is_level_with_it(
     assert sentence.startswith("cpu(0), batch 100, hybridize static: a single image takes 65.0 µs ±")
     assert "its p99 is 150 % faster [148, 152] than that of cpu(0), batch 100, hybridize off" in sentence
     assert sentence.endswith("; the least p99 of 3.")
+    single = flat(text_of(a_prediction_file(*predicted(blocks=1)), 200))
+    assert "; the least p99 of 3, but single processes tell nothing apart" in single
     level = a_prediction_file(*predicted({OFF: 150.0, ON: 60.2, STATIC: 60.0}))
     assert "the least p99 of 3, but not told apart from cpu(0), batch 100, hybridize " in flat(text_of(level, 200))
 

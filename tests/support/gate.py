@@ -32,7 +32,16 @@ from bench.records.gate import (
 from bench.records.health import Health
 from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order, Side
-from bench.worker.protocol import Evaluated, SessionReady, SessionRequest, SetUpDone, WindowDone
+from bench.worker.protocol import (
+    Evaluated,
+    OfflineDone,
+    PredictionReady,
+    QueriesDone,
+    SessionReady,
+    SessionRequest,
+    SetUpDone,
+    WindowDone,
+)
 from bench.worker.session import Session
 from tests.support.records import CREATED_AT, a_dataset, a_scenario, a_software, an_environment
 from tests.support.sessions import READY, FakePredictions, a_window, an_evaluation
@@ -195,6 +204,10 @@ class FakeSessions:
     counts: float = 1.0
     accuracy: Callable[[Side], float] = lambda _side: 0.9
     on_window: Callable[[Side, Scenario], None] = lambda _side, _scenario: None
+    #: Of the contender: how many times as long the slowest hundredth of a turn's queries takes, and queries of it that
+    #: are answered by another digit than the evaluation's.
+    tail: float = 1.0
+    mismatches: int = 0
     #: Every (side, what) in order.
     calls: list[tuple[Side, str]] = field(default_factory=list)
     #: Requests in the order of their starts.
@@ -242,6 +255,29 @@ class _FakeSession(FakePredictions):
         if self.side is Side.CONTENDER:
             samples = round(samples * self.passes.counts)
         return a_window(samples, 1e-4 * samples * math.exp(log))
+
+    def prepare_prediction(self, batch_sizes: Sequence[int]) -> PredictionReady:
+        assert not batch_sizes
+        self.passes.calls.append((self.side, "prepare"))
+        return PredictionReady(warm_up=100, timer_overhead_ns=40)
+
+    def run_queries(self, queries: int) -> QueriesDone:
+        self.passes.calls.append((self.side, "queries"))
+        self.passes.on_window(self.side, self.scenario)
+        is_slow, generator = self.side is Side.CONTENDER, self.passes.generator
+        logs = math.log(60_000) + generator.normal(0, self.passes.sd) + np.abs(generator.normal(0, 0.1, queries))
+        if is_slow:
+            logs += math.log1p(self.passes.slowdown)
+            logs[np.argsort(logs)[-queries // 50 :]] += math.log(self.passes.tail)
+        return QueriesDone(
+            ns=tuple(int(number) for number in np.exp(logs)),
+            warm_up=20,
+            mismatches=self.passes.mismatches if is_slow else 0,
+            involuntary_context_switches=1,
+        )
+
+    def run_offline(self, batch_size: int, samples: int) -> OfflineDone:
+        raise AssertionError("a gate predicts no batches")
 
     def evaluate(self) -> Evaluated:
         self.passes.calls.append((self.side, "evaluate"))

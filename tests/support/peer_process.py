@@ -17,9 +17,12 @@ import numpy as np
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from bench.worker.backends import base, common
+from bench.worker.backends.base import Workload
+from bench.worker.measure.prediction import Predictions
+from bench.worker.protocol import PredictionPlan
 from mnist_core.idx import Split
 from mnist_core.order import batch_sizes
-from mnist_core.recipe import Network, Recipe
+from mnist_core.recipe import Layers, Network, Recipe
 
 EPOCHS = 2
 #: With a weight and a bias each.
@@ -53,7 +56,9 @@ def train_case(scenario: Scenario, train: Split) -> dict[str, Any]:
     compiled = compilations()
     epochs = [made.train_epoch() for _ in range(EPOCHS)]
     made.wait()
+    predicted = mismatches(made, scenario, train) if predicts(scenario) else -1
     return {
+        "mismatches": predicted,
         "left_alone": all(a.tobytes() == b.tobytes() for a, b in zip(before, after, strict=True)),
         "compiled_in_epochs": compilations() - compiled,
         "samples": [epoch.samples for epoch in epochs],
@@ -63,6 +68,19 @@ def train_case(scenario: Scenario, train: Split) -> dict[str, Any]:
         "device_memory_bytes": str(made.device_memory_bytes()),
         **{f"weight{k}": weight for k, weight in enumerate(made.weights())},
     }
+
+
+def predicts(scenario: Scenario) -> bool:
+    """Tell whether a case also predicts: one of each execution and update, since what is compiled takes seconds."""
+    in_batches = len(scenario.contexts) > 1
+    return in_batches and (scenario.network == Network.MLP) == (scenario.layers is not Layers.CHANNELS_LAST)
+
+
+def mismatches(made: Workload, scenario: Scenario, images: Split) -> int:
+    """Return how many images are predicted as another digit than that which the evaluation finds."""
+    count = len(images.images)
+    plan = PredictionPlan(turns=2, queries=count, batch_sizes=(10,), samples=count)
+    return sum(window.mismatches for window in Predictions(made, scenario, images, seed=1).run(plan).queries)
 
 
 @functools.cache

@@ -46,12 +46,12 @@ title = "alone, and in turns"
 [[matrix]]
 network = ["mlp"]
 contexts = ["cpu(0)"]
-sampling = { repeats = 2, epochs = 1, samples = 200 }
+sampling = { predict = true, repeats = 2, epochs = 1, samples = 200 }
 [[matrix]]
 network = ["mlp"]
 contexts = ["cpu(0)"]
 batch_size = [50, 200]
-sampling = { in_turns = true, repeats = 2, epochs = 2, samples = 200 }
+sampling = { in_turns = true, predict = true, repeats = 2, epochs = 2, samples = 200 }
 """
 
 
@@ -180,7 +180,7 @@ VERBS: Final = (
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     """Make what the commands need; afterwards nothing that they started may go on."""
-    small_idx_folder(tmp_path / "data", train=300, test=100)
+    small_idx_folder(tmp_path / "data", train=300, test=400)
     (tmp_path / "tmp").mkdir()
     (tmp_path / "suite.toml").write_text(_SUITE, encoding="utf-8")
     other = tmp_path / "other" / "mnist_core"

@@ -192,6 +192,14 @@ def test_a_peer_trains_as_mxnet_does(
         assert facts["device_memory_bytes"] == "None"
 
 
+def test_a_peer_predicts_what_it_evaluates(trained: list[tuple[Scenario, dict[str, Any]]]) -> None:
+    """One image at a time, on the first of three devices; compiled for itself where the training is compiled."""
+    predicted = {scenario.name: int(facts["mismatches"]) for scenario, facts in trained if facts["mismatches"] >= 0}
+    assert predicted == dict.fromkeys(predicted, 0)
+    executions = {scenario.hybridize for scenario, _facts in trained}
+    assert {scenario.hybridize for scenario, _facts in trained if scenario.name in predicted} == executions
+
+
 def test_throwaway_batches_leave_a_peers_weights_and_nothing_to_compile(
     trained: list[tuple[Scenario, dict[str, Any]]],
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -16,20 +17,12 @@ from bench.worker.backends import base
 from bench.worker.backends.base import Workload
 from bench.worker.measure.prediction import Predictions
 from bench.worker.protocol import PredictionPlan
+from mnist_core import datasets
 from mnist_core.idx import Split
 from mnist_core.recipe import Hybridize, Recipe
+from tests.support.idx_files import small_idx_folder
 
 IMAGES = 120
-
-
-def digits(count: int = IMAGES) -> Split:
-    """Return noise in which the digit is the brightest part, so that a few updates learn it."""
-    generator = np.random.default_rng(8)
-    labels = generator.integers(0, 10, count).astype(np.uint8)
-    images = generator.integers(0, 60, (count, 28, 28)).astype(np.uint8)
-    for image, label in zip(images, labels, strict=True):
-        image[2 * label + 2 : 2 * label + 6] += 180
-    return Split(images, labels)
 
 
 class FakeWorkload:
@@ -133,10 +126,10 @@ def scenarios() -> list[Scenario]:
 
 @pytest.mark.system
 @pytest.mark.parametrize("scenario", scenarios(), ids=lambda scenario: scenario.name)
-def test_mxnet_predicts_what_it_evaluates(scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mxnet_predicts_what_it_evaluates(scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each digit, one by one, after whatever batches; and the accuracy is that of the evaluation."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    data = digits()
+    data, _test = datasets.load(small_idx_folder(tmp_path, train=IMAGES, test=1))
     workload = base.create_workload(scenario, Recipe(), data)
     workload.build()
     workload.train_throwaway_batch(scenario.batch_size)

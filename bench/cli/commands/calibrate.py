@@ -28,7 +28,7 @@ from bench.experiments.scratch import scratch_folder
 from bench.machine.capture import capture
 from bench.records import store
 from bench.records.calibration import Calibration
-from bench.records.gate import GateFile, Purpose
+from bench.records.gate import GateFile, GateMetric, Purpose
 from bench.render.formats.export import Format
 from bench.render.phrases import format_change
 from bench.render.views.calibration import calibration_tables
@@ -167,7 +167,10 @@ def _evaluate(gate_file: GateFile, path: Path) -> Calibration:
 
 @app.command(epilog=examples("selftest"))
 def selftest(
-    slowdown: Annotated[str, typer.Option(help="Spun into every training step of the contender.")] = "10%",
+    slowdown: Annotated[
+        str, typer.Option(help="Spun into every training step of the contender, or into every prediction.")
+    ] = "10%",
+    metric: options.Metric = GateMetric.THROUGHPUT,
     budget: options.Budget = "10m",
     suite: options.Suite = GATE_SUITE,
     keyword: options.Keyword = None,
@@ -185,9 +188,18 @@ def selftest(
     verdicts = []
     with store.exclusive(options.RESULTS_DIRECTORY):
         for number, share in enumerate((injected, 0.0), start=1):
-            what = f"{100 * share:g} % spun into each step of the contender" if share else "identical code"
+            each = "prediction" if metric is GateMetric.LATENCY else "step"
+            what = f"{100 * share:g} % spun into each {each} of the contender" if share else "identical code"
             note(f"gate {number} of 2: {what}")
-            request = GateRequest(suite=suite, keyword=keyword, seed=options.seed_or_random(seed))
+            margin, tolerance = options.LIMITS[metric]
+            request = GateRequest(
+                suite=suite,
+                metric=metric,
+                keyword=keyword,
+                seed=options.seed_or_random(seed),
+                margin=options.ratio(margin, "--margin"),
+                tolerance=options.ratio(tolerance, "--tolerance"),
+            )
             path = path_named_now(options.RESULTS_DIRECTORY, f"selftest-{100 * share:g}-percent")
             gate_file, conclusion = _gate_with_slowdown(share, request, prepared, path, budget_seconds)
             _report_half(gate_file, conclusion, share, output_format)
@@ -209,8 +221,9 @@ def _gate_with_slowdown(
         trees = {}
         for side, share in ((Side.BASELINE, 0.0), (Side.CONTENDER, slowdown)):
             tree = source.check_out(WORKING_TREE, side, scratch)
-            inject(tree.folder, share)
-            trees[side] = source.redescribe(tree, f"working tree, {100 * share:g} % spun into each step")
+            inject(tree.folder, share, request.metric)
+            what = "prediction" if request.metric is GateMetric.LATENCY else "step"
+            trees[side] = source.redescribe(tree, f"working tree, {100 * share:g} % spun into each {what}")
         sides = Sides(trees)
         hint = ResumeHint("blocks", path)
         gate_file, conclusion, interrupted = measure_blocks(
@@ -231,7 +244,7 @@ def _report_half(gate_file: GateFile, conclusion: Conclusion, injected: float, o
         print_tables([gate_table(gate_file, conclusion)], output_format)
     for row in conclusion.rows:
         change = "nothing" if row.ratio is None else format_change(row.ratio)
-        note(f"injected {100 * injected:g} % per step, found {change}: {row.verdict}: {row.name}")
+        note(f"injected {100 * injected:g} %, found {change}: {row.verdict}: {row.name}")
 
 
 def selftest_status(slowed: Verdict, identical: Verdict) -> Exit:

@@ -99,7 +99,12 @@ def environment_command(
     strict: Annotated[bool, typer.Option("--strict", help="Exit 3 where there is a warning.")] = False,
     data: options.Data = DatasetName.AUTO,
     data_dir: options.DataDir = None,
-    output_format: Annotated[Format | None, typer.Option("--format", show_default=Format.TEXT.value)] = None,
+    output_format: Annotated[
+        Format | None,
+        typer.Option(
+            "--format", show_default=Format.TEXT.value, **options.one_of("How the results are printed", Format)
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
 ) -> None:
     """Show what this machine is, and what a benchmark on it should know, or how fast it can be. Changes no setting.

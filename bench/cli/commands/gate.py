@@ -19,11 +19,18 @@ from bench.cli.measuring.session import ResumeHint, new_file, note_saved, prepar
 from bench.errors import ConfigurationError
 from bench.experiments.gate import source
 from bench.experiments.gate.decision import Conclusion, conclusion_of
-from bench.experiments.gate.setup import GATE_SUITE, GateRequest, Sides, check_out_sides, require_same_sides
+from bench.experiments.gate.setup import (
+    GATE_SUITE,
+    GateRequest,
+    Sides,
+    check_out_sides,
+    require_prediction,
+    require_same_sides,
+)
 from bench.experiments.scratch import scratch_folder
 from bench.machine.capture import capture
 from bench.records import store
-from bench.records.gate import GateFile, Purpose
+from bench.records.gate import GateFile, GateMetric, Purpose
 from bench.render.formats.export import Format, render_markdown
 from bench.render.formats.junit import render_junit
 from bench.render.model.cases import CaseOutcome, JUnitCase
@@ -43,7 +50,10 @@ _LASTING_FACTS: Final = (
 
 @app.command(
     epilog=examples(
-        "gate --base origin/main", "gate --base v1.0 --budget 20m --strict", "gate --replay results/runs/gate.json"
+        "gate --base origin/main",
+        "gate --base v1.0 --budget 20m --strict",
+        "gate --base origin/main --metric latency",
+        "gate --replay results/runs/gate.json",
     )
 )
 def gate(
@@ -57,6 +67,7 @@ def gate(
     suite: options.Suite = GATE_SUITE,
     keyword: options.Keyword = None,
     budget: options.Budget = "10m",
+    metric: options.Metric = GateMetric.THROUGHPUT,
     margin: options.Margin = options.MARGIN,
     tolerance: options.Tolerance = options.TOLERANCE,
     alpha: options.Alpha = options.ALPHA,
@@ -104,8 +115,12 @@ def gate(
             _measure(gate_file, sides, prepared, resume, budget_seconds, output_format)
     if base is None:
         raise ConfigurationError("gate: name the baseline with --base, e.g. --base origin/main")
+    usual_margin, usual_tolerance = options.LIMITS[metric]
+    margin = margin if options.is_given(context, "margin") else usual_margin
+    tolerance = tolerance if options.is_given(context, "tolerance") else usual_tolerance
     request = GateRequest(
         suite=suite,
+        metric=metric,
         keyword=keyword,
         seed=options.seed_or_random(seed),
         margin=options.ratio(margin, "--margin"),
@@ -116,6 +131,8 @@ def gate(
     clone = _clone_here()
     with new_file(output, "gate") as path, scratch_folder() as scratch:
         sides = check_out_sides(base, scratch, clone, base_python)
+        if metric is GateMetric.LATENCY:
+            require_prediction(sides)
         if sides.are_identical and not force:
             own = own_networks(scenario for scenario, _threads in scenarios_here(request))
             _report_identical(base, clone, sides.sources[Side.BASELINE].tree_digest, own, output_format)

@@ -229,7 +229,7 @@ def run(
             may_take_turns = begun.plan
         else:
             probe = probe_first(listed, interpreters) if listed else executor.probe
-            plan = plan_of(suite, overrides, keyword, seed, probe, machines=len(listed))
+            plan = plan_of(suite, overrides, keyword, seed, probe, interpreters, machines=len(listed))
             may_take_turns = plan = computable(plan, overrides, is_here=not listed)
         if listed:
             check_plan(may_take_turns, listed)

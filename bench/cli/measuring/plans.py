@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from bench.render.phrases import format_count
 from bench.render.progress.run import format_reached
 from bench.scenarios.axes import Framework
 from bench.scenarios.suite import Overrides, PlannedRun, load_suite
+from bench.worker.interpreters import Interpreters
 from mnist_core.datasets import TEST_COUNT, TRAIN_COUNT
 from mnist_core.devices import Device, DeviceKind, Probe
 
@@ -43,12 +45,14 @@ def plan_of(
     keyword: str | None,
     seed: int,
     probe: Callable[[Framework, Device], Probe],
+    interpreters: Interpreters,
     *,
     machines: int,
 ) -> tuple[PlannedRun, ...]:
     """Return the runs of a suite on the machines of a hosts file, or on this one where there are none.
 
-    Say so where the suite has rows for GPUs that nobody left out, one is here, and no framework can use it.
+    Say so where the suite has rows for GPUs that nobody left out, one is here, and no framework can use it; and where
+    its peers are optional and one is not installed here.
     """
     has_gpu = machines == 0 and describe_accelerators().quantity > 0
     with spinner("trying the devices out"):
@@ -60,7 +64,17 @@ def plan_of(
             "a GPU is here, and no framework that is installed can use it: nox -s bench installs the builds that can; "
             "mnist-bench environment says more"
         )
-    return plan
+    if machines or not load_suite(suite).peers_are_optional:
+        return plan
+    given = {*overrides.framework, *interpreters.python, Framework.MXNET}
+    missing = [each for each in Framework if each not in given and importlib.util.find_spec(each.value) is None]
+    left_out = {planned.scenario for planned in plan if planned.scenario.framework in missing}
+    if left_out:
+        note(
+            f"{format_count(len(left_out), 'scenario')} left out, of frameworks that are not installed here "
+            f"({', '.join(missing)}): nox -s peers -- --suite {suite} measures them, too"
+        )
+    return tuple(planned for planned in plan if planned.scenario not in left_out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +179,7 @@ def show_plan(plan: Sequence[PlannedRun], suite: str, precision: float | None, b
     for planned in plan:
         recipe = planned.recipe
         training = _describe_training(recipe.epochs, recipe.samples, in_turns=planned.in_turns)
-        line = f"{planned.scenario.name}  ·  {training}"
+        line = f"{planned.scenario.name}  ·  {training}{', then prediction' if planned.predict else ''}"
         processes[line] = processes.get(line, 0) + 1
         seconds[line] = estimate.seconds(planned)
     listed = (f"{count} x {seconds[line]:6.0f} s  {line}\n" for line, count in processes.items())

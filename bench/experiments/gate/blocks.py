@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias
 
+import msgspec
+
 from bench.experiments import blocks
 from bench.experiments.attempts import attempt
 from bench.experiments.blocks import Arm, HealthWatch, Measurement, Task, exactly
@@ -23,9 +25,12 @@ from bench.experiments.gate.decision import Conclusion, Wanted, conclusion_of
 from bench.experiments.pilot import Clock, StartSession
 from bench.records.base import utc_now
 from bench.records.gate import (
+    GATED_PERCENTILES,
+    AnsweredTurn,
     Block,
     GatedScenario,
     GateFile,
+    GateMetric,
     Invocation,
     InvocationFailure,
     ScenarioInvocation,
@@ -33,10 +38,11 @@ from bench.records.gate import (
     with_block,
 )
 from bench.scenarios.scenario import Scenario
+from bench.stats.order_statistics import percentile_rank
 from bench.stats.paired import Order, Side
 from bench.worker import session
 from bench.worker.process import Cancellation, Interpreter
-from bench.worker.protocol import SessionRequest
+from bench.worker.protocol import PredictionPlan, QueriesDone, SessionRequest
 from mnist_core.recipe import Engine, Precision
 
 #: Seconds after which a block hangs, for each of its scenarios; it takes a few seconds for each.
@@ -117,15 +123,16 @@ def _measure_block(
     started_at = utc_now()
     passes: list[list[ScenarioInvocation]] = [[] for _side in order.sides]
     failure = None
-    pairs = [(each.scenario, each.omp_num_threads) for each in scenarios]
+    pairs = [(each.scenario, each.omp_num_threads) for each in gated.values()]
+    is_latency = planned.metric is GateMetric.LATENCY
     for (threads, engine, precision), group in by_variables(pairs):
         request = session.session_request(
             data_directory, gate_file.dataset, planned.seed + index, threads, engine, group[0].framework, precision
         )
-        arms = _arms(order, sessions, request, [gated[each] for each in group])
+        arms = _arms(order, sessions, request, [gated[each] for each in group], planned.windows if is_latency else None)
         outcome = blocks.measure_block(
             arms,
-            turns=planned.windows,
+            turns=1 if is_latency else planned.windows,
             stop=stop,
             reverse=False,  # ABBA is balanced as it is, and `paired.control` compares fixed places
             needed=range(len(arms)),
@@ -134,7 +141,7 @@ def _measure_block(
         if stop.requested and not outcome.measurements:
             return None
         for place, measured in outcome.measurements.items():
-            passes[place] += map(_scenario_invocation, measured)
+            passes[place] += map(_answers if is_latency else _scenario_invocation, measured)
         for place, ended in outcome.failures.items():
             failure = InvocationFailure(
                 side=order.sides[place], reason=ended.reason, detail=ended.detail, log=ended.log
@@ -158,11 +165,22 @@ def _measure_block(
 
 
 def _arms(
-    order: Order, sessions: Mapping[Side, StartSession], request: SessionRequest, scenarios: Sequence[GatedScenario]
+    order: Order,
+    sessions: Mapping[Side, StartSession],
+    request: SessionRequest,
+    scenarios: Sequence[GatedScenario],
+    query_turns: int | None,
 ) -> list[Arm[int]]:
-    """Return the four processes of a block, labelled by their places in its order."""
+    """Return the four processes of a block, labelled by their places in its order; with turns of queries, if any."""
     tasks = tuple(
-        Task(scenario=gated.scenario, epoch_samples=gated.epoch_samples, epochs=exactly(gated.window_epochs))
+        Task(
+            scenario=gated.scenario,
+            epoch_samples=min(gated.epoch_samples, request.dataset.train_samples),
+            epochs=exactly(gated.window_epochs),
+            prediction=None
+            if query_turns is None
+            else PredictionPlan(turns=query_turns, queries=gated.epoch_samples, batch_sizes=(), samples=1),
+        )
         for gated in scenarios
     )
     return [
@@ -181,6 +199,25 @@ def _scenario_invocation(measured: Measurement) -> ScenarioInvocation:
         test_accuracy=measured.evaluated.test_accuracy,
         involuntary_context_switches=sum(window.involuntary_context_switches for window in measured.windows),
     )
+
+
+def _answers(measured: Measurement) -> ScenarioInvocation:
+    """Return what a process took for its queries, after a window of training that is no part of it."""
+    assert measured.prediction is not None
+    turns = measured.prediction.queries
+    return msgspec.structs.replace(
+        _scenario_invocation(measured),
+        samples=tuple(len(turn.ns) for turn in turns),
+        window_seconds=tuple(1e-9 * sum(turn.ns) for turn in turns),
+        involuntary_context_switches=sum(turn.involuntary_context_switches for turn in turns),
+        answered=tuple(map(_answered_turn, turns)),
+    )
+
+
+def _answered_turn(turn: QueriesDone) -> AnsweredTurn:
+    ascending = sorted(turn.ns)
+    p50_ns, p99_ns = (ascending[percentile_rank(len(ascending), fraction) - 1] for fraction in GATED_PERCENTILES)
+    return AnsweredTurn(p50_ns=p50_ns, p99_ns=p99_ns, mismatches=turn.mismatches)
 
 
 #: OpenMP threads, engine and precision.

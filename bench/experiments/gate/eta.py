@@ -25,7 +25,7 @@ def block_seconds(gate_file: GateFile, scenarios: Sequence[GatedScenario]) -> fl
         for block in gate_file.blocks
         if block.passes and block.passes[0].scenarios
     ]
-    return statistics.median(of_one) * len(scenarios) if of_one else None
+    return statistics.median(of_one) * len({gated.scenario for gated in scenarios}) if of_one else None
 
 
 def blocks_in(gate_file: GateFile, budget_seconds: float) -> tuple[int, float] | None:

@@ -25,6 +25,7 @@ from bench.machine.capture import capture, usable_core_count
 from bench.records.base import utc_now
 from bench.records.environment import Software
 from bench.records.gate import (
+    GATED_PERCENTILES,
     GatedScenario,
     GateFile,
     GateMetric,
@@ -59,6 +60,8 @@ _CONFIRMATION_LOOKS: Final = (5, 10)
 _CONFIRMATION_ALPHA: Final = 0.1
 #: Largest detectable relative slowdown of a row that may be called unchanged (0.1 = 10 % slower), whatever its mean.
 _DETECTABLE_LIMIT: Final = 0.1
+#: The same of a latency, whose tail scatters more.
+_LATENCY_DETECTABLE_LIMIT: Final = 0.15
 #: Significance level of each check of the measurement itself. One look in a hundred is refused without a cause, and the
 #: next one decides.
 _CONTROL_ALPHA: Final = 0.01
@@ -66,10 +69,6 @@ _CONTROL_ALPHA: Final = 0.01
 _ACCURACY_MARGIN: Final = 0.01
 #: More void blocks than this share are the sign of an unhealthy machine.
 _UNHEALTHY_FRACTION: Final = 0.3
-#: What differs in a gate of latency. The tail of a few hundred queries scatters more than a mean over as many images:
-#: up to 5 % slower is no regression, and 15 % is the most that may remain unseen.
-LATENCY_MARGIN, LATENCY_TOLERANCE = "5%", "15%"
-_LATENCY_DETECTABLE_LIMIT: Final = 0.15
 #: Turns of a process, and queries of a turn: more than the 368 that a p99 takes (`order_statistics.fewest_values`).
 _TURNS, _QUERIES = 10, 500
 #: All looks, each with its confirmation, and as many void blocks as a healthy machine may have.
@@ -156,6 +155,17 @@ def check_out_sides(base: str, scratch: Path, clone: Path, base_python: Path | N
     return Sides(sources, base_python)
 
 
+def require_prediction(sides: Sides) -> None:
+    """Raise `ConfigurationError` where the code of a side cannot predict: an older commit trains alone."""
+    for side in Side:
+        tree = sides.sources[side]
+        if not (tree.folder / source.PACKAGE / "prediction.py").is_file():
+            raise ConfigurationError(
+                f"--metric latency: the {side} ({tree.name}) has no {source.PACKAGE}/prediction.py, which is what "
+                "predicts: name a commit that has it, or compare the training (without --metric)"
+            )
+
+
 def describe_sides(sides: Sides) -> dict[Side, Software]:
     """Ask each side what it runs on.
 
@@ -202,7 +212,8 @@ def new_gate_file(
     machine's calibration cannot be read.
     """
     environment = capture(software=software[Side.CONTENDER])
-    calibration = calibration_for(environment)
+    is_latency = request.metric is GateMetric.LATENCY
+    calibration = None if is_latency else calibration_for(environment)
     begin = time.monotonic()
     windows = window_sizes(
         scenarios,
@@ -210,6 +221,7 @@ def new_gate_file(
         data_directory=data_directory,
         dataset=dataset,
         seed=request.seed,
+        metric=request.metric,
     )
     gated = tuple(
         GatedScenario(
@@ -218,8 +230,10 @@ def new_gate_file(
             epoch_samples=windows[scenario].epoch_samples,
             window_epochs=windows[scenario].epochs,
             noise_floor=None if calibration is None else calibration.noise_floor(scenario),
+            percentile=percentile,
         )
         for scenario, threads in scenarios
+        for percentile in (GATED_PERCENTILES if is_latency else (None,))
     )
     return GateFile(
         created_at=utc_now(),
@@ -231,23 +245,31 @@ def new_gate_file(
     )
 
 
+def _looks(request: GateRequest, rows: int) -> tuple[int, ...]:
+    """Return the numbers of blocks to look at: the first is the fewest that can show anything for so many rows."""
+    fewest = math.ceil(math.log2(rows * len(_LOOKS) / request.alpha))
+    return tuple(look + max(0, fewest - _LOOKS[0]) for look in _LOOKS)
+
+
 def _plan(request: GateRequest, scenarios: tuple[GatedScenario, ...]) -> GatePlan:
     """Return every limit that a verdict depends on: stored in the file, so that no later change of one moves it."""
+    is_latency = request.metric is GateMetric.LATENCY
     return GatePlan(
         purpose=request.purpose,
+        metric=request.metric,
         suite=request.suite,
         scenarios=scenarios,
-        windows=_WINDOWS,
+        windows=_TURNS if is_latency else _WINDOWS,
         seed=request.seed,
         margin=request.margin,
         tolerance=request.tolerance,
         accuracy_margin=_ACCURACY_MARGIN,
         alpha=request.alpha,
-        looks=_LOOKS,
+        looks=_looks(request, len(scenarios)) if is_latency else _LOOKS,
         confirmation_alpha=_CONFIRMATION_ALPHA,
         confirmation_looks=_CONFIRMATION_LOOKS,
         control_alpha=_CONTROL_ALPHA,
-        detectable_limit=_DETECTABLE_LIMIT,
+        detectable_limit=_LATENCY_DETECTABLE_LIMIT if is_latency else _DETECTABLE_LIMIT,
         steadiness_margin=_STEADINESS_MARGIN,
         void_steal_fraction=VOID_STEAL_FRACTION,
         void_anchor_ratio=VOID_ANCHOR_RATIO,
@@ -265,11 +287,14 @@ def window_sizes(
     data_directory: Path,
     dataset: Dataset,
     seed: int,
+    metric: GateMetric = GateMetric.THROUGHPUT,
 ) -> dict[Scenario, WindowSize]:
     """Find, by a pilot of each (scenario, OpenMP threads), the window that is long enough on the faster side.
 
-    It also fills the caches of files and bytecode. Raises `PilotError` if a side does not work.
+    It also fills the caches of files and bytecode. A turn of queries has the same number of them, however long they
+    take. Raises `PilotError` if a side does not work.
     """
+    is_latency = metric is GateMetric.LATENCY
     fastest: dict[Scenario, float] = {}
     for (threads, engine, precision), group in by_variables(scenarios):
         request = session.session_request(data_directory, dataset, seed, threads, engine, group[0].framework, precision)
@@ -285,8 +310,13 @@ def window_sizes(
                         seconds = pilot.seconds_per_sample(
                             running[side], scenario, dataset.train_samples, windows=_PILOT_WINDOWS
                         )
+                        if is_latency:
+                            running[side].prepare_prediction(())
+                            running[side].run_queries(_QUERIES)
                         running[side].evaluate()
                         fastest[scenario] = min(seconds, fastest.get(scenario, math.inf))
+    if is_latency:
+        return dict.fromkeys(fastest, WindowSize(epoch_samples=_QUERIES, epochs=1))
     return {
         scenario: pilot.window_size(scenario.batch_size, seconds, dataset.train_samples)
         for scenario, seconds in fastest.items()

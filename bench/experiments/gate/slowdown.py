@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Final
 
 from bench.experiments.gate.source import PACKAGE
+from bench.records.gate import GateMetric
 
-#: Code appended to `training.py`. Both sides wait for the end of each step, one of them with a slowdown of 0: they
-#: differ by the spinning alone.
-_SPIN: Final = """
+#: Code appended to `training.py`, and to `prediction.py`. Both sides wait for the end of each step, one of them with a
+#: slowdown of 0: they differ by the spinning alone. A prediction is waited for as it is.
+_SPIN_TRAINING: Final = """
 
 # Injected: every training step is waited for, then spun for {slowdown:g} of its own time.
 import time as _time
@@ -28,10 +29,42 @@ def train_batch(*arguments):
 """
 
 
-def inject(folder: Path, slowdown: float) -> None:
-    """Make every training step of the package in this folder slower, by spinning.
+_SPIN_PREDICTION: Final = """
+
+# Injected: every prediction is spun for {slowdown:g} of its own time.
+import time as _time
+
+
+def _spun(make):
+    def made(*arguments):
+        plain = make(*arguments)
+
+        def predict(images):
+            begin = _time.perf_counter()
+            digits = plain(images)
+            end = begin + (1 + {slowdown!r}) * (_time.perf_counter() - begin)
+            while _time.perf_counter() < end:
+                pass
+            return digits
+
+        return predict
+
+    return made
+
+
+gluon_predictor, bound_predictor = _spun(gluon_predictor), _spun(bound_predictor)
+"""
+_SPINS: Final = {
+    GateMetric.THROUGHPUT: ("training.py", _SPIN_TRAINING),
+    GateMetric.LATENCY: ("prediction.py", _SPIN_PREDICTION),
+}
+
+
+def inject(folder: Path, slowdown: float, metric: GateMetric = GateMetric.THROUGHPUT) -> None:
+    """Make every training step, or every prediction, of the package in this folder slower, by spinning.
 
     `slowdown` is relative (0.1 = 10 % slower).
     """
-    training = folder / PACKAGE / "training.py"
-    training.write_text(training.read_text(encoding="utf-8") + _SPIN.format(slowdown=slowdown), encoding="utf-8")
+    name, spin = _SPINS[metric]
+    module = folder / PACKAGE / name
+    module.write_text(module.read_text(encoding="utf-8") + spin.format(slowdown=slowdown), encoding="utf-8")

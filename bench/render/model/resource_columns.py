@@ -10,6 +10,7 @@ from bench.analysis.energy import EnergyUse
 from bench.analysis.prices import Price
 from bench.analysis.summary import Row
 from bench.records.energy import EnergySource, EnergySupply
+from bench.records.hosts import ClusterHost
 from bench.render import units
 from bench.render.model.column import Column, Raw, make_column
 from bench.render.phrases import clean_text, format_count, one_line, plus_minus
@@ -117,11 +118,11 @@ def format_counted(counted: Iterable[tuple[EnergySource, str]]) -> str:
     return ", ".join(domain for _source, domain in counted)
 
 
-def format_price(price: Price | None) -> str:
-    """Name a price: 0.34 USD an hour."""
-    if price is None:
-        return "the prices of the hosts file"
-    return one_line(clean_text(f"{price.per_hour:g}{price.currency and f' {price.currency}'} an hour"))
+def format_price(price: Price | None, hosts: Sequence[ClusterHost] = ()) -> str:
+    """Name what costs are reckoned by: 0.34 USD an hour; of a cluster the prices of its hosts first; "" for nothing."""
+    own = ["the prices of the hosts file"] if any(host.price_per_hour is not None for host in hosts) else []
+    given = [] if price is None else [f"{price.per_hour:g}{price.currency and f' {price.currency}'} an hour"]
+    return one_line(clean_text(", else ".join([*own, *given])))
 
 
 def energy_of_rows(rows: Iterable[Row]) -> list[EnergyUse]:

@@ -73,6 +73,8 @@ def describe_quickest(answer: Quickest) -> str:
     words += f"{_format_time(best.percentiles[TAIL])} (p99), n = {best.percentiles[TAIL].n}"
     if (ratio := best.ratios.get(TAIL)) is not None:
         words += f"; its p99 is {format_change(ratio)} than that of {full_setting(answer.reference)}"
+    if best.percentiles[TAIL].n == 1 < answer.ranked:
+        return f"{words}; the least p99 of {answer.ranked}, but single processes tell nothing apart"
     if answer.as_quick:
         named = [full_setting(each.scenario) for each in answer.as_quick[:_NAMED]]
         if more := answer.as_quick[_NAMED:]:
@@ -185,7 +187,7 @@ _LATENCIES: Final[Sequence[Column[LatencyRow]]] = (
 def _latency_table(summary: Summary, rows: Sequence[LatencyRow]) -> Table:
     answer = quickest(rows, summary)
     return make_table(
-        f"{_title(rows)}: seconds of a single image, {captions.format_n(len(row.runs) for row in rows)}",
+        f"{_title(rows)}: time of a single image, {captions.format_n(len(row.runs) for row in rows)}",
         [*listed_axes(_scenarios(rows)), *_LATENCIES],
         rows,
         caption=[("method", METHOD), ("meanwhile", _disturbance(rows)), *_caption(rows)],

@@ -185,7 +185,7 @@ def _explained(columns: Iterable[Column[Row]], summary: Summary, rows: Sequence[
             tutorial_setting(rows[0].scenario.network), [axis for axis in AXES if axis.heading.name in MAIN_AXES]
         ),
         "targets": " or ".join(targets),
-        "price": format_price(summary.price),
+        "price": format_price(summary.price, summary.hosts),
         "accuracy_margin": f"{accuracy.MARGIN_OVER_FLOAT32:g}",
     }
     return [

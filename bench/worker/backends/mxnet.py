@@ -185,7 +185,8 @@ class TutorialWorkload:
         return _evaluate(self._net, test, self._scenario.batch_size, self._contexts)
 
     def predictor(self, batch_size: int) -> Predictor:  # noqa: ARG002  # Gluon takes any
-        return _gluon_predictor(self._net, self._contexts[0])
+        predictor: Predictor = _prediction().gluon_predictor(self._net, self._contexts[0])
+        return predictor
 
     def device_memory_bytes(self) -> int | None:
         return _device_memory_bytes(self._scenario.devices)
@@ -251,9 +252,12 @@ class ExchangedLoopWorkload:
 
     def predictor(self, batch_size: int) -> Predictor:
         net, context = self._training.net_to_evaluate(), self._contexts[0]
+        predictor: Predictor
         if self._scenario.hybridize is Hybridize.BOUND:
-            return _bound_predictor(net, context, batch_size)
-        return _gluon_predictor(net, context)
+            predictor = _prediction().bound_predictor(net, context, batch_size)
+        else:
+            predictor = _prediction().gluon_predictor(net, context)
+        return predictor
 
     def device_memory_bytes(self) -> int | None:
         return _device_memory_bytes(self._scenario.devices)
@@ -297,36 +301,9 @@ def _evaluate(net: Block, test: Split, batch_size: int, contexts: Sequence[Conte
     return training.evaluate(net, batches, contexts)
 
 
-def _gluon_predictor(net: Block, context: Context) -> Predictor:
-    """Return what predicts as the tutorial's loop evaluates; what is compiled is planned anew for another shape."""
-
-    def predict(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        digits: NDArray[np.float32] = net(mx.nd.array(images, ctx=context)).argmax(axis=1).asnumpy()
-        return digits
-
-    return predict
-
-
-def _bound_predictor(net: Block, context: Context, batch_size: int) -> Predictor:
-    """Return what predicts with a graph of network and argmax, bound to arrays of this batch size."""
-    symbol = mx.sym.argmax(net(mx.sym.var("images")), axis=1)
-    arrays = {each.name: each.data(context) for each in net.collect_params().values()}
-    inputs = arrays["images"] = mx.nd.zeros((batch_size, 1, 28, 28), ctx=context)
-    executor = symbol.bind(
-        context,
-        {name: arrays[name] for name in symbol.list_arguments()},
-        grad_req="null",
-        aux_states={name: arrays[name] for name in symbol.list_auxiliary_states()},
-    )
-    (digits,) = executor.outputs
-
-    def predict(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        inputs[:] = images
-        executor.forward(is_train=False)
-        found: NDArray[np.float32] = digits.asnumpy()
-        return found
-
-    return predict
+def _prediction() -> Any:  # noqa: ANN401  # a module
+    """Import it by its name, since an older `mnist_core` predicts nothing."""
+    return importlib.import_module("mnist_core.prediction")
 
 
 def _device_memory_bytes(devices: Sequence[Device]) -> int | None:

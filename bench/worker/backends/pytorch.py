@@ -1,6 +1,6 @@
 """PyTorch as a `Workload`: the training set on the devices, nothing read back before the end of an epoch.
 
-`torch_steps` has what is done with a batch.
+`pytorch_steps` has what is done with a batch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mnist_core.devices import Device, DeviceKind, Probe, Unusable, last_line
 from mnist_core.idx import Split
 from mnist_core.order import EpochOrder, batches, rank_share, shares
 from mnist_core.probe import classify
-from mnist_core.recipe import Layers, Network, Precision, Recipe
+from mnist_core.recipe import Hybridize, Layers, Network, Precision, Recipe
 
 try:
     import torch
@@ -225,12 +225,18 @@ class PyTorchWorkload:
         return correct / len(test.images)
 
     def predictor(self, batch_size: int) -> Callable[[NDArray[np.float32]], NDArray[np.int64]]:  # noqa: ARG002  # any
-        digits, layers, device = self._steps.predictor(), self._scenario.layers, self._devices[0]
+        layers, device = self._scenario.layers, self._devices[0]
+
+        def digits(images: Tensor) -> Tensor:
+            return self._steps.scores(0, images).argmax(1)
+
+        # Without the wrapper in C++ of a step: of a shape it takes seconds to compile, and wins no query anything.
+        found_by = torch.compile(digits, dynamic=False) if self._scenario.hybridize is Hybridize.COMPILE else digits
 
         def predict(images: NDArray[np.float32]) -> NDArray[np.int64]:
             with torch.inference_mode():
                 own = pytorch_steps.placed(torch.from_numpy(images), layers, device)
-                found: NDArray[np.int64] = digits(own).cpu().numpy()
+                found: NDArray[np.int64] = found_by(own).cpu().numpy()
             return found
 
         return predict

@@ -81,9 +81,6 @@ class Steps(Protocol):
 
     def scores(self, device: int, images: Tensor) -> Tensor: ...
 
-    def predictor(self) -> Callable[[Tensor], Tensor]:
-        """Return what finds the digits of images on the first device, compiled where the network is."""
-
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -171,7 +168,7 @@ class PlainSteps:
             with torch.no_grad():
                 for parameter, initial in zip(net.parameters(), task.initial, strict=True):
                     parameter.data = placed(torch.tensor(initial), task.layers, device)
-        self._is_compiled = compiled = task.hybridize is Hybridize.COMPILE
+        compiled = task.hybridize is Hybridize.COMPILE
         if compiled and task.precision in TYPES:
             settings: Any = importlib.import_module("torch._functorch.config")
             settings.backward_pass_autocast = "off"  # noqa: S105  # no password: else `backward()` is under autocast
@@ -224,12 +221,6 @@ class PlainSteps:
     def _autocast(self, images: Tensor) -> AbstractContextManager[object]:
         own_type = TYPES.get(self._precision)
         return contextlib.nullcontext() if own_type is None else torch.autocast(images.device.type, own_type)
-
-    def predictor(self) -> Callable[[Tensor], Tensor]:
-        return torch.compile(self._digits, dynamic=False) if self._is_compiled else self._digits
-
-    def _digits(self, images: Tensor) -> Tensor:
-        return self.scores(0, images).argmax(1)
 
     def _add_other_gradients(self, parts: int) -> None:
         for other in self._nets[1:parts]:
@@ -354,8 +345,7 @@ class HandWrittenSteps:
         self._apply = _function(task)
         self._step: Callable[..., tuple[Tensor, Tensor]] = _step
         self._gradients: Callable[..., tuple[Sequence[Tensor], Tensor, Tensor]] = _gradients
-        self._is_compiled = task.hybridize is Hybridize.COMPILE
-        if self._is_compiled:
+        if task.hybridize is Hybridize.COMPILE:
             self._step, self._gradients = (_compiled(each, task.devices) for each in (_step, _gradients))
         self._exchanges = task.exchanges
         self._replicas = [
@@ -393,14 +383,6 @@ class HandWrittenSteps:
 
     def scores(self, device: int, images: Tensor) -> Tensor:
         return self._apply(self._replicas[device].weights, images)
-
-    def predictor(self) -> Callable[[Tensor], Tensor]:
-        weights = [weight.detach() for weight in self.weights]
-
-        def digits(images: Tensor) -> Tensor:
-            return self._apply(weights, images).argmax(1)
-
-        return _compiled(digits, [self._replicas[0].device]) if self._is_compiled else digits
 
     def _train_on_several(self, batch: Sequence[Share]) -> list[Outcome]:
         """Gradients on every device, added on the first and over all ranks; its new weights go to the others."""

@@ -54,7 +54,7 @@ def resource_lines(comparison: Comparison) -> list[tuple[str, str]]:
     energies = [
         describe_energy([entry.energy for entry in side.entries.values()], side.environment.energy) for side in sides
     ]
-    prices = ["" if side.price is None else format_price(side.price) for side in sides]
+    prices = [format_price(side.price, side.hosts) for side in sides]
     return [(name, _of_sides(words)) for name, words in (("energy", energies), ("price", prices)) if any(words)]
 
 
