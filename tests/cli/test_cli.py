@@ -974,7 +974,7 @@ def test_real_runs_alone_and_in_turns(data_dir: Path, tmp_path: Path) -> None:
         "sampling = { in_turns = true, repeats = 2, epochs = 2, samples = 100 }\n"
         '[[matrix]]\nnetwork = ["mlp"]\nbatch_size = [50]\nsampling = { repeats = 1, epochs = 1 }\n'
     )
-    process = start(data_dir, tmp_path, "--suite", "turns.toml", "--contexts", "cpu(0)")
+    process = start(data_dir, tmp_path, "--suite", "turns.toml")
     printed = process.communicate(timeout=300)[0]
     assert process.returncode == cli.Exit.DONE, printed
     result_set = store.read(tmp_path / "file.json", ResultSet)
