@@ -399,6 +399,9 @@ def test_a_link_is_resumed_where_it_leads(
     assert command(*resume) == cli.Exit.DONE
     assert Path("latest.json").is_symlink()
     assert len(store.read(path, ResultSet).runs) == len(whole.runs)
+    capsys.readouterr()
+    assert command(*resume) == cli.Exit.DONE
+    assert "nothing is left to measure in latest.json" in capsys.readouterr().err
 
 
 def _full_from(save: int, monkeypatch: pytest.MonkeyPatch) -> None:
