@@ -56,11 +56,12 @@ def train_case(scenario: Scenario, train: Split) -> dict[str, Any]:
     compiled = compilations()
     epochs = [made.train_epoch() for _ in range(EPOCHS)]
     made.wait()
+    compiled = compilations() - compiled
     predicted = mismatches(made, scenario, train) if predicts(scenario) else -1
     return {
         "mismatches": predicted,
         "left_alone": all(a.tobytes() == b.tobytes() for a, b in zip(before, after, strict=True)),
-        "compiled_in_epochs": compilations() - compiled,
+        "compiled_in_epochs": compiled,
         "samples": [epoch.samples for epoch in epochs],
         "accuracies": [epoch.train_accuracy for epoch in epochs],
         "last_batch_loss": epochs[-1].last_batch_loss(),
