@@ -69,8 +69,9 @@ _CONTROL_ALPHA: Final = 0.01
 _ACCURACY_MARGIN: Final = 0.01
 #: More void blocks than this share are the sign of an unhealthy machine.
 _UNHEALTHY_FRACTION: Final = 0.3
-#: Turns of a process, and queries of a turn: more than the 368 that a p99 takes (`order_statistics.fewest_values`).
-_TURNS, _QUERIES = 10, 500
+#: Turns of a process, and queries of a turn: more than the 368 that a p99 takes (`order_statistics.fewest_values`). The
+#: tutorial's LeNet takes over a millisecond for one, so that more would leave no room for nine blocks in ten minutes.
+_TURNS, _QUERIES = 8, 400
 #: All looks, each with its confirmation, and as many void blocks as a healthy machine may have.
 _MAX_BLOCKS: Final = 70
 #: Relative drift from an invocation's first window to its last that is still steady. On the 2-core machines of
