@@ -206,7 +206,12 @@ def peer_tests(session: nox.Session) -> None:
     install(session, "test")
     pythons = {f"MNIST_BENCH_PYTHON_{name.upper()}": path for name, path in PEERS.items()}
     ranks = "tests/system/test_ranks.py::test_ranks_of_a_peer_train_what_one_process_trains"
-    files = ["tests/system/test_peers.py", f"{ranks}[of_torch-3]", f"{ranks}[of_jax-3]"]
+    files = [
+        "tests/system/test_peers.py",
+        "tests/system/test_peer_precision.py",
+        f"{ranks}[of_torch-3]",
+        f"{ranks}[of_jax-3]",
+    ]
     session.run("pytest", "-n", "auto", "--dist", "worksteal", *files, *session.posargs, env=pythons)
 
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from bench.machine.gpus.accelerators import visible_devices
 from bench.machine.linux.system_files import ROOT, ask_or_none, read_text
 from bench.machine.linux.virtualization import virtualization
 from bench.records.energy import EnergyCounter, EnergyReading, EnergySource, EnergySupply
@@ -158,13 +157,22 @@ def _read_count(path: Path) -> int:
 # --- cards
 
 
+def _handles(driver: Any, variables: Mapping[str, str]) -> list[Any]:  # noqa: ANN401  # as above
+    """Ask by name: what knows the cards needs today's `mnist_core`, and a gate's worker may have an older one."""
+    try:
+        accelerators = importlib.import_module("bench.machine.gpus.accelerators")
+    except ImportError:
+        return []
+    return list(accelerators.visible_devices(driver, variables))
+
+
 def _find_cards(devices: Sequence[Device] | None, variables: Mapping[str, str], nvml: Any | None) -> Meters:  # noqa: ANN401  # as above
     """Return the counters of NVIDIA's cards. Without a driver there are none, and nothing is missing."""
     driver = ask_or_none(lambda: _open_driver(nvml))
     if driver is None:
         wanted = devices is not None
         return Meters((), "no NVML here: NVIDIA's driver does not answer" if wanted else None)
-    handles = ask_or_none(lambda: visible_devices(driver, variables)) or []
+    handles = ask_or_none(lambda: _handles(driver, variables)) or []
     places = range(len(handles)) if devices is None else [d.index for d in devices if d.kind is DeviceKind.GPU]
     meters = tuple(
         Meter(

@@ -24,6 +24,7 @@ from mnist_core.recipe import (
     Loop,
     MetricSync,
     Network,
+    Precision,
     Recipe,
     Update,
 )
@@ -130,6 +131,25 @@ def test_every_way_to_write_the_lenet_trains_the_same(
         parts = {"update": update, "input_pipeline": pipeline, "metric_sync": MetricSync.EPOCH}
         contender = by(Network.LENET, contexts, images(), hybridize=hybridize, layers=layers, **parts)
         assert_same(contender, references[Network.LENET, contexts])
+
+
+@pytest.mark.parametrize("hybridize", MODES)
+@pytest.mark.parametrize(
+    ("network", "layers"),
+    [(Network.MLP, Layers.TUTORIAL), (Network.LENET, Layers.TUTORIAL), (Network.LENET, Layers.PADDED)],
+)
+def test_bfloat16_rounds_and_trains_the_same_otherwise(
+    network: Network, layers: Layers, hybridize: Hybridize, references: dict[tuple[str, int], Trained]
+) -> None:
+    """Weights stay float32, and end no farther away than rounding to 2^-9 in ten updates on noise lets them."""
+    reference = references[network, 1].weights
+    for update in Update:
+        parts = {"layers": layers, "hybridize": hybridize, "update": update, "precision": Precision.BFLOAT16}
+        trained = by(network, 1, images(), **parts).weights
+        own = [mine[tuple(map(slice, theirs.shape))] for mine, theirs in zip(trained, reference, strict=True)]
+        assert {each.dtype for each in own} == {np.dtype(np.float32)}
+        ends, exact_ends = (np.concatenate([each.ravel() for each in arrays]) for arrays in (own, reference))
+        assert 1e-4 < np.linalg.norm(ends - exact_ends) / np.linalg.norm(exact_ends) < 1e-1
 
 
 @pytest.mark.parametrize("hybridize", MODES)

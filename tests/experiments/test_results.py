@@ -22,6 +22,7 @@ from bench.render.model.marks import FASTEST
 from bench.render.views.tunes import format_knob, format_setting, paste_text, tune_tables
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import expand, parse_suite
+from mnist_core.recipe import Precision
 from tests.support.records import an_environment
 from tests.support.tune import Machine, a_tune_file, a_tune_plan, bumpy, candidates, search
 
@@ -196,6 +197,7 @@ def test_a_knob_is_said_in_few_words() -> None:
         "cpu(0),cpu(1) x 1, off, ndarrayiter, batch, tutorial, trainer (update_on_kvstore=false), threaded"
     )
     assert format_knob(Scenario(network="mlp", contexts=("gpu(0)",)), "contexts") == "gpu(0)"
+    assert format_knob(Scenario(network="mlp", precision=Precision.BFLOAT16), "hybridize") == "off bfloat16"
 
 
 def test_rulings_have_words() -> None:

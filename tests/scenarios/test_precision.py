@@ -6,6 +6,9 @@ import msgspec
 import pytest
 
 from bench.errors import ConfigurationError
+from bench.experiments.gate.blocks import by_variables
+from bench.experiments.tune.pool import pool_key
+from bench.records.tune import Candidate
 from bench.scenarios.axes import Framework
 from bench.scenarios.precision import Hardware, missing_in
 from bench.scenarios.scenario import Scenario
@@ -146,3 +149,14 @@ def test_a_user_decides_about_tf32_by_the_axis_alone() -> None:
             for precision in Precision
         }
         assert given == {**dict.fromkeys(Precision, "0"), Precision.TF32: None}
+
+
+def test_no_process_of_a_gate_or_a_search_has_two_precisions() -> None:
+    """Some of a precision is the environment's, and what a framework was told once holds for its process."""
+    scenarios = [a_scenario(Precision.FLOAT32), a_scenario(Precision.BFLOAT16)]
+    grouped = by_variables([(scenario, 1) for scenario in (*scenarios, *scenarios)])
+    assert [(variables[2], {*group}) for variables, group in grouped] == [
+        (scenario.precision, {scenario}) for scenario in scenarios
+    ]
+    keys = {pool_key(Candidate(scenario=scenario, omp_num_threads=1)) for scenario in scenarios}
+    assert len(keys) == len(scenarios)
