@@ -165,7 +165,8 @@ class Evaluate(Message, frozen=True, tag="evaluate"):
 class PreparePrediction(Message, frozen=True, tag="prepare_prediction"):
     """Compile the prediction of one image, and of batches, with the weights as they are now; then warm it up."""
 
-    #: Of batches.
+    #: Of batches, from all test images. Empty: there are queries alone, as in a gate. They are of the session's test
+    #: images, since finding the digits of all of them would take a LeNet longer than its queries.
     batch_sizes: tuple[PositiveCount, ...]
 
 

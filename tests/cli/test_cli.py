@@ -6,6 +6,7 @@ import csv
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -398,6 +399,9 @@ def test_a_link_is_resumed_where_it_leads(
     assert command(*resume) == cli.Exit.DONE
     assert Path("latest.json").is_symlink()
     assert len(store.read(path, ResultSet).runs) == len(whole.runs)
+    capsys.readouterr()
+    assert command(*resume) == cli.Exit.DONE
+    assert "nothing is left to measure in latest.json" in capsys.readouterr().err
 
 
 def _full_from(save: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -963,45 +967,38 @@ def wait_for_worker(parent: subprocess.Popen[str], file: Path) -> psutil.Process
 
 
 @pytest.mark.system
-def test_two_real_runs(data_dir: Path, tmp_path: Path) -> None:
-    """Real MXNet measures two scenarios; the tables are there, and the file is valid."""
-    process = start(data_dir, tmp_path, "--suite", EIGHT_ALONE, "--network", "mlp", "--contexts", "cpu(0)")
-    printed = process.communicate(timeout=120)[0]
-    assert process.returncode == cli.Exit.DONE, printed
-    result_set = store.read(tmp_path / "file.json", ResultSet)
-    assert [run.epochs[0].samples for run in result_set.runs] == [200, 200]
-    assert store.violations(tmp_path / "file.json") == []
-    assert result_set.environment.software is not None
-
-
-@pytest.mark.system
-def test_real_runs_that_take_turns(data_dir: Path, tmp_path: Path) -> None:
-    """With real MXNet: two blocks of two scenarios, compared within them, in a valid file.
+def test_real_runs_alone_and_in_turns(data_dir: Path, tmp_path: Path) -> None:
+    """With real MXNet: a run, and two blocks of two scenarios, compared within them, in a valid file with tables.
 
     A machine that is busy may spoil blocks, each of which is measured again once, on average.
     """
     (tmp_path / "turns.toml").write_text(
         'title = "turns"\n[[matrix]]\nnetwork = ["mlp"]\nhybridize = ["off", "on"]\n'
         "sampling = { in_turns = true, repeats = 2, epochs = 2, samples = 100 }\n"
+        '[[matrix]]\nnetwork = ["mlp"]\nbatch_size = [50]\nsampling = { repeats = 1, epochs = 1 }\n'
     )
     process = start(data_dir, tmp_path, "--suite", "turns.toml")
-    printed = process.communicate(timeout=120)[0]
+    printed = process.communicate(timeout=300)[0]
     assert process.returncode == cli.Exit.DONE, printed
     result_set = store.read(tmp_path / "file.json", ResultSet)
+    assert result_set.environment.software is not None
+    (alone,) = (run for run in result_set.runs if run.block is None)
+    assert [epoch.samples for epoch in alone.epochs] == [200]
+    in_turns = [run for run in result_set.runs if run is not alone]
     voids = void_reasons([block.health for block in result_set.blocks])
     valid = len(result_set.blocks) - len(voids)
     assert valid == 2 or len(result_set.blocks) == 4
-    assert f"[3-4/{6 if 0 in voids else 4}] 2 scenarios of mlp take turns #2" in printed
+    assert re.search(rf"\[\d-\d/{7 if 0 in voids else 5}\] 2 scenarios of mlp take turns #2", printed)
     if valid:
         assert f"mlp: 2 turns of the first 100 images, n = {valid}" in " ".join(printed.split())  # a narrow terminal
     assert store.violations(tmp_path / "file.json") == []
     measured = [(block, place) for block in range(len(result_set.blocks)) for place in (0, 1)]
-    assert sorted((done.block or 0, done.place or 0) for done in result_set.runs) == measured
-    for done in result_set.runs:
+    assert sorted((done.block or 0, done.place or 0) for done in in_turns) == measured
+    for done in in_turns:
         assert all(epoch.samples == 100 * epoch.passes for epoch in done.epochs)
         assert done.startup_seconds > 0
         assert done.epochs_cpu_seconds > 0
-    (other,) = (row for row in summarize(result_set).rows if not row.is_baseline)
+    (other,) = (row for row in summarize(result_set).rows if not row.is_baseline and row.scenario != alone.scenario)
     speedup = other.measures.speedup if other.measures else None
     assert (0 if speedup is None else speedup.n) == valid
     assert (speedup is not None and speedup.lower is not None) == (valid > 1)

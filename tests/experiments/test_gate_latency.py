@@ -134,7 +134,7 @@ def test_the_first_look_is_at_the_fewest_blocks_that_can_show_anything(rows: int
 
 
 def simulated(generator: np.random.Generator, plan: GatePlan, blocks: int, slowdown: float) -> list[BlockEvidence]:
-    """Make evidence as it was on a shared machine: medians of blocks scatter by 2 %, tails by 6 %, with heavy tails."""
+    """Make evidence with assumed, not measured, noise: medians scatter by 2 % and tails by 6 %, with heavy tails."""
     found = []
     for _ in range(blocks):
         rows = {}

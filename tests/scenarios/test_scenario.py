@@ -461,7 +461,10 @@ def test_k_refuses_what_is_no_expression(expression: str, words: str) -> None:
     ("text", "words"),
     [
         ("title = 'x'", "matrix is missing"),
-        ("tite = 'x'", "unknown field 'tite'; did you mean 'title'? (known: title, matrix, on_gpu)"),
+        (
+            "tite = 'x'",
+            "unknown field 'tite'; did you mean 'title'? (known: title, matrix, on_gpu, peers_are_optional)",
+        ),
         ("title = 3\n[[matrix]]\nnetwork = ['mlp']", "title: expected text in quotes"),
         ("title = 'x'\nmatrix = []", "matrix: expected at least one [[matrix]]"),
         ("title = 'x'\n[matrix]\nnetwork = ['mlp']", "matrix: expected at least one [[matrix]]"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import os
 import socket
@@ -13,6 +14,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import filelock
 import msgspec
 import numpy as np
 import pytest
@@ -77,7 +79,7 @@ def train(
 
     `hosts` are network namespaces with their addresses, one for each rank; a server is in the last one.
     """
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)  # of an attempt that failed
     noise, encoded = images(), msgspec.json.encode(scenarios).decode()
     np.savez(folder / "cases.npz", images=noise.images, labels=noise.labels, scenarios=encoded)
     first = scenarios[0]
@@ -119,8 +121,26 @@ def train(
             process.wait()
             if process.stdin is not None:
                 process.stdin.close()
+    return trained(folder, scenarios, len(running))
+
+
+def train_alone(factory: pytest.TempPathFactory, scenarios: list[Scenario]) -> list[list[Training]]:
+    """Train the cases in one process, without what only ranks have; the same ones once for all tests.
+
+    What pytest-xdist starts has a folder in one that all of it shares.
+    """
+    one: dict[str, Any] = {"ranks": 1, "exchange": Exchange.NONE, "servers": 0, "compression": Compression.NONE}
+    cases = [msgspec.structs.replace(scenario, **one) for scenario in scenarios]
+    shared = factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else factory.getbasetemp()
+    folder = shared / f"alone-{hashlib.sha256(msgspec.json.encode(cases)).hexdigest()}"
+    with filelock.FileLock(f"{folder}.lock"):
+        return trained(folder, cases, 1) if (folder / "0.done").exists() else train(folder, cases, None)
+
+
+def trained(folder: Path, scenarios: list[Scenario], ranks: int) -> list[list[Training]]:
+    """Return for each case what each rank has made of it."""
     found: list[list[Training]] = [[] for _ in scenarios]
-    for rank in range(ranks or 1):
+    for rank in range(ranks):
         with np.load(folder / f"{rank}.npz") as answer:
             for number, each in enumerate(found):
                 own = {name.partition(" ")[2]: answer[name] for name in answer.files if name.startswith(f"{number} ")}
@@ -186,13 +206,15 @@ def differences(ranks: list[Training], alone: Training) -> float:
 @pytest.mark.parametrize("ranks", RANKS)
 @pytest.mark.parametrize("scenarios_of", [of_torch, of_jax])
 def test_ranks_of_a_peer_train_what_one_process_trains(
-    scenarios_of: Callable[[int], list[Scenario]], ranks: int, tmp_path: Path
+    scenarios_of: Callable[[int], list[Scenario]],
+    ranks: int,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     """All have the same bits, and the one process's weights to rounding; together they see each image once."""
     scenarios = scenarios_of(ranks)
     together = train(tmp_path / "ranks", scenarios, ranks)
-    alone = train(tmp_path / "alone", scenarios, None)
-    assert_same(scenarios, together, alone)
+    assert_same(scenarios, together, train_alone(tmp_path_factory, scenarios))
 
 
 #: Each loop, and each number of ranks, in a few of all pairs: a pair takes six seconds. A lone rank's first gradients
@@ -201,18 +223,22 @@ PAIRS = ((0, 1), (1, 2), (2, 3), (3, 2), (4, 1))
 
 
 @pytest.mark.parametrize(("number", "ranks"), PAIRS)
-def test_ranks_of_mxnet_train_what_one_process_trains(number: int, ranks: int, tmp_path: Path) -> None:
+def test_ranks_of_mxnet_train_what_one_process_trains(
+    number: int, ranks: int, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """They do so through the parameter server, of which a process has one in its life."""
     scenario = of_mxnet(ranks)[number]
     together = train(tmp_path / "ranks", [scenario], ranks)
-    assert_same([scenario], together, train(tmp_path / "alone", [scenario], None))
+    assert_same([scenario], together, train_alone(tmp_path_factory, [scenario]))
 
 
-def test_compressed_gradients_are_sent_in_two_bits_and_what_is_left_of_them_later(tmp_path: Path) -> None:
+def test_compressed_gradients_are_sent_in_two_bits_and_what_is_left_of_them_later(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """The ranks have the same weights, which are not those of whole gradients, and begin with nothing left."""
     scenario = msgspec.structs.replace(of_mxnet(2)[2], compression=Compression.TWO_BIT)
     ((first, second),) = train(tmp_path / "ranks", [scenario], 2)
-    ((alone,),) = train(tmp_path / "alone", [scenario], None)
+    ((alone,),) = train_alone(tmp_path_factory, [scenario])
     assert str(first.digest) == str(second.digest)
     assert first.left_alone
     assert differences([first], alone) > 10 * TOLERANCE
@@ -232,7 +258,9 @@ def assert_same(scenarios: list[Scenario], together: list[list[Training]], alone
 
 @pytest.mark.parametrize("fault", ["no exchange", "a shard trained twice", "a learning rate that stayed at 0"])
 @pytest.mark.parametrize("framework", Framework)
-def test_what_ranks_may_do_wrong_is_seen_in_their_weights(framework: Framework, fault: str, tmp_path: Path) -> None:
+def test_what_ranks_may_do_wrong_is_seen_in_their_weights(
+    framework: Framework, fault: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """The comparison with one process is worth something: each of these faults fails it."""
     if framework is Framework.MXNET:
         scenarios = of_mxnet(2)[:1]
@@ -240,7 +268,7 @@ def test_what_ranks_may_do_wrong_is_seen_in_their_weights(framework: Framework, 
         update = Update.FLAT if framework is Framework.TORCH else Update.TRAINER
         scenarios = [a_peers_scenario(framework, update=update, ranks=2, exchange=Exchange.GLOO)]
     (together,) = train(tmp_path / "ranks", scenarios, 2, fault)
-    ((one,),) = train(tmp_path / "alone", scenarios, None)
+    ((one,),) = train_alone(tmp_path_factory, scenarios)
     assert differences(together, one) > 100 * TOLERANCE
 
 

@@ -35,7 +35,7 @@ from tests.support.cli import Command
 from tests.support.hosts import namespaces, processes_in, why_no_namespaces, write_hosts, write_toml
 from tests.support.idx_files import small_idx_folder
 from tests.system.test_peers import a_peers_scenario, python_of
-from tests.system.test_ranks import assert_same, of_mxnet, train
+from tests.system.test_ranks import assert_same, of_mxnet, train, train_alone
 
 pytestmark = pytest.mark.system
 Network = Sequence[tuple[str, str]]
@@ -71,14 +71,14 @@ def of_peer(framework: Framework) -> Scenario:
 
 @pytest.mark.parametrize("framework", Framework)
 def test_ranks_on_two_hosts_train_what_one_process_trains(
-    framework: Framework, tmp_path: Path, network: Network
+    framework: Framework, tmp_path: Path, network: Network, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """No engine asks where a host's own name leads to, which is 127.0.1.1 on many."""
     for name, _ in network:
         write_hosts(name, f"127.0.1.1 {os.uname().nodename}")
     scenario = of_mxnet(2)[0] if framework is Framework.MXNET else of_peer(framework)
     together = train(tmp_path / "ranks", [scenario], 2, hosts=network)
-    assert_same([scenario], together, train(tmp_path / "alone", [scenario], None))
+    assert_same([scenario], together, train_alone(tmp_path_factory, [scenario]))
 
 
 SUITE = """

@@ -129,6 +129,9 @@ def note_plan(result_set: ResultSet, path: Path, estimate: Estimate, budget_seco
         warn(f"{SOURCE_ROOT} is measured, not the clone around this folder; pip install -e . changes that")
     if result_set.failures and not count:
         warn("failed runs are not retried on --resume; use a new --output to measure them again")
+    if not (count or ceilings or result_set.precision):
+        note(f"nothing is left to measure in {path}")
+        return
     predicting, ranks = sum(each.predict for each in todo), sum(each.scenario.has_ranks for each in todo)
     if predicting and ranks:
         warn(f"ranks only train: {format_count(predicting, 'run')} will predict, and {ranks:,} with ranks will not")

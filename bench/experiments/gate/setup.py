@@ -60,7 +60,7 @@ _CONFIRMATION_LOOKS: Final = (5, 10)
 _CONFIRMATION_ALPHA: Final = 0.1
 #: Largest detectable relative slowdown of a row that may be called unchanged (0.1 = 10 % slower), whatever its mean.
 _DETECTABLE_LIMIT: Final = 0.1
-#: The same of a latency, whose tail scatters more.
+#: The same of a latency, whose tail scatters more. It is chosen, and not calibrated.
 _LATENCY_DETECTABLE_LIMIT: Final = 0.15
 #: Significance level of each check of the measurement itself. One look in a hundred is refused without a cause, and the
 #: next one decides.
@@ -69,8 +69,9 @@ _CONTROL_ALPHA: Final = 0.01
 _ACCURACY_MARGIN: Final = 0.01
 #: More void blocks than this share are the sign of an unhealthy machine.
 _UNHEALTHY_FRACTION: Final = 0.3
-#: Turns of a process, and queries of a turn: more than the 368 that a p99 takes (`order_statistics.fewest_values`).
-_TURNS, _QUERIES = 10, 500
+#: Turns of a process, and queries of a turn: more than the 368 that a p99 takes (`order_statistics.fewest_values`). The
+#: tutorial's LeNet takes over a millisecond for one: by estimate, nine blocks of more would not fit into ten minutes.
+_TURNS, _QUERIES = 8, 400
 #: All looks, each with its confirmation, and as many void blocks as a healthy machine may have.
 _MAX_BLOCKS: Final = 70
 #: Relative drift from an invocation's first window to its last that is still steady. On the 2-core machines of

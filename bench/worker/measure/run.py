@@ -247,7 +247,8 @@ class SessionServer:
         )
 
     def prepare_prediction(self, batch_sizes: Sequence[int]) -> PredictionReady:
-        self.predictions = Predictions(self._workload, self._scenario, self._all_test, self._request.seed)
+        test = self._all_test if batch_sizes else self._test
+        self.predictions = Predictions(self._workload, self._scenario, test, self._request.seed)
         return self.predictions.prepare(batch_sizes)
 
     def exchange(self, command: ExchangeArrays) -> ArraysExchanged:
