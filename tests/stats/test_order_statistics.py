@@ -58,7 +58,8 @@ def test_the_ranks_are_scipys(count: int, fraction: float) -> None:
 def test_a_percentile_is_numpys_order_statistic(count: int, fraction: float) -> None:
     """The value at which the share of all values reaches it, with the decimal fraction that is meant."""
     assert percentile_rank(count, fraction) == math.ceil(round(count * fraction, 6))
-    if fraction in FRACTIONS:
+    is_whole = math.isclose(count * fraction, round(count * fraction))  # where NumPy's depends on how 0.999 is rounded
+    if fraction in FRACTIONS and not is_whole:
         values = np.arange(count)
         assert values[percentile_rank(count, fraction) - 1] == np.percentile(
             values, round(100 * fraction, 1), method="inverted_cdf"

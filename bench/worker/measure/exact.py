@@ -115,7 +115,7 @@ def _mlp(weights: Weights) -> Sequence[Operation]:
 def _lenet(weights: Weights) -> Sequence[Operation]:
     first, second, third, fourth = weights
     return [
-        *(partial(_convolution, first), _tanh, _max_pool),
+        *(partial(_convolution, first, is_first=True), _tanh, _max_pool),
         *(partial(_convolution, second), _tanh, _max_pool),
         *(partial(_dense, third), _tanh),
         *(partial(_dense, fourth), _tanh),
@@ -153,8 +153,11 @@ def _dense(layer: Layer, x: Floats) -> tuple[Floats, Backward]:
     return rows @ layer.weight.T + layer.bias, backward
 
 
-def _convolution(layer: Layer, x: Floats) -> tuple[Floats, Backward]:
-    """Correlate, as networks do: each output is the product of a window and the kernel, which is not flipped."""
+def _convolution(layer: Layer, x: Floats, *, is_first: bool = False) -> tuple[Floats, Backward]:
+    """Correlate, as networks do: each output is the product of a window and the kernel, which is not flipped.
+
+    Of the first operation nobody asks for the gradient by its input, which is a third of its work.
+    """
     outputs, inputs, kernel_rows, kernel_columns = layer.weight.shape
     rows, columns = x.shape[2] - kernel_rows + 1, x.shape[3] - kernel_columns + 1
     # Each place of the kernel meets a shifted view of the input. n: image, i: input, p: place, o: output, r, c: pixel.
@@ -168,11 +171,14 @@ def _convolution(layer: Layer, x: Floats) -> tuple[Floats, Backward]:
 
     def backward(gradient: Floats) -> tuple[Floats, Layer]:
         by_kernel: Floats = np.einsum("norc,niprc->oip", gradient, windows, optimize=True)
+        weights = Layer(by_kernel.reshape(layer.weight.shape), gradient.sum(axis=(0, 2, 3)))
+        if is_first:
+            return np.empty(0), weights
         by_windows: Floats = np.einsum("norc,oip->niprc", gradient, kernel, optimize=True)
         by_input = np.zeros_like(x)
         for place, view in enumerate(views):
             by_input[view] += by_windows[:, :, place]
-        return by_input, Layer(by_kernel.reshape(layer.weight.shape), gradient.sum(axis=(0, 2, 3)))
+        return by_input, weights
 
     return y + layer.bias[:, np.newaxis, np.newaxis], backward
 
