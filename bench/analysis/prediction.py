@@ -18,7 +18,8 @@ from typing import Final, TypeAlias
 from bench.analysis.groups import Group, RowKey, difference_in_blocks
 from bench.analysis.summary import Row, Summary
 from bench.records.health import Health
-from bench.records.result import Run, SingleStream
+from bench.records.prediction import SingleStream
+from bench.records.result import Run
 from bench.scenarios.scenario import Scenario, reference_of
 from bench.stats import block_design, intervals
 from bench.stats.intervals import CONFIDENCE, Estimate, Moments, TSummary

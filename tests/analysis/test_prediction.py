@@ -21,7 +21,8 @@ from bench.analysis.prediction import (
     stream_of,
 )
 from bench.analysis.summary import Summary, summarize
-from bench.records.result import Percentile, Run
+from bench.records.prediction import Percentile
+from bench.records.result import Run
 from bench.scenarios.selection import reference
 from bench.stats.intervals import bounds, geometric_mean, ratio_of
 from tests.support.executor import in_turns

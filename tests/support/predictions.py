@@ -14,7 +14,8 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from bench.records.result import Offline, Percentile, Prediction, ResultSet, Run, SingleStream
+from bench.records.prediction import Offline, Percentile, Prediction, SingleStream
+from bench.records.result import ResultSet, Run
 from bench.scenarios.scenario import Scenario
 from bench.stats.order_statistics import TooFewError, bucket_of, percentile
 from mnist_core.recipe import Recipe

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from bench.errors import ConfigurationError
-from bench.records.result import Dataset, Offline, Percentile, Prediction, SingleStream
+from bench.records.prediction import Offline, Percentile, Prediction, SingleStream
+from bench.records.result import Dataset
 from bench.scenarios.suite import PlannedRun
 from bench.stats.order_statistics import TooFewError, bucket_of, fewest_values, percentile
 from bench.worker.protocol import PredictionPlan, PredictionWindows
