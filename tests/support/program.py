@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-#: A loaded machine may need as long for one step.
+#: A loaded machine may need as long for one step, after which it prints a line.
 PATIENCE_SECONDS: Final = 300.0
 
 
@@ -28,9 +28,16 @@ def start(folder: Path, *arguments: str, **variables: str) -> subprocess.Popen[s
 
 
 def ended(process: subprocess.Popen[str], folder: Path) -> tuple[int, str]:
-    """Wait for its end; return its status and what it printed."""
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(PATIENCE_SECONDS)
-    log = (folder / "log").read_text(encoding="utf-8")
-    assert process.returncode is not None, f"it does not end: {log}"
-    return process.returncode, log
+    """Wait for its end for as long as it prints something now and then; return its status and what it printed.
+
+    A search or a calibration measures again what a loaded machine spoilt, so that its time has no limit.
+    """
+    log = folder / "log"
+    seen = -1
+    while process.returncode is None and log.stat().st_size > seen:
+        seen = log.stat().st_size
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE_SECONDS)
+    printed = log.read_text(encoding="utf-8")
+    assert process.returncode is not None, f"it is silent and does not end: {printed}"
+    return process.returncode, printed
