@@ -132,3 +132,16 @@ def headings(document: Path) -> set[str]:
 def test_the_documented_exit_statuses_are_the_programs() -> None:
     text = (ROOT / "docs" / "running.md").read_text(encoding="utf-8").split("## Exit statuses")[1].split("\n## ")[0]
     assert [int(status) for status in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)] == list(cli.Exit)
+
+
+def test_the_errors_of_precisions_are_those_of_the_committed_file() -> None:
+    """The table in PEERS.md has the least and the greatest that the runs recorded."""
+    runs = store.read(ROOT / "results" / "baselines" / "precision-intel-xeon-2-cores.json", ResultSet).runs
+    text = (ROOT / "results" / "PEERS.md").read_text(encoding="utf-8")
+    for precision in ("float32", "bfloat16"):
+        found = [run.numerics for run in runs if run.scenario.precision == precision]
+        scores = [each.scores_error for each in found if each is not None]
+        gradients = [each.gradient_error for each in found if each is not None and each.gradient_error is not None]
+        (row,) = re.findall(rf"^\| {precision} \| (\S+) to (\S+) \| (\S+) to (\S+) \|$", text, re.MULTILINE)
+        measured = (min(scores), max(scores), min(gradients), max(gradients))
+        assert [float(each) for each in row] == [float(f"{each:.1e}") for each in measured]

@@ -22,7 +22,7 @@ from bench.machine.fingerprint import (
     software_differences,
 )
 from bench.records.environment import Accelerator, ThreadPool
-from tests.support.records import a_software, an_environment
+from tests.support.records import CARD, a_software, an_environment
 
 #: What another day, boot or load of the same machine may change.
 OF_THE_DAY: dict[str, Any] = {
@@ -95,19 +95,6 @@ CARD_FACTS = {
     *("cards", "compute capabilities", "power limits in W", "highest clocks in MHz"),
     *("ECC of cards", "persistence mode", "PCIe"),
 }
-CARD = Accelerator(
-    uuid="GPU-1",
-    compute_capability="8.0",
-    max_clock_hz=1_410_000_000,
-    max_memory_clock_hz=1_215_000_000,
-    power_limit_watts=250.0,
-    default_power_limit_watts=400.0,
-    ecc=True,
-    persistence_mode=False,
-    pcie_generation=4,
-    pcie_lanes=8,
-    max_pcie_lanes=16,
-)
 
 
 def test_the_state_of_cards_is_named() -> None:

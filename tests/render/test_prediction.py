@@ -48,7 +48,7 @@ def flat(text: str) -> str:
 def picture_of(result_set: ResultSet) -> Picture:
     report = make_report([source_of("here", result_set)])
     pictures = [picture for section in report.sections for picture in section.pictures]
-    return next(picture for picture in pictures if picture.title == "How long a single image takes")
+    return next(picture for picture in pictures if picture.title == "mlp: how long a single image takes")
 
 
 def test_there_are_tables_of_latencies_of_processes_and_of_batches() -> None:

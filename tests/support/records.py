@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.records.environment import Environment, Software, ThreadPool
+from bench.records.environment import Accelerator, Environment, Software, ThreadPool
 from bench.records.hosts import ClusterHost
 from bench.records.result import (
     Ceiling,
@@ -28,6 +28,20 @@ from bench.scenarios.suite import PlannedRun
 from mnist_core.recipe import Recipe
 
 CREATED_AT = "2026-01-31T12:00:00Z"
+#: A card of which everything is known.
+CARD = Accelerator(
+    uuid="GPU-1",
+    compute_capability="8.0",
+    max_clock_hz=1_410_000_000,
+    max_memory_clock_hz=1_215_000_000,
+    power_limit_watts=250.0,
+    default_power_limit_watts=400.0,
+    ecc=True,
+    persistence_mode=False,
+    pcie_generation=4,
+    pcie_lanes=8,
+    max_pcie_lanes=16,
+)
 
 
 def a_scenario(network: str = "mlp", contexts: str = "cpu(0),cpu(1)", **changes: Any) -> Scenario:

@@ -115,7 +115,7 @@ def describe_setting(scenario: Scenario, axes: Iterable[Axis]) -> str:
         elif name == "hosts":
             continue  # said with the ranks
         elif value is not None and name != "framework":  # which stands among the versions
-            speaks_for_itself = name in {"network", "contexts"}
+            speaks_for_itself = name in {"network", "contexts", "precision"}
             words.append(str(value) if speaks_for_itself else f"{axis.heading.title} {value}")
     return ", ".join(words)
 

@@ -57,7 +57,7 @@ def _picture(key: str, network: str, rows: Sequence[tuple[Source, LatencyRow]]) 
     return charts.draw_rows(
         key,
         plotted,
-        title="How long a single image takes",
+        title=f"{clean_text(network)}: how long a single image takes",
         subject=network,
         x=Axis(title="µs", logarithmic=True),
         legend=[percentile_name(fraction) for fraction in PERCENTILES],
