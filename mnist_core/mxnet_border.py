@@ -15,8 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from mnist_core.cuda_libraries import DRIVER_SONAME, SONAMES, missing_library, preload
-from mnist_core.devices import Device, last_line
+from mnist_core.devices import DRIVER_SONAME, SONAMES, Device, last_line, missing_library, preload
 
 __all__ = ["MXNetUnavailableError", "autograd", "explain", "features", "gluon", "mx", "nd", "to_context", "version"]
 

@@ -18,8 +18,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from mnist_core.cuda_libraries import DRIVER_SONAME, installed_cuda_build, missing_library
-from mnist_core.devices import Device, DeviceKind, Probe, Unusable, last_line, parse_devices
+from mnist_core.devices import (
+    DRIVER_SONAME,
+    Device,
+    DeviceKind,
+    Probe,
+    Unusable,
+    installed_cuda_build,
+    last_line,
+    missing_library,
+    parse_devices,
+)
 
 #: Compute capabilities for which libmxnet.so of mxnet-cu117 1.9.1 carries machine code, as read from its .nv_fatbin
 #: section. It carries no PTX, so the driver cannot compile for any other.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
 from bench.records.energy import EnergySource, EnergySupply
-from bench.records.hosts import ClusterHost, kernels_of
+from bench.records.environment import ClusterHost, kernels_of
 from bench.records.result import Run
 from bench.stats import intervals
 from bench.stats.intervals import Estimate

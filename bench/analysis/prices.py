@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bench.records.hosts import ClusterHost
+from bench.records.environment import ClusterHost
 from bench.records.result import Run
 from bench.scenarios.scenario import Scenario
 from bench.stats.intervals import Estimate

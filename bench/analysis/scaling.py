@@ -21,7 +21,7 @@ from bench.analysis.groups import Group, RowKey, difference_in_blocks, log_ratio
 from bench.analysis.roofline import GRADIENT_BYTES, costs_of
 from bench.analysis.summary import Measures, Row, Summary
 from bench.enums import StrEnum
-from bench.records.hosts import ClusterHost, kernels_of
+from bench.records.environment import ClusterHost, kernels_of
 from bench.records.result import ExchangeCurve, ExchangeTime
 from bench.scenarios import baselines
 from bench.scenarios.axes import RANK_AXES, Exchange

@@ -29,9 +29,8 @@ from bench.analysis.groups import (
 )
 from bench.analysis.prices import Bill, Price, bill_of, price_per_hour
 from bench.analysis.roofline import Bound, Costs, Place, Roof, costs_of, place_of, roofs
-from bench.records.environment import Environment, Software
+from bench.records.environment import ClusterHost, Environment, Software
 from bench.records.health import SessionHealth
-from bench.records.hosts import ClusterHost
 from bench.records.result import Dataset, ExchangeCurve, ResultSet, Run, RunBlock
 from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.stats import intervals, regression

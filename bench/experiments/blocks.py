@@ -30,16 +30,16 @@ from bench.records.health import Health
 from bench.scenarios.scenario import Scenario
 from bench.worker import session
 from bench.worker.process import Cancellation, WorkerFailure
-from bench.worker.protocol import (
+from bench.worker.protocol.replies import (
     Evaluated,
     OfflineDone,
-    PredictionPlan,
     PredictionWindows,
     QueriesDone,
     SessionReady,
     SetUpDone,
     WindowDone,
 )
+from bench.worker.protocol.requests import PredictionPlan
 from bench.worker.session import Session, SessionError
 
 #: Rows and columns of the matrices whose product tells how fast the machine is. 2 GFLOP take so long that waking the

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Final, Protocol, TypeAlias
 
 from bench.scenarios.scenario import Scenario
-from bench.worker.protocol import SessionRequest
+from bench.worker.protocol.requests import SessionRequest
 from bench.worker.session import Session
 
 #: Training steps of each window of a pilot.

@@ -1,11 +1,13 @@
-"""Facts about the machine and the software that a result is true of."""
+"""Facts about the machines and the software that a result is true of. No host is named."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import msgspec
 
 from bench.enums import StrEnum
-from bench.ranges import Count, PositiveCount, Ratio, Threads, Watts
+from bench.ranges import Count, PositiveCount, PositiveRate, PositiveSeconds, Price, Ratio, Threads, Watts
 from bench.records.base import Record, Sha256, Timestamp
 from bench.records.energy import EnergySupply
 from bench.scenarios.axes import Framework
@@ -148,3 +150,38 @@ class Environment(Record, frozen=True):
         """Return what the workers of one framework loaded; None where none of them reported."""
         loaded = (*([self.software] if self.software else []), *self.peers)
         return next((each for each in loaded if each.framework == framework.value), None)
+
+
+class ClusterHost(Record, frozen=True, kw_only=True):
+    """A machine of the hosts file, as it was before anything was measured."""
+
+    #: "n0", "n1", … in the order of the hosts file. Its real name and addresses are in no file.
+    label: str
+    environment: Environment
+    #: Salted SHA-256 of the running kernel's identity: equal for containers and namespaces of one machine.
+    kernel_hash: Sha256 | None = None
+    #: mnist-bench itself ran there: `health` and `ceilings` are this machine's alone.
+    is_here: bool = False
+    #: The network interface that training uses.
+    interface: str | None = None
+    #: None: the driver does not tell, as most virtual ones.
+    bits_per_second: PositiveCount | None = None
+    mtu_bytes: PositiveCount | None = None
+    driver: str | None = None
+    #: To the first machine, by plain TCP: the median of eight bytes each way, and one stream; None for itself.
+    round_trip_seconds: PositiveSeconds | None = None
+    bytes_per_second: PositiveRate | None = None
+    #: In the user's currency.
+    price_per_hour: Price | None = None
+
+
+def kernels_of(hosts: Sequence[ClusterHost]) -> tuple[int, ...]:
+    """Return for each host the place of the first one that shares its kernel: its own place, if it is a machine.
+
+    Links between hosts that share a kernel are emulated: they say nothing about a network.
+    """
+    known: dict[str, int] = {}
+    identities = [host.kernel_hash or host.environment.host_hash for host in hosts]
+    return tuple(
+        place if identity is None else known.setdefault(identity, place) for place, identity in enumerate(identities)
+    )

@@ -32,9 +32,8 @@ from bench.ranges import (
 )
 from bench.records.base import DeviceName, Record, Sha256, Timestamp
 from bench.records.energy import EnergyReading
-from bench.records.environment import Environment, ThreadPool
+from bench.records.environment import ClusterHost, Environment, ThreadPool
 from bench.records.health import Health
-from bench.records.hosts import ClusterHost
 from bench.records.prediction import Prediction
 from bench.scenarios.axes import Compression, Exchange, Framework
 from bench.scenarios.scenario import Scenario

@@ -25,25 +25,18 @@ from bench.scenarios.scenario import Scenario
 from bench.worker import process
 from bench.worker.environment import worker_variables
 from bench.worker.process import Cancellation, OnEvent, WorkerFailure, WorkerProcess
-from bench.worker.protocol import (
+from bench.worker.protocol.base import Message
+from bench.worker.protocol.commands import Command, Evaluate, ExchangeArrays, RunWindow, SetUp
+from bench.worker.protocol.replies import (
     ArraysExchanged,
-    Command,
-    Evaluate,
     Evaluated,
     Event,
-    ExchangeArrays,
-    Message,
     PortChosen,
-    RankPlace,
-    RunWindow,
-    ServeRequest,
-    ServerRole,
     SessionReady,
-    SessionRequest,
-    SetUp,
     SetUpDone,
     WindowDone,
 )
+from bench.worker.protocol.requests import RankPlace, ServeRequest, ServerRole, SessionRequest
 from bench.worker.seats import Seat
 from bench.worker.session import SessionError
 

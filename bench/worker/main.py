@@ -28,44 +28,46 @@ from bench.errors import ConfigurationError
 from bench.records.result import FailureReason
 from bench.scenarios.axes import Exchange
 from bench.worker.environment import SILENCE_VARIABLE
-from bench.worker.host_protocol import HostCommand, HostFacts, HostReply, HostRequest
 from bench.worker.measure.ceilings import measure_ceiling
 from bench.worker.measure.network import free_port
 from bench.worker.measure.run import SessionServer, describe, measure_run, probe, serve, started
-from bench.worker.protocol import (
-    CeilingReply,
-    CeilingRequest,
+from bench.worker.protocol.base import DivergedError, Message, NumericsError
+from bench.worker.protocol.commands import (
     Command,
-    DescribeReply,
-    DescribeRequest,
-    DivergedError,
-    EpochDone,
     Evaluate,
-    Event,
     ExchangeArrays,
-    FailureReply,
-    FromWorker,
-    Message,
-    NumericsError,
-    OperatorsReply,
-    OperatorsRequest,
-    PhasesReply,
-    PhasesRequest,
-    PortChosen,
     PreparePrediction,
-    ProbeReply,
-    ProbeRequest,
-    Reply,
-    Request,
-    RoundDone,
     RunOffline,
     RunQueries,
-    RunRequest,
     RunWindow,
+    SetUp,
+)
+from bench.worker.protocol.hosts import HostCommand, HostFacts, HostReply, HostRequest
+from bench.worker.protocol.replies import (
+    CeilingReply,
+    DescribeReply,
+    EpochDone,
+    Event,
+    FailureReply,
+    FromWorker,
+    OperatorsReply,
+    PhasesReply,
+    PortChosen,
+    ProbeReply,
+    Reply,
+    RoundDone,
+    UnusableReply,
+)
+from bench.worker.protocol.requests import (
+    CeilingRequest,
+    DescribeRequest,
+    OperatorsRequest,
+    PhasesRequest,
+    ProbeRequest,
+    Request,
+    RunRequest,
     ServeRequest,
     SessionRequest,
-    SetUp,
-    UnusableReply,
 )
 from mnist_core.devices import parse_devices
 from mnist_core.idx import DataError

@@ -29,22 +29,19 @@ from bench.scenarios.axes import Framework, is_custom
 from bench.scenarios.scenario import Scenario
 from bench.worker.environment import worker_environment, worker_variables
 from bench.worker.exits import describe_end, explain_unreached, is_fault_of_code, out_of_memory_kills
-from bench.worker.host_protocol import HostReply
 from bench.worker.launch import HELLO, Launch, pulse
-from bench.worker.protocol import (
-    CustomNetwork,
+from bench.worker.protocol.base import Message
+from bench.worker.protocol.hosts import HostReply
+from bench.worker.protocol.replies import (
     DescribeReply,
-    DescribeRequest,
     Event,
     FailureReply,
     FromWorker,
-    Message,
     ProbeReply,
-    ProbeRequest,
     Reply,
-    Request,
     UnusableReply,
 )
+from bench.worker.protocol.requests import CustomNetwork, DescribeRequest, ProbeRequest, Request
 from mnist_core.devices import PROBE_TIMEOUT_SECONDS, Device, Probe, Unusable, program
 from mnist_core.recipe import Hybridize
 

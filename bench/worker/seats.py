@@ -14,10 +14,10 @@ import psutil
 from bench.scenarios.axes import Framework
 from bench.scenarios.hosts import Host, is_loopback, placement
 from bench.scenarios.scenario import Scenario
-from bench.worker.host_protocol import HostFacts
 from bench.worker.interpreters import Interpreters, interpreter_on
 from bench.worker.process import Interpreter
-from bench.worker.protocol import RunRequest, SessionRequest
+from bench.worker.protocol.hosts import HostFacts
+from bench.worker.protocol.requests import RunRequest, SessionRequest
 
 #: Where the ranks of one machine meet: nobody on another machine can reach it.
 _LOOPBACK: Final = "127.0.0.1"

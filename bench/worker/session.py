@@ -18,23 +18,18 @@ from bench.scenarios.scenario import Scenario
 from bench.worker import process
 from bench.worker.environment import worker_variables
 from bench.worker.process import Cancellation, Interpreter, WorkerFailure, WorkerProcess
-from bench.worker.protocol import (
-    Evaluate,
+from bench.worker.protocol.base import Message
+from bench.worker.protocol.commands import Evaluate, PreparePrediction, RunOffline, RunQueries, RunWindow, SetUp
+from bench.worker.protocol.replies import (
     Evaluated,
-    Message,
     OfflineDone,
     PredictionReady,
-    PreparePrediction,
     QueriesDone,
-    RunOffline,
-    RunQueries,
-    RunWindow,
     SessionReady,
-    SessionRequest,
-    SetUp,
     SetUpDone,
     WindowDone,
 )
+from bench.worker.protocol.requests import SessionRequest
 from mnist_core.recipe import Engine, Precision
 
 #: Test images of the accuracy after the windows: enough to see that a scenario learns what the others do.

@@ -22,7 +22,7 @@ from bench.records.result import Epoch, Failure, ResultSet, Run
 from bench.scenarios.axes import Framework
 from bench.scenarios.suite import PlannedRun
 from bench.worker.process import Cancellation
-from bench.worker.protocol import RunRequest
+from bench.worker.protocol.requests import RunRequest
 from mnist_core.devices import Device, Probe
 from mnist_core.recipe import Recipe
 from tests.support.executor import FakeBlocks

@@ -37,7 +37,7 @@ from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from bench.worker.interpreters import Interpreters
 from bench.worker.process import Cancellation
-from bench.worker.protocol import RunRequest
+from bench.worker.protocol.requests import RunRequest
 from bench.worker.seats import Machine
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName

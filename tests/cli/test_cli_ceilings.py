@@ -20,7 +20,7 @@ from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from bench.worker.interpreters import Interpreters
 from bench.worker.process import Cancellation, WorkerFailure
-from bench.worker.protocol import CeilingRequest, RunRequest
+from bench.worker.protocol.requests import CeilingRequest, RunRequest
 from bench.worker.seats import Machine
 from mnist_core.devices import Device, Probe, Unusable
 from tests.support.cli import Command

@@ -20,10 +20,10 @@ from bench.records.result import Failure, ResultSet, Run
 from bench.scenarios.axes import Framework
 from bench.scenarios.hosts import Host
 from bench.scenarios.scenario import Scenario
-from bench.worker.host_protocol import Captured
 from bench.worker.interpreters import Interpreters
 from bench.worker.process import Cancellation
-from bench.worker.protocol import RunRequest
+from bench.worker.protocol.hosts import Captured
+from bench.worker.protocol.requests import RunRequest
 from bench.worker.seats import Machine
 from mnist_core.devices import Device, Probe, Unusable
 from tests.support.cli import Command

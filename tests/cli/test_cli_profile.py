@@ -25,7 +25,8 @@ from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import Overrides
 from bench.worker import process
 from bench.worker.process import WorkerFailure
-from bench.worker.protocol import OperatorsRequest, PhasesReply, PhasesRequest, Reply
+from bench.worker.protocol.replies import PhasesReply, Reply
+from bench.worker.protocol.requests import OperatorsRequest, PhasesRequest
 from mnist_core.recipe import Engine, Network
 from tests.support.cli import Command
 from tests.support.idx_files import small_idx_folder

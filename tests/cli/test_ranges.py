@@ -22,7 +22,8 @@ from bench.records.profile import ProfileFile
 from bench.records.result import ResultSet
 from bench.records.tune import TuneFile
 from bench.scenarios.suite import Suite, expand, load_suite
-from bench.worker.protocol import FromWorker, Request
+from bench.worker.protocol.replies import FromWorker
+from bench.worker.protocol.requests import Request
 from mnist_core import idx, recipe
 from mnist_core.recipe import Recipe
 from tests.support.cli import Command, every_verb

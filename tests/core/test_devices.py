@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnist_core.cuda_libraries import installed_cuda_build
 from mnist_core.devices import (
     Device,
     DeviceError,
@@ -20,6 +19,7 @@ from mnist_core.devices import (
     Unusable,
     available,
     format_devices,
+    installed_cuda_build,
     last_line,
     parse_devices,
     probe,

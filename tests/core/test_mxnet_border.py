@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from mnist_core import mxnet_border
-from mnist_core.cuda_libraries import installed_cuda_build
-from mnist_core.devices import Device, DeviceKind
+from mnist_core.devices import Device, DeviceKind, installed_cuda_build
 from mnist_core.mxnet_border import explain, features, mx, nd, to_context, version
 from tests import ROOT
 

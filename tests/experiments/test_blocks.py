@@ -17,7 +17,7 @@ from bench.records.result import FailureReason
 from bench.scenarios.scenario import Scenario
 from bench.worker import session
 from bench.worker.process import Cancellation, WorkerFailure
-from bench.worker.protocol import PredictionPlan
+from bench.worker.protocol.requests import PredictionPlan
 from bench.worker.session import SessionError
 from mnist_core.recipe import Engine
 from tests.support.gate import LENET, MLP

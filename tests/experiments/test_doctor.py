@@ -26,7 +26,7 @@ from bench.render.formats.doctor import render_doctor
 from bench.scenarios.scenario import Scenario
 from bench.worker import session
 from bench.worker.process import Cancellation, Interpreter, WorkerFailure
-from bench.worker.protocol import SessionRequest
+from bench.worker.protocol.requests import SessionRequest
 from bench.worker.session import Session, SessionError
 from mnist_core.devices import Device, DeviceKind, Probe, Unusable
 from tests.support.cli import Command

@@ -16,7 +16,7 @@ from bench.scenarios.axes import RANK_AXES, Compression, Exchange, Framework
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun
 from bench.worker.process import WorkerFailure
-from bench.worker.protocol import SessionRequest
+from bench.worker.protocol.requests import SessionRequest
 from bench.worker.session import SessionError
 from mnist_core.recipe import InputPipeline, MetricSync, Recipe
 from tests.support.records import a_curve, a_dataset

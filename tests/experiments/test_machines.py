@@ -8,9 +8,9 @@ import pytest
 from bench.experiments.preflight.ask import HostAnswer, Link, Preflight
 from bench.experiments.preflight.broken import Broken, judge
 from bench.experiments.preflight.machines import machines_of, records_of
-from bench.records.hosts import ClusterHost, kernels_of
+from bench.records.environment import ClusterHost, kernels_of
 from bench.scenarios.hosts import Host
-from bench.worker.host_protocol import Captured, HostFacts
+from bench.worker.protocol.hosts import Captured, HostFacts
 from tests.support.preflight import an_answer, some_facts
 from tests.support.records import an_environment
 

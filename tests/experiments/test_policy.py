@@ -20,7 +20,7 @@ from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.scenarios.suite import PlannedRun, expand, parse_suite
 from bench.stats import two_stage
 from bench.worker.process import Cancellation
-from bench.worker.protocol import RunRequest
+from bench.worker.protocol.requests import RunRequest
 from mnist_core.devices import Probe
 from tests.support.executor import A_BLOCK, FakeBlocks, a_slow_block
 from tests.support.records import a_failure, a_result_set, a_run

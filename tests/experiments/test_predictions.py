@@ -9,7 +9,7 @@ from bench.errors import ConfigurationError
 from bench.experiments.run.predictions import check_queries, prediction_of, prediction_plan
 from bench.records.prediction import Offline
 from bench.scenarios.suite import Overrides, expand, load_suite, override
-from bench.worker.protocol import OfflineDone, PredictionReady, PredictionWindows, QueriesDone
+from bench.worker.protocol.replies import OfflineDone, PredictionReady, PredictionWindows, QueriesDone
 from tests.support.records import a_dataset
 
 

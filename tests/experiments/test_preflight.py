@@ -21,10 +21,10 @@ from bench.machine.software import tree_digest
 from bench.records.result import Dataset
 from bench.scenarios.axes import Framework
 from bench.scenarios.hosts import Host
-from bench.worker.host_protocol import Target
 from bench.worker.interpreters import Interpreters
 from bench.worker.measure import network
 from bench.worker.process import Cancellation
+from bench.worker.protocol.hosts import Target
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 from tests import ROOT

@@ -15,7 +15,7 @@ from bench.experiments.profile import trace
 from bench.experiments.profile.breakdown import break_down, middle_mean, operator_flop
 from bench.records.profile import OperatorTimes, inconsistencies
 from bench.render.views.profiles import profile_tables
-from bench.worker import protocol
+from bench.worker.protocol.requests import RAW_TRACE_FILE
 from tests.support.profile import a_profile, phase_rounds
 
 # --- what is made of the measurements ---------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ def raw(*spans: tuple[str, int, int], thread: int = HASH) -> dict[str, object]:
 
 
 def read(folder: Path, content: object) -> trace.Trace:
-    (folder / protocol.RAW_TRACE_FILE).write_text(content if isinstance(content, str) else json.dumps(content))
+    (folder / RAW_TRACE_FILE).write_text(content if isinstance(content, str) else json.dumps(content))
     return trace.read(folder)
 
 

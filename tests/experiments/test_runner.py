@@ -33,7 +33,8 @@ from bench.scenarios.suite import Overrides, PlannedRun, expand, load_suite, ove
 from bench.worker import process
 from bench.worker.interpreters import Interpreters
 from bench.worker.process import Cancellation, WorkerFailure
-from bench.worker.protocol import CeilingRequest, RunReply, RunRequest
+from bench.worker.protocol.replies import RunReply
+from bench.worker.protocol.requests import CeilingRequest, RunRequest
 from mnist_core.devices import Device, Probe, Unusable
 from tests.support.executor import EIGHT_ALONE, FakeBlocks
 from tests.support.records import a_ceiling, a_curve, a_dataset, a_result_set, a_run

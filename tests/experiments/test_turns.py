@@ -20,7 +20,7 @@ from bench.scenarios.axes import Exchange
 from bench.scenarios.scenario import Scenario, tutorial_setting
 from bench.scenarios.suite import PlannedRun, expand, load_suite, parse_suite
 from bench.worker.process import Cancellation, WorkerFailure
-from bench.worker.protocol import SetUpDone
+from bench.worker.protocol.replies import SetUpDone
 from bench.worker.session import SessionError
 from tests.support.gate import make_machine_quiet
 from tests.support.records import a_cluster_host, a_dataset, a_result_set, a_run, a_scenario, an_environment

@@ -12,7 +12,7 @@ from bench.experiments.run.runner import OnEpoch, run_request
 from bench.experiments.run.turns import BlockRequest, MeasuredRuns, OnTurn
 from bench.records.health import Health
 from bench.records.result import Failure, Run, RunBlock
-from bench.worker.protocol import RunRequest
+from bench.worker.protocol.requests import RunRequest
 
 #: A suite file: eight scenarios, each in processes that are alone.
 EIGHT_ALONE: Final = str(Path(__file__).with_name("eight_alone.toml"))

@@ -32,16 +32,16 @@ from bench.records.gate import (
 from bench.records.health import Health
 from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order, Side
-from bench.worker.protocol import (
+from bench.worker.protocol.replies import (
     Evaluated,
     OfflineDone,
     PredictionReady,
     QueriesDone,
     SessionReady,
-    SessionRequest,
     SetUpDone,
     WindowDone,
 )
+from bench.worker.protocol.requests import SessionRequest
 from bench.worker.session import Session
 from tests.support.records import CREATED_AT, a_dataset, a_scenario, a_software, an_environment
 from tests.support.sessions import READY, FakePredictions, a_window, an_evaluation

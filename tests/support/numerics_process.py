@@ -15,7 +15,7 @@ from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from bench.worker.backends import base
 from bench.worker.measure import numerics
-from bench.worker.protocol import NumericsError
+from bench.worker.protocol.base import NumericsError
 from mnist_core.data.synthetic import DEFAULT_SEED, draw
 from mnist_core.idx import Split
 from mnist_core.recipe import Recipe

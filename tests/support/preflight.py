@@ -7,7 +7,7 @@ from typing import Any
 from bench.experiments.preflight.ask import HostAnswer, PythonAnswer
 from bench.scenarios.axes import Framework
 from bench.scenarios.hosts import Host
-from bench.worker.host_protocol import HostFacts, HostRequest, Interface
+from bench.worker.protocol.hosts import HostFacts, HostRequest, Interface
 from tests.support.records import a_dataset
 
 CODE = "c0de" * 16

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bench.scenarios.axes import Compression, Exchange
 from bench.scenarios.scenario import Scenario
 from bench.worker.backends import base
-from bench.worker.protocol import RankPlace
+from bench.worker.protocol.requests import RankPlace
 from mnist_core import order
 from mnist_core.idx import Split
 from mnist_core.order import batch_sizes

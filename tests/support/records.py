@@ -6,8 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.records.environment import Accelerator, Environment, Software, ThreadPool
-from bench.records.hosts import ClusterHost
+from bench.records.environment import Accelerator, ClusterHost, Environment, Software, ThreadPool
 from bench.records.result import (
     Ceiling,
     Dataset,

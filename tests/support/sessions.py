@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.worker.protocol import Evaluated, OfflineDone, PredictionReady, QueriesDone, SessionReady, WindowDone
+from bench.worker.protocol.replies import Evaluated, OfflineDone, PredictionReady, QueriesDone, SessionReady, WindowDone
 
 READY = SessionReady(started_at="2026-01-31T12:00:00Z", startup_seconds=1.5)
 

@@ -28,16 +28,16 @@ from bench.records.tune import (
     with_round,
 )
 from bench.scenarios.scenario import Scenario
-from bench.worker.protocol import (
+from bench.worker.protocol.replies import (
     Evaluated,
     OfflineDone,
     PredictionReady,
     QueriesDone,
     SessionReady,
-    SessionRequest,
     SetUpDone,
     WindowDone,
 )
+from bench.worker.protocol.requests import SessionRequest
 from bench.worker.session import Session
 from tests.support.records import CREATED_AT, a_dataset, an_environment
 from tests.support.sessions import READY, FakePredictions, a_window, an_evaluation

@@ -23,9 +23,9 @@ from bench.scenarios.axes import Framework
 from bench.scenarios.hosts import Host
 from bench.worker import launch, process
 from bench.worker.environment import worker_variables
-from bench.worker.host_protocol import Echo, Echoed, HostFacts
 from bench.worker.interpreters import Interpreters, interpreter_on
 from bench.worker.process import Cancellation, WorkerFailure
+from bench.worker.protocol.hosts import Echo, Echoed, HostFacts
 from tests import ROOT
 from tests.support.hosts import namespaces, processes_in, put_fake_ssh, why_no_namespaces, write_hosts, write_toml
 from tests.support.idx_files import small_idx_folder

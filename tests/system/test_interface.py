@@ -17,7 +17,8 @@ from bench.scenarios.scenario import Scenario
 from bench.worker import process
 from bench.worker.environment import worker_variables
 from bench.worker.process import Cancellation, Interpreter
-from bench.worker.protocol import RunReply, RunRequest
+from bench.worker.protocol.replies import RunReply
+from bench.worker.protocol.requests import RunRequest
 from mnist_core import INTERFACE, OLDEST_COMMIT, datasets
 from mnist_core.datasets import DatasetName
 from mnist_core.recipe import Layers, Precision, Recipe

@@ -37,7 +37,7 @@ from bench.worker import process
 from bench.worker.backends import common
 from bench.worker.interpreters import Interpreters, interpreters_of
 from bench.worker.process import Cancellation, Interpreter
-from bench.worker.protocol import RunRequest
+from bench.worker.protocol.requests import RunRequest
 from mnist_core import networks, training
 from mnist_core.devices import Device, DeviceKind, Probe, Unusable
 from mnist_core.idx import Split

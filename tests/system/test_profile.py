@@ -17,7 +17,8 @@ from bench.worker import main
 from bench.worker.backends import base
 from bench.worker.backends.base import Workload
 from bench.worker.measure.instrument import EpochCutError, traced, truncated_after
-from bench.worker.protocol import Event, FailureReply, PhasesReply, PhasesRequest, ProfileTarget, Reply, RoundDone
+from bench.worker.protocol.replies import Event, FailureReply, PhasesReply, Reply, RoundDone
+from bench.worker.protocol.requests import PhasesRequest, ProfileTarget
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 from mnist_core.idx import Split

@@ -30,7 +30,7 @@ from bench.worker import cluster, session
 from bench.worker.cluster import ClusterSession
 from bench.worker.interpreters import Interpreters
 from bench.worker.process import Cancellation, Interpreter
-from bench.worker.protocol import RankPlace, ServeRequest, ServerRole, SessionRequest
+from bench.worker.protocol.requests import RankPlace, ServeRequest, ServerRole, SessionRequest
 from bench.worker.seats import seats_here
 from bench.worker.session import SessionError
 from mnist_core import datasets

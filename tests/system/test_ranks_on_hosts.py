@@ -19,14 +19,14 @@ from bench.experiments.preflight.ask import ask_hosts
 from bench.experiments.preflight.machines import machines_of
 from bench.experiments.run.executor import SubprocessExecutor
 from bench.records import store
-from bench.records.hosts import kernels_of
+from bench.records.environment import kernels_of
 from bench.records.result import Dataset, Epoch, Failure, FailureReason, ResultSet
 from bench.scenarios.axes import Exchange, Framework
 from bench.scenarios.hosts import load_hosts
 from bench.scenarios.scenario import Scenario
 from bench.worker.interpreters import Interpreters
 from bench.worker.process import Cancellation
-from bench.worker.protocol import RunRequest
+from bench.worker.protocol.requests import RunRequest
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 from mnist_core.recipe import Recipe, Update

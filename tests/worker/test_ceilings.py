@@ -16,7 +16,8 @@ from bench.worker import main
 from bench.worker.backends import common, numpy
 from bench.worker.measure import ceilings
 from bench.worker.measure.ceilings import Arithmetic, arithmetic_of
-from bench.worker.protocol import CeilingReply, CeilingRequest, FailureReply, UnusableReply
+from bench.worker.protocol.replies import CeilingReply, FailureReply, UnusableReply
+from bench.worker.protocol.requests import CeilingRequest
 from mnist_core.devices import Device, DeviceKind, parse_devices
 from mnist_core.recipe import Precision
 

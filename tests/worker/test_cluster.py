@@ -20,7 +20,8 @@ from bench.scenarios.scenario import Scenario
 from bench.worker import cluster, session
 from bench.worker.cluster import ClusterSession
 from bench.worker.process import Cancellation, Interpreter, WorkerFailure
-from bench.worker.protocol import ArraysExchanged, Evaluated, FailureReply, Message, SetUpDone
+from bench.worker.protocol.base import Message
+from bench.worker.protocol.replies import ArraysExchanged, Evaluated, FailureReply, SetUpDone
 from bench.worker.seats import seats_here
 from bench.worker.session import Session, SessionError
 from mnist_core.recipe import Engine, InputPipeline, MetricSync

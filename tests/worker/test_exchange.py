@@ -15,7 +15,8 @@ from bench.ranges import MOST_RANKS
 from bench.scenarios.axes import Exchange
 from bench.worker.measure import exchange
 from bench.worker.measure.exchange import ArrayExchange
-from bench.worker.protocol import ExchangeArrays, RankPlace
+from bench.worker.protocol.commands import ExchangeArrays
+from bench.worker.protocol.requests import RankPlace
 
 Numbers = NDArray[np.float32]
 

@@ -30,7 +30,6 @@ from bench.scenarios.job_managers import JobPlace
 from bench.worker import process
 from bench.worker.environment import worker_variables
 from bench.worker.exits import explain_unreached
-from bench.worker.host_protocol import HostFacts
 from bench.worker.interpreters import Interpreters, interpreter_on
 from bench.worker.join import agent, hub, key, wire
 from bench.worker.join.hub import Job, hosts_of, lead
@@ -38,6 +37,7 @@ from bench.worker.join.relay import Kind
 from bench.worker.join.wire import Hello, Leave, Start
 from bench.worker.launch import Launch
 from bench.worker.process import Cancellation, WorkerFailure
+from bench.worker.protocol.hosts import HostFacts
 from tests.support.preflight import REQUEST
 
 KEY = b"0123456789abcdef"

@@ -24,10 +24,10 @@ from bench.scenarios.hosts import Host
 from bench.worker import launch, process
 from bench.worker.environment import SILENCE_VARIABLE, WITHHELD, worker_variables
 from bench.worker.exits import describe_end, explain_unreached, is_fault_of_code
-from bench.worker.host_protocol import Echo, Echoed, HostFacts
 from bench.worker.interpreters import Interpreters, interpreter_on
 from bench.worker.launch import Launch, launch_of
 from bench.worker.process import Cancellation, Interpreter, WorkerFailure, WorkerProcess
+from bench.worker.protocol.hosts import Echo, Echoed, HostFacts
 from tests.support.hosts import put_fake_ssh
 from tests.support.preflight import REQUEST
 

@@ -27,26 +27,21 @@ from bench.worker.backends.base import Backend
 from bench.worker.interpreters import Interpreters
 from bench.worker.measure import gauge
 from bench.worker.measure.run import SessionServer
-from bench.worker.protocol import (
-    Command,
+from bench.worker.protocol.base import Message
+from bench.worker.protocol.commands import Command, Evaluate, RunWindow, SetUp
+from bench.worker.protocol.replies import (
     DescribeReply,
-    DescribeRequest,
     EpochDone,
-    Evaluate,
     Evaluated,
     FailureReply,
     FromWorker,
-    Message,
     Reply,
     RunReply,
-    RunRequest,
-    RunWindow,
-    SessionRequest,
-    SetUp,
     SetUpDone,
     UnusableReply,
     WindowDone,
 )
+from bench.worker.protocol.requests import DescribeRequest, RunRequest, SessionRequest
 from mnist_core import datasets
 from mnist_core.datasets import DatasetName
 from mnist_core.recipe import Engine, Hybridize, Recipe

@@ -12,7 +12,10 @@ from bench.worker import main
 from bench.worker.backends.base import Workload, create_workload
 from bench.worker.measure import exact, numerics
 from bench.worker.measure.run import SessionServer
-from bench.worker.protocol import FailureReply, NumericsError, RunReply, RunRequest, SessionRequest, SetUp, SetUpDone
+from bench.worker.protocol.base import NumericsError
+from bench.worker.protocol.commands import SetUp
+from bench.worker.protocol.replies import FailureReply, RunReply, SetUpDone
+from bench.worker.protocol.requests import RunRequest, SessionRequest
 from mnist_core import datasets, networks
 from mnist_core.datasets import DatasetName
 from mnist_core.idx import Split

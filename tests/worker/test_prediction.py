@@ -16,7 +16,7 @@ from bench.scenarios.scenario import Scenario
 from bench.worker.backends import base
 from bench.worker.backends.base import Workload
 from bench.worker.measure.prediction import Predictions
-from bench.worker.protocol import PredictionPlan
+from bench.worker.protocol.requests import PredictionPlan
 from mnist_core import datasets
 from mnist_core.idx import Split
 from mnist_core.recipe import Hybridize, Recipe

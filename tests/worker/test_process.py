@@ -9,7 +9,8 @@ import pytest
 
 from bench.worker import process
 from bench.worker.process import Cancellation, Interpreter
-from bench.worker.protocol import Evaluate, SessionReady
+from bench.worker.protocol.commands import Evaluate
+from bench.worker.protocol.replies import SessionReady
 
 
 def ready(seconds: float) -> SessionReady:

@@ -11,7 +11,7 @@ import pytest
 from bench.records.result import FailureReason
 from bench.worker import session
 from bench.worker.process import Cancellation, Interpreter, WorkerFailure
-from bench.worker.protocol import SessionRequest
+from bench.worker.protocol.requests import SessionRequest
 from bench.worker.session import SessionError
 from mnist_core.recipe import Engine
 from tests.support.records import a_dataset, a_scenario

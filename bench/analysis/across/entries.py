@@ -29,9 +29,8 @@ from bench.analysis.prediction import LatencySample, latency_samples
 from bench.analysis.prices import Bill, Price, bill_of, price_per_hour
 from bench.analysis.summary import Summary
 from bench.machine.fingerprint import Difference, class_digest, difference, machine_class, machine_differences
-from bench.records.environment import Environment
+from bench.records.environment import ClusterHost, Environment
 from bench.records.health import DISTURBING_STEAL_FRACTION, VOID_ANCHOR_RATIO, SessionHealth
-from bench.records.hosts import ClusterHost
 from bench.records.result import Dataset, ExchangeCurve, ResultSet
 from bench.scenarios.scenario import Scenario, all_but, axis_text
 from bench.scenarios.selection import Reference

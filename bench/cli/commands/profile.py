@@ -34,7 +34,7 @@ from bench.render.views.profiles import describe_closure, profile_tables
 from bench.scenarios.axes import AUTO_CONTEXTS, AXES, SET_AXES, Framework
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import Matrix, Overrides, Suite, expand, override
-from bench.worker.protocol import ProfileTarget
+from bench.worker.protocol.requests import ProfileTarget
 from mnist_core.datasets import DatasetName
 from mnist_core.devices import available
 from mnist_core.recipe import Network

@@ -22,8 +22,7 @@ from bench.experiments.preflight.checks import Fault, find_faults, find_remarks
 from bench.experiments.preflight.machines import machines_of, records_of
 from bench.experiments.run.runner import HostLostError
 from bench.machine.software import tree_digest
-from bench.records.environment import Environment
-from bench.records.hosts import ClusterHost
+from bench.records.environment import ClusterHost, Environment
 from bench.records.result import ResultSet
 from bench.render.formats.export import Format
 from bench.render.formats.text import Legend, render_text

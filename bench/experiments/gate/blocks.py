@@ -42,7 +42,8 @@ from bench.stats.order_statistics import percentile_rank
 from bench.stats.paired import Order, Side
 from bench.worker import session
 from bench.worker.process import Cancellation, Interpreter
-from bench.worker.protocol import PredictionPlan, QueriesDone, SessionRequest
+from bench.worker.protocol.replies import QueriesDone
+from bench.worker.protocol.requests import PredictionPlan, SessionRequest
 from mnist_core.recipe import Engine, Precision
 
 #: Seconds after which a block hangs, for each of its scenarios; it takes a few seconds for each.

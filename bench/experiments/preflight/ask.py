@@ -19,7 +19,10 @@ from bench.scenarios.hosts import Host, label_of
 from bench.worker import process
 from bench.worker.environment import worker_variables
 from bench.worker.exits import explain_unreached
-from bench.worker.host_protocol import (
+from bench.worker.interpreters import Interpreters, interpreter_on
+from bench.worker.process import Cancellation, Interpreter, WorkerFailure, WorkerProcess
+from bench.worker.protocol.base import Message
+from bench.worker.protocol.hosts import (
     Capture,
     Captured,
     Echo,
@@ -35,9 +38,6 @@ from bench.worker.host_protocol import (
     Reached,
     Target,
 )
-from bench.worker.interpreters import Interpreters, interpreter_on
-from bench.worker.process import Cancellation, Interpreter, WorkerFailure, WorkerProcess
-from bench.worker.protocol import Message
 
 #: A host that has not said by then what it is, hangs. Python and a few small libraries come from its disk meanwhile.
 ANSWER_SECONDS: Final = 30.0

@@ -12,7 +12,7 @@ from bench.experiments.preflight.ask import HostAnswer, Preflight, PythonAnswer
 from bench.records.result import Dataset
 from bench.scenarios.axes import Framework
 from bench.scenarios.hosts import is_loopback
-from bench.worker.host_protocol import HostFacts
+from bench.worker.protocol.hosts import HostFacts
 from mnist_core.datasets import DatasetName
 
 #: Digits of a digest in a sentence.

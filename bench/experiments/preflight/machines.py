@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bench.experiments.preflight.ask import HostAnswer, Link, Preflight
-from bench.records.hosts import ClusterHost
-from bench.worker.host_protocol import Captured
+from bench.records.environment import ClusterHost
 from bench.worker.launch import launch_of
+from bench.worker.protocol.hosts import Captured
 from bench.worker.seats import Machine
 
 

@@ -12,16 +12,9 @@ from bench.records.profile import PhaseRounds, ProfiledEpoch
 from bench.worker import process
 from bench.worker.environment import worker_variables
 from bench.worker.process import Cancellation, Interpreter, OnEvent, WorkerFailure
-from bench.worker.protocol import (
-    Event,
-    Message,
-    OperatorsReply,
-    OperatorsRequest,
-    PhasesReply,
-    PhasesRequest,
-    ProfileTarget,
-    RoundDone,
-)
+from bench.worker.protocol.base import Message
+from bench.worker.protocol.replies import Event, OperatorsReply, PhasesReply, RoundDone
+from bench.worker.protocol.requests import OperatorsRequest, PhasesRequest, ProfileTarget
 
 #: What makes MXNet run, and so record, every operator by itself. The graphs of inference are not profiled.
 _UNBULKED: Final = {"MXNET_EXEC_BULK_EXEC_TRAIN": "0"}

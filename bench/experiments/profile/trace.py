@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from bench.records.profile import OperatorTimes
-from bench.worker.protocol import PHASES_DOMAIN, RAW_TRACE_FILE
+from bench.worker.protocol.requests import PHASES_DOMAIN, RAW_TRACE_FILE
 
 _MICROSECOND: Final = 1e-6
 _OPERATOR: Final = "operator"

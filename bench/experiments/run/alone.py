@@ -11,7 +11,8 @@ from bench.experiments.pilot import StartSession
 from bench.experiments.run.outcomes import epoch_of, run_of
 from bench.records.result import Epoch, Run
 from bench.worker import session
-from bench.worker.protocol import Evaluated, RunRequest, WindowDone
+from bench.worker.protocol.replies import Evaluated, WindowDone
+from bench.worker.protocol.requests import RunRequest
 
 
 def measure_alone(request: RunRequest, start: StartSession, on_epoch: Callable[[int, Epoch], None]) -> Run:

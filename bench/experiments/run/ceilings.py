@@ -12,7 +12,7 @@ from bench.records.result import Ceiling, FailureReason, Library
 from bench.scenarios.axes import Framework
 from bench.scenarios.suite import PlannedRun
 from bench.worker.process import Cancellation, WorkerFailure
-from bench.worker.protocol import CeilingRequest
+from bench.worker.protocol.requests import CeilingRequest
 from mnist_core.devices import Device, DeviceKind, Probe, parse_devices
 from mnist_core.recipe import Precision
 

@@ -17,7 +17,7 @@ from bench.scenarios.axes import RANK_AXES
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun
 from bench.worker.cluster import ClusterSession
-from bench.worker.protocol import SessionRequest
+from bench.worker.protocol.requests import SessionRequest
 from bench.worker.session import SessionError, explain_failure, session_request
 from mnist_core.recipe import Recipe
 

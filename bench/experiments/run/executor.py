@@ -30,15 +30,8 @@ from bench.worker import cluster, process, session
 from bench.worker.environment import worker_variables
 from bench.worker.interpreters import Interpreters
 from bench.worker.process import Cancellation, Interpreter, WorkerFailure
-from bench.worker.protocol import (
-    CeilingReply,
-    CeilingRequest,
-    EpochDone,
-    Event,
-    RunReply,
-    RunRequest,
-    SessionRequest,
-)
+from bench.worker.protocol.replies import CeilingReply, EpochDone, Event, RunReply
+from bench.worker.protocol.requests import CeilingRequest, RunRequest, SessionRequest
 from bench.worker.seats import Machine, Seat, seats_here, seats_on, without_names
 from bench.worker.session import Session, SessionError
 from mnist_core.devices import Device, Probe

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.experiments.run.predictions import prediction_of
-from bench.records.hosts import ClusterHost
+from bench.records.environment import ClusterHost
 from bench.records.result import Epoch, Failure, Run
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.suite import PlannedRun
 from bench.worker.process import WorkerFailure
-from bench.worker.protocol import Evaluated, PredictionWindows, RunRequest, SessionReady, SetUpDone, WindowDone
+from bench.worker.protocol.replies import Evaluated, PredictionWindows, SessionReady, SetUpDone, WindowDone
+from bench.worker.protocol.requests import RunRequest
 
 
 def cores_of(scenario: Scenario, hosts: Sequence[ClusterHost], usable_cores: int) -> int:

@@ -12,7 +12,8 @@ from bench.records.prediction import Offline, Percentile, Prediction, SingleStre
 from bench.records.result import Dataset
 from bench.scenarios.suite import PlannedRun
 from bench.stats.order_statistics import TooFewError, bucket_of, fewest_values, percentile
-from bench.worker.protocol import PredictionPlan, PredictionWindows
+from bench.worker.protocol.replies import PredictionWindows
+from bench.worker.protocol.requests import PredictionPlan
 
 #: Turns of some milliseconds to a second: what the machine does meanwhile is spread over all that takes turns.
 _TURNS: Final = 20

@@ -40,7 +40,7 @@ from bench.records.result import (
 from bench.scenarios.axes import Framework
 from bench.scenarios.suite import PlannedRun
 from bench.worker.process import Cancellation, WorkerFailure
-from bench.worker.protocol import RunRequest
+from bench.worker.protocol.requests import RunRequest
 from mnist_core.devices import Device, DeviceKind, Probe
 
 _DEADLY: Final = WorkerFailure(FailureReason.CRASHED, f"{DEADLY}; a new --output tries it again")

@@ -19,7 +19,7 @@ from bench.experiments.pilot import WINDOW_SECONDS, Clock, StartSession
 from bench.experiments.run.outcomes import cores_of, failure_of, run_of
 from bench.experiments.run.predictions import prediction_plan
 from bench.records.base import utc_now
-from bench.records.hosts import ClusterHost
+from bench.records.environment import ClusterHost
 from bench.records.result import Dataset, Failure, Run, RunBlock
 from bench.scenarios import baselines
 from bench.scenarios.axes import Framework

@@ -23,14 +23,7 @@ from bench.experiments.attempts import attempt
 from bench.experiments.blocks import Arm, Task, lasting
 from bench.experiments.pilot import Clock, PilotError, StartSession
 from bench.experiments.tune import eliminations, estimates, racing
-from bench.experiments.tune.pool import (
-    PATIENCE,
-    PILOT_SECONDS,
-    SearchSession,
-    TuneObserver,
-    WorkerPool,
-    pool_key,
-)
+from bench.experiments.tune.pool import PATIENCE, PILOT_SECONDS, SearchSession, TuneObserver, WorkerPool, pool_key
 from bench.experiments.tune.racing import Step
 from bench.records.base import utc_now
 from bench.records.result import Dataset
@@ -47,7 +40,7 @@ from bench.records.tune import (
 )
 from bench.worker import session
 from bench.worker.process import Cancellation, WorkerFailure
-from bench.worker.protocol import SetUpDone, WindowDone
+from bench.worker.protocol.replies import SetUpDone, WindowDone
 from bench.worker.session import Session, SessionError
 
 #: Windows of the reference in the pilot, besides the epoch of its set-up.

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from bench import SOURCE_ROOT
-from mnist_core.cuda_libraries import DRIVER_SONAME
-from mnist_core.devices import Device, DeviceKind, Probe, program, run_child
+from mnist_core.devices import DRIVER_SONAME, Device, DeviceKind, Probe, program, run_child
 from mnist_core.probe import end_with_stdin, read_card
 
 #: Which cards programs see, by CUDA's numbers or by UUID.

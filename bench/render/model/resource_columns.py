@@ -10,7 +10,7 @@ from bench.analysis.energy import EnergyUse
 from bench.analysis.prices import Price
 from bench.analysis.summary import Row
 from bench.records.energy import EnergySource, EnergySupply
-from bench.records.hosts import ClusterHost
+from bench.records.environment import ClusterHost
 from bench.render import units
 from bench.render.model.column import Column, Raw, make_column
 from bench.render.phrases import clean_text, format_count, one_line, plus_minus

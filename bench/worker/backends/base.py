@@ -16,7 +16,7 @@ from bench.records.environment import Software
 from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from bench.worker import older
-from bench.worker.protocol import RankPlace
+from bench.worker.protocol.requests import RankPlace
 from mnist_core.devices import Device, Probe
 from mnist_core.idx import Split
 from mnist_core.recipe import Precision, Recipe

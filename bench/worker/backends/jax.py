@@ -22,7 +22,7 @@ from bench.scenarios.axes import Framework
 from bench.scenarios.scenario import Scenario
 from bench.worker.backends import common
 from bench.worker.backends.common import TrainedEpoch
-from bench.worker.protocol import RankPlace
+from bench.worker.protocol.requests import RankPlace
 from mnist_core.devices import Device, DeviceKind, Probe, Unusable, last_line
 from mnist_core.idx import Split
 from mnist_core.order import EpochOrder, batch_sizes, batches, rank_share, shares

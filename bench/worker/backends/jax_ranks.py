@@ -20,7 +20,7 @@ from jaxlib import _jax
 from numpy.typing import NDArray
 
 from bench.worker.backends.common import EXCHANGE_SECONDS
-from bench.worker.protocol import RankPlace
+from bench.worker.protocol.requests import RankPlace
 
 #: JAX is not installed where the types are checked.
 Array: TypeAlias = Any

@@ -16,7 +16,7 @@ from bench.records.environment import Software
 from bench.scenarios.axes import Compression, Exchange
 from bench.scenarios.scenario import Scenario
 from bench.worker.backends import common, parameter_server
-from bench.worker.protocol import RankPlace
+from bench.worker.protocol.requests import RankPlace
 from mnist_core import networks, training
 from mnist_core.devices import Device, DeviceKind, Probe
 from mnist_core.idx import Split

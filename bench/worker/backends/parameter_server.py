@@ -6,7 +6,7 @@ import importlib
 import os
 from typing import Final, NoReturn
 
-from bench.worker.protocol import RankPlace, ServeRequest, ServerRole
+from bench.worker.protocol.requests import RankPlace, ServeRequest, ServerRole
 
 #: A rank's own role, by MXNet's name.
 _RANK: Final = "worker"

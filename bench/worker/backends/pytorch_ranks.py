@@ -14,7 +14,7 @@ from torch import distributed
 
 from bench.scenarios.axes import Exchange
 from bench.worker.backends.common import EXCHANGE_SECONDS
-from bench.worker.protocol import RankPlace
+from bench.worker.protocol.requests import RankPlace
 
 #: PyTorch is not installed where the types are checked.
 Tensor: TypeAlias = Any

@@ -14,7 +14,7 @@ from bench.records.environment import Software
 from bench.records.result import Ceiling, Library, MatrixProduct, VectorSum
 from bench.scenarios.axes import Framework
 from bench.worker.backends import base, numpy
-from bench.worker.protocol import CeilingRequest
+from bench.worker.protocol.requests import CeilingRequest
 from mnist_core.devices import Device, parse_devices
 from mnist_core.recipe import Precision
 

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.worker.backends.base import Backend
-from bench.worker.protocol import ExchangeArrays, RankPlace
+from bench.worker.protocol.commands import ExchangeArrays
+from bench.worker.protocol.requests import RankPlace
 from mnist_core.devices import parse_devices
 
 _BYTES: Final = 4

@@ -23,7 +23,8 @@ from bench.machine.linux.system_files import ROOT, ask_or_none
 from bench.machine.privacy import host_hash, kernel_hash
 from bench.machine.software import PACKAGES, installed_versions, tree_digest
 from bench.scenarios.axes import Framework
-from bench.worker.host_protocol import (
+from bench.worker.measure.network import Listener, measure_link, reach
+from bench.worker.protocol.hosts import (
     Capture,
     Captured,
     Echo,
@@ -39,7 +40,6 @@ from bench.worker.host_protocol import (
     Reach,
     Reached,
 )
-from bench.worker.measure.network import Listener, measure_link, reach
 from mnist_core import datasets
 from mnist_core.data.folder import read_folder
 from mnist_core.datasets import DatasetName

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from bench.worker.host_protocol import LinkMeasured, Target
+from bench.worker.protocol.hosts import LinkMeasured, Target
 
 #: A host of the same network answers within milliseconds; one behind a firewall that drops packets never does.
 _CONNECT_SECONDS: Final = 3.0

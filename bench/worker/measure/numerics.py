@@ -18,7 +18,7 @@ from bench.scenarios.scenario import Scenario
 from bench.worker.backends import common
 from bench.worker.backends.base import Workload
 from bench.worker.measure import exact
-from bench.worker.protocol import NumericsError
+from bench.worker.protocol.base import NumericsError
 from mnist_core.idx import Split
 from mnist_core.recipe import Network, Precision
 

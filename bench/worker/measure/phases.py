@@ -18,18 +18,12 @@ from pathlib import Path
 from typing import Final
 
 from bench.records.profile import EpochPhase, PhaseRounds, PhaseTimes
-from bench.worker import protocol
 from bench.worker.backends import base
 from bench.worker.backends.base import TrainedEpoch, Workload
 from bench.worker.measure.instrument import EpochCutError, traced, truncated_after
-from bench.worker.protocol import (
-    DivergedError,
-    OperatorsReply,
-    OperatorsRequest,
-    PhasesReply,
-    PhasesRequest,
-    ProfileTarget,
-)
+from bench.worker.protocol.base import DivergedError
+from bench.worker.protocol.replies import OperatorsReply, PhasesReply
+from bench.worker.protocol.requests import PHASES_DOMAIN, RAW_TRACE_FILE, OperatorsRequest, PhasesRequest, ProfileTarget
 from mnist_core import datasets
 from mnist_core.idx import Split
 from mnist_core.mxnet_border import mx
@@ -83,7 +77,7 @@ def _operators(request: OperatorsRequest) -> OperatorsReply:
         profile_imperative=True,
         profile_api=True,
         continuous_dump=False,
-        filename=str(Path(request.directory) / protocol.RAW_TRACE_FILE),
+        filename=str(Path(request.directory) / RAW_TRACE_FILE),
     )
     spans = _Spans()
     with traced(spans):
@@ -255,7 +249,7 @@ class _Spans:
     """Observer that writes the phases of the Python thread into MXNet's trace, without any barrier."""
 
     def __init__(self) -> None:
-        domain = mx.profiler.Domain(protocol.PHASES_DOMAIN)
+        domain = mx.profiler.Domain(PHASES_DOMAIN)
         self._tasks = {phase: domain.new_task(str(phase)) for phase in EpochPhase}
         self._running: EpochPhase | None = None
 

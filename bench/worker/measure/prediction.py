@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from bench.scenarios.scenario import Scenario
 from bench.worker.backends import common
 from bench.worker.backends.base import Workload
-from bench.worker.protocol import OfflineDone, PredictionPlan, PredictionReady, PredictionWindows, QueriesDone
+from bench.worker.protocol.replies import OfflineDone, PredictionReady, PredictionWindows, QueriesDone
+from bench.worker.protocol.requests import PredictionPlan
 from mnist_core.idx import Split
 from mnist_core.order import batches
 

@@ -27,20 +27,18 @@ from bench.worker.measure import numerics
 from bench.worker.measure.exchange import ArrayExchange
 from bench.worker.measure.gauge import Gauge
 from bench.worker.measure.prediction import Predictions
-from bench.worker.protocol import (
+from bench.worker.protocol.base import DivergedError
+from bench.worker.protocol.commands import ExchangeArrays
+from bench.worker.protocol.replies import (
     ArraysExchanged,
-    DivergedError,
     Evaluated,
-    ExchangeArrays,
     PredictionReady,
     RunReply,
-    RunRequest,
-    ServeRequest,
     SessionReady,
-    SessionRequest,
     SetUpDone,
     WindowDone,
 )
+from bench.worker.protocol.requests import RunRequest, ServeRequest, SessionRequest
 from mnist_core import datasets
 from mnist_core.devices import Device, Probe
 from mnist_core.idx import Split

@@ -8,9 +8,8 @@ from typing import Protocol
 
 from bench.analysis.roofline import Roof
 from bench.analysis.summary import Row
-from bench.records.environment import Environment, Software
+from bench.records.environment import ClusterHost, Environment, Software, kernels_of
 from bench.records.health import SessionHealth
-from bench.records.hosts import ClusterHost, kernels_of
 from bench.records.result import Dataset
 from bench.render import units
 from bench.render.model.axis_columns import LOOP, Axis

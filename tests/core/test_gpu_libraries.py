@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mnist_core.cuda_libraries import SONAMES, installed_cuda_build, missing_library, preload, wheel_libraries
+from mnist_core.devices import SONAMES, installed_cuda_build, missing_library, preload, wheel_libraries
 
 
 @pytest.fixture

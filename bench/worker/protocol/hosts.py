@@ -14,7 +14,7 @@ from bench.records.base import Sha256
 from bench.records.environment import Environment
 from bench.records.result import Dataset
 from bench.scenarios.axes import Framework
-from bench.worker.protocol import Message, Port
+from bench.worker.protocol.base import Message, Port
 
 
 class HostRequest(Message, frozen=True, tag="host"):
