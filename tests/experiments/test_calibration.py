@@ -25,8 +25,9 @@ def recorded(count: int = 40, sd: float = 0.01) -> GateFile:
 def test_a_quiet_machine_gives_no_false_alarm_and_finds_a_slowdown() -> None:
     """With 1 % of noise, no gate alarms at 0 % and all do at 10 %, and exact bounds say how sure that is."""
     made = calibration.calibrate(recorded(), gates=GATES)
-    identical, five, ten = made.replays
+    identical, three, five, ten = made.replays
     assert (identical.regressed, ten.regressed) == (0.0, 1.0)
+    assert three.regressed <= five.regressed
     assert five.regressed > 0.8
     assert identical.regressed_upper == pytest.approx(1 - 0.05 ** (1 / GATES))
     assert ten.regressed_lower == pytest.approx(0.05 ** (1 / GATES))

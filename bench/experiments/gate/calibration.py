@@ -39,7 +39,7 @@ CALIBRATIONS_DIRECTORY: Final = Path("results/calibration")
 #: Gates that are replayed for each slowdown: if none of them is a false alarm, the upper bound is 0.3 %.
 REPLAYS: Final = 1000
 #: Relative slowdowns that are replayed (0.05 = 5 % slower); 0 is identical code.
-SLOWDOWNS: Final = (0.0, 0.05, 0.10)
+SLOWDOWNS: Final = (0.0, 0.03, 0.05, 0.10)
 #: Duration of a gate, which limits the blocks of a replay.
 BUDGET_SECONDS: Final = 600.0
 #: Share of a gate's first looks that stay below the noise floor.
