@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -62,6 +63,15 @@ def test_the_rooms_in_the_architecture_are_the_real_ones() -> None:
     packages = {path.parent for top in ("bench", "mnist_core") for path in (ROOT / top).rglob("__init__.py")}
     real = {path.relative_to(ROOT) for path in packages} | {Path("bench/scenarios/suites")}
     assert {path for path in named if path.parts[0] in {"bench", "mnist_core"}} == real
+
+
+def test_a_room_can_be_overlooked() -> None:
+    """A folder has eleven modules at most, and a module 400 lines."""
+    for package in ("bench", "mnist_core"):
+        modules = [path for path in (ROOT / package).rglob("*.py") if path.name != "__init__.py"]
+        assert max(Counter(path.parent for path in modules).values()) <= 11
+        for path in modules:
+            assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path
 
 
 def test_every_room_says_what_it_is_for() -> None:

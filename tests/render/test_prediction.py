@@ -27,6 +27,7 @@ from bench.render.views.across.comparisons import comparison_tables
 from bench.render.views.results import result_tables
 from bench.stats.intervals import Estimate
 from tests.support.predictions import OFF, ON, STATIC, a_prediction, a_prediction_file, a_stream, predicted, times
+from tests.support.ranks import of_torch
 from tests.support.records import a_result_set, a_run
 
 
@@ -134,6 +135,14 @@ def test_the_answer_names_the_row_with_the_least_tail_and_what_is_level_with_it(
     assert "; the least p99 of 3, but single processes tell nothing apart" in single
     level = a_prediction_file(*predicted({OFF: 150.0, ON: 60.2, STATIC: 60.0}))
     assert "the least p99 of 3, but not told apart from cpu(0), batch 100, hybridize " in flat(text_of(level, 200))
+
+
+def test_mxnet_is_named_beside_other_frameworks() -> None:
+    """The setting of a row of PyTorch could be read into "cpu(0), batch 100, hybridize off"."""
+    text = flat(text_of(a_prediction_file(*predicted({OFF: 150.0, of_torch(): 60.0})), 200))
+    assert "reference mxnet, cpu(0), batch 100, hybridize off" in text
+    assert "torch, cpu(0), batch 100, hybridize off: a single image takes" in text
+    assert "than that of mxnet, cpu(0), batch 100, hybridize off" in text
 
 
 def test_programs_get_every_number() -> None:

@@ -28,7 +28,8 @@ def describe_effects(effects: Iterable[Effect]) -> list[tuple[str, str]]:
 
 def describe_gpu_against_cpu(against: GpuAgainstCpu) -> tuple[str, str]:
     """Return a line that says what the fastest row on GPUs has over the fastest on the CPU, and from which batch on."""
-    gpu, cpu = (full_setting(row.scenario) for row in (against.gpu, against.cpu))
+    both = [against.gpu.scenario, against.cpu.scenario]
+    gpu, cpu = (full_setting(scenario, among=both) for scenario in both)
     text = (
         f"the fastest GPU setting ({gpu}) does {format_ratio(against.ratio)} what the fastest on the CPU ({cpu}) does"
     )
@@ -63,8 +64,9 @@ def _describe_gain(effect: Effect) -> str:
     if ends is None:
         return f"{found}: a single block has no interval ({_side(effect.gain.value)} in it){_MEASURE_LONGER}"
     if effect.least_and_most is not None:
+        both = [gain.scenario for gain in effect.least_and_most]
         least, most = (
-            f"{_amount(gain.over_blocks)} ({full_setting(gain.scenario, without=effect.axis)})"
+            f"{_amount(gain.over_blocks)} ({full_setting(gain.scenario, without=effect.axis, among=both)})"
             for gain in effect.least_and_most
         )
         return f"{found}: from {least} to {most}; {_amount(effect.gain)} on average"

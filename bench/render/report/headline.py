@@ -59,7 +59,7 @@ def _sentences(answer: Headline, first: Headline, where: str) -> Iterator[str]:
         )
         rank = "was measured fastest"
         yield (
-            f"Of those that update the weights as often as the tutorial, {full_setting(row.scenario)} {rank}: "
+            f"Of those that update the weights as often as the tutorial, {_setting(row, answer)} {rank}: "
             f"{_speed(measures)}{ratio}, accuracy {units.accuracy(measures.final_accuracy)}."
         )
     if answer.whole_training is not None:
@@ -75,12 +75,19 @@ def _fastest(answer: Headline, first: Headline, where: str) -> str:
     if answer.fastest.status is Status.NOT_JUDGED:
         own = is_custom(answer.network)
         accuracy += f", which nothing judges: no band {'for an own network' if own else 'for so little training'}"
-    fastest = f"{where}{full_setting(answer.fastest.scenario)} {rank}: {_speed(answer.measures)}"
+    fastest = f"{where}{_setting(answer.fastest, answer)} {rank}: {_speed(answer.measures)}"
     ratio = None if answer is first else answer.over(first)
     if ratio is not None:
         return f"{fastest}, {format_ratio(ratio)} the first."
     other = "" if answer is first else " It trained on other images than the first: the two are not comparable."
     return f"{fastest} ({_recipe(answer)}, {accuracy}).{other}"
+
+
+def _setting(row: Row, answer: Headline) -> str:
+    """Describe a row so that it is not taken for another one that the answer names."""
+    of_tutorial_batch = [] if answer.of_tutorial_batch is None else [answer.of_tutorial_batch[0]]
+    named = (answer.fastest, *answer.as_fast, *of_tutorial_batch)
+    return full_setting(row.scenario, among=[each.scenario for each in named])
 
 
 def _rank(answer: Headline) -> str:
@@ -92,7 +99,7 @@ def _rank(answer: Headline) -> str:
     if answer.measures.n == 1:
         what = "block" if answer.fastest.in_turns else "process"
         return f"was measured fastest of {answer.ranked}, but a single {what} tells nothing from it"
-    named = [full_setting(row.scenario) for row in answer.as_fast[:_MANY]]
+    named = [_setting(row, answer) for row in answer.as_fast[:_MANY]]
     if more := answer.as_fast[_MANY:]:
         named.append(f"{len(more)} more")
     return f"was measured fastest of {answer.ranked}, but is not told apart from {'; nor from '.join(named)}"

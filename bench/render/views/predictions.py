@@ -69,17 +69,19 @@ def prediction_sentences(summary: Summary) -> list[tuple[str, str]]:
 def describe_quickest(answer: Quickest) -> str:
     """Say how long the quickest row takes for an image, over what, and what cannot be told from it."""
     best = answer.row
-    words = f"{full_setting(best.scenario)}: a single image takes {_format_time(best.percentiles[0.5])} (p50) and "
+    named = [best.scenario, answer.reference, *(each.scenario for each in answer.as_quick)]
+    words = f"{full_setting(best.scenario, among=named)}: "
+    words += f"a single image takes {_format_time(best.percentiles[0.5])} (p50) and "
     words += f"{_format_time(best.percentiles[TAIL])} (p99), n = {best.percentiles[TAIL].n}"
     if (ratio := best.ratios.get(TAIL)) is not None:
-        words += f"; its p99 is {format_change(ratio)} than that of {full_setting(answer.reference)}"
+        words += f"; its p99 is {format_change(ratio)} than that of {full_setting(answer.reference, among=named)}"
     if best.percentiles[TAIL].n == 1 < answer.ranked:
         return f"{words}; the least p99 of {answer.ranked}, but single processes tell nothing apart"
     if answer.as_quick:
-        named = [full_setting(each.scenario) for each in answer.as_quick[:_NAMED]]
+        others = [full_setting(each.scenario, among=named) for each in answer.as_quick[:_NAMED]]
         if more := answer.as_quick[_NAMED:]:
-            named.append(f"{len(more)} more")
-        return f"{words}; the least p99 of {answer.ranked}, but not told apart from {'; nor from '.join(named)}"
+            others.append(f"{len(more)} more")
+        return f"{words}; the least p99 of {answer.ranked}, but not told apart from {'; nor from '.join(others)}"
     return f"{words}; the least p99 of {answer.ranked}" if answer.ranked > 1 else words
 
 
@@ -207,7 +209,7 @@ def _scenarios(rows: Sequence[LatencyRow] | Sequence[OfflineRow]) -> list[Scenar
 
 def _caption(rows: Sequence[LatencyRow] | Sequence[OfflineRow]) -> list[tuple[str, str]]:
     scenarios = _scenarios(rows)
-    reference = [("reference", full_setting(reference_of(scenarios)))] if len(rows) > 1 else []
+    reference = [("reference", full_setting(reference_of(scenarios), among=scenarios))] if len(rows) > 1 else []
     return [*reference, *shared_setting(scenarios)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,11 +36,15 @@ def _common(split: Sequence[Sequence[str]], most: int) -> int:
     return count
 
 
-def full_setting(scenario: Scenario, without: str = "") -> str:
-    """Describe a scenario by its main axes and those off the tutorial's setting, `without` one of them."""
+def full_setting(scenario: Scenario, without: str = "", among: Collection[Scenario] = ()) -> str:
+    """Describe a scenario by its main axes and those off the tutorial's setting, `without` one of them.
+
+    MXNet is named only where another framework is `among` those that a reader might take it for.
+    """
     shown = [axis for axis in SHOWN_AXES if axis.heading.name != without and tells_of(axis, [scenario])]
     words = describe_setting(scenario, shown)
-    return words if scenario.framework is Framework.MXNET else f"{scenario.framework}, {words}"
+    plain = {Framework.MXNET, scenario.framework, *(each.framework for each in among)} == {Framework.MXNET}
+    return words if plain else f"{scenario.framework}, {words}"
 
 
 @dataclass(frozen=True, slots=True)

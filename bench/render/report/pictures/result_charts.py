@@ -78,6 +78,8 @@ class _Network:
         shown = labelled(sorted(found, key=lambda pair: -pair[1].value), _MOST_ROWS)
         sizes = {each.row.scenario.batch_size for _label, each, _ratio in shown}
         fewer = " A larger batch makes fewer updates, and learns less in an epoch." if len(sizes) > 1 else ""
+        compared = [each.row.scenario for _label, each, _ratio in shown]
+        setting = full_setting(tutorial_setting(self.network), among=compared)
         return charts.draw_rows(
             f"{self.key}-speedup",
             self._rows(shown, "times as fast"),
@@ -86,7 +88,7 @@ class _Network:
             x=Axis(title="times as fast", logarithmic=True),
             reference=1.0,
             legend=self._file_names,
-            caption=f"Right of the line is faster than {full_setting(tutorial_setting(self.network))} in the same "
+            caption=f"Right of the line is faster than {setting} in the same "
             f"file; an interval that crosses it shows no difference.{fewer}"
             f"{say_more(len(found), len(shown), 'setting')}"
             f"{self._intervals(ratio.n for _label, _each, ratio in shown)}",
