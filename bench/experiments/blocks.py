@@ -22,7 +22,7 @@ from typing import Final, Generic, TypeVar
 
 import numpy as np
 
-from bench.experiments.pilot import Clock
+from bench.experiments.pilot import Clock, lead_in
 from bench.machine.gpus.accelerators import read_throttling
 from bench.machine.linux.counters import load_average, read_counters
 from bench.machine.software import threads_within_quota
@@ -97,6 +97,8 @@ class Measurement:
     first_accuracy: float | None
     #: The timed turns, in order.
     windows: tuple[WindowDone, ...]
+    #: Uncounted epochs before each of them.
+    lead_in: int
     #: After the last turn.
     evaluated: Evaluated
     prediction: PredictionWindows | None = None
@@ -135,7 +137,8 @@ def measure_block(
     """
     outcome: BlockOutcome[LabelT] = BlockOutcome()
     measured: dict[LabelT, tuple[Measurement, ...]] = {}
-    live = [(arm.label, _measure_arm(arm, turns, on_turn, judge_first=judge_first)) for arm in arms]
+    lead_ins: dict[Scenario, int] = {}
+    live = [(arm.label, _measure_arm(arm, turns, on_turn, lead_ins, judge_first=judge_first)) for arm in arms]
     with contextlib.ExitStack() as stack:
         for _label, process in live:
             stack.callback(process.close)
@@ -156,13 +159,19 @@ def measure_block(
 
 
 def _measure_arm(
-    arm: Arm[LabelT], turns: int, on_turn: Callable[[LabelT, Scenario], None], *, judge_first: bool
+    arm: Arm[LabelT],
+    turns: int,
+    on_turn: Callable[[LabelT, Scenario], None],
+    lead_ins: dict[Scenario, int],
+    *,
+    judge_first: bool,
 ) -> Generator[tuple[Measurement, ...], None, None]:
     """Do what one process does in a block, and yield after each stage what is measured so far.
 
     The stages are its start, its being ready, and for each task the set-up, the turns and the evaluation, then what is
-    compiled for its prediction and the turns of that. One that has fewer stages than another ends before it. Raises
-    `SessionError`.
+    compiled for its prediction and the turns of that. One that has fewer stages than another ends before it. The
+    first arm that has a scenario says how many epochs lead in to its turns, since each epoch shuffles the images: all
+    arms with that scenario train on them in the same order. Raises `SessionError`.
     """
     measured: tuple[Measurement, ...] = ()
     with arm.start() as process:
@@ -179,10 +188,11 @@ def _measure_arm(
                 first_accuracy = process.evaluate().test_accuracy
             yield measured
             epochs = task.epochs(set_up.epoch_seconds)
+            before = lead_ins.setdefault(task.scenario, lead_in(set_up.epoch_seconds))
             windows: list[WindowDone] = []
             for _ in range(turns):
                 on_turn(arm.label, task.scenario)
-                windows.append(_train(process, task, epochs))
+                windows.append(_train(process, task, epochs, before))
                 yield measured
             on_turn(arm.label, task.scenario)
             finished = Measurement(
@@ -191,6 +201,7 @@ def _measure_arm(
                 set_up=set_up,
                 first_accuracy=first_accuracy,
                 windows=tuple(windows),
+                lead_in=before,
                 evaluated=process.evaluate(),
             )
             if task.prediction is not None:
@@ -211,8 +222,8 @@ def _measure_arm(
             yield measured
 
 
-def _train(process: Session, task: Task, epochs: int) -> WindowDone:
-    return session.check_sample_count(process.run_window(epochs), task.epoch_samples * epochs)
+def _train(process: Session, task: Task, epochs: int, before: int = 0) -> WindowDone:
+    return session.check_sample_count(process.run_window(epochs, before), task.epoch_samples * epochs)
 
 
 class HealthWatch:

@@ -19,6 +19,10 @@ _STEPS: Final = 10
 WINDOW_SECONDS: Final = 0.05
 #: A pilot is short, so that its speed is only roughly right: windows are planned longer by this factor.
 _WINDOW_SLACK: Final = 1.2
+#: Seconds of training before a window, uncounted, where the process had to wait. The kernel may wake the threads of
+#: Python and of MXNet's engine on one core, and takes a while to part them: the tutorial's MLP ran at half its speed
+#: for 60 to 80 ms after each wait, on a 2-core virtual machine with Linux 6.18. These are seconds at full speed.
+LEAD_IN_SECONDS: Final = 0.05
 #: Images of an epoch, at most. `NDArrayIter.reset` copies all images. Up to 32 MB glibc reuses the same memory
 #: (mallopt(3), M_MMAP_THRESHOLD). Above it each copy is mapped again, and on a virtual machine the page faults of every
 #: second window cost half its time: 12 or 19 microseconds an image at 107 MB. 5,000 images are 16 MB.
@@ -62,8 +66,13 @@ def seconds_per_sample(session: Session, scenario: Scenario, train_samples: int,
     """
     samples = min(train_samples, _STEPS * scenario.batch_size)
     set_up = session.set_up(scenario, samples)
-    timed = [session.run_window(epochs=1).seconds for _ in range(windows)]
+    timed = [session.run_window(1, lead_in(set_up.epoch_seconds)).seconds for _ in range(windows)]
     return min(set_up.epoch_seconds, *timed) / samples
+
+
+def lead_in(epoch_seconds: float) -> int:
+    """Return the fewest epochs that last `LEAD_IN_SECONDS`."""
+    return math.ceil(LEAD_IN_SECONDS / epoch_seconds)
 
 
 def window_size(batch_size: int, seconds_per_sample: float, train_samples: int) -> WindowSize:

@@ -58,7 +58,7 @@ from mnist_core.recipe import Precision, Recipe
 #:    `kernel` of a ceiling.
 #:    `predict` of a planned run and `prediction` of a run.
 #:    `environment.accelerators` and `gpu_throttle_reasons` of a health.
-#:    Layers `padded_8`.
+#:    Layers `padded_8`. `lead_in_epochs` of a run.
 SCHEMA_VERSION: Final = 3
 
 
@@ -174,6 +174,8 @@ class Run(Record, frozen=True):
     block: Count | None = None
     #: Its place in the first turn of the block; every turn reverses the order.
     place: Count | None = None
+    #: Uncounted epochs at a learning rate of 0 before each turn; 0 of a run that was alone, and in older files.
+    lead_in_epochs: Count = 0
     #: Test images of the accuracies, the first ones of the data set; None: all of them.
     test_samples: Images | None = None
     #: What the machine did meanwhile; of a run that took turns it is the block's.

@@ -214,8 +214,8 @@ class ClusterSession:
             max(each.epoch_seconds for each in done),
         )
 
-    def run_window(self, epochs: int) -> WindowDone:
-        windows = self._tell(RunWindow(epochs), WindowDone)
+    def run_window(self, epochs: int, lead_in: int = 0) -> WindowDone:
+        windows = self._tell(RunWindow(epochs, lead_in), WindowDone)
         before, digests = self._weights, [window.weights_digest for window in windows]
         self._weights = self._agreed(digests, "after a window")
         if before in digests:

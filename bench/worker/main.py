@@ -210,8 +210,8 @@ def _answer(measured: SessionServer, command: Command) -> Reply:
     match command:
         case SetUp(scenario=scenario, samples=samples):
             reply = measured.set_up(scenario, samples)
-        case RunWindow(epochs=epochs):
-            reply = measured.run_window(epochs)
+        case RunWindow(epochs=epochs, lead_in=lead_in):
+            reply = measured.run_window(epochs, lead_in)
         case Evaluate():
             reply = measured.evaluate()
         case PreparePrediction(batch_sizes=batch_sizes):

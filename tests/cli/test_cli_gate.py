@@ -51,7 +51,7 @@ from tests.support.idx_files import small_idx_folder
 from tests.support.records import a_scenario, a_software
 
 #: Windows of a pilot (two sides, four scenarios) and of a block (four processes, four scenarios, six turns).
-PILOT, BLOCK = 2 * 4, 4 * 4 * 12
+PILOT, BLOCK = 2 * 4, 4 * 4 * 5
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bench.experiments import blocks
+from bench.experiments import blocks, pilot
 from bench.experiments.blocks import Arm, BlockOutcome, HealthWatch, Task, exactly, lasting, measure_block
 from bench.machine import software
 from bench.records.result import FailureReason
@@ -163,6 +165,16 @@ def test_the_epoch_of_the_set_up_says_how_long_a_turn_is() -> None:
     outcome = measured(FakeWorkers(), Task(scenario=MLP, epoch_samples=1000, epochs=lasting(0.35)))
     assert {found.epochs_per_window for (found,) in outcome.measurements.values()} == {4}
     assert lasting(0.35)(100.0) == 1
+
+
+def test_every_turn_has_the_same_lead_in() -> None:
+    """A process whose set-up was slow trains as many epochs as the others: each epoch shuffles the images anew."""
+    seconds = itertools.count(1)
+    workers = FakeWorkers(cost=lambda _scenario: 1e-5 * next(seconds))
+    measured(workers, Task(scenario=MLP, epoch_samples=1000, epochs=exactly(1)))
+    last_set_up_and_first_to_turn = math.ceil(pilot.LEAD_IN_SECONDS / 0.03)
+    assert workers.lead_ins == 6 * [last_set_up_and_first_to_turn]
+    assert last_set_up_and_first_to_turn > 1
 
 
 def test_one_epoch_comes_before_the_turns_where_it_is_judged() -> None:

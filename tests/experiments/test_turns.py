@@ -142,6 +142,7 @@ def test_all_take_turns_and_give_a_run_each() -> None:
         assert {epoch.samples for epoch in run.epochs} == {expected * 1000}
         assert [epoch.test_accuracy for epoch in run.epochs] == [None] * 4 + [0.9]
         assert (run.final_accuracy, run.block, run.test_samples) == (0.9, 3, 1000)
+        assert run.lead_in_epochs == expected
     assert [run.place for run in runs_of(found).values()] == [0, 1, 2, 3]
 
 

@@ -245,7 +245,7 @@ class _FakeSession(FakePredictions):
         self.passes.calls.append((self.side, "set up"))
         return SetUpDone(0.1, 0.2, 1e-4 * samples)
 
-    def run_window(self, epochs: int) -> WindowDone:
+    def run_window(self, epochs: int, lead_in: int = 0) -> WindowDone:
         self.passes.calls.append((self.side, "window"))
         self.passes.on_window(self.side, self.scenario)
         log = float(self.passes.generator.normal(0, self.passes.sd))

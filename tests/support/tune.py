@@ -238,6 +238,8 @@ class FakeWorkers:
     requests: list[SessionRequest] = field(default_factory=list)
     #: (number of the process, what) in order.
     calls: list[tuple[int, str]] = field(default_factory=list)
+    #: Before each window of a process, in order: the epochs that nobody counts.
+    lead_ins: list[int] = field(default_factory=list)
     alive: set[int] = field(default_factory=set)
     most_alive: int = 0
     generator: np.random.Generator = field(default_factory=lambda: np.random.default_rng(7))
@@ -281,13 +283,14 @@ class _FakeProcess(FakePredictions):
         self.scenario, self.samples, self.set_ups = scenario, samples, self.set_ups + 1
         return SetUpDone(0.1, 0.2, self.workers.cost(scenario) * samples)
 
-    def run_window(self, epochs: int) -> WindowDone:
+    def run_window(self, epochs: int, lead_in: int = 0) -> WindowDone:
         self._called("window")
         assert self.scenario is not None
         self.workers.on_window(self.scenario)
+        self.workers.lead_ins.append(lead_in)
         seconds = self.workers.cost(self.scenario) * self.samples * epochs
         seconds *= math.exp(self.workers.generator.normal(0, 0.005))
-        self.workers.clock.time += seconds
+        self.workers.clock.time += seconds * (1 + lead_in / epochs)
         return a_window(round(self.samples * epochs * self.workers.counts), seconds)
 
     def evaluate(self) -> Evaluated:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import itertools
 import os
@@ -241,6 +242,29 @@ def test_a_pass_measures_scenario_after_scenario(a_pass: Callable[[], Callable[[
         accuracy = command(Evaluate())
         assert isinstance(accuracy, Evaluated)
         assert accuracy.test_accuracy * 30 == pytest.approx(round(accuracy.test_accuracy * 30))
+
+
+@pytest.mark.system
+def test_what_leads_in_to_a_window_teaches_nothing(a_pass: Callable[[], Callable[[Command], Reply]]) -> None:
+    """After six epochs before it, the window is still the first one from which the network learns."""
+    accuracies = []
+    for window in (RunWindow(1), RunWindow(1, lead_in=6), RunWindow(7)):
+        command = a_pass()
+        command(SetUp(Scenario(network="mlp", batch_size=10), 200))
+        trained = command(window)
+        assert isinstance(trained, WindowDone)
+        assert trained.samples == 200 * window.epochs
+        accuracies.append(trained.train_accuracy)
+    first, led_in, seventh = accuracies
+    assert abs(led_in - first) < (seventh - first) / 3
+
+
+@pytest.mark.system
+def test_what_start_up_made_is_no_garbage_to_look_through(a_pass: Callable[[], Callable[[Command], Reply]]) -> None:
+    gc.unfreeze()
+    a_pass()(SetUp(Scenario(network="mlp"), 100))
+    assert gc.get_freeze_count() > 10_000
+    gc.unfreeze()
 
 
 @pytest.mark.system

@@ -215,4 +215,6 @@ def _run(planned: PlannedRun, measured: Measurement, request: BlockRequest, plac
         prediction=measured.prediction,
     )
     test_samples = min(session.TEST_SAMPLES, request.dataset.test_samples)
-    return msgspec.structs.replace(run, block=request.index, place=place, test_samples=test_samples)
+    return msgspec.structs.replace(
+        run, block=request.index, place=place, test_samples=test_samples, lead_in_epochs=measured.lead_in
+    )

@@ -22,6 +22,8 @@ class RunWindow(Message, frozen=True, tag="run_window"):
     """Train one window: whole epochs on the first `samples` images."""
 
     epochs: Epochs
+    #: Epochs right before it that nobody counts, at a learning rate of 0, so that they teach nothing.
+    lead_in: Count = 0
 
 
 class Evaluate(Message, frozen=True, tag="evaluate"):
