@@ -23,6 +23,8 @@ _WINDOW_SLACK: Final = 1.2
 #: Python and of MXNet's engine on one core, and takes a while to part them: the tutorial's MLP ran at half its speed
 #: for 60 to 80 ms after each wait, on a 2-core virtual machine with Linux 6.18. These are seconds at full speed.
 LEAD_IN_SECONDS: Final = 0.05
+#: An epoch of so many seconds is led in to by none, which would double its time: what it loses is 40 ms, or 2 %.
+_LONG_EPOCH_SECONDS: Final = 2.0
 #: Images of an epoch, at most. `NDArrayIter.reset` copies all images. Up to 32 MB glibc reuses the same memory
 #: (mallopt(3), M_MMAP_THRESHOLD). Above it each copy is mapped again, and on a virtual machine the page faults of every
 #: second window cost half its time: 12 or 19 microseconds an image at 107 MB. 5,000 images are 16 MB.
@@ -71,8 +73,8 @@ def seconds_per_sample(session: Session, scenario: Scenario, train_samples: int,
 
 
 def lead_in(epoch_seconds: float) -> int:
-    """Return the fewest epochs that last `LEAD_IN_SECONDS`."""
-    return math.ceil(LEAD_IN_SECONDS / epoch_seconds)
+    """Return the fewest epochs that last `LEAD_IN_SECONDS`; 0 where an epoch is so long that it needs none."""
+    return 0 if epoch_seconds >= _LONG_EPOCH_SECONDS else math.ceil(LEAD_IN_SECONDS / epoch_seconds)
 
 
 def window_size(batch_size: int, seconds_per_sample: float, train_samples: int) -> WindowSize:

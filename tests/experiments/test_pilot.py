@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.experiments import pilot
-from bench.experiments.pilot import window_size
+from bench.experiments.pilot import lead_in, window_size
 
 
 @given(
@@ -21,3 +22,10 @@ def test_a_window_is_whole_epochs_of_what_is_there(batch_size: int, seconds: flo
     assert size.epoch_samples <= max(5000, batch_size)
     if train_samples >= batch_size:
         assert size.epochs * size.epoch_samples * seconds >= pilot.WINDOW_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("epoch_seconds", "epochs"), [(0.001, 50), (0.03, 2), (0.05, 1), (1.9, 1), (2.0, 0), (60.0, 0)]
+)
+def test_what_leads_in_is_long_enough_and_never_doubles_a_long_turn(epoch_seconds: float, epochs: int) -> None:
+    assert lead_in(epoch_seconds) == epochs

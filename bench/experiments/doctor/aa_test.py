@@ -16,7 +16,7 @@ from typing import Final
 
 from bench.experiments import blocks
 from bench.experiments.blocks import Arm, Task, lasting
-from bench.experiments.pilot import WINDOW_SECONDS
+from bench.experiments.pilot import LEAD_IN_SECONDS, WINDOW_SECONDS
 from bench.records.result import Dataset
 from bench.scenarios.scenario import tutorial_setting
 from bench.stats.intervals import detectable_effect, t_summary
@@ -26,7 +26,7 @@ from bench.worker.process import Cancellation, Interpreter
 from bench.worker.session import SessionError
 from mnist_core.recipe import Network
 
-#: Duration of all windows together, roughly.
+#: Duration of all turns together, roughly, with what leads in to them.
 SECONDS: Final = 20.0
 #: As the gate's: a 5 % test of one scenario, of slowdowns above the margin (a log ratio).
 _ALPHA, _MARGIN = 0.05, math.log(1.02)
@@ -73,7 +73,8 @@ def run_aa_test(
         epoch_samples=min(dataset.train_samples, _EPOCH_SAMPLES),
         epochs=lasting(WINDOW_SECONDS),
     )
-    turns = 2 * max(_FEWEST, math.ceil(SECONDS / (len(Order.ABBA.sides) * WINDOW_SECONDS)))
+    turn_seconds = LEAD_IN_SECONDS + WINDOW_SECONDS
+    turns = 2 * max(_FEWEST, math.ceil(SECONDS / (len(Order.ABBA.sides) * turn_seconds)))
     begun = itertools.count()
     outcome = blocks.measure_block(
         [Arm(label=side, tasks=(task,), start=start) for side in Side],

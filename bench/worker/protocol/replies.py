@@ -84,7 +84,7 @@ class SessionReady(Message, frozen=True, tag="pass_ready"):
 
 class SetUpDone(Message, frozen=True, tag="set_up_done"):
     first_step_seconds: Seconds
-    #: With the epoch below.
+    #: With the warm-up's epochs.
     warm_up_seconds: Seconds
     #: Of the last part of the warm-up: one whole epoch, which is up to a quarter slower than those that follow.
     epoch_seconds: PositiveSeconds
