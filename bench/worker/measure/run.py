@@ -204,11 +204,11 @@ class SessionServer:
         begin = time.perf_counter()
         warm_up_epochs = _WARM_UP_EPOCHS if self._place is None else _WARM_UP_EPOCHS_OF_A_RANK
         epoch_seconds = self._train_without_learning(warm_up_epochs)
-        epochs_seconds = time.perf_counter() - begin
+        of_epochs = time.perf_counter() - begin
         self._gauge.choose(scenario)
         return SetUpDone(
             first_step_seconds=warm.first_step_seconds,
-            warm_up_seconds=warm.warm_up_seconds + epochs_seconds,
+            warm_up_seconds=warm.warm_up_seconds + of_epochs,
             epoch_seconds=epoch_seconds,
             weights_digest=self._weights_digest(),
             numerics=warm.numerics,
