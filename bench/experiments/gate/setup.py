@@ -48,9 +48,8 @@ from mnist_core.recipe import Recipe
 GATE_SUITE: Final = "gate"
 #: Timed windows of each scenario in the pilot, besides the epoch of its set-up.
 _PILOT_WINDOWS: Final = 1
-#: Timed windows of a scenario in an invocation: a block has twenty of a twentieth of a second. Short ones pair better:
-#: on a 2-core AMD EPYC the effects of identical code scattered by 0.5 to 1.9 % over blocks with five of them, and by
-#: 1.5 to 3.1 % with four of twice the length.
+#: Timed windows of a scenario in an invocation: a block has twenty of a twentieth of a second. Short ones pair better;
+#: with what leads in to them, five fill as much time as twelve alone.
 _WINDOWS: Final = 5
 #: Numbers of valid blocks at which the evidence is looked at. Eight are the fewest that can show anything for four
 #: scenarios and three looks at alpha 0.05: 2^-8 x 4 x 3 = 0.047.
