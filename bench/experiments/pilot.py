@@ -20,8 +20,9 @@ WINDOW_SECONDS: Final = 0.05
 #: A pilot is short, so that its speed is only roughly right: windows are planned longer by this factor.
 _WINDOW_SLACK: Final = 1.2
 #: Seconds of training before a window, uncounted, where the process had to wait. The kernel may wake the threads of
-#: Python and of MXNet's engine on one core, and takes a while to part them: the tutorial's MLP ran at half its speed
-#: for 60 to 80 ms after each wait, on a 2-core virtual machine with Linux 6.18. These are seconds at full speed.
+#: Python and of MXNet's engine on one core, and takes a while to part them: an image takes an MLP on one context 1.7
+#: times as long for 60 ms after each wait, and one on two contexts 1.3 times for 70 ms, on a 2-core virtual machine
+#: with Linux 6.18 (tests/benchmarks/cold_start.py). These are seconds at full speed.
 LEAD_IN_SECONDS: Final = 0.05
 #: An epoch of so many seconds is led in to by none, which would double its time: what it loses is 40 ms, or 2 %.
 _LONG_EPOCH_SECONDS: Final = 2.0

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from bench.scenarios.scenario import Scenario
 from bench.worker.backends import common
 from bench.worker.backends.base import Workload
+from bench.worker.measure.gauge import exempt_from_collection
 from bench.worker.protocol.replies import OfflineDone, PredictionReady, PredictionWindows, QueriesDone
 from bench.worker.protocol.requests import PredictionPlan
 from mnist_core.idx import Split
@@ -71,8 +72,7 @@ class Predictions:
             for _ in range(_WARM_UP_BATCHES):
                 self._predict[size](self._images[:size])
         self._ask(np.resize(self._order, _WARM_UP))
-        gc.collect()
-        gc.freeze()  # what is there now is never looked at again
+        exempt_from_collection()
         return PredictionReady(warm_up=_WARM_UP, timer_overhead_ns=_timer_overhead_ns())
 
     def run_queries(self, queries: int) -> QueriesDone:

@@ -5,7 +5,6 @@ Frameworks only enqueue work; a workload's `wait` is the barrier that makes a cl
 
 from __future__ import annotations
 
-import gc
 import math
 import os
 import time
@@ -26,7 +25,7 @@ from bench.worker.backends import base, parameter_server
 from bench.worker.backends.base import Workload
 from bench.worker.measure import numerics
 from bench.worker.measure.exchange import ArrayExchange
-from bench.worker.measure.gauge import Gauge
+from bench.worker.measure.gauge import Gauge, exempt_from_collection
 from bench.worker.measure.prediction import Predictions
 from bench.worker.protocol.base import DivergedError
 from bench.worker.protocol.commands import ExchangeArrays
@@ -82,7 +81,7 @@ def measure_run(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> 
 
     warm = _warm_up(trained_network, scenario, train, recipe)
     trained_network.prepare()
-    _forget_start_up()
+    exempt_from_collection()
     gauge = Gauge()
     gauge.choose(scenario)
     epochs: list[Epoch] = []
@@ -142,17 +141,6 @@ def measure_run(request: RunRequest, on_epoch: Callable[[int, Epoch], None]) -> 
     return RunReply(run, predictions.run(request.prediction))
 
 
-def _forget_start_up() -> None:
-    """Let Python's garbage collector never look again at what is there now, from the import of the framework on.
-
-    It did so in about one turn of a dozen, which then took 30 to 50 ms longer. What an epoch leaves behind is collected
-    as ever.
-    """
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()
-
-
 def started() -> SessionReady:
     """Return when this process was started, and how long ago."""
     seconds = _seconds_since_start()
@@ -200,7 +188,7 @@ class SessionServer:
         self._workload = base.create_workload(scenario, recipe, train, self._place)
         warm = _warm_up(self._workload, scenario, train, recipe, is_rank=self._place is not None)
         self._workload.prepare()
-        _forget_start_up()
+        exempt_from_collection()
         begin = time.perf_counter()
         warm_up_epochs = _WARM_UP_EPOCHS if self._place is None else _WARM_UP_EPOCHS_OF_A_RANK
         epoch_seconds = self._train_without_learning(warm_up_epochs)

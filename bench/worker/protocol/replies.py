@@ -86,7 +86,7 @@ class SetUpDone(Message, frozen=True, tag="set_up_done"):
     first_step_seconds: Seconds
     #: With the warm-up's epochs.
     warm_up_seconds: Seconds
-    #: Of the last part of the warm-up: one whole epoch, which is up to a quarter slower than those that follow.
+    #: Of the warm-up's last epoch.
     epoch_seconds: PositiveSeconds
     #: Of the initial weights; of a rank alone.
     weights_digest: Sha256 | None = None
