@@ -68,7 +68,8 @@ class Group:
     voids: Mapping[int, str]
     #: Its processes took turns with those of other rows; where none gave anything, they were to take them.
     in_turns: bool
-    #: How far the processes scatter that took turns, of all rows of its network and recipe together; None: not known.
+    #: How far the processes scatter that took turns, of the rows of its network and recipe that scatter alike.
+    #: None: not known, or this row scatters far more than the others.
     spread: Spread | None = None
 
     @property
@@ -133,7 +134,8 @@ def ratio_of_rows(row: Group, other: Group) -> Estimate:
 
 def log_ratio_of_rows(row: Group, other: Group) -> TSummary:
     """Summarize the logarithm of the ratio that `ratio_of_rows` returns."""
-    in_blocks = difference_in_blocks(log_speed_in_block(row.runs), log_speed_in_block(other.runs), row.spread)
+    spread = block_design.common_spread(row.spread, other.spread)
+    in_blocks = difference_in_blocks(log_speed_in_block(row.runs), log_speed_in_block(other.runs), spread)
     if in_blocks is not None:
         return in_blocks
     alone, others_alone = (intervals.log_moments([throughput(run) for run in each.runs]) for each in (row, other))
@@ -214,15 +216,14 @@ def _against_float32(groups: Mapping[RowKey, Group]) -> dict[RowKey, Group]:
 
 
 def _with_spreads(groups: Mapping[RowKey, Group]) -> dict[RowKey, Group]:
-    speeds: dict[tuple[str, Recipe], list[dict[int, float]]] = {}
+    speeds: dict[tuple[str, Recipe], dict[RowKey, dict[int, float]]] = {}
     for (scenario, recipe), group in groups.items():
         if group.is_ranked and group.in_turns and all(0 < throughput(run) < math.inf for run in group.runs):
-            speeds.setdefault((scenario.network, recipe), []).append(log_speed_in_block(group.runs))
-    spreads = {contest: block_design.spread_of_rows(rows) for contest, rows in speeds.items()}
-    return {
-        (scenario, recipe): dataclasses.replace(group, spread=spreads.get((scenario.network, recipe)))
-        for (scenario, recipe), group in groups.items()
-    }
+            speeds.setdefault((scenario.network, recipe), {})[scenario, recipe] = log_speed_in_block(group.runs)
+    spreads: dict[RowKey, Spread | None] = {}
+    for rows in speeds.values():
+        spreads.update(zip(rows, block_design.spreads_of_rows(list(rows.values())), strict=True))
+    return {key: dataclasses.replace(group, spread=spreads.get(key)) for key, group in groups.items()}
 
 
 def health_of(groups: Iterable[Group], blocks: Iterable[RunBlock]) -> SessionHealth:

@@ -21,7 +21,7 @@ from bench.records.environment import Environment
 from bench.records.result import Dataset, ResultSet
 from bench.scenarios.scenario import Scenario, all_but, tutorial_setting
 from bench.stats import intervals
-from bench.stats.block_design import Spread, summarize_difference
+from bench.stats.block_design import Spread, common_spread, summarize_difference
 from bench.stats.intervals import Estimate, TSummary
 from bench.stats.multiple_testing import holm_adjusted
 from mnist_core.devices import DeviceKind
@@ -288,7 +288,7 @@ def effects(summary: Summary, network: str, recipe: Recipe) -> list[Effect]:
         if (scenario.network, its) == (network, recipe) and group.is_ranked and group.in_turns
     }
     speeds = {scenario: log_speed_in_block(group.runs) for scenario, group in rows.items()}
-    spread = next((group.spread for group in rows.values()), None)
+    spreads = {scenario: group.spread for scenario, group in rows.items()}
     found = []
     for axis in (field.name for field in msgspec.structs.fields(Scenario) if field.name not in _NO_EFFECTS):
         by_value: dict[object, dict[tuple[object, ...], Scenario]] = {}
@@ -303,7 +303,7 @@ def effects(summary: Summary, network: str, recipe: Recipe) -> list[Effect]:
                 if known := differences_in_blocks(speeds[pair[0]], speeds[pair[1]]):
                     kin = pair[0].framework if axis == "precision" else None
                     of_each.setdefault(kin, {})[pair] = known
-            found += [_effect(axis, differences, spread) for differences in of_each.values()]
+            found += [_effect(axis, differences, spreads) for differences in of_each.values()]
     return found
 
 
@@ -315,14 +315,17 @@ def _usual_value(axis: str, values: Sequence[Any], network: str) -> object:
 
 
 def _effect(
-    axis: str, differences: Mapping[tuple[Scenario, Scenario], Mapping[int, float]], spread: Spread | None
+    axis: str,
+    differences: Mapping[tuple[Scenario, Scenario], Mapping[int, float]],
+    spreads: Mapping[Scenario, Spread | None],
 ) -> Effect:
     blocks = _common_blocks([frozenset(known) for known in differences.values()])
     complete = {pair: known for pair, known in differences.items() if known.keys() >= {*blocks}}
     means = {block: statistics.fmean(known[block] for known in complete.values()) for block in blocks}
+    of_pairs = {pair: common_spread(*(spreads[scenario] for scenario in pair)) for pair in complete}
     gains = [
-        Gain(scenario=changed, over_blocks=summarize_difference([known[block] for block in blocks], spread))
-        for (changed, _usual), known in complete.items()
+        Gain(scenario=pair[0], over_blocks=summarize_difference([known[block] for block in blocks], of_pairs[pair]))
+        for pair, known in complete.items()
     ]
     deviations = [intervals.t_summary([known[block] - means[block] for block in blocks]) for known in complete.values()]
     p_values = [intervals.p_above(side, MARGIN) for each in deviations for side in (each, -each)]
@@ -332,7 +335,9 @@ def _effect(
         axis=axis,
         changed=changed,
         usual=usual,
-        gain=summarize_difference([means[block] for block in blocks], spread, pairs=len(complete)),
+        gain=summarize_difference(
+            [means[block] for block in blocks], common_spread(*of_pairs.values()), pairs=len(complete)
+        ),
         pairs=len(complete),
         least_and_most=(min(gains, key=_gained), max(gains, key=_gained)) if depends else None,
     )

@@ -160,10 +160,9 @@ def quickest(rows: Sequence[LatencyRow], summary: Summary) -> Quickest | None:
     best = min(ranked, key=lambda each: each.percentiles[TAIL].value)
     rivals = [each for each in ranked if each is not best]
     compared = _Compared.of(
-        [_group(summary, each.row) for each in ranked], functools.partial(percentile_of, fraction=TAIL)
+        summary, [_key(each.row) for each in ranked], functools.partial(percentile_of, fraction=TAIL)
     )
-    own = _group(summary, best.row)
-    p_values = [intervals.p_nonzero(compared.log_ratio(_group(summary, each.row), own)) for each in rivals]
+    p_values = [intervals.p_nonzero(compared.log_ratio(_key(each.row), _key(best.row))) for each in rivals]
     told = zip(rivals, holm_adjusted(p_values), strict=True)
     as_quick = tuple(each for each, p_value in told if p_value > 1 - CONFIDENCE)
     return Quickest(row=best, reference=_reference([row.row for row in rows])[0], ranked=len(ranked), as_quick=as_quick)
@@ -171,28 +170,40 @@ def quickest(rows: Sequence[LatencyRow], summary: Summary) -> Quickest | None:
 
 @dataclass(frozen=True, slots=True)
 class _Compared:
-    """A number of each process by which rows are compared, and how far it scatters over all rows that took turns."""
+    """A number of each process by which rows are compared, and how far it scatters over the rows that took turns."""
 
     value: Value
-    spread: block_design.Spread | None
+    groups: Mapping[RowKey, Group]
+    #: Of the rows that took turns, as of `Group.spread`.
+    spreads: Mapping[RowKey, block_design.Spread | None]
 
     @classmethod
-    def of(cls, groups: Iterable[Group], value: Value) -> _Compared:
-        in_turns = [_logs_in_block(group.runs, value) for group in groups if group.is_ranked and group.in_turns]
-        return cls(value, block_design.spread_of_rows(in_turns))
+    def of(cls, summary: Summary, rows: Iterable[RowKey], value: Value) -> _Compared:
+        groups = {row: summary.groups[row] for row in rows}
+        in_turns = {
+            row: _logs_in_block(group.runs, value)
+            for row, group in groups.items()
+            if group.is_ranked and group.in_turns
+        }
+        spreads = block_design.spreads_of_rows(list(in_turns.values()))
+        return cls(value, groups, dict(zip(in_turns, spreads, strict=True)))
 
-    def log_ratio(self, row: Group, other: Group) -> TSummary:
+    def log_ratio(self, row: RowKey, other: RowKey) -> TSummary:
         """Summarize the logarithm of the ratio of two rows: within the blocks that they share, or as two samples."""
-        one, another = (_logs_in_block(group.runs, self.value) for group in (row, other))
-        paired = difference_in_blocks(one, another, self.spread)
+        one, another = (_logs_in_block(self.groups[key].runs, self.value) for key in (row, other))
+        spread = block_design.common_spread(self.spreads.get(row), self.spreads.get(other))
+        paired = difference_in_blocks(one, another, spread)
         if paired is not None:
             return paired
-        sides = ([number for run in group.runs if (number := self.value(run)) is not None] for group in (row, other))
+        sides = (
+            [number for run in self.groups[key].runs if (number := self.value(run)) is not None] for key in (row, other)
+        )
         return intervals.welch_difference(*map(intervals.log_moments, sides))
 
-    def ratio(self, row: Group, other: Group) -> Estimate | None:
+    def ratio(self, row: RowKey, other: RowKey) -> Estimate | None:
         """Return the ratio of two rows that carry a rank and have the number; else None."""
-        has_number = all(group.is_ranked and any(self.value(run) for run in group.runs) for group in (row, other))
+        groups = (self.groups[key] for key in (row, other))
+        has_number = all(group.is_ranked and any(self.value(run) for run in group.runs) for group in groups)
         return intervals.ratio_of(self.log_ratio(row, other)) if has_number else None
 
 
@@ -217,7 +228,7 @@ def _contests(summary: Summary, has: Callable[[Run], bool]) -> dict[tuple[str, R
     """Return the rows with such a run, by what makes them comparable: network and recipe."""
     contests: dict[tuple[str, Recipe], list[Row]] = {}
     for row in summary.rows:
-        if any(map(has, _group(summary, row).runs)):
+        if any(map(has, summary.groups[_key(row)].runs)):
             contests.setdefault((row.scenario.network, row.recipe), []).append(row)
     return contests
 
@@ -230,8 +241,8 @@ def _has_batches(run: Run) -> bool:
     return run.prediction is not None and bool(run.prediction.offline)
 
 
-def _group(summary: Summary, row: Row) -> Group:
-    return summary.groups[row.scenario, row.recipe]
+def _key(row: Row) -> RowKey:
+    return row.scenario, row.recipe
 
 
 def _reference(rows: Sequence[Row]) -> RowKey:
@@ -240,20 +251,21 @@ def _reference(rows: Sequence[Row]) -> RowKey:
 
 
 def _latencies(summary: Summary, rows: Sequence[Row]) -> Iterable[LatencyRow]:
-    reference = summary.groups[_reference(rows)]
-    groups = [_group(summary, row) for row in rows]
+    reference = _reference(rows)
+    keys = [*map(_key, rows)]
     compared = {
-        fraction: _Compared.of(groups, functools.partial(percentile_of, fraction=fraction)) for fraction in PERCENTILES
+        fraction: _Compared.of(summary, keys, functools.partial(percentile_of, fraction=fraction))
+        for fraction in PERCENTILES
     }
-    for row, group in zip(rows, groups, strict=True):
-        runs = tuple(filter(_has_stream, group.runs))
+    for row, key in zip(rows, keys, strict=True):
+        runs = tuple(filter(_has_stream, summary.groups[key].runs))
         percentiles, ratios = {}, {}
         for fraction, each in compared.items():
             seconds = [number for run in runs if (number := each.value(run)) is not None]
             if len(seconds) < len(runs):
                 continue
             percentiles[fraction] = intervals.geometric_mean(seconds)
-            if group is not reference and (ratio := each.ratio(group, reference)) is not None:
+            if key != reference and (ratio := each.ratio(key, reference)) is not None:
                 ratios[fraction] = ratio
         yield LatencyRow(
             row=row,
@@ -281,19 +293,22 @@ def _median(numbers: Iterable[float | None]) -> float | None:
 
 
 def _offline(summary: Summary, rows: Sequence[Row]) -> Iterable[OfflineRow]:
-    reference = summary.groups[_reference(rows)]
-    groups = [_group(summary, row) for row in rows]
-    made = (run.prediction for group in groups for run in group.runs)
+    reference = _reference(rows)
+    keys = [*map(_key, rows)]
+    made = (run.prediction for key in keys for run in summary.groups[key].runs)
     sizes = sorted({each.batch_size for prediction in made if prediction is not None for each in prediction.offline})
-    compared = {size: _Compared.of(groups, functools.partial(images_per_second, batch_size=size)) for size in sizes}
-    for row, group in zip(rows, groups, strict=True):
+    compared = {
+        size: _Compared.of(summary, keys, functools.partial(images_per_second, batch_size=size)) for size in sizes
+    }
+    for row, key in zip(rows, keys, strict=True):
+        runs = summary.groups[key].runs
         throughputs, ratios = {}, {}
         for size, each in compared.items():
-            speeds = [number for run in group.runs if (number := each.value(run)) is not None]
+            speeds = [number for run in runs if (number := each.value(run)) is not None]
             if not speeds:
                 continue
             throughputs[size] = intervals.geometric_mean(speeds)
-            if group is not reference and (ratio := each.ratio(group, reference)) is not None:
+            if key != reference and (ratio := each.ratio(key, reference)) is not None:
                 ratios[size] = ratio
-        n = sum(map(_has_batches, group.runs))
+        n = sum(map(_has_batches, runs))
         yield OfflineRow(row=row, n=n, throughputs=throughputs, ratios=ratios)

@@ -26,7 +26,7 @@ from bench.records.result import ExchangeCurve, ExchangeTime
 from bench.scenarios import baselines
 from bench.scenarios.axes import RANK_AXES, Exchange
 from bench.scenarios.scenario import Scenario
-from bench.stats import intervals
+from bench.stats import block_design, intervals
 from bench.stats.intervals import Estimate, TSummary
 
 #: The efficiency whose batch is predicted.
@@ -318,7 +318,8 @@ def _over(group: Group, others: Sequence[Group]) -> Estimate:
         for block in speeds[0]
         if all(block in speed for speed in speeds)
     }
-    in_blocks = difference_in_blocks(log_speed_in_block(group.runs), sums, group.spread)
+    spread = block_design.common_spread(group.spread, *(other.spread for other in others))
+    in_blocks = difference_in_blocks(log_speed_in_block(group.runs), sums, spread)
     if in_blocks is None:
         own, *means = (_mean_throughput(each) for each in (group, *others))
         in_blocks = TSummary(math.log(own / math.fsum(means)), None, None, min(len(each.runs) for each in others))

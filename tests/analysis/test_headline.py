@@ -17,7 +17,7 @@ from bench.render.model.answers import describe_effects
 from bench.scenarios.axes import Exchange
 from bench.scenarios.scenario import Scenario
 from bench.stats import intervals
-from bench.stats.block_design import summarize_difference
+from bench.stats.block_design import common_spread, summarize_difference
 from mnist_core.recipe import Hybridize, Recipe
 from tests.support.executor import A_BLOCK, in_turns
 from tests.support.records import a_failure, a_result_set, a_run, a_scenario, an_epoch
@@ -110,7 +110,7 @@ def test_the_interval_is_over_blocks_and_the_drift_of_the_machine_is_not_in_it()
         / 2
         for block in range(6)
     ]
-    spread = next(iter(summarize(result_set).groups.values())).spread
+    spread = common_spread(*(group.spread for group in summarize(result_set).groups.values()))
     expected = summarize_difference(in_each, spread, pairs=2)
     assert effect.gain.value == pytest.approx(expected.value)
     assert effect.gain.error == pytest.approx(expected.error)

@@ -23,7 +23,7 @@ from bench.analysis.across.entries import ComparedFile, SessionSpread, index, sh
 from bench.analysis.groups import difference_in_blocks
 from bench.records import store
 from bench.records.result import ResultSet
-from bench.stats import intervals
+from bench.stats import block_design, intervals
 from bench.stats.intervals import Estimate
 
 SLOWDOWN = 0.2
@@ -55,7 +55,8 @@ def ratios_of_two_names(files: Sequence[ComparedFile]) -> dict[str, list[Estimat
             if scenario.cpu_threads is None or unnamed is None:
                 continue
             speeds = entry.log_speed_in_block, unnamed.log_speed_in_block
-            difference = difference_in_blocks(*speeds, entry.spread_in_blocks)
+            spread = block_design.common_spread(entry.spread_in_blocks, unnamed.spread_in_blocks)
+            difference = difference_in_blocks(*speeds, spread)
             if difference is not None:
                 ratios.setdefault(scenario.network, []).append(intervals.ratio_of(difference))
     return ratios

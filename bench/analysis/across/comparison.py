@@ -42,7 +42,7 @@ from bench.machine.fingerprint import Difference, difference, software_differenc
 from bench.records.environment import Environment
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.selection import Reference
-from bench.stats import intervals, multiple_testing
+from bench.stats import block_design, intervals, multiple_testing
 from bench.stats.intervals import TSummary
 from bench.stats.sessions import across_sessions, difference_of_sessions
 from mnist_core.recipe import Recipe
@@ -308,7 +308,8 @@ def _slowdown(pair: _Pair, sessions: SessionSpread | None, *, within: bool) -> T
     assert one.speed is not None
     assert other.speed is not None
     if within:
-        paired = difference_in_blocks(one.log_speed_in_block, other.log_speed_in_block, one.spread_in_blocks)
+        spread = block_design.common_spread(one.spread_in_blocks, other.spread_in_blocks)
+        paired = difference_in_blocks(one.log_speed_in_block, other.log_speed_in_block, spread)
         if paired is not None:
             return paired
     if sessions is not None and (known := sessions.scenarios.get(pair.key)) is not None:

@@ -51,7 +51,7 @@ class Entry:
     speed: Moments | None
     #: The logarithm of the images per second in each block in which it took turns; empty for processes that were alone.
     log_speed_in_block: Mapping[int, float]
-    #: How far the processes of its file scatter that took turns with it; None: not known.
+    #: How far the processes of its file scatter that took turns with it and scatter alike; None: not known.
     spread_in_blocks: block_design.Spread | None
     #: By percentile, what a single image took; empty where nothing was predicted.
     latencies: Mapping[float, LatencySample]

@@ -29,7 +29,7 @@ from bench.records.result import ResultSet
 from bench.scenarios.scenario import reference_of
 from bench.scenarios.suite import PlannedRun
 from bench.stats import intervals, two_stage
-from bench.stats.block_design import spread_of_rows
+from bench.stats.block_design import common_spread, spreads_of_rows
 from bench.stats.intervals import TSummary
 from mnist_core.recipe import Recipe
 
@@ -68,8 +68,11 @@ class Contest:
             if row != self.reference and group.is_ranked and self.rows[self.reference].is_ranked
         }
         counted = {block: speed for block, speed in reference.items() if any(block in each for each in speeds.values())}
-        spread = spread_of_rows([counted, *speeds.values()])
-        found = {row: difference_in_blocks(each, counted, spread) for row, each in speeds.items()}
+        of_reference, *spreads = spreads_of_rows([counted, *speeds.values()])
+        found = {
+            row: difference_in_blocks(each, counted, common_spread(spread, of_reference))
+            for (row, each), spread in zip(speeds.items(), spreads, strict=True)
+        }
         return {row: ratio for row, ratio in found.items() if ratio is not None}
 
 
