@@ -13,8 +13,11 @@ from bench.stats.intervals import Estimate
 
 #: What steers a terminal, or the direction of what is read; not the ends of lines.
 CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]")
-#: Within which no line may end: 91 %, n = 3.
-UNBROKEN: Final = re.compile(r"\d[\d.,]* %|\bn = \d[\d,]*")
+#: Within which no line may end: 91 %, ± 4.5, 55.6 s, 3 min 11 s, n = 3.
+UNBROKEN: Final = re.compile(
+    r"(?:(?:±|\+/-) )?\d[\d.,]* (?:%|(?:h|min|[mnµu]?s|[KMGT]iB)\b(?: \d[\d.]* (?:min|s)\b)?)"
+    r"|(?:±|\+/-) \d[\d.,]*|\bn = \d[\d,]*"
+)
 #: Nobody reads a longer text in a table or a message; a file may hold megabytes.
 _MOST_CHARACTERS: Final = 2000
 

@@ -17,6 +17,7 @@ from bench.records.result import FailureReason
 from bench.render.formats import html
 from bench.render.formats.html import render_html, render_report
 from bench.render.model.document import Report
+from bench.render.phrases import UNBROKEN
 from bench.render.report.pictures.charts import MOST_CURVES
 from bench.render.views.results import result_tables
 from tests.support.records import a_failure, a_result_set, a_run, a_scenario, an_environment
@@ -92,6 +93,20 @@ def test_words_from_a_file_are_text_and_no_elements() -> None:
 def test_no_line_ends_within_a_quantity() -> None:
     page = render_report(Report(title="a", short=(("mlp", "<95 % of 12,000, n = 5>"),), sections=()))
     assert '&lt;<span class="unbroken">95 %</span> of 12,000, <span class="unbroken">n = 5</span>&gt;' in page
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("21 % faster ± 4.5 (batch 500)", ["21 %", "± 4.5"]),
+        ("takes 3 min 11 s, or 1 h 02 min", ["3 min 11 s", "1 h 02 min"]),
+        ("55.6 s of 1,200 ms and 45.2 µs", ["55.6 s", "1,200 ms", "45.2 µs"]),
+        ("1.10 GiB, +/- 4.5 %, n = 12", ["1.10 GiB", "+/- 4.5 %", "n = 12"]),
+        ("5 steps of 3 minutes, 2 contexts", []),
+    ],
+)
+def test_a_quantity_is_a_number_with_all_that_belongs_to_it(text: str, kept: list[str]) -> None:
+    assert [found[0] for found in UNBROKEN.finditer(text)] == kept
 
 
 def test_a_page_follows_light_and_dark() -> None:

@@ -22,7 +22,7 @@ from bench.render.formats.html import render_report
 from bench.render.model.document import Picture, Report
 from bench.render.model.words.labels import short_names
 from bench.render.report.assemble import Gate, Profile, make_report
-from bench.render.report.pictures.charts import MOST_CURVES
+from bench.render.report.pictures.charts import MOST_CURVES, Axis, PlottedRow, Point, draw_rows
 from bench.render.units import TIMES
 from bench.render.views.results import result_tables
 from mnist_core.recipe import Hybridize, Recipe
@@ -265,6 +265,18 @@ def test_every_picture_has_its_numbers_in_words() -> None:
         assert not own & ids
         ids |= own  # type: ignore[arg-type]
         assert not re.search(r"(fill|stroke): #0[0-5]", picture.svg), "every colour is the page's"
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "numbers"),
+    [(0.88, 1.17, ["0.9", "1", "1.1"]), (0.98, 1.01, ["0.98", "0.99", "1", "1.01"]), (0.7, 4, ["0.7", "1", "2", "3"])],
+)
+def test_a_logarithmic_axis_has_numbers_however_short_it_is(least: float, most: float, numbers: list[str]) -> None:
+    """A picture of speed-ups near 1 had the number 1 alone."""
+    rows = [PlottedRow(str(value), [Point(value, 0, "")]) for value in (least, most)]
+    axis = Axis(title="times as fast", logarithmic=True)
+    picture = draw_rows("a", rows, title="Speed-up", subject="mlp", caption="", x=axis, reference=1)
+    assert [number for number in numbers if f">{number}<" not in picture.svg] == []
 
 
 def test_an_interval_is_drawn_and_said() -> None:

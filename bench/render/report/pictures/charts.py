@@ -186,21 +186,26 @@ def _draw_line(sheet: Sheet, axes: Axes, line: Plotted, style: dict[str, Any], a
 #: First digits of the numbers along a logarithmic axis, by the ratio of its ends up to which they are used. Over
 #: more decades, these are enough.
 _DIGITS: Final = ((12, (1, 1.5, 2, 3, 5, 7)), (100, (1, 2, 5)), (1000, (1, 3)))
+#: The ratio of the ends of a logarithmic axis up to which it looks like a linear one, and has its numbers.
+_NEARLY_LINEAR: Final = 2
 
 
 def _set_axis(axis: Any, set_scale: Any, wanted: Axis, marks: Sequence[float] | None = None) -> None:  # noqa: ANN401  # as above
     """Once everything is drawn; `marks`: where numbers stand along it, instead of where Matplotlib thinks best."""
     ticker = load("matplotlib.ticker")
+    linear = ticker.MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=wanted.whole)
     if wanted.logarithmic:
         set_scale("log")
         low, high = axis.get_view_interval()
         digits = next((digits for span, digits in _DIGITS if high / low < span), None)
         if marks is None and digits is not None:
             numbers = [digit * 10.0**exponent for exponent in range(-9, 13) for digit in digits]
+            if high / low < _NEARLY_LINEAR:
+                numbers = linear.tick_values(low, high)
             marks = [number for number in numbers if low <= number <= high] or [low, high]
         axis.set_minor_locator(ticker.NullLocator())
     else:
-        axis.set_major_locator(ticker.MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=wanted.whole))
+        axis.set_major_locator(linear)
         if wanted.ends is not None:
             axis.set_view_interval(*wanted.ends, ignore=True)
         if wanted.from_zero:
