@@ -28,6 +28,7 @@ from bench.analysis.across.comparison import (
 from bench.analysis.across.entries import ComparedFile, SessionSpread, busier, index, shipped_spread, spread_of
 from bench.analysis.verdict import Outcome, Relation, Settings, Verdict, decide, detectable_slowdown
 from bench.records import store
+from bench.records.environment import Environment
 from bench.records.result import FailureReason, ResultSet, Run, RunBlock
 from bench.scenarios.scenario import Scenario
 from bench.scenarios.selection import reference
@@ -800,6 +801,36 @@ def test_what_other_programs_may_have_made_is_no_verdict(factor: float, busy: st
     (row,) = compare(files[0], files[1]).rows
     assert row.outcome is expected
     assert expected is not Verdict.INVALID or f"busier under the {busy}" in str(row.reason)
+
+
+def turns(speed: float, lead_in: int) -> ComparedFile:
+    """Return a file of turns at so many images a second, each of 2,000 images."""
+    runs = [in_turns(run, block) for block, run in enumerate(repeats(scaled(speed), recipe=PART))]
+    return side(*(msgspec.structs.replace(run, lead_in_epochs=lead_in) for run in runs), blocks=(A_BLOCK,) * len(QUIET))
+
+
+@pytest.mark.parametrize("environment", [an_environment(), ELSEWHERE])
+def test_cold_turns_are_not_compared_with_those_that_epochs_led_in_to(environment: Environment) -> None:
+    """Until there were such epochs, short turns measured what a process takes after a wait."""
+    cold, warm = turns(3, 0), dataclasses.replace(turns(3, 4), environment=environment)
+    for name, files in {"baseline": (cold, warm), "contender": (warm, cold)}.items():
+        (row,) = compare(*files).rows
+        assert row.outcome is Verdict.INCOMPARABLE
+        assert row.reason == (
+            f"the {name}'s turns are cold, without the epochs that lead in to them today: measure the {name} again"
+        )
+
+
+def test_turns_that_are_measured_alike_are_compared() -> None:
+    """Those of two old files; and a long turn needs no lead-in, and has none today."""
+    for before, after in ((turns(3, 0), turns(3, 0)), (turns(3, 4), turns(3, 2)), (turns(0.01, 0), turns(0.01, 1))):
+        (row,) = compare(before, after).rows
+        assert row.outcome is Verdict.UNCHANGED
+
+
+def test_a_cold_reference_of_another_file_is_not_compared_either() -> None:
+    (row,) = compare_scenarios(turns(3, 0), turns(3, 4), reference("batch_size=100", "--baseline-scenario")).rows
+    assert row.outcome is Verdict.INCOMPARABLE
 
 
 def a_block_under(pressure: float) -> RunBlock:

@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from bench.analysis.across.comparability import explain_cold_turns, explain_incomparable, explain_other_data
 from bench.analysis.across.entries import (
     ComparedFile,
     Entry,
@@ -22,8 +23,6 @@ from bench.analysis.across.entries import (
     all_but_axes,
     busier,
     differences_of_machines,
-    explain_other_data,
-    explain_unmatched,
     partners_in,
 )
 from bench.analysis.groups import RowKey, difference_in_blocks
@@ -174,11 +173,10 @@ def compare(
     sessions: SessionSpread | None = None,
 ) -> Comparison:
     """Compare two files, every scenario of either: the baseline's in its order first."""
-    kind = Kind.HARDWARE if differences_of_machines(baseline, contender) else Kind.SAME_MACHINE
+    across = bool(differences_of_machines(baseline, contender))
+    kind = Kind.HARDWARE if across else Kind.SAME_MACHINE
     refusal = explain_other_data(baseline.dataset, contender.dataset)
-    reasons = (
-        {} if refusal else explain_unmatched(baseline.entries, contender.entries, across_machines=kind is Kind.HARDWARE)
-    )
+    reasons = {} if refusal else explain_incomparable(baseline.entries, contender.entries, across_machines=across)
     pairs = [
         _Pair(
             key=key,
@@ -226,12 +224,13 @@ def compare_scenarios(
         partner = partners.get(all_but_axes(key, reference.axes))
         if within and key == partner:
             continue
+        other = None if partner is None else baseline.entries[partner]
         pairs.append(
             _Pair(
                 key=key,
-                baseline=None if partner is None else baseline.entries[partner],
+                baseline=other,
                 contender=entry,
-                incomparable=refusal,
+                incomparable=refusal or explain_cold_turns(other, entry),
                 missing=f"nothing with {reference} to compare with" if partner is None else None,
             )
         )

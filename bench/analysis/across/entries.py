@@ -19,6 +19,7 @@ from bench.analysis.groups import (
     Group,
     RowKey,
     Status,
+    epochs_seconds,
     group_by_row,
     health_of,
     log_speed_in_block,
@@ -31,13 +32,16 @@ from bench.analysis.summary import Summary
 from bench.machine.fingerprint import Difference, class_digest, difference, machine_class, machine_differences
 from bench.records.environment import ClusterHost, Environment
 from bench.records.health import DISTURBING_STEAL_FRACTION, VOID_ANCHOR_RATIO, SessionHealth
-from bench.records.result import Dataset, ExchangeCurve, ResultSet
+from bench.records.result import Dataset, ExchangeCurve, ResultSet, Run
 from bench.scenarios.scenario import Scenario, all_but, axis_text
 from bench.scenarios.selection import Reference
 from bench.stats import block_design, intervals
 from bench.stats.intervals import Moments
 from bench.stats.sessions import FEWEST_DEGREES_OF_FREEDOM, Spread, between_sd, spread_over
 from mnist_core.recipe import Recipe
+
+#: Of so many seconds the 40 ms that a cold start costs a turn (`experiments.pilot.LEAD_IN_SECONDS`) are 4 %.
+_WARM_TURN_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +55,10 @@ class Entry:
     speed: Moments | None
     #: The logarithm of the images per second in each block in which it took turns; empty for processes that were alone.
     log_speed_in_block: Mapping[int, float]
+    #: Uncounted epochs led in to its turns.
+    is_led_in: bool
+    #: None did, and its turns were so short that they measure a cold start.
+    is_cold: bool
     #: How far the processes of its file scatter that took turns with it and scatter alike; None: not known.
     spread_in_blocks: block_design.Spread | None
     #: By percentile, what a single image took; empty where nothing was predicted.
@@ -257,6 +265,8 @@ def _entry(scenario: Scenario, group: Group, file: ResultSet | Summary, price: P
         trouble=trouble,
         speed=speed,
         log_speed_in_block=in_block,
+        is_led_in=any(run.lead_in_epochs > 0 for run in group.runs),
+        is_cold=any(map(_is_cold, group.runs)),
         spread_in_blocks=group.spread,
         latencies=latency_samples(group),
         accuracy=statistics.fmean([run.final_accuracy for run in group.runs]) if group.runs else None,
@@ -266,6 +276,11 @@ def _entry(scenario: Scenario, group: Group, file: ResultSet | Summary, price: P
         energy=energy,
         bill=bill,
     )
+
+
+def _is_cold(run: Run) -> bool:
+    no_lead_in = run.block is not None and run.lead_in_epochs == 0
+    return no_lead_in and epochs_seconds(run) < _WARM_TURN_SECONDS * len(run.epochs)
 
 
 def _trouble(group: Group) -> str | None:
@@ -330,56 +345,3 @@ def all_but_axes(key: RowKey, axes: Collection[str]) -> tuple[object, ...]:
     """Return everything that identifies a row but these axes."""
     scenario, recipe = key
     return (recipe, *all_but(scenario, *axes))
-
-
-def explain_other_data(baseline: Dataset, contender: Dataset) -> str | None:
-    if baseline.digest == contender.digest:
-        return None
-    names = (f"{dataset.name} ({dataset.digest[:12]})" for dataset in (baseline, contender))
-    return f"other data: {next(names)} in the baseline, {next(names)} in the contender"
-
-
-def explain_unmatched(
-    baseline: Mapping[RowKey, Entry], contender: Mapping[RowKey, Entry], *, across_machines: bool
-) -> dict[RowKey, str]:
-    """Return why rows of only one file are not simply missing there.
-
-    The other file has the same scenario under another recipe, or, under the same recipe, exactly one scenario that
-    differs in a single axis. Machines differ in their devices, so across machines other contexts do not count.
-    """
-    alone = [key for key in baseline if key not in contender]
-    others = [key for key in contender if key not in baseline]
-    reasons = {}
-    for before in alone:
-        for after in others:
-            if before[0] == after[0]:
-                changes = (
-                    difference(field.name, getattr(before[1], field.name), getattr(after[1], field.name))
-                    for field in dataclasses.fields(Recipe)
-                    if getattr(before[1], field.name) != getattr(after[1], field.name)
-                )
-                reasons[before] = reasons[after] = f"another recipe: {', '.join(map(str, changes))}"
-    fits = {
-        before: [after for after in others if after not in reasons and _changed_axis(before, after) is not None]
-        for before in alone
-        if before not in reasons
-    }
-    for before, candidates in fits.items():
-        rivals = [other for other, theirs in fits.items() if candidates and candidates[0] in theirs]
-        if len(candidates) == 1 and rivals == [before]:
-            after = candidates[0]
-            axis = _changed_axis(before, after)
-            assert axis is not None
-            if not (across_machines and axis == "contexts"):
-                change = difference(axis, axis_text(before[0], axis), axis_text(after[0], axis))
-                reasons[before] = reasons[after] = f"another scenario: {change}"
-    return reasons
-
-
-def _changed_axis(before: RowKey, after: RowKey) -> str | None:
-    """Return the one axis in which two rows differ; None if there are more, or their recipes differ."""
-    if before[1] != after[1]:
-        return None
-    axes = (field.name for field in msgspec.structs.fields(Scenario))
-    changed = [name for name in axes if getattr(before[0], name) != getattr(after[0], name)]
-    return changed[0] if len(changed) == 1 else None
