@@ -9,7 +9,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -53,6 +53,8 @@ class FailureGroup:
 _AnyRecord = TypeVar("_AnyRecord", PlannedRun, Run, Failure)
 #: What makes processes repeats of each other.
 RowKey = tuple[Scenario, Recipe]
+#: Of so many seconds the 40 ms that a cold start costs a turn (`experiments.pilot.LEAD_IN_SECONDS`) are 4 %.
+_WARM_TURN_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,17 @@ class Group:
     @property
     def is_ranked(self) -> bool:
         return self.status.is_ranked
+
+    @property
+    def is_led_in(self) -> bool:
+        """Whether uncounted epochs led in to its turns."""
+        return any(run.lead_in_epochs > 0 for run in self.runs)
+
+    @property
+    def is_cold(self) -> bool:
+        """Whether none did, and its turns were so short that they measure a cold start."""
+        in_turns = [run for run in self.runs if run.block is not None and run.lead_in_epochs == 0]
+        return any(epochs_seconds(run) < _WARM_TURN_SECONDS * len(run.epochs) for run in in_turns)
 
 
 @functools.lru_cache(maxsize=256)  # files hold few recipes, many times each

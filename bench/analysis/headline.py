@@ -109,14 +109,23 @@ class Headline:
     #: What the varied axes do under this recipe; empty where nothing took turns.
     effects: tuple[Effect, ...]
 
-    def over(self, other: Headline) -> Estimate | None:
-        """Return the fastest row's throughput over another file's; None where they trained on different images."""
-        ours, theirs = self.source.summary, other.source.summary
-        if self.fastest.recipe != other.fastest.recipe or ours.dataset.digest != theirs.dataset.digest:
-            return None
-        sides = ((ours, self.fastest), (theirs, other.fastest))
-        one, another = ([throughput(run) for run in _group(*side).runs] for side in sides)
-        return intervals.ratio(one, another)
+    @property
+    def group(self) -> Group:
+        return _group(self.source.summary, self.fastest)
+
+    def over(self, other: Headline) -> Estimate:
+        """Return the fastest row's throughput over another file's."""
+        return intervals.ratio(*([throughput(run) for run in answer.group.runs] for answer in (self, other)))
+
+    def explain_incomparable(self, first: Headline) -> str | None:
+        """Return why the fastest rows of two files must not be compared, as a clause; None: they may."""
+        ours, theirs = self.source.summary, first.source.summary
+        if self.fastest.recipe != first.fastest.recipe or ours.dataset.digest != theirs.dataset.digest:
+            return "it trained on other images than the first"
+        for name, one, other in (("its", self, first), ("the first's", first, self)):
+            if one.group.is_cold and other.group.is_led_in:
+                return f"{name} turns are cold, without the epochs that lead in to them today"
+        return None
 
 
 def headlines(sources: Sequence[Source]) -> list[Headline]:

@@ -404,6 +404,52 @@ def test_two_machines_are_compared_before_all_else() -> None:
     assert any("cannot be told apart" in text for _about, text in report_of(here, there).short)
 
 
+def a_file_of_turns(lead_in: int, name: str) -> ResultSet:
+    """Return a file of two rows that took turns of half a second in four blocks."""
+    runs = [
+        msgspec.structs.replace(
+            in_turns(
+                a_run(
+                    scenario=scenario,
+                    recipe=Recipe(epochs=1, samples=5_000, seed=42 + block),
+                    repeat=block,
+                    throughput=10_000.0 * factor + 10 * block,
+                    accuracy=0.9,
+                ),
+                block,
+            ),
+            lead_in_epochs=lead_in,
+        )
+        for block in range(4)
+        for factor, scenario in ((1.0, TUTORIAL), (0.8, ONE))
+    ]
+    environment = an_environment(host_hash=name * 64, host_processor_model_name=f"CPU {name}")
+    return a_result_set(*runs, blocks=(A_BLOCK,) * 4, environment=environment)
+
+
+def test_a_machine_that_was_measured_cold_is_not_ranked_against_one_that_was_not() -> None:
+    """Each has its own answer, and no sentence holds a ratio of the two."""
+    report = report_of(a_file_of_turns(3, "a"), a_file_of_turns(0, "b"))
+    told = {about: text for about, text in report.short if "against" in about}
+    assert [*told] == ["file1 against file0"]
+    assert told["file1 against file0"].startswith("not comparable: the contender's turns are cold")
+    answers = [text for about, text in report.short if "not comparable" in text and about not in told]
+    assert len(answers) == 1
+    assert re.search(r"not comparable: (its|the first's) turns are cold, without the epochs that lead in", answers[0])
+    assert not any("the first." in text for _about, text in report.short)
+
+
+def test_single_processes_of_two_machines_are_not_called_equal() -> None:
+    """They have no interval, so that half the speed is neither told nor not told from chance."""
+    here = a_result_set(a_run(scenario=TUTORIAL, throughput=10_000.0))
+    there = a_result_set(
+        a_run(scenario=TUTORIAL, throughput=5_000.0),
+        environment=an_environment(host_hash="e" * 64, host_processor_model_name="Another CPU"),
+    )
+    _about, text = next(pair for pair in report_of(here, there).short if "against" in pair[0])
+    assert text.endswith("Single processes have no interval: nobody knows how much of that is luck.")
+
+
 def test_files_of_one_machine_are_files() -> None:
     """Nothing is said twice of one machine; its failures come before what they may explain."""
     report = report_of(a_rich_result(), a_rich_result(created_at="2026-02-01T12:00:00Z"))

@@ -31,7 +31,9 @@ def explain_cold_turns(baseline: Entry | None, contender: Entry | None) -> str |
         return None
     for name, one, other in (("baseline", baseline, contender), ("contender", contender, baseline)):
         if one.is_cold and other.is_led_in:
-            return f"the {name}'s turns are cold, without the epochs that lead in to them today: measure the {name} again"
+            return (
+                f"the {name}'s turns are cold, without the epochs that lead in to them today: measure the {name} again"
+            )
     return None
 
 

@@ -19,7 +19,6 @@ from bench.analysis.groups import (
     Group,
     RowKey,
     Status,
-    epochs_seconds,
     group_by_row,
     health_of,
     log_speed_in_block,
@@ -32,16 +31,13 @@ from bench.analysis.summary import Summary
 from bench.machine.fingerprint import Difference, class_digest, difference, machine_class, machine_differences
 from bench.records.environment import ClusterHost, Environment
 from bench.records.health import DISTURBING_STEAL_FRACTION, VOID_ANCHOR_RATIO, SessionHealth
-from bench.records.result import Dataset, ExchangeCurve, ResultSet, Run
+from bench.records.result import Dataset, ExchangeCurve, ResultSet
 from bench.scenarios.scenario import Scenario, all_but, axis_text
 from bench.scenarios.selection import Reference
 from bench.stats import block_design, intervals
 from bench.stats.intervals import Moments
 from bench.stats.sessions import FEWEST_DEGREES_OF_FREEDOM, Spread, between_sd, spread_over
 from mnist_core.recipe import Recipe
-
-#: Of so many seconds the 40 ms that a cold start costs a turn (`experiments.pilot.LEAD_IN_SECONDS`) are 4 %.
-_WARM_TURN_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +51,8 @@ class Entry:
     speed: Moments | None
     #: The logarithm of the images per second in each block in which it took turns; empty for processes that were alone.
     log_speed_in_block: Mapping[int, float]
-    #: Uncounted epochs led in to its turns.
+    #: As of a `Group`.
     is_led_in: bool
-    #: None did, and its turns were so short that they measure a cold start.
     is_cold: bool
     #: How far the processes of its file scatter that took turns with it and scatter alike; None: not known.
     spread_in_blocks: block_design.Spread | None
@@ -265,8 +260,8 @@ def _entry(scenario: Scenario, group: Group, file: ResultSet | Summary, price: P
         trouble=trouble,
         speed=speed,
         log_speed_in_block=in_block,
-        is_led_in=any(run.lead_in_epochs > 0 for run in group.runs),
-        is_cold=any(map(_is_cold, group.runs)),
+        is_led_in=group.is_led_in,
+        is_cold=group.is_cold,
         spread_in_blocks=group.spread,
         latencies=latency_samples(group),
         accuracy=statistics.fmean([run.final_accuracy for run in group.runs]) if group.runs else None,
@@ -276,11 +271,6 @@ def _entry(scenario: Scenario, group: Group, file: ResultSet | Summary, price: P
         energy=energy,
         bill=bill,
     )
-
-
-def _is_cold(run: Run) -> bool:
-    no_lead_in = run.block is not None and run.lead_in_epochs == 0
-    return no_lead_in and epochs_seconds(run) < _WARM_TURN_SECONDS * len(run.epochs)
 
 
 def _trouble(group: Group) -> str | None:

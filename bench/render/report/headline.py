@@ -76,10 +76,10 @@ def _fastest(answer: Headline, first: Headline, where: str) -> str:
         own = is_custom(answer.network)
         accuracy += f", which nothing judges: no band {'for an own network' if own else 'for so little training'}"
     fastest = f"{where}{_setting(answer.fastest, answer)} {rank}: {_speed(answer.measures)}"
-    ratio = None if answer is first else answer.over(first)
-    if ratio is not None:
-        return f"{fastest}, {format_ratio(ratio)} the first."
-    other = "" if answer is first else " It trained on other images than the first: the two are not comparable."
+    unlike = None if answer is first else answer.explain_incomparable(first)
+    if answer is not first and unlike is None:
+        return f"{fastest}, {format_ratio(answer.over(first))} the first."
+    other = "" if unlike is None else f" The two are not comparable: {unlike}."
     return f"{fastest} ({_recipe(answer)}, {accuracy}).{other}"
 
 

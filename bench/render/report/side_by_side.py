@@ -11,6 +11,7 @@ from bench.analysis.across.entries import busier, index, shipped_spread
 from bench.analysis.headline import Source
 from bench.analysis.series import measured
 from bench.analysis.summary import Measures
+from bench.analysis.verdict import Verdict
 from bench.render import units
 from bench.render.model.axis_columns import SHOWN_AXES, varies
 from bench.render.model.document import Picture, Section
@@ -49,7 +50,8 @@ def comparison_sentences(comparisons: Sequence[Comparison]) -> Iterator[tuple[st
         if comparison.refusal is not None:
             yield about, f"not comparable: {comparison.refusal}."
         elif slowdown is None or ratio is None:
-            yield about, "no scenario in common has a result in both."
+            unlike = [row.reason for row in comparison.rows if row.outcome is Verdict.INCOMPARABLE]
+            yield about, f"not comparable: {unlike[0]}." if unlike else "no scenario in common has a result in both."
         else:
             over = f"over {format_count(len(comparison.averaged), 'common scenario')}"
             if comparison.kind is Kind.HARDWARE:
@@ -60,11 +62,14 @@ def comparison_sentences(comparisons: Sequence[Comparison]) -> Iterator[tuple[st
                 told = f"{here} does {format_ratio(ratio)} the images/s of {there}, {over}."
             else:
                 told = f"{describe_difference(comparison, slowdown)} on the same machine, {over}, in this file."
-            level = (ends := bounds(slowdown)) is None or ends[0] <= 0 <= ends[1]
-            doubt = ""
+            ends = bounds(slowdown)
+            if ends is None:
+                told += " Single processes have no interval: nobody knows how much of that is luck."
+            elif ends[0] <= 0 <= ends[1]:
+                told += " The two cannot be told apart."
             if comparison.kind is Kind.SAME_MACHINE and (side := busier(comparison.baseline, comparison.contender)):
-                doubt = f" The machine was busier under {names[side.name]}."
-            yield about, f"{told}{' The two cannot be told apart.' if level else ''}{doubt}"
+                told += f" The machine was busier under {names[side.name]}."
+            yield about, told
 
 
 def side_by_side(sources: Sequence[Source], comparisons: Sequence[Comparison]) -> Section:
