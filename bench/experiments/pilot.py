@@ -78,6 +78,15 @@ def lead_in(epoch_seconds: float) -> int:
     return 0 if epoch_seconds >= _LONG_EPOCH_SECONDS else math.ceil(LEAD_IN_SECONDS / epoch_seconds)
 
 
+def turn_epochs(epoch_seconds: float) -> int:
+    """Return the epochs of a turn: twice those that lead in to it, or one that needs none.
+
+    So two thirds of the time that a process trains are timed. What the kernel does with the threads after a wait is
+    drawn anew for each turn: few long turns tell less of it than many short ones.
+    """
+    return max(1, 2 * lead_in(epoch_seconds))
+
+
 def window_size(batch_size: int, seconds_per_sample: float, train_samples: int) -> WindowSize:
     """Return the fewest epochs of whole batches that last `WINDOW_SECONDS`, each of at most 5,000 images."""
     batches = math.ceil(_WINDOW_SLACK * WINDOW_SECONDS / (seconds_per_sample * batch_size))

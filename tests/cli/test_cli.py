@@ -826,7 +826,7 @@ def test_dry_run_lists_and_writes_nothing(command: Command, capsys: pytest.Captu
     assert command("run", "--dry-run", "-o", "file.json", "--format", "csv") == cli.Exit.DONE
     assert "--dry-run measures nothing and writes no file: --output and --format did nothing" in capsys.readouterr().err
     assert "18 scenarios, 90 runs, at most about" in printed
-    assert "lenet cpu(0),cpu(1) batch=500 hybridize=on  ·  8 turns of 500 images" in printed
+    assert "lenet cpu(0),cpu(1) batch=500 hybridize=on  ·  4 turns of 500 images" in printed
     assert "lenet cpu(0),cpu(1) batch=100 hybridize=off  ·  10 epochs of all images" in printed
     assert list(Path.cwd().iterdir()) == []
 

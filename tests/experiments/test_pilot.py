@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.experiments import pilot
-from bench.experiments.pilot import lead_in, window_size
+from bench.experiments.pilot import lead_in, turn_epochs, window_size
 
 
 @given(
@@ -29,3 +29,9 @@ def test_a_window_is_whole_epochs_of_what_is_there(batch_size: int, seconds: flo
 )
 def test_what_leads_in_is_long_enough_and_never_doubles_a_long_turn(epoch_seconds: float, epochs: int) -> None:
     assert lead_in(epoch_seconds) == epochs
+
+
+@pytest.mark.parametrize(("epoch_seconds", "epochs"), [(0.001, 100), (0.03, 4), (0.14, 2), (1.9, 2), (2.0, 1)])
+def test_a_turn_is_twice_what_leads_in_to_it(epoch_seconds: float, epochs: int) -> None:
+    """And a long epoch is one by itself."""
+    assert turn_epochs(epoch_seconds) == epochs

@@ -137,12 +137,12 @@ def test_all_take_turns_and_give_a_run_each() -> None:
     assert turn[:4] == turn[4:8][::-1] == turn[8:12]
     for scenario, run in runs_of(found).items():
         assert len(run.epochs) == run.recipe.epochs == 5
-        expected = 3 if scenario.hybridize == "on" else 2
-        assert {epoch.passes for epoch in run.epochs} == {expected}
-        assert {epoch.samples for epoch in run.epochs} == {expected * 1000}
+        led_in = 3 if scenario.hybridize == "on" else 2
+        assert {epoch.passes for epoch in run.epochs} == {2 * led_in}
+        assert {epoch.samples for epoch in run.epochs} == {2 * led_in * 1000}
         assert [epoch.test_accuracy for epoch in run.epochs] == [None] * 4 + [0.9]
         assert (run.final_accuracy, run.block, run.test_samples) == (0.9, 3, 1000)
-        assert run.lead_in_epochs == expected
+        assert run.lead_in_epochs == led_in
     assert [run.place for run in runs_of(found).values()] == [0, 1, 2, 3]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from bench.experiments.pilot import WINDOW_SECONDS, lead_in
+from bench.experiments.pilot import lead_in, turn_epochs
 from bench.records.result import ResultSet, Run, key
 from bench.scenarios.suite import PlannedRun
 from bench.worker.session import TEST_SAMPLES
@@ -79,6 +79,6 @@ def expected_seconds(planned: PlannedRun, train_samples: int, test_samples: int)
     if planned.predict:
         once += test_samples * (_QUERY_SECONDS + _PREDICTED * per_evaluated)
     if planned.in_turns:
-        turn = training * (math.ceil(WINDOW_SECONDS / training) + lead_in(training))
+        turn = training * (turn_epochs(training) + lead_in(training))
         return once + 2 * training + planned.recipe.epochs * turn + min(test_samples, TEST_SAMPLES) * per_evaluated
     return once + planned.recipe.epochs * (training + test_samples * per_evaluated)

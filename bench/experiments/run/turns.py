@@ -14,8 +14,8 @@ from typing import Final, TypeAlias
 import msgspec
 
 from bench.experiments import blocks
-from bench.experiments.blocks import Arm, HealthWatch, Measurement, Task, lasting
-from bench.experiments.pilot import WINDOW_SECONDS, Clock, StartSession
+from bench.experiments.blocks import Arm, HealthWatch, Measurement, Task
+from bench.experiments.pilot import Clock, StartSession, turn_epochs
 from bench.experiments.run.outcomes import cores_of, failure_of, run_of
 from bench.experiments.run.predictions import prediction_plan
 from bench.records.base import utc_now
@@ -177,7 +177,7 @@ def measure_runs(
         task = Task(
             scenario=scenario,
             epoch_samples=samples,
-            epochs=lasting(WINDOW_SECONDS),
+            epochs=turn_epochs,
             prediction=prediction_plan(dataset) if planned.predict else None,
         )
         return Arm(label=scenario, tasks=(task,), start=start)

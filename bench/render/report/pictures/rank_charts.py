@@ -120,7 +120,7 @@ def _exchanges(sources: Sequence[Source]) -> Iterable[Picture]:
         title="How long an exchange takes",
         subject="the engines of the ranks",
         x=Axis(title="bytes", logarithmic=True),
-        y=Axis(title="seconds", logarithmic=True),
+        y=Axis(title="milliseconds", logarithmic=True),
         caption="Where a curve is flat, the latency of messages counts, and where it rises, the bandwidth. "
         f"Gradients have {gradients} bytes. Bars are the least and the greatest of all repetitions."
         f"{say_more(len(found), len(lines), 'curve')}",
@@ -130,4 +130,5 @@ def _exchanges(sources: Sequence[Source]) -> Iterable[Picture]:
 def _exchange_point(label: str, level: ExchangeLevel) -> Point:
     rate = "" if level.bytes_per_second is None else f", {units.mega(level.bytes_per_second)} MB/s"
     tip = f"{label}: {level.size_bytes:,} bytes in {units.seconds(level.seconds)}{rate}, n = {level.curves}"
-    return Point(level.size_bytes, level.seconds, tip, level.least_seconds, level.greatest_seconds)
+    usual, least, greatest = (1e3 * each for each in (level.seconds, level.least_seconds, level.greatest_seconds))
+    return Point(level.size_bytes, usual, tip, least, greatest)
