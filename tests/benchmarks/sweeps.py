@@ -13,11 +13,12 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.analysis.groups import RowKey, epochs_seconds, log_ratio_of_rows, row_key, throughput
+from bench.analysis.groups import Group, RowKey, epochs_seconds, log_ratio_of_rows, row_key, throughput
 from bench.analysis.summary import Measures, Summary, summarize
 from bench.records import store
 from bench.records.health import void_reason
 from bench.records.result import ResultSet
+from bench.scenarios.scenario import Scenario
 from bench.stats.intervals import Estimate, bounds
 
 
@@ -88,20 +89,34 @@ def half_width(estimate: Estimate) -> float | None:
 
 
 def agreement(one: Summary, other: Summary, network: str) -> str:
-    """Count contradictions over all pairs of rows, and give Kendall's tau of the two orders."""
-    rows = [key for key in one.groups if key[0].network == network and key in other.groups]
-    pairs = list(itertools.combinations(rows, 2))
+    """Count contradictions over all pairs of rows that took turns, and give Kendall's tau of the two orders.
+
+    Sweeps may differ in how many turns there were, and of how many images.
+    """
+    sweeps = [sweep_of(summary, network) for summary in (one, other)]
+    pairs = list(itertools.combinations([scenario for scenario in sweeps[0] if scenario in sweeps[1]], 2))
+    if not pairs:
+        return "no two rows in common"
     contradictions = tau = 0
     for pair in pairs:
-        (value, side), (other_value, other_side) = relation(one, pair), relation(other, pair)
+        (value, side), (other_value, other_side) = (relation(*(sweep[each] for each in pair)) for sweep in sweeps)
         contradictions += side * other_side < 0
         tau += 1 if value * other_value > 0 else -1
     return f"{contradictions} contradictions in {len(pairs)} pairs of rows, Kendall's tau {tau / len(pairs):.2f}"
 
 
-def relation(summary: Summary, pair: tuple[RowKey, RowKey]) -> tuple[float, int]:
+def sweep_of(summary: Summary, network: str) -> dict[Scenario, Group]:
+    """Return the rows of a network that took turns."""
+    return {
+        scenario: group
+        for (scenario, _recipe), group in summary.groups.items()
+        if scenario.network == network and group.in_turns
+    }
+
+
+def relation(row: Group, other: Group) -> tuple[float, int]:
     """Return a log ratio within blocks, and 1 or -1 where it is surely above or below 0."""
-    ratio = log_ratio_of_rows(*(summary.groups[key] for key in pair))
+    ratio = log_ratio_of_rows(row, other)
     lower, upper = bounds(ratio) or (-math.inf, math.inf)
     return ratio.value, 1 if lower > 0 else -1 if upper < 0 else 0
 
