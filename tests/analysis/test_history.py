@@ -192,6 +192,29 @@ def test_scenarios_that_took_turns_have_turns_and_no_epochs() -> None:
         assert words in render_report(history_report([history]))
 
 
+def test_turns_of_before_epochs_led_in_to_them_are_left_out() -> None:
+    """They are slower by what a cold start takes, which is no change of the code."""
+    made = []
+    for day, each in enumerate(result_sets(16)):
+        lead_in, factor = (0, 1.4) if day < 8 else (3, 1.0)
+        runs = []
+        for run in each.runs:
+            epochs = [
+                msgspec.structs.replace(
+                    epoch, epoch_seconds=0.1 * factor * epoch.epoch_seconds / run.epochs[0].epoch_seconds
+                )
+                for epoch in run.epochs
+            ]
+            runs.append(msgspec.structs.replace(in_turns(run, 0), lead_in_epochs=lead_in, epochs=tuple(epochs)))
+        made.append(msgspec.structs.replace(each, runs=tuple(runs), blocks=(A_BLOCK,)))
+    (history,) = histories(sides(made))
+    assert [(len(trend.measured), trend.cold, trend.changes) for trend in history.trends] == [(8, 8, ())] * 2
+    (table,) = history_tables([history])
+    assert any("the turns of up to 8 older files: they are cold" in text for _about, text in table.caption)
+    (old,) = histories(sides(made[:8]))
+    assert [(len(trend.measured), trend.cold) for trend in old.trends] == [(8, 0)] * 2
+
+
 def test_the_page_has_a_picture_for_each_scenario() -> None:
     page = render_report(history_report(histories(sides(result_sets(40, step_at=25)))))
     assert page.count("<svg") == 2

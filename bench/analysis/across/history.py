@@ -47,6 +47,9 @@ class HistoryPoint:
     speed: Moments
     #: Its processes took turns with those of other scenarios.
     in_turns: bool
+    #: As of a `Group`.
+    is_led_in: bool
+    is_cold: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +72,8 @@ class Trend:
     changes: tuple[Change, ...]
     #: A change, however large, shows in no fewer files.
     fewest: int
+    #: Files that are left out, since their turns are cold and those of others are not.
+    cold: int = 0
 
     @property
     def testable(self) -> bool:
@@ -171,10 +176,14 @@ def _measured(side: ComparedFile, entry: Entry) -> HistoryPoint | None:
         git_dirty=side.environment.git_dirty,
         speed=entry.speed,
         in_turns=entry.in_turns,
+        is_led_in=entry.is_led_in,
+        is_cold=entry.is_cold,
     )
 
 
-def _trend(key: RowKey, measured: Sequence[HistoryPoint], alpha: float) -> Trend:
+def _trend(key: RowKey, found: Sequence[HistoryPoint], alpha: float) -> Trend:
+    """Find the changes of a series. Those of before epochs led in to turns would show as one of the code."""
+    measured = [each for each in found if not each.is_cold] if any(each.is_led_in for each in found) else found
     logs = [each.speed.mean for each in measured]
     points = change_points(logs, alpha)
     bounds = [0, *(point.index for point in points), len(logs)]
@@ -183,7 +192,13 @@ def _trend(key: RowKey, measured: Sequence[HistoryPoint], alpha: float) -> Trend
         before = np.exp(logs[bounds[number - 1] : point.index]).tolist()
         after = np.exp(logs[point.index : bounds[number + 1]]).tolist()
         changes.append(Change(index=point.index, ratio=intervals.ratio(after, before), p_value=point.p_value))
-    return Trend(key=key, measured=tuple(measured), changes=tuple(changes), fewest=fewest(alpha))
+    return Trend(
+        key=key,
+        measured=tuple(measured),
+        changes=tuple(changes),
+        fewest=fewest(alpha),
+        cold=len(found) - len(measured),
+    )
 
 
 def select(history: History, wanted: Callable[[Scenario], bool]) -> History:

@@ -77,6 +77,7 @@ def _trends(history: History, rows: Sequence[_TrendRow], price: Price | None) ->
             ("data", describe_dataset(history.dataset)),
             ("files", f"{history.files:,}, {times[0]} to {times[-1]}"),
             ("note", f"a change, however large, shows in no fewer than {history.trends[0].fewest} files"),
+            *_cold_lines(history),
             *shared_setting(scenarios),
             *virtual_contexts(scenarios),
         ],
@@ -84,6 +85,14 @@ def _trends(history: History, rows: Sequence[_TrendRow], price: Price | None) ->
         mark=lambda row: _mark(row.last) if row.trend.testable else OPEN,
         tone=lambda row: Tone.PLAIN if row.trend.testable else Tone.DIM,
     )
+
+
+def _cold_lines(history: History) -> list[tuple[str, str]]:
+    cold = max(trend.cold for trend in history.trends)
+    if cold == 0:
+        return []
+    files = format_count(cold, "older file")
+    return [("left out", f"the turns of up to {files}: they are cold, without the epochs that lead in to them today")]
 
 
 def _last_change(row: _TrendRow) -> str:
