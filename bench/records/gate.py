@@ -43,9 +43,9 @@ from bench.stats.paired import Order, Side
 #: 2. More axes of a scenario, as in the result file's version 2. Every file of version 1 is one of version 2.
 #: 3. `budget_seconds`, `pilot_seconds` and `void_at_both_ends` of the plan, and more facts of the environment: kinds of
 #:    core, who scales the clock, a digest of the source, the state of GPUs, and of the health: what slowed them. Ranks
-#:    and precision of a scenario, as in the result file's version 3. `in_progress`, and `commits_ahead` of a side. For
-#:    gates of latency `metric` of the plan, `percentile` of its scenarios and `answered` of a pass. Every file of
-#:    version 2 is one of version 3 without them.
+#:    and precision of a scenario, as in the result file's version 3. `in_progress`, `commits_ahead` of a side, and
+#:    `left_out_windows` of the plan. For gates of latency `metric` of the plan, `percentile` of its scenarios and
+#:    `answered` of a pass. Every file of version 2 is one of version 3 without them.
 GATE_SCHEMA_VERSION: Final = 3
 
 
@@ -123,6 +123,8 @@ class GatePlan(Record, frozen=True, kw_only=True):
     scenarios: Annotated[tuple[GatedScenario, ...], Meta(min_length=1)]
     #: Timed windows per scenario and pass.
     windows: Repeats
+    #: The slowest of them that are left out of a pass's mean; 0 in older files. One is always in it.
+    left_out_windows: Count = 0
     #: Orders the passes and the scenarios, and seeds the trainings: block b trains with seed + b on both sides.
     seed: TrainingSeed
     #: Relative slowdown up to which nothing counts as a regression (0.02 = 2 % slower).

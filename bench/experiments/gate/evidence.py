@@ -13,7 +13,6 @@ from bench.records.gate import (
     GateMetric,
     GatePhase,
     GatePlan,
-    Invocation,
     ScenarioInvocation,
     draw,
 )
@@ -103,22 +102,22 @@ def _rows_of(plan: GatePlan, block: Block) -> dict[GateKey, RowEvidence]:
     for gated in plan.scenarios:
         if all(gated.scenario in measured for measured in by_invocation):
             own = [measured[gated.scenario] for measured in by_invocation]
-            rows[gated.key] = _row_of(block.order, block.passes, own, gated.percentile)
+            rows[gated.key] = _row_of(plan, block, own, gated.percentile)
     return rows
 
 
 def _row_of(
-    order: Order, invocations: Sequence[Invocation], measured: Sequence[ScenarioInvocation], percentile: float | None
+    plan: GatePlan, block: Block, measured: Sequence[ScenarioInvocation], percentile: float | None
 ) -> RowEvidence:
     logs = [[math.log(seconds) for seconds in _seconds_of_an_image(each, percentile)] for each in measured]
-    y = [statistics.fmean(windows) for windows in logs]
+    y = [statistics.fmean(sorted(windows)[: max(1, len(windows) - plan.left_out_windows)]) for windows in logs]
     accuracies: dict[Side, list[float]] = {side: [] for side in Side}
     trends: dict[Side, list[float]] = {side: [] for side in Side}
-    for each, found, windows in zip(invocations, measured, logs, strict=True):
+    for each, found, windows in zip(block.passes, measured, logs, strict=True):
         accuracies[each.side].append(_accuracy(found))
         trends[each.side].append(windows[-1] - windows[0])
     return RowEvidence(
-        effect=paired.effect(order, y),
+        effect=paired.effect(block.order, y),
         control=paired.control(y),
         accuracy_difference=statistics.fmean(accuracies[Side.CONTENDER]) - statistics.fmean(accuracies[Side.BASELINE]),
         trends=(statistics.fmean(trends[Side.BASELINE]), statistics.fmean(trends[Side.CONTENDER])),
