@@ -142,6 +142,20 @@ def test_an_accuracy_that_may_have_fallen_is_not_a_pass() -> None:
 # --- what it must not be fooled by ------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("left_out", "effect"), [(0, math.log(8) / 6), (1, 0.0), (2, 0.0), (9, 0.0)])
+def test_the_slowest_windows_of_a_process_are_left_out(left_out: int, effect: float) -> None:
+    """As many as the plan says, and never all; a disturbance of one window is in no effect then."""
+    block = a_block(0, lambda *_where: 0.0)
+    place = next(place for place, each in enumerate(block.passes) if each.side is Side.CONTENDER)
+    first, *others = block.passes[place].scenarios
+    seconds, *rest = first.window_seconds
+    disturbed = msgspec.structs.replace(first, window_seconds=(8 * seconds, *rest))
+    passes = list(block.passes)
+    passes[place] = msgspec.structs.replace(passes[place], scenarios=(disturbed, *others))
+    (evidence,) = evidence_of(a_plan(left_out_windows=left_out), [msgspec.structs.replace(block, passes=tuple(passes))])
+    assert evidence.rows[first.scenario, None].effect == pytest.approx(effect)
+
+
 def test_drift_within_and_between_blocks_is_no_effect() -> None:
     """The machine steadily slows down by a factor of two within the gate."""
     quiet = noisy(10)

@@ -20,7 +20,7 @@ from tests import ROOT
 #: with the version, or where every older version reads the changed file as before.
 KNOWN = {
     "ResultSet": (3, "7777bb4c4a2c71df"),
-    "GateFile": (3, "5cdd64f07b7c6df6"),
+    "GateFile": (3, "2795055b2cc364b3"),
     "TuneFile": (2, "925a8ebbaf7e4a09"),
     "ProfileFile": (2, "b6f52319b7dc09ea"),
     "Calibration": (2, "6d464378c1521ef0"),

@@ -51,9 +51,9 @@ _PILOT_WINDOWS: Final = 1
 #: Timed windows of a scenario in an invocation: a block has twenty of a twentieth of a second. Short ones pair better;
 #: with what leads in to them, five fill as much time as twelve alone.
 _WINDOWS: Final = 5
-#: The slowest two of the five are left out on both sides. Other programs only ever slow a window, and the kernel
-#: sometimes leaves two threads on one core for all of it; code that is slower is so in each.
-_LEFT_OUT_WINDOWS: Final = 2
+#: The slowest of the five is left out on both sides. Other programs only ever slow a window, and the kernel sometimes
+#: leaves two threads on one core for all of it; code that is slower is so in each. results/NOTES.md says what it gives.
+_LEFT_OUT_WINDOWS: Final = 1
 #: Numbers of valid blocks at which the evidence is looked at. Eight are the fewest that can show anything for four
 #: scenarios and three looks at alpha 0.05: 2^-8 x 4 x 3 = 0.047.
 _LOOKS: Final = (8, 12, 20)
