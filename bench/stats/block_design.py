@@ -97,7 +97,7 @@ class _Fit:
     def row_apart(self) -> int | None:
         """Return the row that scatters most, where that is surely more than the others do; else None.
 
-        Three rows do not tell which of them is the other one.
+        Three rows do not tell which of them is the odd one.
         """
         rows = sorted({*self.row_of.tolist()})
         if len(rows) <= _FEWEST_ROWS:
