@@ -16,7 +16,7 @@ from bench.experiments.gate.calibration import relabelled, replay
 from bench.experiments.gate.decision import conclusion_of
 from bench.experiments.gate.evidence import BlockEvidence, RowEvidence, evidence_of
 from bench.experiments.gate.look import Suspicion
-from bench.experiments.gate.setup import GateRequest, _looks
+from bench.experiments.gate.setup import GateRequest, _looks, _plan
 from bench.records.gate import GATED_PERCENTILES, GatedScenario, GateFile, GateMetric, GatePhase, GatePlan
 from bench.scenarios.scenario import Scenario
 from bench.stats.paired import Order, Side
@@ -51,6 +51,14 @@ def a_latency_plan(*scenarios: Scenario, **changes: object) -> GatePlan:
 
 def _request() -> GateRequest:
     return GateRequest(seed=42, metric=GateMetric.LATENCY)
+
+
+@pytest.mark.parametrize(("metric", "left_out"), [(GateMetric.THROUGHPUT, 1), (GateMetric.LATENCY, 0)])
+def test_a_gate_of_training_alone_leaves_out_the_slowest_turn(metric: GateMetric, left_out: int) -> None:
+    """The tail of a turn of queries is what a gate of latency is for."""
+    plan = _plan(GateRequest(seed=42, metric=metric), a_plan().scenarios)
+    assert plan.left_out_windows == left_out
+    assert plan.windows > 1
 
 
 def measured(sessions: FakeSessions, *scenarios: Scenario, **changes: object) -> GateFile:
