@@ -201,7 +201,7 @@ def test_an_undecided_gate_says_what_it_needed_and_how_to_go_on(
     arguments = ("gate", "--base", other_code, "--data-dir", data_dir, "--budget", over_at_once)
     assert command(*arguments) == cli.Exit.INCONCLUSIVE
     printed = capsys.readouterr()
-    assert "a verdict needs 8, a regression 13: about " in printed.err
+    assert "a verdict needs 9, a regression 14: about " in printed.err
     assert "take a larger --budget or fewer scenarios (-k)" in printed.err
     hint = f"undecided; mnist-bench gate --resume {the_file()} --budget "
     assert hint in printed.err
@@ -257,7 +257,7 @@ def test_identical_code_is_said_and_not_measured(
     assert "identical" in capsys.readouterr().err
     assert passes.calls == []
     assert command("gate", "--base", ROOT, "--data-dir", data_dir, "--force") == cli.Exit.DONE
-    assert len(store.read(the_file(), GateFile).blocks) == 8
+    assert len(store.read(the_file(), GateFile).blocks) == 9
 
 
 def test_an_own_network_is_not_judged_by_identical_code(
@@ -296,7 +296,7 @@ def test_an_interrupted_gate_goes_on(
     data_dir: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """After Ctrl-C in the fourth block it exits with 130 and has three blocks; --resume measures the other five."""
+    """After Ctrl-C in the fourth block it exits with 130 and has three blocks; --resume measures the other six."""
     windows = 0
 
     def interrupt(_side: Side, _scenario: Scenario) -> None:
@@ -317,7 +317,7 @@ def test_an_interrupted_gate_goes_on(
     assert command(*resume, "--base", ROOT) == cli.Exit.INCOMPARABLE
     assert "the baseline's code is not what it was" in capsys.readouterr().err
     assert command(*resume, "--base", other_code) == cli.Exit.DONE
-    assert len(store.read(the_file(), GateFile).blocks) == 8
+    assert len(store.read(the_file(), GateFile).blocks) == 9
 
 
 def test_a_gate_that_was_killed_twice_in_a_block_says_so_before_it_tries_again(
@@ -336,7 +336,7 @@ def test_a_gate_that_was_killed_twice_in_a_block_says_so_before_it_tries_again(
     assert last.startswith("mnist-bench: mnist-bench itself was killed 2 times")
     assert last.endswith(f"finished blocks are in {path}; go on with mnist-bench gate --resume {path}")
     assert command("gate", "--resume", path, *arguments) == cli.Exit.DONE
-    assert len(store.read(path, GateFile).blocks) == 8
+    assert store.read(path, GateFile).blocks[:3] == whole.blocks[:3]
 
 
 def test_what_spoils_the_comparison_is_in_the_table(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
@@ -529,14 +529,14 @@ def test_a_calibration_of_other_code_is_not_mixed(
     command: Command, passes: FakeSessions, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The message says how to start a new one, and --anew keeps the old blocks beside the new ones."""
-    assert command("calibrate", "--blocks", 8, "--data-dir", data_dir) == cli.Exit.DONE
+    assert command("calibrate", "--blocks", 9, "--data-dir", data_dir) == cli.Exit.DONE
     (path,) = Path("results/calibration").glob("*.blocks.json")
     old = store.read(path, GateFile)
     side = msgspec.structs.replace(old.contender, tree_digest="e" * 64)
     store.write(path, msgspec.structs.replace(old, contender=side))
-    assert command("calibrate", "--blocks", 8, "--data-dir", data_dir) == cli.Exit.INCOMPARABLE
+    assert command("calibrate", "--blocks", 9, "--data-dir", data_dir) == cli.Exit.INCOMPARABLE
     assert "--anew" in capsys.readouterr().err
-    assert command("calibrate", "--blocks", 8, "--data-dir", data_dir, "--anew") == cli.Exit.DONE
+    assert command("calibrate", "--blocks", 9, "--data-dir", data_dir, "--anew") == cli.Exit.DONE
     assert len(list(Path("results/calibration").glob("*.json"))) == 3
 
 
@@ -557,7 +557,7 @@ def test_the_selftest_demands_both_answers(
     def slow_in_the_first_half(_side: Side, _scenario: Scenario) -> None:
         nonlocal starts
         starts += 1
-        if starts > PILOT + 8 * BLOCK + 5 * BLOCK:  # pilot, eight blocks and a confirmation of the first gate
+        if starts > PILOT + 9 * BLOCK + 5 * BLOCK:  # pilot, nine blocks and a confirmation of the first gate
             passes.slowdown = 0.0
 
     passes.slowdown = found

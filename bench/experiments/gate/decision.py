@@ -4,7 +4,7 @@ The same file gives the same verdicts, to the bit: a running gate calls `conclud
 it once. The parts of the method:
 
 - Evidence: each block gives each scenario an effect, a control and a difference in accuracy (`evidence_of`).
-- Looks: at 8, 12 and 20 valid blocks every scenario is judged on all main blocks so far (`judge`). Holm over the
+- Looks: at 9, 12 and 20 valid blocks every scenario is judged on all main blocks so far (`judge`). Holm over the
   planned scenarios and Bonferroni over the looks keep the family-wise error of a whole gate at alpha.
 - Confirmation: a regression counts if it shows again in fresh blocks of the suspects alone. An unconfirmed suspect
   goes on to the next look.

@@ -54,9 +54,10 @@ _WINDOWS: Final = 5
 #: The slowest of the five is left out on both sides. Other programs only ever slow a window, and the kernel sometimes
 #: leaves two threads on one core for all of it; code that is slower is so in each. results/NOTES.md says what it gives.
 _LEFT_OUT_WINDOWS: Final = 1
-#: Numbers of valid blocks at which the evidence is looked at. Eight are the fewest that can show anything for four
-#: scenarios and three looks at alpha 0.05: 2^-8 x 4 x 3 = 0.047.
-_LOOKS: Final = (8, 12, 20)
+#: Numbers of valid blocks at which the evidence is looked at: the first are the fewest of which one may disagree with
+#: the others, for four scenarios and three looks at alpha 0.05 (2 x 2^-9 x 4 x 3 = 0.047). Eight would all have to
+#: agree, and what such blocks may miss is so much that most gates went on to the second look.
+_LOOKS: Final = (9, 12, 20)
 #: Numbers of fresh blocks, of the suspects alone, at which a suspicion is looked at. Five that all agree have
 #: p = 2^-5 = 0.03, below half of this alpha; another five give a smaller effect a second chance. A false suspicion, at
 #: most one in twenty gates, survives in one case of ten.
@@ -251,9 +252,9 @@ def new_gate_file(
 
 
 def _looks(request: GateRequest, rows: int) -> tuple[int, ...]:
-    """Return the numbers of blocks to look at: the first is the fewest that can show anything for so many rows."""
-    fewest = math.ceil(math.log2(rows * len(_LOOKS) / request.alpha))
-    return tuple(look + max(0, fewest - _LOOKS[0]) for look in _LOOKS)
+    """Return the numbers of blocks to look at: more than `_LOOKS` where so many rows or so small an alpha take more."""
+    first = math.ceil(math.log2(2 * rows * len(_LOOKS) / request.alpha))
+    return tuple(look + max(0, first - _LOOKS[0]) for look in _LOOKS)
 
 
 def _plan(request: GateRequest, scenarios: tuple[GatedScenario, ...]) -> GatePlan:
@@ -271,7 +272,7 @@ def _plan(request: GateRequest, scenarios: tuple[GatedScenario, ...]) -> GatePla
         tolerance=request.tolerance,
         accuracy_margin=_ACCURACY_MARGIN,
         alpha=request.alpha,
-        looks=_looks(request, len(scenarios)) if is_latency else _LOOKS,
+        looks=_looks(request, len(scenarios)),
         confirmation_alpha=_CONFIRMATION_ALPHA,
         confirmation_looks=_CONFIRMATION_LOOKS,
         control_alpha=_CONTROL_ALPHA,

@@ -63,7 +63,7 @@ _SCENARIO_COLUMNS: Final[Sequence[Column[ScenarioCalibration]]] = (
         unit=units.percentage,
         title="noise\nfloor",
         priority=0,
-        explanation="19 of 20 first looks (8 blocks) at identical code differed by less",
+        explanation="19 of 20 first looks at identical code differed by less",
     ),
     make_column(
         "effect_robust_sd",
