@@ -21,6 +21,7 @@ from mnist_core.datasets import DatasetName
 from mnist_core.idx import Split
 from mnist_core.recipe import Hybridize, InputPipeline, Layers, Network, Precision, Recipe, Update
 from tests.support.idx_files import small_idx_folder
+from tests.support.ranks import of_torch
 from tests.support.records import a_dataset, tuned
 
 #: Scores and gradients of MXNet's loops, at batch 100; of TF32 an eighth of bfloat16's, which has 3 bits less.
@@ -81,6 +82,22 @@ def test_parts_of_the_images_add_up_to_all_of_them() -> None:
     np.testing.assert_allclose(whole.scores, exact.forward(Network.MLP, layers, images.astype(np.float64)))
 
 
+@pytest.mark.parametrize(
+    ("scenario", "images"),
+    [
+        (Scenario(network="lenet", batch_size=500, contexts=("cpu(0)",)), 20),
+        (Scenario(network="lenet", batch_size=500, contexts=("cpu(0)", "cpu(1)")), 40),
+        (Scenario(network="lenet", batch_size=10), 10),
+        (Scenario(network="lenet", batch_size=500, contexts=("gpu(0)",)), 500),
+        (of_torch(network="lenet", batch_size=500), 500),
+    ],
+    ids=lambda given: given.name if isinstance(given, Scenario) else str(given),
+)
+def test_few_images_are_probed_where_their_number_changes_nothing(scenario: Scenario, images: int) -> None:
+    """On a GPU, and where each number is compiled, it is those that a step trains on."""
+    assert min(scenario.batch_size, numerics._most_images(scenario)) == images
+
+
 # --- MXNet's own ------------------------------------------------------------------------------------------------------
 
 
@@ -129,7 +146,7 @@ def test_a_probe_leaves_the_training_as_it_was(scenario: Scenario, precision: Pr
         if is_probed:
             found = numerics.probe(workload, scenario, train, scenario.batch_size, is_rank=False)
             assert found is not None
-            assert (found.precision, found.images) == (precision, 40)
+            assert (found.precision, found.images) == (precision, 20 * len(scenario.contexts))
         workload.set_learning_rate(0.1)
         workload.prepare()
         workload.train_epoch()
@@ -166,4 +183,4 @@ def test_a_precision_that_mxnet_ignores_is_not_in_effect(
     for reply in replies():
         assert isinstance(reply, FailureReply)
         assert reply.reason is FailureReason.PRECISION_NOT_IN_EFFECT
-        assert reply.detail.startswith("precision=bfloat16 is not in effect: the scores of 100 images")
+        assert reply.detail.startswith("precision=bfloat16 is not in effect: the scores of 20 images")
