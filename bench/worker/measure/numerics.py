@@ -26,7 +26,7 @@ from mnist_core.recipe import Network, Precision
 #: The most images that are probed. More would take longer than what is to be measured.
 _MOST_IMAGES: Final = 1000
 #: The same for each context of MXNet on CPUs, which computes any number without compiling anything. Exact numbers of a
-#: LeNet take 1.4 ms an image, and its training 0.3: a batch of 500 took as long as six turns of a sweep.
+#: LeNet take several times as long as its training.
 _MOST_IMAGES_OF_A_CPU: Final = 20
 #: A learning rate so large that an update is mostly gradient, and a power of two, by which it is divided exactly.
 _LEARNING_RATE: Final = 2.0**10
