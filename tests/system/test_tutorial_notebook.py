@@ -11,10 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import ROOT
+from tests.docs.notebook import NOTEBOOK, execute
 from tests.support.idx_files import small_idx_folder
-
-NOTEBOOK = ROOT / "docs" / "tutorial.ipynb"
 
 pytestmark = [
     pytest.mark.system,
@@ -25,7 +23,7 @@ pytestmark = [
 
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its parameters are a cell of their own, and everything else is as a reader has it."""
-    nbclient, nbformat = (importlib.import_module(name) for name in ("nbclient", "nbformat"))
+    nbformat = importlib.import_module("nbformat")
     data = small_idx_folder(tmp_path / "data", train=2100, test=200)
     monkeypatch.setenv("MNIST_BENCH_DATA_DIR", str(data))
     monkeypatch.setenv("HOME", str(tmp_path))  # a kernel writes there
@@ -33,9 +31,7 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     (parameters,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ())]
     parameters.source += '\nEPOCHS, DATA, REPEATS = 1, "custom", 1'
-    nbclient.NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
-    ).execute()
+    execute(notebook, tmp_path, timeout_seconds=300)
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]
     assert len(pictures) == 5
