@@ -71,9 +71,16 @@ class ExchangeLevel:
     curves: int
     #: Median over curves of their medians.
     seconds: float
+    #: Mean over curves of their means; None where no curve has one.
+    mean_seconds: float | None
     #: Over all repetitions of all curves.
     least_seconds: float
     greatest_seconds: float
+
+    @property
+    def expected_seconds(self) -> float:
+        """What it adds to a step, whose time is a mean, too: the mean, or the median where no mean was kept."""
+        return self.seconds if self.mean_seconds is None else self.mean_seconds
 
     @property
     def bytes_per_second(self) -> float | None:
@@ -110,7 +117,7 @@ class RankRow:
     equal_shares_bound: float | None
     #: Of the same ranks without an exchange, or else of the slowest machine alone, unless ranks share one.
     compute_microseconds: float | None
-    #: Of an exchange of all gradients as one array, by the curves of the engine.
+    #: Of an exchange of all gradients as one array, on average, by the curves of the engine.
     exchange_microseconds: float | None
     #: Images of each rank from which on the exchange takes less than a tenth of a step, as predicted.
     efficient_batch: int | None
@@ -186,11 +193,17 @@ def exchange_levels(curves: Sequence[ExchangeCurve]) -> list[ExchangeLevel]:
             size_bytes=size,
             curves=len(known),
             seconds=statistics.median(time.median_seconds for time in known),
+            mean_seconds=_mean_of_known(time.mean_seconds for time in known),
             least_seconds=min(time.min_seconds for time in known),
             greatest_seconds=max(time.max_seconds for time in known),
         )
         for size, known in sorted(times.items())
     ]
+
+
+def _mean_of_known(seconds: Iterable[float | None]) -> float | None:
+    known = [each for each in seconds if each is not None]
+    return statistics.fmean(known) if known else None
 
 
 def gradient_exchanges(
@@ -300,7 +313,7 @@ class _Known:
         """Return the microseconds of an exchange of all gradients as one array; None where they were not measured."""
         costs = costs_of(scenario.network)
         level = None if costs is None else self._levels.get((engine_of(scenario), costs.gradient_bytes))
-        return None if level is None else 1e6 * level.seconds
+        return None if level is None else 1e6 * level.expected_seconds
 
 
 def _over(group: Group, others: Sequence[Group]) -> Estimate:

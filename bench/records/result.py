@@ -58,7 +58,7 @@ from mnist_core.recipe import Precision, Recipe
 #:    `kernel` of a ceiling.
 #:    `predict` of a planned run and `prediction` of a run.
 #:    `environment.accelerators` and `gpu_throttle_reasons` of a health.
-#:    Layers `padded_8`. `lead_in_epochs` of a run.
+#:    Layers `padded_8`. `lead_in_epochs` of a run. `mean_seconds` of an exchange.
 SCHEMA_VERSION: Final = 3
 
 
@@ -277,6 +277,8 @@ class ExchangeTime(Record, frozen=True, kw_only=True):
     min_seconds: PositiveSeconds
     median_seconds: PositiveSeconds
     max_seconds: PositiveSeconds
+    #: None: measured before it was kept.
+    mean_seconds: PositiveSeconds | None = None
 
 
 class ExchangeCurve(Record, frozen=True, kw_only=True):

@@ -133,6 +133,16 @@ def test_a_step_is_predicted_from_computing_and_exchanging() -> None:
     assert row.over_predicted.value == pytest.approx((1e8 / 630) / (1e8 / 1260 + 5375.44))
 
 
+def test_a_step_is_predicted_by_the_mean_exchange_where_a_file_has_it() -> None:
+    """A few exchanges that take long are in the time of every step, and not in a median."""
+    curves = [
+        a_curve(hosts=2, times=(an_exchange_time(MLP_BYTES, 0.004, mean_seconds=mean),)) for mean in (0.005, 0.007)
+    ]
+    assert the_row(*measured(SPEEDS), exchanges=curves).exchange_microseconds == pytest.approx(6000)
+    of_before = a_curve(hosts=2, times=(an_exchange_time(MLP_BYTES, 0.004),))
+    assert the_row(*measured(SPEEDS), exchanges=(of_before,)).exchange_microseconds == pytest.approx(4000)
+
+
 def test_without_ranks_that_exchange_nothing_the_slowest_machine_computes() -> None:
     speeds = {each: speed for each, speed in SPEEDS.items() if each.ranks == 1 or each.exchange is not Exchange.NONE}
     row = the_row(*measured(speeds, (1.0,) * 3), exchanges=(a_curve(hosts=2),))

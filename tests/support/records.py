@@ -237,11 +237,16 @@ def a_curve(bytes_per_second: float = 1e8, latency: float = 1e-3, **changes: Any
     return ExchangeCurve(**facts | changes)
 
 
-def an_exchange_time(size: int, seconds: float) -> ExchangeTime:
+def an_exchange_time(size: int, seconds: float, **changes: Any) -> ExchangeTime:
     """Make the time of an exchange whose fastest repetition took half as long, and whose slowest twice."""
-    return ExchangeTime(
-        size_bytes=size, repetitions=10, min_seconds=seconds / 2, median_seconds=seconds, max_seconds=2 * seconds
-    )
+    facts: dict[str, Any] = {
+        "size_bytes": size,
+        "repetitions": 10,
+        "min_seconds": seconds / 2,
+        "median_seconds": seconds,
+        "max_seconds": 2 * seconds,
+    }
+    return ExchangeTime(**facts | changes)
 
 
 def a_result_set(*records: Run | Failure, **changes: Any) -> ResultSet:

@@ -27,6 +27,8 @@ _GRADIENTS: Final = frozenset(GRADIENT_BYTES.values())
 SIZES: Final = tuple(sorted({8, *(4**power for power in range(3, 14)), *_GRADIENTS}))
 #: Seconds that the repetitions of a size fill: a tenth of a second rides out what a scheduler does to a process.
 _FILLED_SECONDS: Final = 0.1
+#: The same of a network's gradients: a step is predicted by their mean, which few repetitions that took long can move.
+_GRADIENTS_FILLED_SECONDS: Final = 1.0
 _FEWEST, _MOST = 5, 200
 #: A size, but that of a network, whose fewest repetitions would take longer is left out, as are all after it.
 _LONGEST_SECONDS: Final = 4.0
@@ -97,7 +99,8 @@ def _fits(size: int, times: Sequence[ExchangeTime]) -> bool:
 def _measure(ranks: ClusterSession, device: str, size: int) -> ExchangeTime:
     """Measure one size, after two exchanges that touch its memory and say how many fill the time."""
     first = min(ranks.exchange(device, size, 2))
-    repetitions = min(_MOST, max(_FEWEST, math.ceil(_FILLED_SECONDS / first)))
+    filled_seconds = _GRADIENTS_FILLED_SECONDS if size in _GRADIENTS else _FILLED_SECONDS
+    repetitions = min(_MOST, max(_FEWEST, math.ceil(filled_seconds / first)))
     seconds = ranks.exchange(device, size, repetitions)
     return ExchangeTime(
         size_bytes=size,
@@ -105,6 +108,7 @@ def _measure(ranks: ClusterSession, device: str, size: int) -> ExchangeTime:
         min_seconds=min(seconds),
         median_seconds=statistics.median(seconds),
         max_seconds=max(seconds),
+        mean_seconds=statistics.fmean(seconds),
     )
 
 

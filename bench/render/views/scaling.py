@@ -241,6 +241,13 @@ _EXCHANGES: Final[Sequence[Column[ExchangeLevel]]] = (
         priority=0,
         explanation="from a barrier until the slowest rank has the sum: median over repetitions, then over curves",
     ),
+    make_column(
+        "mean_seconds",
+        unit=units.seconds,
+        title="mean",
+        priority=2,
+        explanation="of the repetitions, then of the curves; a step is predicted by it",
+    ),
     make_column("least_seconds", unit=units.seconds, title="least", priority=2, explanation="of all repetitions"),
     make_column("greatest_seconds", unit=units.seconds, title="greatest", priority=2, explanation="of all repetitions"),
     make_column(
