@@ -137,6 +137,14 @@ def test_rows_alone_have_no_answers() -> None:
     assert not effects_of(a_sweep(*a_grid(large=2.0), alone=True))
 
 
+def test_pairs_without_a_common_block_are_answered_by_the_first_of_them() -> None:
+    """A run that was interrupted may have measured each group of a suite once, and each in a block of its own."""
+    result_set = a_sweep(*a_grid(large=1.4, on=1.2), blocks=2)
+    runs = [run for run in result_set.runs if run.block == (0 if run.scenario.hybridize is Hybridize.OFF else 1)]
+    found = effects_of(a_result_set(*runs, blocks=result_set.blocks))
+    assert {axis: (effect.pairs, effect.gain.n) for axis, effect in found.items()} == {"batch_size": (1, 1)}
+
+
 def test_an_invalid_row_is_in_no_pair() -> None:
     result_set = a_sweep(*a_grid(large=2.0))
     runs = [
