@@ -13,7 +13,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -30,8 +30,8 @@ from tests.support.program import ended, start
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 MOMENTS: Final = int(os.environ.get("MNIST_BENCH_KILLS_ON_HOSTS", "0"))
-#: What happens, in turn; "process" is a rank, a server or the scheduler, whichever is drawn.
-EVENTS: Final = ("process", "parent", "link", "stop")
+#: What happens, in turn; "process" is a rank, a server or the scheduler, whichever is drawn, and so has three turns.
+EVENTS: Final = ("process", "parent", "process", "link", "process", "stop")
 #: The suite takes about as long.
 _LATEST_SECONDS: Final = 30.0
 _TIMEOUT_SECONDS = 20.0
@@ -79,7 +79,13 @@ def runs_in(folder: Path) -> Sequence[object]:
 
 
 @pytest.mark.parametrize("moment", range(MOMENTS))
-def test_lost_at_any_moment(network: Sequence[tuple[str, str]], tmp_path: Path, moment: int) -> None:
+def test_lost_at_any_moment(
+    network: Sequence[tuple[str, str]],
+    tmp_path: Path,
+    moment: int,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """The report for JUnit has what happened, and what was told of it."""
     drawn, event = random.Random(moment), EVENTS[moment % len(EVENTS)]
     small_idx_folder(tmp_path / "data", train=300, test=100)
     (tmp_path / "suite.toml").write_text(_SUITE, encoding="utf-8")
@@ -101,6 +107,7 @@ def test_lost_at_any_moment(network: Sequence[tuple[str, str]], tmp_path: Path, 
             psutil.Process(number).send_signal(signal.SIGKILL if event == "process" else signal.SIGSTOP)
     if event != "parent":
         failure = wait_for_failure(process, tmp_path, begin)
+        record_property(event, failure)
         if failure is not None:
             seconds, line = failure
             assert f"{label} (" in line, (event, line)
