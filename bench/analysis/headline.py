@@ -359,7 +359,8 @@ def _gained(gain: Gain) -> float:
 def _common_blocks(block_sets: Sequence[frozenset[int]]) -> list[int]:
     """Return the blocks to average in: two at least if possible, of as many pairs as possible, and as many as possible.
 
-    Every pair has a block; there may be none that all have. A mean over other pairs in every block would take the differences between pairs for noise.
+    Every pair has a block; there may be none that all have. A mean over other pairs in every block would take the
+    differences between pairs for noise.
     """
     candidates = [each for each in (frozenset.intersection(*block_sets), *block_sets) if each]
     worths = [(len(blocks) > 1, sum(blocks <= each for each in block_sets), len(blocks)) for blocks in candidates]
