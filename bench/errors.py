@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class ConfigurationError(Exception):
-    """A scenario or suite that cannot be run as written; one line that says what to change."""
+    """An option, scenario or suite that makes no sense as written; one line that says what to change."""
 
 
 class StoreError(Exception):

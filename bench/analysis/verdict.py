@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.enums import StrEnum
+from bench.errors import ConfigurationError
 from bench.stats import intervals
 from bench.stats.intervals import TSummary, detectable_effect
 
@@ -73,7 +74,10 @@ Outcome = Verdict | Relation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a verdict depends on besides the measurements. Raises `ValueError` for limits that contradict each other."""
+    """What a verdict depends on besides the measurements.
+
+    Raises `ConfigurationError` for limits that contradict each other.
+    """
 
     #: Relative slowdown up to which nothing counts as a regression (0.02 = 2 % slower).
     margin: float = 0.02
@@ -84,14 +88,14 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not 0 <= self.margin < math.inf:
-            raise ValueError(f"a margin is at least 0, not {self.margin:g}")
+            raise ConfigurationError(f"a margin is at least 0, not {self.margin:g}")
         if not self.margin <= self.tolerance < math.inf:
-            raise ValueError(
+            raise ConfigurationError(
                 f"the tolerance ({self.tolerance:g}) must not be below the margin ({self.margin:g}): "
                 "what is slower by no more than the margin has not regressed"
             )
         if not 0 < self.alpha < 0.5:  # noqa: PLR2004  # beyond it a coin decides better
-            raise ValueError(f"--alpha {self.alpha:g}: expected a probability above 0 and below 0.5, such as 5%")
+            raise ConfigurationError(f"--alpha {self.alpha:g}: expected a probability above 0, below 0.5, such as 5%")
 
 
 #: What the command line's flags change.

@@ -27,6 +27,7 @@ from bench.analysis.across.comparison import (
 )
 from bench.analysis.across.entries import ComparedFile, SessionSpread, busier, index, shipped_spread, spread_of
 from bench.analysis.verdict import Outcome, Relation, Settings, Verdict, decide, detectable_slowdown
+from bench.errors import ConfigurationError
 from bench.records import store
 from bench.records.environment import Environment
 from bench.records.result import FailureReason, ResultSet, Run, RunBlock
@@ -309,7 +310,7 @@ def test_the_p_value_is_welchs_against_the_margin() -> None:
 )
 def test_limits_that_contradict_each_other_are_refused(settings: dict[str, Any]) -> None:
     """A tolerance below the margin would call one row both."""
-    with pytest.raises(ValueError, match=r"margin|tolerance|alpha"):
+    with pytest.raises(ConfigurationError, match=r"margin|tolerance|alpha"):
         Settings(**settings)
 
 
@@ -511,7 +512,9 @@ def test_any_axis_can_be_the_baselines() -> None:
     one = side(*(run for mode in modes for run in repeats(QUIET, a_scenario(hybridize=mode))))
     comparison = compare_scenarios(one, one, reference("hybridize=off", "--baseline-scenario"))
     assert [row.scenario.hybridize for row in comparison.rows] == [Hybridize.ON, Hybridize.STATIC]
-    with pytest.raises(ValueError, match=r"no scenario has hybridize 'of' \(there are: 'off', 'on', 'static'\)"):
+    with pytest.raises(
+        ConfigurationError, match=r"no scenario has hybridize 'of' \(there are: 'off', 'on', 'static'\)"
+    ):
         compare_scenarios(one, one, reference("hybridize=of", "--baseline-scenario"))
 
 
@@ -572,7 +575,7 @@ def test_rows_differ_from_their_baseline_in_the_axes_of_the_expression() -> None
 def test_a_baseline_of_several_scenarios_asks_for_one() -> None:
     """A part of a name that two have says which of them are there."""
     file = sweep()
-    with pytest.raises(ValueError, match=r"mlp is several scenarios: mlp cpu.* write the whole name of one"):
+    with pytest.raises(ConfigurationError, match=r"mlp is several scenarios: mlp cpu.* write the whole name of one"):
         compare_scenarios(file, file, reference("mlp", "--baseline-scenario"))
 
 

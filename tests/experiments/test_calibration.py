@@ -96,7 +96,7 @@ def test_void_blocks_stay_void_in_a_replay() -> None:
 
 def test_too_few_blocks_are_no_calibration() -> None:
     """A gate's first look takes eight."""
-    with pytest.raises(ValueError, match="7 valid blocks are too few"):
+    with pytest.raises(calibration.TooFewBlocksError, match="7 valid blocks are too few"):
         calibration.calibrate(recorded(7))
 
 

@@ -25,6 +25,7 @@ from rich.console import Console
 
 from bench.analysis import accuracy
 from bench.analysis.summary import Row, summarize
+from bench.errors import ConfigurationError
 from bench.records import store
 from bench.records.environment import ThrottleReason
 from bench.records.result import FailureReason, Library, ResultSet
@@ -484,7 +485,7 @@ def test_a_column_is_found_by_any_of_its_names(name: str) -> None:
 def test_an_option_that_makes_no_sense_is_refused(options: dict[str, str], message: str) -> None:
     """The message says what may have been meant, where there is nothing to show, too."""
     for result_sets in ([a_sweep()], []):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ConfigurationError, match=message):
             tables(*result_sets, **options)
 
 

@@ -28,6 +28,7 @@ from bench.analysis.groups import (
 from bench.analysis.prediction import LatencySample, latency_samples
 from bench.analysis.prices import Bill, Price, bill_of, price_per_hour
 from bench.analysis.summary import Summary
+from bench.errors import ConfigurationError
 from bench.machine.fingerprint import Difference, class_digest, difference, machine_class, machine_differences
 from bench.records.environment import ClusterHost, Environment
 from bench.records.health import DISTURBING_STEAL_FRACTION, VOID_ANCHOR_RATIO, SessionHealth
@@ -291,7 +292,7 @@ def _trouble(group: Group) -> str | None:
 def partners_in(baseline: ComparedFile, reference: Reference) -> dict[tuple[object, ...], RowKey]:
     """Return the rows that are the reference, by what the rows that are compared with them share with them.
 
-    Raises `ValueError` where there are none, or several of which none is meant.
+    Raises `ConfigurationError` where there are none, or several of which none is meant.
     """
     matches = reference.matches
     partners: dict[tuple[object, ...], RowKey] = {}
@@ -299,11 +300,11 @@ def partners_in(baseline: ComparedFile, reference: Reference) -> dict[tuple[obje
     for key in chosen:
         other = partners.setdefault(all_but_axes(key, reference.axes), key)
         if other != key:
-            raise ValueError(
+            raise ConfigurationError(
                 f"{reference} is several scenarios: {other[0].name}; {key[0].name}; write the whole name of one"
             )
     if not partners:
-        raise ValueError(_explain_none(baseline, reference))
+        raise ConfigurationError(_explain_none(baseline, reference))
     return partners
 
 

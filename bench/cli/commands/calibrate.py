@@ -161,7 +161,7 @@ def _evaluate(gate_file: GateFile, path: Path) -> Calibration:
     try:
         with spinner(replaying):
             return calibration.calibrate(gate_file)
-    except ValueError as error:
+    except calibration.TooFewBlocksError as error:
         fail(f"{error}; they are in {path}", Exit.INCONCLUSIVE)
 
 

@@ -131,10 +131,7 @@ def compare_command(
         _exit(comparisons, gate=gate)  # tables of what is missing would say less than the reason
 
     def tables(*, readable: bool) -> list[Table]:
-        try:
-            return comparison_tables(comparisons, row=row, column=column, value=value, gate=gate, readable=readable)
-        except ValueError as error:
-            raise ConfigurationError(str(error)) from None
+        return comparison_tables(comparisons, row=row, column=column, value=value, gate=gate, readable=readable)
 
     with tolerate_closed_pipe():
         if output_format is Format.JUNIT:
@@ -156,14 +153,11 @@ def _compare_micros(baseline: Path, contenders: Sequence[Path], output_format: F
 
 
 def _settings(margin: str, tolerance: str, alpha: str) -> Settings:
-    try:
-        return Settings(
-            margin=options.ratio(margin, "--margin"),
-            tolerance=options.ratio(tolerance, "--tolerance"),
-            alpha=options.probability(alpha, "--alpha"),
-        )
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from None
+    return Settings(
+        margin=options.ratio(margin, "--margin"),
+        tolerance=options.ratio(tolerance, "--tolerance"),
+        alpha=options.probability(alpha, "--alpha"),
+    )
 
 
 def _spread_of(paths: Sequence[Path]) -> SessionSpread:
@@ -194,7 +188,7 @@ def _comparisons(
             continue
         try:
             yield compare_scenarios(base, side, chosen, settings, sessions)
-        except ValueError as error:
+        except ConfigurationError as error:
             raise ConfigurationError(f"--baseline-scenario: {baseline}: {error}") from None
 
 

@@ -53,10 +53,7 @@ def show(
     reject_junit(output_format)
     result_sets = [result_set for _path, result_set in result_files(files)]
     prices = options.prices(price_per_hour, currency, len(result_sets))
-    try:
-        shown = result_tables(map(summarize, result_sets, prices), sort=sort, row=row, column=column, value=value)
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from None
+    shown = result_tables(map(summarize, result_sets, prices), sort=sort, row=row, column=column, value=value)
     print_tables(shown, output_format)
     if verbosity.verbose:
         for failure in (failure for result_set in result_sets for failure in result_set.failures):

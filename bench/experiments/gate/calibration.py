@@ -48,6 +48,10 @@ _FLOOR_QUANTILE: Final = 0.95
 _MAD_TO_SD: Final = 1.4826
 
 
+class TooFewBlocksError(Exception):
+    """Blocks that are not enough for a gate; one line that says how many are."""
+
+
 def calibrate(
     gate_file: GateFile,
     *,
@@ -55,12 +59,14 @@ def calibrate(
     slowdowns: Sequence[float] = SLOWDOWNS,
     seed: int = 0,
 ) -> Calibration:
-    """Evaluate recorded blocks of identical code. Raises `ValueError` if there are too few of them."""
+    """Evaluate recorded blocks of identical code. Raises `TooFewBlocksError` if there are too few of them."""
     evidence = [block for block in evidence_of(gate_file.plan, gate_file.blocks) if block.failure is None]
     valid = [block for block in evidence if block.void is None]
     first_look = gate_file.plan.looks[0]
     if len(valid) < first_look:
-        raise ValueError(f"{len(valid)} valid blocks are too few to replay a gate, which takes {first_look} at least")
+        raise TooFewBlocksError(
+            f"{len(valid)} valid blocks are too few to replay a gate, which takes {first_look} at least"
+        )
     block_seconds = statistics.median(block.seconds for block in gate_file.blocks)
     floors = {
         gated.scenario: noise_floor([block.rows[gated.key].effect for block in valid], first_look, gates, seed)

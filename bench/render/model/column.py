@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from bench import suggest
+from bench.errors import ConfigurationError
 from bench.render.phrases import change
 from bench.stats.intervals import Estimate
 
@@ -122,7 +123,7 @@ def make_change_column(
 def find(name: str, columns: Iterable[Column[RowT]], what: str) -> Column[RowT]:
     """Find a column by its name, its CSV header or its header in a table.
 
-    Raise `ValueError` for an unknown one, with a suggestion.
+    Raise `ConfigurationError` for an unknown one, with a suggestion.
     """
     known: dict[str, Column[RowT]] = {}
     for column in columns:
@@ -134,5 +135,5 @@ def find(name: str, columns: Iterable[Column[RowT]], what: str) -> Column[RowT]:
         near = suggest.meant(name, known)
         hint = "" if near is None else f"; did you mean {known[near].heading.name!r}?"
         names = ", ".join(dict.fromkeys(column.heading.name for column in known.values()))
-        raise ValueError(f"unknown {what} {name!r}{hint} (known: {names})")
+        raise ConfigurationError(f"unknown {what} {name!r}{hint} (known: {names})")
     return found

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from bench.errors import ConfigurationError
 from bench.render.model.axis_columns import AXES, LOOP, SHOWN_AXES, Axis, ScenarioRowT, varies
 from bench.render.model.column import Column, Heading, Raw, find
 from bench.render.model.table import Cell, Fact, Table, TableRow, cell_of, clean_pairs, hidden_column
@@ -34,16 +35,16 @@ class Frame:
 def axes_of_pivot(row: str | None, column: str | None, value: str | None = None) -> Axes | None:
     """Return the named axes, or None where none is named.
 
-    Raise `ValueError` for an unknown axis, for the same one twice, and for a `value` to show without an axis.
+    Raise `ConfigurationError` for an unknown axis, for the same one twice, and for a `value` to show without an axis.
     """
     row_axis = None if row is None else find(row, (*AXES, LOOP), "axis")
     column_axis = None if column is None else find(column, (*AXES, LOOP), "axis")
     if row_axis is None and column_axis is None:
         if value is not None:
-            raise ValueError(f"--value {value} needs an axis: name --row or --column, e.g. --row batch_size")
+            raise ConfigurationError(f"--value {value} needs an axis: name --row or --column, e.g. --row batch_size")
         return None
     if row_axis is not None and row_axis is column_axis:
-        raise ValueError(f"rows and columns cannot both be {row_axis.heading.name}")
+        raise ConfigurationError(f"rows and columns cannot both be {row_axis.heading.name}")
     return row_axis, column_axis
 
 
