@@ -78,7 +78,7 @@ def _speedups(key: str, kind: _Kind, rows: Sequence[tuple[Source, RankRow]]) -> 
     return charts.draw_lines(
         key,
         plotted,
-        title=f"Speed-up over one {PLACES[sharing]}: {basis}",
+        title=f"{clean_text(network)}: speed-up over one {PLACES[sharing]}, {basis}",
         subject=network,
         x=Axis(title=f"{PLACES[sharing]}s", whole=True),
         y=Axis(title="times the images/s of one", from_zero=True),
