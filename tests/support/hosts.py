@@ -1,4 +1,4 @@
-"""Other hosts, as far as this machine can have them: behind a fake `ssh`, and in network namespaces of its own."""
+"""Other hosts, as far as this machine can have them: behind `ssh`, fake or real, and in network namespaces."""
 
 from __future__ import annotations
 
@@ -32,6 +32,31 @@ def put_fake_ssh(folder: Path, monkeypatch: pytest.MonkeyPatch, *, before: str =
     (folder / "ssh").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # what "installed there" means here
+
+
+@contextlib.contextmanager
+def ssh_server(folder: Path, address: str = "127.0.0.1", prefix: Sequence[str] = ()) -> Iterator[Path]:
+    """Run an SSH server; yield the folder with the client's `config`, `id` and `known_hosts`. Its `Host` is "far"."""
+    if shutil.which("ssh") is None:
+        pytest.skip("no OpenSSH client here")
+    pytest.importorskip("asyncssh")
+    folder.mkdir()
+    command = [*prefix, sys.executable, "-m", "tests.support.ssh_server", address, str(folder)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline().strip().isdigit()
+        yield folder
+        server.kill()
+
+
+def use_config(folder: Path, monkeypatch: pytest.MonkeyPatch, prefix: str = "") -> None:
+    """Let `ssh` read this folder's configuration instead of ~/.ssh/config, whose place no variable changes."""
+    real, own = shutil.which("ssh"), folder / "bin"
+    own.mkdir()
+    (own / "ssh").write_text(f'#!/bin/sh\nexec {prefix} {real} -F "{folder}/config" "$@"\n', encoding="utf-8")
+    (own / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{own}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
 
 
 def why_no_namespaces() -> str | None:

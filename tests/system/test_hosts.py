@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -27,7 +26,16 @@ from bench.worker.interpreters import Interpreters, interpreter_on
 from bench.worker.process import Cancellation, WorkerFailure
 from bench.worker.protocol.hosts import Echo, Echoed, HostFacts
 from tests import ROOT
-from tests.support.hosts import namespaces, processes_in, put_fake_ssh, why_no_namespaces, write_hosts, write_toml
+from tests.support.hosts import (
+    namespaces,
+    processes_in,
+    put_fake_ssh,
+    ssh_server,
+    use_config,
+    why_no_namespaces,
+    write_hosts,
+    write_toml,
+)
 from tests.support.idx_files import small_idx_folder
 from tests.support.preflight import REQUEST
 
@@ -38,35 +46,10 @@ _PATIENCE_SECONDS = 120.0
 # --- a real SSH server ------------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def ssh_server(folder: Path, address: str = "127.0.0.1", prefix: Sequence[str] = ()) -> Iterator[Path]:
-    """Run a server; yield the folder with the client's `config`, `id` and `known_hosts`."""
-    if shutil.which("ssh") is None:
-        pytest.skip("no OpenSSH client here")
-    pytest.importorskip("asyncssh")
-    folder.mkdir()
-    command = [*prefix, sys.executable, "-m", "tests.support.ssh_server", address, str(folder)]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        assert server.stdout.readline().strip().isdigit()
-        yield folder
-        server.kill()
-
-
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Path]:
     with ssh_server(tmp_path / "ssh") as folder:
         yield folder
-
-
-def use_config(folder: Path, monkeypatch: pytest.MonkeyPatch, prefix: str = "") -> None:
-    """Let `ssh` read this folder's configuration instead of ~/.ssh/config, whose place no variable changes."""
-    real, own = shutil.which("ssh"), folder / "bin"
-    own.mkdir()
-    (own / "ssh").write_text(f'#!/bin/sh\nexec {prefix} {real} -F "{folder}/config" "$@"\n', encoding="utf-8")
-    (own / "ssh").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{own}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
 
 
 FAR = Host(address="127.0.0.1", ssh="far", python=sys.executable)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +34,15 @@ from mnist_core.datasets import DatasetName
 from mnist_core.recipe import Recipe, Update
 from tests import ROOT
 from tests.support.cli import Command
-from tests.support.hosts import namespaces, processes_in, why_no_namespaces, write_hosts, write_toml
+from tests.support.hosts import (
+    namespaces,
+    processes_in,
+    ssh_server,
+    use_config,
+    why_no_namespaces,
+    write_hosts,
+    write_toml,
+)
 from tests.support.idx_files import small_idx_folder
 from tests.system.test_peers import a_peers_scenario, python_of
 from tests.system.test_ranks import assert_same, of_mxnet, train, train_alone
@@ -133,6 +143,33 @@ def test_a_suite_on_two_hosts(
     assert len(result_set.runs) == 5
     assert {run.block for run in result_set.runs} == {0, None}
     assert command("check", "file.json") == cli.Exit.DONE
+
+
+def test_two_hosts_behind_ssh_train_together(
+    command: Command,
+    tmp_path: Path,
+    network: Network,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each has an SSH server of its own, and is reached in no other way."""
+    small_idx_folder(tmp_path / "data", train=200, test=50)
+    hosts, configs = "", ""
+    with contextlib.ExitStack() as servers:
+        for place, (name, address) in enumerate(network):
+            folder = servers.enter_context(ssh_server(tmp_path / f"ssh{place}", address, ("ip", "netns", "exec", name)))
+            configs += (folder / "config").read_text(encoding="utf-8").replace("Host far\n", f"Host far{place}\n")
+            hosts += f'[[hosts]]\naddress = "{address}"\nssh = "far{place}"\npython = "{sys.executable}"\n'
+            hosts += f'data_directory = "{tmp_path / "data"}"\n'
+        (tmp_path / "config").write_text(configs, encoding="utf-8")
+        (tmp_path / "hosts.toml").write_text(hosts, encoding="utf-8")
+        use_config(tmp_path, monkeypatch, f"ip netns exec {network[0][0]}")
+        scenario = ("--suite", "tutorial", "--network", "mlp", "--ranks", 2, "--epochs", 1, "--samples", 200)
+        where = ("--hosts", "hosts.toml", "--data-dir", tmp_path / "data", "-o", "file.json")
+        status = command("run", *scenario, *where, "--no-ceilings")
+        assert status == cli.Exit.DONE, capsys.readouterr()
+    (run,) = store.read(Path("file.json"), ResultSet).runs
+    assert (run.scenario.ranks, run.scenario.hosts, run.scenario.exchange) == (2, 2, Exchange.DIST_SYNC)
 
 
 def executor_on(network: Network, folder: Path) -> tuple[SubprocessExecutor, Dataset]:
