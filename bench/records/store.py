@@ -159,7 +159,7 @@ def read(path: Path, *kinds: type[RecordT]) -> RecordT:
             msgspec.DecodeError, ValueError, ConfigurationError, RecursionError
         ):  # explained below
             result_set: Any = _DECODER.decode(content)
-            if result_set.schema_version == SCHEMA_VERSION:
+            if result_set.schema_version == SCHEMA_VERSION and not _contradictions(result_set):
                 return cast("RecordT", result_set)
     document = _document(path, content)
     record = _kind_of(path, document, kinds)
@@ -176,8 +176,11 @@ def read(path: Path, *kinds: type[RecordT]) -> RecordT:
 
 
 def _contradictions(record: Record) -> list[str]:
-    """Return what the types of a record cannot say; `check` tells of a result file, of which thousands are read."""
+    """Return what the types of a record cannot say and its readers rely on; `check` tells more of a result file."""
     match record:
+        case ResultSet():
+            places = ((run, f"$.runs[{index}]") for index, run in enumerate(record.runs))
+            return [each for run, where in places for each in _lost_block(run, where, record)]
         case ProfileFile():
             return profile.inconsistencies(record)
         case TuneFile():
@@ -230,9 +233,13 @@ def inconsistencies(result_set: ResultSet) -> list[str]:
     return found
 
 
-def _run_inconsistencies(run: Run, where: str, result_set: ResultSet) -> Iterator[str]:
+def _lost_block(run: Run, where: str, result_set: ResultSet) -> Iterator[str]:
     if run.block is not None and run.block >= len(result_set.blocks):
         yield f"{where}.block: {run.block} of {len(result_set.blocks)}"
+
+
+def _run_inconsistencies(run: Run, where: str, result_set: ResultSet) -> Iterator[str]:
+    yield from _lost_block(run, where, result_set)
     train_samples = result_set.dataset.train_samples
     if len(run.epochs) != run.recipe.epochs:
         yield f"{where}.epochs: {len(run.epochs)} of {run.recipe.epochs}"

@@ -351,6 +351,8 @@ def test_a_run_of_a_block_is_read_back_and_checked(tmp_path: Path) -> None:
 
     found = store.violations(damaged(path, spoil))
     assert found == ["$.runs[0].block: 1 of 1", "$.runs[0].epochs[0].samples: 60000, not 120000"]
+    with pytest.raises(errors.StoreError, match=r"turns\.json: not a valid result file: \$\.runs\[0\]\.block: 1 of 1"):
+        store.read(path, ResultSet)  # whatever shows a row looks into its blocks
 
 
 def test_the_reference_of_a_block_in_two_parts_is_measured_in_both(tmp_path: Path) -> None:
