@@ -20,7 +20,7 @@ FILES = ("standard-in-turns-amd-epyc-2-cores.json", "cluster-emulated-1000-mbit-
 
 def a_part(whole: ResultSet, draw: random.Random) -> ResultSet:
     """Keep each half of the scenarios in no block, in one or in all, and of what is alone the first repeats or none."""
-    groups = {scenario: draw.random() < 0.5 for scenario in {run.scenario for run in whole.runs}}
+    groups = {scenario: draw.random() < 0.5 for scenario in dict.fromkeys(run.scenario for run in whole.runs)}
     blocks = range(len(whole.blocks))
     kept = {
         (block, half) for half in (False, True) for block in draw.sample(blocks, draw.choice([0, 1, 1, len(blocks)]))
